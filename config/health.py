@@ -1,0 +1,76 @@
+"""`/healthz`: the process answers. `/readyz`: what it needs is there, each thing named."""
+
+import threading
+from functools import cache
+
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_safe
+
+ANSWER_SECONDS = 2.5
+STALE_SECONDS = 180
+NAMES = ("database", "migrations", "worker")
+
+_running = threading.Lock()
+
+
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+@require_safe
+def readyz(request: HttpRequest) -> HttpResponse:
+    """200 when all is well, else 503; a database that hangs does not make this hang."""
+    checks = dict.fromkeys(NAMES, "the database did not answer in time")
+    if _running.acquire(blocking=False):
+        thread = threading.Thread(target=_examine, args=(checks,), daemon=True)
+        thread.start()
+        thread.join(ANSWER_SECONDS)
+    found = dict(checks)
+    body = {
+        name: {"status": "failed", "reason": reason} if reason else {"status": "ok"}
+        for name, reason in found.items()
+    }
+    return JsonResponse(body, status=503 if any(found.values()) else 200)
+
+
+def _examine(checks: dict[str, str]) -> None:
+    """Fills in a reason per failed check, an empty one where all is well.
+
+    In a thread of its own, which a dead network can hold up; the next request then does not
+    start another.
+    """
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT app, name FROM django_migrations")
+            missing = expected_migrations() - set(cursor.fetchall())
+            checks["database"] = ""
+            names = ", ".join(sorted(".".join(migration) for migration in missing)[:3])
+            checks["migrations"] = f"{len(missing)} not applied: {names}" if missing else ""
+            cursor.execute(
+                "SELECT extract(epoch FROM now() - at)::int FROM heartbeats WHERE name = 'worker'"
+            )
+            row = cursor.fetchone()
+            if row is None:
+                checks["worker"] = "the job worker has not reported yet"
+            elif row[0] > STALE_SECONDS:
+                checks["worker"] = f"the job worker last reported {row[0]} s ago"
+            else:
+                checks["worker"] = ""
+    except Exception as error:  # whatever it is, it is the answer
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        for name, value in checks.items():
+            if value:
+                checks[name] = reason
+    finally:
+        connection.close()
+        _running.release()
+
+
+@cache
+def expected_migrations() -> frozenset[tuple[str, str]]:
+    """Every migration on disk, as (app, name)."""
+    disk = MigrationLoader(None, ignore_no_initial=True).disk_migrations
+    return frozenset((app, name) for app, name in disk)

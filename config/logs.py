@@ -1,0 +1,94 @@
+"""Structured logs: one JSON object a line, on stderr, with the request id of what caused it."""
+
+import logging
+import sys
+from datetime import UTC, datetime
+from json import dumps
+from typing import Any
+
+import structlog
+
+from opslog.request_context import current_request_id
+
+
+def add_request_id(logger: Any, name: str, event: dict[str, Any]) -> dict[str, Any]:
+    if request_id := current_request_id():
+        event["request_id"] = request_id
+    return event
+
+
+SHARED: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    add_request_id,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+
+
+def logging_config(level: str, *, json: bool) -> dict[str, Any]:
+    """Django's LOGGING; json=False is for a person at a terminal."""
+    renderer: Any = (
+        structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=False)
+    )
+    AccessLog.json = json
+    AccessLog.enabled = logging.getLevelNamesMapping().get(level, logging.INFO) <= logging.INFO
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *SHARED,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.processors.StackInfoRenderer(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "structured": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": SHARED,
+                "processors": [
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    structlog.processors.format_exc_info,
+                    renderer,
+                ],
+            }
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            # Each is told already by the access line, or too chatty to keep.
+            "django": {"handlers": [], "level": level, "propagate": True},
+            "django.server": {"handlers": [], "level": "WARNING", "propagate": True},
+            "axes": {"level": "WARNING"},
+        },
+    }
+
+
+class AccessLog:
+    """The line per request, past the logging machinery: that costs more than the rest of it."""
+
+    json = True
+    enabled = True
+
+
+def access_line(
+    *, method: str, route: str, status: int, duration_ms: float, request_id: str
+) -> None:
+    if not AccessLog.enabled:
+        return
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    if AccessLog.json:
+        line = (
+            f'{{"timestamp": "{now}", "level": "info", "logger": "access", '
+            f'"method": {dumps(method)}, "route": {dumps(route)}, "status": {status}, '
+            f'"duration_ms": {duration_ms:.2f}, "request_id": "{request_id}"}}\n'
+        )
+    else:
+        line = f"{now} {method} {route} {status} {duration_ms:.1f} ms {request_id}\n"
+    sys.stderr.write(line)

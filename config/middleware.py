@@ -1,0 +1,73 @@
+"""What holds for every request: an id and a line in the log, and a content security policy."""
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+
+from config.logs import access_line
+from opslog.request_context import set_request_id
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+class RequestContextMiddleware:
+    """Gives the request an id that log lines, events and the answer share, and logs one line.
+
+    The line names the route, not the path, and no header or query: no secret can get into it.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        started = time.perf_counter_ns()
+        given = request.META.get("HTTP_X_REQUEST_ID", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        request.request_id = request_id  # type: ignore[attr-defined]
+        set_request_id(request_id)
+        try:
+            response = self.get_response(request)
+            response.headers["X-Request-ID"] = request_id
+            match = request.resolver_match
+            access_line(
+                method=request.method or "",
+                route=f"/{match.route}" if match else "unmatched",
+                status=response.status_code,
+                duration_ms=(time.perf_counter_ns() - started) / 1e6,
+                request_id=request_id,
+            )
+            return response
+        finally:
+            set_request_id("")
+
+
+MACHINES = "default-src 'none'; frame-ancestors 'none'"
+DOCS = (
+    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+# Alpine, which django-unfold is made with, evaluates the expressions in its templates.
+PAGES = DOCS.replace("default-src 'self'; ", "default-src 'self'; script-src 'self' 'unsafe-eval'; ")
+PAGE_PREFIXES = ("/admin/", "/ops-")
+
+
+class ContentSecurityPolicyMiddleware:
+    """The strictest policy that each kind of answer can live with."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        policy = MACHINES
+        if response.headers.get("Content-Type", "").startswith("text/html"):
+            if request.path.startswith(PAGE_PREFIXES):
+                policy = PAGES
+            elif request.path.startswith("/api/docs"):
+                policy = DOCS
+        response.headers.setdefault("Content-Security-Policy", policy)
+        return response

@@ -1,0 +1,129 @@
+"""Who runs the embedded PostgreSQL: PostgreSQL refuses root, and people start things as root."""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from ctypes import CDLL
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+DAC_OVERRIDE, DAC_READ_SEARCH = 1, 2  # bit numbers, linux/capability.h
+
+
+def die_with_parent(number: int = signal.SIGTERM) -> Callable[[], None] | None:
+    """A `preexec_fn` by which Linux sends the child a signal when its parent is gone, even by -9.
+
+    The parent is the *thread* that starts the child: start children from the main thread.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl, parent = CDLL(None).prctl, os.getpid()
+
+    def preexec() -> None:
+        prctl(PR_SET_PDEATHSIG, int(number))
+        if os.getppid() != parent:
+            os.kill(os.getpid(), number)
+
+    return preexec
+
+
+@dataclass(frozen=True)
+class ServerUser:
+    """The user that PostgreSQL's processes run as; None where it is simply the current one."""
+
+    uid: int | None = None
+    gid: int | None = None
+    is_nobody: bool = False
+    capabilities: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def choose(cls, folder: Path) -> "ServerUser":
+        """As root: the owner of an existing cluster, else of the folder above, else who used sudo."""
+        if os.geteuid() != 0:
+            return cls()
+        nobody = pwd.getpwnam("nobody")
+        for candidate in (folder / "postgres", folder, folder.parent):
+            if candidate.exists() and (status := candidate.stat()).st_uid != 0:
+                return cls(status.st_uid, status.st_gid, status.st_uid == nobody.pw_uid)
+        if (sudo := int(os.environ.get("SUDO_UID") or 0)) != 0:
+            return cls(sudo, int(os.environ.get("SUDO_GID") or sudo))
+        return cls(nobody.pw_uid, nobody.pw_gid, is_nobody=True)
+
+    def own(self, path: Path) -> None:
+        """Gives a path to this user: what `sudo make run` made stays usable without sudo."""
+        if self.uid is not None and self.gid is not None:
+            os.chown(path, self.uid, self.gid)
+
+    def share(self, folder: Path) -> None:
+        """Lets this user pass through the data folder; `nobody` gets the way and no more."""
+        if self.is_nobody and self.gid is not None:
+            os.chown(folder, -1, self.gid)
+            folder.chmod(0o710)
+        else:
+            self.own(folder)
+
+    def reaching(self, *paths: Path) -> "ServerUser":
+        """The same user, given a capability if it cannot get to these paths (a clone in /root)."""
+        if self.uid is None or self._reaches(paths):
+            return self
+        mask = effective_capabilities()
+        if shutil.which("setpriv"):
+            for bit, name in ((DAC_READ_SEARCH, "dac_read_search"), (DAC_OVERRIDE, "dac_override")):
+                if mask >> bit & 1:
+                    return ServerUser(self.uid, self.gid, self.is_nobody, (f"+{name}",))
+        raise PermissionError(
+            f"PostgreSQL does not run as root, and user {self.uid} cannot read {paths[0]}: "
+            "run as an ordinary user, or move the project to a folder that others may enter"
+        )
+
+    def _reaches(self, paths: tuple[Path, ...]) -> bool:
+        probe = ["/bin/sh", "-c", 'for p; do [ -x "$p" ] || exit 1; done', "sh"]
+        argv = [*probe, *(str(path) for path in paths)]
+        return subprocess.run(argv, user=self.uid, group=self.gid, extra_groups=[]).returncode == 0
+
+    def popen(
+        self,
+        argv: list[str],
+        *,
+        output: int,
+        on_parent_death: int,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> "subprocess.Popen[bytes]":
+        """Starts a program as this user, in a session of its own."""
+        ids: dict[str, int | list[int]] = {}
+        if self.capabilities:
+            caps = ",".join(self.capabilities)
+            argv = [
+                *("setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups"),
+                *(f"--inh-caps={caps}", f"--ambient-caps={caps}"),
+                *("--pdeathsig", signal.Signals(on_parent_death).name[3:], "--", *argv),
+            ]
+        elif self.uid is not None and self.gid is not None:
+            ids = {"user": self.uid, "group": self.gid, "extra_groups": []}
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent(signal.Signals(on_parent_death)),
+            env=env,
+            cwd=cwd,
+            **ids,  # type: ignore[call-overload]
+        )
+
+
+def effective_capabilities() -> int:
+    """The bit mask of this process's effective capabilities; 0 where there is no /proc."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0
+    lines = (line.split() for line in status.splitlines())
+    return next((int(words[1], 16) for words in lines if words[0] == "CapEff:"), 0)

@@ -1,0 +1,116 @@
+"""The database of the tests: one throw-away PostgreSQL for the whole run, one database per worker."""
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import connections
+from django.test.utils import setup_databases, teardown_databases
+from psycopg import sql
+from pytest_django import DjangoDbBlocker
+
+from config.embedded import DataFolder, EmbeddedPostgres
+
+SERVER = pytest.StashKey[tuple[EmbeddedPostgres, Path]]()
+BOTH = ("default", "owner")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Settings are read here and not earlier: pytest.ini must not name DJANGO_SETTINGS_MODULE."""
+    start_server(config)
+    os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+    settings.DATABASES  # noqa: B018
+
+
+def start_server(config: pytest.Config) -> None:
+    """Starts PostgreSQL once, in the process that hands the tests out, before settings are read.
+
+    Set both DATABASE_URL and TOLLGATE_OWNER_DATABASE_URL to test against another server.
+    """
+    os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(50))
+    given = {"DATABASE_URL", "TOLLGATE_OWNER_DATABASE_URL"} & os.environ.keys()
+    if len(given) == 1:
+        raise pytest.UsageError("Set both DATABASE_URL and TOLLGATE_OWNER_DATABASE_URL, or none.")
+    if given:
+        return
+    temporary = Path(tempfile.mkdtemp(prefix="tollgate-tests-"))
+    temporary.chmod(0o711)
+    server = EmbeddedPostgres(DataFolder(temporary / "data"), fast=True)
+    server.start()
+    config.stash[SERVER] = (server, temporary)
+    os.environ["DATABASE_URL"] = server.folder.app_url()
+    os.environ["TOLLGATE_OWNER_DATABASE_URL"] = server.folder.owner_url()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if SERVER in config.stash:
+        server, temporary = config.stash[SERVER]
+        server.stop()
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def owner_sql(statement: str, *names: str) -> None:
+    """One statement about databases, as the owner, outside of any test database."""
+    with psycopg.connect(settings.OWNER_URL, autocommit=True) as owner:
+        owner.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+@pytest.fixture(scope="session")
+def pristine_database(
+    django_test_environment: None,
+    django_db_modify_db_settings: None,
+    django_db_blocker: DjangoDbBlocker,
+) -> Iterator[str]:
+    """The name of a migrated database nobody connects to: the template that others are cloned from."""
+    with django_db_blocker.unblock():
+        configuration = setup_databases(
+            verbosity=0, interactive=False, aliases=BOTH, serialized_aliases=()
+        )
+        connections.close_all()
+    migrated = str(connections["owner"].settings_dict["NAME"])
+    pristine = f"{migrated}_pristine"
+    owner_sql("DROP DATABASE IF EXISTS {} WITH (FORCE)", pristine)
+    owner_sql("CREATE DATABASE {} TEMPLATE {}", pristine, migrated)
+    yield pristine
+    with django_db_blocker.unblock():
+        connections.close_all()
+        owner_sql("DROP DATABASE {} WITH (FORCE)", pristine)
+        teardown_databases(configuration, verbosity=0)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(pristine_database: str) -> None:
+    """pytest-django's `db`: migrated by the owner, used by the application's role."""
+
+
+@pytest.fixture
+def committed_db(
+    pristine_database: str, django_db_blocker: DjangoDbBlocker, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """A database for this test alone, where commits are real and threads have connections.
+
+    The log refuses TRUNCATE and an admission commits by itself, so neither a rollback nor
+    Django's flush could clean up after such a test. Yields the name of the database.
+    """
+    assert "db" not in request.fixturenames, "a test has either `db` or `committed_db`"
+    name = f"{pristine_database}_{secrets.token_hex(4)}"
+    owner_sql("CREATE DATABASE {} TEMPLATE {}", name, pristine_database)
+    before = {alias: connections[alias].settings_dict["NAME"] for alias in BOTH}
+    with django_db_blocker.unblock():
+        try:
+            for alias in BOTH:
+                connections[alias].close()
+                connections[alias].settings_dict["NAME"] = name
+            yield name
+        finally:
+            for alias in BOTH:
+                connections[alias].close()
+                connections[alias].settings_dict["NAME"] = before[alias]
+            owner_sql("DROP DATABASE {} WITH (FORCE)", name)
