@@ -1,0 +1,174 @@
+"""What goes over the wire, typed. Money is Decimal dollars with at most nine decimals."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import ROUND_UP, Decimal, InvalidOperation
+from typing import Any
+
+Money = Decimal | str | int
+
+NANO_DOLLAR = Decimal("0.000000001")
+
+
+def usd(value: Money) -> Decimal:
+    """The amount in nano-dollars' precision; what is finer is rounded up, never understated.
+
+    Raises TypeError for a float (0.1 is not ten cents) and ValueError for what is no amount:
+    negative, NaN, infinite, or not a number.
+    """
+    if isinstance(value, float | bool) or not isinstance(value, Decimal | str | int):
+        raise TypeError(f"money is a Decimal, a string or an int, not {type(value).__name__}")
+    try:
+        amount = Decimal(value)
+        if not amount.is_finite() or amount < 0:
+            raise ValueError(f"not an amount of money: {value!r}")
+        return amount.quantize(NANO_DOLLAR, rounding=ROUND_UP)
+    except InvalidOperation as error:
+        raise ValueError(f"not an amount of money: {value!r}") from error
+
+
+def usd_text(value: Money) -> str:
+    """The amount as the service reads it: plain digits, no exponent, no needless zeros."""
+    text = format(usd(value), "f").rstrip("0").rstrip(".")
+    return text or "0"
+
+
+def instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one run; the service prices them. Cached tokens are part of the input, reasoning
+    tokens part of the output."""
+
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "inputTokens": self.input_tokens,
+            "cachedInputTokens": self.cached_input_tokens,
+            "outputTokens": self.output_tokens,
+            "reasoningTokens": self.reasoning_tokens,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    runs_per_day: int
+    usd_per_day: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class UsageToday:
+    """`usd_today` counts what is settled and what is still reserved."""
+
+    runs_today: int
+    usd_today: Decimal
+    open_runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The service's answer to an admitted start. `replayed`: it had been given before."""
+
+    run_id: str
+    work_order_id: str
+    status: str
+    reserved_usd: Decimal
+    lease_expires_at: datetime
+    caps: Caps
+    usage: UsageToday
+    replayed: bool
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any], *, replayed: bool) -> "Admission":
+        caps, usage = data["caps"], data["usage"]
+        return cls(
+            run_id=data["runId"],
+            work_order_id=data["workOrderId"],
+            status=data["status"],
+            reserved_usd=Decimal(data["reservedUsd"]),
+            lease_expires_at=_instant(data["leaseExpiresAt"]),
+            caps=Caps(int(caps["runsPerDay"]), Decimal(str(caps["usdPerDay"]))),
+            usage=UsageToday(
+                int(usage["runsToday"]), Decimal(usage["usdToday"]), int(usage["openRuns"])
+            ),
+            replayed=replayed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    run_id: str
+    status: str
+    reserved_usd: Decimal
+    lease_expires_at: datetime
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> "Extension":
+        return cls(
+            run_id=data["runId"],
+            status=data["status"],
+            reserved_usd=Decimal(data["reservedUsd"]),
+            lease_expires_at=_instant(data["leaseExpiresAt"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What the service put on record. `overrun_usd` is what the run cost above its reservation."""
+
+    run_id: str
+    work_order_id: str
+    status: str
+    cost_usd: Decimal
+    reserved_usd: Decimal
+    overrun_usd: Decimal
+    started_at: datetime
+    finished_at: datetime
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> "Settlement":
+        return cls(
+            run_id=data["runId"],
+            work_order_id=data["workOrderId"],
+            status=data["status"],
+            cost_usd=Decimal(data["costUsd"]),
+            reserved_usd=Decimal(data["reservedUsd"]),
+            overrun_usd=Decimal(data["overrunUsd"]),
+            started_at=_instant(data["startedAt"]),
+            finished_at=_instant(data["finishedAt"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer to a dry run: nothing was reserved and nothing recorded."""
+
+    decision: str
+    reason: str | None
+    would_reserve_usd: Decimal | None
+
+    @property
+    def admitted(self) -> bool:
+        return not self.reason
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> "Decision":
+        reserve = data.get("wouldReserveUsd")
+        return cls(
+            decision=data["decision"],
+            reason=data.get("reason"),
+            would_reserve_usd=None if reserve is None else Decimal(reserve),
+        )

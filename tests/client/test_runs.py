@@ -1,0 +1,238 @@
+"""A run as a context manager: what is settled, the lease, and stopping the work."""
+
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from client.tollgate_client import (
+    InvalidRequest,
+    Refused,
+    RetryPolicy,
+    Run,
+    StopRun,
+    Tollgate,
+    Unavailable,
+    Usage,
+)
+
+from .stub import RUN_ID, Answer, Stub, admitted, extended, refused, stub_service
+
+QUICK = RetryPolicy(first_wait=0.01, longest_wait=0.05, total=0.2)
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    with stub_service() as service:
+        yield service
+
+
+@pytest.fixture
+def tollgate(stub: Stub) -> Iterator[Tollgate]:
+    with Tollgate(stub.url, "tg_token", retry=QUICK) as client:
+        yield client
+
+
+def digest(tollgate: Tollgate, **options: Any) -> Run:
+    return tollgate.run("digest", agent="digest-1", estimated_cost_usd="0.05", **options)
+
+
+def busy(run: Run, seconds: float = 5.0) -> None:
+    """Work that spends its time in bytecode, without a checkpoint."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        sum(range(100))
+
+
+def test_the_ask_says_what_was_told_and_no_more(stub: Stub, tollgate: Tollgate) -> None:
+    with digest(tollgate, model="m", estimated_input_tokens=10, feature="f", confirm=True) as run:
+        assert run.id == RUN_ID
+        assert run.admission.caps.usd_per_day == Decimal("2.0")
+        run.settle(cost_usd=Decimal("0.0310"))
+    assert stub.acts("start")[0].body == {
+        "workOrderId": "digest",
+        "agentName": "digest-1",
+        "estimatedCostUsd": "0.05",
+        "model": "m",
+        "estimatedInputTokens": 10,
+        "leaseSeconds": 900,
+        "feature": "f",
+        "confirm": True,
+    }
+    assert run.settlement is not None
+    assert run.settlement.cost_usd == Decimal("0.031")
+
+
+def test_a_success_settles_with_the_last_word(stub: Stub, tollgate: Tollgate) -> None:
+    with digest(tollgate) as run:
+        run.settle(cost_usd="0.01")
+        run.settle(cost_usd="0.0000000001")
+    assert stub.acts("finish")[0].body == {"status": "success", "costUsd": "0.000000001"}
+
+
+def test_usage_is_priced_by_the_service(stub: Stub, tollgate: Tollgate) -> None:
+    with digest(tollgate) as run:
+        run.settle(usage=Usage(model="m", input_tokens=7, output_tokens=3, reasoning_tokens=1))
+    assert stub.acts("finish")[0].body == {
+        "status": "success",
+        "usage": {
+            "model": "m",
+            "inputTokens": 7,
+            "cachedInputTokens": 0,
+            "outputTokens": 3,
+            "reasoningTokens": 1,
+        },
+    }
+
+
+@pytest.mark.parametrize(("told", "cost"), [(None, "0.08"), ("0.02", "0.02")])
+def test_an_error_settles_what_was_told_or_all_that_was_reserved(
+    stub: Stub, tollgate: Tollgate, told: str | None, cost: str
+) -> None:
+    stub.answers("extend", extended("0.08"))
+    with pytest.raises(ZeroDivisionError), digest(tollgate) as run:
+        run.extend("0.03")
+        assert run.reserved_usd == Decimal("0.08")
+        if told:
+            run.settle(cost_usd=told)
+        _ = 1 / 0
+    assert stub.acts("extend")[0].body == {"additionalUsd": "0.03"}
+    assert stub.acts("extend")[0].key
+    assert stub.acts("finish")[0].body == {"status": "error", "costUsd": cost}
+
+
+def test_a_cancelled_run_gives_everything_back(stub: Stub, tollgate: Tollgate) -> None:
+    with digest(tollgate) as run:
+        run.cancel()
+    assert stub.acts("finish")[0].body == {"status": "cancelled", "costUsd": "0"}
+
+
+@pytest.mark.parametrize("money", [0.05, True, "-1", "NaN", "Infinity", "five", "1e400"])
+def test_what_is_no_money_is_refused_here(tollgate: Tollgate, money: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        tollgate.run("digest", agent="digest-1", estimated_cost_usd=money)
+
+
+def test_a_failing_settlement_is_raised_but_masks_no_error(stub: Stub, tollgate: Tollgate) -> None:
+    stub.answers("finish", Answer(409, {"error": "run was finished with another cost"}))
+    with pytest.raises(InvalidRequest), digest(tollgate) as run:
+        run.settle(cost_usd="0.01")
+    stub.answers("finish", Answer(503, {"error": "database unavailable"}))
+    with pytest.raises(Unavailable), digest(tollgate) as run:
+        run.settle(cost_usd="0.01")
+    with pytest.raises(ZeroDivisionError) as caught, digest(tollgate):
+        _ = 1 / 0
+    assert "was not settled" in caught.value.__notes__[0]
+
+
+def test_the_lease_is_renewed_while_the_work_runs(stub: Stub, tollgate: Tollgate) -> None:
+    stub.answers("extend", Answer(503, {"error": "busy"}), extended(lease=1))
+    with digest(tollgate, lease_seconds=1) as run:
+        stub.wait_for("extend", 5)
+        run.checkpoint()
+        run.settle(cost_usd="0.01")
+    renewals = stub.acts("extend")
+    assert all(asked.body == {"leaseSeconds": 1} for asked in renewals)
+    assert renewals[0].key == renewals[1].key
+    assert len({asked.key for asked in renewals}) == len(renewals) - 1
+
+
+def test_the_service_may_give_a_shorter_lease(stub: Stub, tollgate: Tollgate) -> None:
+    stub.answers("start", admitted(lease=2))
+    with digest(tollgate, lease_seconds=900):
+        stub.wait_for("extend", 1, seconds=2)
+
+
+STOPS = [
+    (refused(403, "kill_switch", "stopped by an operator"), "kill_switch"),
+    (refused(401, "token", "token revoked"), "token"),
+    (Answer(404, {"error": "no such run"}), "finished"),
+    (Answer(409, {"error": "run is finished"}), "finished"),
+]
+
+
+@pytest.mark.parametrize(("answer", "reason"), STOPS)
+def test_a_renewal_that_says_no_stops_the_work(
+    stub: Stub, tollgate: Tollgate, answer: Answer, reason: str
+) -> None:
+    stub.answers("extend", answer)
+    with pytest.raises(StopRun) as caught, digest(tollgate, lease_seconds=1) as run:
+        run.settle(cost_usd="0.02")
+        for _ in range(500):
+            run.checkpoint()
+            time.sleep(0.01)
+    assert caught.value.reason == reason
+    assert len(stub.acts("extend")) == 1
+    assert stub.acts("finish")[0].body == {"status": "error", "costUsd": "0.02"}
+
+
+@pytest.mark.parametrize(("answer", "reason"), STOPS)
+def test_an_extension_that_says_no_stops_the_work(
+    stub: Stub, tollgate: Tollgate, answer: Answer, reason: str
+) -> None:
+    stub.answers("extend", answer)
+    with pytest.raises(StopRun) as caught, digest(tollgate, interrupt=True) as run:
+        run.extend("0.01")
+    assert caught.value.reason == reason
+
+
+def test_no_more_money_does_not_stop_the_work(stub: Stub, tollgate: Tollgate) -> None:
+    stub.answers("extend", refused(429, "usd_per_day", "budget cap reached", reset=600))
+    with digest(tollgate) as run:
+        with pytest.raises(Refused):
+            run.extend("5")
+        run.checkpoint()
+        assert run.reserved_usd == Decimal("0.05")
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(503, {"error": "busy"}), refused(429, "address_rate", "quota reached")]
+)
+def test_a_lease_that_runs_out_stops_the_work(
+    stub: Stub, tollgate: Tollgate, answer: Answer
+) -> None:
+    stub.answers("extend", answer)
+    begun = time.monotonic()
+    with pytest.raises(StopRun) as caught, digest(tollgate, lease_seconds=1) as run:
+        while time.monotonic() < begun + 5:
+            run.checkpoint()
+            time.sleep(0.01)
+    assert caught.value.reason == "lease_lost"
+    assert 0.9 < time.monotonic() - begun < 2
+
+
+def test_the_work_itself_is_interrupted_where_it_opted_in(stub: Stub, tollgate: Tollgate) -> None:
+    stub.answers("extend", refused(403, "kill_switch", "stopped by an operator"))
+    begun = time.monotonic()
+    with pytest.raises(StopRun) as caught, digest(tollgate, lease_seconds=1, interrupt=True) as run:
+        busy(run)
+    assert time.monotonic() - begun < 2
+    assert (caught.value.reason, caught.value.error) == ("kill_switch", "stopped by an operator")
+    assert stub.acts("finish")[0].body["status"] == "error"
+
+
+def test_without_it_the_work_goes_on_to_its_next_checkpoint(stub: Stub, tollgate: Tollgate) -> None:
+    stub.answers("extend", refused(403, "kill_switch", "stopped by an operator"))
+    with digest(tollgate, lease_seconds=1) as run:
+        busy(run, 0.6)
+        assert run.stopped
+        run.settle(cost_usd="0.01")
+    assert stub.acts("finish")[0].body["status"] == "success"
+
+
+def test_nothing_is_interrupted_after_the_run(stub: Stub, tollgate: Tollgate) -> None:
+    stub.answers("extend", refused(403, "kill_switch", "stopped by an operator"))
+    with digest(tollgate, lease_seconds=1, interrupt=True) as run:
+        run.settle(cost_usd="0.01")
+    busy(run, 0.6)
+    assert not stub.acts("extend")
+
+
+def test_a_run_is_entered_once(tollgate: Tollgate) -> None:
+    run = digest(tollgate)
+    with pytest.raises(RuntimeError):
+        _ = run.id
+    with run, pytest.raises(RuntimeError):
+        run.__enter__()
