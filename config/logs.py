@@ -26,6 +26,13 @@ SHARED: list[Any] = [
 ]
 
 
+class Unhandled(logging.Filter):
+    """Passes what an exception caused."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.exc_info is not None
+
+
 def logging_config(level: str, *, json: bool) -> dict[str, Any]:
     """Django's LOGGING; json=False is for a person at a terminal."""
     renderer: Any = (
@@ -59,12 +66,14 @@ def logging_config(level: str, *, json: bool) -> dict[str, Any]:
                 ],
             }
         },
+        "filters": {"unhandled": {"()": "config.logs.Unhandled"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
-            # Each is told already by the access line, or too chatty to keep.
+            # Django would repeat each answer from 400 on that the access line tells already.
             "django": {"handlers": [], "level": level, "propagate": True},
-            "django.server": {"handlers": [], "level": "WARNING", "propagate": True},
+            "django.request": {"level": "ERROR", "filters": ["unhandled"]},
+            "django-q": {"handlers": [], "level": "WARNING", "propagate": True},
             "axes": {"level": "WARNING"},
         },
     }
@@ -85,7 +94,7 @@ def access_line(
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     if AccessLog.json:
         line = (
-            f'{{"timestamp": "{now}", "level": "info", "logger": "access", '
+            f'{{"timestamp": "{now}", "level": "info", "logger": "access", "event": "request", '
             f'"method": {dumps(method)}, "route": {dumps(route)}, "status": {status}, '
             f'"duration_ms": {duration_ms:.2f}, "request_id": "{request_id}"}}\n'
         )

@@ -1,0 +1,44 @@
+# Everything starts here: `make run` and `make test` need Python 3.11 or newer, with venv, and make.
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format lock bench screenshots clean
+SHELL := /bin/sh
+BIN := .venv/bin
+
+help: ## this text
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+run: .venv/runtime ## start everything: database, web server, job worker (PORT=8000 HOST=127.0.0.1)
+	@exec $(BIN)/python -m config.supervisor
+
+test: .venv/development ## lint, types, checks and all tests
+	@sh .ci/test
+
+lint: .venv/development ## lint, format check, types and import contracts
+	@sh .ci/lint
+
+format: .venv/development ## put the code into its one format
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+bench: .venv/development ## measure the admission path (minutes)
+	@$(BIN)/python -m bench
+
+screenshots: .venv/development ## take the pictures of README.md again
+	@$(BIN)/python -m docs.screenshots
+
+lock: ## resolve pyproject.toml anew into the two requirements files (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  pyproject.toml -o requirements.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --group dev -c requirements.txt -o requirements-dev.txt
+
+clean: ## remove what can be made again; the data in .tollgate/ stays
+	rm -rf .venv .static .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/runtime: requirements.txt
+	@sh .ci/environment requirements.txt
+	@touch $@
+
+.venv/development: requirements.txt requirements-dev.txt
+	@sh .ci/environment requirements.txt requirements-dev.txt
+	@touch .venv/runtime $@

@@ -1,0 +1,114 @@
+"""Child processes that never outlive their parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from config.privileges import die_with_parent
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class Child:
+    """A program in a process group of its own; its output is passed on, each line with its name.
+
+    Start it from the main thread: on Linux it is ended when the thread that started it ends.
+    """
+
+    name: str
+    argv: list[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    quiet: bool = False  # output goes nowhere
+    process: "subprocess.Popen[str] | None" = None
+    _reader: threading.Thread | None = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            self.argv,
+            cwd=BASE_DIR,
+            env={**os.environ, **self.env, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if self.quiet else subprocess.PIPE,
+            stderr=subprocess.DEVNULL if self.quiet else subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            preexec_fn=die_with_parent(),
+        )
+        if self.process.stdout is not None:
+            self._reader = threading.Thread(
+                target=self._pass_on, args=(self.process.stdout,), daemon=True
+            )
+            self._reader.start()
+
+    def _pass_on(self, stream: IO[str]) -> None:
+        for line in stream:
+            sys.stdout.write(f"{self.name:<8}{line}" if self.name else line)
+            sys.stdout.flush()
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs."""
+        return self.process.poll() if self.process else None
+
+    def finish(self) -> None:
+        """After its end: passes the rest of its output on."""
+        if self._reader is not None:
+            self._reader.join(5)
+
+    def ask_to_stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+
+    def stop(self, seconds: float = 10) -> None:
+        """Waits so long for a clean end, then ends whatever is left of the whole group."""
+        if self.process is None:
+            return
+        self.ask_to_stop()
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pass
+        self.kill()
+
+    def kill(self) -> None:
+        if self.process is None:
+            return
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass  # nobody is left
+        self.process.wait()
+        self.process = None
+
+
+def stop_all(children: list[Child], seconds: float = 10) -> None:
+    """Asks all at once, then waits for each."""
+    for child in children:
+        child.ask_to_stop()
+    deadline = time.monotonic() + seconds
+    for child in children:
+        child.stop(max(0.1, deadline - time.monotonic()))
+
+
+def web_server(host: str, port: int, *, workers: int, threads: int) -> list[str]:
+    """The command line of the web server."""
+    return [
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws"),
+        *("--host", host, "--port", str(port), "--workers", str(workers)),
+        *("--blocking-threads", str(threads), "--respawn-failed-workers"),
+        *("--workers-kill-timeout", "5", "--log-level", "warning", "config.wsgi:application"),
+    ]
+
+
+def job_worker() -> list[str]:
+    """The command line of the job worker."""
+    return [sys.executable, "manage.py", "qcluster"]

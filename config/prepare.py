@@ -1,0 +1,69 @@
+"""What happens between a running database and a running server, in one process: imports cost.
+
+`python -m config.prepare` is a step of `make run`. Exit code 2 and one line: a setting is wrong.
+"""
+
+import os
+import sys
+
+
+def main() -> int:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    import django
+    from django.core.exceptions import ImproperlyConfigured
+
+    try:
+        django.setup()
+    except (ImproperlyConfigured, ValueError) as error:
+        print(f"A setting is wrong: {error}", file=sys.stderr)
+        return 2
+
+    from django.core.management import call_command, get_commands
+    from django.db import DatabaseError
+
+    from config.static import collect_if_changed
+
+    try:
+        migrate()
+    except DatabaseError as error:
+        reason = " ".join(str(error).split())
+        print(f"The database could not be brought up to date: {reason}", file=sys.stderr)
+        return 2
+    if collect_if_changed():
+        print("Static files collected.", flush=True)
+    if wants_demo() and "seed_demo" in get_commands() and is_empty():
+        call_command("seed_demo")
+    return 0
+
+
+def migrate() -> None:
+    """Migrates as the owner; where nothing is to do, it costs one query."""
+    from django.core.management import call_command
+    from django.db import connections
+    from django.db.migrations.recorder import MigrationRecorder
+
+    from config.health import expected_migrations
+
+    applied = set(MigrationRecorder(connections["owner"]).applied_migrations())
+    missing = expected_migrations() - applied
+    if missing:
+        print(f"Applying {len(missing)} migrations.", flush=True)
+        call_command("migrate", database="owner", interactive=False, verbosity=0)
+
+
+def wants_demo() -> bool:
+    """Demo people and history go into the embedded database, elsewhere only when asked for."""
+    chosen = os.environ.get("DEMO", "")
+    return chosen == "1" if chosen else not os.environ.get("DATABASE_URL")
+
+
+def is_empty() -> bool:
+    from django.contrib.auth import get_user_model
+
+    from workorders.models import WorkOrder
+
+    return not (WorkOrder.objects.exists() or get_user_model().objects.exists())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

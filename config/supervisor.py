@@ -1,0 +1,227 @@
+"""`make run`: everything under one process, which stops all of it when it ends.
+
+Database, migrations, web server, job worker and the demo's traffic. Whatever cannot work is said
+in one line, with exit code 2.
+"""
+
+import http.client
+import os
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import NoReturn
+
+from config.children import BASE_DIR, Child, job_worker, stop_all, web_server
+from config.database_url import UnusableDatabase, check_database
+from config.embedded import DataFolder, EmbeddedError, EmbeddedPostgres
+
+RESTARTS, RESTART_WINDOW = 5, 300.0  # so many restarts of a crashed child in so many seconds
+FIRST_ANSWER_SECONDS = 60
+
+
+class CannotRun(Exception):
+    """One line for the person at the terminal."""
+
+
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM."""
+
+
+def number(name: str, default: int, low: int, high: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        raise CannotRun(f"{name} must be a number from {low} to {high}, not {text!r}.")
+    return int(text)
+
+
+def require_free(host: str, port: int) -> None:
+    """Raises CannotRun when something already listens there, or the host is not ours."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+    except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno is None:
+            raise CannotRun(f"HOST {host} is not an address of this machine.") from None
+        raise CannotRun(
+            f"Port {port} on {host} is not free ({error.strerror}): "
+            "choose another, as in `make run PORT=8899`."
+        ) from None
+
+
+@dataclass
+class Restarts:
+    """How often something was restarted lately."""
+
+    times: deque[float] = field(default_factory=deque)
+
+    def allowed(self, now: float) -> bool:
+        while self.times and now - self.times[0] > RESTART_WINDOW:
+            self.times.popleft()
+        self.times.append(now)
+        return len(self.times) <= RESTARTS
+
+
+class Supervisor:
+    def __init__(self) -> None:
+        self.host = os.environ.get("HOST") or "127.0.0.1"
+        self.port = number("PORT", 8000, 1, 65535)
+        self.workers = number("WEB_WORKERS", 2, 1, 64)
+        self.threads = number("WEB_THREADS", 4, 1, 256)
+        number("JOB_WORKERS", 2, 1, 64)
+        self.embedded = not os.environ.get("DATABASE_URL")
+        self.postgres: EmbeddedPostgres | None = None
+        self.children: list[Child] = []
+        self.restarts: dict[str, Restarts] = {}
+
+    @property
+    def address(self) -> str:
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "localhost") else self.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    def run(self) -> NoReturn:
+        """Ends with CannotRun or Stopped."""
+        try:
+            if self.embedded:
+                self.postgres = EmbeddedPostgres(DataFolder.from_environment(BASE_DIR))
+                self.postgres.lock()
+                require_free(self.host, self.port)
+                self.postgres.start()
+            else:
+                require_free(self.host, self.port)
+                self.check_settings()
+            self.prepare()
+            web = self.start(
+                "web",
+                web_server(self.host, self.port, workers=self.workers, threads=self.threads),
+            )
+            self.start("jobs", job_worker())
+            self.wait_for_answer(web)
+            self.greet()
+            if self.wants_traffic():
+                self.start("demo", [sys.executable, "manage.py", "demo_traffic", "--url", self.address])
+            self.watch()
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            stop_all(self.children)
+            if self.postgres is not None:
+                self.postgres.stop()
+
+    def check_settings(self) -> None:
+        check_database(os.environ["DATABASE_URL"])
+        if owner := os.environ.get("TOLLGATE_OWNER_DATABASE_URL"):
+            check_database(owner, "TOLLGATE_OWNER_DATABASE_URL")
+        if not os.environ.get("SECRET_KEY"):
+            raise CannotRun("SECRET_KEY must be set when DATABASE_URL is set.")
+
+    def prepare(self) -> None:
+        step = Child("", [sys.executable, "-m", "config.prepare"])
+        self.children.append(step)
+        step.start()
+        while (code := step.returncode) is None:
+            time.sleep(0.02)
+        step.finish()
+        self.children.remove(step)
+        if code != 0:
+            raise CannotRun("" if code == 2 else "The database was not made ready (see above).")
+
+    def start(self, name: str, argv: list[str]) -> Child:
+        child = Child(name, argv)
+        self.children.append(child)
+        self.restarts[name] = Restarts()
+        child.start()
+        return child
+
+    def wants_traffic(self) -> bool:
+        if not (BASE_DIR / "budgets/management/commands/demo_traffic.py").exists():
+            return False
+        demo = os.environ.get("DEMO", "")
+        here = demo == "1" if demo else self.embedded
+        return here and os.environ.get("DEMO_TRAFFIC", "") != "0"
+
+    def wait_for_answer(self, web: Child) -> None:
+        deadline = time.monotonic() + FIRST_ANSWER_SECONDS
+        host, _, port = self.address.removeprefix("http://").rpartition(":")
+        while time.monotonic() < deadline:
+            if web.returncode is not None:
+                raise CannotRun("The web server did not start (see above).")
+            try:
+                connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=5)
+                connection.request("GET", "/healthz", headers={"Host": "localhost"})
+                answer = connection.getresponse()
+                connection.close()
+                if answer.status < 500:
+                    return
+            except (OSError, http.client.HTTPException):
+                pass
+            time.sleep(0.05)
+        raise CannotRun(f"The web server did not answer within {FIRST_ANSWER_SECONDS} s.")
+
+    def greet(self) -> None:
+        lines = [f"Tollgate is open at  {self.address}/admin/", "Ctrl-C stops everything."]
+        width = max(map(len, lines))
+        print("┌─" + "─" * width + "─┐")
+        for line in lines:
+            print(f"│ {line:<{width}} │")
+        print("└─" + "─" * width + "─┘", flush=True)
+
+    def watch(self) -> NoReturn:
+        while True:
+            time.sleep(0.2)
+            if self.postgres and self.postgres.process and self.postgres.process.poll() is not None:
+                raise CannotRun(f"PostgreSQL ended by itself (see {self.postgres.log}).")
+            for child in list(self.children):
+                if child.returncode is None:
+                    continue
+                if child.name == "web":
+                    raise CannotRun(f"The web server ended by itself (code {child.returncode}).")
+                self.restart(child)
+
+    def restart(self, child: Child) -> None:
+        code = child.returncode
+        child.kill()
+        if child.name == "demo" and code == 0:
+            self.children.remove(child)
+        elif self.restarts[child.name].allowed(time.monotonic()):
+            print(f"{child.name:<8}ended by itself (code {code}); started again.", flush=True)
+            child.start()
+        elif child.name == "jobs":
+            raise CannotRun(f"The job worker ended {RESTARTS + 1} times in {RESTART_WINDOW:.0f} s.")
+        else:
+            print(f"{child.name:<8}ended too often; not started again.", flush=True)
+            self.children.remove(child)
+
+
+def on_signal(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Stopped
+
+
+def main() -> int:
+    signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGTERM, on_signal)
+    if sys.stdout.isatty():
+        os.environ.setdefault("LOG_JSON", "0")
+    try:
+        Supervisor().run()
+    except Stopped:
+        print("Stopped.", flush=True)
+        return 0
+    except (CannotRun, EmbeddedError, UnusableDatabase) as error:
+        if str(error):
+            print(f"tollgate: {error}", file=sys.stderr, flush=True)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
