@@ -87,6 +87,9 @@ class Child:
         except (ProcessLookupError, PermissionError):
             pass  # nobody is left
         self.process.wait()
+        self.finish()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
         self.process = None
 
 

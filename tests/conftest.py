@@ -7,15 +7,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from django.conf import settings
 from django.db import connections
 from django.test.utils import setup_databases, teardown_databases
-from psycopg import sql
 from pytest_django import DjangoDbBlocker
 
 from config.embedded import DataFolder, EmbeddedPostgres
+from config.scratch import ScratchService, owner_sql, scratch_service
+from config.static import collect_if_changed
 
 SERVER = pytest.StashKey[tuple[EmbeddedPostgres, Path]]()
 BOTH = ("default", "owner")
@@ -27,6 +27,12 @@ def pytest_configure(config: pytest.Config) -> None:
     start_server(config)
     os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
     settings.DATABASES  # noqa: B018
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Pages need the collected static files; the process that hands the tests out makes them."""
+    if not hasattr(session.config, "workerinput"):
+        collect_if_changed()
 
 
 def start_server(config: pytest.Config) -> None:
@@ -54,12 +60,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         server, temporary = config.stash[SERVER]
         server.stop()
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def owner_sql(statement: str, *names: str) -> None:
-    """One statement about databases, as the owner, outside of any test database."""
-    with psycopg.connect(settings.OWNER_URL, autocommit=True) as owner:
-        owner.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
 @pytest.fixture(scope="session")
@@ -114,3 +114,12 @@ def committed_db(
                 connections[alias].close()
                 connections[alias].settings_dict["NAME"] = before[alias]
             owner_sql("DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture(scope="module")
+def service(
+    pristine_database: str, django_db_blocker: DjangoDbBlocker
+) -> Iterator[ScratchService]:
+    """A real web server with two workers on a database of its own, one for the module's tests."""
+    with scratch_service(template=pristine_database) as running:
+        yield running
