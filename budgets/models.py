@@ -1,0 +1,330 @@
+"""Policy: limits, the counters they are held against, and the requests that change them."""
+
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django.db import models
+from django.db.models.functions import Now
+
+
+class Limit(models.Model):
+    """A limit that is shared by many work orders. (The caps of one work order stand on its row.)
+
+    Only combinations that the admission enforces can be stored: a limit that is kept and not
+    enforced is worse than none. An empty amount means that the limit is switched off.
+    """
+
+    class Scope(models.TextChoices):
+        GLOBAL = "global", "everything"
+        ADDRESS = "address", "each source address"
+
+    class Window(models.TextChoices):
+        OPEN = "open", "at the same time"
+        MINUTE = "minute", "a minute"
+        DAY = "day", "a day (UTC)"
+
+    class Measure(models.TextChoices):
+        USD = "usd", "US dollars"
+        RUNS = "runs", "runs"
+
+    scope = models.TextField(choices=Scope)
+    window = models.TextField(choices=Window)
+    measure = models.TextField(choices=Measure)
+    amount = models.DecimalField(max_digits=18, decimal_places=2, null=True, blank=True)
+
+    class Meta:
+        db_table = "limits"
+        ordering = ("scope", "window", "measure")
+        constraints = (
+            models.UniqueConstraint(fields=("scope", "window", "measure"), name="limits_once"),
+            models.CheckConstraint(
+                condition=models.Q(amount=None) | models.Q(amount__gt=0),
+                name="limits_positive",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(scope="global", window="open", measure="runs")
+                | models.Q(scope="global", window="day", measure="usd")
+                | models.Q(scope="address", window="minute", measure="runs"),
+                name="limits_enforced",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.get_measure_display()} {self.get_window_display()}, {self.get_scope_display()}"
+        )
+
+
+class Counter(models.Model):
+    """What was used of something in one window: the row that an admission locks.
+
+    `window = open` has no beginning: its `open_runs` is what runs now. There is no reset job: a
+    new day is a new row. Every counter can be recomputed from the runs whose `charged_to` names it
+    (`manage.py verify_counters`). Written by the stored routines in `budgets/sql` only.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    key = models.TextField(unique=True, help_text="window:start:scope:subject, for one look-up.")
+    scope = models.TextField()
+    subject = models.TextField()
+    window = models.TextField()
+    starts_at = models.DateTimeField(help_text="1970-01-01 for the window `open`.")
+    runs = models.BigIntegerField(db_default=0)
+    open_runs = models.BigIntegerField(db_default=0)
+    reserved_usd = models.DecimalField(max_digits=20, decimal_places=9, db_default=0)
+    settled_usd = models.DecimalField(max_digits=20, decimal_places=9, db_default=0)
+
+    class Meta:
+        db_table = "counters"
+        constraints = (
+            models.UniqueConstraint(
+                fields=("scope", "subject", "window", "starts_at"), name="counters_once"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(
+                    runs__gte=0, open_runs__gte=0, reserved_usd__gte=0, settled_usd__gte=0
+                ),
+                name="counters_not_negative",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.subject} {self.window} {self.starts_at:%Y-%m-%d %H:%M}"
+
+
+class CostStatistic(models.Model):
+    """What the runs of a work order really cost of late: the basis of missing and lifted estimates.
+
+    Median and 95th percentile of the last 100 settled runs, renewed when a run settles.
+    """
+
+    wo = models.OneToOneField(
+        "workorders.WorkOrder", primary_key=True, on_delete=models.CASCADE, related_name="+"
+    )
+    settled_runs = models.IntegerField()
+    median_usd = models.DecimalField(max_digits=18, decimal_places=9)
+    p95_usd = models.DecimalField(max_digits=18, decimal_places=9)
+
+    class Meta:
+        db_table = "cost_statistics"
+
+    def __str__(self) -> str:
+        return f"{self.wo_id}: median {self.median_usd}, p95 {self.p95_usd}"
+
+
+class IdempotencyRecord(models.Model):
+    """The answer to an admitted ask, replayed for 48 hours to whoever sends the same ask again.
+
+    Commits together with the effect: a crash leaves no key in limbo. A refusal is not stored.
+    """
+
+    pk = models.CompositePrimaryKey("token_id", "endpoint", "key")
+    token_id = models.BigIntegerField()
+    endpoint = models.TextField()
+    key = models.TextField()
+    fingerprint = models.BinaryField()
+    answer = models.JSONField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "idempotency_records"
+        indexes = (models.Index(fields=("created_at",), name="idempotency_age"),)
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} {self.key}"
+
+
+class Measure(models.TextChoices):
+    """The measures a change of limits is asked for, each with a smallest step of its own."""
+
+    RUNS_PER_DAY = "runs_per_day", "runs/day"
+    USD_PER_DAY = "usd_per_day", "USD/day"
+
+
+class ApprovalRule(models.Model):
+    """Who must agree when the resulting effective cap lies in [minimum, maximum] (inclusive)."""
+
+    measure = models.TextField(choices=Measure)
+    minimum = models.DecimalField(max_digits=18, decimal_places=2)
+    maximum = models.DecimalField(max_digits=18, decimal_places=2, null=True, blank=True)
+
+    class Meta:
+        db_table = "approval_rules"
+        ordering = ("measure", "minimum")
+        constraints = (
+            models.UniqueConstraint(fields=("measure", "minimum"), name="approval_rules_once"),
+            models.CheckConstraint(
+                condition=models.Q(minimum__gt=0)
+                & (models.Q(maximum=None) | models.Q(maximum__gte=models.F("minimum"))),
+                name="approval_rules_interval",
+            ),
+        )
+
+    def __str__(self) -> str:
+        upper = "" if self.maximum is None else f" to {self.maximum}"
+        return f"{self.get_measure_display()} from {self.minimum}{upper}"
+
+
+class ApprovalSlot(models.Model):
+    """One signature, or several, that a rule asks of a group; each by a different person."""
+
+    rule = models.ForeignKey(ApprovalRule, on_delete=models.CASCADE, related_name="slots")
+    group = models.ForeignKey(Group, on_delete=models.PROTECT, related_name="+")
+    count = models.SmallIntegerField(default=1)
+
+    class Meta:
+        db_table = "approval_slots"
+        constraints = (
+            models.UniqueConstraint(fields=("rule", "group"), name="approval_slots_once"),
+            models.CheckConstraint(condition=models.Q(count__gt=0), name="approval_slots_positive"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.count} of {self.group}"
+
+
+class ChangeRequest(models.Model):
+    """A request to change the limits of a subject.
+
+    pending ──▶ applied | refused | cancelled | expired | stale      (all five are final)
+
+    applied: the last slot was filled, judged again under the lock. refused: one refusal suffices.
+    cancelled: by the requester. expired: 24 h without a decision, found under the lock, not by a
+    sweeper. stale: the base caps moved since it was asked.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "pending", "waiting for approval"
+        APPLIED = "applied", "applied"
+        REFUSED = "refused", "refused"
+        CANCELLED = "cancelled", "cancelled"
+        EXPIRED = "expired", "expired"
+        STALE = "stale", "stale"
+
+    subject_type = models.TextField(db_default="work_order")
+    subject_id = models.TextField()
+    status = models.TextField(choices=Status, default=Status.PENDING)
+    requester = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="change_requests"
+    )
+    justification = models.TextField()
+    expected_cost_impact = models.TextField(blank=True, db_default="")
+    revision = models.IntegerField(default=1, help_text="A vote counts for one revision only.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField()
+    decided_at = models.DateTimeField(null=True, editable=False)
+    closing_note = models.TextField(db_default="", editable=False)
+
+    class Meta:
+        db_table = "change_requests"
+        verbose_name = "cap change request"
+        ordering = ("-id",)
+        permissions = (
+            ("ask_changerequest", "Can request cap changes"),
+            ("decide_changerequest", "Can decide cap change requests"),
+        )
+        constraints = (
+            models.UniqueConstraint(
+                fields=("subject_type", "subject_id"),
+                condition=models.Q(status="pending"),
+                name="change_requests_one_open",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status="pending", decided_at=None)
+                | (~models.Q(status="pending") & models.Q(decided_at__isnull=False)),
+                name="change_requests_decided",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(justification=""), name="change_requests_justified"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"#{self.pk} {self.subject_id}"
+
+
+class ChangeLine(models.Model):
+    """One limit that a request changes: the base value it was asked on, and the value asked for."""
+
+    request = models.ForeignKey(ChangeRequest, on_delete=models.CASCADE, related_name="lines")
+    measure = models.TextField(choices=Measure)
+    old = models.DecimalField(max_digits=18, decimal_places=2)
+    new = models.DecimalField(max_digits=18, decimal_places=2)
+
+    class Meta:
+        db_table = "change_lines"
+        constraints = (
+            models.UniqueConstraint(fields=("request", "measure"), name="change_lines_once"),
+            models.CheckConstraint(
+                condition=models.Q(new__gt=0) & ~models.Q(new=models.F("old")),
+                name="change_lines_change",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.get_measure_display()} {self.old} → {self.new}"
+
+
+class Vote(models.Model):
+    """What one person said of one revision of a request, in which slot, with what before them.
+
+    Append-only.
+    """
+
+    class Decision(models.TextChoices):
+        APPROVE = "approve", "approve"
+        REFUSE = "refuse", "refuse"
+
+    request = models.ForeignKey(ChangeRequest, on_delete=models.PROTECT, related_name="votes")
+    revision = models.IntegerField()
+    voter = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="votes"
+    )
+    group = models.TextField(help_text="The slot it fills; empty for a refusal.", db_default="")
+    decision = models.TextField(choices=Decision)
+    comment = models.TextField()
+    evidence = models.JSONField(default=dict)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "change_votes"
+        constraints = (
+            models.UniqueConstraint(
+                fields=("request", "revision", "voter"), name="change_votes_once_a_person"
+            ),
+            models.CheckConstraint(condition=~models.Q(comment=""), name="change_votes_comment"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.voter} {self.decision}s"
+
+
+class CapChange(models.Model):
+    """An applied change of a work order's caps, old and new. Append-only.
+
+    This row is the proof that the trigger on `work_orders` asks for: caps may be updated only
+    where a row with exactly these values was inserted in the same transaction; `applied_xid` is
+    stamped by a trigger with the transaction's own id and cannot be told by anybody.
+    """
+
+    wo = models.ForeignKey(
+        "workorders.WorkOrder", on_delete=models.PROTECT, related_name="cap_changes"
+    )
+    request = models.OneToOneField(ChangeRequest, null=True, on_delete=models.PROTECT)
+    old_runs_per_day = models.IntegerField()
+    new_runs_per_day = models.IntegerField()
+    old_usd_per_day = models.DecimalField(max_digits=12, decimal_places=2)
+    new_usd_per_day = models.DecimalField(max_digits=12, decimal_places=2)
+    reason = models.TextField()
+    by = models.TextField()
+    applied_at = models.DateTimeField(db_default=Now(), editable=False)
+    applied_xid = models.DecimalField(max_digits=20, decimal_places=0, db_default=0, editable=False)
+
+    class Meta:
+        db_table = "cap_changes"
+        ordering = ("-id",)
+        constraints = (
+            models.CheckConstraint(condition=~models.Q(reason=""), name="cap_changes_reason"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.wo_id} at {self.applied_at:%Y-%m-%d %H:%M}"

@@ -1,0 +1,161 @@
+-- What the routines of admission, settlement and extension share.
+
+-- The clock of every decision. Tests of midnight replace it in their own database.
+CREATE FUNCTION tollgate_now() RETURNS timestamptz LANGUAGE sql VOLATILE AS
+    'SELECT clock_timestamp()';
+
+-- Time-ordered (version 7), so that ten million runs do not scatter their index entries.
+-- PostgreSQL 18 has uuidv7(); this works from 15 on.
+CREATE FUNCTION tollgate_uuid7(at timestamptz) RETURNS uuid LANGUAGE sql VOLATILE AS $$
+    SELECT encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid())
+        PLACING substring(int8send((extract(epoch FROM at) * 1000)::bigint) FROM 3) FROM 1 FOR 6),
+        52, 1), 53, 1), 'hex')::uuid
+$$;
+
+-- Dollars as the API sends them: at least cents, no trailing zeros beyond.
+CREATE FUNCTION tollgate_usd(amount numeric) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN scale(trim_scale(amount)) < 2 THEN round(amount, 2)::text
+                ELSE trim_scale(amount)::text END
+$$;
+
+CREATE FUNCTION tollgate_rfc3339(at timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+
+-- What a caller gets back. `denial` is empty where the request was granted.
+CREATE TYPE tollgate_answer AS (
+    status integer,
+    denial text,
+    error text,
+    retry_after integer,        -- seconds
+    reset_at timestamptz,
+    replayed boolean,
+    body text,                  -- JSON, ready to be sent; null for a refusal
+    reserved_usd numeric,       -- for metrics
+    settled_usd numeric
+);
+
+-- A refusal; `until` is the moment at which time cures it, `after` the seconds that are said.
+CREATE FUNCTION tollgate_refusal(
+    status integer, denial text, error text, after integer DEFAULT NULL, until timestamptz DEFAULT NULL
+) RETURNS tollgate_answer LANGUAGE sql IMMUTABLE AS $$
+    SELECT row(status, denial, error, after, until, false, NULL, NULL, NULL)::tollgate_answer
+$$;
+
+-- How a token's refusal is told: an unknown, revoked or expired token is not authenticated (401).
+CREATE FUNCTION tollgate_token_refusal(refusal text) RETURNS tollgate_answer LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE
+        WHEN refusal = 'network' THEN
+            tollgate_refusal(403, 'token', 'this token may not be used from this address')
+        WHEN refusal = 'scope' THEN
+            tollgate_refusal(403, 'scope', 'this token lacks the scope for this')
+        WHEN refusal = 'work_order' THEN
+            tollgate_refusal(403, 'scope', 'this token may not be used for this work order')
+        ELSE tollgate_refusal(401, 'token', 'the token is missing, unknown, expired or revoked')
+    END
+$$;
+
+-- Ends the transaction early and safely: after the asynchronous COMMIT the row locks are free, and
+-- the log is forced out before the caller gets an answer, so nothing acknowledged can be lost.
+-- Called by the procedures only, as their last act; docs/locking.md tells why and what was measured.
+CREATE PROCEDURE tollgate_commit(flush boolean) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    COMMIT;
+    IF flush THEN
+        IF current_setting('server_version_num')::integer >= 170000
+            AND current_setting('synchronous_standby_names') = '' THEN
+            PERFORM pg_logical_emit_message(false, 'tollgate', '', true);
+        ELSE
+            -- Before 17 the message cannot flush; and only a commit waits for a synchronous
+            -- standby. It must write something: an empty commit flushes nothing.
+            PERFORM pg_logical_emit_message(true, 'tollgate', '');
+            COMMIT;
+        END IF;
+    END IF;
+END $$;
+
+-- Counter rows, each found by one text key.
+CREATE FUNCTION tollgate_counter_key(scope text, subject text, win text, starts_at timestamptz)
+RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT win || ':' || extract(epoch FROM starts_at)::bigint || ':' || scope || ':' || subject
+$$;
+
+-- The counter that is always there, and that everybody locks last: so nobody ever creates a
+-- counter row while another does (docs/locking.md).
+INSERT INTO counters (key, scope, subject, "window", starts_at)
+VALUES (tollgate_counter_key('global', '', 'open', 'epoch'), 'global', '', 'open', 'epoch');
+
+-- A write of a cap or a status waits for the admissions that are under way, and those that come
+-- after it see it: without this a start could be admitted after a suspension had been acknowledged.
+CREATE FUNCTION tollgate_order_with_admission() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM counters
+    WHERE key = tollgate_counter_key('work_order', NEW.id, 'open', 'epoch') FOR UPDATE;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER order_with_admission BEFORE UPDATE ON work_orders
+    FOR EACH ROW EXECUTE FUNCTION tollgate_order_with_admission();
+
+CREATE FUNCTION tollgate_order_limits_with_admission() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM counters
+    WHERE key = tollgate_counter_key('global', '', 'open', 'epoch') FOR UPDATE;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON limits
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_order_limits_with_admission();
+
+-- Caps change only with the proof of an applied change: a row of `cap_changes` with exactly these
+-- old and new values, inserted by this very transaction. The proof's transaction id is stamped by
+-- a trigger; a session variable would be no proof, since anybody can set one.
+CREATE FUNCTION tollgate_stamp_cap_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.applied_xid := pg_current_xact_id()::text::numeric;
+    NEW.applied_at := clock_timestamp();
+    RETURN NEW;
+END $$;
+CREATE TRIGGER stamp BEFORE INSERT ON cap_changes
+    FOR EACH ROW EXECUTE FUNCTION tollgate_stamp_cap_change();
+
+CREATE FUNCTION tollgate_guard_caps() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        IF NEW.runs_per_day > 100 OR NEW.usd_per_day > 2.00 THEN
+            RAISE EXCEPTION 'a work order begins with the default caps; more is a cap change'
+                USING ERRCODE = 'restrict_violation';
+        END IF;
+    ELSIF NOT EXISTS (
+        SELECT FROM cap_changes c
+        WHERE c.wo_id = NEW.id AND c.applied_xid = pg_current_xact_id()::text::numeric
+            AND c.old_runs_per_day = OLD.runs_per_day AND c.new_runs_per_day = NEW.runs_per_day
+            AND c.old_usd_per_day = OLD.usd_per_day AND c.new_usd_per_day = NEW.usd_per_day
+    ) THEN
+        RAISE EXCEPTION 'the caps of work order % change only through an applied cap change', OLD.id
+            USING ERRCODE = 'restrict_violation',
+                  HINT = 'Ask for it in the admin: Work orders, Request a cap change.';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER guard_caps_insert BEFORE INSERT ON work_orders
+    FOR EACH ROW EXECUTE FUNCTION tollgate_guard_caps();
+CREATE TRIGGER guard_caps BEFORE UPDATE ON work_orders
+    FOR EACH ROW WHEN (OLD.runs_per_day IS DISTINCT FROM NEW.runs_per_day
+        OR OLD.usd_per_day IS DISTINCT FROM NEW.usd_per_day)
+    EXECUTE FUNCTION tollgate_guard_caps();
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON cap_changes
+    FOR EACH ROW EXECUTE FUNCTION tollgate_refuse_change();
+CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON cap_changes
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_refuse_change();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON change_votes
+    FOR EACH ROW EXECUTE FUNCTION tollgate_refuse_change();
+CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON change_votes
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_refuse_change();
+
+-- Counter rows change with every start: room in the page lets PostgreSQL do so without touching
+-- the indexes (HOT), and an eager vacuum keeps the page small.
+ALTER TABLE counters SET (fillfactor = 40, autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 0,
+    autovacuum_analyze_threshold = 2000);
+ALTER TABLE work_order_runs SET (fillfactor = 85);

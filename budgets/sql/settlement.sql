@@ -1,0 +1,179 @@
+-- How a run ends: told by its client (finish), or by the end of its lease (reap).
+
+-- Locks the counters of some runs in the order that everybody follows: what is shared by all comes
+-- last, so that it is held for the shortest time.
+CREATE FUNCTION tollgate_lock_counters(ids bigint[]) RETURNS void LANGUAGE sql VOLATILE AS $$
+    SELECT FROM counters WHERE id = ANY (ids) ORDER BY (scope = 'global'), id FOR UPDATE
+$$;
+
+-- Gives back what run `r` held and charges `p_cost`. The caller holds the locks on the run and on
+-- its counters. An expired run that reports after all is corrected by the difference.
+CREATE FUNCTION tollgate_settle(
+    r work_order_runs, p_status text, p_cost numeric, p_note text, p_usage jsonb,
+    p_fingerprint bytea, p_at timestamptz
+) RETURNS work_order_runs LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    was_open integer := (r.status = 'running')::integer;
+BEGIN
+    UPDATE counters SET
+        open_runs = open_runs - was_open,
+        reserved_usd = reserved_usd - r.reserved_usd * was_open,
+        settled_usd = settled_usd + p_cost - coalesce(r.cost, 0)
+    WHERE id = ANY (r.charged_to);
+    UPDATE work_order_runs SET status = p_status, cost = p_cost, cost_note = p_note, usage = p_usage,
+        finished_at = p_at, finish_fingerprint = p_fingerprint
+    WHERE id = r.id RETURNING * INTO r;
+    IF p_status IN ('success', 'error') THEN
+        INSERT INTO cost_statistics (wo_id, settled_runs, median_usd, p95_usd)
+        SELECT r.wo_id, count(*),
+            (percentile_disc(0.5) WITHIN GROUP (ORDER BY cost)),
+            (percentile_disc(0.95) WITHIN GROUP (ORDER BY cost))
+        FROM (SELECT cost FROM work_order_runs
+              WHERE wo_id = r.wo_id AND status IN ('success', 'error')
+              ORDER BY finished_at DESC LIMIT 100) recent
+        ON CONFLICT (wo_id) DO UPDATE SET settled_runs = excluded.settled_runs,
+            median_usd = excluded.median_usd, p95_usd = excluded.p95_usd;
+    END IF;
+    RETURN r;
+END $$;
+
+-- Ends runs whose lease is over, at their reservation: the money may have been spent.
+-- `p_wo` null: of any work order. With `p_wait` false it takes only what nobody holds, because the
+-- caller has locks already and must not wait for others.
+CREATE FUNCTION tollgate_reap(p_wo text, p_max integer, p_wait boolean) RETURNS integer
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    r work_order_runs;
+    runs uuid[];
+    at timestamptz := tollgate_now();
+    reaped integer := 0;
+BEGIN
+    SELECT array_agg(id) INTO runs FROM (
+        SELECT id FROM work_order_runs
+        WHERE status = 'running' AND lease_expires_at <= at AND (p_wo IS NULL OR wo_id = p_wo)
+        ORDER BY lease_expires_at LIMIT p_max FOR UPDATE SKIP LOCKED) due;
+    IF runs IS NULL THEN
+        RETURN 0;
+    END IF;
+    IF p_wait THEN
+        PERFORM tollgate_lock_counters((
+            SELECT array_agg(DISTINCT c) FROM work_order_runs w, unnest(w.charged_to) c
+            WHERE w.id = ANY (runs)));
+    END IF;
+    FOR r IN SELECT * FROM work_order_runs WHERE id = ANY (runs) ORDER BY lease_expires_at LOOP
+        IF NOT p_wait AND (
+            SELECT count(*) FROM (SELECT FROM counters WHERE id = ANY (r.charged_to)
+                                  ORDER BY (scope = 'global'), id FOR UPDATE SKIP LOCKED) free)
+            < (SELECT count(*) FROM counters WHERE id = ANY (r.charged_to)) THEN
+            CONTINUE;
+        END IF;
+        r := tollgate_settle(r, 'expired', r.reserved_usd, 'lease_expired', NULL, NULL, at);
+        INSERT INTO operations_events (kind, message, owner_type, owner_id, actor, meta)
+        VALUES ('RUN_EXPIRED',
+            format('Run of %s never reported: its lease ended, settled at $%s', r.agent_name,
+                tollgate_usd(r.cost)),
+            'work_order', r.wo_id, 'tollgate',
+            jsonb_build_object('woId', r.wo_id, 'runId', r.id, 'agentName', r.agent_name,
+                'reservedUsd', tollgate_usd(r.reserved_usd), 'costUsd', tollgate_usd(r.cost)));
+        reaped := reaped + 1;
+    END LOOP;
+    RETURN reaped;
+END $$;
+
+CREATE FUNCTION tollgate_finished_body(r work_order_runs) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT json_build_object(
+        'runId', r.id, 'workOrderId', r.wo_id, 'status', r.status,
+        'costUsd', tollgate_usd(r.cost), 'reservedUsd', tollgate_usd(r.reserved_usd),
+        'overrunUsd', tollgate_usd(greatest(r.cost - r.reserved_usd, 0)),
+        'costNote', nullif(r.cost_note, ''),
+        'startedAt', tollgate_rfc3339(r.started_at),
+        'finishedAt', tollgate_rfc3339(r.finished_at))::text
+$$;
+
+-- `p_cost`: dollars; null where usage was told and has no price, which settles at the reservation.
+-- `p_book_version`: the price book that `p_cost` was computed with; null where it was not.
+CREATE FUNCTION tollgate_finish_run(
+    p_digest bytea, p_address inet, p_run uuid, p_status text, p_cost numeric, p_usage jsonb,
+    p_book_version bigint, p_fingerprint bytea, p_request_id text
+) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    b tollgate_bearer := tollgate_bearer(p_digest, p_address, '{start,admin}', '');
+    r work_order_runs;
+    was record;
+    answer tollgate_answer;
+    cost numeric;
+    note text := '';
+    kind text := 'RUN_FINISHED';
+BEGIN
+    IF b.refusal <> '' THEN
+        RETURN tollgate_token_refusal(b.refusal);
+    END IF;
+    SELECT * INTO r FROM work_order_runs WHERE id = p_run FOR UPDATE;
+    IF NOT FOUND OR NOT (r.token_id = b.token_id OR 'admin' = ANY (b.scopes)) THEN
+        RETURN tollgate_refusal(404, 'unknown_run', 'unknown run');
+    END IF;
+    IF r.status NOT IN ('running', 'expired') THEN
+        IF r.finish_fingerprint = p_fingerprint THEN
+            answer.status := 200;
+            answer.denial := '';
+            answer.replayed := true;
+            answer.body := tollgate_finished_body(r);
+            RETURN answer;
+        END IF;
+        RETURN tollgate_refusal(409, 'run_ended', 'the run has already been finished otherwise');
+    END IF;
+    IF p_book_version IS DISTINCT FROM NULL
+        AND p_book_version <> (SELECT version FROM price_book_version) THEN
+        RETURN tollgate_refusal(0, 'stale_prices', 'the price book has changed');
+    END IF;
+    cost := coalesce(p_cost, r.reserved_usd);
+    IF p_cost IS NULL THEN
+        note := 'unpriced';
+    END IF;
+    IF r.status = 'expired' THEN
+        kind := 'RUN_FINISHED_LATE';
+    END IF;
+    SELECT r.status AS status, r.cost AS cost INTO was;
+    PERFORM tollgate_lock_counters(r.charged_to);
+    r := tollgate_settle(r, p_status, cost, note, p_usage, p_fingerprint, tollgate_now());
+    INSERT INTO operations_events
+        (kind, message, owner_type, owner_id, actor, meta, request_id)
+    SELECT k, m, 'work_order', r.wo_id, b.actor, jsonb_build_object(
+            'woId', r.wo_id, 'runId', r.id, 'agentName', r.agent_name, 'status', r.status,
+            'reservedUsd', tollgate_usd(r.reserved_usd), 'costUsd', tollgate_usd(r.cost),
+            'costNote', r.cost_note, 'expiredCostUsd',
+            CASE WHEN was.status = 'expired' THEN tollgate_usd(was.cost) END), p_request_id
+    FROM (VALUES
+        (kind, format('Run of %s ended with %s at $%s', r.agent_name, r.status, tollgate_usd(r.cost)))
+    ) AS told (k, m)
+    UNION ALL
+    SELECT 'RUN_OVERRUN',
+        format('Run of %s cost $%s and had reserved $%s', r.agent_name, tollgate_usd(r.cost),
+            tollgate_usd(r.reserved_usd)),
+        'work_order', r.wo_id, b.actor, jsonb_build_object(
+            'woId', r.wo_id, 'runId', r.id, 'agentName', r.agent_name,
+            'reservedUsd', tollgate_usd(r.reserved_usd), 'costUsd', tollgate_usd(r.cost),
+            'overrunUsd', tollgate_usd(r.cost - r.reserved_usd)), p_request_id
+    WHERE r.cost > r.reserved_usd;
+    answer.status := 200;
+    answer.denial := '';
+    answer.replayed := false;
+    answer.body := tollgate_finished_body(r);
+    answer.reserved_usd := r.reserved_usd;
+    answer.settled_usd := r.cost;
+    RETURN answer;
+END $$;
+
+CREATE PROCEDURE tollgate_finish(
+    p_digest bytea, p_address inet, p_run uuid, p_status text, p_cost numeric, p_usage jsonb,
+    p_book_version bigint, p_fingerprint bytea, p_request_id text,
+    INOUT status integer, INOUT denial text, INOUT error text, INOUT retry_after integer,
+    INOUT reset_at timestamptz, INOUT replayed boolean, INOUT body text, INOUT reserved_usd numeric,
+    INOUT settled_usd numeric
+) LANGUAGE plpgsql AS $$
+BEGIN
+    SELECT a.* INTO status, denial, error, retry_after, reset_at, replayed, body, reserved_usd, settled_usd
+    FROM tollgate_finish_run(p_digest, p_address, p_run, p_status, p_cost, p_usage,
+        p_book_version, p_fingerprint, p_request_id) a;
+    CALL tollgate_commit(status = 200);
+END $$;

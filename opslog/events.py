@@ -1,0 +1,39 @@
+"""Recording what happened, in the transaction in which it happens."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import connections
+from django.db.utils import DEFAULT_DB_ALIAS
+from psycopg.types.json import Jsonb
+
+from opslog.request_context import current_request_id
+
+INSERT = """
+INSERT INTO operations_events
+    (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING id
+"""
+
+
+def record(
+    kind: str,
+    *,
+    message: str,
+    actor: str,
+    owner: tuple[str, str] = ("", ""),
+    label: str = "",
+    meta: Mapping[str, Any] | None = None,
+    using: str = DEFAULT_DB_ALIAS,
+) -> int:
+    """Append one event and give its id. `kind` is upper case; `owner` is (type, id).
+
+    It is written by the caller's transaction: the event and the change it tells of commit together
+    or not at all. A failure to write it therefore undoes the change.
+    """
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            INSERT,
+            [kind, message, *owner, label, actor, Jsonb(dict(meta or {})), current_request_id()],
+        )
+        return int(cursor.fetchone()[0])

@@ -1,0 +1,109 @@
+"""What the names mean that programs send for models: spellings, prefixes, rules. Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any, Final, TypeAlias
+
+Key: TypeAlias = tuple[str, str]  # provider, model; both in lower case
+
+# How programs and gateways spell a provider in front of a name ("xai/grok-4").
+PROVIDER_SPELLINGS: Final[Mapping[str, str]] = {
+    "azure_ai": "azure",
+    "bedrock": "aws",
+    "bedrock_converse": "aws",
+    "amazon": "aws",
+    "cohere_chat": "cohere",
+    "fireworks_ai": "fireworks",
+    "gemini": "google",
+    "google-gla": "google",
+    "google-vertex": "google",
+    "kimi": "moonshotai",
+    "moonshot": "moonshotai",
+    "together_ai": "together",
+    "vertex_ai": "google",
+    "voyage": "voyageai",
+    "xai": "x-ai",
+}
+# Who sells the models of others under their names, at their prices where it has none of its own.
+SELLS_MODELS_OF: Final[Mapping[str, Sequence[str]]] = {
+    "azure": ("openai", "anthropic", "deepseek", "x-ai", "moonshotai"),
+    "google": ("anthropic",),
+}
+# Whose exact names need no further rule. Not the others: an open model of the same name is sold
+# by many hosts at many prices, and a guess would be wrong for most.
+EXACT_NAMES_OF: Final = ("openai", "cohere")
+
+_COMPACT_DATE = re.compile(r"-(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
+
+
+def key_of(provider: str, model: str) -> Key:
+    spelled = provider.strip().lower()
+    return PROVIDER_SPELLINGS.get(spelled, spelled), model.strip().lower()
+
+
+def readings_of(name: str) -> list[Key]:
+    """The readings of a name as provider and model: "openai/gpt-4o", "openai:gpt-4o"."""
+    readings = []
+    for separator in "/:":
+        provider, found, model = name.partition(separator)
+        if found and provider and model:
+            readings.append(key_of(provider, model))
+    return readings
+
+
+def with_dashed_date(name: str) -> str:
+    """Gateways write "gpt-5.2-20251211" for "gpt-5.2-2025-12-11"."""
+
+    def dashed(found: re.Match[str]) -> str:
+        year, month, day = (int(part) for part in found.groups())
+        try:
+            return f"-{date(year, month, day).isoformat()}"
+        except ValueError:
+            return found.group(0)
+
+    return _COMPACT_DATE.sub(dashed, name)
+
+
+def matches(rule: Mapping[str, Any], name: str) -> bool:
+    """Does `name` (lower case) fit the rule? Raises ValueError for a rule that is none."""
+    if len(rule) != 1:
+        raise ValueError(f"match: one condition is expected, not {sorted(rule)}")
+    ((condition, operand),) = rule.items()
+    match condition, operand:
+        case "equals", str():
+            return name == operand.lower()
+        case "starts_with", str():
+            return name.startswith(operand.lower())
+        case "ends_with", str():
+            return name.endswith(operand.lower())
+        case "contains", str():
+            return operand.lower() in name
+        case "regex", str():
+            return re.search(operand, name) is not None
+        case "or", list():
+            return any(matches(each, name) for each in operand)
+        case "and", list():
+            return all(matches(each, name) for each in operand)
+    raise ValueError(f"match: unknown condition {condition!r}")
+
+
+def check_match(rule: object) -> None:
+    """Raises ValueError unless the whole rule is well formed (`matches` stops at the first fit)."""
+    if not isinstance(rule, dict) or len(rule) != 1:
+        raise ValueError("match: an object with one condition is expected")
+    ((condition, operand),) = rule.items()
+    if condition in ("or", "and"):
+        if not isinstance(operand, list) or not operand:
+            raise ValueError(f"match: {condition!r} needs a list of conditions")
+        for each in operand:
+            check_match(each)
+        return
+    if condition == "regex" and isinstance(operand, str):
+        try:
+            re.compile(operand)
+        except re.error as error:
+            raise ValueError(f"match: {operand!r} is no regular expression: {error}") from error
+    if operand == "":
+        raise ValueError(f"match: an empty {condition!r} would fit every name")
+    matches(rule, "")

@@ -1,0 +1,305 @@
+"""What a call costs: prices, usage and the price book, as plain data.
+
+Pure: no database, no clock, no network. Prices are US dollars per million tokens; a cost is
+rounded once, by `opslog.money.usd`. `opslog.prices` fills a book from the database.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, TypeAlias
+
+from opslog.model_names import (
+    EXACT_NAMES_OF,
+    SELLS_MODELS_OF,
+    Key,
+    key_of,
+    matches,
+    readings_of,
+    with_dashed_date,
+)
+from opslog.money import usd
+
+MILLION: Final = Decimal(1_000_000)
+OWN: Final = "own"
+
+NAMES_REMEMBERED = 4096
+LONGEST_NAME = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one piece of work, as providers report them.
+
+    Cached and cache-write tokens are part of the input tokens, reasoning tokens of the output
+    tokens. Raises ValueError for a negative number and for parts larger than their whole.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        if (
+            min(
+                self.input_tokens,
+                self.output_tokens,
+                self.cached_input_tokens,
+                self.reasoning_tokens,
+                self.cache_write_tokens,
+            )
+            < 0
+        ):
+            raise ValueError("a number of tokens is never negative")
+        if self.cached_input_tokens + self.cache_write_tokens > self.input_tokens:
+            raise ValueError("cached and cache-write tokens are more than the input tokens")
+        if self.reasoning_tokens > self.output_tokens:
+            raise ValueError("reasoning tokens are more than the output tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class LongContext:
+    """Prices of *all* tokens of a call whose input is above a number of tokens (a cliff, not a
+    staircase: that is how every provider that has them bills). None: the price below it stays."""
+
+    above_input_tokens: int
+    input_per_mtok: Decimal | None = None
+    output_per_mtok: Decimal | None = None
+    cached_input_per_mtok: Decimal | None = None
+    cache_write_per_mtok: Decimal | None = None
+    reasoning_per_mtok: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One row of the price book: what a model costs from a moment on.
+
+    `match` says which other names mean this model, `provider_match` which bare names belong to
+    its provider (both as in genai-prices: `{"starts_with": …}`, `{"or": […]}`, …).
+    """
+
+    model: str
+    provider: str
+    source: str
+    effective_from: datetime
+    input_per_mtok: Decimal
+    output_per_mtok: Decimal
+    cached_input_per_mtok: Decimal | None = None
+    cache_write_per_mtok: Decimal | None = None
+    reasoning_per_mtok: Decimal | None = None
+    tiers: tuple[LongContext, ...] = ()
+    match: Mapping[str, Any] | None = None
+    provider_match: Mapping[str, Any] | None = None
+    tier: str = "middle"
+
+    def cost(self, usage: Usage) -> Decimal:
+        """Dollars for this usage. No token is charged twice: each belongs to one kind."""
+        rates = {kind: getattr(self, kind) for kind in RATES}
+        for tier in self.tiers:  # ascending: the last one that applies wins
+            if usage.input_tokens > tier.above_input_tokens:
+                over = {kind: getattr(tier, kind) for kind in RATES}
+                rates = {kind: _first(over[kind], rates[kind]) for kind in RATES}
+        input_rate, output_rate = rates["input_per_mtok"], rates["output_per_mtok"]
+        cached_rate = _first(rates["cached_input_per_mtok"], input_rate)
+        write_rate = _first(rates["cache_write_per_mtok"], input_rate)
+        reasoning_rate = _first(rates["reasoning_per_mtok"], output_rate)
+        plain_input = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
+        plain_output = usage.output_tokens - usage.reasoning_tokens
+        return usd(
+            (
+                plain_input * input_rate
+                + usage.cached_input_tokens * cached_rate
+                + usage.cache_write_tokens * write_rate
+                + plain_output * output_rate
+                + usage.reasoning_tokens * reasoning_rate
+            )
+            / MILLION
+        )
+
+
+RATES: Final = (
+    "input_per_mtok",
+    "output_per_mtok",
+    "cached_input_per_mtok",
+    "cache_write_per_mtok",
+    "reasoning_per_mtok",
+)
+
+
+def _first(rate: Decimal | None, otherwise: Decimal) -> Decimal:
+    """`rate`, unless there is none: a rate of 0 is a rate."""
+    return otherwise if rate is None else rate
+
+
+def long_context(raw: object) -> tuple[LongContext, ...]:
+    """The `tiers` column as data. Raises ValueError for anything that is no list of prices."""
+    if raw == []:
+        return ()
+    if not isinstance(raw, list) or not all(
+        isinstance(entry, dict) and entry.keys() <= _TIER_KEYS for entry in raw
+    ):
+        raise ValueError(f"tiers: a list of objects with keys of {sorted(_TIER_KEYS)} is expected")
+    tiers = []
+    for entry in raw:
+        above = entry.get("above_input_tokens")
+        if type(above) is not int or above < 0:
+            raise ValueError("tiers: above_input_tokens must be a whole number, 0 or more")
+        rates = {kind: _rate(entry[kind]) for kind in RATES if entry.get(kind) is not None}
+        tiers.append(LongContext(above, **rates))
+    return tuple(sorted(tiers, key=lambda tier: tier.above_input_tokens))
+
+
+_TIER_KEYS: Final = {"above_input_tokens", *RATES}
+
+
+def _rate(raw: object) -> Decimal:
+    try:
+        rate = Decimal(str(raw))
+    except InvalidOperation:
+        rate = Decimal("NaN")
+    if not rate.is_finite() or rate < 0:
+        raise ValueError(f"tiers: {raw!r} is no price")
+    return rate
+
+
+Series: TypeAlias = tuple[Price, ...]  # of one model from one source, newest first
+
+
+class PriceBook:
+    """All prices at one version. Immutable; what a name means is worked out once and remembered.
+
+    A name is looked up in this order, and the first of these with a price in force wins:
+
+    1. an own price of exactly that name, or of the imported model that the name means;
+    2. an own price whose match rule fits the name;
+    3. the imported price: "provider/model" and "provider:model" in that provider; a bare name in
+       the provider whose rule fits it, else where it is an exact name (`EXACT_NAMES_OF`).
+
+    `unusable` are own prices that could not be read. Their models have no price at all: falling
+    back to an imported price would charge something nobody decided.
+    """
+
+    def __init__(
+        self, version: int, prices: Iterable[Price], *, unusable: Iterable[Key] = ()
+    ) -> None:
+        self.version = version
+        self._unusable = frozenset(key_of(provider, model) for provider, model in unusable)
+        own: dict[Key, list[Price]] = {}
+        imported: dict[str, dict[str, list[Price]]] = {}
+        for price in prices:
+            provider, model = key_of(price.provider, price.model)
+            if price.source == OWN:
+                own.setdefault((provider, model), []).append(price)
+            else:
+                imported.setdefault(provider, {}).setdefault(model, []).append(price)
+        self._own: dict[Key, Series] = {key: _newest_first(own[key]) for key in sorted(own)}
+        self._own_rules = [series for series in self._own.values() if series[0].match]
+        # Rules may overlap; genai-prices lets the first in the order of the names win.
+        self._imported: dict[str, dict[str, Series]] = {
+            provider: {model: _newest_first(models[model]) for model in sorted(models)}
+            for provider, models in sorted(imported.items())
+        }
+        self._homes = [
+            (provider, rule)
+            for provider, models in self._imported.items()
+            if (rule := next(iter(models.values()))[0].provider_match) is not None
+        ]
+        self._remembered: dict[str, tuple[Series, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._own) + sum(len(models) for models in self._imported.values())
+
+    def find(self, model: str, at: datetime) -> Price | None:
+        """The price in force for that name at that moment, or None."""
+        for series in self._candidates(model):
+            for price in series:
+                if price.effective_from <= at:
+                    return price
+        return None
+
+    def cost(self, model: str, usage: Usage, at: datetime) -> Decimal | None:
+        """Dollars, or None where no price is known. A price of 0 is a price."""
+        price = self.find(model, at)
+        return None if price is None else price.cost(usage)
+
+    def tier(self, model: str, at: datetime) -> str | None:
+        """largest, middle or small; None for a model without a price."""
+        price = self.find(model, at)
+        return None if price is None else price.tier
+
+    def _candidates(self, name: str) -> tuple[Series, ...]:
+        found = self._remembered.get(name)
+        if found is None:
+            found = self._look_up(name)
+            if len(self._remembered) >= NAMES_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[name] = found
+        return found
+
+    def _look_up(self, sent: str) -> tuple[Series, ...]:
+        name = sent.strip().lower()
+        if not name or len(name) > LONGEST_NAME:
+            return ()
+        imported = self._find_imported(name)
+        keys = [("", name), *readings_of(name)]
+        if imported is not None:
+            keys += _meanings(imported, bare=not self._has_host(name))
+        if not self._unusable.isdisjoint(keys):
+            return ()
+        found = [self._own[key] for key in dict.fromkeys(keys) if key in self._own]
+        found += [s for s in self._own_rules if s[0].match and matches(s[0].match, name)]
+        if imported is not None:
+            found.append(imported)
+        return tuple(found)
+
+    def _has_host(self, name: str) -> bool:
+        """Is the name prefixed by a provider that is not the model's home?"""
+        homes = {provider for provider, _ in self._homes}
+        return any(
+            provider in self._imported and provider not in homes
+            for provider, _ in readings_of(name)
+        )
+
+    def _find_imported(self, name: str) -> Series | None:
+        found = self._match_imported(name)
+        if found is None:
+            dashed = with_dashed_date(name)
+            found = self._match_imported(dashed) if dashed != name else None
+        return found
+
+    def _match_imported(self, name: str) -> Series | None:
+        for provider, model in readings_of(name):
+            if provider in self._imported:
+                return self._sold_by(provider, model)
+        for provider, rule in self._homes:
+            if matches(rule, name):
+                return self._sold_by(provider, name)
+        for provider in EXACT_NAMES_OF:
+            if series := self._imported.get(provider, {}).get(name):
+                return series
+        return None
+
+    def _sold_by(self, provider: str, name: str) -> Series | None:
+        for seller in (provider, *SELLS_MODELS_OF.get(provider, ())):
+            models = self._imported.get(seller, {})
+            if series := models.get(name):
+                return series
+            for series in models.values():
+                rule = series[0].match
+                if rule is not None and matches(rule, name):
+                    return series
+        return None
+
+
+def _meanings(imported: Series, *, bare: bool) -> list[Key]:
+    """The own prices that stand for an imported model: always provider and model, and the bare
+    model name where the model was not asked for at a host (a host has prices of its own)."""
+    provider, model = key_of(imported[0].provider, imported[0].model)
+    return [(provider, model), ("", model)] if bare else [(provider, model)]
+
+
+def _newest_first(prices: list[Price]) -> Series:
+    return tuple(sorted(prices, key=lambda price: price.effective_from, reverse=True))

@@ -1,0 +1,48 @@
+"""Privileges of the application's role, granted by the owner after each migration.
+
+The owner migrates; the application reads and writes rows, and on append-only tables it reads and
+inserts. Nobody but the owner may TRUNCATE. With one role for both there is nothing to grant.
+"""
+
+from typing import Any
+
+from django.conf import settings
+from django.db import connections
+
+APPEND_ONLY_TABLES: set[str] = {"operations_events"}
+
+
+def append_only(*tables: str) -> None:
+    """Declare tables of an app above whose rows are never changed or removed."""
+    APPEND_ONLY_TABLES.update(tables)
+
+
+def grant_after_migrate(*, using: str, **kwargs: Any) -> None:
+    """`post_migrate`: idempotent, and a no-op where the two roles are one."""
+    app_role = settings.DATABASES["default"].get("USER")
+    connection = connections[using]
+    if connection.vendor != "postgresql" or not app_role:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user")
+        if cursor.fetchone()[0] == app_role:
+            return
+        role = connection.ops.quote_name(app_role)
+        cursor.execute(f"GRANT USAGE ON SCHEMA public TO {role}")
+        cursor.execute(
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
+        )
+        cursor.execute(f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {role}")
+        cursor.execute(f"GRANT EXECUTE ON ALL ROUTINES IN SCHEMA public TO {role}")
+        cursor.execute(f"REVOKE INSERT, UPDATE, DELETE ON django_migrations FROM {role}")
+        # Partitions are tables of their own.
+        cursor.execute(
+            "SELECT c.relname FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid "
+            "LEFT JOIN pg_class p ON p.oid = i.inhparent "
+            "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') "
+            "AND (c.relname = ANY(%s) OR p.relname = ANY(%s))",
+            [list(APPEND_ONLY_TABLES)] * 2,
+        )
+        for (table,) in cursor.fetchall():
+            name = connection.ops.quote_name(table)
+            cursor.execute(f"REVOKE UPDATE, DELETE, TRUNCATE ON {name} FROM {role}")

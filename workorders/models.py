@@ -1,0 +1,286 @@
+"""The governed things: work orders, the agents that work on them, their runs, and the tokens
+that services act with. Nothing here knows what a budget is; the columns that the floor above
+keeps up (`reserved_usd`, `charged_to`) are plain facts of a run."""
+
+import uuid
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MinValueValidator, RegexValidator
+from django.db import models
+from django.db.models.functions import Now
+
+from workorders.fields import NetworkField
+
+WORK_ORDER_ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$"
+
+
+class CapsExpression(models.Func):
+    """`{"runsPerDay": 100, "usdPerDay": 2.00}`, of immutable functions only, as a generated column
+    must be (jsonb_build_object is merely stable)."""
+
+    template = (
+        "((('{\"runsPerDay\": '::text || (%(runs)s)::text) || ', \"usdPerDay\": '::text) "
+        "|| (%(usd)s)::text || '}'::text)::jsonb"
+    )
+
+    def as_sql(self, compiler, connection, **context):  # type: ignore[no-untyped-def]
+        (runs, _), (usd, _) = (compiler.compile(e) for e in self.source_expressions)
+        return self.template % {"runs": runs, "usd": usd}, []
+
+
+class WorkOrder(models.Model):
+    """A piece of work that may spend money, under two caps a day.
+
+    `draft` is the normal working state. Raw SQL may set `suspended` (an emergency stop must be
+    easy); resuming is done in the admin, with a reason. `archived` is final.
+
+    The cap columns change only through an applied cap change: a trigger refuses any other UPDATE.
+    """
+
+    class Status(models.TextChoices):
+        DRAFT = "draft", "draft (working)"
+        SUSPENDED = "suspended", "suspended"
+        ARCHIVED = "archived", "archived"
+
+    id = models.TextField(
+        primary_key=True,
+        validators=[
+            RegexValidator(WORK_ORDER_ID, "Letters, digits and . _ : - only, 100 at most.")
+        ],
+    )
+    title = models.TextField()
+    status = models.TextField(choices=Status, default=Status.DRAFT, db_default=Status.DRAFT)
+    runs_per_day = models.IntegerField(
+        "runs/day", default=100, db_default=100, validators=[MinValueValidator(1)]
+    )
+    usd_per_day = models.DecimalField(
+        "USD/day", max_digits=12, decimal_places=2, default="2.00", db_default="2.00"
+    )
+    caps = models.GeneratedField(
+        expression=CapsExpression(models.F("runs_per_day"), models.F("usd_per_day")),
+        output_field=models.JSONField(),
+        db_persist=True,
+    )
+    max_concurrent_runs = models.IntegerField(
+        default=2, db_default=2, validators=[MinValueValidator(1)]
+    )
+    refuse_unknown_agents = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Refuse runs of agents that are not registered. Off: admitted, and flagged.",
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "work_orders"
+        ordering = ("id",)
+        permissions = (("suspend_workorder", "Can suspend and resume work orders"),)
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(runs_per_day__gt=0, usd_per_day__gt=0),
+                name="work_orders_caps_positive",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(max_concurrent_runs__gt=0),
+                name="work_orders_concurrency_positive",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=["draft", "suspended", "archived"]),
+                name="work_orders_status",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(id__regex=WORK_ORDER_ID), name="work_orders_id"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.title or self.id
+
+
+class Agent(models.Model):
+    """A program that is known to us by name. Runs of unknown agents are flagged, or refused."""
+
+    name = models.TextField(primary_key=True)
+    description = models.TextField(blank=True, db_default="")
+    is_active = models.BooleanField(
+        default=True, db_default=True, help_text="Off: treated as unknown."
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "agents"
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Run(models.Model):
+    """One paid piece of work.
+
+    running ─ finish ──▶ success | error | cancelled
+       │                     ▲
+       └ lease ends ▶ expired┘ (a late finish corrects an expired run; the others are final)
+
+    A running run holds `reserved_usd`; an ended one has its `cost` settled. `day` is the UTC date
+    the run counts for, the day it *started*. Written by the stored routines in `budgets/sql` only.
+    """
+
+    class Status(models.TextChoices):
+        RUNNING = "running", "running"
+        SUCCESS = "success", "success"
+        ERROR = "error", "error"
+        EXPIRED = "expired", "expired"
+        CANCELLED = "cancelled", "cancelled"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    wo = models.ForeignKey(WorkOrder, on_delete=models.PROTECT, related_name="runs", db_index=False)
+    agent_name = models.TextField()
+    agent_known = models.BooleanField(default=True, db_default=True)
+    status = models.TextField(choices=Status, default=Status.RUNNING, db_default=Status.RUNNING)
+    reserved_usd = models.DecimalField("reserved, $", max_digits=18, decimal_places=9)
+    cost = models.DecimalField("cost, $", max_digits=18, decimal_places=9, null=True)
+    cost_note = models.TextField(
+        db_default="",
+        help_text="How the cost was found where it was not told: `unpriced`, `lease_expired`.",
+    )
+    day = models.DateField()
+    started_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True)
+    lease_expires_at = models.DateTimeField()
+    lease_seconds = models.IntegerField()
+    model = models.TextField(db_default="")
+    user_id = models.TextField(db_default="")
+    surface = models.TextField(db_default="")
+    feature = models.TextField(db_default="")
+    source_ip = models.GenericIPAddressField(null=True)
+    idempotency_key = models.TextField(db_default="")
+    usage = models.JSONField(null=True)
+    finish_fingerprint = models.BinaryField(null=True)
+    # No constraint in the database on the token: its check would lock the one token row that all
+    # of a service's starts share, and turn it into the busiest row of the system.
+    token = models.ForeignKey(
+        "ServiceToken",
+        on_delete=models.DO_NOTHING,
+        null=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    charged_to = ArrayField(
+        models.BigIntegerField(),
+        db_default=models.Value([], ArrayField(models.BigIntegerField())),
+        help_text="The counters this run was charged to, so that exactly those are corrected.",
+    )
+
+    class Meta:
+        db_table = "work_order_runs"
+        ordering = ("-started_at",)
+        indexes = (
+            models.Index(fields=("wo", "-started_at"), name="runs_by_work_order"),
+            models.Index(
+                fields=("lease_expires_at",),
+                condition=models.Q(status="running"),
+                name="runs_open_leases",
+            ),
+            models.Index(
+                fields=("wo", "-finished_at"),
+                include=("cost",),
+                condition=models.Q(status__in=["success", "error"]),
+                name="runs_settled",
+            ),
+            models.Index(fields=("-started_at", "id"), name="runs_newest"),
+        )
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(reserved_usd__gte=0)
+                & (models.Q(cost=None) | models.Q(cost__gte=0)),
+                name="runs_money_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status="running", finished_at=None, cost=None)
+                | (
+                    ~models.Q(status="running")
+                    & models.Q(finished_at__isnull=False, cost__isnull=False)
+                ),
+                name="runs_settled_when_ended",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(
+                    status__in=["running", "success", "error", "expired", "cancelled"]
+                ),
+                name="runs_status",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(lease_seconds__gt=0), name="runs_lease_positive"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class Scope(models.TextChoices):
+    START = "start", "start: start, extend and finish runs"
+    INGEST = "ingest", "ingest: send telemetry"
+    READ = "read", "read: read work orders, runs and events"
+    KILLSWITCH = "killswitch", "killswitch: stop an identity"
+    ADMIN = "admin", "admin: create work orders, finish any run"
+
+
+class ServiceToken(models.Model):
+    """What a service proves itself with: 256 random bits, of which only the SHA-256 is kept.
+
+    The text is shown once, when it is made. A token acts in the name of its owner.
+    """
+
+    name = models.TextField()
+    prefix = models.TextField(editable=False, help_text="The visible beginning of the token.")
+    digest = models.BinaryField(unique=True, editable=False)
+    scopes = ArrayField(models.TextField(choices=Scope))
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="service_tokens"
+    )
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="UTC. Empty: never.")
+    networks = ArrayField(
+        NetworkField(),
+        default=list,
+        blank=True,
+        db_default=models.Value([], ArrayField(NetworkField())),
+        help_text="Networks that it may be used from, in CIDR notation. Empty: from anywhere.",
+    )
+    work_orders = ArrayField(
+        models.TextField(),
+        default=list,
+        blank=True,
+        db_default=models.Value([], ArrayField(models.TextField())),
+        help_text="Ids of the work orders it may be used for. Empty: all.",
+    )
+    surface = models.TextField(
+        blank=True, db_default="", help_text="Wins over what a request says. Empty: not pinned."
+    )
+    feature = models.TextField(
+        blank=True, db_default="", help_text="Wins over what a request says. Empty: not pinned."
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    revoked_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        db_table = "service_tokens"
+        permissions = (("revoke_servicetoken", "Can revoke service tokens"),)
+        ordering = ("name", "-created_at")
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(
+                    scopes__contained_by=["start", "ingest", "read", "killswitch", "admin"]
+                ),
+                name="service_tokens_scopes",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(scopes__len__gt=0), name="service_tokens_some_scope"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"

@@ -1,0 +1,52 @@
+-- The one place where a service token is judged. Admission calls it inside its own round trip, the
+-- REST authentication calls it for every other endpoint.
+
+CREATE TYPE tollgate_bearer AS (
+    token_id bigint,
+    owner_id bigint,
+    actor text,
+    token_name text,
+    scopes text[],
+    work_orders text[],
+    surface text,
+    feature text,
+    refusal text   -- empty: the token is good for this
+);
+
+-- `p_scopes`: any one of them suffices; empty: a live token is enough.
+-- `p_work_order`: empty where the request is about none.
+CREATE FUNCTION tollgate_bearer(
+    p_digest bytea, p_address inet, p_scopes text[], p_work_order text
+) RETURNS tollgate_bearer LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    t record;
+    b tollgate_bearer;
+BEGIN
+    SELECT s.*, u.username, u.is_active INTO t
+    FROM service_tokens s JOIN auth_user u ON u.id = s.owner_id
+    WHERE s.digest = p_digest;
+    IF NOT FOUND THEN
+        b.refusal := 'unknown';
+        RETURN b;
+    END IF;
+    b.token_id := t.id;
+    b.owner_id := t.owner_id;
+    b.actor := t.username;
+    b.token_name := t.name;
+    b.scopes := t.scopes;
+    b.work_orders := t.work_orders;
+    b.surface := t.surface;
+    b.feature := t.feature;
+    b.refusal := CASE
+        WHEN t.revoked_at IS NOT NULL THEN 'revoked'
+        WHEN t.expires_at IS NOT NULL AND t.expires_at <= clock_timestamp() THEN 'expired'
+        WHEN NOT t.is_active THEN 'owner_inactive'
+        WHEN cardinality(t.networks) > 0
+            AND NOT coalesce(p_address <<= ANY (t.networks::inet[]), false) THEN 'network'
+        WHEN cardinality(p_scopes) > 0 AND NOT t.scopes && p_scopes THEN 'scope'
+        WHEN p_work_order <> '' AND cardinality(t.work_orders) > 0
+            AND NOT p_work_order = ANY (t.work_orders) THEN 'work_order'
+        ELSE ''
+    END;
+    RETURN b;
+END $$;
