@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -41,7 +42,7 @@ class Child:
             text=True,
             errors="replace",
             start_new_session=True,
-            preexec_fn=die_with_parent(),
+            preexec_fn=die_with_parent(),  # noqa: PLW1509  (it only calls prctl)
         )
         if self.process.stdout is not None:
             self._reader = threading.Thread(
@@ -73,19 +74,15 @@ class Child:
         if self.process is None:
             return
         self.ask_to_stop()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            pass
         self.kill()
 
     def kill(self) -> None:
         if self.process is None:
             return
-        try:
+        with suppress(ProcessLookupError, PermissionError):  # nobody is left
             os.killpg(self.process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass  # nobody is left
         self.process.wait()
         self.finish()
         if self.process.stdout is not None:
@@ -102,13 +99,21 @@ def stop_all(children: list[Child], seconds: float = 10) -> None:
         child.stop(max(0.1, deadline - time.monotonic()))
 
 
-def web_server(host: str, port: int, *, workers: int, threads: int) -> list[str]:
-    """The command line of the web server."""
+def web_server(
+    host: str, port: int, *, workers: int, threads: int, stop_seconds: int = 5
+) -> list[str]:
+    """The command line of the web server; stop_seconds: for requests under way at its end."""
     return [
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws"),
         *("--host", host, "--port", str(port), "--workers", str(workers)),
         *("--blocking-threads", str(threads), "--respawn-failed-workers"),
-        *("--workers-kill-timeout", "5", "--log-level", "warning", "config.wsgi:application"),
+        *(
+            "--workers-kill-timeout",
+            str(stop_seconds),
+            "--log-level",
+            "warning",
+            "config.wsgi:application",
+        ),
     ]
 
 

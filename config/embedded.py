@@ -17,97 +17,14 @@ import time
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO
 
+from config.data_folder import DataFolder, EmbeddedError
 from config.privileges import ServerUser
 
 MAJOR = "18"
 START_SECONDS = 60
 STOP_SECONDS = 30
-
-
-class EmbeddedError(Exception):
-    """The embedded server cannot serve; the message is one line that says why and what to do."""
-
-
-@dataclass(frozen=True)
-class DataFolder:
-    """Where everything lives that one installation has: the cluster, the addresses, the key."""
-
-    path: Path
-
-    @classmethod
-    def from_environment(cls, base_dir: Path) -> "DataFolder":
-        chosen = os.environ.get("TOLLGATE_DATA", "")
-        return cls(Path(chosen).expanduser().absolute() if chosen else base_dir / ".tollgate")
-
-    def create(self) -> ServerUser:
-        """Makes the folder, for its owner alone, and says who PostgreSQL runs as there."""
-        try:
-            user = ServerUser.choose(self.path)
-            if not self.path.exists():
-                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-                user.share(self.path)
-            if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
-                raise PermissionError(13, "not writable by this user")
-        except OSError as error:
-            reason = error.strerror or error
-            raise EmbeddedError(f"The data folder {self.path} is unusable: {reason}.") from None
-        return user
-
-    def secret_key(self) -> str:
-        """The installation's secret key, made once; two processes that race get the same one."""
-        file = self.path / "secret_key"
-        if not file.exists():
-            self.create()
-            self.write("secret_key", secrets.token_urlsafe(50), replace=False)
-        try:
-            return file.read_text()
-        except OSError as error:
-            raise EmbeddedError(f"{file} cannot be read: {error.strerror}.") from None
-
-    def write(self, name: str, text: str, *, replace: bool = True) -> None:
-        """Writes a private file (0600) in one step; with replace=False the first writer wins."""
-        target, draft = self.path / name, self.path / f".{name}.{secrets.token_hex(4)}"
-        try:
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            user = ServerUser.choose(self.path)
-            if not user.is_nobody:
-                user.own(draft)
-            if replace:
-                draft.replace(target)
-            else:
-                try:
-                    os.link(draft, target)
-                except FileExistsError:
-                    pass
-                finally:
-                    draft.unlink()
-        except OSError as error:
-            raise EmbeddedError(f"{target} cannot be written: {error.strerror}.") from None
-
-    def app_url(self) -> str:
-        return self._url("app_url", "tollgate_app")
-
-    def owner_url(self) -> str:
-        return self._url("owner_url", "tollgate_owner")
-
-    def _url(self, name: str, role: str) -> str:
-        """The address the running server left here, else one that fails on use and says why.
-
-        Settings must load for `--help` and `makemigrations --check` with no server there, so
-        the complaint waits until somebody connects.
-        """
-        try:
-            return (self.path / name).read_text()
-        except FileNotFoundError:
-            return f"postgres://{role}@%2FTollgate-is-not-running--start-it-with--make-run/tollgate"
-        except OSError as error:
-            raise EmbeddedError(f"{self.path / name} cannot be read: {error.strerror}.") from None
 
 
 def binaries() -> Path:
@@ -124,7 +41,9 @@ def binaries() -> Path:
         if not (folder / "postgres").exists():
             continue
         try:
-            answer = subprocess.run([folder / "postgres", "-V"], capture_output=True, text=True)
+            answer = subprocess.run(
+                [folder / "postgres", "-V"], capture_output=True, text=True, check=False
+            )
         except OSError as error:
             raise EmbeddedError(
                 f"The embedded PostgreSQL does not run on this platform ({error.strerror}): "
@@ -149,7 +68,7 @@ class EmbeddedPostgres:
     fast: bool = False
     process: "subprocess.Popen[bytes] | None" = None
     port: int = 0
-    _lock: Any = field(default=None, repr=False)
+    _lock: IO[str] | None = field(default=None, repr=False)
 
     @property
     def cluster(self) -> Path:
@@ -165,11 +84,10 @@ class EmbeddedPostgres:
             return
         self.folder.create()
         try:
-            self._lock = (self.folder.path / "lock").open("a")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = (self.folder.path / "lock").open("a")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._lock.close()
-            self._lock = None
+            lock.close()
             raise EmbeddedError(
                 f"Tollgate already runs on the data folder {self.folder.path}: "
                 "stop it first, or choose another folder with TOLLGATE_DATA."
@@ -178,9 +96,10 @@ class EmbeddedPostgres:
             raise EmbeddedError(
                 f"The data folder {self.folder.path} is unusable: {error.strerror}."
             ) from None
+        self._lock = lock
 
     def start(self) -> None:
-        """Starts the server, with the cluster and the roles made on the first start.
+        """Starts the server; the first start makes the cluster and the roles.
 
         Raises EmbeddedError when it cannot serve within START_SECONDS.
         """
@@ -242,7 +161,7 @@ class EmbeddedPostgres:
         return passwords
 
     def _initdb(self, programs: Path, user: ServerUser, password: str) -> None:
-        """Makes the cluster beside its place and moves it there whole: a cut-off one is no cluster."""
+        """Makes the cluster beside its place and moves it there: half a one is none."""
         draft = self.folder.path / "postgres.new"
         secret = self.folder.path / "initdb.password"
         shutil.rmtree(draft, ignore_errors=True)
@@ -386,7 +305,9 @@ class EmbeddedPostgres:
             lines = log.read().decode(errors="replace").splitlines()
         marks = ("FATAL:", "PANIC:", "HINT:", "error:")
         telling = [line.split(mark, 1)[1] for line in lines for mark in marks if mark in line]
-        return " ".join(part.strip() for part in telling[:3]) or (lines[-1] if lines else "no reason")
+        return " ".join(part.strip() for part in telling[:3]) or (
+            lines[-1] if lines else "no reason"
+        )
 
 
 def lives_in(pid: int, folder: Path) -> bool:
@@ -394,9 +315,10 @@ def lives_in(pid: int, folder: Path) -> bool:
     import psutil
 
     try:
-        return Path(psutil.Process(pid).cwd()).resolve() == folder.resolve()
+        working_folder = str(psutil.Process(pid).cwd())  # type: ignore[no-untyped-call]
     except psutil.Error:
         return False
+    return Path(working_folder).resolve() == folder.resolve()
 
 
 def free_port(preferred: int = 0) -> int:

@@ -51,7 +51,9 @@ DOCS = (
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 # Alpine, which django-unfold is made with, evaluates the expressions in its templates.
-PAGES = DOCS.replace("default-src 'self'; ", "default-src 'self'; script-src 'self' 'unsafe-eval'; ")
+PAGES = DOCS.replace(
+    "default-src 'self'; ", "default-src 'self'; script-src 'self' 'unsafe-eval'; "
+)
 PAGE_PREFIXES = ("/admin/", "/ops-")
 
 

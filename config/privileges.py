@@ -43,7 +43,7 @@ class ServerUser:
 
     @classmethod
     def choose(cls, folder: Path) -> "ServerUser":
-        """As root: the owner of an existing cluster, else of the folder above, else who used sudo."""
+        """As root: the owner of an existing cluster or of the folder above, else who used sudo."""
         if os.geteuid() != 0:
             return cls()
         nobody = pwd.getpwnam("nobody")
@@ -84,7 +84,8 @@ class ServerUser:
     def _reaches(self, paths: tuple[Path, ...]) -> bool:
         probe = ["/bin/sh", "-c", 'for p; do [ -x "$p" ] || exit 1; done', "sh"]
         argv = [*probe, *(str(path) for path in paths)]
-        return subprocess.run(argv, user=self.uid, group=self.gid, extra_groups=[]).returncode == 0
+        result = subprocess.run(argv, user=self.uid, group=self.gid, extra_groups=[], check=False)
+        return result.returncode == 0
 
     def popen(
         self,
@@ -96,7 +97,7 @@ class ServerUser:
         cwd: Path | None = None,
     ) -> "subprocess.Popen[bytes]":
         """Starts a program as this user, in a session of its own."""
-        ids: dict[str, int | list[int]] = {}
+        uid = gid = None
         if self.capabilities:
             caps = ",".join(self.capabilities)
             argv = [
@@ -104,18 +105,20 @@ class ServerUser:
                 *(f"--inh-caps={caps}", f"--ambient-caps={caps}"),
                 *("--pdeathsig", signal.Signals(on_parent_death).name[3:], "--", *argv),
             ]
-        elif self.uid is not None and self.gid is not None:
-            ids = {"user": self.uid, "group": self.gid, "extra_groups": []}
+        else:
+            uid, gid = self.uid, self.gid
         return subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=die_with_parent(signal.Signals(on_parent_death)),
+            preexec_fn=die_with_parent(on_parent_death),  # noqa: PLW1509
             env=env,
             cwd=cwd,
-            **ids,  # type: ignore[call-overload]
+            user=uid,
+            group=gid,
+            extra_groups=None if uid is None else [],
         )
 
 

@@ -93,6 +93,7 @@ def migrate(database: str) -> None:
         env={**os.environ, **child_environment(database, {})},
         capture_output=True,
         text=True,
+        check=False,
     )
     if result.returncode != 0:
         raise ScratchError(result.stderr.strip()[-2000:])
@@ -121,7 +122,7 @@ def scratch_service(
             database=database,
             env=environment,
         )
-        argv = web_server("127.0.0.1", port, workers=workers, threads=threads)
+        argv = web_server("127.0.0.1", port, workers=workers, threads=threads, stop_seconds=1)
         service.children.append(Child("web", argv, environment))
         if jobs:
             service.children.append(Child("jobs", job_worker(), environment))

@@ -10,7 +10,7 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from config.embedded import DataFolder
+from config.data_folder import DataFolder
 from config.logs import logging_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -97,6 +97,7 @@ TEMPLATES = [
 
 # Two roles on one database: `default` is the application's (no superuser, no UPDATE, DELETE or
 # TRUNCATE on the log), `owner` migrates: `manage.py migrate --database owner`.
+PGBOUNCER = env.bool("PGBOUNCER", default=False)
 APP_URL = env.str("DATABASE_URL", default="") or DATA.app_url()
 OWNER_URL = env.str("TOLLGATE_OWNER_DATABASE_URL", default="") or (
     DATA.owner_url() if EMBEDDED else APP_URL
@@ -108,7 +109,7 @@ def database(url: str) -> dict[str, Any]:
     if config["ENGINE"] != "django.db.backends.postgresql":
         raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL: postgres://…")
     config["CONN_MAX_AGE"] = None
-    config["DISABLE_SERVER_SIDE_CURSORS"] = env.bool("PGBOUNCER", default=False)
+    config["DISABLE_SERVER_SIDE_CURSORS"] = PGBOUNCER
     config.setdefault("OPTIONS", {}).update(
         {
             "connect_timeout": 2,

@@ -16,11 +16,13 @@ from types import FrameType
 from typing import NoReturn
 
 from config.children import BASE_DIR, Child, job_worker, stop_all, web_server
+from config.data_folder import DataFolder, EmbeddedError
 from config.database_url import UnusableDatabase, check_database
-from config.embedded import DataFolder, EmbeddedError, EmbeddedPostgres
+from config.embedded import EmbeddedPostgres
 
 RESTARTS, RESTART_WINDOW = 5, 300.0  # so many restarts of a crashed child in so many seconds
 FIRST_ANSWER_SECONDS = 60
+EVERYWHERE = ("0.0.0.0", "::", "localhost")  # noqa: S104  (compared with, not bound to)
 
 
 class CannotRun(Exception):
@@ -84,7 +86,7 @@ class Supervisor:
 
     @property
     def address(self) -> str:
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "localhost") else self.host
+        host = "127.0.0.1" if self.host in EVERYWHERE else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def run(self) -> NoReturn:
@@ -107,7 +109,9 @@ class Supervisor:
             self.wait_for_answer(web)
             self.greet()
             if self.wants_traffic():
-                self.start("demo", [sys.executable, "manage.py", "demo_traffic", "--url", self.address])
+                self.start(
+                    "demo", [sys.executable, "manage.py", "demo_traffic", "--url", self.address]
+                )
             self.watch()
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)

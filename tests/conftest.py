@@ -1,4 +1,4 @@
-"""The database of the tests: one throw-away PostgreSQL for the whole run, one database per worker."""
+"""The databases of the tests: one throw-away PostgreSQL, on it one database per worker."""
 
 import os
 import secrets
@@ -13,7 +13,8 @@ from django.db import connections
 from django.test.utils import setup_databases, teardown_databases
 from pytest_django import DjangoDbBlocker
 
-from config.embedded import DataFolder, EmbeddedPostgres
+from config.data_folder import DataFolder
+from config.embedded import EmbeddedPostgres
 from config.scratch import ScratchService, owner_sql, scratch_service
 from config.static import collect_if_changed
 
@@ -68,10 +69,10 @@ def pristine_database(
     django_db_modify_db_settings: None,
     django_db_blocker: DjangoDbBlocker,
 ) -> Iterator[str]:
-    """The name of a migrated database nobody connects to: the template that others are cloned from."""
+    """The name of a migrated database that nobody uses: the template of all others."""
     with django_db_blocker.unblock():
         configuration = setup_databases(
-            verbosity=0, interactive=False, aliases=BOTH, serialized_aliases=()
+            verbosity=0, interactive=False, aliases=dict.fromkeys(BOTH), serialized_aliases={}
         )
         connections.close_all()
     migrated = str(connections["owner"].settings_dict["NAME"])
@@ -117,9 +118,7 @@ def committed_db(
 
 
 @pytest.fixture(scope="module")
-def service(
-    pristine_database: str, django_db_blocker: DjangoDbBlocker
-) -> Iterator[ScratchService]:
+def service(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[ScratchService]:
     """A real web server with two workers on a database of its own, one for the module's tests."""
     with scratch_service(template=pristine_database) as running:
         yield running
