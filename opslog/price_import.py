@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from genai_prices.data import providers as bundled_providers
+from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import (
     ClauseAnd,
     ClauseOr,
@@ -24,7 +25,6 @@ from genai_prices.types import (
     TimeOfDateConstraint,
 )
 from genai_prices.types import ModelPrice as Prices
-from genai_prices.update_prices import wait_prices_updated_sync
 
 from opslog.money import usd
 from opslog.pricing import LongContext, Price
@@ -64,10 +64,10 @@ def release() -> str:
 
 
 def assert_no_updates() -> None:
-    """Raises RuntimeError if something in this process made genai-prices fetch prices: then what
-    is compared would no longer be what was installed."""
-    if wait_prices_updated_sync(timeout=0):
-        raise RuntimeError("genai-prices is fetching its prices from the network")
+    """Raises RuntimeError if this process has replaced the bundled prices, as the package's own
+    updater does from the network: nothing here may depend on what a server said today."""
+    if get_snapshot().providers is not bundled_providers:
+        raise RuntimeError("genai-prices works with other prices than the installed ones")
 
 
 def tier_of(model: str, output_per_mtok: Decimal) -> str:
@@ -167,7 +167,7 @@ def rates_of(prices: Prices) -> dict[str, Decimal] | None:
     stated = {key: price for key, price in vars(prices).items() if price is not None}
     if "input_mtok" not in stated or "requests_kcount" in stated:
         return None
-    rates = {ours: base(stated[theirs]) for theirs, ours in KINDS.items() if theirs in stated}
+    rates = {ours: usd(base(stated[theirs])) for theirs, ours in KINDS.items() if theirs in stated}
     if "output_per_mtok" not in rates:
         outputs = [
             base(price)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from decimal import Decimal
 
 from opslog.pricing import Price
 
@@ -60,10 +61,12 @@ def plan(wanted: Iterable[Price], held: Iterable[Price], *, now: datetime) -> Pl
             added += prices
             continue
         announced = {price.effective_from: price for price in prices if price.effective_from > now}
-        for row in rows:
-            if row.effective_from > now and announced.get(row.effective_from) != row:
-                withdrawn.append(row)
-        standing = [row for row in rows if row not in withdrawn]
+        standing = [
+            row
+            for row in rows
+            if row.effective_from <= now or announced.get(row.effective_from) == row
+        ]
+        withdrawn += [row for row in rows if row not in standing]
         before, after = in_force(standing, now), in_force(prices, now)
         if after is not None and before is None:
             added.append(after)
@@ -74,6 +77,11 @@ def plan(wanted: Iterable[Price], held: Iterable[Price], *, now: datetime) -> Pl
         added += [price for price in announced.values() if price not in standing]
     gone = tuple(key for key in have if key not in want)
     return Plan(tuple(added), tuple(changed), tuple(withdrawn), gone)
+
+
+def plain(value: object) -> str:
+    """A price without trailing zeros, for people; anything else as it is."""
+    return f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)
 
 
 def by_model(prices: Iterable[Price]) -> dict[tuple[str, str], list[Price]]:

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from opslog.events import record
 from opslog.model_names import Key, check_match
 from opslog.models import ModelPrice, PriceBookVersion
-from opslog.price_plan import Plan, plan
+from opslog.price_plan import Plan, plain, plan
 from opslog.pricing import RATES, LongContext, Price, PriceBook, long_context
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def load_book(version: int) -> PriceBook:
         try:
             prices.append(_price(row))
         except ValueError as error:
-            logger.error("model price %s/%s cannot be read: %s", row[1], row[0], error)
+            logger.warning("model price %s/%s cannot be read: %s", row[1], row[0], error)
             unusable.append((row[1], row[0]))
     return PriceBook(version, prices, unusable=unusable)
 
@@ -167,7 +167,7 @@ def _summary(change: Plan) -> dict[str, Any]:
         "gone": len(change.gone),
         "changes": [
             {"provider": each.new.provider, "model": each.new.model}
-            | {column: {"old": str(old), "new": str(new)} for column, old, new in differences}
+            | {column: {"old": plain(old), "new": plain(new)} for column, old, new in differences}
             for each in change.changed[:CHANGES_ON_RECORD]
             if (differences := each.differences())
         ],

@@ -91,7 +91,7 @@ def test_cost(rates: dict[str, Any], usage: Usage, expected: str) -> None:
     ],
 )
 def test_parts_never_exceed_their_whole(usage: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="never negative|are more than"):
+    with pytest.raises(ValueError, match=r"never negative|are more than"):
         Usage(**usage)
 
 
@@ -128,5 +128,5 @@ def test_tiers_are_read_from_json_in_ascending_order() -> None:
     ],
 )
 def test_malformed_tiers_are_refused(raw: object) -> None:
-    with pytest.raises(ValueError, match="^tiers: "):
+    with pytest.raises(ValueError, match=r"^tiers: "):
         long_context(raw)

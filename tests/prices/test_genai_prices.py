@@ -1,11 +1,13 @@
 """The import against genai-prices itself: the same answer, offline, for what it can answer."""
 
+import socket
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import genai_prices
 import pytest
 from genai_prices.data import providers
+from genai_prices.data_snapshot import DataSnapshot, set_custom_snapshot
 from genai_prices.types import ModelPrice, TieredPrices
 
 from opslog.money import usd
@@ -101,7 +103,7 @@ def test_well_known_models_cost_what_genai_prices_says(name: str, book: PriceBoo
     [
         ("azure/gpt-4o", "azure", "gpt-4o"),
         ("azure:gpt-4.1", "azure", "gpt-4.1"),
-        ("bedrock/anthropic.claude-v2", "aws", "anthropic.claude-v2"),
+        ("bedrock/amazon.nova-pro-v1:0", "aws", "amazon.nova-pro-v1:0"),
         ("vertex_ai/claude-opus-4-1@20250805", "google", "claude-opus-4-1@20250805"),
         ("gemini/gemini-2.5-pro", "google", "gemini-2.5-pro"),
         ("groq/llama-3.3-70b-versatile", "groq", "llama-3.3-70b-versatile"),
@@ -195,8 +197,22 @@ def test_the_import_is_well_formed() -> None:
     assert set(tiered) <= {price.model for price in prices if price.tiers}
 
 
-def test_nothing_is_fetched() -> None:
+def test_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
     assert_no_updates()
+    assert bundled()
+
+
+def test_prices_that_were_fetched_are_refused() -> None:
+    set_custom_snapshot(DataSnapshot(providers=[], from_auto_update=True))
+    try:
+        with pytest.raises(RuntimeError):
+            assert_no_updates()
+    finally:
+        set_custom_snapshot(None)
 
 
 @pytest.mark.parametrize(

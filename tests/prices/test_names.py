@@ -197,5 +197,5 @@ def test_rules(rule: dict[str, object], name: str, fits: bool) -> None:
     ],
 )
 def test_malformed_rules_are_refused(rule: object) -> None:
-    with pytest.raises(ValueError, match="^match: "):
+    with pytest.raises(ValueError, match=r"^match: "):
         check_match(rule)

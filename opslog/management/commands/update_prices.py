@@ -1,13 +1,12 @@
 """manage.py update_prices: the prices of the installed genai-prices against the price book."""
 
 import getpass
-from decimal import Decimal
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from opslog.price_import import assert_no_updates, bundled, release
-from opslog.price_plan import Plan
+from opslog.price_plan import Plan, plain
 from opslog.prices import import_prices, preview
 from opslog.pricing import Price
 
@@ -90,8 +89,3 @@ def name(price: Price) -> str:
 
 def label(column: str) -> str:
     return column.removesuffix("_per_mtok").replace("_", " ")
-
-
-def plain(value: object) -> str:
-    """A price without its trailing zeros; anything else as it is."""
-    return f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)
