@@ -9,7 +9,18 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    from django.db import OperationalError
+
+    from config.data_folder import NOT_RUNNING, EmbeddedError
+
+    try:
+        execute_from_command_line(sys.argv)
+    except EmbeddedError as error:
+        sys.exit(f"tollgate: {error}")
+    except OperationalError as error:
+        if NOT_RUNNING not in str(error):
+            raise
+        sys.exit("tollgate: no database is running: start it with `make run`, or set DATABASE_URL.")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,10 @@ from pathlib import Path
 from config.privileges import ServerUser
 
 
+# A name that can never exist (RFC 6761), which says what to do where it is complained about.
+NOT_RUNNING = "tollgate-is-not-running.start-it-with-make-run.invalid"
+
+
 class EmbeddedError(Exception):
     """The embedded server cannot serve; the message is one line that says why and what to do."""
 
@@ -87,6 +91,6 @@ class DataFolder:
         try:
             return (self.path / name).read_text()
         except FileNotFoundError:
-            return f"postgres://{role}@%2FTollgate-is-not-running--start-it-with--make-run/tollgate"
+            return f"postgres://{role}@{NOT_RUNNING}/tollgate"
         except OSError as error:
             raise EmbeddedError(f"{self.path / name} cannot be read: {error.strerror}.") from None

@@ -33,7 +33,7 @@ def check_database(url: str, variable: str = "DATABASE_URL") -> None:
     except psycopg.ProgrammingError:
         raise UnusableDatabase(f"{variable} is not an address of the form {FORM}.") from None
     except (psycopg.Error, UnicodeError) as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise UnusableDatabase(f"{variable}: no connection: {reason}") from None
     if version < MINIMUM * 10_000:
         raise UnusableDatabase(

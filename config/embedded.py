@@ -130,6 +130,8 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """A fast shutdown: transactions are rolled back, the data is flushed, nothing is left."""
+        if self._lock is None:
+            return  # the folder is somebody else's, and so are the addresses in it
         for name in ("app_url", "owner_url"):
             (self.folder.path / name).unlink(missing_ok=True)
         if self.process is not None:
@@ -141,9 +143,8 @@ class EmbeddedPostgres:
                     self.process.send_signal(signal.SIGQUIT)
                     self.process.wait(STOP_SECONDS)
             self.process = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._lock.close()
+        self._lock = None
 
     def url(self, role: str, passwords: dict[str, str], database: str = "tollgate") -> str:
         return f"postgres://{role}:{passwords[role]}@127.0.0.1:{self.port}/{database}"

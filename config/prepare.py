@@ -20,6 +20,7 @@ def main() -> int:
 
     from django.core.management import call_command, get_commands
     from django.db import DatabaseError
+    from django_q.tasks import async_task
 
     from config.static import collect_if_changed
 
@@ -31,6 +32,7 @@ def main() -> int:
         return 2
     if collect_if_changed():
         print("Static files collected.", flush=True)
+    async_task("opslog.tasks.beat")  # the job worker shows itself before its first minute is over
     if wants_demo() and "seed_demo" in get_commands() and is_empty():
         call_command("seed_demo")
     return 0
@@ -43,12 +45,14 @@ def migrate() -> None:
     from django.db.migrations.recorder import MigrationRecorder
 
     from config.health import expected_migrations
+    from config.schedules import ensure_schedules
 
     applied = set(MigrationRecorder(connections["owner"]).applied_migrations())
     missing = expected_migrations() - applied
     if missing:
         print(f"Applying {len(missing)} migrations.", flush=True)
         call_command("migrate", database="owner", interactive=False, verbosity=0)
+    ensure_schedules(using="owner")
 
 
 def wants_demo() -> bool:

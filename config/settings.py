@@ -191,3 +191,5 @@ TOLLGATE_CONFIRM_OVER_USD = env.str("CONFIRM_OVER_USD", default="5.00")
 TOLLGATE_LEASE_SECONDS = env.int("LEASE_SECONDS", default=900)
 TOLLGATE_EARLY_LOCK_RELEASE = env.bool("EARLY_LOCK_RELEASE", default=True)
 TOLLGATE_DATABASE_TIMEOUT = env.float("DATABASE_TIMEOUT", default=2.5)  # seconds
+# A whole service on a database of its own, for `manage.py replay` (the apps import no config).
+TOLLGATE_SCRATCH_SERVICE = "config.scratch.scratch_service"

@@ -1,0 +1,29 @@
+"""What the job worker does by the clock: one row per schedule, made after each migration."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Every:
+    minutes: int
+    task: str  # dotted path of a function without arguments that is safe to run twice
+
+
+SCHEDULES = {
+    "heartbeat": Every(1, "opslog.tasks.beat"),
+}
+
+
+def ensure_schedules(*, using: str, **kwargs: Any) -> None:
+    """Makes the rows agree with the table above; the time of the next run stays."""
+    from django_q.models import Schedule
+
+    for name, every in SCHEDULES.items():
+        wanted = {
+            "func": every.task,
+            "schedule_type": Schedule.MINUTES,
+            "minutes": every.minutes,
+            "repeats": -1,
+        }
+        Schedule.objects.using(using).update_or_create(name=name, defaults=wanted)

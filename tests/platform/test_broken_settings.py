@@ -1,0 +1,138 @@
+"""What cannot work ends with one line and exit code 2, and the line holds no secret."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from config.children import BASE_DIR
+from config.data_folder import DataFolder
+from config.embedded import EmbeddedError, EmbeddedPostgres, free_port
+from config.scratch import with_database
+
+
+def supervise(**env: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "config.supervisor"],
+        cwd=BASE_DIR,
+        env={**os.environ, "PORT": str(free_port()), **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+SECRET = "hush-hush"
+NOBODY_LISTENS = f"postgres://me:{SECRET}@127.0.0.1:1/tollgate"
+
+
+@pytest.mark.parametrize(
+    ("env", "line"),
+    [
+        ({"DATABASE_URL": SECRET}, r"DATABASE_URL must name a PostgreSQL .* no scheme\."),
+        ({"DATABASE_URL": f"mysql://me:{SECRET}@h/db"}, r"DATABASE_URL must .* “mysql”\."),
+        (
+            {"DATABASE_URL": f"postgres://me:{SECRET}@h:port/db"},
+            r"DATABASE_URL is not an address.*",
+        ),
+        ({"DATABASE_URL": f"postgres://me:{SECRET}@[::1/db"}, r"DATABASE_URL is not an address.*"),
+        ({"DATABASE_URL": f"postgres://me:{SECRET}@localhost"}, r"DATABASE_URL is not an addr.*"),
+        ({"DATABASE_URL": NOBODY_LISTENS}, r"DATABASE_URL: no connection: .*refused.*"),
+        ({"SECRET_KEY": ""}, r"SECRET_KEY must be set when DATABASE_URL is set\."),
+        ({"PORT": "http"}, r"PORT must be a number from 1 to 65535, not 'http'\."),
+        ({"PORT": "0"}, r"PORT must be a number from 1 to 65535, not '0'\."),
+        ({"HOST": "203.0.113.7"}, r"Port \d+ on 203.0.113.7 is not free .*"),
+        ({"WEB_WORKERS": "-1"}, r"WEB_WORKERS must be a number from 1 to 64, not '-1'\."),
+    ],
+)
+def test_one_line(env: dict[str, str], line: str) -> None:
+    result = supervise(**env)
+    assert result.returncode == 2
+    assert re.fullmatch(rf"tollgate: {line}\n", result.stderr)
+    assert SECRET not in result.stdout + result.stderr
+
+
+def test_wrong_password_is_one_line() -> None:
+    url = re.sub(r":[^:@]+@", f":{SECRET}@", with_database(settings.APP_URL, "postgres"))
+    result = supervise(DATABASE_URL=url)
+    assert result.returncode == 2
+    assert re.fullmatch(r"tollgate: DATABASE_URL: no connection: .*password.*\n", result.stderr)
+    assert SECRET not in result.stderr
+
+
+def test_unknown_database_is_one_line() -> None:
+    result = supervise(DATABASE_URL=with_database(settings.APP_URL, "nowhere"))
+    assert re.fullmatch(r"tollgate: DATABASE_URL: no connection: .*nowhere.*\n", result.stderr)
+
+
+def test_a_wrong_setting_is_one_line() -> None:
+    result = supervise(LEASE_SECONDS="soon")
+    assert result.returncode == 2
+    assert re.fullmatch(r"A setting is wrong: .*soon.*\n", result.stdout + result.stderr)
+
+
+def test_cluster_of_another_version(tmp_path: Path) -> None:
+    server = EmbeddedPostgres(DataFolder(tmp_path / "data"))
+    server.cluster.mkdir(parents=True)
+    (server.cluster / "PG_VERSION").write_text("17\n")
+    with pytest.raises(EmbeddedError, match="was made by PostgreSQL 17, this is 18"):
+        server.start()
+
+
+def test_data_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+    with pytest.raises(EmbeddedError, match="data folder .* is unusable"):
+        EmbeddedPostgres(DataFolder(tmp_path / "data")).start()
+
+
+def test_without_a_server_commands_say_what_to_do(tmp_path: Path) -> None:
+    env = {**os.environ, "TOLLGATE_DATA": str(tmp_path / "data"), "DATABASE_URL": ""}
+    env.pop("TOLLGATE_OWNER_DATABASE_URL")
+    help_text = subprocess.run(
+        [sys.executable, "manage.py", "help"], cwd=BASE_DIR, env=env, capture_output=True
+    )
+    assert help_text.returncode == 0
+    result = subprocess.run(
+        [sys.executable, "manage.py", "showmigrations"],
+        cwd=BASE_DIR,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode != 0
+    assert result.stderr == (
+        "tollgate: no database is running: start it with `make run`, or set DATABASE_URL.\n"
+    )
+
+
+def test_secret_key_is_made_once_however_many_ask(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "data")
+    barrier = threading.Barrier(8)
+    keys: list[str] = []
+
+    def ask() -> None:
+        barrier.wait()
+        keys.append(folder.secret_key())
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(keys) == 8
+    assert len(set(keys)) == 1
+    assert len(keys[0]) > 50
+    assert (folder.path / "secret_key").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in folder.path.iterdir()] == ["secret_key"]
+
+
+def test_a_port_that_listens_is_not_free() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert free_port(port) != port

@@ -1,0 +1,195 @@
+"""`make run` as a person meets it: real processes on a data folder of the test's own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+import psutil
+import pytest
+
+from config.children import BASE_DIR
+from config.embedded import free_port
+
+pytestmark = pytest.mark.xdist_group("supervisor")
+OUTSIDE = ("DATABASE_URL", "TOLLGATE_OWNER_DATABASE_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE")
+
+
+class Run:
+    """One `make run` on a data folder."""
+
+    def __init__(self, folder: Path, **env: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        clean = {name: value for name, value in os.environ.items() if name not in OUTSIDE}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "config.supervisor"],
+            cwd=BASE_DIR,
+            env={
+                **clean,
+                "TOLLGATE_DATA": str(folder),
+                "PORT": str(self.port),
+                "DEMO": "0",
+                **env,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.started = time.monotonic()
+
+    def wait_until_open(self, seconds: float = 60) -> float:
+        """The seconds from the start to the first answer."""
+        while time.monotonic() - self.started < seconds:
+            assert self.process.poll() is None, self.process.communicate()[0]
+            try:
+                urlopen(f"{self.url}/healthz", timeout=5).close()
+            except URLError:
+                time.sleep(0.05)
+            else:
+                return time.monotonic() - self.started
+        pytest.fail(f"no answer within {seconds} s")
+
+    def family(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def end(self, number: signal.Signals) -> str:
+        """Sends the signal, waits, and returns everything that was printed."""
+        self.process.send_signal(number)
+        return self.process.communicate(timeout=30)[0]
+
+
+def all_gone(processes: list[psutil.Process], seconds: float = 20) -> bool:
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    return not alive
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder in a path with spaces, which a first start has filled."""
+    place = tmp_path_factory.mktemp("a place with spaces") / "data"
+    first = Run(place)
+    assert first.wait_until_open() < 60
+    family = first.family()
+    printed = first.end(signal.SIGTERM)
+    assert first.process.returncode == 0
+    assert f"{first.url}/admin/" in printed
+    assert "Traceback" not in printed
+    assert all_gone(family), "a process outlived `make run`"
+    return place
+
+
+@pytest.fixture(scope="module")
+def running(folder: Path) -> Iterator[Run]:
+    run = Run(folder)
+    run.wait_until_open()
+    yield run
+    if run.process.poll() is None:
+        run.end(signal.SIGTERM)
+
+
+def test_second_start_takes_less_than_ten_seconds(running: Run, folder: Path) -> None:
+    assert running.wait_until_open() < 60
+    begun = time.monotonic()
+    again = Run(folder)
+    printed = again.process.communicate(timeout=30)[0]
+    assert again.process.returncode == 2
+    assert re.fullmatch(r"tollgate: Tollgate already runs on the data folder .*\n", printed)
+    assert time.monotonic() - begun < 5
+
+
+def test_private_files_are_private(running: Run, folder: Path) -> None:
+    assert folder.stat().st_mode & 0o007 == 0
+    for name in ("secret_key", "passwords.json", "app_url", "owner_url"):
+        assert (folder / name).stat().st_mode & 0o777 == 0o600, name
+    assert not (folder / "initdb.password").exists()
+
+
+def test_commands_find_the_running_database(running: Run, folder: Path) -> None:
+    clean = {name: value for name, value in os.environ.items() if name not in OUTSIDE}
+    result = subprocess.run(
+        [sys.executable, "manage.py", "shell", "-v0", "-c", ROLE],
+        cwd=BASE_DIR,
+        env={**clean, "TOLLGATE_DATA": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout.split() == ["tollgate_app", "False", "UTC"], result.stderr
+
+
+ROLE = """
+from django.db import connection
+with connection.cursor() as cursor:
+    cursor.execute("SELECT current_user, rolsuper, current_setting('TimeZone') "
+                   "FROM pg_roles WHERE rolname = current_user")
+    print(*cursor.fetchone())
+"""
+
+
+def test_a_taken_port_is_one_line(running: Run, tmp_path: Path) -> None:
+    other = Run(tmp_path / "data", PORT=str(running.port))
+    printed = other.process.communicate(timeout=30)[0]
+    assert other.process.returncode == 2
+    assert re.fullmatch(rf"tollgate: Port {running.port} on 127.0.0.1 is not free .*\n", printed)
+
+
+def test_readyz_names_the_worker(running: Run) -> None:
+    """The worker reports soon after the start; each check has a name."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with urlopen(f"{running.url}/readyz", timeout=5) as answer:
+                body = json.load(answer)
+            break
+        except HTTPError as error:
+            body = json.load(error)
+            assert body["database"] == body["migrations"] == {"status": "ok"}
+            assert body["worker"]["status"] == "failed"
+            assert time.monotonic() < deadline, body
+            time.sleep(0.5)
+    assert body == {name: {"status": "ok"} for name in ("database", "migrations", "worker")}
+
+
+def test_a_crashed_job_worker_comes_back(running: Run) -> None:
+    def workers() -> set[int]:
+        return {
+            child.pid
+            for child in psutil.Process(running.process.pid).children()
+            if child.status() != psutil.STATUS_ZOMBIE and "qcluster" in child.cmdline()
+        }
+
+    (pid,) = workers()
+    psutil.Process(pid).kill()
+    deadline = time.monotonic() + 10
+    while not (workers() - {pid}) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert workers() - {pid}
+
+
+def test_killed_supervisor_leaves_nothing_and_starts_again(running: Run, folder: Path) -> None:
+    family = running.family()
+    assert any("granian" in " ".join(child.cmdline()) for child in family)
+    running.process.kill()
+    after = Run(folder)  # while the old processes are still ending
+    assert after.wait_until_open() < 20
+    assert all_gone(family), "a process outlived its killed supervisor"
+    running.process.communicate()
+
+    (postgres,) = [
+        child
+        for child in psutil.Process(after.process.pid).children()
+        if child.name() == "postgres"
+    ]
+    family = after.family()
+    postgres.kill()
+    printed = after.process.communicate(timeout=30)[0]
+    assert after.process.returncode == 2
+    assert "tollgate: PostgreSQL ended by itself" in printed
+    assert all_gone(family)
