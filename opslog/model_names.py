@@ -34,6 +34,9 @@ SELLS_MODELS_OF: Final[Mapping[str, Sequence[str]]] = {
 # by many hosts at many prices, and a guess would be wrong for most.
 EXACT_NAMES_OF: Final = ("openai", "cohere")
 
+# OpenAI's own fine-tuned models: "ft:gpt-4o-mini-2024-07-18:acme::id".
+FINE_TUNED: Final = "ft:"
+
 _COMPACT_DATE = re.compile(r"-(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
 
 

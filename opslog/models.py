@@ -1,8 +1,12 @@
 """The ground: what happened. No model here points at a row of another app: an event names its
 subject by type, id and label, so that the record outlives the subject."""
 
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Now
+
+from opslog.model_names import check_match
+from opslog.pricing import long_context
 
 
 class OperationsEvent(models.Model):
@@ -118,6 +122,23 @@ class ModelPrice(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} from {self.effective_from:%Y-%m-%d}"
+
+    def clean(self) -> None:
+        """Refuse in a form what the price book could not read (see `opslog.prices.load_book`)."""
+        errors: dict[str, str] = {}
+        for column, check in (
+            ("tiers", long_context),
+            ("match", check_match),
+            ("provider_match", check_match),
+        ):
+            value = getattr(self, column)
+            try:
+                if value is not None:
+                    check(value)
+            except ValueError as error:
+                errors[column] = str(error)
+        if errors:
+            raise ValidationError(errors)
 
 
 class PriceBookVersion(models.Model):

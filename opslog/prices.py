@@ -87,8 +87,8 @@ def _refreshed(at_least: int) -> PriceBook:
 
 
 def load_book(version: int) -> PriceBook:
-    """All rows as a book. An own price that cannot be read makes its model unpriced, and says so
-    in the log: one bad row must neither stop every start nor be charged as something else."""
+    """All rows as a book. A row that cannot be read leaves its model without a price, and is named
+    in the log: it must neither stop every start nor be charged as something else."""
     prices: list[Price] = []
     unusable: list[Key] = []
     for row in ModelPrice.objects.values_list(*COLUMNS):
@@ -101,17 +101,12 @@ def load_book(version: int) -> PriceBook:
 
 
 def _price(row: tuple[Any, ...]) -> Price:
-    *plain, tiers, match, provider_match, tier = row
-    source = plain[2]
-    if source == ModelPrice.Source.OWN and match is not None:
-        check_match(match)
-    return Price(
-        *plain,
-        tiers=long_context(tiers),
-        match=match,
-        provider_match=provider_match,
-        tier=tier,
-    )
+    values = dict(zip(COLUMNS, row, strict=True))
+    values["tiers"] = long_context(values["tiers"])
+    for rule in (values["match"], values["provider_match"]):
+        if rule is not None:
+            check_match(rule)
+    return Price(**values)
 
 
 def imported_prices() -> list[Price]:
@@ -135,8 +130,7 @@ def import_prices(wanted: Iterable[Price], *, origin: str, reason: str, by: str)
     """
     if not reason.strip():
         raise ValueError("an import of prices needs a reason")
-    # Whoever changes a price counts this row up: so no import and no edit comes in between.
-    PriceBookVersion.objects.select_for_update().get()
+    lock_price_book()
     change = plan(wanted, imported_prices(), now=_database_now())
     if not change:
         return change
@@ -157,6 +151,12 @@ def import_prices(wanted: Iterable[Price], *, origin: str, reason: str, by: str)
         meta={"reason": reason, "origin": origin, **_summary(change)},
     )
     return change
+
+
+def lock_price_book() -> None:
+    """Let no other import or edit in until this transaction ends: whoever changes a price counts
+    this row up."""
+    PriceBookVersion.objects.select_for_update().get()
 
 
 def _summary(change: Plan) -> dict[str, Any]:

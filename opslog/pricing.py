@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from opslog.model_names import (
     EXACT_NAMES_OF,
+    FINE_TUNED,
     SELLS_MODELS_OF,
     Key,
     key_of,
@@ -178,8 +179,8 @@ class PriceBook:
     3. the imported price: "provider/model" and "provider:model" in that provider; a bare name in
        the provider whose rule fits it, else where it is an exact name (`EXACT_NAMES_OF`).
 
-    `unusable` are own prices that could not be read. Their models have no price at all: falling
-    back to an imported price would charge something nobody decided.
+    `unusable` are rows that could not be read. Their models have no price at all: falling back to
+    another row would charge something nobody decided.
     """
 
     def __init__(
@@ -274,6 +275,8 @@ class PriceBook:
         for provider, model in readings_of(name):
             if provider in self._imported:
                 return self._sold_by(provider, model)
+        if name.startswith(FINE_TUNED):
+            return self._sold_by("openai", name)
         for provider, rule in self._homes:
             if matches(rule, name):
                 return self._sold_by(provider, name)

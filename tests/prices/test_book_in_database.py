@@ -8,6 +8,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, connections, transaction
 from pytest_django.fixtures import DjangoAssertNumQueries
@@ -15,6 +16,7 @@ from pytest_django.fixtures import DjangoAssertNumQueries
 from opslog import prices
 from opslog.models import ModelPrice, OperationsEvent, PriceBookVersion
 from opslog.price_import import bundled
+from opslog.price_plan import Plan, plan
 from opslog.pricing import PriceBook, Usage
 from tests.prices.factories import JANUARY, price
 
@@ -116,7 +118,7 @@ def test_threads_that_start_together_load_one_book(committed_db: str) -> None:
 
 
 @pytest.mark.django_db
-def test_an_own_price_that_cannot_be_read_unprices_its_model_alone(
+def test_a_row_that_cannot_be_read_leaves_its_model_alone_without_a_price(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     own_row("broken", tiers=[{"above": 1}])
@@ -127,6 +129,26 @@ def test_an_own_price_that_cannot_be_read_unprices_its_model_alone(
     assert book.find("worse", NOON) is None
     assert book.find("sound", NOON) is not None
     assert caplog.text.count("cannot be read") == 2
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tiers": [{"above": 1}]},
+        {"tiers": {}},
+        {"match": {"like": "x"}},
+        {"match": {"regex": "("}},
+        {"provider_match": {"starts_with": ""}},
+    ],
+)
+def test_forms_refuse_what_the_book_could_not_read(wrong: dict[str, Any]) -> None:
+    row = ModelPrice(
+        model="m", effective_from=JANUARY, input_per_mtok=1, output_per_mtok=1, **wrong
+    )
+    with pytest.raises(ValidationError) as refused:
+        row.full_clean()
+    assert list(refused.value.message_dict) == list(wrong)
 
 
 @pytest.mark.django_db
@@ -225,7 +247,8 @@ def test_own_prices_are_neither_changed_nor_removed() -> None:
     row = own_row("gpt-4o", "7", "8", tier="largest")
     first_import()
     kept = ModelPrice.objects.get(source="own")
-    assert (kept.pk, kept.input_per_mtok, kept.effective_from) == (row.pk, 7, JANUARY)
+    assert (kept.pk, kept.effective_from) == (row.pk, JANUARY)
+    assert kept.input_per_mtok == 7
     book = prices.current_book()
     assert book.cost("gpt-4o", Usage(1_000_000, 0), NOON) == 7
     assert book.cost("gpt-4o-2024-08-06", Usage(1_000_000, 0), NOON) == 7
@@ -246,23 +269,50 @@ def test_an_import_and_its_event_are_written_together_or_not_at_all(
     assert ModelPrice.objects.count() == count
 
 
-def test_two_imports_at_once_write_one(committed_db: str) -> None:
-    ModelPrice.objects.all().delete()
+def import_twice_at_once() -> list[int | type[Exception]]:
+    """What each of two threads wrote, or how it failed."""
     start = threading.Barrier(2)
-    written: list[int] = []
+    outcomes: list[int | type[Exception]] = []
 
     def work() -> None:
         start.wait(timeout=10)
-        change = prices.import_prices(
-            [price("new"), price("other")], origin="a test", reason="why", by="somebody"
-        )
-        written.append(len(change.rows))
-        connection.close()
+        try:
+            change = prices.import_prices(
+                [price("new"), price("other")], origin="a test", reason="why", by="somebody"
+            )
+            outcomes.append(len(change.rows))
+        except IntegrityError as error:
+            outcomes.append(type(error))
+        finally:
+            connection.close()
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(timeout=20)
-    assert sorted(written) == [0, 2]
+    return sorted(outcomes, key=str)
+
+
+def test_two_imports_at_once_write_one(committed_db: str) -> None:
+    ModelPrice.objects.all().delete()
+    assert import_twice_at_once() == [0, 2]
+    assert ModelPrice.objects.count() == 2
+
+
+def test_without_the_lock_two_imports_collide(
+    committed_db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: the race is there, and behind the lock stands a constraint."""
+    ModelPrice.objects.all().delete()
+    both_have_read = threading.Barrier(2)
+
+    def plan_together(*args: Any, **more: Any) -> Plan:
+        change = plan(*args, **more)
+        both_have_read.wait(timeout=10)
+        return change
+
+    monkeypatch.setattr(prices, "lock_price_book", lambda: None)
+    monkeypatch.setattr(prices, "plan", plan_together)
+    assert import_twice_at_once() == [2, IntegrityError]
     assert ModelPrice.objects.count() == 2

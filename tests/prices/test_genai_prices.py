@@ -110,6 +110,7 @@ def test_well_known_models_cost_what_genai_prices_says(name: str, book: PriceBoo
         ("xai/grok-4", "x-ai", "grok-4"),
         ("openrouter/openai/gpt-4o", "openrouter", "openai/gpt-4o"),
         ("anthropic/claude-sonnet-4-5", "anthropic", "claude-sonnet-4-5"),
+        ("ft:gpt-4o-mini-2024-07-18:us::1", "openai", "ft:gpt-4o-mini-2024-07-18:us::1"),
     ],
 )
 def test_a_provider_in_front_of_the_name(

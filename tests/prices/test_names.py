@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.prices.factories import (
     price,
 )
 
-HOME = {"provider_match": SOLD_BY_MAKER}
+HOME: dict[str, Any] = {"provider_match": SOLD_BY_MAKER}
 IMPORTED = [
     price("m-1", "1", match={"equals": "m-1"}, **HOME),
     price("m-2", "2", match={"starts_with": "m-2"}, **HOME),

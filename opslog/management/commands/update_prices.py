@@ -1,6 +1,5 @@
 """manage.py update_prices: the prices of the installed genai-prices against the price book."""
 
-import getpass
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -23,6 +22,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--apply", action="store_true", help="write the changes")
         parser.add_argument("--reason", default="", help="why; goes on record (with --apply)")
+        parser.add_argument("--by", default="update_prices", help="who; goes on record")
         parser.add_argument("--all", action="store_true", help="print every line, not only 40")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -36,7 +36,7 @@ class Command(BaseCommand):
                 wanted,
                 origin=origin,
                 reason=reason,
-                by=f"update_prices ({getpass.getuser()})",
+                by=options["by"],
             )
         else:
             change = preview(wanted)
