@@ -47,7 +47,7 @@ KINDS: Final = {
 }
 
 SMALL_NAMES: Final = re.compile(
-    r"\b(haiku|mini|nano|flash|lite|small|instant|tiny|micro|ministral|fast|luna|"
+    r"\b(haiku|mini|nano|flash|lite|small|instant|tiny|micro|ministral|luna|"
     r"embed\w*|embedding|moderation|[1-9]b)\b"
 )
 LARGEST_NAMES: Final = re.compile(
@@ -73,19 +73,19 @@ def assert_no_updates() -> None:
 def tier_of(model: str, output_per_mtok: Decimal) -> str:
     """The class of a model for concurrency limits: a guess that an own price row may overrule.
 
-    The vendor's own word for it decides (haiku, mini, flash: small; opus, gpt-5-pro: largest;
-    sonnet, gpt-4o: middle); "mini" beats "pro", as in "o1-pro-mini". Names that say nothing are
-    judged by the price of output: small below $3, largest from $50 per million tokens.
+    What costs $50 or more per million output tokens is largest. Below that the vendor's own word
+    decides (haiku, mini, flash: small; opus, gpt-5-pro: largest; sonnet, gpt-4o: middle), small
+    before largest, as in "o4-mini-deep-research". Names that say nothing: small below $3.
     """
     name = model.lower().replace("_", "-")
+    if output_per_mtok >= LARGEST_FROM:
+        return "largest"
     if SMALL_NAMES.search(name):
         return "small"
     if LARGEST_NAMES.search(name):
         return "largest"
     if MIDDLE_NAMES.search(name):
         return "middle"
-    if output_per_mtok >= LARGEST_FROM:
-        return "largest"
     return "small" if output_per_mtok < SMALL_BELOW else "middle"
 
 
