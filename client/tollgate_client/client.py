@@ -5,7 +5,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -191,6 +191,26 @@ class Tollgate:
             raise failure(answered.response) from None
         return _parsed(Settlement.parse, response)
 
+    def work_orders(self) -> Iterator[Mapping[str, Any]]:
+        """All work orders the token may see (scope `read`), as the service tells them."""
+        return self._pages("/api/work-orders")
+
+    def runs(self, work_order_id: str) -> Iterator[Mapping[str, Any]]:
+        """The runs of a work order, newest first (scope `read`), read page by page."""
+        return self._pages(f"/api/work-orders/{quote(work_order_id, safe='')}/runs")
+
+    def _pages(self, path: str) -> Iterator[Mapping[str, Any]]:
+        following: str | None = path
+        while following:
+            try:
+                page = body_of(self._send(following))
+            except _Answered as answered:
+                raise failure(answered.response) from None
+            yield from page["results"]
+            # A proxy may have another name for the service than we have: path and query only.
+            parts = urlsplit(page.get("next") or "")
+            following = f"{parts.path}?{parts.query}" if parts.path else None
+
     def forget_refusals(self, work_order_id: str | None = None) -> None:
         """Ask the service again, e.g. because somebody raised the cap."""
         if self._memory:
@@ -199,12 +219,12 @@ class Tollgate:
     def _send(
         self,
         path: str,
-        body: Mapping[str, Any],
+        body: Mapping[str, Any] | None = None,
         *,
         key: str | None = None,
         within: float | None = None,
     ) -> httpx2.Response:
-        """POST until there is an answer that no retry would change.
+        """POST (GET without a body) until there is an answer that no retry would change.
 
         Raises _Answered for one that is no success, Unavailable where there is none.
         """
@@ -218,7 +238,9 @@ class Tollgate:
             if self._closing.is_set():
                 raise Unavailable("the client is closed")
             try:
-                response = self._http.post(path, json=dict(body), headers=headers)
+                response = self._http.request(
+                    "GET" if body is None else "POST", path, json=body, headers=headers
+                )
             except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as error:
                 raise Unavailable(f"cannot be sent: {error}") from error
             except httpx2.TransportError as error:

@@ -10,6 +10,7 @@ from .errors import InvalidRequest, Refused, TollgateError
 log = logging.getLogger("tollgate_client")
 
 SHORTEST_WAIT = 0.05
+RUN_IS_OVER = frozenset({"", "unknown_run", "run_ended"})
 
 
 class LeaseKeeper:
@@ -57,7 +58,11 @@ class LeaseKeeper:
                     self._say(stop_reason(error), error.error)
                     return
                 trouble: Exception = error
-            except Exception as error:  # Whatever it was: a thread that died would renew nothing.
+            except (
+                TollgateError,
+                RuntimeError,
+                OSError,
+            ) as error:  # RuntimeError: a closed client.
                 trouble = error
             else:
                 self._ends = asked + self._seconds
@@ -81,4 +86,4 @@ def must_stop(error: TollgateError) -> bool:
 
 def stop_reason(error: Refused | InvalidRequest) -> str:
     denial = error.denial if isinstance(error, Refused) else ""
-    return denial or "finished"
+    return "finished" if denial in RUN_IS_OVER else denial

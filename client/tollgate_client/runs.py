@@ -73,6 +73,11 @@ class Run:
         return self._admission
 
     @property
+    def started(self) -> bool:
+        """Whether the service admitted it."""
+        return self._admission is not None
+
+    @property
     def id(self) -> str:
         return self.admission.run_id
 

@@ -150,6 +150,8 @@ STOPS = [
     (refused(401, "token", "token revoked"), "token"),
     (Answer(404, {"error": "no such run"}), "finished"),
     (Answer(409, {"error": "run is finished"}), "finished"),
+    (refused(409, "run_ended", "the run has been finished"), "finished"),
+    (refused(409, "suspended", "the work order is suspended"), "suspended"),
 ]
 
 

@@ -1,0 +1,218 @@
+"""Writes the demo into an empty database: people, work orders, a token, thirty days of history.
+
+All in one transaction of the owner, because the past can only be written by whoever may switch off
+the stamps of the log: the application's role cannot. The triggers are on again before it commits.
+"""
+
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import Group, User
+from django.db import connections, transaction
+
+from budgets.demo import records
+from budgets.demo.cast import JOBS, KNOWN_AGENTS, PEOPLE, SERVICE_OWNER, Job
+from budgets.demo.history import PriceOf, history
+from budgets.models import CapChange, ChangeLine, ChangeRequest, Measure, Vote
+from budgets.replay.trace import read_trace
+from opslog.pricing import PriceBook, Usage
+from workorders import tokens
+from workorders.models import Agent, ServiceToken, WorkOrder
+
+TRACE = Path(__file__).with_name("azure2023_code_slice.csv.gz")
+OWNER = "owner"
+DAYS = 30
+STAMPED = ("operations_events", "cap_changes")
+
+
+@dataclass(frozen=True, slots=True)
+class Seeded:
+    """What is printed once: the passwords and the token are nowhere kept in clear."""
+
+    passwords: dict[str, str]
+    token: str
+    runs: int
+    refusals: int
+
+
+def is_empty() -> bool:
+    return not (User.objects.using(OWNER).exists() or WorkOrder.objects.using(OWNER).exists())
+
+
+def seed(*, book: PriceBook, now: datetime) -> Seeded:
+    """Raises LookupError where a model of the demo has no price in the book."""
+    today = now.astimezone(UTC).date()
+    days = [today - timedelta(days=ago) for ago in range(DAYS, 0, -1)]
+    told = history(JOBS, list(read_trace(TRACE)), days=days, price=_priced(book, now))
+    passwords = {person.username: secrets.token_urlsafe(12) for person in PEOPLE}
+    with transaction.atomic(using=OWNER), _unstamped():
+        people = _people(passwords)
+        token, text = _token(people[SERVICE_OWNER], now)
+        _work_orders(now)
+        log = [records.token_created(token, at=now - timedelta(days=DAYS + 1))]
+        log += records.events(told, actor=SERVICE_OWNER, token_name=token.name)
+        for job in JOBS:
+            log += _raises(job, people, today_begins=datetime.combine(today, time(), UTC))
+        log += records.suspensions(JOBS, now=now)
+        with connections[OWNER].cursor() as cursor:
+            records.write_runs(cursor, told, token_id=token.pk)
+            records.write_events(cursor, log)
+    _analyze()
+    return Seeded(passwords, text, len(told.runs), len(told.refusals))
+
+
+def _priced(book: PriceBook, now: datetime) -> PriceOf:
+    def price(model: str, given: int, made: int) -> Decimal:
+        cost = book.cost(model, Usage(given, made), now)
+        if cost is None:
+            raise LookupError(f"{model} has no price")
+        return cost
+
+    return price
+
+
+def _people(passwords: dict[str, str]) -> dict[str, User]:
+    # Hashing is slow on purpose; it runs on all cores.
+    with ThreadPoolExecutor() as pool:
+        hashed = dict(zip(passwords, pool.map(make_password, passwords.values()), strict=True))
+    people = {}
+    for person in PEOPLE:
+        user = User(
+            username=person.username,
+            email=f"{person.username}@example.com",
+            password=hashed[person.username],
+            is_staff=True,
+            is_superuser=person.group == "administrator",
+        )
+        user.save(using=OWNER)
+        group, _ = Group.objects.using(OWNER).get_or_create(name=person.group)
+        user.groups.add(group)
+        people[person.username] = user
+    return people
+
+
+def _token(owner: User, now: datetime) -> tuple[ServiceToken, str]:
+    text = tokens.PREFIX + secrets.token_urlsafe(32)
+    token = ServiceToken(
+        name="demo agents",
+        prefix=text[: tokens.VISIBLE],
+        digest=tokens.digest(text),
+        scopes=["ingest", "read", "start"],
+        owner=owner,
+    )
+    token.save(using=OWNER)
+    ServiceToken.objects.using(OWNER).filter(pk=token.pk).update(
+        created_at=now - timedelta(days=DAYS + 1)
+    )
+    return token, text
+
+
+def _work_orders(now: datetime) -> None:
+    begun = now - timedelta(days=DAYS + 1)
+    Agent.objects.using(OWNER).bulk_create(
+        Agent(name=name, description=does, created_at=begun) for name, does in KNOWN_AGENTS.items()
+    )
+    WorkOrder.objects.using(OWNER).bulk_create(
+        WorkOrder(
+            id=job.id,
+            title=job.title,
+            max_concurrent_runs=job.concurrent,
+            status="draft" if job.suspended_days_ago is None else "suspended",
+            created_at=begun,
+        )
+        for job in JOBS
+    )
+
+
+def _raises(job: Job, people: dict[str, User], *, today_begins: datetime) -> list[records.EventRow]:
+    """The cap changes of the past, each with its request, its votes and its proof."""
+    log: list[records.EventRow] = []
+    for change in job.raised:
+        work_order = WorkOrder.objects.using(OWNER).get(pk=job.id)
+        decided = today_begins - timedelta(days=change.days_ago) + timedelta(hours=15, minutes=20)
+        asked = decided - timedelta(hours=2, minutes=5)
+        request = ChangeRequest(
+            subject_id=job.id,
+            status=ChangeRequest.Status.APPLIED,
+            requester=people[change.asked_by],
+            justification=change.justification,
+            created_at=asked,
+            expires_at=asked + timedelta(hours=24),
+            decided_at=decided,
+        )
+        request.save(using=OWNER)
+        new = {
+            Measure.RUNS_PER_DAY: Decimal(change.runs_per_day),
+            Measure.USD_PER_DAY: change.usd_per_day,
+        }
+        old = {
+            Measure.RUNS_PER_DAY: Decimal(work_order.runs_per_day),
+            Measure.USD_PER_DAY: work_order.usd_per_day,
+        }
+        lines = [
+            ChangeLine(request=request, measure=measure, old=old[measure], new=new[measure])
+            for measure in Measure
+            if old[measure] != new[measure]
+        ]
+        ChangeLine.objects.using(OWNER).bulk_create(lines)
+        Vote.objects.using(OWNER).bulk_create(
+            Vote(
+                request=request,
+                revision=1,
+                voter=people[voter],
+                group=group,
+                decision=Vote.Decision.APPROVE,
+                comment="Use and cost per run looked at; the expected cost is within the plan.",
+                created_at=decided,
+            )
+            for voter, group in change.approved_by
+        )
+        CapChange(
+            wo=work_order,
+            request=request,
+            old_runs_per_day=work_order.runs_per_day,
+            new_runs_per_day=change.runs_per_day,
+            old_usd_per_day=work_order.usd_per_day,
+            new_usd_per_day=change.usd_per_day,
+            reason=change.justification,
+            by=change.approved_by[-1][0],
+            applied_at=decided,
+            applied_xid=_transaction_id(),
+        ).save(using=OWNER)
+        WorkOrder.objects.using(OWNER).filter(pk=job.id).update(
+            runs_per_day=change.runs_per_day, usd_per_day=change.usd_per_day
+        )
+        log += records.cap_change(job, change, request.pk, lines, asked=asked, decided=decided)
+    return log
+
+
+def _transaction_id() -> Decimal:
+    with connections[OWNER].cursor() as cursor:
+        cursor.execute("SELECT pg_current_xact_id()::text::numeric")
+        return Decimal(cursor.fetchone()[0])
+
+
+@contextmanager
+def _unstamped() -> Iterator[None]:
+    """The stamps of time off for this transaction; a failure rolls that back too."""
+    with connections[OWNER].cursor() as cursor:
+        cursor.execute("SELECT tollgate_ensure_event_partitions(current_date - %s)", [DAYS + 2])
+        for table in STAMPED:
+            cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER stamp")
+        yield
+        # A constraint that is checked late would keep the table busy for the next line.
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        for table in STAMPED:
+            cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER stamp")
+
+
+def _analyze() -> None:
+    with connections[OWNER].cursor() as cursor:
+        cursor.execute("ANALYZE work_order_runs, counters, operations_events")

@@ -1,0 +1,54 @@
+"""manage.py demo_traffic: the live trickle of `make run`."""
+
+import random
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from budgets.demo.service import find_token
+from budgets.demo.trickle import trickle
+from budgets.replay.engine import Replay
+from client.tollgate_client import RetryPolicy, Tollgate
+
+GRACE_SECONDS = 0.5
+
+
+class Command(BaseCommand):
+    help = (
+        "A few simulated agents that ask about once a second, for ever, for the demo's work "
+        "orders. Uses TOLLGATE_TOKEN, or the token that seed_demo left in the data folder."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--url", required=True, help="the running server")
+        parser.add_argument("--per-second", type=float, default=1.0, help="asks on average (1)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not options["per_second"] > 0:
+            raise CommandError("--per-second must be above 0.")
+        token = find_token()
+        if not token:
+            self.stdout.write("No demo token here: no simulated traffic.")
+            return
+        stop = threading.Event()
+        try:
+            # A restarting server is waited for: an ask that fails is counted and the next is made.
+            client = Tollgate(options["url"], token, retry=RetryPolicy(total=20), timeout=5.0)
+        except ValueError as error:
+            raise CommandError(str(error)) from None
+
+        def end(number: int, frame: object) -> None:
+            stop.set()
+            # What runs is settled; a server that is away as well is not waited for.
+            timer = threading.Timer(GRACE_SECONDS, client.close)
+            timer.daemon = True
+            timer.start()
+
+        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGINT, end)
+        with client:
+            replay = Replay(client, speed=1.0, in_flight=8, stop=stop)
+            rng = random.Random()  # noqa: S311  (no secret depends on it)
+            replay.play(trickle(per_second=options["per_second"], rng=rng))

@@ -1,0 +1,199 @@
+"""manage.py replay: a recorded trace of real LLM requests against the public HTTP API."""
+
+import os
+import signal
+import time
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.module_loading import import_string
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from budgets.replay.audit import Exceeded, exceeded, recorded, recorded_over_http
+from budgets.replay.engine import Replay, at_speed
+from budgets.replay.fixture import Caps, connected_to, prepare
+from budgets.replay.mapping import Mapping
+from budgets.replay.report import print_report
+from budgets.replay.trace import TraceError, TraceRequest, read_trace
+from client.tollgate_client import Tollgate, TollgateError
+
+
+class Command(BaseCommand):
+    help = (
+        "Plays a recorded trace of real LLM requests (CSV or CSV.gz) against the HTTP API and "
+        "checks afterwards, from the runs on record, that no limit was exceeded: exit code 1 if "
+        "one was. By default on a server and a database of its own, which are removed afterwards."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("trace", type=Path, help="the trace's file")
+        parser.add_argument(
+            "--speed", type=positive(float), default=60.0, help="times as fast as recorded (60)"
+        )
+        parser.add_argument("--limit", type=positive(int), help="only the first so many requests")
+        parser.add_argument("--agents", type=positive(int), default=12, help="how many (12)")
+        parser.add_argument("--work-orders", type=positive(int), default=10, help="how many (10)")
+        parser.add_argument(
+            "--workers", type=positive(int), default=32, help="asks and runs in flight at most (32)"
+        )
+        parser.add_argument(
+            "--caps",
+            type=caps,
+            default=None,
+            metavar="runs=1000,usd=5.00",
+            help="caps of each work order; only without --url, where limits are people's",
+        )
+        parser.add_argument(
+            "--model", default="", help="a model with a price, instead of the trace's names"
+        )
+        parser.add_argument(
+            "--url", default="", help="a running server, with its limits as they are"
+        )
+        parser.add_argument("--token", default="", help="its token (TOLLGATE_TOKEN)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        console = Console(file=self.stdout._out)  # type: ignore[attr-defined]
+        if options["url"] and options["caps"]:
+            raise CommandError("--caps is for a database of its own; leave it out with --url.")
+        try:
+            requests = list(read_trace(options["trace"], limit=options["limit"]))
+            found = (
+                self.on_server(console, requests, options)
+                if options["url"]
+                else self.on_scratch(console, requests, options)
+            )
+        except (TraceError, TollgateError, ValueError) as error:
+            raise CommandError(str(error)) from None
+        if found:
+            raise SystemExit(1)
+
+    def on_scratch(
+        self, console: Console, requests: list[TraceRequest], options: dict[str, Any]
+    ) -> list[Exceeded]:
+        limits: Caps = options["caps"] or Caps(1000, Decimal("5.00"))
+        work_orders = [f"replay-{n:02}" for n in range(1, options["work_orders"] + 1)]
+        mapping = Mapping(work_orders, agents(options["agents"]), options["model"])
+        scratch: Callable[..., AbstractContextManager[Any]] = import_string(
+            settings.TOLLGATE_SCRATCH_SERVICE
+        )
+        console.print("Starting a server with a database of its own.")
+        with scratch(workers=2, threads=4) as service:
+            with connected_to(service.database):
+                token = prepare(work_orders, mapping.agents, limits)
+            console.print(
+                f"Set there: {len(work_orders)} work orders with {limits} each, prices from the "
+                "bundled list, no limit per source address; all other limits as shipped.",
+                markup=False,
+            )
+
+            def audit(client: Tollgate) -> list[Exceeded]:
+                return exceeded(*recorded(service.owner_url))
+
+            with client_for(service.url, token, options) as client:
+                return play(console, client, requests, mapping, options, audit, "its database")
+
+    def on_server(
+        self, console: Console, requests: list[TraceRequest], options: dict[str, Any]
+    ) -> list[Exceeded]:
+        token = options["token"] or os.environ.get("TOLLGATE_TOKEN", "")
+        with client_for(options["url"], token, options) as client:
+            names = [each["id"] for each in client.work_orders() if each["status"] == "draft"]
+            if not names:
+                raise CommandError("The server has no work order that may run.")
+            mapping = Mapping(
+                names[: options["work_orders"]], agents(options["agents"]), options["model"]
+            )
+
+            now = datetime.now(UTC)
+            midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+
+            def audit(client: Tollgate) -> list[Exceeded]:
+                return exceeded(*recorded_over_http(client, mapping.work_orders, since=midnight))
+
+            return play(console, client, requests, mapping, options, audit, "its API")
+
+
+def play(
+    console: Console,
+    client: Tollgate,
+    requests: list[TraceRequest],
+    mapping: Mapping,
+    options: dict[str, Any],
+    audit: Callable[[Tollgate], list[Exceeded]],
+    audited: str,
+) -> list[Exceeded]:
+    """The replay with its progress bar and its table, also when Ctrl-C ends it early."""
+    begun = time.monotonic()
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    ) as progress:
+        task = progress.add_task("Replaying", total=len(requests))
+        replay = Replay(
+            client,
+            speed=options["speed"],
+            in_flight=options["workers"],
+            on_ask=lambda: progress.advance(task),
+        )
+        try:
+            replay.play(at_speed(requests, mapping, speed=options["speed"]))
+        except KeyboardInterrupt:
+            progress.update(task, description="Stopped")
+    seconds = time.monotonic() - begun
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        found = audit(client)
+        print_report(
+            console, replay.tally, found, seconds=seconds, behind=replay.behind, audited=audited
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return found
+
+
+def client_for(url: str, token: str, options: dict[str, Any]) -> Tollgate:
+    """Every ask is really sent: a replay drives the service, not the client's memory."""
+    return Tollgate(
+        url, token, remember_refusals=False, max_connections=options["workers"], timeout=30.0
+    )
+
+
+def agents(count: int) -> list[str]:
+    return [f"agent-{n:02}" for n in range(1, count + 1)]
+
+
+def positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = 0
+        if not 0 < number < 1_000_000_000:
+            raise ArgumentTypeError(f"{text!r} is no number above 0")
+        return number
+
+    return parse
+
+
+def caps(text: str) -> Caps:
+    """runs=1000,usd=5.00 with both in any order."""
+    try:
+        given = dict(part.split("=", 1) for part in text.split(","))
+        chosen = Caps(int(given.pop("runs")), Decimal(given.pop("usd")))
+    except (KeyError, ValueError, InvalidOperation):
+        raise ArgumentTypeError(f"{text!r} is not like runs=1000,usd=5.00") from None
+    cents = chosen.usd_per_day.is_finite() and chosen.usd_per_day == round(chosen.usd_per_day, 2)
+    if given or chosen.runs_per_day <= 0 or not cents or chosen.usd_per_day <= 0:
+        raise ArgumentTypeError(f"{text!r} is not like runs=1000,usd=5.00")
+    return chosen

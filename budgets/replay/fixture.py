@@ -1,0 +1,82 @@
+"""What a replay needs in a database of its own: work orders, limits, prices and a token."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from io import StringIO
+
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import connections, transaction
+
+from budgets.models import CapChange, Limit
+from workorders import tokens
+from workorders.models import Agent, WorkOrder
+
+ALIASES = ("default", "owner")
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    runs_per_day: int
+    usd_per_day: Decimal
+
+    def __str__(self) -> str:
+        return f"{self.runs_per_day} runs/day and ${self.usd_per_day}/day"
+
+
+@contextmanager
+def connected_to(database: str) -> Iterator[None]:
+    """This process uses another database of the same server for a while. Not for threads that
+    have connections already."""
+    before = {alias: connections[alias].settings_dict["NAME"] for alias in ALIASES}
+
+    def point(names: dict[str, str]) -> None:
+        for alias, name in names.items():
+            connections[alias].close()
+            connections[alias].settings_dict["NAME"] = name
+
+    point(dict.fromkeys(ALIASES, database))
+    try:
+        yield
+    finally:
+        point(before)
+
+
+def prepare(work_orders: Sequence[str], agents: Sequence[str], caps: Caps) -> str:
+    """Fill an empty, migrated database and give a token for it. The limit of calls per source
+    address is switched off, because every ask of a replay comes from one machine."""
+    call_command("update_prices", apply=True, reason="prices for a replay", stdout=StringIO())
+    with transaction.atomic():
+        _, token = tokens.create(
+            name="replay",
+            scopes=["start", "read"],
+            owner=User.objects.create_user("replay"),
+            by="replay",
+        )
+        Agent.objects.bulk_create(Agent(name=name) for name in agents)
+        for name in work_orders:
+            set_caps(WorkOrder.objects.create(id=name, title=f"Replay {name}"), caps)
+        Limit.objects.filter(scope=Limit.Scope.ADDRESS).update(amount=None)
+    return token
+
+
+def set_caps(work_order: WorkOrder, caps: Caps) -> None:
+    """Caps by fixture, with the proof in the same transaction that the database asks for."""
+    work_order.refresh_from_db()
+    old = Caps(work_order.runs_per_day, work_order.usd_per_day)
+    if old == caps:
+        return
+    CapChange.objects.create(
+        wo=work_order,
+        old_runs_per_day=old.runs_per_day,
+        new_runs_per_day=caps.runs_per_day,
+        old_usd_per_day=old.usd_per_day,
+        new_usd_per_day=caps.usd_per_day,
+        reason="limits of a replay",
+        by="replay",
+    )
+    WorkOrder.objects.filter(pk=work_order.pk).update(
+        runs_per_day=caps.runs_per_day, usd_per_day=caps.usd_per_day
+    )
