@@ -7,7 +7,6 @@ from pathlib import Path
 
 from config.privileges import ServerUser
 
-
 # A name that can never exist (RFC 6761), which says what to do where it is complained about.
 NOT_RUNNING = "tollgate-is-not-running.start-it-with-make-run.invalid"
 

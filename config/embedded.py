@@ -115,7 +115,7 @@ class EmbeddedPostgres:
         version = (self.cluster / "PG_VERSION").read_text().strip()
         if version != MAJOR:
             raise EmbeddedError(
-                f"The database in {self.cluster} was made by PostgreSQL {version}, this is {MAJOR}: "
+                f"The database in {self.cluster} is of PostgreSQL {version}, this is {MAJOR}: "
                 "dump it with the old version, or choose another folder with TOLLGATE_DATA."
             )
         self._stop_leftover(programs, user, passwords["postgres"])

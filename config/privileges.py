@@ -103,6 +103,8 @@ class ServerUser:
             argv = [
                 *("setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups"),
                 *(f"--inh-caps={caps}", f"--ambient-caps={caps}"),
+                # Or access(2), by which initdb looks for postgres, would not see the capability.
+                "--securebits=+no_setuid_fixup",
                 *("--pdeathsig", signal.Signals(on_parent_death).name[3:], "--", *argv),
             ]
         else:

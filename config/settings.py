@@ -193,3 +193,21 @@ TOLLGATE_EARLY_LOCK_RELEASE = env.bool("EARLY_LOCK_RELEASE", default=True)
 TOLLGATE_DATABASE_TIMEOUT = env.float("DATABASE_TIMEOUT", default=2.5)  # seconds
 # A whole service on a database of its own, for `manage.py replay` (the apps import no config).
 TOLLGATE_SCRATCH_SERVICE = "config.scratch.scratch_service"
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Tollgate",
+    "DESCRIPTION": "The budget governor for programs that spend money by themselves.",
+    "VERSION": "0.1.0",
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": "/api",
+    "SCHEMA_COERCE_PATH_PK_SUFFIX": False,
+    "SECURITY": [{"bearer": []}, {"apiKey": []}],
+    "TAGS": [
+        {"name": "spending", "description": "Ask before you spend; report what it cost."},
+        {"name": "reading", "description": "Work orders, runs, usage, events."},
+        {"name": "administration", "description": "Needs the scope `admin`."},
+    ],
+}

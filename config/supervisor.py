@@ -146,7 +146,7 @@ class Supervisor:
         return child
 
     def wants_traffic(self) -> bool:
-        if not (BASE_DIR / "budgets/management/commands/demo_traffic.py").exists():
+        if not any(BASE_DIR.glob("*/management/commands/demo_traffic.py")):
             return False
         demo = os.environ.get("DEMO", "")
         here = demo == "1" if demo else self.embedded

@@ -1,12 +1,55 @@
 """All addresses."""
 
 from django.contrib import admin
-from django.urls import path
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
+from django.urls import include, path
+from django.views.decorators.http import require_safe
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
-from config import health
+from config import health, metrics
+
+OPEN = {"authentication_classes": (), "permission_classes": ()}
+
+
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    return redirect("admin:index")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Machines get the API's one shape; people get a page."""
+    if request.path.startswith("/api/") or request.path.startswith("/v1/"):
+        return JsonResponse({"error": "not found"}, status=404)
+    from django.views.defaults import page_not_found
+
+    return page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    if request.path.startswith("/api/") or request.path.startswith("/v1/"):
+        return JsonResponse({"error": "an error of ours; it was logged"}, status=500)
+    from django.views.defaults import server_error as page
+
+    return page(request)
+
+
+handler404 = "config.urls.not_found"
+handler500 = "config.urls.server_error"
 
 urlpatterns = [
+    path("", home),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("metrics", metrics.metrics),
+    path("api/", include("budgets.api.urls")),
+    path("api/", include("workorders.api.urls")),
+    path("api/", include("opslog.api.urls")),
+    path("api/schema", SpectacularJSONAPIView.as_view(**OPEN), name="schema"),
+    path(
+        "api/docs",
+        SpectacularSwaggerSplitView.as_view(url_name="schema", **OPEN),
+        name="docs",
+    ),
     path("admin/", admin.site.urls),
 ]

@@ -1,10 +1,20 @@
-"""Jobs of the log; each is safe to run twice."""
+"""Jobs of the ground floor. Each is safe to run twice."""
 
-from django.db.models.functions import Now
+from django.db import connection
+from django.utils import timezone
 
 from opslog.models import Heartbeat
 
+WORKER = "worker"
+
 
 def beat() -> None:
-    """Says that jobs are worked off: scheduled each minute, read by /readyz and by an alert."""
-    Heartbeat.objects.update_or_create(name="worker", defaults={"at": Now()})
+    """Tell that the job worker works; `/readyz` looks at it."""
+    Heartbeat.objects.update_or_create(name=WORKER, defaults={"at": timezone.now()})
+
+
+def make_partitions() -> int:
+    """Make the log's partitions for the coming months. Gives how many were made."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tollgate_ensure_event_partitions()")
+        return int(cursor.fetchone()[0])

@@ -57,7 +57,7 @@ DECLARE
     lease_end timestamptz;
 BEGIN
     -- 1. The token.
-    b := tollgate_bearer(p_digest, p_address, '{start,admin}', p_wo);
+    b := tollgate_bearer(p_digest, p_address, '{start}', p_wo);
     IF b.refusal <> '' THEN
         RETURN tollgate_token_refusal(b.refusal);
     END IF;
@@ -90,7 +90,7 @@ BEGIN
 
         IF p_book_version IS NOT NULL
             AND p_book_version <> (SELECT version FROM price_book_version) THEN
-            RETURN tollgate_refusal(0, 'stale_prices', 'the price book has changed');
+            RETURN tollgate_refusal(0, 'stale_prices', (SELECT version::text FROM price_book_version));
         END IF;
 
         -- Lock first, read after.

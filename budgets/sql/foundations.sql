@@ -42,17 +42,8 @@ CREATE FUNCTION tollgate_refusal(
     SELECT row(status, denial, error, after, until, false, NULL, NULL, NULL)::tollgate_answer
 $$;
 
--- How a token's refusal is told: an unknown, revoked or expired token is not authenticated (401).
 CREATE FUNCTION tollgate_token_refusal(refusal text) RETURNS tollgate_answer LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE
-        WHEN refusal = 'network' THEN
-            tollgate_refusal(403, 'token', 'this token may not be used from this address')
-        WHEN refusal = 'scope' THEN
-            tollgate_refusal(403, 'scope', 'this token lacks the scope for this')
-        WHEN refusal = 'work_order' THEN
-            tollgate_refusal(403, 'scope', 'this token may not be used for this work order')
-        ELSE tollgate_refusal(401, 'token', 'the token is missing, unknown, expired or revoked')
-    END
+    SELECT tollgate_refusal(a.status, a.denial, a.error) FROM tollgate_token_answer(refusal) a
 $$;
 
 -- Ends the transaction early and safely: after the asynchronous COMMIT the row locks are free, and

@@ -124,7 +124,7 @@ BEGIN
     END IF;
     IF p_book_version IS DISTINCT FROM NULL
         AND p_book_version <> (SELECT version FROM price_book_version) THEN
-        RETURN tollgate_refusal(0, 'stale_prices', 'the price book has changed');
+        RETURN tollgate_refusal(0, 'stale_prices', (SELECT version::text FROM price_book_version));
     END IF;
     cost := coalesce(p_cost, r.reserved_usd);
     IF p_cost IS NULL THEN

@@ -50,3 +50,17 @@ BEGIN
     END;
     RETURN b;
 END $$;
+
+-- How a refusal is told: an unknown, revoked or expired token is not authenticated (401).
+CREATE FUNCTION tollgate_token_answer(
+    refusal text, OUT status integer, OUT denial text, OUT error text
+) LANGUAGE sql IMMUTABLE AS $$
+    SELECT v.status, v.denial, v.error FROM (VALUES
+        ('network', 403, 'token', 'this token may not be used from this address'),
+        ('scope', 403, 'scope', 'this token lacks the scope for this'),
+        ('work_order', 403, 'scope', 'this token may not be used for this work order'),
+        ('', 401, 'token', 'the token is missing, unknown, expired or revoked')
+    ) AS v (refusal, status, denial, error)
+    WHERE v.refusal IN (tollgate_token_answer.refusal, '')
+    ORDER BY v.refusal DESC LIMIT 1
+$$;

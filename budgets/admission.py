@@ -1,0 +1,215 @@
+"""Admission from Python: pass what was asked, make the one call, give back what was decided.
+
+The decision itself is the stored routine in `sql/admission.sql`; there is no rule here. Prices are
+the exception that is none: they are computed from the price book in memory, and the routine refuses
+a price that was computed with another version of the book than the one in force.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+from psycopg.types.json import Jsonb
+
+from opslog import authority, prices
+from opslog.money import usd
+from opslog.pricing import Usage
+from opslog.request_context import current_request_id
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the digest of the token and the client's address ("" when there is none)."""
+
+    digest: bytes
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartAsk:
+    """What a start asks for. Money in US dollars; `lease_seconds` None: the setting's."""
+
+    work_order_id: str
+    agent_name: str
+    estimated_cost_usd: Decimal | None = None
+    model: str = ""
+    estimated_input_tokens: int | None = None
+    estimated_output_tokens: int | None = None
+    lease_seconds: int | None = None
+    user_id: str = ""
+    surface: str = ""
+    feature: str = ""
+    dry_run: bool = False
+    confirm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FinishTold:
+    """How a run ended: with a cost in US dollars, or with the usage of a model."""
+
+    status: str
+    cost_usd: Decimal | None = None
+    model: str = ""
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the database decided. `denial` is empty where the request was granted; `body` is the
+    JSON text of the answer then. `retry_after` is in seconds."""
+
+    status: int
+    denial: str
+    error: str
+    retry_after: int | None
+    reset_at: datetime | None
+    replayed: bool
+    body: str
+    reserved_usd: Decimal
+    settled_usd: Decimal
+
+
+def _call(routine: str, params: list[Any]) -> Decision:
+    """The one round trip. Outside a transaction it is the procedure, which frees its locks before
+    the flush; inside one (or when switched off) the plain function of the same decision."""
+    places = ", ".join(["%s"] * len(params))
+    if settings.TOLLGATE_EARLY_LOCK_RELEASE and not connection.in_atomic_block:
+        sql = f"CALL tollgate_{routine}({places}{', NULL' * 9})"
+    else:
+        sql = f"SELECT * FROM tollgate_{routine}_run({places})"  # noqa: S608  (no user text in it)
+    status, denial, error, retry_after, reset_at, replayed, body, reserved, settled = (
+        authority.fetch_row(sql, params)
+    )
+    return Decision(
+        status=status,
+        denial=denial or "",
+        error=error or "",
+        retry_after=retry_after,
+        reset_at=reset_at,
+        replayed=bool(replayed),
+        body=body or "",
+        reserved_usd=reserved or Decimal(0),
+        settled_usd=settled or Decimal(0),
+    )
+
+
+def _retry_after() -> int | None:
+    told = settings.TOLLGATE_RETRY_AFTER
+    return None if told == "midnight" else int(told)
+
+
+def _fingerprint(*parts: Any) -> bytes:
+    return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace")).digest()
+
+
+def _known_version(decision: Decision) -> int | None:
+    """The version of the price book that the routine asks for, when ours was an older one."""
+    return int(decision.error) if decision.denial == "stale_prices" else None
+
+
+def start(ask: StartAsk, *, caller: Caller, idempotency_key: str = "") -> Decision:
+    """Admit or refuse a run, reserving its estimate. Raises Unavailable."""
+    at_least = 0
+    while True:
+        estimate, priced, version = ask.estimated_cost_usd, None, None
+        if ask.model and estimate is None:
+            book, now = prices.current_book(at_least=at_least), datetime.now(UTC)
+            priced = book.find(ask.model, now) is not None
+            version = book.version
+            if ask.estimated_input_tokens is not None or ask.estimated_output_tokens is not None:
+                usage = Usage(ask.estimated_input_tokens or 0, ask.estimated_output_tokens or 0)
+                estimate = book.cost(ask.model, usage, now)
+        decision = _call(
+            "start",
+            [
+                caller.digest,
+                caller.address or None,
+                ask.work_order_id,
+                ask.agent_name,
+                estimate,
+                priced,
+                version,
+                ask.lease_seconds or settings.TOLLGATE_LEASE_SECONDS,
+                ask.model,
+                ask.user_id,
+                ask.surface,
+                ask.feature,
+                ask.dry_run,
+                ask.confirm,
+                idempotency_key,
+                _fingerprint(ask),
+                current_request_id(),
+                _retry_after(),
+                settings.TOLLGATE_LIFT_ESTIMATES,
+                Decimal(settings.TOLLGATE_CONFIRM_OVER_USD),
+            ],
+        )
+        if (newer := _known_version(decision)) is None:
+            return decision
+        at_least = newer
+
+
+def finish(run_id: UUID, told: FinishTold, *, caller: Caller) -> Decision:
+    """Settle a run at what it cost. The same again gives the same answer. Raises Unavailable."""
+    at_least = 0
+    while True:
+        cost, version, usage = told.cost_usd, None, None
+        if told.usage is not None:
+            book = prices.current_book(at_least=at_least)
+            cost, version = book.cost(told.model, told.usage, datetime.now(UTC)), book.version
+            usage = Jsonb(
+                {
+                    "model": told.model,
+                    "inputTokens": told.usage.input_tokens,
+                    "cachedInputTokens": told.usage.cached_input_tokens,
+                    "outputTokens": told.usage.output_tokens,
+                    "reasoningTokens": told.usage.reasoning_tokens,
+                }
+            )
+        decision = _call(
+            "finish",
+            [
+                caller.digest,
+                caller.address or None,
+                run_id,
+                told.status,
+                None if cost is None else usd(cost),
+                usage,
+                version,
+                _fingerprint(told),
+                current_request_id(),
+            ],
+        )
+        if (newer := _known_version(decision)) is None:
+            return decision
+        at_least = newer
+
+
+def extend(
+    run_id: UUID,
+    *,
+    additional_usd: Decimal,
+    lease_seconds: int | None,
+    caller: Caller,
+    idempotency_key: str = "",
+) -> Decision:
+    """Reserve more for a run, renew its lease, or both. Raises Unavailable."""
+    return _call(
+        "extend",
+        [
+            caller.digest,
+            caller.address or None,
+            run_id,
+            additional_usd,
+            lease_seconds,
+            idempotency_key,
+            _fingerprint(additional_usd, lease_seconds),
+            current_request_id(),
+            _retry_after(),
+        ],
+    )

@@ -1,0 +1,85 @@
+"""What the spending endpoints take."""
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from opslog.api.errors import BadRequest
+from opslog.api.requests import PRINTABLE, Body, Label, Name, Text
+from opslog.money import MAX_USD, usd
+
+Tokens = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+LeaseSeconds = Annotated[
+    int, Meta(ge=1, le=86_400, description="Seconds until the run is settled at its reservation.")
+]
+Usd = Annotated[
+    Decimal,
+    Meta(
+        description="US dollars, a number or a string, from 0 to 1000000; "
+        "rounded to nine decimals.",
+        extra_json_schema={
+            "oneOf": [
+                {"type": "number", "minimum": 0, "maximum": 1_000_000},
+                {"type": "string", "pattern": r"^\d{1,7}(\.\d{1,30})?$"},
+            ]
+        },
+    ),
+]
+
+
+class StartBody(Body):
+    work_order_id: Annotated[str, Meta(min_length=1, max_length=100, pattern=PRINTABLE)]
+    agent_name: Name
+    estimated_cost_usd: Usd | None = None
+    model: Text | None = None
+    estimated_input_tokens: Tokens | None = None
+    estimated_output_tokens: Tokens | None = None
+    lease_seconds: LeaseSeconds | None = None
+    user_id: Text | None = None
+    surface: Label | None = None
+    feature: Label | None = None
+    dry_run: bool | None = None
+    confirm: bool | None = None
+
+
+class UsageBody(Body):
+    model: Name
+    input_tokens: Tokens
+    output_tokens: Tokens
+    cached_input_tokens: Tokens = 0
+    reasoning_tokens: Tokens = 0
+
+
+class FinishBody(Body):
+    status: Literal["success", "error", "cancelled"]
+    cost_usd: Usd | None = None
+    usage: UsageBody | None = None
+
+
+class ExtendBody(Body):
+    additional_usd: Usd | None = None
+    lease_seconds: LeaseSeconds | None = None
+
+
+def money(value: Decimal | None, field: str) -> Decimal | None:
+    """The amount rounded, within [0, 1,000,000] dollars. Raises BadRequest."""
+    if value is None:
+        return None
+    if not value.is_finite() or not 0 <= value <= MAX_USD:
+        raise BadRequest("bad input", {field: [f"Expected US dollars from 0 to {MAX_USD}"]})
+    if len(value.as_tuple().digits) > 40:
+        raise BadRequest("bad input", {field: ["Expected 40 digits at most"]})
+    return usd(value)
+
+
+def idempotency_key(headers: Any) -> str:
+    """The key of the header, as the IETF draft has it: a string, with or without its quotes."""
+    key = str(headers.get("Idempotency-Key", "")).strip()
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if key and (len(key) > 255 or not key.isascii() or not key.isprintable()):
+        raise BadRequest(
+            "bad input", {"Idempotency-Key": ["Expected 1 to 255 printable ASCII characters"]}
+        )
+    return key

@@ -1,0 +1,81 @@
+"""The one shape of an error: `{"error": "…"}`, and `fields` where some were bad."""
+
+import logging
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db.utils import InterfaceError, OperationalError
+from django.http import Http404
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+
+from opslog.exceptions import Unavailable
+
+log = logging.getLogger("tollgate.api")
+
+
+class BadRequest(exceptions.APIException):
+    """Bad input, told by field: `fields` maps a field's name to what is wrong with it."""
+
+    status_code = status.HTTP_400_BAD_REQUEST
+
+    def __init__(self, error: str, fields: dict[str, list[str]] | None = None) -> None:
+        super().__init__(error)
+        self.fields = fields or {}
+
+
+class TooLarge(exceptions.APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = "the request body is too large"
+
+
+class TokenDenied(exceptions.APIException):
+    """A token that is not good for this request: 401 or 403."""
+
+    def __init__(self, status_code: int, denial: str, error: str) -> None:
+        super().__init__(error)
+        self.status_code = status_code
+        self.denial = denial
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's hook. Gives None, which is a 500, for what nobody foresaw."""
+    headers: dict[str, str] = {}
+    match error:
+        case Unavailable() | OperationalError() | InterfaceError():
+            headers["Retry-After"] = str(getattr(error, "retry_after", 1))
+            return Response(
+                {"error": "the budget authority is unavailable: nothing was decided"},
+                status=503,
+                headers=headers,
+            )
+        case BadRequest():
+            body: dict[str, Any] = {"error": str(error.detail)}
+            if error.fields:
+                body["fields"] = error.fields
+            return Response(body, status=400)
+        case TokenDenied():
+            headers["Tollgate-Denial"] = error.denial
+            if error.status_code == 401:
+                headers["WWW-Authenticate"] = "Bearer"
+            return Response({"error": str(error.detail)}, status=error.status_code, headers=headers)
+        case exceptions.ValidationError():
+            return Response({"error": "bad input", "fields": _fields(error.detail)}, status=400)
+        case Http404():
+            return Response({"error": "not found"}, status=404)
+        case PermissionDenied():
+            return Response({"error": "not allowed"}, status=403)
+        case exceptions.APIException():
+            if isinstance(error, exceptions.Throttled) and error.wait:
+                headers["Retry-After"] = str(int(error.wait))
+            return Response({"error": str(error.detail)}, status=error.status_code, headers=headers)
+    return None
+
+
+def _fields(detail: Any) -> dict[str, list[str]]:
+    if isinstance(detail, dict):
+        return {
+            str(name): [str(text) for text in (told if isinstance(told, list) else [told])]
+            for name, told in detail.items()
+        }
+    return {"": [str(text) for text in (detail if isinstance(detail, list) else [detail])]}

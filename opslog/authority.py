@@ -1,0 +1,164 @@
+"""One round trip to the database, which is the authority, or a quick and honest failure.
+
+The enforcement API fails closed: when PostgreSQL is unreachable, slow or refusing, the first
+request learns it within TOLLGATE_DATABASE_TIMEOUT seconds and all others at once, until a probe of
+ours gets an answer again. A server-side timeout alone would not do: a stopped or unreachable server
+cannot keep time. So a watchdog shuts the socket of a call that is over its time.
+"""
+
+import contextlib
+import logging
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.db import connection
+from django.db.utils import InterfaceError, OperationalError
+
+from opslog.exceptions import Unavailable
+
+log = logging.getLogger("tollgate.authority")
+
+PROBE_SECONDS = 0.5
+TICK_SECONDS = 0.05
+
+
+class Watchdog:
+    """Shuts the sockets of calls that are over their time; one thread for all of a process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: dict[int, tuple[float, int]] = {}  # thread → deadline, file descriptor
+        self._thread: threading.Thread | None = None
+
+    @contextlib.contextmanager
+    def watching(self, descriptor: int, seconds: float) -> Iterator[None]:
+        me = threading.get_ident()
+        with self._lock:
+            self._calls[me] = (time.monotonic() + seconds, descriptor)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+                self._thread.start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calls.pop(me, None)
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(TICK_SECONDS)
+            now = time.monotonic()
+            # While the lock is held no watched call can end, so its descriptor is still its own.
+            with self._lock:
+                for thread, (deadline, descriptor) in list(self._calls.items()):
+                    if now >= deadline:
+                        del self._calls[thread]
+                        with contextlib.suppress(OSError):
+                            shut = socket.socket(fileno=os.dup(descriptor))
+                            with shut:
+                                shut.shutdown(socket.SHUT_RDWR)
+
+
+class Outage:
+    """Whether the database is known to be away. One prober looks for it while it is."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._away = False
+
+    def check(self) -> None:
+        if self._away:
+            raise Unavailable("the database is unreachable")
+
+    def begin(self, reason: str) -> None:
+        with self._lock:
+            if self._away:
+                return
+            self._away = True
+        log.error("database unreachable, refusing everything", extra={"reason": reason})
+        parameters = connection.get_connection_params()
+        threading.Thread(target=self._probe, args=(parameters,), name="prober", daemon=True).start()
+
+    def _probe(self, parameters: dict[str, Any]) -> None:
+        while True:
+            time.sleep(PROBE_SECONDS)
+            with contextlib.suppress(psycopg.Error, OSError):
+                with psycopg.connect(**parameters) as probe:
+                    with watchdog.watching(probe.pgconn.socket, settings.TOLLGATE_DATABASE_TIMEOUT):
+                        probe.execute("SELECT 1")
+                break
+        self._away = False
+        log.warning("database is back")
+
+
+watchdog = Watchdog()
+outage = Outage()
+
+
+def fetch_row(sql: str, params: Sequence[Any]) -> tuple[Any, ...]:
+    """Run one statement that gives one row. Raises Unavailable instead of any database error.
+
+    A statement that calls a procedure must not stand in a transaction; it is sent as it is.
+    """
+    outage.check()
+    seconds = settings.TOLLGATE_DATABASE_TIMEOUT
+    began = time.monotonic()
+    for _ in range(3):
+        try:
+            raw = _live_connection()
+            left = max(seconds - (time.monotonic() - began), 0.2)
+            with watchdog.watching(raw.pgconn.socket, left), psycopg.Cursor(raw) as cursor:
+                cursor.execute(sql, params, prepare=not settings.PGBOUNCER)
+                row = cursor.fetchone()
+            if row is None:
+                raise Unavailable("the database gave no answer")
+            return row
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+            # Nothing was done; the routine is safe to repeat as a whole.
+            if connection.in_atomic_block:
+                raise
+            continue
+        except (psycopg.Error, OperationalError, InterfaceError) as error:
+            if connection.in_atomic_block and not isinstance(error, psycopg.OperationalError):
+                raise
+            _after_failure(error)
+            raise Unavailable("the database did not decide") from error
+    raise Unavailable("too many at once")
+
+
+def _live_connection() -> "psycopg.Connection[Any]":
+    """This thread's connection; opened anew if the server has closed it since the last call."""
+    raw = connection.connection
+    if raw is not None and not connection.in_atomic_block and _peer_has_closed(raw):
+        connection.close()
+    connection.ensure_connection()
+    raw = connection.connection
+    assert raw is not None  # noqa: S101  (what ensure_connection is for)
+    return raw
+
+
+def _peer_has_closed(raw: "psycopg.Connection[Any]") -> bool:
+    if raw.closed:
+        return True
+    poll = select.poll()
+    poll.register(raw.pgconn.socket, select.POLLIN)
+    # An idle connection has nothing to read, unless the server said goodbye.
+    return bool(poll.poll(0))
+
+
+def _after_failure(error: Exception) -> None:
+    cause = error.__cause__ if isinstance(error, OperationalError | InterfaceError) else error
+    state = getattr(cause, "sqlstate", None)
+    with contextlib.suppress(Exception):
+        connection.close()
+    if state is None or state[:2] == "08" or state[:3] == "57P":
+        outage.begin(type(cause).__name__)
+    else:
+        log.error("database refused a decision", extra={"sqlstate": state})

@@ -1,0 +1,12 @@
+"""What can go wrong on the ground floor."""
+
+
+class Unavailable(Exception):
+    """The database did not answer, or not in time. Nothing was admitted; ask again later.
+
+    `retry_after` is in seconds.
+    """
+
+    def __init__(self, reason: str, *, retry_after: int = 1) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after

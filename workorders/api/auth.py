@@ -1,0 +1,52 @@
+"""How the API knows who asks. These two are DRF's defaults in the settings, so that views of any
+floor declare `required_scope` and import nothing for it."""
+
+from typing import Any
+
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from opslog.addresses import client_address
+from opslog.api.errors import TokenDenied
+from workorders import tokens
+
+
+def token_text(headers: Any) -> str:
+    """The token of a request, from `Authorization: Bearer …` or `x-api-key: …`; "" without one."""
+    authorization: str = headers.get("Authorization", "")
+    scheme, _, text = authorization.partition(" ")
+    if scheme.lower() == "bearer" and text:
+        return text.strip()
+    return str(headers.get("X-Api-Key", "")).strip()
+
+
+class ServiceTokenAuthentication(BaseAuthentication):
+    """Authenticates and authorises in one look-up, by the rule that admission uses.
+
+    The view says `required_scope` (or `required_scopes`, of which one suffices); `wo_id` in the
+    address, if there is one, must be among the token's work orders. `request.auth` is the Bearer.
+    """
+
+    def authenticate(self, request: Request) -> tuple[Any, tokens.Bearer]:
+        view = request.parser_context["view"]
+        scopes = getattr(view, "required_scopes", None) or [view.required_scope]
+        verdict = tokens.judge(
+            token_text(request.headers),
+            address=client_address(request),
+            scopes=scopes,
+            work_order=view.kwargs.get("wo_id", ""),
+        )
+        if isinstance(verdict, tokens.TokenRefusal):
+            raise TokenDenied(verdict.status, verdict.denial, verdict.error)
+        return verdict.actor, verdict
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+class HasRequiredScope(BasePermission):
+    """Closed by default: a view that was not reached with a judged token is reached by nobody."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return isinstance(request.auth, tokens.Bearer)

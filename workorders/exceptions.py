@@ -1,0 +1,9 @@
+"""What can go wrong with the governed things. Plain Python: the API and the admin translate."""
+
+
+class AlreadyExists(Exception):
+    """There is one with this id already."""
+
+
+class NotAllowedNow(Exception):
+    """The state, or a rule, does not allow it; the text says which."""
