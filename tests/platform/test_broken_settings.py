@@ -81,13 +81,13 @@ def test_cluster_of_another_version(tmp_path: Path) -> None:
     server = EmbeddedPostgres(DataFolder(tmp_path / "data"))
     server.cluster.mkdir(parents=True)
     (server.cluster / "PG_VERSION").write_text("17\n")
-    with pytest.raises(EmbeddedError, match="was made by PostgreSQL 17, this is 18"):
+    with pytest.raises(EmbeddedError, match="is of PostgreSQL 17, this is 18"):
         server.start()
 
 
 def test_data_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
-    with pytest.raises(EmbeddedError, match="data folder .* is unusable"):
+    with pytest.raises(EmbeddedError, match=r"data folder .* is unusable"):
         EmbeddedPostgres(DataFolder(tmp_path / "data")).start()
 
 
