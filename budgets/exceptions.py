@@ -1,0 +1,9 @@
+"""What can go wrong with budgets. Plain Python: the API and the admin translate."""
+
+
+class Refused(Exception):
+    """The rules do not allow this; the text says which one, for the person who asked."""
+
+
+class Conflict(Refused):
+    """Somebody else was quicker, or the base moved: look again."""
