@@ -35,6 +35,7 @@ START = msgspec.json.Decoder(StartBody)
 FINISH = msgspec.json.Decoder(FinishBody)
 EXTEND = msgspec.json.Decoder(ExtendBody)
 ENCODE = msgspec.json.Encoder().encode
+COMPACT = msgspec.json.format
 
 
 class SpendingView(APIView):
@@ -81,7 +82,8 @@ def render(decision: admission.Decision) -> HttpResponse:
         if decision.status == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
         return response
-    response = HttpResponse(decision.body, status=decision.status, content_type="application/json")
+    body = COMPACT(decision.body.encode(), indent=-1)
+    response = HttpResponse(body, status=decision.status, content_type="application/json")
     if decision.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return response
