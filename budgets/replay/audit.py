@@ -53,8 +53,17 @@ class Exceeded:
     used: Decimal
 
 
-def exceeded(runs: Iterable[RecordedRun], limits: Mapping[str, Limits]) -> list[Exceeded]:
-    """Every limit that an admission broke; `limits` is keyed by work order id and EVERYTHING."""
+def exceeded(
+    runs: Iterable[RecordedRun],
+    limits: Mapping[str, Limits],
+    *,
+    admitted_from: datetime | None = None,
+) -> list[Exceeded]:
+    """Every limit that an admission broke; `limits` is keyed by work order id and EVERYTHING.
+
+    Admissions before `admitted_from` count as use, and are not judged: other limits may have been
+    in force then.
+    """
     by_subject: dict[str, list[RecordedRun]] = {EVERYTHING: []}
     for run in runs:
         by_subject.setdefault(run.work_order_id, []).append(run)
@@ -62,26 +71,29 @@ def exceeded(runs: Iterable[RecordedRun], limits: Mapping[str, Limits]) -> list[
     return [
         finding
         for subject, its_runs in sorted(by_subject.items())
-        for finding in _judge(subject, its_runs, limits.get(subject, Limits()))
+        for finding in _judge(subject, its_runs, limits.get(subject, Limits()), admitted_from)
     ]
 
 
-def _judge(subject: str, runs: list[RecordedRun], limits: Limits) -> Iterator[Exceeded]:
-    ordered = sorted(runs, key=attrgetter("day", "started_at"))
-    for day, group in groupby(ordered, key=attrgetter("day")):
-        todays = list(group)
-        count, peak_usd, peak_open = len(todays), Decimal(0), 0
-        used, open_runs = Decimal(0), 0
-        for _, starts, run in _moments(todays):
-            if starts:
-                used += run.reserved_usd
-                open_runs += 1
-                peak_usd, peak_open = max(peak_usd, used), max(peak_open, open_runs)
-            else:
+def _judge(
+    subject: str, runs: list[RecordedRun], limits: Limits, admitted_from: datetime | None
+) -> Iterator[Exceeded]:
+    for day, group in groupby(sorted(runs, key=attrgetter("day")), key=attrgetter("day")):
+        peak_runs, peak_usd, peak_open = 0, Decimal(0), 0
+        count, used, still_open = 0, Decimal(0), 0
+        for moment, starts, run in _moments(list(group)):
+            if not starts:
                 used += (run.cost or Decimal(0)) - run.reserved_usd
-                open_runs -= 1
+                still_open -= 1
+                continue
+            count += 1
+            used += run.reserved_usd
+            still_open += 1
+            if admitted_from is None or moment >= admitted_from:
+                peak_runs, peak_usd = count, max(peak_usd, used)
+                peak_open = max(peak_open, still_open)
         for measure, limit, most in (
-            ("runs/day", limits.runs_per_day, count),
+            ("runs/day", limits.runs_per_day, peak_runs),
             ("USD/day", limits.usd_per_day, peak_usd),
             ("concurrent runs", limits.concurrent_runs, peak_open),
         ):

@@ -21,9 +21,13 @@ ALIASES = ("default", "owner")
 class Caps:
     runs_per_day: int
     usd_per_day: Decimal
+    concurrent: int
 
     def __str__(self) -> str:
-        return f"{self.runs_per_day} runs/day and ${self.usd_per_day}/day"
+        return (
+            f"{self.runs_per_day} runs/day, ${self.usd_per_day}/day and {self.concurrent} "
+            "concurrent runs"
+        )
 
 
 @contextmanager
@@ -57,7 +61,10 @@ def prepare(work_orders: Sequence[str], agents: Sequence[str], caps: Caps) -> st
         )
         Agent.objects.bulk_create(Agent(name=name) for name in agents)
         for name in work_orders:
-            set_caps(WorkOrder.objects.create(id=name, title=f"Replay {name}"), caps)
+            order = WorkOrder.objects.create(
+                id=name, title=f"Replay {name}", max_concurrent_runs=caps.concurrent
+            )
+            set_caps(order, caps)
         Limit.objects.filter(scope=Limit.Scope.ADDRESS).update(amount=None)
     return token
 
@@ -65,14 +72,13 @@ def prepare(work_orders: Sequence[str], agents: Sequence[str], caps: Caps) -> st
 def set_caps(work_order: WorkOrder, caps: Caps) -> None:
     """Caps by fixture, with the proof in the same transaction that the database asks for."""
     work_order.refresh_from_db()
-    old = Caps(work_order.runs_per_day, work_order.usd_per_day)
-    if old == caps:
+    if (work_order.runs_per_day, work_order.usd_per_day) == (caps.runs_per_day, caps.usd_per_day):
         return
     CapChange.objects.create(
         wo=work_order,
-        old_runs_per_day=old.runs_per_day,
+        old_runs_per_day=work_order.runs_per_day,
         new_runs_per_day=caps.runs_per_day,
-        old_usd_per_day=old.usd_per_day,
+        old_usd_per_day=work_order.usd_per_day,
         new_usd_per_day=caps.usd_per_day,
         reason="limits of a replay",
         by="replay",

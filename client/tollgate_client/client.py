@@ -193,11 +193,11 @@ class Tollgate:
 
     def work_orders(self) -> Iterator[Mapping[str, Any]]:
         """All work orders the token may see (scope `read`), as the service tells them."""
-        return self._pages("/api/work-orders")
+        return self._pages("/api/work-orders?limit=200")
 
     def runs(self, work_order_id: str) -> Iterator[Mapping[str, Any]]:
         """The runs of a work order, newest first (scope `read`), read page by page."""
-        return self._pages(f"/api/work-orders/{quote(work_order_id, safe='')}/runs")
+        return self._pages(f"/api/work-orders/{quote(work_order_id, safe='')}/runs?limit=200")
 
     def _pages(self, path: str) -> Iterator[Mapping[str, Any]]:
         following: str | None = path

@@ -222,7 +222,7 @@ def test_a_wrong_url_is_refused_without_repeating_it(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TOLLGATE_URL", raising=False)
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match="URL") as caught:
         Tollgate(url, TOKEN)
     assert "secret" not in str(caught.value)
 

@@ -46,6 +46,14 @@ def busy(run: Run, seconds: float = 5.0) -> None:
         sum(range(100))
 
 
+def step_by_step(run: Run) -> None:
+    """Work with a checkpoint between its steps."""
+    run.settle(cost_usd="0.02")
+    for _ in range(500):
+        run.checkpoint()
+        time.sleep(0.01)
+
+
 def test_the_ask_says_what_was_told_and_no_more(stub: Stub, tollgate: Tollgate) -> None:
     with digest(tollgate, model="m", estimated_input_tokens=10, feature="f", confirm=True) as run:
         assert run.id == RUN_ID
@@ -92,12 +100,17 @@ def test_an_error_settles_what_was_told_or_all_that_was_reserved(
     stub: Stub, tollgate: Tollgate, told: str | None, cost: str
 ) -> None:
     stub.answers("extend", extended("0.08"))
-    with pytest.raises(ZeroDivisionError), digest(tollgate) as run:
-        run.extend("0.03")
-        assert run.reserved_usd == Decimal("0.08")
-        if told:
-            run.settle(cost_usd=told)
-        _ = 1 / 0
+
+    def work() -> None:
+        with digest(tollgate) as run:
+            run.extend("0.03")
+            assert run.reserved_usd == Decimal("0.08")
+            if told:
+                run.settle(cost_usd=told)
+            _ = 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        work()
     assert stub.acts("extend")[0].body == {"additionalUsd": "0.03"}
     assert stub.acts("extend")[0].key
     assert stub.acts("finish")[0].body == {"status": "error", "costUsd": cost}
@@ -161,10 +174,7 @@ def test_a_renewal_that_says_no_stops_the_work(
 ) -> None:
     stub.answers("extend", answer)
     with pytest.raises(StopRun) as caught, digest(tollgate, lease_seconds=1) as run:
-        run.settle(cost_usd="0.02")
-        for _ in range(500):
-            run.checkpoint()
-            time.sleep(0.01)
+        step_by_step(run)
     assert caught.value.reason == reason
     assert len(stub.acts("extend")) == 1
     assert stub.acts("finish")[0].body == {"status": "error", "costUsd": "0.02"}
@@ -198,9 +208,7 @@ def test_a_lease_that_runs_out_stops_the_work(
     stub.answers("extend", answer)
     begun = time.monotonic()
     with pytest.raises(StopRun) as caught, digest(tollgate, lease_seconds=1) as run:
-        while time.monotonic() < begun + 5:
-            run.checkpoint()
-            time.sleep(0.01)
+        step_by_step(run)
     assert caught.value.reason == "lease_lost"
     assert 0.9 < time.monotonic() - begun < 2
 

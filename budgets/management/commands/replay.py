@@ -1,5 +1,6 @@
 """manage.py replay: a recorded trace of real LLM requests against the public HTTP API."""
 
+import logging
 import os
 import signal
 import time
@@ -48,8 +49,9 @@ class Command(BaseCommand):
             "--caps",
             type=caps,
             default=None,
-            metavar="runs=1000,usd=5.00",
-            help="caps of each work order; only without --url, where limits are people's",
+            metavar="runs=1000,usd=5.00,open=8",
+            help="caps of each work order and its concurrent runs; not with --url, where limits "
+            "are set by people",
         )
         parser.add_argument(
             "--model", default="", help="a model with a price, instead of the trace's names"
@@ -60,7 +62,8 @@ class Command(BaseCommand):
         parser.add_argument("--token", default="", help="its token (TOLLGATE_TOKEN)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        console = Console(file=self.stdout._out)  # type: ignore[attr-defined]
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every request
+        console = Console()
         if options["url"] and options["caps"]:
             raise CommandError("--caps is for a database of its own; leave it out with --url.")
         try:
@@ -78,7 +81,7 @@ class Command(BaseCommand):
     def on_scratch(
         self, console: Console, requests: list[TraceRequest], options: dict[str, Any]
     ) -> list[Exceeded]:
-        limits: Caps = options["caps"] or Caps(1000, Decimal("5.00"))
+        limits: Caps = options["caps"] or Caps(1000, Decimal("5.00"), 8)
         work_orders = [f"replay-{n:02}" for n in range(1, options["work_orders"] + 1)]
         mapping = Mapping(work_orders, agents(options["agents"]), options["model"])
         scratch: Callable[..., AbstractContextManager[Any]] = import_string(
@@ -116,7 +119,8 @@ class Command(BaseCommand):
             midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
 
             def audit(client: Tollgate) -> list[Exceeded]:
-                return exceeded(*recorded_over_http(client, mapping.work_orders, since=midnight))
+                runs, limits = recorded_over_http(client, mapping.work_orders, since=midnight)
+                return exceeded(runs, limits, admitted_from=now)
 
             return play(console, client, requests, mapping, options, audit, "its API")
 
@@ -187,13 +191,20 @@ def positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def caps(text: str) -> Caps:
-    """runs=1000,usd=5.00 with both in any order."""
+    """runs=1000,usd=5.00,open=8 in any order; `open` may be left out (8)."""
+    refusal = ArgumentTypeError(f"{text!r} is not like runs=1000,usd=5.00,open=8")
     try:
         given = dict(part.split("=", 1) for part in text.split(","))
-        chosen = Caps(int(given.pop("runs")), Decimal(given.pop("usd")))
+        chosen = Caps(
+            int(given.pop("runs")), Decimal(given.pop("usd")), int(given.pop("open", "8"))
+        )
     except (KeyError, ValueError, InvalidOperation):
-        raise ArgumentTypeError(f"{text!r} is not like runs=1000,usd=5.00") from None
-    cents = chosen.usd_per_day.is_finite() and chosen.usd_per_day == round(chosen.usd_per_day, 2)
-    if given or chosen.runs_per_day <= 0 or not cents or chosen.usd_per_day <= 0:
-        raise ArgumentTypeError(f"{text!r} is not like runs=1000,usd=5.00")
+        raise refusal from None
+    dollars = chosen.usd_per_day
+    if (
+        given
+        or not (0 < chosen.runs_per_day < 2**31 and 0 < chosen.concurrent < 2**31)
+        or not (dollars.is_finite() and 0 < dollars < 10**10 and dollars == round(dollars, 2))
+    ):
+        raise refusal
     return chosen

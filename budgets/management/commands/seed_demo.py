@@ -30,7 +30,7 @@ class Command(BaseCommand):
         except LookupError as error:
             raise CommandError(str(error)) from None
         keep_token(seeded.token)
-        console = Console(file=self.stdout._out, soft_wrap=True)  # type: ignore[attr-defined]
+        console = Console(soft_wrap=True)
         table = Table(title="Demo people (shown once)", title_justify="left")
         for heading in ("user", "password", "may"):
             table.add_column(heading, no_wrap=heading != "may")
