@@ -1,0 +1,125 @@
+"""Rows for tests: people, tokens, work orders, agents, limits, prices.
+
+They write through the alias `default`, as the application's role, wherever that points: in a test
+with `db` or `committed_db` to its database; between `with inside(service.database, blocker):` to
+the database of a running service.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.auth.models import Group, User
+from django.db import connections, transaction
+from pytest_django import DjangoDbBlocker
+
+from budgets.models import CapChange, Limit
+from opslog.models import ModelPrice
+from workorders import tokens
+from workorders.models import Agent, ServiceToken, WorkOrder
+
+DEFAULT_RUNS = 100
+DEFAULT_USD = Decimal("2.00")
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@contextmanager
+def inside(database: str, blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Both connections of this thread use that database meanwhile; commits are real."""
+    before = {alias: connections[alias].settings_dict["NAME"] for alias in ("default", "owner")}
+    with blocker.unblock():
+        try:
+            for alias in before:
+                connections[alias].close()
+                connections[alias].settings_dict["NAME"] = database
+            yield
+        finally:
+            for alias, name in before.items():
+                connections[alias].close()
+                connections[alias].settings_dict["NAME"] = name
+
+
+def make_user(name: str = "svc", groups: Sequence[str] = (), **columns: Any) -> User:
+    """A person; the one of that name, if there is one already. Groups are made as needed."""
+    user, _ = User.objects.get_or_create(username=name, defaults=columns)
+    user.groups.add(*(Group.objects.get_or_create(name=group)[0] for group in groups))
+    return user
+
+
+def make_token(
+    scopes: Sequence[str] = ("start",), owner: User | None = None, name: str = "test", **kw: Any
+) -> tuple[ServiceToken, str]:
+    """A service token and its text; kw as `workorders.tokens.create` takes them."""
+    return tokens.create(
+        name=name, scopes=scopes, owner=owner or make_user(), **{"by": "test", **kw}
+    )
+
+
+def set_caps(work_order: WorkOrder, runs_per_day: int, usd_per_day: Decimal | str) -> WorkOrder:
+    """Change caps as an applied change does: with its proof, in one transaction."""
+    new_usd = Decimal(usd_per_day)
+    if (work_order.runs_per_day, work_order.usd_per_day) == (runs_per_day, new_usd):
+        return work_order
+    with transaction.atomic():
+        CapChange.objects.create(
+            wo=work_order,
+            old_runs_per_day=work_order.runs_per_day,
+            new_runs_per_day=runs_per_day,
+            old_usd_per_day=work_order.usd_per_day,
+            new_usd_per_day=new_usd,
+            reason="a test",
+            by="test",
+        )
+        WorkOrder.objects.filter(pk=work_order.pk).update(
+            runs_per_day=runs_per_day, usd_per_day=new_usd
+        )
+    work_order.refresh_from_db()
+    return work_order
+
+
+def make_work_order(
+    id: str = "w1",
+    *,
+    runs_per_day: int = DEFAULT_RUNS,
+    usd_per_day: Decimal | str = DEFAULT_USD,
+    max_concurrent_runs: int = 2,
+    title: str = "",
+    **columns: Any,
+) -> WorkOrder:
+    """A work order with these caps, whatever the defaults are."""
+    work_order = WorkOrder.objects.create(
+        id=id, title=title or id, max_concurrent_runs=max_concurrent_runs, **columns
+    )
+    work_order.refresh_from_db()
+    return set_caps(work_order, runs_per_day, usd_per_day)
+
+
+def make_agent(name: str = "agent-1", **columns: Any) -> Agent:
+    return Agent.objects.create(name=name, **columns)
+
+
+def set_limit(scope: str, window: str, measure: str, amount: Decimal | int | str | None) -> Limit:
+    """A shared limit; None switches it off."""
+    limit, _ = Limit.objects.update_or_create(
+        scope=scope, window=window, measure=measure, defaults={"amount": amount}
+    )
+    return limit
+
+
+def lift_limits() -> None:
+    """No shared limit stands in the way of a test of something else."""
+    Limit.objects.update(amount=None)
+
+
+def make_price(
+    model: str = "gpt-4o-mini", input: str = "0.15", output: str = "0.60", **kw: Any
+) -> ModelPrice:
+    """An own price in dollars per million tokens, in force since long ago."""
+    return ModelPrice.objects.create(
+        model=model,
+        input_per_mtok=Decimal(input),
+        output_per_mtok=Decimal(output),
+        **{"effective_from": LONG_AGO, **kw},
+    )
