@@ -316,7 +316,7 @@ def lives_in(pid: int, folder: Path) -> bool:
     import psutil
 
     try:
-        working_folder = str(psutil.Process(pid).cwd())  # type: ignore[no-untyped-call]
+        working_folder = str(psutil.Process(pid).cwd())
     except psutil.Error:
         return False
     return Path(working_folder).resolve() == folder.resolve()

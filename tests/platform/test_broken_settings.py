@@ -12,8 +12,8 @@ import pytest
 from django.conf import settings
 
 from config.children import BASE_DIR
-from config.data_folder import DataFolder
-from config.embedded import EmbeddedError, EmbeddedPostgres, free_port
+from config.data_folder import DataFolder, EmbeddedError
+from config.embedded import EmbeddedPostgres, free_port
 from config.scratch import with_database
 
 
@@ -136,3 +136,30 @@ def test_a_port_that_listens_is_not_free() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert free_port(port) != port
+
+
+def old_server(listener: socket.socket) -> None:
+    """Speaks the first words of a PostgreSQL 14, as the wire protocol has them."""
+    connection, _ = listener.accept()
+    with connection:
+        while (request := connection.recv(1024))[4:8] != b"\x00\x03\x00\x00":
+            assert request[4:7] == b"\x04\xd2\x16"  # asks for TLS or GSS
+            connection.sendall(b"N")
+        version = b"server_version\x0014.9\x00"
+        connection.sendall(
+            b"R\x00\x00\x00\x08\x00\x00\x00\x00"
+            b"S" + (4 + len(version)).to_bytes(4, "big") + version + b"Z\x00\x00\x00\x05I"
+        )
+        while connection.recv(1024):
+            connection.sendall(b"C\x00\x00\x00\x0bCOMMIT\x00Z\x00\x00\x00\x05I")
+
+
+def test_a_server_that_is_too_old_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=old_server, args=(listener,))
+        thread.start()
+        result = supervise(DATABASE_URL=f"postgres://me@127.0.0.1:{listener.getsockname()[1]}/db")
+        thread.join()
+    assert result.returncode == 2
+    line = "tollgate: DATABASE_URL: PostgreSQL 14 is too old, 15 is the minimum.\n"
+    assert result.stderr == line

@@ -13,10 +13,12 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import psutil
+import psycopg
 import pytest
 
 from config.children import BASE_DIR
 from config.embedded import free_port
+from config.scratch import child_environment, scratch_database
 
 pytestmark = pytest.mark.xdist_group("supervisor")
 OUTSIDE = ("DATABASE_URL", "TOLLGATE_OWNER_DATABASE_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE")
@@ -58,7 +60,7 @@ class Run:
         pytest.fail(f"no answer within {seconds} s")
 
     def family(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
+        return list(psutil.Process(self.process.pid).children(recursive=True))
 
     def end(self, number: signal.Signals) -> str:
         """Sends the signal, waits, and returns everything that was printed."""
@@ -103,6 +105,22 @@ def test_second_start_takes_less_than_ten_seconds(running: Run, folder: Path) ->
     assert again.process.returncode == 2
     assert re.fullmatch(r"tollgate: Tollgate already runs on the data folder .*\n", printed)
     assert time.monotonic() - begun < 5
+
+
+def test_another_server_is_used_when_named(tmp_path: Path) -> None:
+    """With DATABASE_URL nothing embedded is started, and no demo is put into that database."""
+    with scratch_database() as name:
+        environment = child_environment(name, {"DEMO": ""})
+        run = Run(tmp_path / "data", **environment)
+        run.wait_until_open()
+        assert "postgres" not in {child.name() for child in run.family()}
+        with psycopg.connect(environment["DATABASE_URL"]) as database:
+            assert database.execute("SELECT count(*) FROM auth_user").fetchone() == (0,)
+        family = run.family()
+        run.end(signal.SIGINT)
+        assert run.process.returncode == 0
+        assert all_gone(family)
+    assert not (tmp_path / "data").exists()
 
 
 def test_private_files_are_private(running: Run, folder: Path) -> None:
@@ -178,7 +196,7 @@ def test_killed_supervisor_leaves_nothing_and_starts_again(running: Run, folder:
     assert any("granian" in " ".join(child.cmdline()) for child in family)
     running.process.kill()
     after = Run(folder)  # while the old processes are still ending
-    assert after.wait_until_open() < 20
+    assert after.wait_until_open() < 30
     assert all_gone(family), "a process outlived its killed supervisor"
     running.process.communicate()
 
