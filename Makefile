@@ -29,7 +29,7 @@ lock: ## resolve pyproject.toml anew into the two requirements files (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  pyproject.toml -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --group dev -c requirements.txt -o requirements-dev.txt
+	  pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 
 clean: ## remove what can be made again; the data in .tollgate/ stays
 	rm -rf .venv .static .mypy_cache .ruff_cache .hypothesis .import_linter_cache
@@ -40,5 +40,5 @@ clean: ## remove what can be made again; the data in .tollgate/ stays
 	@touch $@
 
 .venv/development: requirements.txt requirements-dev.txt
-	@sh .ci/environment requirements.txt requirements-dev.txt
+	@sh .ci/environment requirements-dev.txt
 	@touch .venv/runtime $@
