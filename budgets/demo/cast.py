@@ -25,14 +25,17 @@ SERVICE_OWNER = "ops"  # the demo's service token acts in this name
 
 @dataclass(frozen=True, slots=True)
 class Raise:
-    """A cap change of the past: so many days ago, asked for and approved by."""
+    """A cap change of the past, so many days ago. `level` is the group that had to approve it."""
 
     days_ago: int
     runs_per_day: int
     usd_per_day: Decimal
     asked_by: str
-    approved_by: tuple[tuple[str, str], ...]
+    approved_by: str
+    level: str
     justification: str
+    impact: str
+    comment: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +120,11 @@ JOBS = (
                 200,
                 Decimal("8.00"),
                 "ops",
-                (("ops2", "operations"),),
+                "ops2",
+                "operations",
                 "Every repository of the platform team is reviewed now, not only two of them.",
+                "About $4 a day more on workdays",
+                "Cost per run is steady at 4 cents; the refusals are real work.",
             ),
         ),
     ),
@@ -139,8 +145,11 @@ JOBS = (
                 300,
                 Decimal("2.00"),
                 "ops2",
-                (("ops", "operations"),),
+                "ops",
+                "operations",
                 "Chats from the Americas are sorted as well, which doubles the number of runs.",
+                "None in dollars: the runs are small",
+                "Only the number of runs goes up.",
             ),
         ),
     ),
@@ -161,8 +170,11 @@ JOBS = (
                 100,
                 Decimal("12.00"),
                 "ops",
-                (("director", "director"),),
+                "director",
+                "director",
                 "The archive of 2,400 supplier contracts is to be summarised this quarter.",
+                "Up to $10 a day until the end of the quarter",
+                "In the plan of the legal department. To be lowered again afterwards.",
             ),
         ),
     ),
@@ -219,8 +231,11 @@ JOBS = (
                 100_000,
                 Decimal("30.00"),
                 "ops2",
-                (("director", "director"),),
+                "director",
+                "director",
                 "Classification moves from a sample of the log lines to all of them.",
+                "About $25 a day",
+                "Agreed with the platform team; the sample was cheap and right.",
             ),
         ),
     ),
@@ -236,5 +251,34 @@ JOBS = (
         weekend=1.0,
         errors=0.35,
         suspended_days_ago=9,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A cap change that waits for its approval when the demo begins."""
+
+    work_order_id: str
+    usd_per_day: Decimal
+    asked_by: str
+    justification: str
+    impact: str
+
+
+WISHES = (
+    Wish(
+        "invoice-extraction",
+        Decimal("6.00"),
+        "ops2",
+        "Two more subsidiaries send their invoices here from next week.",
+        "About $1 a day more",
+    ),
+    Wish(
+        "sales-briefings",
+        Decimal("15.00"),
+        "ops",
+        "Every account manager gets a briefing before each visit, not only the key accounts.",
+        "About $9 a day more",
     ),
 )

@@ -121,9 +121,23 @@ def suspensions(jobs: Iterable[Job], *, now: datetime) -> list[EventRow]:
             at = datetime.combine(day, time(0, 4), UTC)
             meta = {"woId": job.id, "old": "draft", "new": "suspended"}
             meta["reason"] = "Every third run fails: the page it reads has changed"
-            message = f"Suspended: {meta['reason']}"
+            message = f"{job.title}: draft → suspended, {meta['reason']}"
             rows.append(_row(at, "WORK_ORDER_SUSPENDED", message, job, "ops2", meta))
     return rows
+
+
+def created(jobs: Iterable[Job], *, at: datetime) -> list[EventRow]:
+    return [
+        _row(
+            at + timedelta(minutes=n),
+            "WORK_ORDER_CREATED",
+            f"Work order {job.title} registered",
+            job,
+            "ops",
+            {"woId": job.id, "maxConcurrentRuns": job.concurrent},
+        )
+        for n, job in enumerate(jobs)
+    ]
 
 
 def cap_change(
@@ -135,33 +149,48 @@ def cap_change(
     asked: datetime,
     decided: datetime,
 ) -> list[EventRow]:
-    said = ", ".join(f"{line.get_measure_display()} {line.old} → {line.new}" for line in lines)
+    """As asking, approving and applying record it."""
+    said = ", ".join(
+        f"{line.get_measure_display()} {_number(line.old)} → {_number(line.new)}" for line in lines
+    )
     names = {"runs_per_day": "runsPerDay", "usd_per_day": "usdPerDay"}
     changes = {
-        names[line.measure]: {"old": float(line.old), "new": float(line.new)} for line in lines
+        names[line.measure]: {"old": _number(line.old), "new": _number(line.new)} for line in lines
     }
-    meta = {"woId": job.id, "requestId": request_id, "changes": changes}
-    approvers = [voter for voter, _ in change.approved_by]
-    applied: dict[str, Any] = meta | {
-        "reason": change.justification,
-        "approvers": approvers,
-        "approver": ", ".join(approvers),
-        "approvalLevel": ", ".join(group for _, group in change.approved_by),
+    told = {"woId": job.id, "requestId": request_id}
+    told_more = told | {"changes": changes, "reason": change.justification}
+    applied: dict[str, Any] = told_more | {
+        "approvers": [change.approved_by],
+        "approver": change.approved_by,
+        "approvalLevel": change.level,
         "approvalDate": decided.isoformat(),
     }
     if len(lines) == 1:
-        applied |= {"previousCap": float(lines[0].old), "newCap": float(lines[0].new)}
+        applied |= {"previousCap": _number(lines[0].old), "newCap": _number(lines[0].new)}
+    by = change.approved_by
     return [
         _row(
             asked,
             "CAP_CHANGE_REQUESTED",
-            f"Asked for {said}",
+            f"{job.title}: {said} asked for",
             job,
             change.asked_by,
-            meta | {"reason": change.justification},
+            told_more | {"expectedCostImpact": change.impact},
         ),
-        _row(decided, "WORK_ORDER_CAP_CHANGE", said, job, approvers[-1], applied),
+        _row(
+            decided - timedelta(milliseconds=1),
+            "CAP_CHANGE_APPROVED",
+            f"Request #{request_id} on {job.id} approved by {by}",
+            job,
+            by,
+            told | {"comment": change.comment},
+        ),
+        _row(decided, "WORK_ORDER_CAP_CHANGE", f"{job.title}: {said}", job, by, applied),
     ]
+
+
+def _number(value: Decimal) -> int | float:
+    return int(value) if value == value.to_integral_value() else float(value)
 
 
 def _row(

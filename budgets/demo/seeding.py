@@ -57,6 +57,7 @@ def seed(*, book: PriceBook, now: datetime) -> Seeded:
         token, text = _token(people[SERVICE_OWNER], now)
         _work_orders(now)
         log = [records.token_created(token, at=now - timedelta(days=DAYS + 1))]
+        log += records.created(JOBS, at=now - timedelta(days=DAYS + 1))
         log += records.events(told, actor=SERVICE_OWNER, token_name=token.name)
         for job in JOBS:
             log += _raises(job, people, today_begins=datetime.combine(today, time(), UTC))
@@ -143,6 +144,8 @@ def _raises(job: Job, people: dict[str, User], *, today_begins: datetime) -> lis
             status=ChangeRequest.Status.APPLIED,
             requester=people[change.asked_by],
             justification=change.justification,
+            expected_cost_impact=change.impact,
+            closing_note=change.level,
             created_at=asked,
             expires_at=asked + timedelta(hours=24),
             decided_at=decided,
@@ -162,18 +165,15 @@ def _raises(job: Job, people: dict[str, User], *, today_begins: datetime) -> lis
             if old[measure] != new[measure]
         ]
         ChangeLine.objects.using(OWNER).bulk_create(lines)
-        Vote.objects.using(OWNER).bulk_create(
-            Vote(
-                request=request,
-                revision=1,
-                voter=people[voter],
-                group=group,
-                decision=Vote.Decision.APPROVE,
-                comment="Use and cost per run looked at; the expected cost is within the plan.",
-                created_at=decided,
-            )
-            for voter, group in change.approved_by
-        )
+        Vote(
+            request=request,
+            revision=1,
+            voter=people[change.approved_by],
+            group=change.level,
+            decision=Vote.Decision.APPROVE,
+            comment=change.comment,
+            created_at=decided,
+        ).save(using=OWNER)
         CapChange(
             wo=work_order,
             request=request,
@@ -182,7 +182,7 @@ def _raises(job: Job, people: dict[str, User], *, today_begins: datetime) -> lis
             old_usd_per_day=work_order.usd_per_day,
             new_usd_per_day=change.usd_per_day,
             reason=change.justification,
-            by=change.approved_by[-1][0],
+            by=change.approved_by,
             applied_at=decided,
             applied_xid=_transaction_id(),
         ).save(using=OWNER)

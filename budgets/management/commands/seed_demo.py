@@ -3,15 +3,18 @@
 from io import StringIO
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 from rich.console import Console
 from rich.table import Table
 
-from budgets.demo.cast import PEOPLE
+from budgets import approvals
+from budgets.demo.cast import PEOPLE, WISHES
 from budgets.demo.seeding import DAYS, is_empty, seed
 from budgets.demo.service import keep_token
+from budgets.models import Measure
 from opslog.price_import import bundled
 from opslog.pricing import PriceBook
 
@@ -41,3 +44,11 @@ class Command(BaseCommand):
         console.print(f"{seeded.runs:,} runs and {seeded.refusals:,} refusals of {DAYS} days.")
         # After the history, so that the log's order is that of time.
         call_command("update_prices", apply=True, reason="prices for the demo", stdout=StringIO())
+        for wish in WISHES:
+            approvals.ask(
+                wish.work_order_id,
+                new={Measure.USD_PER_DAY: wish.usd_per_day},
+                justification=wish.justification,
+                expected_cost_impact=wish.impact,
+                by=User.objects.get(username=wish.asked_by),
+            )

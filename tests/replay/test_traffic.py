@@ -1,0 +1,94 @@
+"""The demo's trickle as `make run` starts it: a process of its own against the real server."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+
+from budgets.demo.seeding import seed
+from budgets.replay.fixture import connected_to
+from config.children import BASE_DIR
+from config.scratch import ScratchService, scratch_service
+from opslog.price_import import bundled
+from opslog.prices import import_prices
+from opslog.pricing import PriceBook
+
+STARTS = "SELECT count(*) FROM operations_events WHERE created_at > %s AND kind = %s"
+
+
+@pytest.fixture
+def served(committed_db: str) -> Iterator[tuple[ScratchService, str]]:
+    with scratch_service(workers=1, threads=4) as service:
+        with connected_to(service.database):
+            prices = list(bundled())
+            token = seed(book=PriceBook(0, prices), now=datetime.now(UTC)).token
+            import_prices(prices, origin="test", reason="test", by="test")
+        yield service, token
+
+
+def traffic(url: str, token: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "manage.py", "demo_traffic", "--url", url, "--per-second", "20"],
+        cwd=BASE_DIR,
+        env={**os.environ, "TOLLGATE_TOKEN": token},
+    )
+
+
+def count(service: ScratchService, kind: str, since: datetime) -> int:
+    with psycopg.connect(service.owner_url) as owner:
+        row = owner.execute(STARTS, [since, kind]).fetchone()
+    return int(row[0]) if row else 0
+
+
+def wait_for_starts(service: ScratchService, least: int, since: datetime) -> None:
+    deadline = time.monotonic() + 30
+    while count(service, "WORK_ORDER_START", since) < least:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_it_survives_a_restart_of_the_server_and_ends_at_once(
+    served: tuple[ScratchService, str],
+) -> None:
+    service, token = served
+    begun = datetime.now(UTC)
+    process = traffic(service.url, token)
+    try:
+        wait_for_starts(service, 10, begun)
+        web = service.children[0]
+        web.stop()
+        time.sleep(0.5)
+        web.start()
+        wait_for_starts(service, 10, datetime.now(UTC))
+        stopped = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+        assert time.monotonic() - stopped < 3
+    finally:
+        process.kill()
+    with psycopg.connect(service.owner_url) as owner:
+        left = owner.execute("SELECT count(*) FROM work_order_runs WHERE status = 'running'")
+        row = left.fetchone()
+    # At most the runs whose settlement the killed server could not take.
+    assert row is not None
+    assert row[0] <= 8
+
+
+def test_without_a_token_there_is_no_traffic_and_no_complaint(tmp_path: object) -> None:
+    environment = {**os.environ, "TOLLGATE_DATA": str(tmp_path)}
+    environment.pop("TOLLGATE_TOKEN", None)
+    ended = subprocess.run(
+        [sys.executable, "manage.py", "demo_traffic", "--url", "http://127.0.0.1:1"],
+        cwd=BASE_DIR,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0
+    assert "No demo token" in ended.stdout
