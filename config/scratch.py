@@ -21,7 +21,7 @@ from config.embedded import free_port
 START_SECONDS = 60
 
 
-class ScratchError(Exception):
+class ScratchError(ChildProcessError):
     """The service could not be started; the message ends with its own last words."""
 
 

@@ -23,7 +23,6 @@ class Tally:
     reserved_usd: Decimal = Decimal(0)
     settled_usd: Decimal = Decimal(0)
     overrun_usd: Decimal = Decimal(0)
-    run_ids: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def ask(self) -> None:
@@ -34,7 +33,6 @@ class Tally:
         with self._lock:
             self.admitted += 1
             self.reserved_usd += admission.reserved_usd
-            self.run_ids.add(admission.run_id)
 
     def refuse(self, denial: str) -> None:
         with self._lock:

@@ -243,6 +243,10 @@ class Tollgate:
                 )
             except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as error:
                 raise Unavailable(f"cannot be sent: {error}") from error
+            except RuntimeError as error:  # closed by another thread in this very moment
+                if not self._closing.is_set():
+                    raise
+                raise Unavailable("the client is closed") from error
             except httpx2.TransportError as error:
                 trouble = f"{type(error).__name__}: {error}"
             else:

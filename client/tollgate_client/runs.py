@@ -41,7 +41,9 @@ class Run:
     StopRun. That is enough for work made of steps. With `interrupt=True` StopRun is also raised
     asynchronously in the thread that entered the run, between two bytecodes of whatever it does:
     it can surface anywhere, inside a `finally` too, it does not end a call that is blocked in C
-    (a socket read, `time.sleep`) before that returns, and only CPython has it. So it is opt-in.
+    (a socket read, `time.sleep`) before that returns, and only CPython has it. In the very instant
+    of leaving it can keep the run from being settled here; its lease is not renewed any more, so
+    the service settles it at the reservation. So it is opt-in.
     """
 
     def __init__(self, client: "Tollgate", ask: Ask, *, key: str, interrupt: bool) -> None:

@@ -240,6 +240,20 @@ def test_nothing_is_interrupted_after_the_run(stub: Stub, tollgate: Tollgate) ->
     assert not stub.acts("extend")
 
 
+def test_a_stop_in_the_last_moment_leaves_nothing_behind(stub: Stub, tollgate: Tollgate) -> None:
+    stopped = 0
+    for _ in range(50):
+        run = digest(tollgate, interrupt=True)
+        try:
+            with run:
+                run._told_to_stop("kill_switch", "stopped")
+        except StopRun:
+            stopped += 1
+        assert run.stopped
+        busy(run, 0.001)
+    assert stopped + len(stub.acts("finish")) >= 50
+
+
 def test_a_run_is_entered_once(tollgate: Tollgate) -> None:
     run = digest(tollgate)
     with pytest.raises(RuntimeError):

@@ -12,8 +12,10 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 from django.utils.module_loading import import_string
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -73,8 +75,11 @@ class Command(BaseCommand):
                 if options["url"]
                 else self.on_scratch(console, requests, options)
             )
-        except (TraceError, TollgateError, ValueError) as error:
+        except (TraceError, TollgateError, ValueError, ChildProcessError) as error:
             raise CommandError(str(error)) from None
+        except (psycopg.Error, DatabaseError) as error:
+            reason = " ".join(str(error).split())
+            raise CommandError(f"The database does not serve: {reason}") from None
         if found:
             raise SystemExit(1)
 
