@@ -205,7 +205,6 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api",
     "SCHEMA_COERCE_PATH_PK_SUFFIX": False,
-    "SECURITY": [{"bearer": []}, {"apiKey": []}],
     "TAGS": [
         {"name": "spending", "description": "Ask before you spend; report what it cost."},
         {"name": "reading", "description": "Work orders, runs, usage, events."},

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from opslog.api.errors import BadRequest
-from opslog.api.requests import PRINTABLE, Body, Label, Name, Text
+from opslog.api.requests import NAMING, Body, Label, Name, Text
 from opslog.money import MAX_USD, usd
 
 Tokens = Annotated[int, Meta(ge=0, le=1_000_000_000)]
@@ -29,7 +29,7 @@ Usd = Annotated[
 
 
 class StartBody(Body):
-    work_order_id: Annotated[str, Meta(min_length=1, max_length=100, pattern=PRINTABLE)]
+    work_order_id: Annotated[str, Meta(min_length=1, max_length=100, pattern=NAMING)]
     agent_name: Name
     estimated_cost_usd: Usd | None = None
     model: Text | None = None
@@ -75,10 +75,13 @@ def money(value: Decimal | None, field: str) -> Decimal | None:
 
 def idempotency_key(headers: Any) -> str:
     """The key of the header, as the IETF draft has it: a string, with or without its quotes."""
-    key = str(headers.get("Idempotency-Key", "")).strip()
+    given = headers.get("Idempotency-Key")
+    if given is None:
+        return ""
+    key = str(given).strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
-    if key and (len(key) > 255 or not key.isascii() or not key.isprintable()):
+    if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
         raise BadRequest(
             "bad input", {"Idempotency-Key": ["Expected 1 to 255 printable ASCII characters"]}
         )

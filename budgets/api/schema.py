@@ -8,6 +8,7 @@ from budgets.api.requests import ExtendBody, FinishBody, StartBody
 from opslog.api.schema import (
     BODY_ERRORS,
     COMMON,
+    EITHER_HEADER,
     ERROR,
     NOT_FOUND,
     TIME,
@@ -114,6 +115,7 @@ REFUSALS = {
 
 
 start = extend_schema(
+    auth=EITHER_HEADER,
     operation_id="work_order_start",
     summary="Ask to start a run",
     description="Admits and reserves, or refuses and says why. With `dryRun` it only tells.",
@@ -153,6 +155,7 @@ start = extend_schema(
     ],
 )
 finish = extend_schema(
+    auth=EITHER_HEADER,
     operation_id="run_finish",
     summary="Settle a run",
     description="With what it cost, or with the usage of a model. Always possible; the same "
@@ -183,6 +186,7 @@ finish = extend_schema(
     ],
 )
 extend = extend_schema(
+    auth=EITHER_HEADER,
     operation_id="run_extend",
     summary="Reserve more, or renew the lease",
     description="Refused as a start would be; a refusal means that the work must stop.",

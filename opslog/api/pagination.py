@@ -1,12 +1,66 @@
 """Pages by key, not by number: page one thousand costs what page one costs."""
 
-from rest_framework.pagination import CursorPagination
+from base64 import b64decode
+from typing import Any
+
+from django.core.exceptions import FieldDoesNotExist, ValidationError
+from django.db.models import Model, QuerySet
+from rest_framework.exceptions import NotFound
+from rest_framework.pagination import Cursor, CursorPagination
+from rest_framework.request import Request
+
+from opslog.api.errors import BadRequest
 
 
 class KeysetPagination(CursorPagination):
+    """Takes `limit` and `cursor`, and says so when one of them is nonsense."""
+
     page_size = 50
     page_size_query_param = "limit"
     max_page_size = 200
+    model: type[Model]
+
+    def get_page_size(self, request: Request) -> int:
+        text = request.query_params.get(self.page_size_query_param)
+        if text is None:
+            return self.page_size
+        if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= self.max_page_size):
+            raise BadRequest(
+                "bad input", {"limit": [f"Expected a whole number from 1 to {self.max_page_size}"]}
+            )
+        return int(text)
+
+    def paginate_queryset(
+        self, queryset: QuerySet[Any], request: Request, view: Any = None
+    ) -> list[Any] | None:
+        self.model = queryset.model
+        return super().paginate_queryset(queryset, request, view)
+
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        """The cursor, whose position is a value of the column that it is compared with."""
+        given = request.query_params.get(self.cursor_query_param)
+        try:
+            # The base class skips what is not base64, and would show the first page.
+            if given is not None and not b64decode(given, validate=True):
+                raise ValueError("an empty cursor")
+            cursor = super().decode_cursor(request)
+            if cursor is not None and cursor.position is not None:
+                field = self.model._meta.get_field(self.ordering[0].lstrip("-"))
+                field.to_python(cursor.position)  # type: ignore[union-attr]
+                if "\x00" in cursor.position:
+                    raise ValueError("no text of PostgreSQL has a NUL")
+        except (NotFound, ValidationError, ValueError, OverflowError, FieldDoesNotExist):
+            raise BadRequest(
+                "bad input", {"cursor": ["Expected a cursor of an earlier answer"]}
+            ) from None
+        return cursor
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        parameters: list[dict[str, Any]] = super().get_schema_operation_parameters(view)
+        for parameter in parameters:
+            if parameter["name"] == self.page_size_query_param:
+                parameter["schema"] |= {"minimum": 1, "maximum": self.max_page_size}
+        return parameters
 
 
 class NewestEventsFirst(KeysetPagination):

@@ -4,6 +4,7 @@ A DRF serializer per request costs a third of a start's CPU (docs/adr/0002), so 
 without. The same shapes give the schema, so that there is one truth about each field.
 """
 
+import json
 import re
 from typing import Annotated, Any, TypeVar
 
@@ -15,8 +16,10 @@ from opslog.api.errors import BadRequest, TooLarge
 
 MAX_BODY = 65_536  # bytes
 
-PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
-Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=PRINTABLE)]
+# No control characters. The end is said twice because Python's `$` lets a last newline pass.
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$(?!\n)"
+NAMING = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0][^\x00-\x1f\x7f-\x9f]*$(?!\n)"
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=NAMING)]
 Text = Annotated[str, Meta(max_length=200, pattern=PRINTABLE)]
 Label = Annotated[str, Meta(max_length=100, pattern=PRINTABLE)]
 
@@ -41,20 +44,23 @@ class RawJSONParser(BaseParser):
 
 AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 NAMED = re.compile(r"(?:unknown|missing required) field `(?P<name>[^`]*)`")
+NOT_MATCHING = "Expected `str` matching regex"
 B = TypeVar("B", bound=Body)
 
 
 def decode(decoder: "msgspec.json.Decoder[B]", body: Any) -> B:
     """The checked shape of a body. Raises BadRequest with the name of the field that is wrong."""
     if not isinstance(body, bytes) or not body:
-        raise BadRequest("the body must be a JSON object")
+        raise BadRequest("the body must be a JSON object, sent with its Content-Length")
     try:
-        return decoder.decode(body)
+        decoded = decoder.decode(body)
     except msgspec.ValidationError as error:
         text = str(error)
         at = AT.search(text)
         path = at["path"] if at else ""
         told = text[: at.start()] if at else text
+        if told.startswith(NOT_MATCHING):
+            told = "Expected only characters that are allowed here, and not only blanks"
         if named := NAMED.search(told):
             path = f"{path}.{named['name']}".strip(".")
         if not path:
@@ -64,3 +70,20 @@ def decode(decoder: "msgspec.json.Decoder[B]", body: Any) -> B:
         raise BadRequest("the body is not JSON in UTF-8") from None
     except RecursionError:
         raise BadRequest("the body is nested too deeply") from None
+    refuse_repeated_names(body)
+    return decoded
+
+
+def refuse_repeated_names(body: bytes) -> None:
+    """Whoever reads a body first, or last, must read the same amount. Raises BadRequest.
+
+    For bodies that have been decoded already, so their shape is known to be flat.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> None:
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise BadRequest("bad input", {twice: ["Given more than once"]})
+
+    json.loads(body, object_pairs_hook=once, parse_int=str, parse_float=str)

@@ -4,10 +4,10 @@ from typing import Any
 
 import django_filters
 from django.db.models import QuerySet
-from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import generics, serializers
 
+from opslog.api.filters import KnownFiltersOnly
 from opslog.api.pagination import NewestEventsFirst
 from opslog.api.schema import COMMON, DENIAL
 from opslog.models import OperationsEvent
@@ -64,7 +64,7 @@ class EventList(generics.ListAPIView[OperationsEvent]):
     required_scope = "read"
     serializer_class = EventSerializer
     pagination_class = NewestEventsFirst
-    filter_backends = (DjangoFilterBackend,)
+    filter_backends = (KnownFiltersOnly,)
     filterset_class = EventFilter
     queryset = OperationsEvent.objects.all()
 

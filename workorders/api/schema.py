@@ -4,6 +4,8 @@ from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
+from opslog.api.schema import EITHER_HEADER
+
 
 class ServiceTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "workorders.api.auth.ServiceTokenAuthentication"
@@ -14,3 +16,6 @@ class ServiceTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unt
             {"type": "http", "scheme": "bearer"},
             {"type": "apiKey", "in": "header", "name": "x-api-key"},
         ]
+
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[str]]]:
+        return EITHER_HEADER

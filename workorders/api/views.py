@@ -6,7 +6,6 @@ import django_filters
 import msgspec
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
-from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from msgspec import Meta
 from rest_framework import generics, serializers
@@ -14,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from opslog.api.errors import BadRequest
+from opslog.api.filters import KnownFiltersOnly
 from opslog.api.pagination import KeysetPagination
 from opslog.api.requests import Body, Name, RawJSONParser, decode
 from opslog.api.schema import (
@@ -38,7 +38,7 @@ CAPS = record(runsPerDay={"type": "integer"}, usdPerDay={"type": "number"})
 
 class RegisterBody(Body):
     title: Name
-    id: Annotated[str, Meta(pattern=WORK_ORDER_ID)] | None = None
+    id: Annotated[str, Meta(pattern=WORK_ORDER_ID + r"(?!\n)")] | None = None
     max_concurrent_runs: Annotated[int, Meta(ge=1, le=directory.DEFAULT_CONCURRENT_RUNS)] | None = (
         None
     )
@@ -138,7 +138,7 @@ class WorkOrderList(generics.ListAPIView[WorkOrder]):
     serializer_class = WorkOrderSerializer
     pagination_class = ById
     parser_classes = (RawJSONParser,)
-    filter_backends = ()
+    filter_backends = (KnownFiltersOnly,)
     queryset = WorkOrder.objects.all()
 
     @property
@@ -216,7 +216,7 @@ class RunList(generics.ListAPIView[Run]):
     required_scope = "read"
     serializer_class = RunSerializer
     pagination_class = NewestFirst
-    filter_backends = (DjangoFilterBackend,)
+    filter_backends = (KnownFiltersOnly,)
     filterset_class = RunFilter
     queryset = Run.objects.all()
 

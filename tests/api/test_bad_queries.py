@@ -1,0 +1,166 @@
+"""Every query parameter of every read, with everything that does not belong there."""
+
+from base64 import b64encode
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import httpx2
+import pytest
+
+from tests.api.harness import WORK_ORDER, Api
+
+LISTS = ("/api/work-orders", f"/api/work-orders/{WORK_ORDER}/runs", "/api/operations-events")
+_, RUNS, EVENTS = LISTS
+
+
+def cursor(text: str) -> str:
+    return quote(b64encode(text.encode()).decode())
+
+
+NONSENSE = [
+    "0",
+    "-1",
+    "abc",
+    "1.5",
+    "",
+    "%00",
+    "%FF",
+    "9" * 400,
+    "201",
+    "1e2",
+    "%D9%A3",
+    "+5",
+    "null",
+]
+CURSORS = [
+    *("abc", "%00", "%FF", "%F0%9F%98%80", "====", "x" * 5000, "null", "-1"),
+    *(
+        cursor("p=abc%00"),
+        cursor("p=%ED%A0%80%00"),
+        cursor("o=-1"),
+        cursor("o=x"),
+        cursor("p=1&o=1e9"),
+    ),
+]
+TIMES = ["garbage", "2026-13-01T00:00:00Z", "%00", "%FF", "2026-01-01T25:00Z", "1e400", "x" * 5000]
+CASES = [
+    *((path, "limit", value) for path in LISTS for value in NONSENSE),
+    *((path, "cursor", value) for path in LISTS for value in CURSORS),
+    *(
+        (path, name, value)
+        for path in (RUNS, EVENTS)
+        for name in ("since", "until")
+        for value in TIMES
+    ),
+    *((RUNS, "status", value) for value in ("finished", "SUCCESS", "%00", "%FF", "x" * 5000)),
+    *((RUNS, "agent", value) for value in ("%00", "a%00b", "x" * 201)),
+    *(
+        (EVENTS, name, value)
+        for name in ("kind", "actor", "ownerType", "ownerId", "workOrder")
+        for value in ("%00", "a%00b", "x" * 201)
+    ),
+    *(
+        (path, name, "1")
+        for path in LISTS
+        for name in ("staus", "LIMIT", "limit[]", "offset", "page")
+    ),
+]
+# A position that is no value of the column it is compared with.
+ELSEWHERE = [
+    *((RUNS, cursor(f"p={position}")) for position in ("abc", "5", "2026-01-01T00:00:00%2B99:00")),
+    *((EVENTS, cursor(f"p={position}")) for position in ("abc", "1.5", "2026-01-01", "1_%00")),
+    *((path, cursor("p=%00")) for path in LISTS),
+]
+FINE = [
+    *((path, "limit=1") for path in LISTS),
+    *((path, "limit=200") for path in LISTS),
+    (EVENTS, f"cursor={cursor('p=' + '9' * 30)}"),
+    (EVENTS, f"cursor={cursor('p=-' + '9' * 30)}"),
+    (RUNS, "since=0001-01-01T00:00:00%2B14:00&until=9999-12-31T23:59:59-12:00"),
+    (EVENTS, "since=0001-01-01T00:00:00%2B14:00&until=9999-12-31T23:59:59-12:00"),
+    (EVENTS, "since=2026-01-01"),
+    (RUNS, "agent=%FF%FE"),
+    (RUNS, "agent=%ED%A0%80&status=running"),
+    (EVENTS, "kind='%20OR%201=1%20--&actor=%25&ownerId=%0A&workOrder=%F0%9F%98%80"),
+    (EVENTS, "kind=&actor=&since=&until="),
+]
+
+
+@pytest.fixture(scope="module")
+def client(api: Api) -> Iterator[httpx2.Client]:
+    with api.client() as client:
+        api.start(client, estimatedCostUsd="0.05")
+        yield client
+
+
+def get(client: httpx2.Client, path: str, query: str) -> httpx2.Response:
+    """Sends the query as it stands."""
+    target = f"{path}?{query}".encode()
+    return client.request("GET", path, extensions={"target": target})
+
+
+@pytest.mark.parametrize(("path", "name", "value"), CASES, ids=lambda text: text[-20:])
+def test_bad_parameter(api: Api, client: httpx2.Client, path: str, name: str, value: str) -> None:
+    answer = get(client, path, f"{name}={value}")
+    assert answer.status_code == 400, (answer.status_code, answer.text)
+    assert list(answer.json()["fields"]) == [name]
+    assert api.errors() == []
+
+
+@pytest.mark.parametrize(("path", "value"), ELSEWHERE)
+def test_cursor_of_another_list(api: Api, client: httpx2.Client, path: str, value: str) -> None:
+    answer = get(client, path, f"cursor={value}")
+    assert answer.status_code == 400, (answer.status_code, answer.text)
+    assert list(answer.json()["fields"]) == ["cursor"]
+    assert api.errors() == []
+
+
+@pytest.mark.parametrize(("path", "query"), FINE)
+def test_odd_but_good(api: Api, client: httpx2.Client, path: str, query: str) -> None:
+    answer = get(client, path, query)
+    assert answer.status_code == 200, (answer.status_code, answer.text)
+    assert api.errors() == []
+
+
+@pytest.mark.parametrize(
+    "wo_id", ["nope", "%00", "%ff", "a%2Fb", "a%0A", "-a", "x" * 101, "x" * 9000]
+)
+@pytest.mark.parametrize("rest", ["", "/usage", "/runs"])
+def test_odd_work_order_ids(api: Api, client: httpx2.Client, wo_id: str, rest: str) -> None:
+    answer = get(client, f"/api/work-orders/{wo_id}{rest}", "")
+    assert answer.status_code == 404, (answer.status_code, answer.text)
+    assert answer.json() == {"error": "not found"}
+    assert api.errors() == []
+
+
+@pytest.mark.parametrize(
+    "method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+)
+@pytest.mark.parametrize(
+    "path", [*LISTS, "/api/work-orders/start", f"/api/work-orders/{WORK_ORDER}", "/api/schema"]
+)
+def test_every_method(api: Api, client: httpx2.Client, method: str, path: str) -> None:
+    before = api.written()
+    answer = client.request(method, path)
+    assert answer.status_code < 500
+    if answer.status_code == 405:
+        assert answer.headers["Allow"]
+        assert set(answer.json()) == {"error"}
+    assert api.written() == before
+    assert api.errors() == []
+
+
+def test_pages_give_every_row_once(api: Api, client: httpx2.Client) -> None:
+    for _ in range(7):
+        assert api.start(client, estimatedCostUsd="0.01").status_code == 201
+    for path in (RUNS, EVENTS):
+        everything = client.get(path).json()["results"]
+        ids: list[str] = []
+        url = f"{path}?limit=3"
+        while url:
+            page = client.get(url).json()
+            assert len(page["results"]) <= 3
+            ids += [row.get("runId") or row["id"] for row in page["results"]]
+            url = page["next"]
+        assert ids == [row.get("runId") or row["id"] for row in everything]
+        assert len(set(ids)) == len(ids) >= 8
