@@ -1,0 +1,280 @@
+"""Never over-admit, over real HTTP against the real server with two workers.
+
+Each guarantee has its control: the same storm on a database whose routine has lost its lock must
+over-admit, or the test would prove nothing.
+"""
+
+import json
+import threading
+from collections import Counter as Tally
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from decimal import Decimal
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from pytest_django import DjangoDbBlocker
+
+from budgets import leases, ledger
+from config.scratch import ScratchService, scratch_service
+from tests import factories
+
+CLIENTS = 64
+ROUNDS = 10
+ROOM = 7
+PRICE = Decimal("0.05")
+
+
+class Connection(HTTPConnection):
+    """A keep-alive connection of a client; the standard library's, because it is light."""
+
+    def __init__(self, url: str, token: str) -> None:
+        super().__init__(urlsplit(url).netloc, timeout=60)
+        self.headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+
+    def post(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any], str]:
+        """Status, body and denial of the answer."""
+        self.request("POST", path, json.dumps(body), self.headers)
+        answer = self.getresponse()
+        return answer.status, json.loads(answer.read()), answer.headers.get("Tollgate-Denial", "")
+
+
+@dataclass
+class Storm:
+    """Sixty-four clients, each with a connection of its own, asking at the same moment."""
+
+    service: ScratchService
+    blocker: DjangoDbBlocker
+    token: str
+
+    def ask(self, bodies: list[dict[str, Any]], keys: list[str] | None = None) -> Tally[Any]:
+        barrier = threading.Barrier(len(bodies))
+
+        def one(number: int) -> Any:
+            desk = Connection(self.service.url, self.token)
+            if keys:
+                desk.headers["Idempotency-Key"] = keys[number]
+            desk.connect()
+            barrier.wait()
+            status, answer, denial = desk.post("/api/work-orders/start", bodies[number])
+            desk.close()
+            return denial or (answer["runId"] if keys else status)
+
+        with ThreadPoolExecutor(len(bodies)) as pool:
+            return Tally(pool.map(one, range(len(bodies))))
+
+    def inside(self) -> Any:
+        return factories.inside(self.service.database, self.blocker)
+
+
+def storm_on(service: ScratchService, blocker: DjangoDbBlocker) -> Storm:
+    with factories.inside(service.database, blocker):
+        factories.lift_limits()
+        return Storm(service, blocker, factories.make_token()[1])
+
+
+@pytest.fixture(scope="module")
+def storm(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Storm:
+    return storm_on(service, django_db_blocker)
+
+
+@pytest.fixture(scope="module")
+def unguarded(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Storm]:
+    """A service whose routine reads without locking; a moment's pause shows the race."""
+    with scratch_service(template=pristine_database) as service:
+        with psycopg.connect(service.owner_url, autocommit=True) as connection:
+            ((source,),) = connection.execute(
+                "SELECT pg_get_functiondef('tollgate_start_run'::regproc)"
+            ).fetchall()
+            assert source.count("FOR UPDATE") == 1
+            source = source.replace("FOR UPDATE", "")
+            before = "        -- 6. Suspended or archived."
+            assert before in source
+            connection.execute(source.replace(before, f"        PERFORM pg_sleep(0.02);\n{before}"))
+        yield storm_on(service, django_db_blocker)
+
+
+def by_runs(number: int) -> dict[str, Any]:
+    name = f"runs-{number}"
+    factories.make_work_order(name, runs_per_day=ROOM, max_concurrent_runs=CLIENTS)
+    return {"workOrderId": name, "agentName": "a", "estimatedCostUsd": "0.001"}
+
+
+def by_dollars(number: int) -> dict[str, Any]:
+    name = f"dollars-{number}"
+    # Room for seven, and for all but a billionth of an eighth.
+    factories.make_work_order(
+        name, usd_per_day=PRICE * ROOM + Decimal("0.04"), max_concurrent_runs=CLIENTS
+    )
+    return {"workOrderId": name, "agentName": "a", "estimatedCostUsd": str(PRICE)}
+
+
+def by_global_budget(number: int) -> dict[str, Any]:
+    from budgets.selectors import usage_of_all
+
+    name = f"global-{number}"
+    factories.make_work_order(name, usd_per_day="1000.00", max_concurrent_runs=CLIENTS)
+    spent = usage_of_all().used_usd.quantize(Decimal("0.01")) + Decimal("0.01")
+    factories.set_limit("global", "day", "usd", spent + PRICE * ROOM)
+    return {"workOrderId": name, "agentName": "a", "estimatedCostUsd": str(PRICE)}
+
+
+def by_concurrent_runs(number: int) -> dict[str, Any]:
+    name = f"at-once-{number}"
+    factories.make_work_order(name, max_concurrent_runs=ROOM)
+    return {"workOrderId": name, "agentName": "a", "estimatedCostUsd": "0.001"}
+
+
+def by_concurrent_runs_of_all(number: int) -> dict[str, Any]:
+    from budgets.selectors import usage_of_all
+
+    name = f"all-at-once-{number}"
+    factories.make_work_order(name, max_concurrent_runs=CLIENTS)
+    factories.set_limit("global", "open", "runs", usage_of_all().open_runs + ROOM)
+    return {"workOrderId": name, "agentName": "a", "estimatedCostUsd": "0.001"}
+
+
+LIMITS: dict[str, tuple[Callable[[int], dict[str, Any]], str]] = {
+    "runs": (by_runs, "runs_per_day"),
+    "dollars": (by_dollars, "usd_per_day"),
+    "the budget of all": (by_global_budget, "budget:global:day"),
+    "concurrent runs": (by_concurrent_runs, "concurrency"),
+    "concurrent runs of all": (by_concurrent_runs_of_all, "concurrency"),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_room_for_seven_admits_exactly_seven(storm: Storm, limit: str) -> None:
+    prepare, denial = LIMITS[limit]
+    for number in range(ROUNDS):
+        with storm.inside():
+            factories.lift_limits()
+            ask = prepare(number)
+        answers = storm.ask([ask] * CLIENTS)
+        assert answers == {201: ROOM, denial: CLIENTS - ROOM}
+    with storm.inside():
+        factories.lift_limits()
+        assert not list(ledger.differences())
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_without_the_lock_the_race_is_real(unguarded: Storm, limit: str) -> None:
+    prepare, _ = LIMITS[limit]
+    with unguarded.inside():
+        factories.lift_limits()
+        ask = prepare(0)
+    assert unguarded.ask([ask] * CLIENTS)[201] > ROOM
+
+
+def test_fifty_duplicates_are_one_run(storm: Storm) -> None:
+    with storm.inside():
+        factories.lift_limits()
+        factories.make_work_order("dup", max_concurrent_runs=CLIENTS)
+    ask = {"workOrderId": "dup", "agentName": "a", "estimatedCostUsd": "0.01"}
+    for number in range(ROUNDS):
+        runs = storm.ask([ask] * 50, keys=[f"key-{number}"] * 50)
+        assert list(runs.values()) == [50]
+
+
+def test_one_key_for_two_work_orders_admits_one(storm: Storm) -> None:
+    """The duplicates lock different rows, so only the key itself can stop the second."""
+    with storm.inside():
+        factories.lift_limits()
+        for name in ("k1", "k2"):
+            factories.make_work_order(name, max_concurrent_runs=CLIENTS)
+    asks = [{"workOrderId": f"k{1 + n % 2}", "agentName": "a"} for n in range(50)]
+    for number in range(3):
+        answers = storm.ask(asks, keys=[f"two-{number}"] * 50)
+        assert answers.pop("idempotency_key") == 25
+        assert list(answers.values()) == [25]
+
+
+def test_start_finish_extend_and_expiry_race(storm: Storm) -> None:
+    """Everything at once on two work orders; at the end the counters agree with the runs."""
+    with storm.inside():
+        factories.lift_limits()
+        for name in ("mix-1", "mix-2"):
+            factories.make_work_order(
+                name, runs_per_day=100_000, usd_per_day="1000.00", max_concurrent_runs=40
+            )
+        _, token = factories.make_token(scopes=["start"])
+    stop = threading.Event()
+    answers: list[Tally[Any]] = []
+
+    def work(number: int) -> None:
+        seen: Tally[Any] = Tally()
+        desk = Connection(storm.service.url, token)
+        for turn in range(40):
+            status, answer, _ = desk.post(
+                "/api/work-orders/start",
+                {
+                    "workOrderId": f"mix-{1 + (number + turn) % 2}",
+                    "agentName": f"a{number}",
+                    "estimatedCostUsd": "0.01",
+                    "leaseSeconds": 1,
+                },
+            )
+            seen["start", status] += 1
+            if status != 201 or turn % 5 == 0:
+                continue  # every fifth run never reports
+            run = f"/api/work-orders/runs/{answer['runId']}"
+            status, _, _ = desk.post(f"{run}/extend", {"additionalUsd": "0.01"})
+            seen["extend", status] += 1
+            status, _, _ = desk.post(f"{run}/finish", {"status": "success", "costUsd": "0.015"})
+            seen["finish", status] += 1
+        desk.close()
+        answers.append(seen)
+
+    def reap() -> None:
+        with storm.inside():
+            while not stop.is_set():
+                leases.expire()
+
+    reaper = threading.Thread(target=reap)
+    reaper.start()
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(work, range(12)))
+    stop.set()
+    reaper.join()
+    total: Tally[Any] = sum(answers, Tally())
+    assert {status for _, status in total} <= {200, 201, 409, 429}
+    assert total["start", 201] > 50
+    assert total["finish", 200] > 50
+    with storm.inside():
+        assert not list(ledger.differences())
+
+
+def test_a_cap_that_is_lowered_meanwhile_holds(storm: Storm) -> None:
+    """After the change is acknowledged nothing is admitted above the new cap, whatever was under
+    way: the write of a cap waits for the admissions before it."""
+    with storm.inside():
+        factories.lift_limits()
+        work_order = factories.make_work_order(
+            "lowered", runs_per_day=1000, usd_per_day="100.00", max_concurrent_runs=1000
+        )
+        _, token = factories.make_token()
+    acknowledged = threading.Event()
+    late: list[int] = []
+
+    def ask(_: int) -> None:
+        desk = Connection(storm.service.url, token)
+        body = {"workOrderId": "lowered", "agentName": "a", "estimatedCostUsd": "0.01"}
+        for _turn in range(30):
+            after = acknowledged.is_set()
+            status, _, _ = desk.post("/api/work-orders/start", body)
+            if after and status == 201:
+                late.append(1)
+        desk.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(ask, n) for n in range(8)]
+        with storm.inside():
+            factories.set_caps(work_order, 1, "0.01")
+        acknowledged.set()
+        for future in futures:
+            future.result()
+    assert not late

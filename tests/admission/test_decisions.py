@@ -1,0 +1,419 @@
+"""Each check of the decision, its answer and its event."""
+
+from decimal import Decimal
+
+import pytest
+from django.db import IntegrityError, connection
+
+from budgets import ledger, selectors
+from budgets.models import CostStatistic, Counter, IdempotencyRecord
+from opslog import prices
+from opslog.models import OperationsEvent
+from opslog.pricing import Usage
+from tests.admission.desk import Desk, body, run_of
+from tests.factories import (
+    lift_limits,
+    make_agent,
+    make_price,
+    make_work_order,
+    set_caps,
+    set_limit,
+)
+from workorders import directory
+from workorders.models import Run
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk() -> Desk:
+    prices.forget_book()
+    make_work_order()
+    return Desk()
+
+
+def last_event() -> OperationsEvent:
+    return OperationsEvent.objects.latest()
+
+
+def test_admitted(desk: Desk) -> None:
+    decision = desk.start(usd="0.05", user_id="u1", surface="cli", feature="digest")
+    answer = body(decision)
+    assert decision.status == 201
+    assert answer["reservedUsd"] == "0.05"
+    assert answer["caps"] == {"runsPerDay": 100, "usdPerDay": 2.0}
+    assert answer["usage"] == {"runsToday": 1, "usdToday": "0.05", "openRuns": 1}
+    run = Run.objects.get()
+    assert str(run.id) == answer["runId"]
+    assert (run.status, run.reserved_usd, run.surface) == ("running", Decimal("0.05"), "cli")
+    assert not run.agent_known
+    event = last_event()
+    assert event.kind == "WORK_ORDER_START"
+    assert {"woId", "woTitle", "agentName", "runId", "sourceIp"} <= event.meta.keys()
+    assert event.db_user == connection.settings_dict["USER"]
+
+
+def test_a_known_agent_is_not_flagged(desk: Desk) -> None:
+    make_agent("agent-1")
+    desk.start()
+    assert Run.objects.get().agent_known
+
+
+def refused(decision, status: int, denial: str, error: str = "") -> None:
+    assert (decision.status, decision.denial) == (status, denial)
+    if error:
+        assert decision.error == error
+    assert not Run.objects.exists()
+    assert not Counter.objects.filter(runs__gt=0).exists()
+
+
+def test_unknown_token(desk: Desk) -> None:
+    events = OperationsEvent.objects.count()
+    desk.token = "tg_nobody"
+    refused(desk.start(), 401, "token")
+    assert OperationsEvent.objects.count() == events  # no floods from strangers
+
+
+def test_unknown_work_order(desk: Desk) -> None:
+    events = OperationsEvent.objects.count()
+    refused(desk.start("nope"), 404, "unknown_work_order", "unknown work order")
+    assert OperationsEvent.objects.count() == events
+
+
+def test_suspended(desk: Desk) -> None:
+    directory.suspend("w1", by="ops", reason="looks odd")
+    refused(desk.start(), 409, "suspended")
+    assert last_event().kind == "START_REFUSED"
+    directory.resume("w1", by="ops", reason="was fine")
+    assert desk.start().status == 201
+
+
+def test_unknown_agent_where_refused(desk: Desk) -> None:
+    make_work_order("strict", refuse_unknown_agents=True)
+    refused(desk.start("strict"), 403, "unknown_agent")
+    make_agent("agent-1", is_active=False)
+    refused(desk.start("strict"), 403, "unknown_agent")
+    make_agent("agent-2")
+    assert desk.start("strict", agent="agent-2").status == 201
+
+
+def test_concurrent_runs_of_the_work_order(desk: Desk) -> None:
+    runs = [run_of(desk.start()) for _ in range(2)]
+    decision = desk.start()
+    assert (decision.status, decision.denial, decision.retry_after) == (429, "concurrency", 5)
+    assert decision.error == "concurrency limit reached"
+    desk.finish(runs[0])
+    assert desk.start().status == 201
+
+
+def test_concurrent_runs_in_all(desk: Desk) -> None:
+    set_limit("global", "open", "runs", 3)
+    make_work_order("w2")
+    for wo in ("w1", "w1", "w2"):
+        assert desk.start(wo).status == 201
+    assert desk.start("w2").denial == "concurrency"
+
+
+def test_runs_a_day(desk: Desk) -> None:
+    make_work_order("two", runs_per_day=2, max_concurrent_runs=9)
+    desk.start("two")
+    desk.start("two")
+    decision = desk.start("two")
+    assert (decision.status, decision.denial) == (429, "runs_per_day")
+    assert (decision.error, decision.retry_after) == ("runs/day cap reached", 86400)
+    assert decision.reset_at is not None
+    meta = last_event().meta
+    assert last_event().kind == "RATE_LIMIT_429"
+    assert (meta["reason"], meta["runsToday"], meta["cap"]) == ("runs_per_day", 2, "2")
+
+
+def test_dollars_a_day_to_the_cent(desk: Desk) -> None:
+    make_work_order("exact", usd_per_day="1.00", max_concurrent_runs=9)
+    assert desk.start("exact", usd="0.99").status == 201
+    decision = desk.start("exact", usd="0.010000001", key="ask-1")
+    assert (decision.status, decision.denial, decision.error) == (
+        429,
+        "usd_per_day",
+        "budget cap reached",
+    )
+    meta = last_event().meta
+    assert meta["usdToday"] == "0.99"
+    assert meta["estimatedUsd"] == "0.010000001"
+    assert meta["askKey"] == "ask-1"
+    assert desk.start("exact", usd="0.01").status == 201
+    assert desk.start("exact", usd="0.000000001").status == 429
+
+
+def test_calls_of_one_address(desk: Desk) -> None:
+    set_limit("address", "minute", "runs", 1)
+    assert desk.start().status == 201
+    decision = desk.start()
+    assert (decision.status, decision.denial, decision.error) == (
+        429,
+        "address_rate",
+        "quota reached",
+    )
+    assert decision.retry_after is not None
+    assert 0 < decision.retry_after <= 60
+    desk.address = "127.0.0.2"
+    assert desk.start().status == 201
+
+
+def test_the_budget_of_all(desk: Desk) -> None:
+    set_limit("global", "day", "usd", "0.15")
+    make_work_order("w2")
+    assert desk.start("w1", usd="0.10").status == 201
+    decision = desk.start("w2", usd="0.06")
+    assert (decision.status, decision.denial) == (429, "budget:global:day")
+    assert decision.error == "global budget reached"
+    assert desk.start("w2", usd="0.05").status == 201
+
+
+def test_model_without_a_price_is_no_free_ride(desk: Desk) -> None:
+    decision = desk.start(usd=None, model="nobody-knows")
+    refused(decision, 422, "unpriced_model")
+    assert desk.start(usd="0.01", model="nobody-knows").status == 201
+
+
+def test_priced_by_tokens(desk: Desk) -> None:
+    make_price("m", "1.00", "2.00")
+    decision = desk.start(
+        usd=None, model="m", estimated_input_tokens=10_000, estimated_output_tokens=5_000
+    )
+    assert body(decision)["reservedUsd"] == "0.02"
+
+
+def test_a_price_that_changed_a_moment_ago_is_used(desk: Desk) -> None:
+    price = make_price("m", "1.00", "2.00")
+    ask = {"usd": None, "model": "m", "estimated_input_tokens": 10_000}
+    assert body(desk.start(**ask))["reservedUsd"] == "0.01"
+    price.input_per_mtok = Decimal("3.00")
+    price.save()
+    assert body(desk.start(**ask))["reservedUsd"] == "0.03"
+
+
+def test_costly_only_on_purpose(desk: Desk) -> None:
+    make_work_order("rich", usd_per_day="40.00")
+    refused(desk.start("rich", usd="5.01"), 428, "confirm")
+    assert desk.start("rich", usd="5.01", confirm=True).status == 201
+    assert desk.start("rich", usd="5.00").status == 201
+
+
+def test_the_first_refusal_of_the_order_wins(desk: Desk) -> None:
+    """Everything is wrong at once; curing one shows the next."""
+    make_work_order(
+        "all", runs_per_day=1, usd_per_day="0.10", max_concurrent_runs=1, refuse_unknown_agents=True
+    )
+    make_agent("known")
+    first = desk.start("all", usd="0.10", agent="known")
+    set_limit("address", "minute", "runs", 1)
+    set_limit("global", "day", "usd", "0.10")
+    ask = {"wo": "all", "usd": None, "model": "nobody-knows"}
+    directory.suspend("all", by="ops", reason="test")
+    assert desk.start(**ask).denial == "suspended"
+    directory.resume("all", by="ops", reason="test")
+    assert desk.start(**ask).denial == "unknown_agent"
+    ask["agent"] = "known"
+    assert desk.start(**ask).denial == "concurrency"
+    desk.finish(run_of(first))
+    work_order = Run.objects.get().wo
+    assert desk.start(**ask).denial == "runs_per_day"
+    set_caps(work_order, 100, "0.10")
+    assert desk.start(**ask).denial == "usd_per_day"
+    set_caps(work_order, 100, "40.00")
+    assert desk.start(**ask).denial == "address_rate"
+    set_limit("address", "minute", "runs", None)
+    assert desk.start(**ask).denial == "budget:global:day"
+    set_limit("global", "day", "usd", None)
+    assert desk.start(**ask).denial == "unpriced_model"
+    ask["usd"] = "6.00"
+    assert desk.start(**ask).denial == "confirm"
+    assert desk.start(**ask, confirm=True).status == 201
+
+
+def test_dry_run_writes_nothing(desk: Desk) -> None:
+    events, counters = OperationsEvent.objects.count(), Counter.objects.count()
+    decision = desk.start(usd="0.05", dry_run=True, key="k")
+    assert decision.status == 200
+    assert body(decision) == {"decision": "admit", "reason": None, "wouldReserveUsd": "0.05"}
+    refusal = body(desk.start(usd="2.01", dry_run=True))
+    assert (refusal["decision"], refusal["reason"]) == ("refuse", "usd_per_day")
+    assert (OperationsEvent.objects.count(), Counter.objects.count()) == (events, counters)
+    assert not Run.objects.exists()
+    assert not IdempotencyRecord.objects.exists()
+
+
+def test_no_estimate_and_no_history(desk: Desk) -> None:
+    assert body(desk.start(usd=None))["reservedUsd"] == "0.02"  # $2.00 / 100 runs
+
+
+def settle(desk: Desk, *costs: str) -> None:
+    for cost in costs:
+        assert desk.finish(run_of(desk.start(usd=cost)), cost).status == 200
+
+
+def test_no_estimate_takes_the_recent_p95(desk: Desk) -> None:
+    lift_limits()
+    settle(desk, *["0.01"] * 9, "0.03")
+    assert body(desk.start(usd=None))["reservedUsd"] == "0.03"
+
+
+def test_low_estimates_are_lifted_to_the_median_of_twenty(desk: Desk, settings) -> None:
+    lift_limits()
+    settle(desk, *["0.01"] * 19)
+    assert body(desk.start(usd="0.000001"))["reservedUsd"] == "0.000001"
+    settle(desk, "0.01")
+    desk.finish(str(Run.objects.get(status="running").id))
+    assert body(desk.start(usd="0.000001"))["reservedUsd"] == "0.01"
+    assert CostStatistic.objects.get().median_usd == Decimal("0.01")
+    settings.TOLLGATE_LIFT_ESTIMATES = False
+    assert body(desk.start(usd="0.000001"))["reservedUsd"] == "0.000001"
+
+
+def test_retry_after_until_midnight(desk: Desk, settings) -> None:
+    settings.TOLLGATE_RETRY_AFTER = "midnight"
+    decision = desk.start(usd="3.00")
+    assert decision.retry_after is not None
+    assert 0 < decision.retry_after <= 86400
+
+
+def test_replay(desk: Desk) -> None:
+    first = desk.start(key="k1")
+    again = desk.start(key="k1")
+    assert (again.status, again.replayed) == (201, True)
+    assert again.body == first.body
+    assert Run.objects.count() == 1
+    other = desk.start(key="k1", usd="0.11")
+    assert (other.status, other.denial) == (422, "idempotency_key")
+
+
+def test_a_replay_answers_whatever_has_changed_since(desk: Desk) -> None:
+    first = desk.start(key="k1")
+    directory.suspend("w1", by="ops", reason="test")
+    assert desk.start(key="k1").body == first.body
+
+
+def test_a_refusal_is_not_stored(desk: Desk) -> None:
+    directory.suspend("w1", by="ops", reason="test")
+    assert desk.start(key="k1").denial == "suspended"
+    directory.resume("w1", by="ops", reason="test")
+    assert desk.start(key="k1").status == 201
+
+
+def test_a_key_belongs_to_its_token(desk: Desk) -> None:
+    assert not desk.start(key="k1").replayed
+    assert not Desk().start(key="k1").replayed
+
+
+def test_finish(desk: Desk) -> None:
+    run = run_of(desk.start(usd="0.10"))
+    decision = desk.finish(run, "0.04")
+    answer = body(decision)
+    assert (answer["status"], answer["costUsd"], answer["overrunUsd"]) == (
+        "success",
+        "0.04",
+        "0.00",
+    )
+    usage = selectors.usage_today(Run.objects.get().wo)
+    assert (usage.reserved_usd, usage.settled_usd, usage.open_runs) == (0, Decimal("0.04"), 0)
+    again = desk.finish(run, "0.04")
+    assert (again.body, again.replayed) == (decision.body, True)
+    otherwise = desk.finish(run, "0.05")
+    assert (otherwise.status, otherwise.denial) == (409, "run_ended")
+    assert not list(ledger.differences())
+
+
+def test_an_overrun_is_recorded_in_full_and_counts(desk: Desk) -> None:
+    run = run_of(desk.start(usd="0.10"))
+    assert body(desk.finish(run, "2.50"))["overrunUsd"] == "2.40"
+    assert last_event().kind == "RUN_OVERRUN"
+    assert desk.start(usd="0.01").denial == "usd_per_day"
+
+
+def test_usage_with_and_without_a_price(desk: Desk) -> None:
+    from uuid import UUID
+
+    from budgets import admission
+
+    make_price("m", "1.00", "10.00", cached_input_per_mtok=Decimal("0.10"))
+    usage = Usage(10_000, 1_000, cached_input_tokens=8_000, reasoning_tokens=500)
+    for model, cost, note in (("m", "0.0128", None), ("nobody-knows", "0.10", "unpriced")):
+        told = admission.FinishTold(status="success", model=model, usage=usage)
+        run = run_of(desk.start(usd="0.10"))
+        answer = body(admission.finish(UUID(run), told, caller=desk.caller))
+        assert (answer["costUsd"], answer["costNote"]) == (cost, note)
+
+
+def test_anothers_run_does_not_exist(desk: Desk) -> None:
+    run = run_of(desk.start())
+    stranger = Desk()
+    assert stranger.finish(run).status == 404
+    assert stranger.extend(run).status == 404
+    assert desk.finish(run).status == 200
+
+
+def test_finish_is_always_possible(desk: Desk) -> None:
+    run = run_of(desk.start())
+    directory.suspend("w1", by="ops", reason="test")
+    set_limit("global", "day", "usd", "0.01")
+    assert desk.finish(run).status == 200
+
+
+def test_extend(desk: Desk) -> None:
+    run = run_of(desk.start(usd="0.10", lease_seconds=60))
+    answer = body(desk.extend(run, "0.20", lease=600))
+    assert answer["reservedUsd"] == "0.30"
+    assert Run.objects.get().lease_seconds == 600
+    assert last_event().kind == "RUN_EXTENDED"
+    assert desk.extend(run, "1.71").denial == "usd_per_day"
+    assert last_event().meta["estimatedUsd"] == "1.71"
+    assert desk.extend(run, "1.70").status == 200
+    set_limit("global", "day", "usd", "2.00")
+    make_work_order("w2")
+    assert desk.start("w2", usd="0.01").denial == "budget:global:day"
+    assert not list(ledger.differences())
+
+
+def test_an_extension_is_replayed(desk: Desk) -> None:
+    run = run_of(desk.start())
+    first = desk.extend(run, "0.10", key="e1")
+    assert desk.extend(run, "0.10", key="e1").body == first.body
+    assert Run.objects.get().reserved_usd == Decimal("0.20")
+    assert desk.extend(run, "0.11", key="e1").status == 422
+
+
+def test_an_extension_stops_where_a_start_would(desk: Desk) -> None:
+    run = run_of(desk.start())
+    directory.suspend("w1", by="ops", reason="stop")
+    assert desk.extend(run).denial == "suspended"
+    assert desk.extend(run, "0.01").denial == "suspended"
+    desk.finish(run)
+    assert desk.extend(run).denial == "run_ended"
+
+
+def test_caps_cannot_be_written_past_the_workflow(desk: Desk) -> None:
+    """The owner's role too: the trigger asks for the row of an applied change."""
+    with pytest.raises(IntegrityError, match="change only through an applied cap change"):
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE work_orders SET usd_per_day = 1000 WHERE id = 'w1'")
+
+
+def test_a_change_row_for_other_values_is_no_proof(desk: Desk) -> None:
+    set_caps(Run(wo_id="w1").wo, 200, "2.00")
+    with pytest.raises(IntegrityError, match="applied cap change"), connection.cursor() as cursor:
+        cursor.execute("UPDATE work_orders SET runs_per_day = 300 WHERE id = 'w1'")
+
+
+def test_a_work_order_begins_with_the_default_caps() -> None:
+    with pytest.raises(IntegrityError, match="begins with the default caps"):
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO work_orders (id, title, runs_per_day) VALUES ('x','x',101)")
+
+
+def test_sql_may_suspend_and_not_resume(desk: Desk) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE work_orders SET status = 'suspended' WHERE id = 'w1'")
+        assert last_event().kind == "WORK_ORDER_SUSPENDED"
+        assert desk.start().denial == "suspended"
+    with pytest.raises(IntegrityError, match="do it in the admin"), connection.cursor() as cursor:
+        cursor.execute("UPDATE work_orders SET status = 'draft' WHERE id = 'w1'")
