@@ -1,6 +1,7 @@
 """The admin site, put together, and what has to be in the database after a migration."""
 
 from django.apps import apps
+from django.contrib import admin
 from django.contrib.admin.apps import AdminConfig
 from django.db.models.signals import post_migrate
 
@@ -12,6 +13,13 @@ class TollgateAdminConfig(AdminConfig):
 
     def ready(self) -> None:
         super().ready()
+        from config import people
+
+        people.register(admin.site)
+        # The tables of the job queue and of the login guard are no page of this product.
+        for model in tuple(admin.site._registry):
+            if model._meta.app_label in ("django_q", "axes"):
+                admin.site.unregister(model)
         post_migrate.connect(
             ensure_schedules,
             sender=apps.get_app_config("django_q"),

@@ -147,6 +147,37 @@ TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
 
+UNFOLD = {
+    "SITE_TITLE": "Tollgate",
+    "SITE_HEADER": "Tollgate",
+    "SITE_SUBHEADER": "Budgets for running programs",
+    "SITE_ICON": "config.navigation.mark",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": "config.navigation.mark"},
+    ],
+    "SITE_URL": None,
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "config.dashboard.first_page",
+    "STYLES": ["config.navigation.stylesheet"],
+    "SIDEBAR": {"navigation": "config.navigation.navigation"},
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97.4% .014 205)",
+            "100": "oklch(94.2% .03 205)",
+            "200": "oklch(88.6% .055 205)",
+            "300": "oklch(80.5% .083 205)",
+            "400": "oklch(71.5% .1 207)",
+            "500": "oklch(61.5% .1 209)",
+            "600": "oklch(50.5% .086 211)",
+            "700": "oklch(43.5% .073 212)",
+            "800": "oklch(37.5% .06 214)",
+            "900": "oklch(32.5% .05 216)",
+            "950": "oklch(24.5% .04 218)",
+        },
+    },
+}
+
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / ".static"
 STORAGES = {

@@ -76,3 +76,32 @@ def _set_status(wo_id: str, old: str, new: str, *, kind: str, by: str, reason: s
             meta={"woId": wo_id, "old": old, "new": new, "reason": reason},
         )
         WorkOrder.objects.filter(pk=wo_id).update(status=new)
+
+
+def change_settings(wo_id: str, *, title: str, refuse_unknown_agents: bool, by: str) -> bool:
+    """Change what is neither a limit nor the status. False when nothing would change.
+
+    Only these columns are written: the caps have a workflow of their own.
+    """
+    with transaction.atomic():
+        work_order = WorkOrder.objects.select_for_update(no_key=True).get(pk=wo_id)
+        if work_order.status == WorkOrder.Status.ARCHIVED:
+            raise NotAllowedNow("the work order is archived")
+        wanted = {"title": title, "refuse_unknown_agents": refuse_unknown_agents}
+        changes = {
+            column: {"old": getattr(work_order, column), "new": value}
+            for column, value in wanted.items()
+            if getattr(work_order, column) != value
+        }
+        if not changes:
+            return False
+        events.record(
+            "WORK_ORDER_CHANGED",
+            message=f"{title}: {', '.join(sorted(changes))} changed",
+            owner=("work_order", wo_id),
+            label=title,
+            actor=by,
+            meta={"woId": wo_id, "changes": changes},
+        )
+        WorkOrder.objects.filter(pk=wo_id).update(**wanted)
+    return True

@@ -1,0 +1,1 @@
+from budgets.admin import change_requests, limits, work_orders  # noqa: F401  (they register)

@@ -1,0 +1,268 @@
+"""The page of a work order stands here, on the floor that sees both the work and its limits."""
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import F, QuerySet
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.template.loader import render_to_string
+from unfold.decorators import display
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
+
+from budgets import approvals, overview, selectors
+from budgets.models import CapChange
+from opslog.admin.base import PageAdmin, ReasonForm, badge
+from opslog.meters import Meter, chart, runs_meter
+from opslog.models import OperationsEvent
+from workorders import directory
+from workorders.exceptions import AlreadyExists, NotAllowedNow
+from workorders.models import WORK_ORDER_ID, Run, WorkOrder
+
+DAYS_SHOWN = 30
+RECENT_EVENTS = 300
+DAILY_BREAD = ("WORK_ORDER_START", "RUN_FINISHED", "RUN_EXTENDED")
+
+
+class NewWorkOrderForm(forms.Form):
+    title = forms.CharField(max_length=200, widget=UnfoldAdminTextInputWidget())
+    id = forms.RegexField(
+        WORK_ORDER_ID,
+        required=False,
+        max_length=100,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="What programs send. Letters, digits and . _ : - only. Empty: made of the title.",
+    )
+    max_concurrent_runs = forms.IntegerField(
+        min_value=1,
+        max_value=directory.DEFAULT_CONCURRENT_RUNS,
+        initial=directory.DEFAULT_CONCURRENT_RUNS,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text=f"At the same time; {directory.DEFAULT_CONCURRENT_RUNS} at most to begin with.",
+    )
+
+
+class SettingsForm(forms.Form):
+    title = forms.CharField(max_length=200, widget=UnfoldAdminTextInputWidget())
+    refuse_unknown_agents = forms.BooleanField(
+        required=False,
+        widget=UnfoldBooleanSwitchWidget(),
+        help_text="Off: runs of agents that are not registered are admitted, and flagged.",
+    )
+
+
+class RoomFilter(admin.SimpleListFilter):
+    title = "room today"
+    parameter_name = "room"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
+        return (
+            ("used", "used today"),
+            ("near", "80 % of a cap or more"),
+            ("full", "a cap reached"),
+        )
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() == "used":
+            return queryset.filter(runs_today__gt=0)
+        if self.value() == "near":
+            return queryset.filter(share__gte="0.8")
+        if self.value() == "full":
+            return queryset.filter(share__gte=1)
+        return queryset
+
+
+@admin.register(WorkOrder)
+class WorkOrderAdmin(PageAdmin):
+    list_display = ("title", "state", "runs_bar", "usd_bar", "running", "id")
+    list_filter = ("status", RoomFilter)
+    search_fields = ("id", "title")
+    search_help_text = "a title or an id"
+    list_per_page = 50
+    ordering = ("title",)
+    page_template = "budgets/work_order.html"
+    acts = {"suspend": "suspend", "resume": "resume", "settings": "settings"}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("workorders.add_workorder")
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[WorkOrder]":
+        return overview.with_use(super().get_queryset(request), overview.today())
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponseBase:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = NewWorkOrderForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            told = form.cleaned_data
+            try:
+                made = directory.register(
+                    title=told["title"],
+                    wo_id=told["id"],
+                    max_concurrent_runs=told["max_concurrent_runs"],
+                    by=request.user.get_username(),
+                )
+            except (AlreadyExists, NotAllowedNow) as error:
+                form.add_error(None, str(error))
+            else:
+                self.message_user(request, f"{made.title} is registered with the default caps.")
+                return HttpResponseRedirect(self.address(made))
+        return self.render(
+            request,
+            "tollgate/act.html",
+            None,
+            title="New work order",
+            form=form,
+            verb="Register",
+            back="../",
+            effects=(
+                "It begins with the default caps: 100 runs and $2.00 a day. More is a cap change "
+                "request, which others approve.",
+            ),
+        )
+
+    def suspend(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        work_order = self._to_act_on(request, object_id, "workorders.suspend_workorder")
+        usage = selectors.usage_today(work_order)
+        by = request.user.get_username()
+
+        def perform(told: dict[str, Any]) -> str:
+            directory.suspend(work_order.pk, by=by, reason=told["reason"])
+            return f"{work_order.title} is suspended: every further start is refused."
+
+        return self.act(
+            request,
+            work_order,
+            form=ReasonForm,
+            perform=perform,
+            refusals=(NotAllowedNow,),
+            title=f"Suspend {work_order.title}",
+            verb="Suspend it now",
+            danger=True,
+            effects=(
+                "Every further start and extension is refused with 409, from the next one on.",
+                f"Open runs: {usage.open_runs}. They are not killed: each may finish and settles "
+                "what it cost.",
+                f"Used today: {usage.runs} of {work_order.runs_per_day} runs, "
+                f"${usage.used_usd:.2f} of ${work_order.usd_per_day}.",
+            ),
+        )
+
+    def resume(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        work_order = self._to_act_on(request, object_id, "workorders.suspend_workorder")
+        usage = selectors.usage_today(work_order)
+        left = max(work_order.usd_per_day - usage.used_usd, 0)
+        by = request.user.get_username()
+
+        def perform(told: dict[str, Any]) -> str:
+            directory.resume(work_order.pk, by=by, reason=told["reason"])
+            return f"{work_order.title} works again."
+
+        return self.act(
+            request,
+            work_order,
+            form=ReasonForm,
+            perform=perform,
+            refusals=(NotAllowedNow,),
+            title=f"Resume {work_order.title}",
+            verb="Resume it now",
+            effects=(
+                "Starts are admitted again, from the next one on.",
+                f"Left today: {max(work_order.runs_per_day - usage.runs, 0)} runs and ${left:.2f}, "
+                f"{work_order.max_concurrent_runs} runs at the same time.",
+            ),
+        )
+
+    def settings(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        work_order = self._to_act_on(request, object_id, "workorders.change_workorder")
+        by = request.user.get_username()
+
+        def perform(told: dict[str, Any]) -> str:
+            changed = directory.change_settings(work_order.pk, by=by, **told)
+            return "Saved." if changed else "Nothing was changed."
+
+        def form(data: Any = None) -> SettingsForm:
+            return SettingsForm(
+                data,
+                initial={
+                    "title": work_order.title,
+                    "refuse_unknown_agents": work_order.refuse_unknown_agents,
+                },
+            )
+
+        return self.act(
+            request,
+            work_order,
+            form=form,
+            perform=perform,
+            refusals=(NotAllowedNow,),
+            title=f"Settings of {work_order.title}",
+            verb="Save",
+        )
+
+    def _to_act_on(self, request: HttpRequest, object_id: str, permission: str) -> Any:
+        if not request.user.has_perm(permission):
+            raise PermissionDenied
+        return self.thing(request, object_id)
+
+    def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        usage = selectors.usage_today(obj)
+        begins = usage.reset_at - timedelta(days=1)
+        days = overview.use_by_day("work_order", obj.pk, begins, days=DAYS_SHOWN)
+        pending = overview.pending_requests().filter(subject_id=obj.pk).first()
+        return {
+            "work_order": obj,
+            "title": obj.title,
+            "usage": usage,
+            "usd_meter": Meter(usage.settled_usd, usage.reserved_usd, obj.usd_per_day),
+            "runs_meter": runs_meter(usage.runs, usage.open_runs, obj.runs_per_day),
+            "refusals": overview.refusals_since(begins, wo_id=obj.pk),
+            "calibration": selectors.calibration(obj.pk),
+            "usd_chart": chart(
+                [(day.day, day.usd) for day in days],
+                [("cap", obj.usd_per_day, "now")],
+                unit="usd",
+            ),
+            "runs": Run.objects.filter(wo=obj).order_by("-started_at")[:10],
+            "events": self.notable(obj)[:8],
+            "cap_changes": CapChange.objects.filter(wo=obj)[:5],
+            "pending": pending,
+            "slots": approvals.open_slots(pending) if pending else (),
+            "may_suspend": request.user.has_perm("workorders.suspend_workorder"),
+            "may_ask": request.user.has_perm("budgets.ask_changerequest"),
+            "may_change": request.user.has_perm("workorders.change_workorder"),
+        }
+
+    def notable(self, work_order: WorkOrder) -> "QuerySet[OperationsEvent]":
+        """Of its last 300 events those that are not the daily bread: a bounded read, however many
+        runs there are."""
+        told = OperationsEvent.objects.filter(owner_type="work_order", owner_id=work_order.pk)
+        last = told.order_by("-id").values("pk")[:RECENT_EVENTS]
+        return OperationsEvent.objects.filter(pk__in=last).exclude(kind__in=DAILY_BREAD)
+
+    @display(description="status", ordering="status")
+    def state(self, work_order: WorkOrder) -> str:
+        return badge(work_order.status)
+
+    @display(description="runs today", ordering=F("runs_today") / F("runs_per_day"))
+    def runs_bar(self, work_order: WorkOrder) -> str:
+        meter = overview.runs_meter_of(work_order)
+        return render_to_string("tollgate/meter.html", {"meter": meter, "small": True})
+
+    @display(description="USD today", ordering=F("used_usd_today") / F("usd_per_day"))
+    def usd_bar(self, work_order: WorkOrder) -> str:
+        meter = overview.usd_meter_of(work_order)
+        return render_to_string("tollgate/meter.html", {"meter": meter, "small": True})
+
+    @display(description="open runs", ordering="open_now")
+    def running(self, work_order: WorkOrder) -> str:
+        open_now = int(work_order.open_now)  # type: ignore[attr-defined]
+        return f"{open_now} of {work_order.max_concurrent_runs}"

@@ -1,0 +1,232 @@
+"""Named reads for the pages: use of many things at once, in a bounded number of queries.
+
+Whatever is shown of money comes from the counters; nothing here counts or sums over runs.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+from django.contrib.auth.models import User
+from django.db import connection
+from django.db.models import (
+    Case,
+    DecimalField,
+    F,
+    OuterRef,
+    QuerySet,
+    Subquery,
+    TextField,
+    Value,
+    When,
+)
+from django.db.models.functions import Coalesce, Concat, Greatest
+from django.utils import timezone
+
+from budgets import approvals, rules
+from budgets.models import ChangeRequest, CostStatistic, Counter, Limit
+from opslog.meters import Meter, runs_meter
+from opslog.models import OperationsEvent
+from workorders.models import WorkOrder
+
+REFUSALS = ("RATE_LIMIT_429", "START_REFUSED")
+COUNTED_AT_MOST = 1000
+MONEY = DecimalField(max_digits=20, decimal_places=9)
+ZERO = Decimal(0)
+
+
+def today() -> datetime:
+    """The beginning of the UTC day, by the clock that admissions go by."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT date_trunc('day', tollgate_now(), 'UTC')")
+        begins: datetime = cursor.fetchone()[0]
+        return begins
+
+
+def key(scope: str, subject: str, window: str, begins: datetime | None = None) -> str:
+    """The key of a counter, as the database function `tollgate_counter_key` makes it."""
+    return f"{window}:{int(begins.timestamp()) if begins else 0}:{scope}:{subject}"
+
+
+def _counted(column: str, prefix: str) -> Coalesce:
+    """One column of a counter of the outer work order; 0 where there is no row yet."""
+    counters = Counter.objects.filter(
+        key=Concat(Value(prefix), OuterRef("pk"), output_field=TextField())
+    )
+    return Coalesce(Subquery(counters.values(column)[:1]), Value(0), output_field=MONEY)
+
+
+def with_use(work_orders: "QuerySet[WorkOrder]", begins: datetime) -> "QuerySet[WorkOrder]":
+    """Each work order with its use of the day: one query, a look-up by key per counter."""
+    day = key("work_order", "", "day", begins)
+    return work_orders.annotate(
+        runs_today=_counted("runs", day),
+        settled_today=_counted("settled_usd", day),
+        reserved_today=_counted("reserved_usd", day),
+        open_now=_counted("open_runs", key("work_order", "", "open")),
+        usual_usd=Coalesce(
+            Subquery(CostStatistic.objects.filter(pk=OuterRef("pk")).values("p95_usd")),
+            F("usd_per_day") / F("runs_per_day"),
+            output_field=MONEY,
+        ),
+    ).annotate(
+        used_usd_today=F("settled_today") + F("reserved_today"),
+        share=Greatest(
+            F("runs_today") * Decimal(1) / F("runs_per_day"),
+            (F("settled_today") + F("reserved_today")) / F("usd_per_day"),
+            output_field=DecimalField(max_digits=30, decimal_places=9),
+        ),
+    )
+
+
+def usd_meter_of(work_order: WorkOrder) -> Meter:
+    """Of a work order `with_use`."""
+    return Meter(
+        work_order.settled_today,  # type: ignore[attr-defined]
+        work_order.reserved_today,  # type: ignore[attr-defined]
+        work_order.usd_per_day,
+    )
+
+
+def runs_meter_of(work_order: WorkOrder) -> Meter:
+    """Of a work order `with_use`."""
+    return runs_meter(
+        int(work_order.runs_today),  # type: ignore[attr-defined]
+        int(work_order.open_now),  # type: ignore[attr-defined]
+        work_order.runs_per_day,
+    )
+
+
+def busiest(begins: datetime, *, at_most: int) -> list[WorkOrder]:
+    """The work orders nearest to one of their caps today, those that were not used left out."""
+    used = with_use(WorkOrder.objects.exclude(status="archived"), begins)
+    return list(used.filter(runs_today__gt=0).order_by("-share", "id")[:at_most])
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A work order that admits nothing now; `until` is empty where only a person can change it."""
+
+    work_order: WorkOrder
+    why: str
+    until: datetime | None
+
+
+def blocked(begins: datetime, *, at_most: int) -> list[Blocked]:
+    """Suspended, or without room for another run of the usual cost (its recent 95th percentile)."""
+    found = (
+        with_use(WorkOrder.objects.exclude(status="archived"), begins)
+        .annotate(
+            why=Case(
+                When(status="suspended", then=Value("suspended")),
+                When(runs_today__gte=F("runs_per_day"), then=Value("runs/day cap reached")),
+                When(used_usd_today__gte=F("usd_per_day"), then=Value("budget cap reached")),
+                When(
+                    used_usd_today__gt=F("usd_per_day") - F("usual_usd"),
+                    then=Value("no room for a run of its usual cost"),
+                ),
+                default=Value(""),
+                output_field=TextField(),
+            )
+        )
+        .exclude(why="")
+        .order_by("why", "id")
+    )
+    reset = begins + timedelta(days=1)
+    return [
+        Blocked(each, each.why, None if each.status == "suspended" else reset)
+        for each in found[:at_most]
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedLimits:
+    """The shipped limits that pages show; None: switched off."""
+
+    usd_a_day: Decimal | None
+    runs_at_once: Decimal | None
+
+
+def shared_limits() -> SharedLimits:
+    amounts = {
+        (limit.scope, limit.window, limit.measure): limit.amount for limit in Limit.objects.all()
+    }
+    return SharedLimits(
+        amounts.get(("global", "day", "usd")), amounts.get(("global", "open", "runs"))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DayOfUse:
+    day: date
+    runs: int
+    usd: Decimal
+
+
+def use_by_day(scope: str, subject: str, begins: datetime, *, days: int) -> list[DayOfUse]:
+    """The last `days` days including today, oldest first; looked up by their keys."""
+    starts = [begins - timedelta(days=ago) for ago in range(days - 1, -1, -1)]
+    rows = Counter.objects.filter(key__in=[key(scope, subject, "day", at) for at in starts])
+    found = {row.starts_at: row for row in rows}
+    return [
+        DayOfUse(at.date(), row.runs, row.settled_usd + row.reserved_usd)
+        if (row := found.get(at))
+        else DayOfUse(at.date(), 0, ZERO)
+        for at in starts
+    ]
+
+
+def last_refusals(*, at_most: int) -> list[OperationsEvent]:
+    """Each kind by its own index, so that a log without refusals is not read to its end."""
+    found: list[OperationsEvent] = []
+    for kind in REFUSALS:
+        found += OperationsEvent.objects.filter(kind=kind).order_by("-id")[:at_most]
+    return sorted(found, key=lambda event: -event.pk)[:at_most]
+
+
+def refusals_since(begins: datetime, *, wo_id: str = "") -> int:
+    """Counted up to 1,000; there may be more."""
+    events = OperationsEvent.objects.filter(kind__in=REFUSALS, created_at__gte=begins)
+    if wo_id:
+        events = events.filter(owner_type="work_order", owner_id=wo_id)
+    return events.order_by()[:COUNTED_AT_MOST].count()
+
+
+def pending_requests() -> "QuerySet[ChangeRequest]":
+    """Still open, their time not over, the oldest first."""
+    return (
+        ChangeRequest.objects.filter(
+            status=ChangeRequest.Status.PENDING, expires_at__gt=timezone.now()
+        )
+        .select_related("requester")
+        .prefetch_related("lines", "votes")
+        .order_by("created_at")
+    )
+
+
+def waiting_for(user: User) -> list[ChangeRequest]:
+    """What `approvals.waiting_for` finds, in a number of queries that does not grow with it."""
+    if not user.has_perm("budgets.decide_changerequest"):
+        return []
+    groups, current = approvals.groups_of(user), approvals.current_rules()
+    return [
+        request
+        for request in pending_requests().exclude(requester=user)
+        if groups & needed_groups(request, current)
+        and not any(
+            vote.voter_id == user.pk and vote.revision == request.revision
+            for vote in request.votes.all()
+        )
+    ]
+
+
+def needed_groups(request: ChangeRequest, current: Iterable[rules.Rule]) -> set[str]:
+    """Who must sign; nobody where no rule covers what is asked for (any more)."""
+    raised: Mapping[str, Decimal] = {
+        line.measure: line.new for line in request.lines.all() if line.new > line.old
+    }
+    try:
+        return set(rules.slots_for(current, raised))
+    except rules.NoRule:
+        return set()

@@ -1,0 +1,50 @@
+"""The first page: the state of the money. It joins the floors and has no rule of its own."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.http import HttpRequest
+
+from budgets import overview, selectors
+from opslog.meters import Meter, chart
+
+ROWS = 8
+DAYS_SHOWN = 14
+
+
+def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """unfold's DASHBOARD_CALLBACK. The number of queries does not grow with anything."""
+    usage = selectors.usage_of_all()
+    begins = usage.reset_at - timedelta(days=1)
+    limits = overview.shared_limits()
+    waiting = overview.waiting_for(request.user)  # type: ignore[arg-type]  # logged in
+    pending = list(overview.pending_requests()[:ROWS])
+    days = overview.use_by_day("global", "", begins, days=DAYS_SHOWN)
+    return {
+        **context,
+        "title": "Overview",
+        "usage": usage,
+        "spend": Meter(usage.settled_usd, usage.reserved_usd, limits.usd_a_day),
+        "open_meter": Meter(Decimal(0), Decimal(usage.open_runs), limits.runs_at_once, "runs"),
+        "waiting": waiting[:ROWS],
+        "waiting_more": max(len(waiting) - ROWS, 0),
+        "pending": pending,
+        
+        "blocked": overview.blocked(begins, at_most=ROWS),
+        "busiest": [
+            (each, overview.usd_meter_of(each), overview.runs_meter_of(each))
+            for each in overview.busiest(begins, at_most=ROWS)
+        ],
+        "refusals": overview.last_refusals(at_most=6),
+        "refused_today": overview.refusals_since(begins),
+        "spend_chart": chart(
+            [(day.day, day.usd) for day in days],
+            [("limit", limits.usd_a_day, "now")] if limits.usd_a_day else [],
+            unit="usd",
+        ),
+        "may_register": request.user.has_perm("workorders.add_workorder"),
+        "may_ask": request.user.has_perm("budgets.ask_changerequest"),
+        "may_decide": request.user.has_perm("budgets.decide_changerequest"),
+        "any_work_order": overview.WorkOrder.objects.exists(),
+    }

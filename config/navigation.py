@@ -1,0 +1,79 @@
+"""The one navigation: three groups named after the floors, and the people."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse
+
+from budgets import overview
+
+
+def mark(request: HttpRequest) -> str:
+    return static("tollgate/mark.svg")
+
+
+def stylesheet(request: HttpRequest) -> str:
+    return static("tollgate/tollgate.css")
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """The number of what waits for this person stands beside the entry that leads there."""
+    waiting = len(overview.waiting_for(request.user))  # type: ignore[arg-type]  # logged in
+    requests = _list(request, "budgets", "changerequest", "Cap change requests", "rule")
+    for_me = _list(request, "budgets", "changerequest", "Waiting for me", "approval", "?whose=me")
+    if waiting:
+        for_me |= {"badge": str(waiting), "badge_variant": "warning"}
+    mine = request.GET.get("whose") == "me"
+    requests["active"] = lambda r: r.path.startswith(requests["link"]) and not mine
+    for_me["active"] = lambda r: r.path == requests["link"] and mine
+    groups = [
+        (
+            "What may be spent",
+            [
+                {"title": "Overview", "icon": "monitoring", "link": reverse("admin:index")},
+                requests,
+                for_me if request.user.has_perm("budgets.decide_changerequest") else None,
+                _list(request, "budgets", "limit", "Limits", "speed"),
+                _list(request, "budgets", "approvalrule", "Approval rules", "checklist"),
+            ],
+        ),
+        (
+            "What is being done",
+            [
+                _list(request, "workorders", "workorder", "Work orders", "work"),
+                _list(request, "workorders", "run", "Runs", "play_circle"),
+                _list(request, "workorders", "agent", "Agents", "smart_toy"),
+                _list(request, "workorders", "servicetoken", "Service tokens", "key"),
+            ],
+        ),
+        (
+            "What happened",
+            [
+                _list(request, "opslog", "operationsevent", "Events", "history"),
+                _list(request, "opslog", "modelprice", "Model prices", "sell"),
+            ],
+        ),
+        (
+            "People",
+            [
+                _list(request, "auth", "user", "Users", "person"),
+                _list(request, "auth", "group", "Groups", "group"),
+            ],
+        ),
+    ]
+    return [
+        {"title": title, "items": [item for item in items if item and item.get("may", True)]}
+        for title, items in groups
+    ]
+
+
+def _list(
+    request: HttpRequest, app: str, model: str, title: str, icon: str, query: str = ""
+) -> dict[str, Any]:
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse(f"admin:{app}_{model}_changelist") + query,
+        "may": request.user.has_perm(f"{app}.view_{model}"),
+    }

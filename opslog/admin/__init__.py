@@ -1,0 +1,1 @@
+from opslog.admin import events, prices  # noqa: F401  (they register themselves)

@@ -1,0 +1,100 @@
+"""The price book: imported prices are read, own ones are set by administrators."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from opslog import own_prices
+from opslog.admin.base import KeptAdmin, badge
+from opslog.models import ModelPrice
+
+
+class OwnPriceForm(forms.ModelForm):  # type: ignore[type-arg]  # generic only in the stubs
+    reason = forms.CharField(
+        max_length=500,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        help_text="Recorded in the event, with the prices before and after.",
+    )
+
+    class Meta:
+        model = ModelPrice
+        fields = "__all__"
+
+
+@admin.register(ModelPrice)
+class ModelPriceAdmin(KeptAdmin):
+    form = OwnPriceForm
+    list_display = (
+        "model",
+        "provider",
+        "origin",
+        "tier",
+        "input_rate",
+        "cached_rate",
+        "output_rate",
+        "since",
+    )
+    list_filter = ("source", "tier", "provider")
+    list_per_page = 50
+    search_fields = ("model", "provider")
+    search_help_text = "a model or a provider"
+    list_before_template = "tollgate/prices_note.html"
+    fieldsets = (
+        (None, {"fields": ("model", "provider", "effective_from", "tier")}),
+        (
+            "US dollars per million tokens",
+            {
+                "fields": (
+                    ("input_per_mtok", "output_per_mtok"),
+                    ("cached_input_per_mtok", "cache_write_per_mtok"),
+                    "reasoning_per_mtok",
+                )
+            },
+        ),
+        ("Special cases", {"fields": ("tiers", "match"), "classes": ("collapse",)}),
+    )
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        shown = tuple(super().get_fieldsets(request, obj))
+        if self.has_change_permission(request, obj) if obj else True:
+            return (*shown, ("Why", {"fields": ("reason",)}))
+        return (*shown, ("Origin", {"fields": ("source", "created_at")}))
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        if obj is not None and obj.source != ModelPrice.Source.OWN:
+            return False
+        return bool(super().has_change_permission(request, obj))
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        own_prices.set_price(
+            obj, by=request.user.get_username(), reason=form.cleaned_data["reason"]
+        )
+
+    @display(description="origin")
+    def origin(self, price: ModelPrice) -> str:
+        own = price.source == ModelPrice.Source.OWN
+        return badge("live" if own else "cancelled", "own" if own else "imported")
+
+    @display(description="input $/M", ordering="input_per_mtok")
+    def input_rate(self, price: ModelPrice) -> str:
+        return plain(price.input_per_mtok)
+
+    @display(description="cached $/M")
+    def cached_rate(self, price: ModelPrice) -> str:
+        return plain(price.cached_input_per_mtok)
+
+    @display(description="output $/M", ordering="output_per_mtok")
+    def output_rate(self, price: ModelPrice) -> str:
+        return plain(price.output_per_mtok)
+
+    @display(description="from (UTC)", ordering="effective_from")
+    def since(self, price: ModelPrice) -> str:
+        return f"{price.effective_from:%Y-%m-%d}"
+
+
+def plain(rate: Any) -> str:
+    return "–" if rate is None else f"{rate.normalize():f}"

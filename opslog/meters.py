@@ -1,0 +1,147 @@
+"""Bars and charts as plain numbers, ready to be drawn: the pages only place what is said here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+NEAR = Decimal("0.8")  # of a limit: from here on a bar warns
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """Use against a limit. `limit` None: there is none, so the bar has nothing to fill.
+
+    `held` is the part of the use that is reserved and not settled yet; for runs it is the part
+    that is still open.
+    """
+
+    settled: Decimal
+    held: Decimal
+    limit: Decimal | None
+    unit: str = "usd"
+
+    @property
+    def used(self) -> Decimal:
+        return self.settled + self.held
+
+    @property
+    def share(self) -> Decimal:
+        return self.used / self.limit if self.limit else Decimal(0)
+
+    @property
+    def percent(self) -> int:
+        """Rounded down: a bar says 100 % only where nothing is left."""
+        return int(self.share * 100)
+
+    @property
+    def level(self) -> str:
+        if self.limit is None:
+            return "none"
+        return "full" if self.share >= 1 else "near" if self.share >= NEAR else "room"
+
+    @property
+    def settled_width(self) -> str:
+        return self._width(self.settled)
+
+    @property
+    def held_width(self) -> str:
+        room = 100 - self._of_limit(self.settled)
+        return f"{min(self._of_limit(self.held), room):.2f}"
+
+    def _width(self, amount: Decimal) -> str:
+        return f"{self._of_limit(amount):.2f}"
+
+    def _of_limit(self, amount: Decimal) -> Decimal:
+        return min(Decimal(100), amount / self.limit * 100) if self.limit else Decimal(0)
+
+
+def runs_meter(runs: int, running: int, cap: int) -> Meter:
+    """Runs of a day, those still open told apart. A run of yesterday may still be open."""
+    held = Decimal(min(runs, running))
+    return Meter(Decimal(runs) - held, held, Decimal(cap), "runs")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One day of a chart; coordinates are per mille of its width and height, from the top left."""
+
+    day: date
+    value: Decimal
+    x: str
+    y: str
+    width: str
+    height: str
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A limit drawn across a chart."""
+
+    label: str
+    value: Decimal
+    y: str
+    style: str  # now | asked
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Use of each day against one or two limits."""
+
+    unit: str
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+    highest: Decimal
+
+    @property
+    def busiest(self) -> Column | None:
+        return max(self.columns, key=lambda column: column.value, default=None)
+
+    @property
+    def total(self) -> Decimal:
+        return sum((column.value for column in self.columns), Decimal(0))
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(column.value for column in self.columns)
+
+
+def chart(
+    days: Sequence[tuple[date, Decimal]],
+    limits: Sequence[tuple[str, Decimal, str]],
+    *,
+    unit: str,
+) -> Chart:
+    """`limits` are (label, value, style); the first is the one that a day is held against.
+
+    A limit more than three times as high as everything else is drawn at the top edge: days that
+    are too flat to be read would say nothing.
+    """
+    values = [value for _, value in days]
+    busiest = max(values, default=Decimal(0))
+    near = [value for _, value, _ in limits if value <= 3 * busiest]
+    highest = max([busiest, *near], default=Decimal(0)) or max(
+        [value for _, value, _ in limits], default=Decimal(1)
+    )
+    top = highest * Decimal("1.08")
+    pitch = Decimal(1000) / max(len(days), 1)
+    columns = []
+    for index, (day, value) in enumerate(days):
+        height = value / top * 1000
+        columns.append(
+            Column(
+                day,
+                value,
+                f"{index * pitch + pitch * Decimal('0.14'):.1f}",
+                f"{1000 - height:.1f}",
+                f"{pitch * Decimal('0.72'):.1f}",
+                f"{max(height, Decimal(6)) if value else Decimal(0):.1f}",
+                bool(limits) and value >= limits[0][1],
+            )
+        )
+    lines = tuple(
+        Line(label, value, f"{max(Decimal(4), 1000 - value / top * 1000):.1f}", style)
+        for label, value, style in limits
+    )
+    return Chart(unit, tuple(columns), lines, highest)

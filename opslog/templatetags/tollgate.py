@@ -1,0 +1,153 @@
+"""How pages write money, moments and badges. All output is escaped by the templates."""
+
+import json
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from django import template
+from django.contrib.admin.utils import quote
+from django.urls import NoReverseMatch, reverse
+from django.utils.timesince import timesince, timeuntil
+
+from opslog.models import OperationsEvent
+from opslog.money import usd_text
+
+register = template.Library()
+
+BADGES = {
+    # runs
+    "running": "info",
+    "success": "good",
+    "error": "bad",
+    "expired": "warn",
+    "cancelled": "calm",
+    # work orders
+    "draft": "good",
+    "suspended": "bad",
+    "archived": "calm",
+    # requests
+    "pending": "warn",
+    "applied": "good",
+    "refused": "bad",
+    "stale": "calm",
+    # tokens and agents
+    "live": "good",
+    "revoked": "bad",
+    "known": "calm",
+    "unknown": "warn",
+}
+WORDS = {"draft": "working", "pending": "waiting"}
+BAD_KINDS = ("KILL", "BREAKER")
+WARN_KINDS = ("RATE_LIMIT", "START_REFUSED", "RUN_OVERRUN", "RUN_EXPIRED", "SUSPENDED", "REVOKED")
+GOOD_KINDS = ("RESUMED", "CAP_CHANGE", "CREATED", "REGISTERED")
+
+SUBJECTS = {
+    "work_order": "admin:workorders_workorder_change",
+    "service_token": "admin:workorders_servicetoken_change",
+    "agent": "admin:workorders_agent_change",
+    "user": "admin:auth_user_change",
+    "model_price": "admin:opslog_modelprice_change",
+    "run": "admin:workorders_run_change",
+}
+
+
+@register.filter
+def usd(amount: Decimal | None) -> str:
+    """The exact amount: "$0.0012345"."""
+    return "–" if amount is None else f"${usd_text(Decimal(amount))}"
+
+
+@register.filter
+def money(amount: Decimal | None) -> str:
+    """Rounded for the eye: cents, and four decimals below ten cents. The exact one is a title."""
+    if amount is None:
+        return "–"
+    amount = Decimal(amount)
+    step = Decimal("0.01") if amount == 0 or abs(amount) >= Decimal("0.1") else Decimal("0.0001")
+    return f"${amount.quantize(step, ROUND_HALF_UP):,f}"
+
+
+@register.filter
+def amount(value: Decimal | None, unit: str) -> str:
+    """A number in the unit of its limit: dollars, or a count."""
+    if value is None:
+        return "–"
+    return money(value) if unit == "usd" else f"{int(value):,}"
+
+
+@register.filter
+def cap(value: Decimal | None, unit: str) -> str:
+    """A limit as it was set: whole cents, or a count."""
+    if value is None:
+        return "no limit"
+    return f"${value:,.2f}" if unit == "usd" else f"{int(value):,}"
+
+
+@register.filter
+def moment(at: datetime | None) -> str:
+    return "–" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+@register.filter
+def minute(at: datetime | None) -> str:
+    return "–" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+@register.filter
+def clock(at: datetime | None) -> str:
+    return "–" if at is None else f"{at.astimezone(UTC):%H:%M:%S}"
+
+
+@register.filter
+def ago(at: datetime | None) -> str:
+    """The largest unit only: "3 hours ago"."""
+    if at is None:
+        return "–"
+    said = timesince(at, depth=1)
+    return "just now" if said.startswith("0") else f"{said} ago"
+
+
+@register.filter
+def until(at: datetime | None) -> str:
+    return "–" if at is None else f"in {timeuntil(at, depth=1)}"
+
+
+@register.filter
+def percent(ratio: float | Decimal | None) -> str:
+    return "–" if ratio is None else f"{ratio:.0%}"
+
+
+@register.filter
+def pretty_json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+@register.filter
+def badge_class(state: str) -> str:
+    return f"tg-badge-{BADGES.get(state, 'calm')}"
+
+
+@register.filter
+def badge_word(state: str) -> str:
+    return WORDS.get(state, state.replace("_", " "))
+
+
+@register.filter
+def kind_class(kind: str) -> str:
+    for level, parts in (("bad", BAD_KINDS), ("warn", WARN_KINDS), ("good", GOOD_KINDS)):
+        if any(part in kind for part in parts):
+            return f"tg-badge-{level}"
+    return "tg-badge-calm"
+
+
+@register.filter
+def subject_url(event: OperationsEvent) -> str:
+    """The page of what an event is about; empty where there is none."""
+    name = SUBJECTS.get(event.owner_type)
+    if not name or not event.owner_id:
+        return ""
+    try:
+        return reverse(name, args=[quote(event.owner_id)])
+    except NoReverseMatch:
+        return ""

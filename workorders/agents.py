@@ -1,0 +1,56 @@
+"""The programs that are known by name."""
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Max
+
+from opslog import events
+from workorders.models import Agent, Run
+
+UNKNOWN_LOOKBACK = timedelta(hours=24)
+
+
+def save(agent: Agent, *, new: bool, by: str) -> Agent:
+    """Register an agent, or change one, with the event that tells of it. Nothing is recorded where
+    nothing changes."""
+    with transaction.atomic():
+        # A name that programs send is never changed: it is the key.
+        before = None if new else Agent.objects.select_for_update().get(pk=agent.pk)
+        changes = {
+            column: {"old": getattr(before, column, None), "new": getattr(agent, column)}
+            for column in ("description", "is_active")
+            if getattr(before, column, None) != getattr(agent, column)
+        }
+        if not changes:
+            return agent
+        agent.save(force_insert=new)
+        events.record(
+            "AGENT_REGISTERED" if new else "AGENT_CHANGED",
+            message=f"Agent {agent.name} {'registered' if new else _told(agent, changes)}",
+            owner=("agent", agent.name),
+            label=agent.name,
+            actor=by,
+            meta={"agentName": agent.name, "changes": changes},
+        )
+    return agent
+
+
+def _told(agent: Agent, changes: dict[str, dict[str, object]]) -> str:
+    if "is_active" in changes:
+        return "activated" if agent.is_active else "deactivated: treated as unknown"
+    return "described anew"
+
+
+def unknown_lately(now: datetime) -> list[tuple[str, datetime]]:
+    """Names that are not registered (or not active), and when each last ran, in the 24 h before
+    `now`; ten at most."""
+    runs = (
+        Run.objects.filter(started_at__gte=now - UNKNOWN_LOOKBACK, agent_known=False)
+        .exclude(agent_name__in=Agent.objects.filter(is_active=True).values("name"))
+        .order_by()
+        .values_list("agent_name")
+        .annotate(last=Max("started_at"))
+        .order_by("-last")
+    )
+    return list(runs[:10])
