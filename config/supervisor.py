@@ -116,6 +116,8 @@ class Supervisor:
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            # Those who ask end before the one who answers.
+            stop_all([child for child in self.children if child.name == "demo"], 5)
             stop_all(self.children)
             if self.postgres is not None:
                 self.postgres.stop()
