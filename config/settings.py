@@ -146,6 +146,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
+FORMAT_MODULE_PATH = "config.formats"
 
 UNFOLD = {
     "SITE_TITLE": "Tollgate",
@@ -236,6 +237,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api",
     "SCHEMA_COERCE_PATH_PK_SUFFIX": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "opslog.api.schema.require_bodies",
+    ],
     "TAGS": [
         {"name": "spending", "description": "Ask before you spend; report what it cost."},
         {"name": "reading", "description": "Work orders, runs, usage, events."},

@@ -1,15 +1,17 @@
 """Pages by key, not by number: page one thousand costs what page one costs."""
 
 from base64 import b64decode
+from datetime import datetime
 from typing import Any
 
-from django.core.exceptions import FieldDoesNotExist, ValidationError
+from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from rest_framework.exceptions import NotFound
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 
 from opslog.api.errors import BadRequest
+from opslog.api.filters import in_utc
 
 
 class KeysetPagination(CursorPagination):
@@ -39,20 +41,22 @@ class KeysetPagination(CursorPagination):
     def decode_cursor(self, request: Request) -> Cursor | None:
         """The cursor, whose position is a value of the column that it is compared with."""
         given = request.query_params.get(self.cursor_query_param)
+        bad = BadRequest("bad input", {"cursor": ["Expected a cursor of an earlier answer"]})
         try:
             # The base class skips what is not base64, and would show the first page.
             if given is not None and not b64decode(given, validate=True):
-                raise ValueError("an empty cursor")
+                raise bad
             cursor = super().decode_cursor(request)
-            if cursor is not None and cursor.position is not None:
-                field = self.model._meta.get_field(self.ordering[0].lstrip("-"))
-                field.to_python(cursor.position)  # type: ignore[union-attr]
-                if "\x00" in cursor.position:
-                    raise ValueError("no text of PostgreSQL has a NUL")
-        except (NotFound, ValidationError, ValueError, OverflowError, FieldDoesNotExist):
-            raise BadRequest(
-                "bad input", {"cursor": ["Expected a cursor of an earlier answer"]}
-            ) from None
+            if cursor is None or cursor.position is None:
+                return cursor
+            field = self.model._meta.get_field(self.ordering[0].lstrip("-"))
+            value = field.to_python(cursor.position)  # type: ignore[union-attr]
+            if isinstance(value, datetime):
+                return cursor._replace(position=str(in_utc(value)))
+        except (NotFound, ValidationError, ValueError):
+            raise bad from None
+        if "\x00" in cursor.position:
+            raise bad
         return cursor
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:

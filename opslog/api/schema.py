@@ -40,8 +40,12 @@ def shape(body: type[Body]) -> dict[str, Any]:
         if isinstance(node, dict):
             if "$ref" in node:
                 return placed(definitions[node["$ref"].rsplit("/", 1)[1]])
-            # Pydantic-like decoration that says nothing: a title that repeats the class's name.
-            return {key: placed(value) for key, value in node.items() if key != "title"}
+            # msgspec's title only repeats a class's name. (A property may be called so, too.)
+            return {
+                key: placed(value)
+                for key, value in node.items()
+                if not (key == "title" and isinstance(value, str))
+            }
         if isinstance(node, list):
             return [placed(value) for value in node]
         return node
@@ -90,3 +94,12 @@ BODY_ERRORS = {
 
 def example(name: str, value: dict[str, Any], **kwargs: Any) -> OpenApiExample:
     return OpenApiExample(name, value=value, **kwargs)
+
+
+def require_bodies(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """drf-spectacular's hook: it takes a body that is told as plain JSON schema for optional."""
+    for item in result["paths"].values():
+        for operation in item.values():
+            if "requestBody" in operation:
+                operation["requestBody"]["required"] = True
+    return result

@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import generics, serializers
 
-from opslog.api.filters import KnownFiltersOnly
+from opslog.api.filters import KnownFiltersOnly, MomentFilter
 from opslog.api.pagination import NewestEventsFirst
 from opslog.api.schema import COMMON, DENIAL
 from opslog.models import OperationsEvent
@@ -19,8 +19,8 @@ class EventFilter(django_filters.FilterSet):
     ownerType = django_filters.CharFilter(field_name="owner_type", max_length=64)
     ownerId = django_filters.CharFilter(field_name="owner_id", max_length=200)
     workOrder = django_filters.CharFilter(method="of_work_order", max_length=100)
-    since = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
-    until = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+    since = MomentFilter(field_name="created_at", lookup_expr="gte")
+    until = MomentFilter(field_name="created_at", lookup_expr="lt")
 
     class Meta:
         model = OperationsEvent

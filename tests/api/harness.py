@@ -30,6 +30,7 @@ class Api:
     service: ScratchService
     tokens: dict[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
+    owner: "psycopg.Connection[Any] | None" = None
 
     def client(self, name: str | None = "all") -> httpx2.Client:
         """A client with the token of that name; None: with none."""
@@ -38,15 +39,14 @@ class Api:
 
     def written(self) -> tuple[Any, ...]:
         """Counts and sums that any write of the API changes."""
-        with psycopg.connect(self.service.owner_url) as owner:
-            row = owner.execute(WRITTEN).fetchone()
-        assert row is not None
-        return row
+        return self.sql(WRITTEN)[0]
 
     def sql(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.service.owner_url, autocommit=True) as owner:
-            cursor = owner.execute(statement, params)
-            return cursor.fetchall() if cursor.description else []
+        """As the owner of the database."""
+        if self.owner is None:
+            self.owner = psycopg.connect(self.service.owner_url, autocommit=True)
+        cursor = self.owner.execute(statement, params)
+        return cursor.fetchall() if cursor.description else []
 
     def errors(self) -> list[str]:
         """Log lines of a server error, and lines that are no log line at all (a traceback)."""

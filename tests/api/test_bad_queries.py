@@ -9,6 +9,7 @@ import pytest
 
 from tests.api.harness import WORK_ORDER, Api
 
+pytestmark = pytest.mark.xdist_group("bad_queries")
 LISTS = ("/api/work-orders", f"/api/work-orders/{WORK_ORDER}/runs", "/api/operations-events")
 _, RUNS, EVENTS = LISTS
 
@@ -43,6 +44,7 @@ CURSORS = [
     ),
 ]
 TIMES = ["garbage", "2026-13-01T00:00:00Z", "%00", "%FF", "2026-01-01T25:00Z", "1e400", "x" * 5000]
+TIMES += ["0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-12:00", "2026-01-01T00:00%2B24:00"]
 CASES = [
     *((path, "limit", value) for path in LISTS for value in NONSENSE),
     *((path, "cursor", value) for path in LISTS for value in CURSORS),
@@ -67,7 +69,8 @@ CASES = [
 ]
 # A position that is no value of the column it is compared with.
 ELSEWHERE = [
-    *((RUNS, cursor(f"p={position}")) for position in ("abc", "5", "2026-01-01T00:00:00%2B99:00")),
+    *((RUNS, cursor(f"p={at}")) for at in ("abc", "5", "2026-01-01T00:00:00%2B99:00", "%00")),
+    (RUNS, cursor("p=0001-01-01T00:00:00%2B16:14")),
     *((EVENTS, cursor(f"p={position}")) for position in ("abc", "1.5", "2026-01-01", "1_%00")),
     *((path, cursor("p=%00")) for path in LISTS),
 ]
@@ -76,8 +79,9 @@ FINE = [
     *((path, "limit=200") for path in LISTS),
     (EVENTS, f"cursor={cursor('p=' + '9' * 30)}"),
     (EVENTS, f"cursor={cursor('p=-' + '9' * 30)}"),
-    (RUNS, "since=0001-01-01T00:00:00%2B14:00&until=9999-12-31T23:59:59-12:00"),
-    (EVENTS, "since=0001-01-01T00:00:00%2B14:00&until=9999-12-31T23:59:59-12:00"),
+    *((path, "since=0001-01-01T00:00:00Z&until=9999-12-31T23:59:59Z") for path in (RUNS, EVENTS)),
+    *((path, "since=0635-09-01T03:09:58%2B16:14") for path in (RUNS, EVENTS)),
+    (RUNS, "cursor=" + cursor("p=0635-09-01T03:09:58%2B16:14")),
     (EVENTS, "since=2026-01-01"),
     (RUNS, "agent=%FF%FE"),
     (RUNS, "agent=%ED%A0%80&status=running"),
@@ -99,11 +103,12 @@ def get(client: httpx2.Client, path: str, query: str) -> httpx2.Response:
     return client.request("GET", path, extensions={"target": target})
 
 
-@pytest.mark.parametrize(("path", "name", "value"), CASES, ids=lambda text: text[-20:])
-def test_bad_parameter(api: Api, client: httpx2.Client, path: str, name: str, value: str) -> None:
-    answer = get(client, path, f"{name}={value}")
-    assert answer.status_code == 400, (answer.status_code, answer.text)
-    assert list(answer.json()["fields"]) == [name]
+@pytest.mark.parametrize("path", LISTS)
+def test_bad_parameters(api: Api, client: httpx2.Client, path: str) -> None:
+    for name, value in [(name, value) for listed, name, value in CASES if listed == path]:
+        answer = get(client, path, f"{name}={value}")
+        assert answer.status_code == 400, (name, value, answer.text)
+        assert list(answer.json()["fields"]) == [name], (name, value)
     assert api.errors() == []
 
 
@@ -145,7 +150,7 @@ def test_every_method(api: Api, client: httpx2.Client, method: str, path: str) -
     assert answer.status_code < 500
     if answer.status_code == 405:
         assert answer.headers["Allow"]
-        assert set(answer.json()) == {"error"}
+        assert method == "HEAD" or set(answer.json()) == {"error"}
     assert api.written() == before
     assert api.errors() == []
 

@@ -9,7 +9,7 @@ from opslog.api.schema import EITHER_HEADER
 
 class ServiceTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "workorders.api.auth.ServiceTokenAuthentication"
-    name = ["bearer", "apiKey"]  # noqa: RUF012  (drf-spectacular's way to have two)
+    name = ["bearer", "apiKey"]  # drf-spectacular's way to have two
 
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
         return [

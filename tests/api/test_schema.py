@@ -1,0 +1,72 @@
+"""The schema is clean, says how one authenticates, and its examples are true."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+from django.core.management import call_command
+
+from tests.api.harness import Api
+
+pytestmark = pytest.mark.xdist_group("schema")
+METHODS = {"get", "post", "put", "patch", "delete"}
+
+
+@pytest.fixture(scope="module")
+def client(api: Api) -> Iterator[httpx2.Client]:
+    with api.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def schema(client: httpx2.Client) -> dict[str, Any]:
+    answer = client.get("/api/schema", headers={"Authorization": ""})
+    assert answer.status_code == 200
+    return dict(answer.json())
+
+
+def operations(schema: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in schema["paths"].items():
+        for method in METHODS & item.keys():
+            yield path, method, item[method]
+
+
+def test_clean(capsys: pytest.CaptureFixture[str], tmp_path: Any) -> None:
+    call_command("spectacular", validate=True, fail_on_warn=True, file=str(tmp_path / "schema"))
+    assert capsys.readouterr().err == ""
+
+
+def test_every_operation_takes_either_header(schema: dict[str, Any]) -> None:
+    schemes = schema["components"]["securitySchemes"]
+    assert schemes["bearer"] == {"type": "http", "scheme": "bearer"}
+    assert schemes["apiKey"] == {"type": "apiKey", "in": "header", "name": "x-api-key"}
+    assert "security" not in schema
+    for path, method, operation in operations(schema):
+        assert operation["security"] == [{"bearer": []}, {"apiKey": []}], (method, path)
+
+
+def test_every_operation_is_described(schema: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, _, operation in operations(schema)]
+    assert len(set(names)) == len(names) >= 9
+    for path, method, operation in operations(schema):
+        assert operation["summary"], (method, path)
+        assert operation["tags"], (method, path)
+        assert {"401", "403", "503"} <= operation["responses"].keys(), (method, path)
+
+
+def test_every_example_is_true(api: Api, client: httpx2.Client, schema: dict[str, Any]) -> None:
+    """A path's run id is that of a run that was started for it."""
+    sent = 0
+    for path, method, operation in operations(schema):
+        body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+        for name, example in body.get("examples", {}).items():
+            run_id = api.start(client, estimatedCostUsd="0.05").json()["runId"]
+            answer = client.request(method, path.replace("{run_id}", run_id), json=example["value"])
+            assert answer.is_success, (path, name, answer.text)
+            assert str(answer.status_code) in operation["responses"], (path, name)
+            assert json.loads(answer.text)
+            sent += 1
+        assert not body or body.get("examples"), f"{path} has no example"
+    assert sent >= 8
