@@ -35,6 +35,11 @@ def main() -> int:
     async_task("opslog.tasks.beat")  # the job worker shows itself before its first minute is over
     if wants_demo() and "seed_demo" in get_commands() and is_empty():
         call_command("seed_demo")
+    elif has_no_prices():
+        print(
+            "No model has a price yet: manage.py update_prices shows what would be entered.",
+            flush=True,
+        )
     return 0
 
 
@@ -59,6 +64,12 @@ def wants_demo() -> bool:
     """Demo people and history go into the embedded database, elsewhere only when asked for."""
     chosen = os.environ.get("DEMO", "")
     return chosen == "1" if chosen else not os.environ.get("DATABASE_URL")
+
+
+def has_no_prices() -> bool:
+    from opslog.models import ModelPrice
+
+    return not ModelPrice.objects.exists()
 
 
 def is_empty() -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from opslog import authority
 from opslog.events import record
 from opslog.model_names import Key, check_match
 from opslog.models import ModelPrice, PriceBookVersion
@@ -79,7 +80,8 @@ def _refreshed(at_least: int) -> PriceBook:
         return held  # another thread was quicker
     # The number first, the rows after it: a change in between makes the rows newer than their
     # number, and the next look loads them again. The other way round it would be missed.
-    version = PriceBookVersion.objects.values_list("version", flat=True).get()
+    # Through the authority, which does not wait for a database that hangs.
+    (version,) = authority.fetch_row("SELECT version FROM price_book_version", ())
     if held is None or held.version != version:
         held = load_book(version)
     _held.book, _held.checked_at = held, now

@@ -21,7 +21,8 @@ BEGIN
         RETURN tollgate_token_refusal(b.refusal);
     END IF;
     SELECT * INTO r FROM work_order_runs WHERE id = p_run FOR UPDATE;
-    IF NOT FOUND OR NOT (r.token_id = b.token_id OR 'admin' = ANY (b.scopes)) THEN
+    IF NOT FOUND OR NOT (r.token_id = b.token_id OR 'admin' = ANY (b.scopes))
+        OR (cardinality(b.work_orders) > 0 AND NOT r.wo_id = ANY (b.work_orders)) THEN
         RETURN tollgate_refusal(404, 'unknown_run', 'unknown run');
     END IF;
     -- Under the lock of the run, which serialises duplicates of an extension of it.
