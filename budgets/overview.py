@@ -21,7 +21,7 @@ from django.db.models import (
     Value,
     When,
 )
-from django.db.models.functions import Coalesce, Concat, Greatest
+from django.db.models.functions import Cast, Coalesce, Concat, Greatest
 from django.utils import timezone
 
 from budgets import approvals, rules
@@ -54,7 +54,8 @@ def _counted(column: str, prefix: str) -> Coalesce:
     counters = Counter.objects.filter(
         key=Concat(Value(prefix), OuterRef("pk"), output_field=TextField())
     )
-    return Coalesce(Subquery(counters.values(column)[:1]), Value(0), output_field=MONEY)
+    # Cast: two integers would be divided without a remainder.
+    return Coalesce(Cast(Subquery(counters.values(column)[:1]), MONEY), ZERO, output_field=MONEY)
 
 
 def with_use(work_orders: "QuerySet[WorkOrder]", begins: datetime) -> "QuerySet[WorkOrder]":
@@ -73,7 +74,7 @@ def with_use(work_orders: "QuerySet[WorkOrder]", begins: datetime) -> "QuerySet[
     ).annotate(
         used_usd_today=F("settled_today") + F("reserved_today"),
         share=Greatest(
-            F("runs_today") * Decimal(1) / F("runs_per_day"),
+            F("runs_today") / F("runs_per_day"),
             (F("settled_today") + F("reserved_today")) / F("usd_per_day"),
             output_field=DecimalField(max_digits=30, decimal_places=9),
         ),
@@ -177,12 +178,34 @@ def use_by_day(scope: str, subject: str, begins: datetime, *, days: int) -> list
     ]
 
 
-def last_refusals(*, at_most: int) -> list[OperationsEvent]:
-    """Each kind by its own index, so that a log without refusals is not read to its end."""
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """The same thing refused for the same reason, `times` of late, and the last event of it."""
+
+    last: OperationsEvent
+    reason: str
+    agent: str
+    times: int
+
+
+def last_refusals(*, at_most: int) -> list[Refusals]:
+    """Of the last 100 refusals of each kind, alike ones together, the latest first.
+
+    Each kind is read by its own index, so that a log without refusals is not read to its end.
+    """
     found: list[OperationsEvent] = []
     for kind in REFUSALS:
-        found += OperationsEvent.objects.filter(kind=kind).order_by("-id")[:at_most]
-    return sorted(found, key=lambda event: -event.pk)[:at_most]
+        found += OperationsEvent.objects.filter(kind=kind).order_by("-id")[:100]
+    alike: dict[tuple[str, str, str], list[OperationsEvent]] = {}
+    for event in sorted(found, key=lambda event: -event.pk):
+        reason = str(event.meta.get("reason") or event.kind)
+        agent = str(event.meta.get("agentName") or event.actor)
+        alike.setdefault((event.owner_id, reason, agent), []).append(event)
+    rows = [
+        Refusals(events[0], reason, agent, len(events))
+        for (_, reason, agent), events in alike.items()
+    ]
+    return rows[:at_most]
 
 
 def refusals_since(begins: datetime, *, wo_id: str = "") -> int:

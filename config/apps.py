@@ -16,6 +16,7 @@ class TollgateAdminConfig(AdminConfig):
         from config import people
 
         people.register(admin.site)
+        apps.get_app_config("auth").verbose_name = "People"
         # The tables of the job queue and of the login guard are no page of this product.
         for model in tuple(admin.site._registry):
             if model._meta.app_label in ("django_q", "axes"):

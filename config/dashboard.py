@@ -8,6 +8,7 @@ from django.http import HttpRequest
 
 from budgets import overview, selectors
 from opslog.meters import Meter, chart
+from workorders.models import WorkOrder
 
 ROWS = 8
 DAYS_SHOWN = 14
@@ -30,7 +31,6 @@ def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "waiting": waiting[:ROWS],
         "waiting_more": max(len(waiting) - ROWS, 0),
         "pending": pending,
-        
         "blocked": overview.blocked(begins, at_most=ROWS),
         "busiest": [
             (each, overview.usd_meter_of(each), overview.runs_meter_of(each))
@@ -46,5 +46,5 @@ def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "may_register": request.user.has_perm("workorders.add_workorder"),
         "may_ask": request.user.has_perm("budgets.ask_changerequest"),
         "may_decide": request.user.has_perm("budgets.decide_changerequest"),
-        "any_work_order": overview.WorkOrder.objects.exists(),
+        "any_work_order": WorkOrder.objects.exists(),
     }

@@ -27,7 +27,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     mine = request.GET.get("whose") == "me"
     requests["active"] = lambda r: r.path.startswith(requests["link"]) and not mine
     for_me["active"] = lambda r: r.path == requests["link"] and mine
-    groups = [
+    groups: list[tuple[str, list[dict[str, Any] | None]]] = [
         (
             "What may be spent",
             [

@@ -3,13 +3,14 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin import display
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
 from django.template.loader import render_to_string
-from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from opslog import events
 from opslog.admin.base import KeptAdmin, badge
@@ -17,7 +18,7 @@ from opslog.admin.base import KeptAdmin, badge
 GOVERNED = ("is_active", "is_staff", "is_superuser")
 
 
-class UserAdmin(DjangoUserAdmin, KeptAdmin):  # type: ignore[misc]  # unfold is untyped
+class UserAdmin(DjangoUserAdmin, KeptAdmin):  # type: ignore[type-arg]  # generic only in stubs
     """Groups are what a person may sign for, so every change of them is an event."""
 
     form = UserChangeForm
@@ -42,13 +43,20 @@ class UserAdmin(DjangoUserAdmin, KeptAdmin):  # type: ignore[misc]  # unfold is 
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Who is no superuser cannot take over the account of one."""
-        if obj is not None and obj.is_superuser and not request.user.is_superuser:  # type: ignore[union-attr]
+        if obj is not None and obj.is_superuser and not request.user.is_superuser:
             return False
         return bool(super().has_change_permission(request, obj))
 
+    def formfield_for_manytomany(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        field = super().formfield_for_manytomany(db_field, request, **kwargs)
+        if db_field.name == "groups" and field is not None:
+            field.widget = UnfoldAdminCheckboxSelectMultipleWidget(choices=field.choices)
+            field.help_text = "What this person may do, and sign for."
+        return field
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         fixed = ["last_login", "date_joined"]
-        if not request.user.is_superuser:  # type: ignore[union-attr]
+        if not request.user.is_superuser:
             fixed.append("is_superuser")
         if obj is not None and obj.pk == request.user.pk:
             fixed += ["groups", "is_active", "is_staff", "is_superuser"]

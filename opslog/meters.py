@@ -83,6 +83,7 @@ class Line:
     value: Decimal
     y: str
     style: str  # now | asked
+    beyond: bool  # too far above the days to be drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +116,8 @@ def chart(
 ) -> Chart:
     """`limits` are (label, value, style); the first is the one that a day is held against.
 
-    A limit more than three times as high as everything else is drawn at the top edge: days that
-    are too flat to be read would say nothing.
+    A limit more than three times as high as the busiest day is not drawn, only told: days that are
+    too flat to be read would say nothing.
     """
     values = [value for _, value in days]
     busiest = max(values, default=Decimal(0))
@@ -141,7 +142,7 @@ def chart(
             )
         )
     lines = tuple(
-        Line(label, value, f"{max(Decimal(4), 1000 - value / top * 1000):.1f}", style)
+        Line(label, value, f"{1000 - value / top * 1000:.1f}", style, value > top)
         for label, value, style in limits
     )
     return Chart(unit, tuple(columns), lines, highest)

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin import display
 from django.core.exceptions import PermissionDenied
 from django.http import (
     HttpRequest,
@@ -17,7 +18,6 @@ from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
-from unfold.decorators import display
 
 from budgets import approvals, overview, selectors
 from budgets.admin.forms import AskForm, ChooseForm, DecisionForm, rules_table
@@ -164,9 +164,7 @@ class ChangeRequestAdmin(PageAdmin):
             "usage": selectors.usage_today(work_order) if work_order else None,
             "form": DecisionForm(initial={"seen_revision": obj.revision}) if not reason else None,
             "reason": reason,
-            "may_withdraw": obj.status == "pending"
-            and not overdue
-            and obj.requester_id == user.pk,
+            "may_withdraw": obj.status == "pending" and not overdue and obj.requester_id == user.pk,
         }
 
     def decide(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
@@ -210,9 +208,7 @@ class ChangeRequestAdmin(PageAdmin):
 
     def _evidence(self, obj: ChangeRequest) -> dict[str, Any]:
         """What stood before the voter, kept with the vote."""
-        days = overview.use_by_day(
-            "work_order", obj.subject_id, overview.today(), days=DAYS_SHOWN
-        )
+        days = overview.use_by_day("work_order", obj.subject_id, overview.today(), days=DAYS_SHOWN)
         return {
             "lines": {
                 line.measure: {"old": str(line.old), "new": str(line.new)}

@@ -98,5 +98,3 @@ def rules_table() -> list[dict[str, Any]]:
         {"rule": rule, "groups": sorted(slot.group.name for slot in rule.slots.all())}
         for rule in found
     ]
-
-

@@ -3,8 +3,8 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin import display
 from django.http import HttpRequest
-from unfold.decorators import display
 
 from budgets.models import ApprovalRule, Limit, Measure
 from opslog.admin.base import PageAdmin

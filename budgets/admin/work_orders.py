@@ -5,11 +5,11 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin import display
 from django.core.exceptions import PermissionDenied
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.template.loader import render_to_string
-from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminTextInputWidget,
@@ -124,8 +124,8 @@ class WorkOrderAdmin(PageAdmin):
             verb="Register",
             back="../",
             effects=(
-                "It begins with the default caps: 100 runs and $2.00 a day. More is a cap change "
-                "request, which others approve.",
+                "It begins with the default caps: 100 runs and $2.00 a day.",
+                "More is a cap change request, which others approve.",
             ),
         )
 
@@ -149,10 +149,11 @@ class WorkOrderAdmin(PageAdmin):
             danger=True,
             effects=(
                 "Every further start and extension is refused with 409, from the next one on.",
-                f"Open runs: {usage.open_runs}. They are not killed: each may finish and settles "
-                "what it cost.",
-                f"Used today: {usage.runs} of {work_order.runs_per_day} runs, "
-                f"${usage.used_usd:.2f} of ${work_order.usd_per_day}.",
+                f"Open runs: {usage.open_runs}. They may finish, and settle what they cost.",
+                (
+                    f"Used today: {usage.runs:,} of {work_order.runs_per_day:,} runs, "
+                    f"${usage.used_usd:,.2f} of ${work_order.usd_per_day:,.2f}."
+                ),
             ),
         )
 
@@ -176,8 +177,8 @@ class WorkOrderAdmin(PageAdmin):
             verb="Resume it now",
             effects=(
                 "Starts are admitted again, from the next one on.",
-                f"Left today: {max(work_order.runs_per_day - usage.runs, 0)} runs and ${left:.2f}, "
-                f"{work_order.max_concurrent_runs} runs at the same time.",
+                f"Left today: {max(work_order.runs_per_day - usage.runs, 0):,} runs, ${left:,.2f}.",
+                f"At the same time: {work_order.max_concurrent_runs} runs.",
             ),
         )
 

@@ -27,6 +27,7 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget
@@ -43,6 +44,13 @@ class KeptAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        """What happened is the events, not a second log."""
+        events = reverse(f"{self.admin_site.name}:opslog_operationsevent_changelist")
+        return HttpResponseRedirect(f"{events}?{urlencode({'owner_id': unquote(object_id)})}")
 
 
 class PageAdmin(KeptAdmin):

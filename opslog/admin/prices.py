@@ -4,9 +4,9 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin import display
 from django.http import HttpRequest
-from unfold.decorators import display
-from unfold.widgets import UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from opslog import own_prices
 from opslog.admin.base import KeptAdmin, badge
@@ -22,7 +22,19 @@ class OwnPriceForm(forms.ModelForm):  # type: ignore[type-arg]  # generic only i
 
     class Meta:
         model = ModelPrice
-        fields = "__all__"
+        fields = (
+            "model",
+            "provider",
+            "effective_from",
+            "tier",
+            "input_per_mtok",
+            "output_per_mtok",
+            "cached_input_per_mtok",
+            "cache_write_per_mtok",
+            "reasoning_per_mtok",
+            "tiers",
+            "match",
+        )
 
 
 @admin.register(ModelPrice)
@@ -57,6 +69,11 @@ class ModelPriceAdmin(KeptAdmin):
         ),
         ("Special cases", {"fields": ("tiers", "match"), "classes": ("collapse",)}),
     )
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name in ("model", "provider"):
+            kwargs["widget"] = UnfoldAdminTextInputWidget()
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         shown = tuple(super().get_fieldsets(request, obj))

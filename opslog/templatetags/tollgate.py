@@ -6,7 +6,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from django import template
-from django.contrib.admin.utils import quote
+from django.contrib.admin.utils import quote  # noqa: TID251  (it makes addresses of the admin)
 from django.urls import NoReverseMatch, reverse
 from django.utils.timesince import timesince, timeuntil
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin import display
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from opslog.admin.base import KeptAdmin, badge
@@ -42,4 +42,4 @@ class AgentAdmin(KeptAdmin):
 
     @display(description="state")
     def state(self, agent: Agent) -> str:
-        return badge("live" if agent.is_active else "cancelled", "" if agent.is_active else "off")
+        return badge("live", "active") if agent.is_active else badge("cancelled", "off")

@@ -5,11 +5,11 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin import display
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
-from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminSelectWidget,
@@ -169,8 +169,9 @@ class ServiceTokenAdmin(PageAdmin):
             danger=True,
             effects=(
                 "Every request with it is refused from the next one on. This cannot be undone.",
-                f"Open runs that it started: {running}. They can be finished by a token with the "
-                "scope admin only; otherwise each settles at its reservation when its lease ends.",
+                f"Open runs that it started: {running}.",
+                "Only a token with the scope admin can finish those.",
+                "What is not finished settles at its reservation when its lease ends.",
             ),
         )
 

@@ -1,0 +1,127 @@
+"""One of everything that the admin has a page for, and the people who look at it."""
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from budgets import approvals, overview
+from budgets.models import ApprovalRule, ChangeRequest, Counter, Limit
+from opslog import events
+from opslog.models import ModelPrice, OperationsEvent
+from tests import factories
+from workorders.models import Agent, Run, ServiceToken, WorkOrder
+
+ROLES = ("operations", "director", "finance", "vp", "auditor", "administrator")
+HOSTILE = "<script>alert(1)</script>"
+FORMULA = "=cmd()"
+
+
+@dataclass
+class Scene:
+    people: dict[str, User]
+    work_order: WorkOrder
+    run: Run
+    agent: Agent
+    token: ServiceToken
+    token_text: str
+    price: ModelPrice
+    request: ChangeRequest
+    event: OperationsEvent
+    ids: dict[str, str] = field(default_factory=dict)
+
+
+def use(work_order: WorkOrder, *, runs: int, settled: str, reserved: str = "0") -> None:
+    """Counters of today, as admissions would have left them."""
+    begins = overview.today()
+    for scope, subject in (("work_order", work_order.pk), ("global", "")):
+        counter, _ = Counter.objects.get_or_create(
+            key=overview.key(scope, subject, "day", begins),
+            defaults={
+                "scope": scope,
+                "subject": subject,
+                "window": "day",
+                "starts_at": begins,
+                "runs": 0,
+                "settled_usd": 0,
+                "reserved_usd": 0,
+            },
+        )
+        counter.runs += runs
+        counter.settled_usd += Decimal(settled)
+        counter.reserved_usd += Decimal(reserved)
+        counter.save()
+
+
+def make_run(work_order: WorkOrder, *, agent: str = "agent-1", **columns: object) -> Run:
+    now = timezone.now()
+    return Run.objects.create(
+        **{
+            "id": uuid.uuid4(),
+            "wo": work_order,
+            "agent_name": agent,
+            "reserved_usd": Decimal("0.10"),
+            "day": now.date(),
+            "lease_expires_at": now + timedelta(minutes=15),
+            "lease_seconds": 900,
+            **columns,
+        }
+    )
+
+
+def ask(work_order: WorkOrder, by: User, usd: str = "8.00", why: str = "more") -> ChangeRequest:
+    return approvals.ask(
+        work_order.pk,
+        new={"usd_per_day": Decimal(usd)},
+        justification=why,
+        expected_cost_impact="$6 a day",
+        by=by,
+    )
+
+
+def refuse(work_order: WorkOrder, agent: str = "agent-1") -> int:
+    return events.record(
+        "RATE_LIMIT_429",
+        message=f"{agent} refused: budget cap reached",
+        owner=("work_order", work_order.pk),
+        label=work_order.title,
+        actor="svc",
+        meta={"woId": work_order.pk, "agentName": agent, "reason": "usd_per_day"},
+    )
+
+
+def make_scene(text: str = "Nightly digest") -> Scene:
+    people = {
+        role: factories.make_user(role, groups=[role], is_staff=True, is_active=True)
+        for role in ROLES
+    }
+    people["nobody"] = factories.make_user("nobody", is_staff=True)
+    people["asker"] = factories.make_user("asker", groups=["operations"], is_staff=True)
+    people["root"] = factories.make_user("root", is_staff=True, is_superuser=True)
+    work_order = factories.make_work_order("w1", title=text)
+    agent = factories.make_agent(text, description=text)
+    run = make_run(work_order, agent=text, agent_known=False, user_id=text, model=text)
+    use(work_order, runs=3, settled="0.20", reserved="0.10")
+    token, token_text = factories.make_token(owner=people["operations"], name=text)
+    price = factories.make_price(model=text)
+    request = ask(work_order, people["asker"], why=text)
+    refuse(work_order, agent=text)
+    event = OperationsEvent.objects.filter(kind="RATE_LIMIT_429").latest("id")
+    scene = Scene(people, work_order, run, agent, token, token_text, price, request, event)
+    scene.ids = {
+        "workorders_workorder": work_order.pk,
+        "workorders_run": str(run.pk),
+        "workorders_agent": agent.pk,
+        "workorders_servicetoken": str(token.pk),
+        "opslog_modelprice": str(price.pk),
+        "opslog_operationsevent": str(event.pk),
+        "budgets_changerequest": str(request.pk),
+        "budgets_limit": str(Limit.objects.values_list("pk", flat=True)[0]),
+        "budgets_approvalrule": str(ApprovalRule.objects.values_list("pk", flat=True)[0]),
+        "auth_user": str(people["auditor"].pk),
+        "auth_group": str(people["auditor"].groups.values_list("pk", flat=True)[0]),
+    }
+    return scene

@@ -1,0 +1,202 @@
+"""Who may open and do what: every address of the admin, for every role.
+
+The addresses are read from the admin itself, so that a new page without a row here is a failure.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin.utils import quote
+from django.db import connection
+from django.test import Client
+from django.urls import URLPattern, reverse
+
+from tests.admin.scene import ROLES, Scene
+
+ALL = frozenset(ROLES)
+NONE: frozenset[str] = frozenset()
+ADMIN = frozenset({"administrator"})
+ASK = ALL - {"auditor"}
+DECIDE = frozenset({"operations", "director", "finance", "vp"})
+SUSPEND = frozenset({"operations", "director", "vp", "administrator"})
+REGISTER = frozenset({"operations", "administrator"})
+
+READ = {  # list, page, and the address of its history, which leads to the events
+    "budgets_approvalrule": ALL,
+    "budgets_changerequest": ALL,
+    "budgets_limit": ALL,
+    "opslog_modelprice": ALL,
+    "opslog_operationsevent": ALL,
+    "workorders_agent": ALL,
+    "workorders_run": ALL,
+    "workorders_servicetoken": ALL,
+    "workorders_workorder": ALL,
+    "auth_group": ADMIN,
+    "auth_user": ADMIN,
+}
+ADD = {
+    "budgets_changerequest": ASK,
+    "opslog_modelprice": ADMIN,
+    "workorders_agent": REGISTER,
+    "workorders_servicetoken": ADMIN,
+    "workorders_workorder": REGISTER,
+    "auth_user": ADMIN,
+}
+CHANGE = {"opslog_modelprice": ADMIN, "workorders_agent": REGISTER, "auth_user": ADMIN}
+ACTS = {
+    "workorders_workorder_suspend": SUSPEND,
+    "workorders_workorder_resume": SUSPEND,
+    "workorders_workorder_settings": REGISTER,
+    "workorders_servicetoken_revoke": SUSPEND,
+    "auth_user_password_change": ADMIN,
+}
+POST_ONLY = {"budgets_changerequest_decide": DECIDE, "budgets_changerequest_withdraw": ASK}
+FOR_EVERYBODY = {
+    "index",
+    "login",
+    "logout",
+    "password_change",
+    "password_change_done",
+    "autocomplete",
+    "jsi18n",
+    "view_on_site",
+    "app_list",
+    "search",
+}
+TABLES = (
+    "operations_events",
+    "work_orders",
+    "work_order_runs",
+    "agents",
+    "service_tokens",
+    "change_requests",
+    "change_votes",
+    "model_prices",
+    "limits",
+    "auth_user",
+)
+
+
+def names() -> Iterator[str]:
+    def walk(patterns: list[object]) -> Iterator[str]:
+        for pattern in patterns:
+            if isinstance(pattern, URLPattern):
+                if pattern.name:
+                    yield pattern.name
+            else:
+                yield from walk(pattern.url_patterns)  # type: ignore[attr-defined]
+
+    yield from walk(list(admin.site.urls[0]))
+
+
+def expected() -> dict[str, frozenset[str]]:
+    """Name of an address → who may GET it."""
+    rows: dict[str, frozenset[str]] = dict(ACTS)
+    for model, readers in READ.items():
+        rows |= {f"{model}_changelist": readers, f"{model}_change": readers}
+        rows[f"{model}_history"] = ALL  # leads to the events, which have their own check
+        rows[f"{model}_add"] = ADD.get(model, NONE)
+        rows[f"{model}_delete"] = NONE
+    return rows
+
+
+def address(scene: Scene, name: str) -> str:
+    model, _, last = name.rpartition("_")
+    if last in ("changelist", "add"):
+        return reverse(f"admin:{name}")
+    model = next(each for each in scene.ids if name.startswith(f"{each}_"))
+    pk = scene.ids[model]
+    return reverse(f"admin:{name}", args=[pk if name == "auth_user_password_change" else quote(pk)])
+
+
+def log_in(scene: Scene, role: str) -> Client:
+    client = Client()
+    client.force_login(scene.people[role], backend="django.contrib.auth.backends.ModelBackend")
+    return client
+
+
+def state() -> list[str]:
+    """Every row of every table that the admin could write."""
+    found = []
+    with connection.cursor() as cursor:
+        for table in TABLES:
+            cursor.execute(f"SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {table} t")
+            found.append(cursor.fetchone()[0])
+    return found
+
+
+def test_every_address_is_in_the_matrix() -> None:
+    known = set(expected()) | set(POST_ONLY) | FOR_EVERYBODY
+    assert set(names()) == known
+
+
+@pytest.mark.parametrize("role", [*ROLES, "nobody"])
+def test_who_may_open_what(scene: Scene, role: str) -> None:
+    client = log_in(scene, role)
+    before = state()
+    wrong = {}
+    for name, allowed in expected().items():
+        status = client.get(address(scene, name)).status_code
+        right = (200, 302) if role in allowed or name.endswith("_history") else (403,)
+        if status not in right:
+            wrong[name] = status
+    for name in POST_ONLY:
+        if (status := client.get(address(scene, name)).status_code) != 405:
+            wrong[name] = status
+    assert wrong == {}
+    assert state() == before, "reading wrote something"
+
+
+@pytest.mark.parametrize("role", [*ROLES, "nobody"])
+def test_who_may_post_what(scene: Scene, role: str) -> None:
+    """An empty POST: a form's errors where one may, a refusal where not; nothing is written."""
+    client = log_in(scene, role)
+    before = state()
+    wrong = {}
+    pages = {**expected(), **POST_ONLY}
+    for name, allowed in pages.items():
+        model, _, last = name.rpartition("_")
+        if last in ("changelist", "history"):
+            continue
+        if last == "change":
+            allowed = CHANGE.get(model, NONE)  # noqa: PLW2901  (what changing asks for)
+        status = client.post(address(scene, name), {}).status_code
+        right = (200, 302, 409) if role in allowed else (403, 405)
+        if status not in right:
+            wrong[name] = status
+    assert wrong == {}
+    assert state() == before
+
+
+@pytest.mark.parametrize("name", [f"{model}_delete" for model in READ])
+def test_nobody_deletes(scene: Scene, name: str) -> None:
+    client = log_in(scene, "root")
+    assert client.post(address(scene, name), {"post": "yes"}).status_code == 403
+
+
+def test_a_superuser_changes_no_ledger(scene: Scene) -> None:
+    client = log_in(scene, "root")
+    for model in set(READ) - set(CHANGE):
+        assert client.post(address(scene, f"{model}_change"), {}).status_code in (403, 405), model
+
+
+def test_strangers_are_sent_to_the_login(scene: Scene) -> None:
+    for name in expected():
+        answer = Client().get(address(scene, name))
+        assert answer.status_code == 302, name
+        assert "/admin/login/" in answer["Location"]
+
+
+def test_an_administrator_cannot_raise_themself(scene: Scene) -> None:
+    """Neither into another group, nor to a superuser, nor by a superuser's account."""
+    client = log_in(scene, "administrator")
+    me = scene.people["administrator"]
+    every = [str(pk) for pk in me.groups.model.objects.values_list("pk", flat=True)]
+    mine = {"username": me.username, "groups": every, "is_superuser": "on", "is_active": "on"}
+    client.post(reverse("admin:auth_user_change", args=[me.pk]), mine)
+    me.refresh_from_db()
+    assert [group.name for group in me.groups.all()] == ["administrator"]
+    assert not me.is_superuser
+    root = reverse("admin:auth_user_password_change", args=[scene.people["root"].pk])
+    assert client.post(root, {"password1": "x", "password2": "x"}).status_code == 403

@@ -1,0 +1,61 @@
+"""Bars and charts as numbers."""
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from opslog.meters import Meter, chart, runs_meter
+
+D = Decimal
+
+
+@pytest.mark.parametrize(
+    ("settled", "held", "limit", "percent", "level", "widths"),
+    [
+        ("0", "0", "2", 0, "room", ("0.00", "0.00")),
+        ("1", "0.5", "2", 75, "room", ("50.00", "25.00")),
+        ("1.6", "0", "2", 80, "near", ("80.00", "0.00")),
+        ("1.999999999", "0", "2", 99, "near", ("100.00", "0.00")),
+        ("1.5", "0.5", "2", 100, "full", ("75.00", "25.00")),
+        ("1.5", "9", "2", 525, "full", ("75.00", "25.00")),
+        ("3", "1", "2", 200, "full", ("100.00", "0.00")),
+        ("3", "1", None, 0, "none", ("0.00", "0.00")),
+    ],
+)
+def test_meters(
+    settled: str, held: str, limit: str | None, percent: int, level: str, widths: tuple[str, str]
+) -> None:
+    meter = Meter(D(settled), D(held), None if limit is None else D(limit))
+    assert (meter.percent, meter.level) == (percent, level)
+    assert (meter.settled_width, meter.held_width) == widths
+
+
+def test_runs_that_are_open_since_yesterday_are_not_of_today() -> None:
+    meter = runs_meter(1, 3, 10)
+    assert (meter.settled, meter.held, meter.used) == (0, 1, 1)
+
+
+def days(*values: str) -> list[tuple[date, Decimal]]:
+    return [(date(2026, 1, 1 + index), D(value)) for index, value in enumerate(values)]
+
+
+def test_a_limit_near_the_days_is_drawn_and_a_far_one_only_told() -> None:
+    drawn = chart(
+        days("1", "4", "2"), [("cap", D(5), "now"), ("asked", D(50), "asked")], unit="usd"
+    )
+    assert [line.beyond for line in drawn.lines] == [False, True]
+    assert drawn.highest == 5
+    assert drawn.busiest is not None
+    assert drawn.busiest.day == date(2026, 1, 2)
+    assert drawn.total == 7
+
+
+def test_days_over_the_limit_are_marked() -> None:
+    drawn = chart(days("1", "5", "6"), [("cap", D(5), "now")], unit="usd")
+    assert [column.over for column in drawn.columns] == [False, True, True]
+
+
+def test_no_day_and_no_use() -> None:
+    assert chart([], [], unit="usd").is_empty
+    assert chart(days("0", "0"), [("cap", D(5), "now")], unit="usd").is_empty

@@ -1,0 +1,299 @@
+"""What the pages say, what they cost, and what they must never say."""
+
+import logging
+from decimal import Decimal
+
+import pytest
+from django.contrib.admin.utils import quote
+from django.contrib.sessions.models import Session
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from budgets import approvals, overview, selectors
+from budgets.models import ChangeRequest
+from opslog.models import ModelPrice, OperationsEvent
+from tests import factories
+from tests.admin.scene import FORMULA, HOSTILE, Scene, ask, make_run, make_scene, refuse, use
+from tests.admin.test_matrix import address, expected, log_in
+from workorders.models import Agent, ServiceToken, WorkOrder
+
+
+def page(client: Client, name: str, *args: object, query: str = "") -> str:
+    answer = client.get(reverse(f"admin:{name}", args=args) + query)
+    assert answer.status_code == 200, name
+    return answer.content.decode()
+
+
+def queries(client: Client, url: str) -> list[str]:
+    client.get(url)
+    with CaptureQueriesContext(
+        connection,
+    ) as seen:
+        assert client.get(url).status_code == 200
+    return [query["sql"] for query in seen.captured_queries]
+
+
+def crowd(scene: Scene, number: int) -> None:
+    for index in range(number):
+        work_order = factories.make_work_order(f"more-{index}", title=f"More {index}")
+        use(work_order, runs=90 + index % 10, settled="1.95")
+        make_run(work_order)
+        ask(work_order, scene.people["asker"])
+        refuse(work_order)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "index",
+        "workorders_workorder_changelist",
+        "workorders_run_changelist",
+        "budgets_changerequest_changelist",
+        "opslog_operationsevent_changelist",
+        "workorders_servicetoken_changelist",
+        "auth_user_changelist",
+    ],
+)
+def test_queries_do_not_grow(scene: Scene, name: str) -> None:
+    client = log_in(scene, "root" if name.startswith("auth") else "director")
+    few = queries(client, reverse(f"admin:{name}"))
+    crowd(scene, 12)
+    many = queries(client, reverse(f"admin:{name}"))
+    assert len(many) <= len(few) + 2, "\n".join(many)  # in a crowd a page may ask one thing more
+    assert len(many) < 40
+
+
+@pytest.mark.parametrize("name", ["workorders_run", "opslog_operationsevent"])
+def test_large_tables_are_not_counted(scene: Scene, name: str) -> None:
+    client = log_in(scene, "auditor")
+    for query in ("", "?day=2026-01-31", "?q=digest", "?p=3"):
+        for sql in queries(client, reverse(f"admin:{name}_changelist") + query):
+            assert "COUNT(*)" not in sql.upper(), sql
+            assert "DISTINCT" not in sql.upper(), sql
+
+
+@pytest.mark.parametrize("role", ["operations", "auditor", "root"])
+def test_what_people_type_is_text(db: None, role: str) -> None:
+    scene = make_scene(f"{HOSTILE} {FORMULA}")
+    client = log_in(scene, role)
+    seen = 0
+    urls = [address(scene, name) for name in expected() if not name.endswith("_delete")]
+    for url in [reverse("admin:index"), *urls]:
+        answer = client.get(url)
+        if answer.status_code == 200:
+            text = answer.content.decode()
+            assert HOSTILE not in text, url
+            seen += "&lt;script&gt;alert(1)" in text
+    assert seen >= 10
+
+
+def test_use_is_what_the_counters_say(scene: Scene) -> None:
+    work_order = overview.with_use(
+        WorkOrder.objects.filter(pk=scene.work_order.pk), overview.today()
+    ).get()
+    usage = selectors.usage_today(scene.work_order)
+    meter = overview.usd_meter_of(work_order)
+    assert (meter.settled, meter.held) == (usage.settled_usd, usage.reserved_usd)
+    assert overview.runs_meter_of(work_order).used == usage.runs == 3
+    assert work_order.share == Decimal("0.15")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("subject", ["w1", "", "a:b_c.d-e"])
+def test_keys_are_the_database_s_keys(db: None, subject: str) -> None:
+    begins = overview.today()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT tollgate_counter_key('work_order', %s, 'day', %s), "
+            "tollgate_counter_key('global', %s, 'open', 'epoch')",
+            [subject, begins, subject],
+        )
+        assert cursor.fetchone() == (
+            overview.key("work_order", subject, "day", begins),
+            overview.key("global", subject, "open"),
+        )
+
+
+def test_the_first_page_tells_what_is_blocked(scene: Scene) -> None:
+    full = factories.make_work_order("full", title="Full one")
+    use(full, runs=100, settled="0.10")
+    tight = factories.make_work_order("tight", title="Tight one")
+    use(tight, runs=1, settled="1.99")
+    stopped = factories.make_work_order("stopped", title="Stopped one", status="suspended")
+    found = {each.work_order.pk: each for each in overview.blocked(overview.today(), at_most=9)}
+    assert set(found) == {"full", "tight", "stopped"}
+    assert found["full"].why == "runs/day cap reached"
+    assert found["tight"].why == "no room for a run of its usual cost"
+    assert found["stopped"].until is None
+    text = page(log_in(scene, "auditor"), "index")
+    for said in (full.title, tight.title, stopped.title, "until somebody resumes it"):
+        assert said in text
+
+
+def test_waiting_is_the_same_as_the_domain_says(scene: Scene) -> None:
+    crowd(scene, 3)
+    high = factories.make_work_order("high")
+    wanted = ask(high, scene.people["asker"], usd="60.00")
+    approvals.decide(
+        wanted.pk, by=scene.people["vp"], decision="approve", comment="yes", seen_revision=1
+    )
+    for person in scene.people.values():
+        mine = [each.pk for each in overview.waiting_for(person)]
+        assert mine == [each.pk for each in approvals.waiting_for(person)], person
+
+
+def test_an_empty_installation_says_what_to_do(db: None) -> None:
+    person = factories.make_user("ops", groups=["operations"], is_staff=True)
+    client = Client()
+    client.force_login(person, backend="django.contrib.auth.backends.ModelBackend")
+    text = page(client, "index")
+    for said in ("Nothing can be spent yet", "Nothing waits for you", "Nothing is blocked"):
+        assert said in text
+
+
+def test_suspend_and_resume_need_a_reason(scene: Scene) -> None:
+    client = log_in(scene, "operations")
+    url = reverse("admin:workorders_workorder_suspend", args=["w1"])
+    assert "Open runs: 0" in client.get(url).content.decode()
+    assert client.post(url, {"reason": "  "}).status_code == 200
+    assert WorkOrder.objects.get(pk="w1").status == "draft"
+    assert client.post(url, {"reason": "it loops"}).status_code == 302
+    assert WorkOrder.objects.get(pk="w1").status == "suspended"
+    event = OperationsEvent.objects.filter(kind="WORK_ORDER_SUSPENDED").latest("id")
+    assert (event.actor, event.meta["reason"]) == ("operations", "it loops")
+    again = client.post(url, {"reason": "once more"})
+    assert "the work order is suspended" in again.content.decode()
+    back = reverse("admin:workorders_workorder_resume", args=["w1"])
+    assert client.post(back, {"reason": "fixed"}).status_code == 302
+    assert WorkOrder.objects.get(pk="w1").status == "draft"
+
+
+def test_a_work_order_begins_with_the_defaults(scene: Scene) -> None:
+    client = log_in(scene, "operations")
+    asked = {"title": "New", "id": "a_20b", "max_concurrent_runs": "2", "usd_per_day": "99"}
+    answer = client.post(reverse("admin:workorders_workorder_add"), asked)
+    assert answer.status_code == 302
+    assert client.get(answer["Location"]).status_code == 200
+    made = WorkOrder.objects.get(pk="a_20b")
+    assert (made.runs_per_day, made.usd_per_day) == (100, Decimal("2.00"))
+
+
+def test_settings_leave_the_caps_alone(scene: Scene) -> None:
+    client = log_in(scene, "operations")
+    url = reverse("admin:workorders_workorder_settings", args=["w1"])
+    told = {"title": "Other", "refuse_unknown_agents": "on", "usd_per_day": "99"}
+    assert client.post(url, told).status_code == 302
+    now = WorkOrder.objects.get(pk="w1")
+    assert (now.title, now.refuse_unknown_agents) == ("Other", True)
+    assert now.usd_per_day == Decimal("2.00")
+    assert OperationsEvent.objects.filter(kind="WORK_ORDER_CHANGED").count() == 1
+
+
+def test_a_token_is_shown_once(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    client = log_in(scene, "administrator")
+    told = {
+        "name": "nightly",
+        "owner": scene.people["operations"].pk,
+        "scopes": ["start", "read"],
+        "networks": "10.0.0.0/8\n192.0.2.7",
+        "work_orders": "w1",
+    }
+    with caplog.at_level(logging.DEBUG):
+        shown = client.post(reverse("admin:workorders_servicetoken_add"), told)
+    assert shown.status_code == 200
+    assert shown["Cache-Control"] == "no-store"
+    made = ServiceToken.objects.get(name="nightly")
+    assert made.networks == ["10.0.0.0/8", "192.0.2.7/32"]
+    text = shown.context["text"]
+    assert shown.content.decode().count(text) == 1
+    assert text not in caplog.text
+    assert "messages" not in shown.cookies
+    assert text not in str([session.get_decoded() for session in Session.objects.all()])
+    assert text not in str(list(OperationsEvent.objects.values_list("message", "meta")))
+    for url in ("admin:workorders_servicetoken_changelist", "admin:index"):
+        assert text not in client.get(reverse(url)).content.decode()
+    assert text not in page(client, "workorders_servicetoken_change", made.pk)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"networks": "10.0.0.1/8"}, "is not a network"),
+        ({"work_orders": "no-such"}, "There is no work order no-such"),
+        ({"scopes": ["root"]}, "Select a valid choice"),
+        ({"expires_at_0": "2020-01-01", "expires_at_1": "00:00"}, "in the past"),
+    ],
+)
+def test_a_wrong_token_is_not_made(scene: Scene, wrong: dict[str, object], said: str) -> None:
+    client = log_in(scene, "administrator")
+    told = {"name": "x", "owner": scene.people["operations"].pk, "scopes": ["start"], **wrong}
+    answer = client.post(reverse("admin:workorders_servicetoken_add"), told)
+    assert said in answer.content.decode()
+    assert not ServiceToken.objects.filter(name="x").exists()
+
+
+def test_revoking_a_token(scene: Scene) -> None:
+    client = log_in(scene, "operations")
+    url = reverse("admin:workorders_servicetoken_revoke", args=[scene.token.pk])
+    assert client.post(url, {"reason": "leaked"}).status_code == 302
+    scene.token.refresh_from_db()
+    assert scene.token.revoked_at is not None
+    assert "revoked already" in client.post(url, {"reason": "leaked"}).content.decode()
+
+
+def test_agents_leave_events(scene: Scene) -> None:
+    client = log_in(scene, "operations")
+    assert "Ran in the last 24 hours without being registered" not in page(
+        client, "workorders_agent_changelist"
+    )
+    make_run(scene.work_order, agent="stray", agent_known=False)
+    assert "stray" in page(client, "workorders_agent_changelist")
+    told = {"name": "stray", "description": "", "is_active": "on"}
+    assert client.post(reverse("admin:workorders_agent_add"), told).status_code == 302
+    url = reverse("admin:workorders_agent_change", args=[quote("stray")])
+    assert client.post(url, {"description": "gone"}).status_code == 302
+    assert not Agent.objects.get(pk="stray").is_active
+    kinds = OperationsEvent.objects.filter(owner_id="stray").order_by("id")
+    assert [event.kind for event in kinds] == ["AGENT_REGISTERED", "AGENT_CHANGED"]
+
+
+def test_own_prices_change_and_imported_ones_do_not(scene: Scene) -> None:
+    client = log_in(scene, "administrator")
+    told = {
+        "model": "house-model",
+        "effective_from_0": "2026-01-01",
+        "effective_from_1": "00:00",
+        "tier": "small",
+        "input_per_mtok": "1.5",
+        "output_per_mtok": "2",
+        "tiers": "[]",
+        "reason": "our own contract",
+    }
+    assert client.post(reverse("admin:opslog_modelprice_add"), told).status_code == 302
+    made = ModelPrice.objects.get(model="house-model")
+    assert made.source == "own"
+    event = OperationsEvent.objects.filter(kind="PRICE_BOOK_UPDATE").latest("id")
+    assert event.meta["after"]["input_per_mtok"] == "1.5"
+    ModelPrice.objects.filter(pk=made.pk).update(source="genai-prices")
+    url = reverse("admin:opslog_modelprice_change", args=[made.pk])
+    assert client.post(url, told).status_code == 403
+    assert client.get(url).status_code == 200
+
+
+def test_people_change_with_an_event(scene: Scene) -> None:
+    client = log_in(scene, "administrator")
+    person = scene.people["nobody"]
+    group = scene.people["finance"].groups.get()
+    told = {"username": "nobody", "groups": [group.pk], "is_active": "on", "is_staff": "on"}
+    assert client.post(reverse("admin:auth_user_change", args=[person.pk]), told).status_code == 302
+    event = OperationsEvent.objects.filter(kind="USER_CHANGED").latest("id")
+    assert event.meta["changes"]["groups"] == {"old": [], "new": ["finance"]}
+    assert event.actor == "administrator"
+
+
+def test_pending_requests_stand_on_the_page_of_the_work_order(scene: Scene) -> None:
+    assert f"Open request #{scene.request.pk}" in page(
+        log_in(scene, "auditor"), "workorders_workorder_change", "w1"
+    )
+    assert ChangeRequest.objects.get().status == "pending"
