@@ -17,7 +17,8 @@ def _networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        address = ipaddress.ip_address(text.strip())
+        # A zone (fe80::1%eth0) names an interface of another machine; PostgreSQL takes none.
+        address = ipaddress.ip_address(text.strip().partition("%")[0])
     except ValueError:
         return None
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
