@@ -138,6 +138,7 @@ class Measure(models.TextChoices):
 
     RUNS_PER_DAY = "runs_per_day", "runs/day"
     USD_PER_DAY = "usd_per_day", "USD/day"
+    MAX_CONCURRENT_RUNS = "max_concurrent_runs", "concurrent runs"
 
 
 class ApprovalRule(models.Model):
@@ -183,13 +184,15 @@ class ApprovalSlot(models.Model):
 
 
 class ChangeRequest(models.Model):
-    """A request to change the limits of a subject.
+    """A request to change the limits of a subject, for good or for a time (a grant).
 
     pending ──▶ applied | refused | cancelled | expired | stale      (all five are final)
+       └──edit──┘
 
     applied: the last slot was filled, judged again under the lock. refused: one refusal suffices.
     cancelled: by the requester. expired: 24 h without a decision, found under the lock, not by a
-    sweeper. stale: the base caps moved since it was asked.
+    sweeper. stale: the base caps moved since it was asked. edit: by the requester; it counts the
+    revision up, and a vote counts for its own revision only.
     """
 
     class Status(models.TextChoices):
@@ -206,13 +209,23 @@ class ChangeRequest(models.Model):
     requester = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="change_requests"
     )
+    last_editor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
     justification = models.TextField()
     expected_cost_impact = models.TextField(blank=True, db_default="")
+    grant_from = models.DateTimeField(
+        null=True, blank=True, help_text="UTC. With the next: a raise for a time, not for good."
+    )
+    grant_until = models.DateTimeField(null=True, blank=True, help_text="UTC, not included.")
     revision = models.IntegerField(default=1, help_text="A vote counts for one revision only.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     expires_at = models.DateTimeField()
     decided_at = models.DateTimeField(null=True, editable=False)
     closing_note = models.TextField(db_default="", editable=False)
+    reminders = models.SmallIntegerField(
+        db_default=0, editable=False, help_text="How many of the three reminders were sent."
+    )
 
     class Meta:
         db_table = "change_requests"
@@ -236,10 +249,19 @@ class ChangeRequest(models.Model):
             models.CheckConstraint(
                 condition=~models.Q(justification=""), name="change_requests_justified"
             ),
+            models.CheckConstraint(
+                condition=models.Q(grant_from=None, grant_until=None)
+                | models.Q(grant_until__gt=models.F("grant_from")),
+                name="change_requests_grant",
+            ),
         )
 
     def __str__(self) -> str:
         return f"#{self.pk} {self.subject_id}"
+
+    @property
+    def is_grant(self) -> bool:
+        return self.grant_from is not None
 
 
 class ChangeLine(models.Model):
@@ -298,6 +320,66 @@ class Vote(models.Model):
         return f"{self.voter} {self.decision}s"
 
 
+class Grant(models.Model):
+    """A raise of one cap for a time: in force in [starts_at, ends_at), and then simply no more.
+
+    The effective cap is the larger of the base and the live grants, computed at admission: so
+    nothing has to be reverted, and grants may overlap. Rows are never deleted, and change only by
+    ending earlier or by their review; triggers hold this.
+    """
+
+    class Kind(models.TextChoices):
+        APPROVED = "approved", "approved"
+        BREAK_GLASS = "break_glass", "break-glass"
+
+    wo = models.ForeignKey("workorders.WorkOrder", on_delete=models.PROTECT, related_name="grants")
+    measure = models.TextField(choices=Measure)
+    value = models.DecimalField(max_digits=18, decimal_places=2)
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    kind = models.TextField(choices=Kind, default=Kind.APPROVED)
+    request = models.ForeignKey(
+        ChangeRequest, null=True, on_delete=models.PROTECT, related_name="grants"
+    )
+    granted_by = models.TextField()
+    reason = models.TextField()
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    reviewed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+"
+    )
+    reviewed_at = models.DateTimeField(null=True)
+    review = models.TextField(db_default="")
+
+    class Meta:
+        db_table = "cap_grants"
+        ordering = ("-starts_at",)
+        permissions = (("break_glass", "Can raise a cap at once in an emergency"),)
+        indexes = (models.Index(fields=("wo", "measure", "ends_at"), name="cap_grants_live"),)
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(value__gt=0) & ~models.Q(reason=""), name="cap_grants_sane"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(ends_at__gte=models.F("starts_at")), name="cap_grants_interval"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind="break_glass") | models.Q(request__isnull=False),
+                name="cap_grants_approved",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind__in=["approved", "break_glass"]), name="cap_grants_kind"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(reviewed_at=None, review="")
+                | (models.Q(reviewed_at__isnull=False) & ~models.Q(review="")),
+                name="cap_grants_reviewed",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.wo_id}: {self.get_measure_display()} {self.value} until {self.ends_at:%H:%M}"
+
+
 class CapChange(models.Model):
     """An applied change of a work order's caps, old and new. Append-only.
 
@@ -314,6 +396,8 @@ class CapChange(models.Model):
     new_runs_per_day = models.IntegerField()
     old_usd_per_day = models.DecimalField(max_digits=12, decimal_places=2)
     new_usd_per_day = models.DecimalField(max_digits=12, decimal_places=2)
+    old_max_concurrent_runs = models.IntegerField(null=True, help_text="Empty: not changed.")
+    new_max_concurrent_runs = models.IntegerField(null=True, help_text="Empty: not changed.")
     reason = models.TextField()
     by = models.TextField()
     applied_at = models.DateTimeField(db_default=Now(), editable=False)

@@ -15,9 +15,11 @@ RULES = [
     ("usd_per_day", "50.01", None, ["finance", "vp"]),
     ("runs_per_day", "1", "999", ["operations"]),
     ("runs_per_day", "1000", None, ["director"]),
+    ("max_concurrent_runs", "1", None, ["director"]),
 ]
 ASK = ["budgets.ask_changerequest"]
 DECIDE = ["budgets.decide_changerequest"]
+BREAK_GLASS = ["budgets.break_glass"]
 SUSPEND = ["workorders.suspend_workorder", "workorders.revoke_servicetoken"]
 REGISTER = [
     "workorders.add_workorder",
@@ -27,6 +29,7 @@ REGISTER = [
 ]
 ADMINISTER = [
     "workorders.add_servicetoken",
+    "budgets.change_approvalrule",
     "opslog.add_modelprice",
     "opslog.change_modelprice",
     "auth.add_user",
@@ -34,8 +37,8 @@ ADMINISTER = [
 ]
 # Everybody reads everything of ours; the auditor does nothing else.
 GROUPS: dict[str, list[str]] = {
-    "operations": ASK + DECIDE + SUSPEND + REGISTER,
-    "director": ASK + DECIDE + SUSPEND,
+    "operations": ASK + DECIDE + SUSPEND + REGISTER + BREAK_GLASS,
+    "director": ASK + DECIDE + SUSPEND + BREAK_GLASS,
     "finance": ASK + DECIDE,
     "vp": ASK + DECIDE + SUSPEND,
     "auditor": [],

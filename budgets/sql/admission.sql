@@ -137,7 +137,7 @@ BEGIN
         at := tollgate_now();
         day := date_trunc('day', at, 'UTC');
         tomorrow := day + interval '1 day';
-        SELECT o.title, o.status, o.runs_per_day, o.usd_per_day, o.max_concurrent_runs,
+        SELECT o.title, o.status, e.runs_per_day, e.usd_per_day, e.max_concurrent_runs,
             o.refuse_unknown_agents, s.settled_runs, s.median_usd, s.p95_usd,
             EXISTS (SELECT FROM agents a WHERE a.name = p_agent AND a.is_active) AS agent_known,
             (SELECT l.amount FROM limits l
@@ -146,7 +146,8 @@ BEGIN
              WHERE l.scope = 'global' AND l."window" = 'day' AND l.measure = 'usd') AS all_usd_limit,
             (SELECT l.amount FROM limits l
              WHERE l.scope = 'address' AND l."window" = 'minute' AND l.measure = 'runs') AS address_limit
-        INTO w FROM work_orders o LEFT JOIN cost_statistics s ON s.wo_id = o.id WHERE o.id = p_wo;
+        INTO w FROM work_orders o LEFT JOIN cost_statistics s ON s.wo_id = o.id
+        CROSS JOIN LATERAL tollgate_effective_caps(o.id, at) e WHERE o.id = p_wo;
 
         estimate := coalesce(p_estimate, w.p95_usd, round(w.usd_per_day / w.runs_per_day, 9));
         IF p_lift AND w.settled_runs >= 20 THEN

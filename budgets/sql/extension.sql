@@ -55,10 +55,11 @@ BEGIN
     at := tollgate_now();
     tomorrow := date_trunc('day', at, 'UTC') + interval '1 day';
     day_after := coalesce(p_retry_after, ceil(extract(epoch FROM tomorrow - at))::integer);
-    SELECT o.title, o.status, o.usd_per_day,
+    SELECT o.title, o.status, e.usd_per_day,
         (SELECT l.amount FROM limits l
          WHERE l.scope = 'global' AND l."window" = 'day' AND l.measure = 'usd') AS all_usd_limit
-    INTO w FROM work_orders o WHERE o.id = r.wo_id;
+    INTO w FROM work_orders o CROSS JOIN LATERAL tollgate_effective_caps(o.id, at) e
+    WHERE o.id = r.wo_id;
     SELECT coalesce(sum(k.runs) FILTER (WHERE k.scope = 'work_order'), 0) AS wo_runs,
         coalesce(sum(k.reserved_usd + k.settled_usd) FILTER (WHERE k.scope = 'work_order'), 0) AS wo,
         coalesce(sum(k.reserved_usd + k.settled_usd) FILTER (WHERE k.scope = 'global'), 0) AS "all"

@@ -130,6 +130,8 @@ BEGIN
         WHERE c.wo_id = NEW.id AND c.applied_xid = pg_current_xact_id()::text::numeric
             AND c.old_runs_per_day = OLD.runs_per_day AND c.new_runs_per_day = NEW.runs_per_day
             AND c.old_usd_per_day = OLD.usd_per_day AND c.new_usd_per_day = NEW.usd_per_day
+            AND coalesce(c.old_max_concurrent_runs, OLD.max_concurrent_runs) = OLD.max_concurrent_runs
+            AND coalesce(c.new_max_concurrent_runs, OLD.max_concurrent_runs) = NEW.max_concurrent_runs
     ) THEN
         RAISE EXCEPTION 'the caps of work order % change only through an applied cap change', OLD.id
             USING ERRCODE = 'restrict_violation',
@@ -141,8 +143,48 @@ CREATE TRIGGER guard_caps_insert BEFORE INSERT ON work_orders
     FOR EACH ROW EXECUTE FUNCTION tollgate_guard_caps();
 CREATE TRIGGER guard_caps BEFORE UPDATE ON work_orders
     FOR EACH ROW WHEN (OLD.runs_per_day IS DISTINCT FROM NEW.runs_per_day
-        OR OLD.usd_per_day IS DISTINCT FROM NEW.usd_per_day)
+        OR OLD.usd_per_day IS DISTINCT FROM NEW.usd_per_day
+        OR OLD.max_concurrent_runs IS DISTINCT FROM NEW.max_concurrent_runs)
     EXECUTE FUNCTION tollgate_guard_caps();
+
+-- A grant is in force for its interval. It may end earlier than it was given for, and it may be
+-- reviewed, once; nothing else about it ever changes, and it is never removed.
+CREATE FUNCTION tollgate_guard_grant() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (to_jsonb(NEW) - '{ends_at,reviewed_by_id,reviewed_at,review}'::text[])
+            <> (to_jsonb(OLD) - '{ends_at,reviewed_by_id,reviewed_at,review}'::text[])
+        OR NEW.ends_at > OLD.ends_at
+        OR (OLD.reviewed_at IS NOT NULL
+            AND (NEW.reviewed_at, NEW.reviewed_by_id, NEW.review)
+                IS DISTINCT FROM (OLD.reviewed_at, OLD.reviewed_by_id, OLD.review)) THEN
+        RAISE EXCEPTION 'a grant can only end earlier, or be reviewed, once'
+            USING ERRCODE = 'restrict_violation';
+    END IF;
+    -- As for a lowered cap: who comes after the acknowledgement sees it.
+    PERFORM FROM counters
+    WHERE key = tollgate_counter_key('work_order', NEW.wo_id, 'open', 'epoch') FOR UPDATE;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER guard_grant BEFORE UPDATE ON cap_grants
+    FOR EACH ROW EXECUTE FUNCTION tollgate_guard_grant();
+CREATE TRIGGER append_only BEFORE DELETE ON cap_grants
+    FOR EACH ROW EXECUTE FUNCTION tollgate_refuse_change();
+CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON cap_grants
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_refuse_change();
+
+-- The caps in force at a moment: the larger of the base and the live grants.
+CREATE FUNCTION tollgate_effective_caps(
+    p_wo text, p_at timestamptz, OUT runs_per_day integer, OUT usd_per_day numeric,
+    OUT max_concurrent_runs integer
+) LANGUAGE sql STABLE AS $$
+    SELECT greatest(o.runs_per_day, max(g.value) FILTER (WHERE g.measure = 'runs_per_day'))::integer,
+        greatest(o.usd_per_day, max(g.value) FILTER (WHERE g.measure = 'usd_per_day')),
+        greatest(o.max_concurrent_runs,
+            max(g.value) FILTER (WHERE g.measure = 'max_concurrent_runs'))::integer
+    FROM work_orders o
+    LEFT JOIN cap_grants g ON g.wo_id = o.id AND g.starts_at <= p_at AND p_at < g.ends_at
+    WHERE o.id = p_wo GROUP BY o.id
+$$;
 
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON cap_changes
     FOR EACH ROW EXECUTE FUNCTION tollgate_refuse_change();
