@@ -74,7 +74,7 @@ def test_a_cap_is_asked_about_once(real: Real) -> None:
         with real.tollgate.run("capped", agent="digest-1", estimated_cost_usd="0.01") as run:
             run.cancel()
         assert run.settlement is not None
-        assert (run.settlement.status, run.settlement.cost_usd) == ("cancelled", 0)
+        assert (run.settlement.status, run.settlement.cost_usd) == ("cancelled", Decimal(0))
     seen = []
     for _ in range(3):
         with pytest.raises(Refused) as caught:
