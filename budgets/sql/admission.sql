@@ -4,20 +4,6 @@
 -- refusal wins. A refusal is recorded and costs nothing. A dry run takes the same decision,
 -- locks nothing and writes nothing.
 
--- What an ask would be charged to: (key, scope, subject, window, starts_at), locked in this order.
-CREATE FUNCTION tollgate_charges(p_wo text, p_address inet, p_at timestamptz)
-RETURNS TABLE (key text, scope text, subject text, win text, starts_at timestamptz)
-LANGUAGE sql STABLE AS $$
-    SELECT tollgate_counter_key(v.s, v.o, v.w, v.t), v.s, v.o, v.w, v.t
-    FROM (VALUES
-        ('work_order', p_wo, 'open', 'epoch'::timestamptz),
-        ('work_order', p_wo, 'day', date_trunc('day', p_at, 'UTC')),
-        ('address', host(p_address), 'minute', date_trunc('minute', p_at)),
-        ('global', '', 'open', 'epoch'),
-        ('global', '', 'day', date_trunc('day', p_at, 'UTC'))) AS v (s, o, w, t)
-    WHERE v.o IS NOT NULL
-$$;
-
 CREATE FUNCTION tollgate_start_run(
     p_digest bytea, p_address inet, p_wo text, p_agent text,
     p_estimate numeric,          -- dollars, told or priced; null: none was given
@@ -33,21 +19,25 @@ DECLARE
     b tollgate_bearer;
     answer tollgate_answer;
     stored idempotency_records;
-    w record;                    -- the work order and what else must be read after the lock
-    held counters[];
-    c counters;
+    w record;                    -- the work order, read after the locks
+    most record;                 -- the limits, read after the locks
     at timestamptz;
     day timestamptz;
     tomorrow timestamptz;
-    keys text[];
-    ids bigint[];
-    found_keys integer;
-    wo_open bigint := 0;
-    wo_runs bigint := 0;
-    wo_used numeric := 0;
-    all_open bigint := 0;
-    all_used numeric := 0;
-    address_runs bigint := 0;
+    wo_key CONSTANT text := tollgate_counter_key('work_order', p_wo, 'open', 'epoch');
+    all_key CONSTANT text := tollgate_counter_key('global', '', 'open', 'epoch');
+    ids bigint[];                -- the counters that the run is charged to
+    wo_id bigint;
+    wo_open bigint;
+    wo_day_id bigint;
+    wo_runs bigint;
+    wo_used numeric;
+    address_id bigint;
+    address_runs bigint;
+    all_id bigint;
+    all_open bigint;
+    all_day_id bigint;
+    all_used numeric;
     estimate numeric;
     day_after integer;
     minute_after integer;
@@ -82,72 +72,77 @@ BEGIN
             END IF;
         END IF;
 
-        -- 2. The work order.
-        PERFORM FROM work_orders WHERE id = p_wo;
-        IF NOT FOUND THEN
-            RETURN tollgate_refusal(404, 'unknown_work_order', 'unknown work order');
-        END IF;
-
         IF p_book_version IS NOT NULL
             AND p_book_version <> (SELECT version FROM price_book_version) THEN
             RETURN tollgate_refusal(0, 'stale_prices', (SELECT version::text FROM price_book_version));
         END IF;
 
-        -- Lock first, read after.
-        at := tollgate_now();
-        ids := '{}';
-        found_keys := 0;
-        wo_open := 0; wo_runs := 0; wo_used := 0; all_open := 0; all_used := 0; address_runs := 0;
-        SELECT array_agg(k.key) INTO keys FROM tollgate_charges(p_wo, p_address, at) k;
+        -- Lock first, read after. Two rows stand for all that is charged: the work order's, then
+        -- everybody's, which is held for the shortest time. Who has it may write, and create, any
+        -- other counter: so no two ever create the same row, and nobody waits with it in hand.
         IF p_dry_run THEN
-            SELECT array_agg(k) INTO held FROM counters k WHERE k.key = ANY (keys);
+            SELECT max(k.open_runs) FILTER (WHERE k.key = wo_key),
+                max(k.open_runs) FILTER (WHERE k.key = all_key)
+            INTO wo_open, all_open FROM counters k WHERE k.key IN (wo_key, all_key);
         ELSE
-            SELECT array_agg(q) INTO held FROM (
-                SELECT k FROM counters k WHERE k.key = ANY (keys)
-                ORDER BY (k.scope = 'global'), k.id FOR UPDATE) AS locked (q);
-        END IF;
-        FOREACH c IN ARRAY coalesce(held, '{}') LOOP
-            found_keys := found_keys + 1;
-            ids := ids || c.id;
-            IF c.scope = 'work_order' AND c.window = 'open' THEN
-                wo_open := c.open_runs;
-            ELSIF c.scope = 'work_order' THEN
-                wo_runs := c.runs;
-                wo_used := c.reserved_usd + c.settled_usd;
-            ELSIF c.scope = 'address' THEN
-                address_runs := c.runs;
-            ELSIF c.window = 'open' THEN
-                all_open := c.open_runs;
-            ELSE
-                all_used := c.reserved_usd + c.settled_usd;
+            SELECT k.id, k.open_runs INTO wo_id, wo_open
+            FROM counters k WHERE k.key = wo_key FOR UPDATE;
+            IF NOT FOUND THEN
+                -- Its first start makes the row before it holds any lock.
+                IF NOT EXISTS (SELECT FROM work_orders o WHERE o.id = p_wo) THEN
+                    RETURN tollgate_refusal(404, 'unknown_work_order', 'unknown work order');
+                END IF;
+                INSERT INTO counters (key, scope, subject, "window", starts_at)
+                VALUES (wo_key, 'work_order', p_wo, 'open', 'epoch') ON CONFLICT DO NOTHING;
+                CONTINUE;
             END IF;
-        END LOOP;
-        IF NOT p_dry_run AND found_keys < cardinality(keys) THEN
-            -- A new day, minute or work order: whoever comes here holds the global row, so that no
-            -- two create the same row. Then again from the top, all of them locked in order.
-            INSERT INTO counters (key, scope, subject, "window", starts_at)
-            SELECT k.key, k.scope, k.subject, k.win, k.starts_at
-            FROM tollgate_charges(p_wo, p_address, at) k ON CONFLICT (key) DO NOTHING;
-            CONTINUE;
+            SELECT k.id, k.open_runs INTO all_id, all_open
+            FROM counters k WHERE k.key = all_key FOR UPDATE;
         END IF;
-        -- The day is the one that the clock shows now that the locks are held.
-        IF date_trunc('minute', tollgate_now()) <> date_trunc('minute', at) THEN
-            CONTINUE;
-        END IF;
+
+        -- The day and the minute are those that the clock shows now that the locks are held.
         at := tollgate_now();
         day := date_trunc('day', at, 'UTC');
         tomorrow := day + interval '1 day';
+
+        -- 2. The work order.
         SELECT o.title, o.status, e.runs_per_day, e.usd_per_day, e.max_concurrent_runs,
             o.refuse_unknown_agents, s.settled_runs, s.median_usd, s.p95_usd,
-            EXISTS (SELECT FROM agents a WHERE a.name = p_agent AND a.is_active) AS agent_known,
-            (SELECT l.amount FROM limits l
-             WHERE l.scope = 'global' AND l."window" = 'open' AND l.measure = 'runs') AS all_open_limit,
-            (SELECT l.amount FROM limits l
-             WHERE l.scope = 'global' AND l."window" = 'day' AND l.measure = 'usd') AS all_usd_limit,
-            (SELECT l.amount FROM limits l
-             WHERE l.scope = 'address' AND l."window" = 'minute' AND l.measure = 'runs') AS address_limit
+            EXISTS (SELECT FROM agents a WHERE a.name = p_agent AND a.is_active) AS agent_known
         INTO w FROM work_orders o LEFT JOIN cost_statistics s ON s.wo_id = o.id
         CROSS JOIN LATERAL tollgate_effective_caps(o.id, at) e WHERE o.id = p_wo;
+        IF NOT FOUND THEN
+            RETURN tollgate_refusal(404, 'unknown_work_order', 'unknown work order');
+        END IF;
+
+        -- Several small reads: one join of them all takes longer to set up than to run.
+        SELECT max(l.amount) FILTER (WHERE l.scope = 'global' AND l."window" = 'open') AS all_open,
+            max(l.amount) FILTER (WHERE l.scope = 'global' AND l."window" = 'day') AS all_usd,
+            max(l.amount) FILTER (WHERE l.scope = 'address') AS address_runs
+        INTO most FROM limits l;
+        SELECT k.id, k.runs, k.reserved_usd + k.settled_usd INTO wo_day_id, wo_runs, wo_used
+        FROM counters k WHERE k.key = tollgate_counter_key('work_order', p_wo, 'day', day);
+        SELECT k.id, k.runs INTO address_id, address_runs FROM counters k WHERE k.key
+            = tollgate_counter_key('address', host(p_address), 'minute', date_trunc('minute', at));
+        SELECT k.id, k.reserved_usd + k.settled_usd INTO all_day_id, all_used
+        FROM counters k WHERE k.key = tollgate_counter_key('global', '', 'day', day);
+        IF p_dry_run THEN
+            wo_open := coalesce(wo_open, 0);
+            wo_runs := coalesce(wo_runs, 0);
+            wo_used := coalesce(wo_used, 0);
+            address_runs := coalesce(address_runs, 0);
+            all_used := coalesce(all_used, 0);
+        ELSIF wo_day_id IS NULL OR all_day_id IS NULL
+            OR (address_id IS NULL AND p_address IS NOT NULL)
+        THEN
+            INSERT INTO counters (key, scope, subject, "window", starts_at)
+            SELECT tollgate_counter_key(v.s, v.o, v.w, v.t), v.s, v.o, v.w, v.t
+            FROM (VALUES ('work_order', p_wo, 'day', day),
+                ('address', host(p_address), 'minute', date_trunc('minute', at)),
+                ('global', '', 'day', day)) AS v (s, o, w, t)
+            WHERE v.o IS NOT NULL ON CONFLICT DO NOTHING;
+            CONTINUE;
+        END IF;
 
         estimate := coalesce(p_estimate, w.p95_usd, round(w.usd_per_day / w.runs_per_day, 9));
         IF p_lift AND w.settled_runs >= 20 THEN
@@ -164,7 +159,7 @@ BEGIN
         ELSIF w.refuse_unknown_agents AND NOT w.agent_known THEN
             answer := tollgate_refusal(403, 'unknown_agent', 'unknown agent');
         -- 8. Concurrent runs: of the work order, of all.
-        ELSIF wo_open >= w.max_concurrent_runs OR all_open >= w.all_open_limit THEN
+        ELSIF wo_open >= w.max_concurrent_runs OR all_open >= most.all_open THEN
             IF p_dry_run THEN
                 wo_open := wo_open - (SELECT count(*) FROM work_order_runs r WHERE r.wo_id = p_wo
                     AND r.status = 'running' AND r.lease_expires_at <= at);
@@ -181,8 +176,8 @@ BEGIN
             IF wo_open >= w.max_concurrent_runs THEN
                 cap := w.max_concurrent_runs::text;
                 answer := tollgate_refusal(429, 'concurrency', 'concurrency limit reached', 5);
-            ELSIF all_open >= w.all_open_limit THEN
-                cap := w.all_open_limit::bigint::text;
+            ELSIF all_open >= most.all_open THEN
+                cap := most.all_open::bigint::text;
                 answer := tollgate_refusal(429, 'concurrency', 'concurrency limit reached', 5);
             END IF;
         END IF;
@@ -198,13 +193,13 @@ BEGIN
                 answer := tollgate_refusal(
                     429, 'usd_per_day', 'budget cap reached', day_after, tomorrow);
             -- 11. Calls of one source address.
-            ELSIF address_runs + 1 > w.address_limit THEN
-                cap := w.address_limit::bigint::text;
+            ELSIF address_runs + 1 > most.address_runs THEN
+                cap := most.address_runs::bigint::text;
                 answer := tollgate_refusal(429, 'address_rate', 'quota reached', minute_after,
                     date_trunc('minute', at) + interval '1 minute');
             -- 12. The budget of all, a day.
-            ELSIF all_used + estimate > w.all_usd_limit THEN
-                cap := w.all_usd_limit::text;
+            ELSIF all_used + estimate > most.all_usd THEN
+                cap := most.all_usd::text;
                 answer := tollgate_refusal(
                     429, 'budget:global:day', 'global budget reached', day_after, tomorrow);
             -- 13. A model without a price is never a free ride.
@@ -263,6 +258,7 @@ BEGIN
                 CONTINUE;
             END IF;
         END IF;
+        ids := array_remove(ARRAY[wo_id, wo_day_id, address_id, all_id, all_day_id], NULL);
         UPDATE counters SET runs = runs + 1, open_runs = open_runs + 1,
             reserved_usd = reserved_usd + estimate
         WHERE id = ANY (ids);

@@ -1,9 +1,10 @@
 -- How a run ends: told by its client (finish), or by the end of its lease (reap).
 
--- Locks the counters of some runs in the order that everybody follows: what is shared by all comes
--- last, so that it is held for the shortest time.
+-- Locks what some runs were charged to, in the order that everybody follows: the rows of the work
+-- orders, then the one of all, which stands for every other counter (docs/locking.md).
 CREATE FUNCTION tollgate_lock_counters(ids bigint[]) RETURNS void LANGUAGE sql VOLATILE AS $$
-    SELECT FROM counters WHERE id = ANY (ids) ORDER BY (scope = 'global'), id FOR UPDATE
+    SELECT FROM counters WHERE id = ANY (ids) AND "window" = 'open'
+    ORDER BY (scope = 'global'), id FOR UPDATE
 $$;
 
 -- Gives back what run `r` held and charges `p_cost`. The caller holds the locks on the run and on
@@ -62,9 +63,11 @@ BEGIN
     END IF;
     FOR r IN SELECT * FROM work_order_runs WHERE id = ANY (runs) ORDER BY lease_expires_at LOOP
         IF NOT p_wait AND (
-            SELECT count(*) FROM (SELECT FROM counters WHERE id = ANY (r.charged_to)
+            SELECT count(*) FROM (SELECT FROM counters
+                                  WHERE id = ANY (r.charged_to) AND "window" = 'open'
                                   ORDER BY (scope = 'global'), id FOR UPDATE SKIP LOCKED) free)
-            < (SELECT count(*) FROM counters WHERE id = ANY (r.charged_to)) THEN
+            < (SELECT count(*) FROM counters
+               WHERE id = ANY (r.charged_to) AND "window" = 'open') THEN
             CONTINUE;
         END IF;
         r := tollgate_settle(r, 'expired', r.reserved_usd, 'lease_expired', NULL, NULL, at);

@@ -90,7 +90,7 @@ def unguarded(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> Ite
             ((source,),) = connection.execute(
                 "SELECT pg_get_functiondef('tollgate_start_run'::regproc)"
             ).fetchall()
-            assert source.count("FOR UPDATE") == 1
+            assert source.count("FOR UPDATE") == 2
             source = source.replace("FOR UPDATE", "")
             before = "        -- 6. Suspended or archived."
             assert before in source

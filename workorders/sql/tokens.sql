@@ -19,35 +19,24 @@ CREATE FUNCTION tollgate_bearer(
     p_digest bytea, p_address inet, p_scopes text[], p_work_order text
 ) RETURNS tollgate_bearer LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    t record;
     b tollgate_bearer;
 BEGIN
-    SELECT s.*, u.username, u.is_active INTO t
-    FROM service_tokens s JOIN auth_user u ON u.id = s.owner_id
-    WHERE s.digest = p_digest;
+    SELECT t.id, t.owner_id, u.username, t.name, t.scopes, t.work_orders, t.surface, t.feature,
+        CASE
+            WHEN t.revoked_at IS NOT NULL THEN 'revoked'
+            WHEN t.expires_at IS NOT NULL AND t.expires_at <= clock_timestamp() THEN 'expired'
+            WHEN NOT u.is_active THEN 'owner_inactive'
+            WHEN cardinality(t.networks) > 0
+                AND NOT coalesce(p_address <<= ANY (t.networks::inet[]), false) THEN 'network'
+            WHEN cardinality(p_scopes) > 0 AND NOT t.scopes && p_scopes THEN 'scope'
+            WHEN p_work_order <> '' AND cardinality(t.work_orders) > 0
+                AND NOT p_work_order = ANY (t.work_orders) THEN 'work_order'
+            ELSE ''
+        END
+    INTO b FROM service_tokens t JOIN auth_user u ON u.id = t.owner_id WHERE t.digest = p_digest;
     IF NOT FOUND THEN
         b.refusal := 'unknown';
-        RETURN b;
     END IF;
-    b.token_id := t.id;
-    b.owner_id := t.owner_id;
-    b.actor := t.username;
-    b.token_name := t.name;
-    b.scopes := t.scopes;
-    b.work_orders := t.work_orders;
-    b.surface := t.surface;
-    b.feature := t.feature;
-    b.refusal := CASE
-        WHEN t.revoked_at IS NOT NULL THEN 'revoked'
-        WHEN t.expires_at IS NOT NULL AND t.expires_at <= clock_timestamp() THEN 'expired'
-        WHEN NOT t.is_active THEN 'owner_inactive'
-        WHEN cardinality(t.networks) > 0
-            AND NOT coalesce(p_address <<= ANY (t.networks::inet[]), false) THEN 'network'
-        WHEN cardinality(p_scopes) > 0 AND NOT t.scopes && p_scopes THEN 'scope'
-        WHEN p_work_order <> '' AND cardinality(t.work_orders) > 0
-            AND NOT p_work_order = ANY (t.work_orders) THEN 'work_order'
-        ELSE ''
-    END;
     RETURN b;
 END $$;
 
