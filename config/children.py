@@ -1,9 +1,11 @@
 """Child processes that never outlive their parent."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -88,6 +90,23 @@ class Child:
         if self.process.stdout is not None:
             self.process.stdout.close()
         self.process = None
+
+
+class WebServer(Child):
+    """The web server, whose worker processes count for `/metrics` in one folder they share."""
+
+    counts: str = ""
+
+    def start(self) -> None:
+        self.counts = self.counts or tempfile.mkdtemp(prefix="tollgate-metrics-")
+        self.env = {**self.env, "PROMETHEUS_MULTIPROC_DIR": self.counts}
+        super().start()
+
+    def kill(self) -> None:
+        super().kill()
+        if self.counts:
+            shutil.rmtree(self.counts, ignore_errors=True)
+            self.counts = ""
 
 
 def stop_all(children: list[Child], seconds: float = 10) -> None:

@@ -12,7 +12,24 @@ ANSWER_SECONDS = 2.5
 STALE_SECONDS = 180
 NAMES = ("database", "migrations", "worker")
 
-_running = threading.Lock()
+
+class Examination:
+    """What was found so far, reason by name; one at a time, shared by all who ask meanwhile."""
+
+    lock = threading.Lock()
+    current: "Examination | None" = None
+
+    def __init__(self) -> None:
+        self.checks = dict.fromkeys(NAMES, "the database did not answer in time")
+        self.thread = threading.Thread(target=_examine, args=(self.checks,), daemon=True)
+        self.thread.start()
+
+    @classmethod
+    def shared(cls) -> "Examination":
+        with cls.lock:
+            if cls.current is None or not cls.current.thread.is_alive():
+                cls.current = cls()
+            return cls.current
 
 
 @require_safe
@@ -23,12 +40,9 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
     """200 when all is well, else 503; a database that hangs does not make this hang."""
-    checks = dict.fromkeys(NAMES, "the database did not answer in time")
-    if _running.acquire(blocking=False):
-        thread = threading.Thread(target=_examine, args=(checks,), daemon=True)
-        thread.start()
-        thread.join(ANSWER_SECONDS)
-    found = dict(checks)
+    examination = Examination.shared()
+    examination.thread.join(ANSWER_SECONDS)
+    found = dict(examination.checks)
     body = {
         name: {"status": "failed", "reason": reason} if reason else {"status": "ok"}
         for name, reason in found.items()
@@ -39,8 +53,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
 def _examine(checks: dict[str, str]) -> None:
     """Fills in a reason per failed check, an empty one where all is well.
 
-    In a thread of its own, which a dead network can hold up; the next request then does not
-    start another.
+    In a thread of its own, which a dead network can hold up.
     """
     try:
         with connection.cursor() as cursor:
@@ -66,7 +79,6 @@ def _examine(checks: dict[str, str]) -> None:
                 checks[name] = reason
     finally:
         connection.close()
-        _running.release()
 
 
 @cache

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from functools import cache
 
 from django.conf import settings
-from django.db import connection
-from django.db.utils import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
@@ -15,7 +13,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from budgets import metrics as _counted  # noqa: F401  (declares what the processes count)
+from opslog import authority
 from opslog.addresses import client_address, in_networks
+from opslog.exceptions import Unavailable
 from workorders import tokens
 from workorders.api.auth import token_text
 
@@ -50,10 +50,8 @@ class FromDatabase(Collector):
         up = 1
         values: tuple[float | None, ...] = ()
         try:
-            with connection.cursor() as cursor:
-                cursor.execute(GAUGES)
-                values = cursor.fetchone()
-        except DatabaseError:
+            values = authority.fetch_row(GAUGES, [])
+        except Unavailable:
             up = 0
         yield GaugeMetricFamily("tollgate_database_up", "Whether the database answers.", value=up)
         for (name, told), value in zip(NAMES, values, strict=False):
@@ -78,7 +76,12 @@ def metrics(request: HttpRequest) -> HttpResponse:
     """For the networks in METRICS_NETWORKS, and for tokens with the scope `read`."""
     address = client_address(request)
     if not in_networks(address, tuple(settings.METRICS_NETWORKS)):
-        verdict = tokens.judge(token_text(request.headers), address=address, scopes=["read"])
+        try:
+            verdict = tokens.judge(token_text(request.headers), address=address, scopes=["read"])
+        except Unavailable:
+            return HttpResponse(
+                "the database does not answer\n", status=503, content_type="text/plain"
+            )
         if isinstance(verdict, tokens.TokenRefusal):
             return HttpResponse(
                 verdict.error + "\n", status=verdict.status, content_type="text/plain"

@@ -15,7 +15,7 @@ import psycopg
 from django.conf import settings
 from psycopg import sql
 
-from config.children import BASE_DIR, Child, job_worker, stop_all, web_server
+from config.children import BASE_DIR, Child, WebServer, job_worker, stop_all, web_server
 from config.embedded import free_port
 
 START_SECONDS = 60
@@ -123,7 +123,7 @@ def scratch_service(
             env=environment,
         )
         argv = web_server("127.0.0.1", port, workers=workers, threads=threads, stop_seconds=1)
-        service.children.append(Child("web", argv, environment))
+        service.children.append(WebServer("web", argv, environment))
         if jobs:
             service.children.append(Child("jobs", job_worker(), environment))
         try:

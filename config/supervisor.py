@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import NoReturn
 
-from config.children import BASE_DIR, Child, job_worker, stop_all, web_server
+from config.children import BASE_DIR, Child, WebServer, job_worker, stop_all, web_server
 from config.data_folder import DataFolder, EmbeddedError
 from config.database_url import UnusableDatabase, check_database
 from config.embedded import EmbeddedPostgres
@@ -141,7 +141,7 @@ class Supervisor:
             raise CannotRun("" if code == 2 else "The database was not made ready (see above).")
 
     def start(self, name: str, argv: list[str]) -> Child:
-        child = Child(name, argv)
+        child = WebServer(name, argv) if name == "web" else Child(name, argv)
         self.children.append(child)
         self.restarts[name] = Restarts()
         child.start()

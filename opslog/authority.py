@@ -26,6 +26,8 @@ from opslog.exceptions import Unavailable
 log = logging.getLogger("tollgate.authority")
 
 PROBE_SECONDS = 0.5
+PROBE_LOCK_MILLISECONDS = 500
+PROBE = {"sql": "SELECT 1"}
 TICK_SECONDS = 0.05
 
 
@@ -72,30 +74,63 @@ class Outage:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._away = False
+        self._suspected = False
 
     def check(self) -> None:
         if self._away:
             raise Unavailable("the database is unreachable")
 
-    def begin(self, reason: str) -> None:
+    def begin(self, reason: str, parameters: dict[str, Any]) -> None:
         with self._lock:
             if self._away:
                 return
             self._away = True
         log.error("database unreachable, refusing everything", extra={"reason": reason})
-        parameters = connection.get_connection_params()
         threading.Thread(target=self._probe, args=(parameters,), name="prober", daemon=True).start()
+
+    def suspect(self) -> None:
+        """A lock was not had in time. One stuck row is no outage; one that all need is."""
+        with self._lock:
+            if self._away or self._suspected:
+                return
+            self._suspected = True
+        parameters = connection.get_connection_params()
+        threading.Thread(target=self._look, args=(parameters,), name="prober", daemon=True).start()
+
+    def _look(self, parameters: dict[str, Any]) -> None:
+        try:
+            if not answers(parameters):
+                self.begin("locks are not released", parameters)
+        finally:
+            self._suspected = False
 
     def _probe(self, parameters: dict[str, Any]) -> None:
         while True:
             time.sleep(PROBE_SECONDS)
-            with contextlib.suppress(psycopg.Error, OSError):
-                with psycopg.connect(**parameters) as probe:
-                    with watchdog.watching(probe.pgconn.socket, settings.TOLLGATE_DATABASE_TIMEOUT):
-                        probe.execute("SELECT 1")
+            if answers(parameters):
                 break
         self._away = False
         log.warning("database is back")
+
+
+def answers(parameters: dict[str, Any]) -> bool:
+    """Whether a connection of its own gets what every decision needs."""
+    try:
+        with (
+            psycopg.connect(**parameters) as probe,
+            watchdog.watching(probe.pgconn.socket, settings.TOLLGATE_DATABASE_TIMEOUT),
+        ):
+            probe.execute(f"SET LOCAL lock_timeout = {PROBE_LOCK_MILLISECONDS}")
+            probe.execute(PROBE["sql"])
+    except (psycopg.Error, OSError):
+        return False
+    return True
+
+
+def probe_with(sql: str) -> None:
+    """Names the statement that only a database that can decide answers, such as the one lock that
+    everybody takes. The app that decides says it."""
+    PROBE["sql"] = sql
 
 
 watchdog = Watchdog()
@@ -159,6 +194,9 @@ def _after_failure(error: Exception) -> None:
     with contextlib.suppress(Exception):
         connection.close()
     if state is None or state[:2] == "08" or state[:3] == "57P":
-        outage.begin(type(cause).__name__)
+        outage.begin(type(cause).__name__, connection.get_connection_params())
+    elif state == psycopg.errors.LockNotAvailable.sqlstate:
+        log.warning("a lock was not had in time")
+        outage.suspect()
     else:
         log.error("database refused a decision", extra={"sqlstate": state})

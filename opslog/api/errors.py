@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db.utils import InterfaceError, OperationalError
+from django.db.utils import DatabaseError, DataError, InterfaceError
 from django.http import Http404
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -42,7 +42,13 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     """DRF's hook. Gives None, which is a 500, for what nobody foresaw."""
     headers: dict[str, str] = {}
     match error:
-        case Unavailable() | OperationalError() | InterfaceError():
+        case DataError():
+            log.warning("input that only the database refused", exc_info=error)
+            return Response({"error": "bad input"}, status=400)
+        case Unavailable() | DatabaseError() | InterfaceError():
+            # A change that could not be written with its record was not made.
+            if not isinstance(error, Unavailable):
+                log.error("database error", exc_info=error)
             headers["Retry-After"] = str(getattr(error, "retry_after", 1))
             return Response(
                 {"error": "the budget authority is unavailable: nothing was decided"},

@@ -45,7 +45,7 @@ class Api:
         """As the owner of the database."""
         if self.owner is None:
             self.owner = psycopg.connect(self.service.owner_url, autocommit=True)
-        cursor = self.owner.execute(statement, params)
+        cursor = self.owner.execute(statement, params or None)
         return cursor.fetchall() if cursor.description else []
 
     def errors(self) -> list[str]:
@@ -69,7 +69,7 @@ class Api:
 
 @contextmanager
 def api_service(
-    template: str,
+    template: str | None,
     blocker: DjangoDbBlocker,
     *,
     workers: int = 1,

@@ -1,0 +1,265 @@
+"""The database away, frozen, stuck or refusing: never an admission, a quick and honest 503, and
+back by itself. On a PostgreSQL of this module's own, so that nobody else is stopped."""
+
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import psutil
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import connections
+from pytest_django import DjangoDbBlocker
+
+from config.data_folder import DataFolder
+from config.embedded import EmbeddedPostgres
+from tests.api.harness import WORK_ORDER, Api, api_service
+
+pytestmark = pytest.mark.xdist_group("fail-closed")
+
+FIRST_SECONDS = 3
+AFTERWARDS_SECONDS = 1
+BACK_SECONDS = 8
+THREADS = 4
+START = {"workOrderId": WORK_ORDER, "agentName": "agent-1", "estimatedCostUsd": "0.01"}
+
+
+@dataclass
+class Own:
+    postgres: EmbeddedPostgres
+    api: Api
+    http: httpx2.Client
+    run_id: str
+
+    def processes(self) -> list[psutil.Process]:
+        assert self.postgres.process is not None
+        parent = psutil.Process(self.postgres.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def ask(self) -> tuple[httpx2.Response, float]:
+        began = time.monotonic()
+        answer = self.http.post("/api/work-orders/start", json=START)
+        return answer, time.monotonic() - began
+
+    def superuser(self, statement: str) -> None:
+        url = self.postgres.url("postgres", self.postgres._passwords(), "postgres")
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(statement)
+
+
+@pytest.fixture(scope="module")
+def own(
+    tmp_path_factory: pytest.TempPathFactory,
+    pristine_database: str,
+    django_db_blocker: DjangoDbBlocker,
+) -> Iterator[Own]:
+    folder: Path = tmp_path_factory.mktemp("own-postgres")
+    for parent in (folder, folder.parent, folder.parent.parent):
+        parent.chmod(0o711)
+    postgres = EmbeddedPostgres(DataFolder(folder / "data"), fast=True)
+    postgres.start()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for alias, name in (("default", "APP_URL"), ("owner", "OWNER_URL")):
+                url = getattr(postgres.folder, name.lower())()
+                patch.setattr(settings, name, url)
+                parts = urlsplit(url)
+                for key, value in (
+                    ("HOST", parts.hostname),
+                    ("PORT", parts.port),
+                    ("USER", parts.username),
+                    ("PASSWORD", parts.password),
+                ):
+                    patch.setitem(connections[alias].settings_dict, key, value)
+            with (
+                api_service(None, django_db_blocker) as api,
+                api.client() as http,
+            ):
+                run_id = api.start(http, estimatedCostUsd="0.01").json()["runId"]
+                yield Own(postgres, api, http, run_id)
+    finally:
+        postgres.stop()
+
+
+@contextmanager
+def broken(own: Own, *, at_once: int = THREADS) -> Iterator[None]:
+    """Around a state in which nothing can be decided: checks the answers, then the recovery."""
+    assert own.ask()[0].status_code == 201
+    yield
+    with ThreadPoolExecutor(at_once) as pool:
+        for answer, seconds in pool.map(lambda _: own.ask(), range(at_once)):
+            assert_refused(answer)
+            assert seconds < FIRST_SECONDS
+    time.sleep(0.8)  # a stuck lock is told from a stuck row by a probe
+    run = f"/api/work-orders/runs/{own.run_id}"
+    for method, path, body in (
+        ("POST", "/api/work-orders/start", START),
+        ("POST", "/api/work-orders/start", START | {"dryRun": True}),
+        ("POST", f"{run}/finish", {"status": "success", "costUsd": 1}),
+        ("POST", f"{run}/extend", {}),
+        ("GET", "/api/work-orders", None),
+        ("GET", f"/api/work-orders/{WORK_ORDER}/usage", None),
+        ("GET", f"/api/work-orders/{WORK_ORDER}/runs", None),
+        ("GET", "/api/operations-events", None),
+        ("POST", "/api/work-orders", {"title": "never"}),
+    ):
+        began = time.monotonic()
+        answer = own.http.request(method, path, json=body)
+        assert_refused(answer)
+        assert time.monotonic() - began < AFTERWARDS_SECONDS, path
+    assert own.http.get("/healthz").status_code == 200
+
+
+def assert_refused(answer: httpx2.Response) -> None:
+    assert answer.status_code == 503, answer.text
+    assert answer.headers["Retry-After"] == "1"
+    assert answer.json() == {"error": "the budget authority is unavailable: nothing was decided"}
+
+
+def comes_back(own: Own) -> None:
+    deadline = time.monotonic() + BACK_SECONDS
+    while (answer := own.ask()[0]).status_code != 201:
+        assert_refused(answer)
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert own.http.get("/api/work-orders").status_code == 200
+
+
+def scrape(own: Own) -> str:
+    began = time.monotonic()
+    text = own.http.get("/metrics").text
+    assert time.monotonic() - began < FIRST_SECONDS
+    return text
+
+
+def readiness(own: Own) -> tuple[int, dict[str, Any]]:
+    began = time.monotonic()
+    answer = own.http.get("/readyz")
+    assert time.monotonic() - began < FIRST_SECONDS
+    return answer.status_code, answer.json()
+
+
+def test_frozen(own: Own) -> None:
+    with broken(own):
+        frozen = own.processes()
+        for process in frozen:
+            process.send_signal(signal.SIGSTOP)
+    try:
+        status, told = readiness(own)
+        assert (status, told["database"]["status"]) == (503, "failed")
+        assert "tollgate_database_up 0.0" in scrape(own)
+    finally:
+        for process in frozen:
+            process.send_signal(signal.SIGCONT)
+    comes_back(own)
+    assert "tollgate_database_up 1.0" in scrape(own)
+    assert readiness(own)[1]["database"] == {"status": "ok"}
+
+
+def test_frozen_when_a_read_comes_first(own: Own) -> None:
+    frozen = own.processes()
+    for process in frozen:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        assert_refused(own.http.get("/api/work-orders"))
+        assert time.monotonic() - began < FIRST_SECONDS
+    finally:
+        for process in frozen:
+            process.send_signal(signal.SIGCONT)
+    comes_back(own)
+
+
+def test_killed(own: Own) -> None:
+    with broken(own):
+        for process in own.processes():
+            process.kill()
+        assert own.postgres.process is not None
+        own.postgres.process.wait()
+    assert readiness(own)[1]["database"]["status"] == "failed"
+    own.postgres.start()
+    own.api.owner = None
+    comes_back(own)
+
+
+def test_refusing_connections(own: Own) -> None:
+    name = own.api.service.database
+    with broken(own):
+        own.superuser(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
+        own.superuser(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
+    own.superuser(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
+    own.api.owner = None
+    comes_back(own)
+
+
+def test_the_lock_that_all_need_is_held(own: Own) -> None:
+    before = own.api.written()
+    with psycopg.connect(own.api.service.owner_url) as holder:
+        with broken(own):
+            before = own.api.written()
+            holder.execute("SELECT FROM counters WHERE scope = 'global' FOR UPDATE")
+        assert own.api.written() == before
+        holder.rollback()
+    comes_back(own)
+
+
+def test_the_lock_of_one_work_order_stops_only_that_one(own: Own) -> None:
+    other = own.http.post("/api/work-orders", json={"title": "Other"}).json()["id"]
+    assert own.api.start(own.http, workOrderId=other, estimatedCostUsd=0).status_code == 201
+    with psycopg.connect(own.api.service.owner_url) as holder:
+        holder.execute("SELECT FROM counters WHERE subject = %s FOR UPDATE", [WORK_ORDER])
+        answer, seconds = own.ask()
+        assert_refused(answer)
+        assert seconds < FIRST_SECONDS
+        time.sleep(0.8)
+        assert own.api.start(own.http, workOrderId=other, estimatedCostUsd=0).status_code == 201
+        holder.rollback()
+    comes_back(own)
+
+
+def test_what_cannot_be_recorded_is_not_done(own: Own) -> None:
+    """Start, finish, extend, and a registration: each with a log that takes nothing."""
+    run_id = own.api.start(own.http, estimatedCostUsd="0.01").json()["runId"]
+    sql = own.api.sql
+    sql(
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'no space left: %', NEW.kind; END $$"
+    )
+    sql(
+        "CREATE TRIGGER full_disk BEFORE INSERT ON operations_events"
+        " FOR EACH ROW EXECUTE FUNCTION full_disk()"
+    )
+    before = own.api.written()
+    rows = sql("SELECT * FROM counters ORDER BY id")
+    try:
+        for path, body in (
+            ("/start", START),
+            (f"/runs/{run_id}/finish", {"status": "success", "costUsd": "0.01"}),
+            (f"/runs/{run_id}/extend", {"additionalUsd": "0.01"}),
+            ("", {"title": "never"}),
+        ):
+            answer = own.http.post(
+                f"/api/work-orders{path}", json=body, headers={"Idempotency-Key": "once"}
+            )
+            assert_refused(answer)
+            assert "space" not in answer.text
+        assert own.api.written() == before
+        assert sql("SELECT * FROM counters ORDER BY id") == rows
+    finally:
+        sql("DROP TRIGGER full_disk ON operations_events")
+        sql("DROP FUNCTION full_disk()")
+    answer = own.http.post(
+        "/api/work-orders/start", json=START, headers={"Idempotency-Key": "once"}
+    )
+    assert answer.status_code == 201
+    assert "Idempotent-Replayed" not in answer.headers
