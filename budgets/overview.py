@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import connection
@@ -25,7 +26,8 @@ from django.db.models.functions import Cast, Coalesce, Concat, Greatest
 from django.utils import timezone
 
 from budgets import approvals, rules
-from budgets.models import ChangeRequest, CostStatistic, Counter, Limit
+from budgets.exceptions import Refused
+from budgets.models import ChangeRequest, CostStatistic, Counter, Grant, Limit, Measure
 from opslog.meters import Meter, runs_meter
 from opslog.models import OperationsEvent
 from workorders.models import WorkOrder
@@ -58,13 +60,38 @@ def _counted(column: str, prefix: str) -> Coalesce:
     return Coalesce(Cast(Subquery(counters.values(column)[:1]), MONEY), ZERO, output_field=MONEY)
 
 
-def with_use(work_orders: "QuerySet[WorkOrder]", begins: datetime) -> "QuerySet[WorkOrder]":
-    """Each work order with its use of the day: one query, a look-up by key per counter."""
+def _in_force(measure: Measure) -> Greatest:
+    """The cap in force now, as `tollgate_effective_caps` says: the base, or a live grant above."""
+    now = timezone.now()
+    grants = Grant.objects.filter(
+        wo=OuterRef("pk"), measure=measure, starts_at__lte=now, ends_at__gt=now
+    )
+    return Greatest(
+        Cast(F(measure.value), MONEY),
+        Subquery(grants.order_by("-value").values("value")[:1]),
+        output_field=MONEY,
+    )
+
+
+def live_grants(work_order: WorkOrder) -> "QuerySet[Grant]":
+    now = timezone.now()
+    return Grant.objects.filter(wo=work_order, starts_at__lte=now, ends_at__gt=now)
+
+
+def with_use(work_orders: "QuerySet[WorkOrder]", begins: datetime) -> Any:
+    """Each work order with its caps in force and its use of the day, as a queryset.
+
+    One query, with a look-up by key per counter. (`Any`: the checker of types does not know the
+    columns that an annotation adds.)
+    """
     day = key("work_order", "", "day", begins)
     return work_orders.annotate(
         runs_today=_counted("runs", day),
         settled_today=_counted("settled_usd", day),
         reserved_today=_counted("reserved_usd", day),
+        runs_cap=_in_force(Measure.RUNS_PER_DAY),
+        usd_cap=_in_force(Measure.USD_PER_DAY),
+        open_cap=_in_force(Measure.MAX_CONCURRENT_RUNS),
         open_now=_counted("open_runs", key("work_order", "", "open")),
         usual_usd=Coalesce(
             Subquery(CostStatistic.objects.filter(pk=OuterRef("pk")).values("p95_usd")),
@@ -74,28 +101,22 @@ def with_use(work_orders: "QuerySet[WorkOrder]", begins: datetime) -> "QuerySet[
     ).annotate(
         used_usd_today=F("settled_today") + F("reserved_today"),
         share=Greatest(
-            F("runs_today") / F("runs_per_day"),
-            (F("settled_today") + F("reserved_today")) / F("usd_per_day"),
+            F("runs_today") / F("runs_cap"),
+            (F("settled_today") + F("reserved_today")) / F("usd_cap"),
             output_field=DecimalField(max_digits=30, decimal_places=9),
         ),
     )
 
 
-def usd_meter_of(work_order: WorkOrder) -> Meter:
+def usd_meter_of(work_order: Any) -> Meter:
     """Of a work order `with_use`."""
-    return Meter(
-        work_order.settled_today,  # type: ignore[attr-defined]
-        work_order.reserved_today,  # type: ignore[attr-defined]
-        work_order.usd_per_day,
-    )
+    return Meter(work_order.settled_today, work_order.reserved_today, work_order.usd_cap)
 
 
-def runs_meter_of(work_order: WorkOrder) -> Meter:
+def runs_meter_of(work_order: Any) -> Meter:
     """Of a work order `with_use`."""
     return runs_meter(
-        int(work_order.runs_today),  # type: ignore[attr-defined]
-        int(work_order.open_now),  # type: ignore[attr-defined]
-        work_order.runs_per_day,
+        int(work_order.runs_today), int(work_order.open_now), int(work_order.runs_cap)
     )
 
 
@@ -121,10 +142,10 @@ def blocked(begins: datetime, *, at_most: int) -> list[Blocked]:
         .annotate(
             why=Case(
                 When(status="suspended", then=Value("suspended")),
-                When(runs_today__gte=F("runs_per_day"), then=Value("runs/day cap reached")),
-                When(used_usd_today__gte=F("usd_per_day"), then=Value("budget cap reached")),
+                When(runs_today__gte=F("runs_cap"), then=Value("runs/day cap reached")),
+                When(used_usd_today__gte=F("usd_cap"), then=Value("budget cap reached")),
                 When(
-                    used_usd_today__gt=F("usd_per_day") - F("usual_usd"),
+                    used_usd_today__gt=F("usd_cap") - F("usual_usd"),
                     then=Value("no room for a run of its usual cost"),
                 ),
                 default=Value(""),
@@ -242,6 +263,16 @@ def waiting_for(user: User) -> list[ChangeRequest]:
             for vote in request.votes.all()
         )
     ]
+
+
+def signatures(request: ChangeRequest) -> list[approvals.OpenSlot]:
+    """The slots of a pending request; none where no rule covers what is asked for (any more)."""
+    if request.status != ChangeRequest.Status.PENDING:
+        return []
+    try:
+        return approvals.open_slots(request)
+    except Refused:
+        return []
 
 
 def needed_groups(request: ChangeRequest, current: Iterable[rules.Rule]) -> set[str]:

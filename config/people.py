@@ -18,7 +18,7 @@ from opslog.admin.base import KeptAdmin, badge
 GOVERNED = ("is_active", "is_staff", "is_superuser")
 
 
-class UserAdmin(DjangoUserAdmin, KeptAdmin):  # type: ignore[type-arg]  # generic only in stubs
+class UserAdmin(DjangoUserAdmin, KeptAdmin):  # type: ignore[type-arg, misc]  # stubs only
     """Groups are what a person may sign for, so every change of them is an event."""
 
     form = UserChangeForm

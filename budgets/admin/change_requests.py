@@ -28,7 +28,11 @@ from opslog.meters import Chart, chart
 from workorders.models import WorkOrder
 
 DAYS_SHOWN = 30
-UNITS = {Measure.RUNS_PER_DAY.value: "runs", Measure.USD_PER_DAY.value: "usd"}
+UNITS = {
+    Measure.RUNS_PER_DAY.value: "runs",
+    Measure.USD_PER_DAY.value: "usd",
+    Measure.MAX_CONCURRENT_RUNS.value: "runs",
+}
 
 
 class WhoseFilter(admin.SimpleListFilter):
@@ -154,7 +158,7 @@ class ChangeRequestAdmin(PageAdmin):
             "title": f"#{obj.pk} {work_order or obj.subject_id}",
             "work_order": work_order,
             "lines": [_told(line.measure, line.old, line.new) for line in lines],
-            "slots": _slots(obj),
+            "slots": overview.signatures(obj),
             "votes": obj.votes.select_related("voter").order_by("id"),
             "charts": _charts(work_order, begins, {line.measure: line for line in lines})
             if work_order
@@ -265,13 +269,6 @@ def _why_not(obj: ChangeRequest, user: Any) -> str:
         return approvals.may_decide(obj, user)
     except Refused as error:  # no rule covers what was asked for any more
         return str(error)
-
-
-def _slots(obj: ChangeRequest) -> list[approvals.OpenSlot]:
-    try:
-        return approvals.open_slots(obj) if obj.status == "pending" else []
-    except Refused:
-        return []
 
 
 def _outcome(decided: ChangeRequest) -> str:

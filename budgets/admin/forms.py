@@ -60,7 +60,7 @@ class AskForm(forms.Form):
             "runs_per_day": work_order.runs_per_day,
             "usd_per_day": work_order.usd_per_day,
         }
-        super().__init__(*args, initial=initial, **kwargs)
+        super().__init__(*args, **{"initial": initial, **kwargs})
         self.fields["runs_per_day"].help_text = f"Now {work_order.runs_per_day:,}."
         self.fields["usd_per_day"].help_text = f"Now ${work_order.usd_per_day:,.2f}."
 

@@ -16,7 +16,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from budgets import approvals, overview, selectors
+from budgets import overview, selectors
 from budgets.models import CapChange
 from opslog.admin.base import PageAdmin, ReasonForm, badge
 from opslog.meters import Meter, chart, runs_meter
@@ -92,7 +92,7 @@ class WorkOrderAdmin(PageAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("workorders.add_workorder")
 
-    def get_queryset(self, request: HttpRequest) -> "QuerySet[WorkOrder]":
+    def get_queryset(self, request: HttpRequest) -> Any:
         return overview.with_use(super().get_queryset(request), overview.today())
 
     def add_view(
@@ -151,8 +151,8 @@ class WorkOrderAdmin(PageAdmin):
                 "Every further start and extension is refused with 409, from the next one on.",
                 f"Open runs: {usage.open_runs}. They may finish, and settle what they cost.",
                 (
-                    f"Used today: {usage.runs:,} of {work_order.runs_per_day:,} runs, "
-                    f"${usage.used_usd:,.2f} of ${work_order.usd_per_day:,.2f}."
+                    f"Used today: {usage.runs:,} of {work_order.runs_cap:,.0f} runs, "
+                    f"${usage.used_usd:,.2f} of ${work_order.usd_cap:,.2f}."
                 ),
             ),
         )
@@ -160,7 +160,7 @@ class WorkOrderAdmin(PageAdmin):
     def resume(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
         work_order = self._to_act_on(request, object_id, "workorders.suspend_workorder")
         usage = selectors.usage_today(work_order)
-        left = max(work_order.usd_per_day - usage.used_usd, 0)
+        left = max(work_order.usd_cap - usage.used_usd, 0)
         by = request.user.get_username()
 
         def perform(told: dict[str, Any]) -> str:
@@ -177,8 +177,8 @@ class WorkOrderAdmin(PageAdmin):
             verb="Resume it now",
             effects=(
                 "Starts are admitted again, from the next one on.",
-                f"Left today: {max(work_order.runs_per_day - usage.runs, 0):,} runs, ${left:,.2f}.",
-                f"At the same time: {work_order.max_concurrent_runs} runs.",
+                f"Left today: {max(work_order.runs_cap - usage.runs, 0):,.0f} runs, ${left:,.2f}.",
+                f"At the same time: {work_order.open_cap:.0f} runs.",
             ),
         )
 
@@ -223,20 +223,21 @@ class WorkOrderAdmin(PageAdmin):
             "work_order": obj,
             "title": obj.title,
             "usage": usage,
-            "usd_meter": Meter(usage.settled_usd, usage.reserved_usd, obj.usd_per_day),
-            "runs_meter": runs_meter(usage.runs, usage.open_runs, obj.runs_per_day),
+            "usd_meter": Meter(usage.settled_usd, usage.reserved_usd, obj.usd_cap),
+            "runs_meter": runs_meter(usage.runs, usage.open_runs, int(obj.runs_cap)),
             "refusals": overview.refusals_since(begins, wo_id=obj.pk),
             "calibration": selectors.calibration(obj.pk),
             "usd_chart": chart(
                 [(day.day, day.usd) for day in days],
-                [("cap", obj.usd_per_day, "now")],
+                [("cap", obj.usd_cap, "now")],
                 unit="usd",
             ),
             "runs": Run.objects.filter(wo=obj).order_by("-started_at")[:10],
             "events": self.notable(obj)[:8],
             "cap_changes": CapChange.objects.filter(wo=obj)[:5],
+            "grants": overview.live_grants(obj),
             "pending": pending,
-            "slots": approvals.open_slots(pending) if pending else (),
+            "slots": overview.signatures(pending) if pending else (),
             "may_suspend": request.user.has_perm("workorders.suspend_workorder"),
             "may_ask": request.user.has_perm("budgets.ask_changerequest"),
             "may_change": request.user.has_perm("workorders.change_workorder"),
@@ -253,17 +254,16 @@ class WorkOrderAdmin(PageAdmin):
     def state(self, work_order: WorkOrder) -> str:
         return badge(work_order.status)
 
-    @display(description="runs today", ordering=F("runs_today") / F("runs_per_day"))
+    @display(description="runs today", ordering=F("runs_today") / F("runs_cap"))
     def runs_bar(self, work_order: WorkOrder) -> str:
         meter = overview.runs_meter_of(work_order)
         return render_to_string("tollgate/meter.html", {"meter": meter, "small": True})
 
-    @display(description="USD today", ordering=F("used_usd_today") / F("usd_per_day"))
+    @display(description="USD today", ordering=F("used_usd_today") / F("usd_cap"))
     def usd_bar(self, work_order: WorkOrder) -> str:
         meter = overview.usd_meter_of(work_order)
         return render_to_string("tollgate/meter.html", {"meter": meter, "small": True})
 
     @display(description="open runs", ordering="open_now")
-    def running(self, work_order: WorkOrder) -> str:
-        open_now = int(work_order.open_now)  # type: ignore[attr-defined]
-        return f"{open_now} of {work_order.max_concurrent_runs}"
+    def running(self, work_order: Any) -> str:
+        return f"{work_order.open_now:.0f} of {work_order.open_cap:.0f}"

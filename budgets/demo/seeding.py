@@ -161,7 +161,7 @@ def _raises(job: Job, people: dict[str, User], *, today_begins: datetime) -> lis
         }
         lines = [
             ChangeLine(request=request, measure=measure, old=old[measure], new=new[measure])
-            for measure in Measure
+            for measure in new
             if old[measure] != new[measure]
         ]
         ChangeLine.objects.using(OWNER).bulk_create(lines)

@@ -36,7 +36,7 @@ RECENT = timedelta(days=31)  # how far a search for words looks back in a large 
 DAYS_OFFERED = 14
 
 
-class KeptAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped
+class KeptAdmin(ModelAdmin):
     """Rows that nobody deletes: what happened refers to them."""
 
     actions = None
@@ -107,7 +107,7 @@ class PageAdmin(KeptAdmin):
     def render(
         self, request: HttpRequest, template: str, obj: Any, **context: Any
     ) -> TemplateResponse:
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         context = {
             **self.admin_site.each_context(request),
             "title": str(obj) if obj else self.opts.verbose_name,

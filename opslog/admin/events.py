@@ -51,7 +51,7 @@ OWNER_TYPES = (
 )
 
 
-class KindFilter(DropdownFilter):  # type: ignore[misc]  # unfold is untyped
+class KindFilter(DropdownFilter):
     """A fixed list: asking a log of ten million rows for its kinds would read all of it."""
 
     title = "kind"
@@ -67,7 +67,7 @@ class KindFilter(DropdownFilter):  # type: ignore[misc]  # unfold is untyped
         return queryset.filter(kind=self.value()) if self.value() else queryset
 
 
-class OwnerTypeFilter(DropdownFilter):  # type: ignore[misc]  # unfold is untyped
+class OwnerTypeFilter(DropdownFilter):
     title = "about"
     parameter_name = "owner_type"
 

@@ -33,7 +33,7 @@ def test_meters(
 
 def test_runs_that_are_open_since_yesterday_are_not_of_today() -> None:
     meter = runs_meter(1, 3, 10)
-    assert (meter.settled, meter.held, meter.used) == (0, 1, 1)
+    assert (meter.settled, meter.held, meter.used) == (D(0), D(1), D(1))
 
 
 def days(*values: str) -> list[tuple[date, Decimal]]:

@@ -97,7 +97,7 @@ def test_use_is_what_the_counters_say(scene: Scene) -> None:
     meter = overview.usd_meter_of(work_order)
     assert (meter.settled, meter.held) == (usage.settled_usd, usage.reserved_usd)
     assert overview.runs_meter_of(work_order).used == usage.runs == 3
-    assert work_order.share == Decimal("0.15")  # type: ignore[attr-defined]
+    assert work_order.share == Decimal("0.15")
 
 
 @pytest.mark.parametrize("subject", ["w1", "", "a:b_c.d-e"])
@@ -202,7 +202,7 @@ def test_a_token_is_shown_once(scene: Scene, caplog: pytest.LogCaptureFixture) -
     with caplog.at_level(logging.DEBUG):
         shown = client.post(reverse("admin:workorders_servicetoken_add"), told)
     assert shown.status_code == 200
-    assert shown["Cache-Control"] == "no-store"
+    assert "no-store" in shown["Cache-Control"]
     made = ServiceToken.objects.get(name="nightly")
     assert made.networks == ["10.0.0.0/8", "192.0.2.7/32"]
     text = shown.context["text"]

@@ -41,7 +41,7 @@ class RunDayFilter(DayFilter):
         )
 
 
-class AgentFilter(DropdownFilter):  # type: ignore[misc]  # unfold is untyped
+class AgentFilter(DropdownFilter):
     """The registered agents, and whoever was chosen by a link."""
 
     title = "agent"

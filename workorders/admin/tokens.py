@@ -89,7 +89,7 @@ class TokenForm(forms.Form):
         return found
 
     def clean_work_orders(self) -> list[str]:
-        ids = self.cleaned_data["work_orders"].split()
+        ids: list[str] = self.cleaned_data["work_orders"].split()
         known = set(WorkOrder.objects.filter(pk__in=ids).values_list("pk", flat=True))
         if missing := [each for each in ids if each not in known]:
             raise ValidationError(f"There is no work order {', '.join(missing)}.")
