@@ -38,6 +38,15 @@ BADGES = {
     "unknown": "warn",
 }
 WORDS = {"draft": "working", "pending": "waiting"}
+REASONS = {
+    "concurrency": "concurrent runs",
+    "runs_per_day": "runs/day cap",
+    "usd_per_day": "budget cap",
+    "address_rate": "calls from one address",
+    "budget:global:day": "global day budget",
+    "unpriced_model": "model without a price",
+    "confirm": "large estimate not confirmed",
+}
 BAD_KINDS = ("KILL", "BREAKER")
 WARN_KINDS = ("RATE_LIMIT", "START_REFUSED", "RUN_OVERRUN", "RUN_EXPIRED", "SUSPENDED", "REVOKED")
 GOOD_KINDS = ("RESUMED", "CAP_CHANGE", "CREATED", "REGISTERED")
@@ -131,6 +140,12 @@ def badge_class(state: str) -> str:
 @register.filter
 def badge_word(state: str) -> str:
     return WORDS.get(state, state.replace("_", " "))
+
+
+@register.filter
+def reason_word(reason: str) -> str:
+    """Which limit refused, in words; what is not known here is told as it is."""
+    return REASONS.get(reason, reason.replace("_", " "))
 
 
 @register.filter

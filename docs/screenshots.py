@@ -1,0 +1,164 @@
+"""Takes the pictures of README.md anew: `make screenshots`.
+
+A whole Tollgate is started on a data folder of its own, with the demo's people and history, and
+its pages are opened as the people who use them. Needs Chromium (CHROMIUM names it, if it is not
+/usr/bin/chromium). About a minute.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, ConsoleMessage, sync_playwright
+
+HERE = Path(__file__).resolve().parent
+IMAGES = HERE / "images"
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking")
+LARGEST = 400_000  # bytes of one picture
+TRAFFIC_SECONDS = 25  # so that today is not empty
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    name: str
+    person: str
+    page: str
+    width: int = 1280
+    height: int = 1000
+    theme: str = "light"
+
+
+WORK_ORDER = "/admin/workorders/workorder/code-review/change/"
+PICTURES = (
+    Picture("dashboard-light", "director", "/admin/"),
+    Picture("dashboard-dark", "director", "/admin/", theme="dark"),
+    Picture("dashboard-phone", "auditor", "/admin/", width=390, height=844),
+    Picture("work-order-light", "ops", WORK_ORDER),
+    Picture("work-order-dark", "ops", WORK_ORDER, theme="dark"),
+    Picture("work-orders", "auditor", "/admin/workorders/workorder/", height=760),
+    Picture("runs-dark", "auditor", "/admin/workorders/run/", height=760, theme="dark"),
+    Picture("request", "director", "request"),
+    Picture("events", "auditor", "/admin/opslog/operationsevent/?kind=refusals", height=760),
+)
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory(prefix="tollgate-pictures-") as folder:
+        Path(folder).chmod(0o711)
+        port = free_port()
+        environment = {**os.environ, "TOLLGATE_DATA": f"{folder}/data", "PORT": str(port)}
+        server = subprocess.Popen(
+            [sys.executable, "-m", "config.supervisor"],
+            cwd=HERE.parent,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            base = f"http://127.0.0.1:{port}"
+            wait_for(f"{base}/readyz", server)
+            time.sleep(TRAFFIC_SECONDS)
+            os.environ["TOLLGATE_DATA"] = environment["TOLLGATE_DATA"]
+            os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+            sys.path.insert(0, str(HERE.parent))
+            return take(base)
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(timeout=60)
+
+
+def take(base: str) -> int:
+    """How many pictures are too large, or of a page with an error in its console."""
+    import django
+
+    django.setup()
+    from budgets.models import ChangeRequest
+
+    open_request = ChangeRequest.objects.filter(status="pending").order_by("-id").first()
+    cookies = {person: session(person) for person in {picture.person for picture in PICTURES}}
+    faults = 0
+    IMAGES.mkdir(exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        for picture in PICTURES:
+            page = picture.page
+            if page == "request":
+                page = "/admin/budgets/changerequest/"
+                page += f"{open_request.pk}/change/" if open_request else ""
+            said = shoot(browser, picture, base, page, cookies[picture.person])
+            size = (IMAGES / f"{picture.name}.png").stat().st_size
+            faults += bool(said) + (size > LARGEST)
+            print(f"{picture.name}.png  {size // 1000} kB  {'; '.join(said)}")
+        browser.close()
+    return min(faults, 1)
+
+
+def shoot(browser: Browser, picture: Picture, base: str, page: str, cookie: str) -> list[str]:
+    """What the console of the page said that it should not have."""
+    context = browser.new_context(
+        viewport={"width": picture.width, "height": picture.height},
+        color_scheme="dark" if picture.theme == "dark" else "light",
+    )
+    context.add_cookies([{"name": "sessionid", "value": cookie, "url": base}])
+    tab = context.new_page()
+    said: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            said.append(message.text)
+
+    tab.on("console", listen)
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.goto(base + page, wait_until="networkidle")
+    tab.evaluate("document.fonts.ready")
+    tab.screenshot(path=IMAGES / f"{picture.name}.png")
+    context.close()
+    return said
+
+
+def session(person: str) -> str:
+    """The cookie of a session of this person: the demo's passwords are shown once, to people."""
+    from importlib import import_module
+
+    from django.conf import settings
+    from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+    from django.contrib.auth.models import User
+
+    user = User.objects.get(username=person)
+    store: Any = import_module(settings.SESSION_ENGINE).SessionStore()
+    store[SESSION_KEY] = str(user.pk)
+    store[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[-1]
+    store[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    store.save()
+    return str(store.session_key)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(url, timeout=2):  # noqa: S310  (an address of ours)
+                return
+        except (urllib.error.URLError, OSError):
+            if server.poll() is not None:
+                raise SystemExit("Tollgate did not start.") from None
+            time.sleep(0.2)
+    raise SystemExit("Tollgate was not ready in two minutes.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
