@@ -1,0 +1,62 @@
+"""Acknowledged starts that are gone after an immediate stop of PostgreSQL under load: must be 0."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import psycopg
+
+from bench import database_load
+from bench.database_load import DatabaseAsk
+from bench.ground import SPREAD, TOKEN, Ground
+from bench.statements import ADMISSION, PLAIN_ADMISSION, parameters
+
+CLIENTS = 16
+LOST = """
+SELECT count(*) FROM unnest(%s::uuid[]) AS told (id)
+LEFT JOIN work_order_runs r ON r.id = told.id
+LEFT JOIN operations_events e ON e.meta->>'runId' = told.id::text
+WHERE r.id IS NULL OR e.id IS NULL
+"""
+
+
+@dataclass(frozen=True)
+class Losses:
+    acknowledged: int
+    lost: int
+
+
+def one_round(
+    ground: Ground, loader: Executor, database: str, statement: str, setup: Sequence[str]
+) -> Losses:
+    """Load, an immediate stop in the middle of it, a restart, and the count of what is gone."""
+    ask = DatabaseAsk(
+        ground.app_url(database), statement, parameters(TOKEN, SPREAD), CLIENTS, 30, setup=setup,
+        keep=True,
+    )  # fmt: skip
+    load = loader.submit(database_load.run, ask)
+    time.sleep(2)
+    ground.stop_immediately()
+    told = load.result().acknowledged
+    ground.start_again()
+    with psycopg.connect(ground.superuser_url(database)) as owner:
+        row = owner.execute(LOST, [told]).fetchone()
+    assert row is not None
+    return Losses(len(told), int(row[0]))
+
+
+def rounds(ground: Ground, loader: Executor, number: int) -> tuple[Losses, Losses]:
+    """What admission lost in so many rounds, and, as the control, the same decision committed
+    with `synchronous_commit = off` and nothing else."""
+    from config.scratch import scratch_database
+
+    totals = []
+    for statement, setup in (
+        (ADMISSION, ()),
+        (PLAIN_ADMISSION, ("SET synchronous_commit = off",)),
+    ):
+        with scratch_database(ground.template) as database:
+            each = [one_round(ground, loader, database, statement, setup) for _ in range(number)]
+        totals.append(Losses(sum(one.acknowledged for one in each), sum(one.lost for one in each)))
+    return totals[0], totals[1]

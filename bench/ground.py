@@ -1,0 +1,90 @@
+"""A PostgreSQL of the bench's own, durable as in production, and databases filled by fixture."""
+
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from config.data_folder import DataFolder
+from config.embedded import EmbeddedPostgres
+
+TOKEN = "tg_bench"  # noqa: S105  (of a database that lives for minutes)
+HOT = "hot"
+SPREAD = [f"spread-{number}" for number in range(1000)]
+HUGE = 1_000_000_000  # within every column that holds a limit
+FIXTURE = f"""
+INSERT INTO auth_user (username, password, is_active, is_superuser, is_staff, first_name, last_name,
+    email, date_joined) VALUES ('bench', '', true, false, false, '', '', '', now());
+INSERT INTO service_tokens (name, prefix, digest, scopes, owner_id)
+    SELECT 'bench', 'tg_bench', sha256('{TOKEN}'), ARRAY['start'], id FROM auth_user;
+INSERT INTO agents (name) VALUES ('bench');
+INSERT INTO work_orders (id, title, max_concurrent_runs)
+    SELECT name, name, {HUGE}
+    FROM unnest($names${{{",".join([HOT, *SPREAD])}}}$names$::text[]) name;
+UPDATE limits SET amount = {HUGE};
+INSERT INTO cap_changes (wo_id, old_runs_per_day, new_runs_per_day, old_usd_per_day,
+    new_usd_per_day, reason, by)
+    SELECT id, runs_per_day, {HUGE}, usd_per_day, {HUGE}, 'limits of the bench', 'bench'
+    FROM work_orders;
+UPDATE work_orders SET runs_per_day = {HUGE}, usd_per_day = {HUGE};
+"""
+
+
+@dataclass
+class Ground:
+    """The running server and the name of a migrated, filled database to clone."""
+
+    server: EmbeddedPostgres
+    template: str
+
+    def superuser_url(self, database: str) -> str:
+        return self.server.url("postgres", self.server._passwords(), database)
+
+    def app_url(self, database: str) -> str:
+        return self.server.url("tollgate_app", self.server._passwords(), database)
+
+    def stop_immediately(self) -> None:
+        """What `pg_ctl stop -m immediate` does: no checkpoint, nothing written any more."""
+        assert self.server.process is not None
+        self.server.process.send_signal(signal.SIGQUIT)
+        self.server.process.wait()
+
+    def start_again(self) -> None:
+        """On the same port, so that everybody's addresses stay true."""
+        port = self.server.port
+        self.server.start()
+        assert self.server.port == port, "another program took the port of the stopped server"
+
+
+@contextmanager
+def ground() -> Iterator[Ground]:
+    """Starts the server and reads the settings; nothing of Django may be imported before."""
+    temporary = Path(tempfile.mkdtemp(prefix="tollgate-bench-"))
+    temporary.chmod(0o711)
+    server = EmbeddedPostgres(DataFolder(temporary / "data"))
+    try:
+        server.start()
+        os.environ.update(
+            DATABASE_URL=server.folder.app_url(),
+            TOLLGATE_OWNER_DATABASE_URL=server.folder.owner_url(),
+            SECRET_KEY=secrets.token_urlsafe(50),
+            DJANGO_SETTINGS_MODULE="bench.settings",
+        )
+        from config.scratch import scratch_database
+
+        with scratch_database() as template:
+            made = Ground(server, template)
+            with psycopg.connect(made.superuser_url(template), autocommit=True) as owner:
+                owner.execute(FIXTURE)
+                owner.execute("VACUUM ANALYZE")
+            yield made
+    finally:
+        server.stop()
+        shutil.rmtree(temporary, ignore_errors=True)
