@@ -151,7 +151,7 @@ def fetch_row(sql: str, params: Sequence[Any]) -> tuple[Any, ...]:
             left = max(seconds - (time.monotonic() - began), 0.2)
             with watchdog.watching(raw.pgconn.socket, left), psycopg.Cursor(raw) as cursor:
                 cursor.execute(sql, params, prepare=not settings.PGBOUNCER)
-                row = cursor.fetchone()
+                row: tuple[Any, ...] | None = cursor.fetchone()
             if row is None:
                 raise Unavailable("the database gave no answer")
             return row
@@ -170,7 +170,7 @@ def fetch_row(sql: str, params: Sequence[Any]) -> tuple[Any, ...]:
 
 def _live_connection() -> "psycopg.Connection[Any]":
     """This thread's connection; opened anew if the server has closed it since the last call."""
-    raw = connection.connection
+    raw: psycopg.Connection[Any] | None = connection.connection
     if raw is not None and not connection.in_atomic_block and _peer_has_closed(raw):
         connection.close()
     connection.ensure_connection()

@@ -28,7 +28,7 @@ Usd = Annotated[
 ]
 
 
-class StartBody(Body):
+class StartBody(Body, frozen=True):
     work_order_id: Annotated[str, Meta(min_length=1, max_length=100, pattern=NAMING)]
     agent_name: Name
     estimated_cost_usd: Usd | None = None
@@ -43,7 +43,7 @@ class StartBody(Body):
     confirm: bool | None = None
 
 
-class UsageBody(Body):
+class UsageBody(Body, frozen=True):
     model: Name
     input_tokens: Tokens
     output_tokens: Tokens
@@ -51,13 +51,13 @@ class UsageBody(Body):
     reasoning_tokens: Tokens = 0
 
 
-class FinishBody(Body):
+class FinishBody(Body, frozen=True):
     status: Literal["success", "error", "cancelled"]
     cost_usd: Usd | None = None
     usage: UsageBody | None = None
 
 
-class ExtendBody(Body):
+class ExtendBody(Body, frozen=True):
     additional_usd: Usd | None = None
     lease_seconds: LeaseSeconds | None = None
 

@@ -72,8 +72,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         case PermissionDenied():
             return Response({"error": "not allowed"}, status=403)
         case exceptions.APIException():
-            if isinstance(error, exceptions.Throttled) and error.wait:
-                headers["Retry-After"] = str(int(error.wait))
+            if wait := getattr(error, "wait", None):
+                headers["Retry-After"] = str(int(wait))
             return Response({"error": str(error.detail)}, status=error.status_code, headers=headers)
     return None
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db.models import Model, QuerySet
+from django.db.models import Model
 from rest_framework.exceptions import NotFound
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
@@ -32,9 +32,7 @@ class KeysetPagination(CursorPagination):
             )
         return int(text)
 
-    def paginate_queryset(
-        self, queryset: QuerySet[Any], request: Request, view: Any = None
-    ) -> list[Any] | None:
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> Any:
         self.model = queryset.model
         return super().paginate_queryset(queryset, request, view)
 
@@ -47,17 +45,18 @@ class KeysetPagination(CursorPagination):
             if given is not None and not b64decode(given, validate=True):
                 raise bad
             cursor = super().decode_cursor(request)
-            if cursor is None or cursor.position is None:
+            position: Any = cursor and cursor.position
+            if cursor is None or position is None:
                 return cursor
             field = self.model._meta.get_field(self.ordering[0].lstrip("-"))
-            value = field.to_python(cursor.position)  # type: ignore[union-attr]
+            value = field.to_python(position)  # type: ignore[union-attr]
             if isinstance(value, datetime):
-                return cursor._replace(position=str(in_utc(value)))
+                position = str(in_utc(value))
         except (NotFound, ValidationError, ValueError):
             raise bad from None
-        if "\x00" in cursor.position:
+        if "\x00" in position:
             raise bad
-        return cursor
+        return cursor._replace(position=position)
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         parameters: list[dict[str, Any]] = super().get_schema_operation_parameters(view)

@@ -33,9 +33,7 @@ class RawJSONParser(BaseParser):
 
     media_type = "application/json"
 
-    def parse(
-        self, stream: Any, media_type: str | None = None, parser_context: Any = None
-    ) -> bytes:
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         body: bytes = stream.read(MAX_BODY + 1)
         if len(body) > MAX_BODY:
             raise TooLarge

@@ -9,7 +9,7 @@ from opslog.api.requests import Body
 
 TIME = {"type": "string", "format": "date-time"}
 USD = {"type": "string", "pattern": r"^\d+\.\d{2,9}$", "example": "0.05"}
-EITHER_HEADER: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}]
+EITHER_HEADER: Any = [{"bearer": []}, {"apiKey": []}]
 
 ERROR: dict[str, Any] = {
     "type": "object",

@@ -70,7 +70,8 @@ class EventList(generics.ListAPIView[OperationsEvent]):
 
     def get_queryset(self) -> QuerySet[OperationsEvent]:
         events = super().get_queryset()
-        allowed = self.request.auth.work_orders
+        auth: Any = self.request.auth
+        allowed = auth.work_orders
         return events.filter(owner_type="work_order", owner_id__in=allowed) if allowed else events
 
     @extend_schema(

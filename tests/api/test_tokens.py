@@ -50,7 +50,7 @@ def endpoints(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, str,
         if isinstance(pattern, URLResolver):
             yield from endpoints(pattern.url_patterns, path)
         elif isinstance(pattern, URLPattern) and path.startswith("api/"):
-            view = getattr(pattern.callback, "view_class", None) or pattern.callback.cls
+            view = vars(pattern.callback).get("view_class") or vars(pattern.callback)["cls"]
             for method in METHODS:
                 if hasattr(view, method.lower()) and pattern.name not in OPEN:
                     yield str(pattern.name), method, f"/{path}"

@@ -17,5 +17,5 @@ class ServiceTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unt
             {"type": "apiKey", "in": "header", "name": "x-api-key"},
         ]
 
-    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[str]]]:
+    def get_security_requirement(self, auto_schema: Any) -> Any:
         return EITHER_HEADER

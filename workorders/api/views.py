@@ -30,13 +30,14 @@ from opslog.api.schema import (
 from opslog.money import usd_text
 from workorders import directory
 from workorders.api import schema as _schema  # noqa: F401  (registers how tokens are shown)
+from workorders.api.auth import bearer
 from workorders.exceptions import AlreadyExists, NotAllowedNow
 from workorders.models import WORK_ORDER_ID, Run, WorkOrder
 
 CAPS = record(runsPerDay={"type": "integer"}, usdPerDay={"type": "number"})
 
 
-class RegisterBody(Body):
+class RegisterBody(Body, frozen=True):
     title: Name
     id: Annotated[str, Meta(pattern=WORK_ORDER_ID + r"(?!\n)")] | None = None
     max_concurrent_runs: Annotated[int, Meta(ge=1, le=directory.DEFAULT_CONCURRENT_RUNS)] | None = (
@@ -146,7 +147,7 @@ class WorkOrderList(generics.ListAPIView[WorkOrder]):
         return "admin" if self.request.method == "POST" else "read"
 
     def get_queryset(self) -> QuerySet[WorkOrder]:
-        allowed = self.request.auth.work_orders
+        allowed = bearer(self.request).work_orders
         return WorkOrder.objects.filter(id__in=allowed) if allowed else super().get_queryset()
 
     @extend_schema(
@@ -178,13 +179,13 @@ class WorkOrderList(generics.ListAPIView[WorkOrder]):
     )
     def post(self, request: Request) -> Response:
         body = decode(REGISTER, request.data)
-        allowed = request.auth.work_orders
+        allowed = bearer(request).work_orders
         if allowed and (body.id or "") not in allowed:
             raise BadRequest("bad input", {"id": ["Not among the work orders of this token"]})
         try:
             work_order = directory.register(
                 title=body.title,
-                by=request.auth.actor,
+                by=bearer(request).actor,
                 wo_id=body.id or "",
                 max_concurrent_runs=body.max_concurrent_runs or directory.DEFAULT_CONCURRENT_RUNS,
             )
