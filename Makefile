@@ -19,8 +19,8 @@ lint: .venv/development ## lint, format check, types and import contracts
 format: .venv/development ## put the code into its one format
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-bench: .venv/development ## measure the admission path (minutes)
-	@$(BIN)/python -m bench
+bench: .venv/development ## measure the admission path, in minutes (ARGS=--quick, --history)
+	@$(BIN)/python -m bench $(ARGS)
 
 screenshots: .venv/development ## take the pictures of README.md again
 	@$(BIN)/python -m docs.screenshots
