@@ -1,7 +1,7 @@
 """How pages write money, moments and badges. All output is escaped by the templates."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
@@ -120,6 +120,20 @@ def ago(at: datetime | None) -> str:
 @register.filter
 def until(at: datetime | None) -> str:
     return "–" if at is None else f"in {timeuntil(at, depth=1)}"
+
+
+@register.filter
+def lasted(span: timedelta | None) -> str:
+    """ "41.2 s", "3 min 5 s", "2 h 10 min"."""
+    if span is None:
+        return "–"
+    seconds = span.total_seconds()
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 @register.filter

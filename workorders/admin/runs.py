@@ -41,6 +41,14 @@ class RunDayFilter(DayFilter):
         )
 
 
+class WorkOrderFilter(RelatedDropdownFilter):
+    """The column is named `wo`; people read "work order"."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = "work order"
+
+
 class AgentFilter(DropdownFilter):
     """The registered agents, and whoever was chosen by a link."""
 
@@ -73,7 +81,7 @@ class RunAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
     list_display_links = ("started",)
     list_filter = (
         "status",
-        ("wo", RelatedDropdownFilter),
+        ("wo", WorkOrderFilter),
         AgentFilter,
         KnownFilter,
         RunDayFilter,
