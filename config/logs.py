@@ -75,6 +75,11 @@ def logging_config(level: str, *, json: bool) -> dict[str, Any]:
             "django.request": {"level": "ERROR", "filters": ["unhandled"]},
             "django-q": {"handlers": [], "level": "WARNING", "propagate": True},
             "axes": {"level": "WARNING"},
+            # Their lines repeat the addresses of channels, which are credentials.
+            "apprise": {"level": "CRITICAL"},
+            "urllib3": {"level": "CRITICAL"},
+            "requests_oauthlib": {"level": "CRITICAL"},
+            "oauthlib": {"level": "CRITICAL"},
         },
     }
 

@@ -4,6 +4,7 @@ Without DATABASE_URL the connection comes from the data folder, where `make run`
 addresses of the embedded PostgreSQL: so every `manage.py` command finds it by itself.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,12 @@ def database(url: str) -> dict[str, Any]:
     return config
 
 
+def split_addresses(text: str) -> list[str]:
+    """At commas and blanks that a scheme follows: an address may have commas of its own."""
+    parts = re.split(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)", text.strip(" ,\n"))
+    return [part for part in parts if part]
+
+
 DATABASES = {"default": database(APP_URL), "owner": database(OWNER_URL)}
 DATABASES["default"]["TEST"] = {"MIRROR": "owner"}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -213,6 +220,21 @@ Q_CLUSTER = {
     "save_limit": 1000,
     "label": "Jobs",
 }
+
+# Messages. Without EMAIL_URL those to people are marked as skipped. The addresses of channels are
+# credentials; the name of the setting keeps them off Django's debug pages.
+vars().update(env.email_url_config(env.str("EMAIL_URL", default="") or "dummymail://"))
+EMAIL_TIMEOUT = 10  # seconds
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="tollgate@localhost")
+TOLLGATE_BASE_URL = env.str(
+    "BASE_URL",
+    default=next(
+        (origin for origin in CSRF_TRUSTED_ORIGINS if "*" not in origin),
+        "http://127.0.0.1:" + (env.str("PORT", default="") or "8000"),
+    ),
+).rstrip("/")
+TOLLGATE_NOTIFY_SECRET_URLS = split_addresses(env.str("NOTIFY_URLS", default=""))
+TOLLGATE_NOTIFY_PRIVATE_NETWORKS = env.bool("NOTIFY_PRIVATE_NETWORKS", default=False)
 
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 LOGGING = logging_config(LOG_LEVEL, json=env.bool("LOG_JSON", default=True))

@@ -10,3 +10,7 @@ class Unavailable(Exception):
     def __init__(self, reason: str, *, retry_after: int = 1) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
+
+
+class NotAllowedNow(Exception):
+    """What was asked for does not fit the state that the thing is in."""

@@ -3,6 +3,7 @@
 from django.db import connection
 from django.utils import timezone
 
+from opslog import delivery
 from opslog.models import Heartbeat
 
 WORKER = "worker"
@@ -18,3 +19,8 @@ def make_partitions() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT tollgate_ensure_event_partitions()")
         return int(cursor.fetchone()[0])
+
+
+def deliver_messages() -> int:
+    """Send the messages that are due. Gives how many were tried."""
+    return delivery.deliver_due()

@@ -32,6 +32,7 @@ ADMINISTER = [
     "budgets.change_approvalrule",
     "opslog.add_modelprice",
     "opslog.change_modelprice",
+    "opslog.retry_outboxmessage",
     "auth.add_user",
     "auth.change_user",
 ]

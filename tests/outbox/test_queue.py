@@ -1,0 +1,230 @@
+"""What is queued, when it is due, who gets it: the outbox without a network."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.db.transaction import TransactionManagementError
+from django_q.models import OrmQ
+from pytest_django import Settings
+
+from opslog import outbox
+from opslog.exceptions import NotAllowedNow
+from opslog.models import OperationsEvent, OutboxMessage
+from tests.factories import make_user
+
+State = OutboxMessage.State
+
+
+def queue(to: Sequence[User] | str, key: str = "request-1:approved", **given: Any) -> None:
+    """Queue in a transaction of its own, as a decision would."""
+    with transaction.atomic():
+        outbox.send(
+            **{
+                "topic": "cap-change",
+                "to": to,
+                "subject": "A cap change was approved",
+                "text": "USD/day 2.00 → 5.00",
+                "link": "/admin/budgets/changerequest/1/change/",
+                "key": key,
+                **given,
+            }
+        )
+
+
+def make_due() -> None:
+    """As if the time to wait, or the lease of a claim, had passed."""
+    hour = timedelta(hours=24)
+    OutboxMessage.objects.update(due_at=Now() - hour, claimed_until=F("claimed_until") - hour)
+
+
+def claimed() -> OutboxMessage:
+    message = outbox.claim()
+    assert message is not None
+    return message
+
+
+def test_one_row_for_each_and_one_job_that_commits_with_them(committed_db: str) -> None:
+    queue([make_user("anna"), make_user("ben")])
+    assert set(OutboxMessage.objects.values_list("recipient_label", "state")) == {
+        ("anna", State.WAITING),
+        ("ben", State.WAITING),
+    }
+    assert OrmQ.objects.count() == 1
+
+
+def test_a_rollback_leaves_nothing(committed_db: str) -> None:
+    anna = make_user("anna")
+    with pytest.raises(RuntimeError), transaction.atomic():  # noqa: PT012
+        queue([anna])
+        raise RuntimeError
+    assert OutboxMessage.objects.count() == OrmQ.objects.count() == 0
+
+
+def test_outside_of_a_transaction_nothing_is_queued(committed_db: str) -> None:
+    with pytest.raises(TransactionManagementError):
+        outbox.send(topic="t", to=[make_user()], subject="s", text="", link="/", key="k")
+
+
+@pytest.mark.parametrize(
+    ("second", "rows"),
+    [
+        ({}, 1),
+        ({"subject": "Other words"}, 1),
+        ({"key": "request-2:approved"}, 2),
+        ({"topic": "reminder"}, 2),
+    ],
+)
+def test_the_same_message_is_queued_once(db: None, second: dict[str, str], rows: int) -> None:
+    anna = make_user("anna")
+    queue([anna, anna])
+    queue([anna], **second)
+    assert OutboxMessage.objects.count() == rows
+
+
+def test_decisions_that_race_queue_it_once(committed_db: str) -> None:
+    people = [make_user(f"person-{number}") for number in range(5)]
+    barrier = threading.Barrier(4)
+
+    def tell(turn: int) -> None:
+        barrier.wait()
+        queue(people if turn % 2 else people[::-1])
+        connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(tell, range(4)))
+    assert OutboxMessage.objects.count() == len(people)
+
+
+@pytest.mark.parametrize(
+    "link", ["", "admin/", "https://evil.example/", "//evil.example/", "/a b", "/a\nb", "/ä"]
+)
+def test_a_link_is_a_path_of_ours(db: None, link: str) -> None:
+    with pytest.raises(ValueError, match="path"):
+        queue([make_user()], link=link)
+
+
+def test_the_database_refuses_foreign_links_too(db: None) -> None:
+    queue([make_user()])
+    with pytest.raises(IntegrityError, match="outbox_messages_link_is_a_path"):
+        OutboxMessage.objects.update(link="//evil.example/")
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ("Cap\r\nBcc: all@evil.example", "Cap Bcc: all@evil.example"),
+        ("one\u2028two\x00three\x85four", "one two three four"),
+        ("\u202egnp.exe", "gnp.exe"),
+        ("x" * 500, "x" * 199 + "…"),
+    ],
+)
+def test_a_subject_is_one_line(db: None, given: str, stored: str) -> None:
+    queue([make_user()], subject=given)
+    assert OutboxMessage.objects.get().subject == stored
+
+
+def test_a_text_keeps_its_lines_and_has_a_length(db: None) -> None:
+    queue([make_user()], text="one\r\ntwo\x00\n" + "x" * 20_000)
+    text = OutboxMessage.objects.get().text
+    assert text.startswith("one\ntwo")
+    assert len(text) == outbox.TEXT_LENGTH
+
+
+def test_no_channel_no_message(db: None, settings: Settings) -> None:
+    settings.TOLLGATE_NOTIFY_SECRET_URLS = []
+    queue("channels")
+    assert OutboxMessage.objects.count() == OrmQ.objects.count() == 0
+
+
+def test_back_off_doubles_and_ends_in_failure(committed_db: str) -> None:
+    queue([make_user("anna")])
+    waited = []
+    for attempt in range(1, 11):
+        message = claimed()
+        assert message.attempts == attempt
+        assert outbox.mark_failed(message, "ConnectionRefusedError.")
+        row = OutboxMessage.objects.annotate(wait=F("due_at") - Now()).get()
+        if row.state == State.WAITING:
+            waited.append(round(row.wait.total_seconds() / 60, 1))
+            assert outbox.claim() is None  # not before its time
+        make_due()
+    assert waited == [1, 2, 4, 8, 16, 32, 64, 128, 256]
+    assert (row.state, row.error) == (State.FAILED, "ConnectionRefusedError.")
+    assert outbox.claim() is None
+    event = OperationsEvent.objects.get(kind="MESSAGE_FAILED")
+    assert event.meta == {
+        "topic": "cap-change",
+        "attempts": 10,
+        "error": "ConnectionRefusedError.",
+    }
+
+
+def test_a_claim_is_a_lease(committed_db: str) -> None:
+    """A worker that died leaves its message to the next; if it was only slow, it comes too late."""
+    queue([make_user()])
+    first = claimed()
+    assert outbox.claim() is None
+    make_due()
+    second = claimed()
+    assert second.pk == first.pk
+    assert second.attempts == 2
+    assert not outbox.mark_failed(first, "late")
+    assert outbox.mark_sent(second)
+    row = OutboxMessage.objects.get()
+    assert (row.state, row.error, row.claimed_until) == (State.SENT, "", None)
+
+
+def test_ten_dead_workers_are_a_failure(committed_db: str) -> None:
+    queue([make_user()])
+    for _ in range(10):
+        claimed()
+        make_due()
+    assert outbox.claim() is None
+    assert (outbox.give_up(), outbox.give_up()) == (1, 0)
+    assert OutboxMessage.objects.get().state == State.FAILED
+
+
+def test_workers_never_claim_the_same(committed_db: str) -> None:
+    queue([make_user(f"person-{number}") for number in range(30)])
+    barrier = threading.Barrier(4)
+
+    def work(_: int) -> list[int]:
+        barrier.wait()
+        found = []
+        while message := outbox.claim():
+            found.append(message.pk)
+        connection.close()
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = [pk for found in pool.map(work, range(4)) for pk in found]
+    assert sorted(taken) == sorted(OutboxMessage.objects.values_list("pk", flat=True))
+
+
+def test_no_claim_inside_a_transaction(db: None) -> None:
+    with pytest.raises(TransactionManagementError):
+        outbox.claim()
+
+
+def test_retry_is_for_what_ended_unsent(committed_db: str) -> None:
+    admin = make_user("admin")
+    queue([make_user("anna")])
+    message = claimed()
+    with pytest.raises(NotAllowedNow, match="waiting"):
+        outbox.retry(message.pk, by=admin)
+    outbox.mark_failed(message, "ConnectionRefusedError.", final=True)
+    outbox.retry(message.pk, by=admin)
+    again = claimed()
+    assert (again.pk, again.attempts) == (message.pk, 1)
+    assert OperationsEvent.objects.get(kind="MESSAGE_RETRIED").actor == "admin"
+    outbox.mark_sent(again)
+    with pytest.raises(NotAllowedNow, match="sent"):
+        outbox.retry(message.pk, by=admin)
