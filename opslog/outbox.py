@@ -142,7 +142,7 @@ def give_up() -> int:
         return sum(mark_failed(message, reason, final=True) for message in lost)
 
 
-def retry(message_id: int, *, by: User) -> None:
+def retry(message_id: int, *, by: User, reason: str) -> None:
     """Have a failed or skipped message sent now. Raises NotAllowedNow for any other."""
     with transaction.atomic():
         message = OutboxMessage.objects.select_for_update().get(pk=message_id)
@@ -157,7 +157,7 @@ def retry(message_id: int, *, by: User) -> None:
             owner=("message", str(message.pk)),
             label=message.subject,
             actor=by.get_username(),
-            meta={"topic": message.topic, "error": message.error},
+            meta={"topic": message.topic, "error": message.error, "reason": reason},
         )
         jobs.enqueue(JOB)
 

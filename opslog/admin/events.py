@@ -24,6 +24,8 @@ KNOWN_KINDS = (
     "CAP_CHANGE_REFUSED",
     "CAP_CHANGE_REQUESTED",
     "CAP_CHANGE_STALE",
+    "MESSAGE_FAILED",
+    "MESSAGE_RETRIED",
     "PRICE_BOOK_UPDATE",
     "RATE_LIMIT_429",
     "RUN_EXPIRED",
@@ -48,6 +50,7 @@ OWNER_TYPES = (
     ("user", "user"),
     ("price_book", "price book"),
     ("model_price", "model price"),
+    ("message", "message"),
 )
 
 

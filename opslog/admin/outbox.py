@@ -1,16 +1,16 @@
 """The messages: what was told to whom, and what could not be; sent again by administrators."""
 
-from typing import Any
+from typing import Any, cast
 
-from django import forms
 from django.contrib import admin
 from django.contrib.admin import display
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
 from django.template.loader import render_to_string
 
 from opslog import outbox
-from opslog.admin.base import LargeTableMixin, PageAdmin, by_day
+from opslog.admin.base import LargeTableMixin, PageAdmin, ReasonForm, by_day
 from opslog.exceptions import NotAllowedNow
 from opslog.models import OutboxMessage
 
@@ -51,14 +51,16 @@ class OutboxMessageAdmin(LargeTableMixin, PageAdmin):
             raise PermissionDenied
         message = self.thing(request, object_id)
 
+        person = cast("User", request.user)  # logged in, or the permission would be missing
+
         def perform(data: dict[str, Any]) -> str:
-            outbox.retry(message.pk, by=request.user)  # type: ignore[arg-type]  # logged in
+            outbox.retry(message.pk, by=person, reason=data["reason"])
             return "It is sent again now, by the job worker."
 
         return self.act(
             request,
             message,
-            form=forms.Form,
+            form=ReasonForm,
             perform=perform,
             refusals=(NotAllowedNow,),
             title=f"Send again: {message.subject}",

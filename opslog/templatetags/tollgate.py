@@ -58,6 +58,7 @@ SUBJECTS = {
     "user": "admin:auth_user_change",
     "model_price": "admin:opslog_modelprice_change",
     "run": "admin:workorders_run_change",
+    "message": "admin:opslog_outboxmessage_change",
 }
 
 

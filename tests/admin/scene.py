@@ -6,12 +6,13 @@ from datetime import timedelta
 from decimal import Decimal
 
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.utils import timezone
 
 from budgets import approvals, overview
 from budgets.models import ApprovalRule, ChangeRequest, Counter, Limit
-from opslog import events
-from opslog.models import ModelPrice, OperationsEvent
+from opslog import events, outbox
+from opslog.models import ModelPrice, OperationsEvent, OutboxMessage
 from tests import factories
 from workorders.models import Agent, Run, ServiceToken, WorkOrder
 
@@ -93,6 +94,15 @@ def refuse(work_order: WorkOrder, agent: str = "agent-1") -> int:
     )
 
 
+def make_message(to: User, text: str) -> OutboxMessage:
+    """One that could not be sent."""
+    with transaction.atomic():
+        outbox.send(topic="test", to=[to], subject=text, text=text, link="/admin/", key="1")
+    message = OutboxMessage.objects.latest("id")
+    OutboxMessage.objects.filter(pk=message.pk).update(state="failed", attempts=10, error=text)
+    return message
+
+
 def make_scene(text: str = "Nightly digest") -> Scene:
     people = {
         role: factories.make_user(role, groups=[role], is_staff=True, is_active=True)
@@ -118,6 +128,7 @@ def make_scene(text: str = "Nightly digest") -> Scene:
         "workorders_servicetoken": str(token.pk),
         "opslog_modelprice": str(price.pk),
         "opslog_operationsevent": str(event.pk),
+        "opslog_outboxmessage": str(make_message(people["auditor"], text).pk),
         "budgets_changerequest": str(request.pk),
         "budgets_limit": str(Limit.objects.values_list("pk", flat=True)[0]),
         "budgets_approvalrule": str(ApprovalRule.objects.values_list("pk", flat=True)[0]),

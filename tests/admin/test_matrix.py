@@ -28,6 +28,7 @@ READ = {  # list, page, and the address of its history, which leads to the event
     "budgets_limit": ALL,
     "opslog_modelprice": ALL,
     "opslog_operationsevent": ALL,
+    "opslog_outboxmessage": ALL,
     "workorders_agent": ALL,
     "workorders_run": ALL,
     "workorders_servicetoken": ALL,
@@ -50,6 +51,7 @@ ACTS = {
     "workorders_workorder_settings": REGISTER,
     "workorders_servicetoken_revoke": SUSPEND,
     "auth_user_password_change": ADMIN,
+    "opslog_outboxmessage_retry": ADMIN,
 }
 POST_ONLY = {"budgets_changerequest_decide": DECIDE, "budgets_changerequest_withdraw": ASK}
 FOR_EVERYBODY = {
@@ -73,6 +75,7 @@ TABLES = (
     "change_requests",
     "change_votes",
     "model_prices",
+    "outbox_messages",
     "limits",
     "auth_user",
 )

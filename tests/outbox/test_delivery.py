@@ -163,7 +163,7 @@ def test_private_networks_are_refused(
     # The control: it is the setting that stands between.
     if host in ("127.0.0.1", "localhost"):
         settings.TOLLGATE_NOTIFY_PRIVATE_NETWORKS = True
-        outbox.retry(the_one().pk, by=make_user("admin"))
+        outbox.retry(the_one().pk, by=make_user("admin"), reason="a test")
         delivery.deliver_due()
         assert (the_one().state, len(http.posts)) == (State.SENT, 1)
 

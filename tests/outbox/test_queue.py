@@ -219,12 +219,12 @@ def test_retry_is_for_what_ended_unsent(committed_db: str) -> None:
     queue([make_user("anna")])
     message = claimed()
     with pytest.raises(NotAllowedNow, match="waiting"):
-        outbox.retry(message.pk, by=admin)
+        outbox.retry(message.pk, by=admin, reason="a test")
     outbox.mark_failed(message, "ConnectionRefusedError.", final=True)
-    outbox.retry(message.pk, by=admin)
+    outbox.retry(message.pk, by=admin, reason="a test")
     again = claimed()
     assert (again.pk, again.attempts) == (message.pk, 1)
     assert OperationsEvent.objects.get(kind="MESSAGE_RETRIED").actor == "admin"
     outbox.mark_sent(again)
     with pytest.raises(NotAllowedNow, match="sent"):
-        outbox.retry(message.pk, by=admin)
+        outbox.retry(message.pk, by=admin, reason="a test")
