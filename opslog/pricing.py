@@ -4,7 +4,7 @@ Pure: no database, no clock, no network. Prices are US dollars per million token
 rounded once, by `opslog.money.usd`. `opslog.prices` fills a book from the database.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -220,6 +220,23 @@ class PriceBook:
                 if price.effective_from <= at:
                     return price
         return None
+
+    def in_force(self, at: datetime) -> Iterator[Price]:
+        """One price of each model at that moment, own ones first; an imported one that an own
+        price stands for is left out."""
+        own = [self._in_force(series, at) for series in self._own.values()]
+        hidden = {key_of(price.provider, price.model) for price in own if price is not None}
+        yield from (price for price in own if price is not None)
+        for provider, models in self._imported.items():
+            for model, series in models.items():
+                if hidden.isdisjoint({("", model), (provider, model)}) and (
+                    price := self._in_force(series, at)
+                ):
+                    yield price
+
+    @staticmethod
+    def _in_force(series: Series, at: datetime) -> Price | None:
+        return next((price for price in series if price.effective_from <= at), None)
 
     def cost(self, model: str, usage: Usage, at: datetime) -> Decimal | None:
         """Dollars, or None where no price is known. A price of 0 is a price."""

@@ -1,0 +1,250 @@
+"""The evidence for a cap change, from the database: six statements, whatever there is.
+
+(The price book in memory may take two more: its version each minute, its rows when it changed.)
+
+Measured on a shared machine with two cores: ...
+"""
+
+from collections import Counter as Tally
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from budgets import overview
+from budgets.evidence import records, risk
+from budgets.evidence.cheaper import TokensUsed, alternatives, thresholds
+from budgets.evidence.records import CapHistory, Event, Recent, Summary, Window, micros
+from budgets.evidence.report import (
+    AgentUse,
+    Calibration,
+    Change,
+    Costs,
+    Day,
+    Evidence,
+    Today,
+    WhatIf,
+)
+from budgets.evidence.whatif import Attempt, Caps, DayLog, Retried, dollars, nanos, replay
+from budgets.models import Measure
+from opslog import prices
+from opslog.money import usd
+from opslog.pricing import Usage
+from workorders.models import WorkOrder
+
+DAYS: Final = 30
+AGENTS_SHOWN: Final = 20
+NOTHING: Final = {"runs": 0, "cost": 0, "held": 0, "most": 0}
+
+
+def evidence_for(
+    work_order_id: str,
+    *,
+    new_runs_per_day: int | None,
+    new_usd_per_day: Decimal | None,
+    now: datetime,
+) -> Evidence:
+    """What must be known to decide on these caps; None leaves a cap as it is.
+
+    The period is today (UTC, by `now`) and the 29 days before it. Raises WorkOrder.DoesNotExist,
+    and Unavailable where the price book cannot be read.
+    """
+    work_order = WorkOrder.objects.get(pk=work_order_id)
+    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    window = Window(work_order_id, today - timedelta(days=DAYS - 1), now)
+    use = overview.use_by_day("work_order", work_order_id, today, days=DAYS)
+    caps = Caps(work_order.runs_per_day, nanos(work_order.usd_per_day))
+    asked = Caps(
+        caps.runs if new_runs_per_day is None else new_runs_per_day,
+        caps.usd if new_usd_per_day is None else nanos(new_usd_per_day),
+    )
+    history = records.read_caps(window, caps)
+    events = records.read_events(window)
+    book = prices.current_book()
+    bands = thresholds(book, now)
+    summary = records.read_summary(
+        window,
+        keys=sorted({each.key for each in events if _is_attempt(each)} - {""}),
+        burst=risk.BURST_RUNS,
+    )
+    recent = records.read_recent(window, thresholds=bands)
+    costs = _costs(summary, recent)
+    agents = _agents(summary)
+    return Evidence(
+        work_order_id=work_order_id,
+        title=work_order.title,
+        at=now,
+        since=window.since,
+        refusals_since=window.since
+        if len(events) < records.EVENTS_READ
+        else records.moment(events[0].at),
+        changes=_changes(caps, asked, history, now),
+        run_cap_class=risk.run_cap_class(asked.runs),
+        run_cap_class_before=risk.run_cap_class(caps.runs),
+        today=Today(use[-1].runs, use[-1].usd, risk.risk_band(use[-1].usd)),
+        days=_days(use, events),
+        costs=costs,
+        calibration=_calibration(recent),
+        agents=tuple(agents[:AGENTS_SHOWN]),
+        agents_left_out=max(0, len(agents) - AGENTS_SHOWN),
+        flags=tuple(
+            risk.red_flags(
+                bursts=[_burst(each) for each in summary.bursts],
+                unknown_agents={a.agent: a.unknown_runs for a in agents if a.unknown_runs},
+                ended=costs.ended,
+                errors=costs.errors,
+                average_usd=costs.average_usd,
+                max_usd=costs.max_usd,
+                use=[(each.day, each.usd) for each in use],
+            )
+        ),
+        what_if=_what_if(window, summary, recent, events, history, asked),
+        alternatives=alternatives(
+            _tokens(recent, bands),
+            book,
+            now,
+            sampled=recent.figures["settled"],
+            period_usd=usd(summary.total("cost")),
+        ),
+        rows={"wo__id__exact": work_order_id, "started_at__gte": window.since.isoformat()},
+    )
+
+
+def _what_if(
+    window: Window,
+    summary: Summary,
+    recent: Recent,
+    events: Sequence[Event],
+    history: CapHistory,
+    asked: Caps,
+) -> WhatIf:
+    """Replayed by the record first; then again with the runs of the days on which a run could have
+    been displaced."""
+    rate = nanos(Decimal(recent.figures["cost"])), nanos(Decimal(recent.figures["reserved"]))
+    logs = _logs(window, summary, events)
+    under_asked = replay(logs, history.periods_under(asked), rate=rate)
+    if under_asked.doubtful:
+        extensions = [each for each in events if each.kind == records.EXTENDED]
+        runs = records.read_runs(window, under_asked.doubtful, extensions)
+        logs = [replace(log, columns=runs.get(log.day)) for log in logs]
+        under_asked = replay(logs, history.periods_under(asked), rate=rate)
+    in_force = replay(logs, history.periods(), rate=rate)
+    return WhatIf(under_asked, in_force, not in_force.would_run and not in_force.displaced)
+
+
+def _is_attempt(event: Event) -> bool:
+    """A start that was refused for a cap. (A refused extension names its run.)"""
+    return (
+        event.kind != records.EXTENDED and event.reason in records.CAP_REASONS and not event.run_id
+    )
+
+
+def _changes(caps: Caps, asked: Caps, history: CapHistory, now: datetime) -> tuple[Change, ...]:
+    at = micros(now)
+    effective = next(each.caps for each in reversed(history.periods()) if each.since <= at)
+    return (
+        Change(
+            Measure.RUNS_PER_DAY, Decimal(caps.runs), Decimal(asked.runs), Decimal(effective.runs)
+        ),
+        Change(Measure.USD_PER_DAY, dollars(caps.usd), dollars(asked.usd), dollars(effective.usd)),
+    )
+
+
+def _days(use: Sequence[overview.DayOfUse], events: Sequence[Event]) -> tuple[Day, ...]:
+    refused: dict[object, Tally[str]] = defaultdict(Tally)
+    for event in events:
+        if event.kind != records.EXTENDED:
+            refused[records.moment(event.at).date()][event.reason] += 1
+    return tuple(Day(each.day, each.runs, each.usd, dict(refused[each.day])) for each in use)
+
+
+def _logs(window: Window, summary: Summary, events: Sequence[Event]) -> list[DayLog]:
+    """The period's asks, day by day."""
+    attempts: dict[date, list[Attempt]] = defaultdict(list)
+    for each in filter(_is_attempt, events):
+        attempts[records.moment(each.at).date()].append(
+            Attempt(
+                each.at,
+                each.key,
+                nanos(each.estimate),
+                each.runs_then,
+                nanos(each.used_then),
+            )
+        )
+    retried: dict[date, list[Retried]] = defaultdict(list)
+    for run in summary.retried:
+        retried[records.moment(run.at).date()].append(run)
+    logs = []
+    for nth in range(DAYS):
+        day = (window.since + timedelta(days=nth)).date()
+        sums = summary.days.get(day, NOTHING)
+        logs.append(
+            DayLog(
+                day,
+                sums["runs"],
+                nanos(Decimal(sums["cost"] + sums["held"])),
+                nanos(Decimal(sums["most"])),
+                attempts[day],
+                retried[day],
+            )
+        )
+    return logs
+
+
+def _costs(summary: Summary, recent: Recent) -> Costs:
+    ended, errors = summary.total("ended"), summary.total("errors")
+    largest = [day["max_cost"] for day in summary.days.values() if day["max_cost"] is not None]
+    p95 = recent.figures["p95"]
+    return Costs(
+        summary.total("runs"),
+        ended,
+        errors,
+        errors / ended if ended else None,
+        usd(Decimal(summary.total("cost")) / ended) if ended else None,
+        None if p95 is None else usd(p95),
+        recent.figures["settled"],
+        usd(max(largest)) if largest else None,
+    )
+
+
+def _calibration(recent: Recent) -> Calibration:
+    told = recent.figures
+    return Calibration(
+        told["settled"],
+        float(told["cost"] / told["reserved"]) if told["reserved"] else None,
+        None if told["ratio_p50"] is None else float(told["ratio_p50"]),
+        None if told["ratio_p95"] is None else float(told["ratio_p95"]),
+        told["overruns"],
+        usd(told["overrun"]),
+    )
+
+
+def _agents(summary: Summary) -> list[AgentUse]:
+    """Each agent's runs, the busiest first."""
+    agents = [
+        AgentUse(a["agent"], a["runs"], a["errors"], a["unknown"], usd(a["cost"]))
+        for a in summary.agents
+    ]
+    return sorted(agents, key=lambda each: (-each.runs, each.agent))
+
+
+def _burst(found: Mapping[str, Any]) -> risk.Burst:
+    begins = datetime.fromisoformat(found["hour"])
+    ends = begins + timedelta(hours=1)
+    return risk.Burst(found["agent"], found["runs"], begins.isoformat(), ends.isoformat())
+
+
+def _tokens(recent: Recent, bands: Sequence[int]) -> list[TokensUsed]:
+    above = [0, *bands]
+    return [
+        TokensUsed(
+            t["model"],
+            above[t["band"]],
+            t["runs"],
+            usd(t["cost"]),
+            Usage(t["input"], t["output"], t["cached"], t["reasoning"]),
+        )
+        for t in recent.tokens
+    ]
