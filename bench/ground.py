@@ -33,6 +33,9 @@ INSERT INTO cap_changes (wo_id, old_runs_per_day, new_runs_per_day, old_usd_per_
     new_usd_per_day, reason, by)
     SELECT id, runs_per_day, {HUGE}, usd_per_day, {HUGE}, 'limits of the bench', 'bench'
     FROM work_orders;
+INSERT INTO operations_events (kind, message, owner_type, owner_id, actor)
+    SELECT 'WORK_ORDER_CAP_CHANGE', 'limits of the bench', 'work_order', id, 'bench'
+    FROM work_orders;
 UPDATE work_orders SET runs_per_day = {HUGE}, usd_per_day = {HUGE};
 """
 

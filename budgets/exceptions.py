@@ -7,3 +7,7 @@ class Refused(Exception):
 
 class Conflict(Refused):
     """Somebody else was quicker, or the base moved: look again."""
+
+
+class PasswordRequired(Refused):
+    """The person must confirm their password for this."""

@@ -97,7 +97,9 @@ def repair(*, by: str, reason: str) -> list[Difference]:
     """Write what the runs say into the counters that disagree, and record it. No admission is
     decided meanwhile."""
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("LOCK TABLE counters IN SHARE ROW EXCLUSIVE MODE")
+        # EXCLUSIVE: it waits for those who have locked rows and may still have to write them;
+        # a weaker mode would be granted beside them, and then each would wait for the other.
+        cursor.execute("LOCK TABLE counters IN EXCLUSIVE MODE")
         wrong = list(differences())
         for difference in wrong:
             cursor.execute(

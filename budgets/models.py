@@ -1,5 +1,7 @@
 """Policy: limits, the counters they are held against, and the requests that change them."""
 
+from datetime import timedelta
+
 from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import models
@@ -368,6 +370,14 @@ class Grant(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(kind__in=["approved", "break_glass"]), name="cap_grants_kind"
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(kind="break_glass")
+                | (
+                    models.Q(ends_at__lte=models.F("starts_at") + timedelta(minutes=60))
+                    & (~models.Q(measure="usd_per_day") | models.Q(value__lte=50))
+                ),
+                name="cap_grants_break_glass",
             ),
             models.CheckConstraint(
                 condition=models.Q(reviewed_at=None, review="")

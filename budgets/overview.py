@@ -3,13 +3,11 @@
 Whatever is shown of money comes from the counters; nothing here counts or sums over runs.
 """
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import (
     Case,
@@ -25,7 +23,7 @@ from django.db.models import (
 from django.db.models.functions import Cast, Coalesce, Concat, Greatest
 from django.utils import timezone
 
-from budgets import approvals, rules
+from budgets import approvals
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest, CostStatistic, Counter, Grant, Limit, Measure
 from opslog.meters import Meter, runs_meter
@@ -249,22 +247,6 @@ def pending_requests() -> "QuerySet[ChangeRequest]":
     )
 
 
-def waiting_for(user: User) -> list[ChangeRequest]:
-    """What `approvals.waiting_for` finds, in a number of queries that does not grow with it."""
-    if not user.has_perm("budgets.decide_changerequest"):
-        return []
-    groups, current = approvals.groups_of(user), approvals.current_rules()
-    return [
-        request
-        for request in pending_requests().exclude(requester=user)
-        if groups & needed_groups(request, current)
-        and not any(
-            vote.voter_id == user.pk and vote.revision == request.revision
-            for vote in request.votes.all()
-        )
-    ]
-
-
 def signatures(request: ChangeRequest) -> list[approvals.OpenSlot]:
     """The slots of a pending request; none where no rule covers what is asked for (any more)."""
     if request.status != ChangeRequest.Status.PENDING:
@@ -273,14 +255,3 @@ def signatures(request: ChangeRequest) -> list[approvals.OpenSlot]:
         return approvals.open_slots(request)
     except Refused:
         return []
-
-
-def needed_groups(request: ChangeRequest, current: Iterable[rules.Rule]) -> set[str]:
-    """Who must sign; nobody where no rule covers what is asked for (any more)."""
-    raised: Mapping[str, Decimal] = {
-        line.measure: line.new for line in request.lines.all() if line.new > line.old
-    }
-    try:
-        return set(rules.slots_for(current, raised))
-    except rules.NoRule:
-        return set()

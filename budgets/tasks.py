@@ -4,10 +4,18 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from budgets import leases
+from budgets import approvals, leases
 from budgets.models import Counter, IdempotencyRecord
 
 REPLAY_HOURS = 48
+
+
+def watch_requests() -> tuple[int, int]:
+    """Remind of cap change requests that wait, and close those that nobody decided in time.
+
+    Gives how many of each. Expiry itself is found under the lock, with or without this job.
+    """
+    return approvals.remind(), approvals.close_overdue()
 
 
 def expire_leases() -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from budgets import overview, selectors
+from budgets import approvals, overview, selectors
 from opslog.meters import Meter, chart
 from workorders.models import WorkOrder
 
@@ -19,7 +19,7 @@ def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     usage = selectors.usage_of_all()
     begins = usage.reset_at - timedelta(days=1)
     limits = overview.shared_limits()
-    waiting = overview.waiting_for(request.user)  # type: ignore[arg-type]  # logged in
+    waiting = approvals.waiting_for(request.user)  # type: ignore[arg-type]  # logged in
     pending = list(overview.pending_requests()[:ROWS])
     days = overview.use_by_day("global", "", begins, days=DAYS_SHOWN)
     return {

@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
 
-from budgets import overview
+from budgets import approvals
 
 
 def mark(request: HttpRequest) -> str:
@@ -19,7 +19,7 @@ def stylesheet(request: HttpRequest) -> str:
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The number of what waits for this person stands beside the entry that leads there."""
-    waiting = len(overview.waiting_for(request.user))  # type: ignore[arg-type]  # logged in
+    waiting = len(approvals.waiting_for(request.user))  # type: ignore[arg-type]  # logged in
     requests = _list(request, "budgets", "changerequest", "Cap change requests", "rule")
     for_me = _list(request, "budgets", "changerequest", "Waiting for me", "approval", "?whose=me")
     if waiting:

@@ -14,6 +14,7 @@ SCHEDULES = {
     "heartbeat": Every(1, "opslog.tasks.beat"),
     "deliver messages": Every(1, "opslog.tasks.deliver_messages"),
     "expire leases": Every(1, "budgets.tasks.expire_leases"),
+    "watch cap change requests": Every(5, "budgets.tasks.watch_requests"),
     "make log partitions": Every(24 * 60, "opslog.tasks.make_partitions"),
     "tidy counters and idempotency records": Every(60, "budgets.tasks.tidy"),
 }

@@ -16,6 +16,7 @@ from django.db import connections, transaction
 from pytest_django import DjangoDbBlocker
 
 from budgets.models import CapChange, Limit
+from opslog import events
 from opslog.models import ModelPrice
 from workorders import tokens
 from workorders.models import Agent, ServiceToken, WorkOrder
@@ -71,6 +72,12 @@ def set_caps(work_order: WorkOrder, runs_per_day: int, usd_per_day: Decimal | st
             new_usd_per_day=new_usd,
             reason="a test",
             by="test",
+        )
+        events.record(
+            "WORK_ORDER_CAP_CHANGE",
+            message="a test",
+            owner=("work_order", work_order.pk),
+            actor="test",
         )
         WorkOrder.objects.filter(pk=work_order.pk).update(
             runs_per_day=runs_per_day, usd_per_day=new_usd

@@ -46,7 +46,7 @@ class WhoseFilter(admin.SimpleListFilter):
         if self.value() == "mine":
             return queryset.filter(requester=request.user)
         if self.value() == "me":
-            waiting = overview.waiting_for(request.user)  # type: ignore[arg-type]  # logged in
+            waiting = approvals.waiting_for(request.user)  # type: ignore[arg-type]  # logged in
             return queryset.filter(pk__in=[each.pk for each in waiting])
         return queryset
 
@@ -138,7 +138,7 @@ class ChangeRequestAdmin(PageAdmin):
         }
         if not changed:
             raise Refused("Nothing would change.")
-        needed = approvals.slots_of(changed)
+        needed = approvals.slots_for(work_order.pk, changed)
         return {
             "changes": [_told(measure, old, new) for measure, (old, new) in changed.items()],
             "needed": sorted(needed),

@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.db import connections, transaction
 
 from budgets.models import CapChange, Limit
+from opslog import events
 from workorders import tokens
 from workorders.models import Agent, WorkOrder
 
@@ -82,6 +83,12 @@ def set_caps(work_order: WorkOrder, caps: Caps) -> None:
         new_usd_per_day=caps.usd_per_day,
         reason="limits of a replay",
         by="replay",
+    )
+    events.record(
+        "WORK_ORDER_CAP_CHANGE",
+        message="limits of a replay",
+        owner=("work_order", work_order.pk),
+        actor="replay",
     )
     WorkOrder.objects.filter(pk=work_order.pk).update(
         runs_per_day=caps.runs_per_day, usd_per_day=caps.usd_per_day

@@ -106,9 +106,36 @@ END $$;
 CREATE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON limits
     FOR EACH STATEMENT EXECUTE FUNCTION tollgate_order_limits_with_admission();
 
+-- A limit changed by hand leaves its event too.
+CREATE FUNCTION tollgate_record_limit() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    l limits := coalesce(NEW, OLD);
+BEGIN
+    INSERT INTO operations_events (kind, message, owner_type, owner_id, owner_label, actor, meta)
+    VALUES ('LIMIT_CHANGE',
+        format('Limit %s/%s/%s: %s → %s', l.scope, l."window", l.measure,
+            coalesce(OLD.amount::text, 'off'), coalesce(NEW.amount::text, 'off')),
+        'limit', l.id::text, format('%s/%s/%s', l.scope, l."window", l.measure), session_user,
+        jsonb_build_object('changes', jsonb_build_object('amount', jsonb_build_object(
+            'old', OLD.amount, 'new', NEW.amount)), 'by', TG_OP));
+    RETURN NULL;
+END $$;
+CREATE TRIGGER record_limit AFTER UPDATE OR DELETE ON limits
+    FOR EACH ROW EXECUTE FUNCTION tollgate_record_limit();
+
 -- Caps change only with the proof of an applied change: a row of `cap_changes` with exactly these
--- old and new values, inserted by this very transaction. The proof's transaction id is stamped by
--- a trigger; a session variable would be no proof, since anybody can set one.
+-- old and new values, inserted by this very transaction, and the event that tells of it. Both are
+-- append-only and stamped by triggers with the transaction's id and the database user; a session
+-- variable would be no proof, since anybody can set one.
+CREATE FUNCTION tollgate_told_in_this_transaction(p_wo text, kinds text[]) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (
+        SELECT FROM operations_events e
+        WHERE e.owner_type = 'work_order' AND e.owner_id = p_wo AND e.kind = ANY (kinds)
+            AND e.xact = pg_current_xact_id()::text::bigint
+            AND e.created_at > now() - interval '1 day')
+$$;
+
 CREATE FUNCTION tollgate_stamp_cap_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.applied_xid := pg_current_xact_id()::text::numeric;
@@ -125,7 +152,7 @@ BEGIN
             RAISE EXCEPTION 'a work order begins with the default caps; more is a cap change'
                 USING ERRCODE = 'restrict_violation';
         END IF;
-    ELSIF NOT EXISTS (
+    ELSIF NOT tollgate_told_in_this_transaction(NEW.id, '{WORK_ORDER_CAP_CHANGE}') OR NOT EXISTS (
         SELECT FROM cap_changes c
         WHERE c.wo_id = NEW.id AND c.applied_xid = pg_current_xact_id()::text::numeric
             AND c.old_runs_per_day = OLD.runs_per_day AND c.new_runs_per_day = NEW.runs_per_day
@@ -165,6 +192,19 @@ BEGIN
     WHERE key = tollgate_counter_key('work_order', NEW.wo_id, 'open', 'epoch') FOR UPDATE;
     RETURN NEW;
 END $$;
+CREATE FUNCTION tollgate_guard_new_grant() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT tollgate_told_in_this_transaction(NEW.wo_id,
+        CASE NEW.kind WHEN 'break_glass' THEN '{BREAK_GLASS}' ELSE '{WORK_ORDER_CAP_CHANGE}' END::text[])
+    THEN
+        RAISE EXCEPTION 'a grant on work order % comes only from an approved request or break-glass',
+            NEW.wo_id USING ERRCODE = 'restrict_violation',
+                HINT = 'Ask for it in the admin: Work orders, Request a cap change.';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER guard_new_grant BEFORE INSERT ON cap_grants
+    FOR EACH ROW EXECUTE FUNCTION tollgate_guard_new_grant();
 CREATE TRIGGER guard_grant BEFORE UPDATE ON cap_grants
     FOR EACH ROW EXECUTE FUNCTION tollgate_guard_grant();
 CREATE TRIGGER append_only BEFORE DELETE ON cap_grants

@@ -141,8 +141,9 @@ BEGIN
     PERFORM tollgate_lock_counters(r.charged_to);
     r := tollgate_settle(r, p_status, cost, note, p_usage, p_fingerprint, tollgate_now());
     INSERT INTO operations_events
-        (kind, message, owner_type, owner_id, actor, meta, request_id)
-    SELECT k, m, 'work_order', r.wo_id, b.actor, jsonb_build_object(
+        (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
+    SELECT k, m, 'work_order', r.wo_id, (SELECT title FROM work_orders o WHERE o.id = r.wo_id),
+        b.actor, jsonb_build_object(
             'woId', r.wo_id, 'runId', r.id, 'agentName', r.agent_name, 'status', r.status,
             'reservedUsd', tollgate_usd(r.reserved_usd), 'costUsd', tollgate_usd(r.cost),
             'costNote', r.cost_note, 'expiredCostUsd',
@@ -154,7 +155,8 @@ BEGIN
     SELECT 'RUN_OVERRUN',
         format('Run of %s cost $%s and had reserved $%s', r.agent_name, tollgate_usd(r.cost),
             tollgate_usd(r.reserved_usd)),
-        'work_order', r.wo_id, b.actor, jsonb_build_object(
+        'work_order', r.wo_id, (SELECT title FROM work_orders o WHERE o.id = r.wo_id),
+        b.actor, jsonb_build_object(
             'woId', r.wo_id, 'runId', r.id, 'agentName', r.agent_name,
             'reservedUsd', tollgate_usd(r.reserved_usd), 'costUsd', tollgate_usd(r.cost),
             'overrunUsd', tollgate_usd(r.cost - r.reserved_usd)), p_request_id

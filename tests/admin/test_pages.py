@@ -11,7 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from budgets import approvals, overview, selectors
+from budgets import overview, selectors
 from budgets.models import ChangeRequest
 from opslog.models import ModelPrice, OperationsEvent
 from tests import factories
@@ -129,18 +129,6 @@ def test_the_first_page_tells_what_is_blocked(scene: Scene) -> None:
     text = page(log_in(scene, "auditor"), "index")
     for said in (full.title, tight.title, stopped.title, "until somebody resumes it"):
         assert said in text
-
-
-def test_waiting_is_the_same_as_the_domain_says(scene: Scene) -> None:
-    crowd(scene, 3)
-    high = factories.make_work_order("high")
-    wanted = ask(high, scene.people["asker"], usd="60.00")
-    approvals.decide(
-        wanted.pk, by=scene.people["vp"], decision="approve", comment="yes", seen_revision=1
-    )
-    for person in scene.people.values():
-        mine = [each.pk for each in overview.waiting_for(person)]
-        assert mine == [each.pk for each in approvals.waiting_for(person)], person
 
 
 def test_an_empty_installation_says_what_to_do(db: None) -> None:

@@ -1,59 +1,142 @@
 """Decisions that come at the same moment, on real connections; and rows that nobody may rewrite."""
 
 import threading
+from collections import Counter as Tally
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import DatabaseError, IntegrityError, connection, connections
+from django.db.models import QuerySet
+from django.utils import timezone
 
 from budgets import approvals
 from budgets.exceptions import Refused
-from budgets.models import CapChange
-from tests.approvals.test_workflow import Status, ask, decide, everybody
-from tests.factories import make_user
+from budgets.models import CapChange, ChangeRequest
+from opslog.models import OperationsEvent
+from tests.approvals.test_workflow import ask, decide, everybody
+from tests.factories import make_user, set_caps
+from workorders.models import WorkOrder
+
+RACES = 1000
+CONTROL_RACES = 60
+
+ENDS = {
+    "approve": ChangeRequest.Status.APPLIED,
+    "approve too": ChangeRequest.Status.APPLIED,
+    "refuse": ChangeRequest.Status.REFUSED,
+    "cancel": ChangeRequest.Status.CANCELLED,
+    "expire": ChangeRequest.Status.EXPIRED,
+}
+TERMINAL_EVENTS = (
+    "WORK_ORDER_CAP_CHANGE",
+    "CAP_CHANGE_REFUSED",
+    "CAP_CHANGE_CANCELLED",
+    "CAP_CHANGE_EXPIRED",
+)
+
+
+def expire(request: ChangeRequest, people: dict[str, User]) -> None:
+    ChangeRequest.objects.filter(pk=request.pk).update(expires_at=timezone.now())
+    if not approvals.close_overdue():
+        raise Refused("it was decided before")
+    request.refresh_from_db()
+    if request.status != ChangeRequest.Status.EXPIRED:
+        raise Refused("it was decided meanwhile")
+
 
 RACERS: dict[str, Callable[[Any, dict[str, User]], Any]] = {
     "approve": lambda request, people: decide(request, people["operations"]),
     "approve too": lambda request, people: decide(request, people["operations-2"]),
     "refuse": lambda request, people: decide(request, people["operations-3"], "refuse"),
     "cancel": lambda request, people: approvals.cancel(request.pk, by=people["asker"]),
+    "expire": expire,
+    "edit": lambda request, people: approvals.edit(
+        request.pk,
+        new={"usd_per_day": Decimal("1.50"), "runs_per_day": 998},
+        justification="second thoughts",
+        by=people["asker"],
+    ),
 }
-ROUNDS = 8
 
 
-def race(request: Any, people: dict[str, User]) -> list[str]:
-    """The names of those who won."""
-    barrier = threading.Barrier(len(RACERS))
+class Track:
+    """Six runners, each with a connection of its own that it keeps from race to race."""
 
-    def run(name: str) -> str:
-        barrier.wait()
+    def __init__(self) -> None:
+        self.people = everybody()
+        for number in (2, 3):
+            name = f"operations-{number}"
+            self.people[name] = make_user(name, groups=["operations"])
+        self.pool = ThreadPoolExecutor(len(RACERS))
+        self.barrier = threading.Barrier(len(RACERS))
+
+    def run(self, name: str) -> str:
+        """The runner's name, or "" when it was told that it lost."""
+        # Each reads the request for itself, as each browser has a page of its own.
+        request = ChangeRequest.objects.get(pk=self.request.pk)
+        self.barrier.wait()
         try:
-            RACERS[name](request, people)
+            RACERS[name](request, self.people)
         except Refused:
             return ""
-        finally:
-            connection.close()
+        except IntegrityError:
+            return "stopped by a constraint"
         return name
 
-    with ThreadPoolExecutor(len(RACERS)) as pool:
-        return [name for name in pool.map(run, RACERS) if name]
+    def race(self, turn: int) -> tuple[list[str], int]:
+        """Who believes to have won, and how many terminal events there are."""
+        set_caps(WorkOrder.objects.get(), 100, "2.00")
+        self.request = ask(self.people, runs=101 + turn % 800)
+        won = [name for name in self.pool.map(self.run, RACERS) if name and name != "edit"]
+        # Whoever finds it expired under the lock closes it, and is told that it has expired.
+        won = won or ["expire"]
+        events = OperationsEvent.objects.filter(
+            kind__in=TERMINAL_EVENTS, meta__requestId=self.request.pk
+        ).count()
+        ChangeRequest.objects.filter(status=ChangeRequest.Status.PENDING).update(
+            status=ChangeRequest.Status.CANCELLED, decided_at=timezone.now()
+        )
+        return won, events
+
+    def close(self) -> None:
+        barrier = threading.Barrier(len(RACERS))
+
+        def part(_: int) -> None:
+            barrier.wait()
+            connection.close()
+
+        list(self.pool.map(part, range(len(RACERS))))
+        self.pool.shutdown()
 
 
+@pytest.mark.timeout(400)
 def test_exactly_one_end_wins(committed_db: str) -> None:
-    people = everybody()
-    for number in (2, 3):
-        people[f"operations-{number}"] = make_user(f"operations-{number}", groups=["operations"])
-    for turn in range(ROUNDS):
-        request = ask(people, runs=101 + turn)
-        (winner,) = race(request, people)
-        request.refresh_from_db()
-        ended = {"refuse": Status.REFUSED, "cancel": Status.CANCELLED}
-        assert request.status == ended.get(winner, Status.APPLIED)
+    track = Track()
+    ends: Tally[str] = Tally()
+    for turn in range(RACES):
+        (winner,), events = track.race(turn)
+        request = ChangeRequest.objects.get(pk=track.request.pk)
+        assert request.status == ENDS[winner]
+        assert events == 1
         applied = CapChange.objects.filter(request=request).count()
-        assert applied == (request.status == Status.APPLIED)
+        assert applied == (request.status == ChangeRequest.Status.APPLIED)
+        ends[winner] += 1
+    track.close()
+    assert len(ends) == len(ENDS), ends  # every kind of end has won some of the races
+
+
+def test_without_the_lock_several_ends_win(
+    committed_db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QuerySet, "select_for_update", lambda self, **kwargs: self.all())
+    track = Track()
+    races = [track.race(turn) for turn in range(CONTROL_RACES)]
+    track.close()
+    assert any(len(won) > 1 or events > 1 for won, events in races)
 
 
 def test_two_last_signatures_apply_once(committed_db: str) -> None:
@@ -69,7 +152,7 @@ def test_two_last_signatures_apply_once(committed_db: str) -> None:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(sign, ["finance", "vp"]))
     request.refresh_from_db()
-    assert request.status == Status.APPLIED
+    assert request.status == ChangeRequest.Status.APPLIED
     assert CapChange.objects.filter(request=request).count() == 1
 
 

@@ -40,7 +40,14 @@ def ask(people: dict[str, User], usd: str | None = None, runs: int | None = None
 
 
 def decide(request: ChangeRequest, by: User, decision: str = "approve") -> ChangeRequest:
-    return approvals.decide(request.pk, by=by, decision=decision, comment="fine", seen_revision=1)
+    return approvals.decide(
+        request.pk,
+        by=by,
+        decision=decision,
+        comment="fine",
+        seen_revision=request.revision,
+        password_confirmed=True,
+    )
 
 
 def caps() -> tuple[int, Decimal]:

@@ -68,7 +68,10 @@ class Command(BaseCommand):
                     )
                 ),
             )
-        Console(file=self.stdout._out, soft_wrap=True).print(table)
+        console = Console(file=self.stdout._out)
+        if not console.is_terminal:
+            console.width = 200  # into a file or a pipe: nothing is cut
+        console.print(table)
         if repair is None:
             raise CommandError(f"{len(wrong)} of {counters} counters differ.", returncode=1)
         self.stdout.write(f"{len(wrong)} of {counters} counters repaired.")

@@ -1,0 +1,49 @@
+"""Cap changes: asked for by one person, decided by others, applied in one transaction.
+
+The same functions stand behind the admin's forms, its bulk action, the REST API and the jobs.
+Locks, in this order: the request, the subject's row, its counter (by a trigger). Everything is read
+again after the lock; exactly one terminal transition wins.
+"""
+
+from budgets.approvals.break_glass import raise_at_once, review, unreviewed
+from budgets.approvals.decisions import PASSWORD_OVER_USD, decide, decide_many, needs_password
+from budgets.approvals.ending import close_overdue
+from budgets.approvals.grants import end_early, grants_of
+from budgets.approvals.needs import lines_of, slots_for, slots_of
+from budgets.approvals.people import (
+    OpenSlot,
+    impossible,
+    may_decide,
+    open_slots,
+    waiting_for,
+)
+from budgets.approvals.reminders import remind
+from budgets.approvals.requests import LIFETIME, ask, cancel, edit
+from budgets.approvals.subjects import caps_of
+
+__all__ = [
+    "LIFETIME",
+    "PASSWORD_OVER_USD",
+    "OpenSlot",
+    "ask",
+    "cancel",
+    "caps_of",
+    "close_overdue",
+    "decide",
+    "decide_many",
+    "edit",
+    "end_early",
+    "grants_of",
+    "impossible",
+    "lines_of",
+    "may_decide",
+    "needs_password",
+    "open_slots",
+    "raise_at_once",
+    "remind",
+    "review",
+    "slots_for",
+    "slots_of",
+    "unreviewed",
+    "waiting_for",
+]

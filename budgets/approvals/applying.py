@@ -1,0 +1,80 @@
+"""Putting an approved change into force, with its proof and its event, in one transaction."""
+
+from typing import Any
+
+from django.utils import timezone
+
+from budgets.approvals.ending import close
+from budgets.approvals.needs import Lines
+from budgets.approvals.subjects import WorkOrderCaps
+from budgets.approvals.wording import changes_of, number, told
+from budgets.models import ChangeRequest, Grant
+from opslog import events
+
+
+def apply(
+    request: ChangeRequest,
+    subject: WorkOrderCaps,
+    lines: Lines,
+    *,
+    approvers: list[str],
+    level: str,
+) -> None:
+    """The caller holds the locks and has checked the base and the signatures."""
+    names = ", ".join(approvers)
+    new = {measure: value for measure, (_, value) in lines.items()}
+    # The event comes first: the triggers on caps and grants ask for it.
+    events.record(
+        "WORK_ORDER_CAP_CHANGE",
+        message=f"{subject.label}: {told(lines)}" + _time(request),
+        owner=(request.subject_type, request.subject_id),
+        label=subject.label,
+        actor=names,
+        meta=_meta(request, lines, approvers, level),
+    )
+    if request.grant_from is not None and request.grant_until is not None:
+        Grant.objects.bulk_create(
+            Grant(
+                wo_id=request.subject_id,
+                measure=measure,
+                value=value,
+                starts_at=request.grant_from,
+                ends_at=request.grant_until,
+                request=request,
+                granted_by=names,
+                reason=request.justification,
+            )
+            for measure, value in new.items()
+        )
+    else:
+        subject.write(new, request=request, reason=request.justification, by=names)
+    close(request, ChangeRequest.Status.APPLIED, by=names, note=level)
+
+
+def _time(request: ChangeRequest) -> str:
+    if request.grant_from is None or request.grant_until is None:
+        return ""
+    return f" from {request.grant_from:%Y-%m-%d %H:%M} until {request.grant_until:%Y-%m-%d %H:%M}"
+
+
+def _meta(request: ChangeRequest, lines: Lines, approvers: list[str], level: str) -> dict[str, Any]:
+    meta: dict[str, Any] = {
+        "woId": request.subject_id,
+        "requestId": request.pk,
+        "changes": changes_of(lines),
+        "reason": request.justification,
+        "approvers": approvers,
+        "approvalLevel": level,
+        "approvalDate": timezone.now().isoformat(),
+    }
+    if len(approvers) == 1:
+        meta["approver"] = approvers[0]
+    if len(lines) == 1:
+        ((old, new),) = lines.values()
+        meta |= {"previousCap": number(old), "newCap": number(new)}
+    if request.grant_from is not None and request.grant_until is not None:
+        meta |= {
+            "from": request.grant_from.isoformat(),
+            "until": request.grant_until.isoformat(),
+        }
+    return meta

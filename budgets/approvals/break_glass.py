@@ -1,0 +1,130 @@
+"""Break-glass: one person raises a cap at once, for an hour at most, in front of everybody.
+
+It needs a permission of its own, and a review by somebody else within a day: while one is overdue,
+the next is refused.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from budgets.approvals import notices, subjects
+from budgets.approvals.wording import changes_of, told
+from budgets.exceptions import Conflict, Refused
+from budgets.models import Grant, Measure
+from opslog import events
+
+LONGEST = timedelta(minutes=60)
+HIGHEST_USD = Decimal("50.00")
+REVIEW_WITHIN = timedelta(hours=24)
+
+
+def unreviewed() -> "QuerySet[Grant]":
+    """Every break-glass grant that nobody has reviewed, oldest first."""
+    return Grant.objects.filter(kind=Grant.Kind.BREAK_GLASS, reviewed_at=None).order_by(
+        "created_at"
+    )
+
+
+def raise_at_once(
+    work_order_id: str,
+    *,
+    new: Mapping[str, Decimal | int | None],
+    minutes: int,
+    reason: str,
+    by: User,
+) -> list[Grant]:
+    """Raise caps now, for `minutes` (60 at most) and up to $50 a day. Raises Refused."""
+    if not by.is_active or not by.has_perm("budgets.break_glass"):
+        raise Refused("Break-glass needs a permission of its own.")
+    if not reason.strip():
+        raise Refused("A reason is required.")
+    length = timedelta(minutes=minutes)
+    if not timedelta() < length <= LONGEST:
+        raise Refused("Break-glass lasts from 1 to 60 minutes.")
+    with transaction.atomic():
+        subject = subjects.lock("work_order", work_order_id)
+        subject.may_change()
+        now = timezone.now()
+        overdue = unreviewed().filter(created_at__lte=now - REVIEW_WITHIN).first()
+        if overdue is not None:
+            raise Refused(
+                f"The break-glass of {overdue.created_at:%Y-%m-%d %H:%M} UTC on {overdue.wo_id} "
+                "was not reviewed within 24 hours: review it first."
+            )
+        values = subject.values()
+        lines = {}
+        for measure, wanted in new.items():
+            if wanted is None:
+                continue
+            value = subjects.checked(measure, wanted)
+            if value <= values[measure]:
+                raise Refused("Break-glass only raises.")
+            if measure == Measure.USD_PER_DAY and value > HIGHEST_USD:
+                raise Refused(f"Break-glass goes up to ${HIGHEST_USD} a day.")
+            lines[measure] = (values[measure], value)
+        if not lines:
+            raise Refused("Nothing would change.")
+        # The event comes first: the trigger on grants asks for it.
+        events.record(
+            "BREAK_GLASS",
+            message=f"{subject.label}: {told(lines)} for {minutes} minutes: {reason.strip()}",
+            owner=("work_order", work_order_id),
+            label=subject.label,
+            actor=by.get_username(),
+            meta={
+                "woId": work_order_id,
+                "changes": changes_of(lines),
+                "minutes": minutes,
+                "reason": reason.strip(),
+                "until": (now + length).isoformat(),
+            },
+        )
+        grants = [
+            Grant.objects.create(
+                wo_id=work_order_id,
+                measure=measure,
+                value=value,
+                starts_at=now,
+                ends_at=now + length,
+                kind=Grant.Kind.BREAK_GLASS,
+                granted_by=by.get_username(),
+                reason=reason.strip(),
+            )
+            for measure, (_, value) in lines.items()
+        ]
+        notices.glass_broken(subject.label, grants, by=by, minutes=minutes)
+    return grants
+
+
+def review(grant_id: int, *, by: User, text: str) -> Grant:
+    """Say afterwards whether it was right; by somebody else, who decides on cap changes."""
+    if not text.strip():
+        raise Refused("A review says something.")
+    if not by.is_active or not by.has_perm("budgets.decide_changerequest"):
+        raise Refused("Break-glass is reviewed by those who decide on cap changes.")
+    with transaction.atomic():
+        grant = Grant.objects.select_for_update(no_key=True).get(
+            pk=grant_id, kind=Grant.Kind.BREAK_GLASS
+        )
+        if grant.reviewed_at is not None:
+            raise Conflict("It is reviewed already.")
+        if grant.granted_by == by.get_username():
+            raise Refused("Nobody reviews their own break-glass.")
+        grant.reviewed_at = timezone.now()
+        grant.reviewed_by = by
+        grant.review = text.strip()
+        grant.save(update_fields=["reviewed_at", "reviewed_by", "review"])
+        events.record(
+            "BREAK_GLASS_REVIEWED",
+            message=f"Break-glass on {grant.wo_id} reviewed: {text.strip()}",
+            owner=("work_order", grant.wo_id),
+            actor=by.get_username(),
+            meta={"woId": grant.wo_id, "grantId": grant.pk, "review": text.strip()},
+        )
+    return grant

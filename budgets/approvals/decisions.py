@@ -1,0 +1,153 @@
+"""Approving and refusing."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+
+from budgets import rules
+from budgets.approvals import notices, subjects
+from budgets.approvals.applying import apply
+from budgets.approvals.ending import close, lock_pending
+from budgets.approvals.needs import lines_of, slots_of
+from budgets.approvals.people import assignment, groups_of, may_decide
+from budgets.exceptions import Conflict, PasswordRequired, Refused
+from budgets.models import ChangeRequest, Measure, Vote
+from opslog import events
+
+PASSWORD_OVER_USD = Decimal("50.00")
+
+
+def needs_password(request: ChangeRequest) -> bool:
+    """Whether an approval asks for the password again: over $50 a day."""
+    lines = lines_of(request)
+    return Measure.USD_PER_DAY in lines and lines[Measure.USD_PER_DAY][1] > PASSWORD_OVER_USD
+
+
+def decide(
+    request_id: int,
+    *,
+    by: User,
+    decision: str,
+    comment: str,
+    seen_revision: int,
+    evidence: Mapping[str, Any] | None = None,
+    password_confirmed: bool = False,
+) -> ChangeRequest:
+    """Approve or refuse. The last approval that is needed applies the change.
+
+    A vote counts for the revision its voter saw, and keeps the evidence that was before them.
+    `password_confirmed`: the edge has checked the person's password just now. Raises Refused,
+    PasswordRequired, and Conflict where the request was decided, changed or overtaken meanwhile.
+    """
+    if decision not in Vote.Decision.values:
+        raise Refused("Choose to approve or to refuse.")
+    if not comment.strip():
+        raise Refused("A comment is required.")
+    with transaction.atomic():
+        request = lock_pending(request_id)
+        if request is not None:
+            if request.revision != seen_revision:
+                raise Conflict("The request was changed since you saw it: look again.")
+            # Read again: a session may be older than the loss of a group.
+            by = User.objects.get(pk=by.pk)
+            if reason := may_decide(request, by):
+                raise Refused(reason)
+            approves = decision == Vote.Decision.APPROVE
+            if approves and needs_password(request) and not password_confirmed:
+                raise PasswordRequired("Confirm your password to approve over $50 a day.")
+            _vote(request, by, decision, comment.strip(), dict(evidence or {}))
+            if decision == Vote.Decision.REFUSE:
+                close(
+                    request,
+                    ChangeRequest.Status.REFUSED,
+                    by=by.get_username(),
+                    note=comment.strip(),
+                )
+            else:
+                _apply_if_filled(request)
+    if request is None:
+        raise Conflict("The request is decided or expired already.")
+    return request
+
+
+def decide_many(
+    seen: Mapping[int, int], *, by: User, decision: str, comment: str
+) -> dict[int, str]:
+    """The same decision on several requests (id → the revision seen), each by itself: one
+    decision, one result and one event per request. None over $50, which asks for a look and a
+    password each. Gives id → what came of it."""
+    results = {}
+    for request_id, revision in sorted(seen.items()):
+        request = ChangeRequest.objects.get(pk=request_id)
+        if decision == Vote.Decision.APPROVE and needs_password(request):
+            results[request_id] = "Not decided: over $50 a day is decided one by one."
+            continue
+        try:
+            done = decide(
+                request_id, by=by, decision=decision, comment=comment, seen_revision=revision
+            )
+        except Refused as error:
+            results[request_id] = f"Not decided: {error}"
+        else:
+            results[request_id] = done.get_status_display()
+    return results
+
+
+def _vote(
+    request: ChangeRequest, by: User, decision: str, comment: str, evidence: dict[str, Any]
+) -> None:
+    groups = sorted(groups_of(by) & set(slots_of(request)))
+    try:
+        with transaction.atomic():
+            Vote.objects.create(
+                request=request,
+                revision=request.revision,
+                voter=by,
+                group=", ".join(groups),
+                decision=decision,
+                comment=comment,
+                evidence=evidence,
+            )
+    except IntegrityError as error:
+        raise Conflict("You have decided on this request already.") from error
+    if decision == Vote.Decision.APPROVE:
+        events.record(
+            "CAP_CHANGE_APPROVED",
+            message=f"Request #{request.pk} on {request.subject_id}: "
+            f"approved by {by.get_username()}",
+            owner=(request.subject_type, request.subject_id),
+            actor=by.get_username(),
+            meta={
+                "woId": request.subject_id,
+                "requestId": request.pk,
+                "revision": request.revision,
+                "groups": groups,
+                "comment": comment,
+            },
+        )
+
+
+def _apply_if_filled(request: ChangeRequest) -> None:
+    needed = slots_of(request)
+    seats = assignment(request, needed)
+    if not rules.is_filled(needed, seats):
+        notices.still_waiting(request)
+        return
+    subject = subjects.lock(request.subject_type, request.subject_id)
+    lines = lines_of(request)
+    values = subject.values()
+    if any(values[measure] != old for measure, (old, _) in lines.items()):
+        close(request, ChangeRequest.Status.STALE, by="tollgate", note="the base caps have moved")
+        return
+    subject.may_change()
+    people = User.objects.in_bulk(seats)
+    apply(
+        request,
+        subject,
+        lines,
+        approvers=sorted(people[person].get_username() for person in seats),
+        level=" + ".join(sorted(set(seats.values()))),
+    )

@@ -1,0 +1,49 @@
+"""The end of a request: exactly one, taken under the lock."""
+
+from django.db import transaction
+from django.utils import timezone
+
+from budgets.approvals import notices
+from budgets.models import ChangeRequest
+from opslog import events
+
+NOBODY_DECIDED = "nobody decided in time"
+
+
+def lock_pending(request_id: int) -> ChangeRequest | None:
+    """The request, locked; None when it is decided, or expired under this very lock."""
+    request = ChangeRequest.objects.select_for_update(no_key=True).get(pk=request_id)
+    if request.status != ChangeRequest.Status.PENDING:
+        return None
+    if request.expires_at <= timezone.now():
+        close(request, ChangeRequest.Status.EXPIRED, by="tollgate", note=NOBODY_DECIDED)
+        return None
+    return request
+
+
+def close(request: ChangeRequest, status: str, *, by: str, note: str) -> None:
+    """The one terminal transition; the caller holds the lock on the pending request."""
+    request.status = status
+    request.decided_at = timezone.now()
+    request.closing_note = note
+    request.save(update_fields=["status", "decided_at", "closing_note"])
+    if status != ChangeRequest.Status.APPLIED:  # which has its own event, WORK_ORDER_CAP_CHANGE
+        events.record(
+            f"CAP_CHANGE_{status.upper()}",
+            message=f"Request #{request.pk} on {request.subject_id} {status}: {note}",
+            owner=(request.subject_type, request.subject_id),
+            actor=by,
+            meta={"woId": request.subject_id, "requestId": request.pk, "reason": note},
+        )
+    notices.closed(request, by=by, note=note)
+
+
+def close_overdue() -> int:
+    """Close what nobody decided in time. Only tidiness: expiry is found under the lock anyway."""
+    overdue = ChangeRequest.objects.filter(
+        status=ChangeRequest.Status.PENDING, expires_at__lte=timezone.now()
+    ).values_list("pk", flat=True)
+    for pk in overdue:
+        with transaction.atomic():
+            lock_pending(pk)
+    return len(overdue)

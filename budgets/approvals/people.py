@@ -1,0 +1,137 @@
+"""Who may sign, who has signed, and whether anybody could."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from budgets import rules
+from budgets.approvals.needs import Known, slots_of
+from budgets.exceptions import Refused
+from budgets.models import ChangeRequest, Vote
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSlot:
+    """One signature that is asked for; `filled_by` is a username, or empty."""
+
+    group: str
+    filled_by: str
+
+
+def groups_of(user: User) -> set[str]:
+    return {group.name for group in user.groups.all()}
+
+
+def parties(request: ChangeRequest) -> set[int]:
+    """Who has no vote because the request is theirs: who asked, and who edited it last."""
+    return {pk for pk in (request.requester_id, request.last_editor_id) if pk is not None}
+
+
+def may_decide(request: ChangeRequest, user: User, known: Known | None = None) -> str:
+    """Empty when this person may decide on this request, else the reason why not."""
+    if request.status != ChangeRequest.Status.PENDING:
+        return "The request is decided."
+    if request.expires_at <= timezone.now():
+        return "The request has expired."
+    if not user.is_active or not user.has_perm("budgets.decide_changerequest"):
+        return "You do not decide on cap changes."
+    if user.pk in parties(request):
+        return "Nobody approves their own request."
+    try:
+        needed = slots_of(request, known)
+    except Refused as error:
+        return str(error)
+    if not groups_of(user) & set(needed):
+        return f"This needs {' and '.join(sorted(needed))}."
+    if any(
+        vote.revision == request.revision and vote.voter_id == user.pk
+        for vote in request.votes.all()
+    ):
+        return "You have decided on this request."
+    return ""
+
+
+def waiting_for(user: User) -> list[ChangeRequest]:
+    """The pending requests that this person may decide now, oldest first. The number of queries
+    does not grow with the number of requests."""
+    if not user.has_perm("budgets.decide_changerequest"):
+        return []
+    person = User.objects.prefetch_related("groups").get(pk=user.pk)
+    pending = list(
+        ChangeRequest.objects.filter(
+            status=ChangeRequest.Status.PENDING, expires_at__gt=timezone.now()
+        )
+        .select_related("requester")
+        .prefetch_related("lines", "votes")
+        .order_by("created_at")
+    )
+    known = Known.about(request.subject_id for request in pending)
+    return [request for request in pending if not may_decide(request, person, known)]
+
+
+def assignment(request: ChangeRequest, needed: Mapping[str, int]) -> dict[int, str]:
+    """Who fills which slot: every approval judged again, under the memberships of this moment."""
+    votes = (
+        request.votes.filter(
+            revision=request.revision, decision=Vote.Decision.APPROVE, voter__is_active=True
+        )
+        .exclude(voter__in=parties(request))
+        .select_related("voter")
+        .prefetch_related("voter__groups")
+        .order_by("id")
+    )
+    return rules.assign(
+        needed, [(vote.voter_id, frozenset(groups_of(vote.voter))) for vote in votes]
+    )
+
+
+def open_slots(request: ChangeRequest) -> list[OpenSlot]:
+    """Every signature the request needs, and who has given it so far."""
+    needed = slots_of(request)
+    filled = assignment(request, needed)
+    names = {
+        vote.voter_id: vote.voter.get_username() for vote in request.votes.select_related("voter")
+    }
+    slots = []
+    for group, count in sorted(needed.items()):
+        signed = [names[person] for person, seat in filled.items() if seat == group]
+        slots += [OpenSlot(group, name) for name in signed]
+        slots += [OpenSlot(group, "")] * (count - len(signed))
+    return slots
+
+
+def voters(groups: set[str]) -> "QuerySet[User]":
+    """The active people of these groups who may decide."""
+    return (
+        User.objects.filter(is_active=True, groups__name__in=groups)
+        .distinct()
+        .prefetch_related("groups")
+    )
+
+
+def impossible(request: ChangeRequest) -> str:
+    """Why an open request can no longer be approved by anybody; empty when it can.
+
+    People leave and change groups: then the slots may need more distinct people than there are.
+    """
+    if request.status != ChangeRequest.Status.PENDING:
+        return ""
+    try:
+        needed = slots_of(request)
+    except Refused as error:
+        return str(error)
+    people = voters(set(needed)).exclude(pk__in=parties(request))
+    return unfillable(needed, people)
+
+
+def unfillable(needed: Mapping[str, int], people: "QuerySet[User]") -> str:
+    """Why these people cannot fill these slots, each with somebody else; empty when they can."""
+    seats = rules.assign(needed, [(person.pk, frozenset(groups_of(person))) for person in people])
+    if rules.is_filled(needed, seats):
+        return ""
+    taken = list(seats.values())
+    missing = sorted(group for group, count in needed.items() if taken.count(group) < count)
+    return f"There is nobody left to sign for {' and '.join(missing) or 'it'}."

@@ -1,0 +1,221 @@
+"""Raises for a time, and break-glass: in force for their interval, with the job worker off."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+import time_machine
+from django.contrib.auth.models import User
+from django.db import IntegrityError, connection
+
+from budgets import approvals
+from budgets.exceptions import Conflict, Refused
+from budgets.models import CapChange, Grant
+from opslog.models import OperationsEvent, OutboxMessage
+from tests.admission.desk import Desk, body, install_clock, set_clock
+from tests.approvals.test_workflow import caps, decide, everybody
+from tests.factories import lift_limits, make_user
+
+NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def people(committed_db: str) -> Iterator[dict[str, User]]:
+    install_clock()
+    with time_machine.travel(NOON, tick=False):
+        set_clock(NOON)
+        people = everybody()
+        lift_limits()
+        yield people
+
+
+def grant(
+    people: dict[str, User], usd: str, since: datetime = NOON, until: datetime = NOON + HOUR
+) -> None:
+    request = approvals.ask(
+        "w1",
+        new={"usd_per_day": Decimal(usd)},
+        justification="month end",
+        by=people["asker"],
+        grant_from=since,
+        grant_until=until,
+    )
+    for slot in approvals.open_slots(request):
+        assert decide(request, people[slot.group]).pk == request.pk
+
+
+def room(at: datetime) -> Decimal:
+    """The cap in force at a moment, as a dry run finds it."""
+    set_clock(at)
+    desk = Desk()
+    low, high = 0, 10_000
+    while low < high:
+        cents = (low + high + 1) // 2
+        usd = Decimal(cents) / 100
+        answer = body(desk.start(usd=usd, dry_run=True, confirm=True))
+        low, high = (cents, high) if answer["decision"] == "admit" else (low, cents - 1)
+    return Decimal(low) / 100
+
+
+def test_in_force_from_its_beginning_until_before_its_end(people: dict[str, User]) -> None:
+    grant(people, "6.00", NOON + HOUR, NOON + 2 * HOUR)
+    moment = timedelta(microseconds=1)
+    for at, cap in (
+        (NOON, "2.00"),
+        (NOON + HOUR - moment, "2.00"),
+        (NOON + HOUR, "6.00"),
+        (NOON + 2 * HOUR - moment, "6.00"),
+        (NOON + 2 * HOUR, "2.00"),
+    ):
+        assert room(at) == Decimal(cap)
+    assert caps() == (100, Decimal("2.00"))
+    assert not CapChange.objects.exists()
+
+
+def test_overlapping_grants_end_each_for_itself(people: dict[str, User]) -> None:
+    grant(people, "6.00", NOON, NOON + 2 * HOUR)
+    grant(people, "9.00", NOON + HOUR, NOON + 3 * HOUR)
+    found = [room(NOON + timedelta(minutes=30 + 60 * n)) for n in range(4)]
+    assert found == [Decimal(cap) for cap in ("6.00", "9.00", "9.00", "2.00")]
+
+
+def test_across_midnight(people: dict[str, User]) -> None:
+    night = datetime(2026, 3, 14, 23, tzinfo=UTC)
+    grant(people, "6.00", night, night + 2 * HOUR)
+    assert room(night + timedelta(minutes=59)) == Decimal("6.00")
+    assert room(night + timedelta(minutes=61)) == Decimal("6.00")
+    assert room(night + 2 * HOUR) == Decimal("2.00")
+
+
+def test_what_was_used_under_a_grant_that_ended_stays_used(people: dict[str, User]) -> None:
+    grant(people, "6.00")
+    desk = Desk()
+    assert desk.start(usd="5.00").status == 201
+    set_clock(NOON + HOUR)
+    assert desk.start(usd="0.01").denial == "usd_per_day"
+
+
+def test_the_answer_of_a_start_tells_the_cap_in_force(people: dict[str, User]) -> None:
+    grant(people, "6.00")
+    assert body(Desk().start(usd="0.01"))["caps"]["usdPerDay"] == 6.0
+
+
+def test_a_live_grant_counts_for_who_must_sign(people: dict[str, User]) -> None:
+    """The rules look at the resulting effective cap, not at the number asked for."""
+    grant(people, "60.00", NOON, NOON + 5 * HOUR)
+    request = approvals.ask(
+        "w1", new={"usd_per_day": Decimal("9.00")}, justification="x", by=people["asker"]
+    )
+    assert {slot.group for slot in approvals.open_slots(request)} == {"finance", "vp"}
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "reason"),
+    [
+        (NOON, None, "both"),
+        (None, NOON, "both"),
+        (NOON + HOUR, NOON + HOUR, "after its beginning"),
+        (NOON - 2 * HOUR, NOON - HOUR, "over already"),
+        (NOON, NOON + timedelta(days=32), "31 days"),
+    ],
+)
+def test_intervals_that_make_no_sense(
+    people: dict[str, User], since: datetime | None, until: datetime | None, reason: str
+) -> None:
+    with pytest.raises(Refused, match=reason):
+        approvals.ask(
+            "w1",
+            new={"usd_per_day": Decimal("6.00")},
+            justification="x",
+            by=people["asker"],
+            grant_from=since,
+            grant_until=until,
+        )
+
+
+def test_a_grant_ends_early_by_operations(people: dict[str, User]) -> None:
+    grant(people, "6.00")
+    pk = Grant.objects.get().pk
+    with pytest.raises(Refused, match="by operations"):
+        approvals.end_early(pk, by=people["director"], reason="enough")
+    with time_machine.travel(NOON + HOUR / 2, tick=False):
+        approvals.end_early(pk, by=people["operations"], reason="enough")
+        with pytest.raises(Conflict):
+            approvals.end_early(pk, by=people["operations"], reason="enough")
+    assert room(NOON + HOUR / 2) == Decimal("2.00")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE cap_grants SET value = 1000",
+        "UPDATE cap_grants SET ends_at = ends_at + interval '1 hour'",
+        "UPDATE cap_grants SET starts_at = starts_at - interval '1 hour'",
+    ],
+)
+def test_sql_cannot_stretch_a_grant(people: dict[str, User], statement: str) -> None:
+    grant(people, "6.00")
+    with pytest.raises(IntegrityError, match="only end earlier"), connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def break_glass(by: User, usd: str = "20.00", minutes: int = 30) -> Grant:
+    (made,) = approvals.raise_at_once(
+        "w1", new={"usd_per_day": Decimal(usd)}, minutes=minutes, reason="night", by=by
+    )
+    return made
+
+
+def test_break_glass(people: dict[str, User]) -> None:
+    made = break_glass(people["operations"])
+    assert room(NOON) == Decimal("20.00")
+    assert room(NOON + HOUR / 2) == Decimal("2.00")
+    assert OperationsEvent.objects.get(kind="BREAK_GLASS").meta["minutes"] == 30
+    told = set(
+        OutboxMessage.objects.filter(topic="break_glass").values_list("recipient", flat=True)
+    )
+    everybody_else = ("operations", "director", "finance", "vp", "administrator")
+    assert {str(people[name].pk) for name in everybody_else} <= told
+    with pytest.raises(Refused, match="their own"):
+        approvals.review(made.pk, by=people["operations"], text="was right")
+    with pytest.raises(Refused, match="those who decide"):
+        approvals.review(made.pk, by=people["auditor"], text="was right")
+    approvals.review(made.pk, by=people["director"], text="was right")
+    with pytest.raises(Conflict):
+        approvals.review(made.pk, by=people["vp"], text="was wrong")
+
+
+@pytest.mark.parametrize(
+    ("who", "usd", "minutes", "reason"),
+    [
+        ("finance", "20.00", 30, "permission of its own"),
+        ("auditor", "20.00", 30, "permission of its own"),
+        ("operations", "50.01", 30, "up to"),
+        ("operations", "20.00", 61, "60 minutes"),
+        ("operations", "20.00", 0, "60 minutes"),
+        ("operations", "1.00", 30, "only raises"),
+        ("operations", "2.00", 30, "only raises"),
+    ],
+)
+def test_break_glass_has_its_bounds(
+    people: dict[str, User], who: str, usd: str, minutes: int, reason: str
+) -> None:
+    with pytest.raises(Refused, match=reason):
+        break_glass(people[who], usd, minutes)
+    assert not Grant.objects.exists()
+
+
+def test_an_overdue_review_stops_the_next(people: dict[str, User]) -> None:
+    first = break_glass(people["operations"])
+    break_glass(people["operations"])  # within the day it is still possible
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT min(created_at) + interval '24 hours' FROM cap_grants")
+        overdue = cursor.fetchone()[0]
+    with time_machine.travel(overdue, tick=False):
+        with pytest.raises(Refused, match="review it first"):
+            break_glass(make_user("operations-2", groups=["operations"]))
+        for grant_ in approvals.unreviewed():
+            approvals.review(grant_.pk, by=people["director"], text="fine")
+        assert break_glass(people["operations"]).pk > first.pk
