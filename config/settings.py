@@ -115,6 +115,8 @@ def database(url: str) -> dict[str, Any]:
         {
             "connect_timeout": 2,
             "application_name": "tollgate",
+            # Without a threshold psycopg prepares nothing, whatever the caller of execute says.
+            "prepare_threshold": None if PGBOUNCER else 5,
             "options": "-c timezone=UTC -c lock_timeout=2000",
         }
     )
