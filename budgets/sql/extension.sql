@@ -55,6 +55,11 @@ BEGIN
     at := tollgate_now();
     tomorrow := date_trunc('day', at, 'UTC') + interval '1 day';
     day_after := coalesce(p_retry_after, ceil(extract(epoch FROM tomorrow - at))::integer);
+    IF r.day < (at AT TIME ZONE 'UTC')::date THEN
+        -- What a past day allows is spent for good: no waiting cures that.
+        day_after := NULL;
+        tomorrow := NULL;
+    END IF;
     SELECT o.title, o.status, e.usd_per_day,
         (SELECT l.amount FROM limits l
          WHERE l.scope = 'global' AND l."window" = 'day' AND l.measure = 'usd') AS all_usd_limit

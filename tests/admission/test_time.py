@@ -41,7 +41,9 @@ def test_a_run_counts_for_the_day_it_started(desk: Desk) -> None:
     run = run_of(desk.start(usd="0.50"))
     set_clock(NEXT)
     assert desk.extend(run, "0.30").status == 200
-    assert desk.extend(run, "0.30").denial == "usd_per_day"  # of the day before
+    refusal = desk.extend(run, "0.30")
+    assert refusal.denial == "usd_per_day"  # of the day before, which no waiting cures
+    assert (refusal.retry_after, refusal.reset_at) == (None, None)
     assert desk.finish(run, "0.70").status == 200
     work_order = Run.objects.get().wo
     assert Run.objects.get().day == date(2026, 3, 14)
