@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.db import connection
 
-from budgets.evidence.whatif import Caps, Columns, Period, Retried, nanos, periods_of
+from budgets.evidence.whatif import DAY, Caps, Columns, Period, Retried, nanos, periods_of
+from budgets.evidence.whatif import EPOCH as FIRST_DAY
 
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
@@ -39,19 +40,21 @@ WHERE owner_type = 'work_order' AND owner_id = %(wo)s
     AND created_at >= %(since)s AND created_at < %(now)s
 ORDER BY created_at DESC LIMIT %(most)s
 """
+# A run that was asked for before stands in a group of its own: to collect such runs in an
+# aggregate made the planner sort all rows, and took twice as long.
 SUMMARY = """
 WITH fine AS MATERIALIZED (
     SELECT agent_name AS agent, date_bin('1 hour', started_at, 'epoch') AS hour,
+        refused.key, min(started_at) AS started_at,
         count(*) AS runs, count(*) FILTER (WHERE status <> 'running') AS ended,
         count(*) FILTER (WHERE status = 'error') AS errors,
         count(*) FILTER (WHERE NOT agent_known) AS unknown,
         sum(cost) AS cost, max(cost) AS max_cost, sum(greatest(cost, reserved_usd)) AS most,
-        sum(reserved_usd) FILTER (WHERE status = 'running') AS held,
-        json_agg(json_build_array(started_at, idempotency_key, coalesce(cost, reserved_usd)))
-            FILTER (WHERE idempotency_key = ANY (%(keys)s)) AS retried
+        sum(reserved_usd) FILTER (WHERE status = 'running') AS held
     FROM work_order_runs
+    LEFT JOIN unnest(%(keys)s::text[]) AS refused (key) ON refused.key = idempotency_key
     WHERE wo_id = %(wo)s AND started_at >= %(since)s AND started_at < %(now)s
-    GROUP BY 1, 2
+    GROUP BY 1, 2, 3
 )
 SELECT
     (SELECT json_agg(t)::text FROM (
@@ -63,9 +66,10 @@ SELECT
         SELECT agent, sum(runs) AS runs, sum(errors) AS errors, sum(unknown) AS unknown,
             coalesce(sum(cost), 0) AS cost FROM fine GROUP BY 1) t),
     (SELECT json_agg(t)::text FROM (
-        SELECT DISTINCT ON (agent) agent, hour, runs FROM fine WHERE runs > %(burst)s
-        ORDER BY agent, runs DESC, hour DESC) t),
-    (SELECT json_agg(r)::text FROM fine, json_array_elements(retried) r)
+        SELECT DISTINCT ON (agent) agent, hour, sum(runs) AS runs FROM fine GROUP BY 1, 2
+        HAVING sum(runs) > %(burst)s ORDER BY agent, sum(runs) DESC, hour DESC) t),
+    (SELECT json_agg(json_build_array(started_at, key, coalesce(cost, held)))::text
+     FROM fine WHERE key IS NOT NULL)
 """
 RECENT = """
 WITH recent AS MATERIALIZED (
@@ -124,22 +128,30 @@ def micros(at: datetime) -> int:
     return (at - EPOCH) // MICROSECOND
 
 
+def day_of(at: int) -> date:
+    return FIRST_DAY + timedelta(days=at // DAY)
+
+
 def moment(at: int) -> datetime:
     return EPOCH + at * MICROSECOND
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A refusal, or an extension that was granted: what was asked for, and what was used then."""
 
     at: int
     kind: str
     reason: str
     key: str
-    estimate: Decimal
+    estimate: int
     run_id: str
     runs_then: int
-    used_then: Decimal
+    used_then: int
+
+    @property
+    def is_attempt(self) -> bool:
+        """A start that was refused for a cap. (A refused extension names its run.)"""
+        return self.reason in CAP_REASONS and not self.run_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +211,10 @@ def read_events(window: Window) -> list[Event]:
             kind,
             reason or kind,
             key or "",
-            Decimal(estimated or added or 0),
+            nanos(Decimal(estimated or added or 0)),
             run or "",
             int(runs or 0),
-            Decimal(used or 0),
+            nanos(Decimal(used or 0)),
         )
         for at, kind, reason, key, estimated, added, run, runs, used in reversed(rows)
     ]
@@ -236,7 +248,7 @@ def read_runs(
         return {}
     granted: dict[str, list[tuple[int, int]]] = {}
     for event in extensions:
-        granted.setdefault(event.run_id, []).append((event.at, nanos(event.estimate)))
+        granted.setdefault(event.run_id, []).append((event.at, event.estimate))
     rows = _rows(RUNS, window.parameters(days=list(days), extended=list(granted)))
     found = {}
     for day, starts, ends, reserved, costs, times, ids in rows:

@@ -27,7 +27,7 @@ from budgets.evidence.report import (
     Today,
     WhatIf,
 )
-from budgets.evidence.whatif import Attempt, Caps, DayLog, Retried, dollars, nanos, replay
+from budgets.evidence.whatif import DAY, Attempt, Caps, DayLog, Retried, dollars, nanos, replay
 from budgets.models import Measure
 from opslog import prices
 from opslog.money import usd
@@ -66,7 +66,7 @@ def evidence_for(
     bands = thresholds(book, now)
     summary = records.read_summary(
         window,
-        keys=sorted({each.key for each in events if _is_attempt(each)} - {""}),
+        keys=sorted({each.key for each in events if each.is_attempt} - {""}),
         burst=risk.BURST_RUNS,
     )
     recent = records.read_recent(window, thresholds=bands)
@@ -134,13 +134,6 @@ def _what_if(
     return WhatIf(under_asked, in_force, not in_force.would_run and not in_force.displaced)
 
 
-def _is_attempt(event: Event) -> bool:
-    """A start that was refused for a cap. (A refused extension names its run.)"""
-    return (
-        event.kind != records.EXTENDED and event.reason in records.CAP_REASONS and not event.run_id
-    )
-
-
 def _changes(caps: Caps, asked: Caps, history: CapHistory, now: datetime) -> tuple[Change, ...]:
     at = micros(now)
     effective = next(each.caps for each in reversed(history.periods()) if each.since <= at)
@@ -153,32 +146,30 @@ def _changes(caps: Caps, asked: Caps, history: CapHistory, now: datetime) -> tup
 
 
 def _days(use: Sequence[overview.DayOfUse], events: Sequence[Event]) -> tuple[Day, ...]:
-    refused: dict[object, Tally[str]] = defaultdict(Tally)
-    for event in events:
-        if event.kind != records.EXTENDED:
-            refused[records.moment(event.at).date()][event.reason] += 1
-    return tuple(Day(each.day, each.runs, each.usd, dict(refused[each.day])) for each in use)
+    refused: dict[date, dict[str, int]] = defaultdict(dict)
+    asked = Tally(
+        (event.at // DAY, event.reason) for event in events if event.kind != records.EXTENDED
+    )
+    for (nth, reason), times in asked.items():
+        refused[records.day_of(nth * DAY)][reason] = times
+    return tuple(Day(each.day, each.runs, each.usd, refused[each.day]) for each in use)
 
 
 def _logs(window: Window, summary: Summary, events: Sequence[Event]) -> list[DayLog]:
     """The period's asks, day by day."""
-    attempts: dict[date, list[Attempt]] = defaultdict(list)
-    for each in filter(_is_attempt, events):
-        attempts[records.moment(each.at).date()].append(
-            Attempt(
-                each.at,
-                each.key,
-                nanos(each.estimate),
-                each.runs_then,
-                nanos(each.used_then),
+    attempts: dict[int, list[Attempt]] = defaultdict(list)
+    for each in events:
+        if each.is_attempt:
+            attempts[each.at // DAY].append(
+                Attempt(each.at, each.key, each.estimate, each.runs_then, each.used_then)
             )
-        )
-    retried: dict[date, list[Retried]] = defaultdict(list)
+    retried: dict[int, list[Retried]] = defaultdict(list)
     for run in summary.retried:
-        retried[records.moment(run.at).date()].append(run)
+        retried[run.at // DAY].append(run)
     logs = []
-    for nth in range(DAYS):
-        day = (window.since + timedelta(days=nth)).date()
+    first = micros(window.since) // DAY
+    for nth in range(first, first + DAYS):
+        day = records.day_of(nth * DAY)
         sums = summary.days.get(day, NOTHING)
         logs.append(
             DayLog(
@@ -186,8 +177,8 @@ def _logs(window: Window, summary: Summary, events: Sequence[Event]) -> list[Day
                 sums["runs"],
                 nanos(Decimal(sums["cost"] + sums["held"])),
                 nanos(Decimal(sums["most"])),
-                attempts[day],
-                retried[day],
+                attempts[nth],
+                retried[nth],
             )
         )
     return logs

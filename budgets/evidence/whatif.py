@@ -266,6 +266,7 @@ def _in_force(log: DayLog, periods: Sequence[Period]) -> list[Period]:
 def _by_record(log: DayLog, day: _Day, periods: Sequence[Period], book: _Book) -> None:
     """Decide each attempt by the use that its refusal told, and what the replay used more."""
     more_runs = more_used = most_runs = most_used = 0
+    caps, coming = periods[0].caps, list(periods[1:])
     steps: list[Attempt | Retried] = [*log.attempts, *log.retried]
     for step in sorted(steps, key=lambda step: step.at):
         ran = book.ran_lately(step.key, step.at) if step.key else None
@@ -278,7 +279,8 @@ def _by_record(log: DayLog, day: _Day, periods: Sequence[Period], book: _Book) -
             continue
         if ran is not None:
             continue
-        caps = next((p.caps for p in reversed(periods) if p.since <= step.at), periods[0].caps)
+        while coming and coming[0].since <= step.at:
+            caps = coming.pop(0).caps
         if step.runs + more_runs < caps.runs and step.used + more_used + step.estimate <= caps.usd:
             more_runs += 1
             more_used += book.admit(step, day)
