@@ -99,18 +99,17 @@ SELECT
         FROM recent WHERE usage IS NOT NULL GROUP BY 1, 2) t)
 """
 RUNS = """
-SELECT day::text, string_agg(timestamptz_send(started_at), ''),
+SELECT asked.day::text, string_agg(timestamptz_send(started_at), ''),
     string_agg(timestamptz_send(coalesce(finished_at, 'infinity')), ''),
     string_agg(int8send((reserved_usd * 1000000000)::bigint), ''),
     string_agg(int8send((coalesce(cost, reserved_usd) * 1000000000)::bigint), ''),
     array_agg(started_at) FILTER (WHERE id = ANY (%(extended)s::uuid[])),
     array_agg(id::text) FILTER (WHERE id = ANY (%(extended)s::uuid[]))
-FROM unnest(%(days)s::date[]) AS day CROSS JOIN LATERAL (
-    SELECT id, started_at, finished_at, reserved_usd, cost FROM work_order_runs
-    WHERE wo_id = %(wo)s AND started_at >= day::timestamp AT TIME ZONE 'UTC'
-        AND started_at < (day + 1)::timestamp AT TIME ZONE 'UTC' AND started_at < %(now)s
-    ORDER BY started_at) asked
-GROUP BY day
+FROM (SELECT id, day, started_at, finished_at, reserved_usd, cost FROM work_order_runs
+      WHERE wo_id = %(wo)s AND started_at >= %(since)s AND started_at < %(now)s
+        AND day = ANY (%(days)s::date[])
+      ORDER BY day, started_at) asked
+GROUP BY asked.day
 """
 CAPS = """
 SELECT 'base', applied_at, NULL, NULL, old_runs_per_day, old_usd_per_day,

@@ -1,8 +1,13 @@
 """The evidence for a cap change, from the database: six statements, whatever there is.
 
-(The price book in memory may take two more: its version each minute, its rows when it changed.)
+A seventh reads the runs of days on which a run could have been displaced. (The price book in memory
+may take two more: its version each minute, its rows when it changed.)
 
-Measured on a shared machine with two cores: ...
+Measured at ten million runs, 99,000 of them and 10,500 refusals of the work order in question, on
+two cores shared with a load of three to ten: 0.22 to 0.28 s of processor time in PostgreSQL and
+0.07 to 0.09 s in Python; by the clock 0.43 to 0.75 s. There `count(*), sum(cost)` over the same runs
+took 0.07 to 0.10 s of processor time. Where the caps asked for bind on each of the thirty days, so
+that all runs are read and replayed: 1.8 s by the clock.
 """
 
 from collections import Counter as Tally
