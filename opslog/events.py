@@ -31,9 +31,8 @@ def record(
     It is written by the caller's transaction: the event and the change it tells of commit together
     or not at all. A failure to write it therefore undoes the change.
     """
+    told = Jsonb(dict(meta or {}))
+    params: list[Any] = [kind, message, *owner, label, actor, told, current_request_id()]
     with connections[using].cursor() as cursor:
-        cursor.execute(
-            INSERT,
-            [kind, message, *owner, label, actor, Jsonb(dict(meta or {})), current_request_id()],
-        )
+        cursor.execute(INSERT, params)
         return int(cursor.fetchone()[0])

@@ -1,6 +1,7 @@
 """Each check of the decision, its answer and its event."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection
@@ -186,7 +187,7 @@ def test_priced_by_tokens(desk: Desk) -> None:
 
 def test_a_price_that_changed_a_moment_ago_is_used(desk: Desk) -> None:
     price = make_price("m", "1.00", "2.00")
-    ask = {"usd": None, "model": "m", "estimated_input_tokens": 10_000}
+    ask: dict[str, Any] = {"usd": None, "model": "m", "estimated_input_tokens": 10_000}
     assert body(desk.start(**ask))["reservedUsd"] == "0.01"
     price.input_per_mtok = Decimal("3.00")
     price.save()
@@ -209,7 +210,7 @@ def test_the_first_refusal_of_the_order_wins(desk: Desk) -> None:
     first = desk.start("all", usd="0.10", agent="known")
     set_limit("address", "minute", "runs", 1)
     set_limit("global", "day", "usd", "0.10")
-    ask = {"wo": "all", "usd": None, "model": "nobody-knows"}
+    ask: dict[str, Any] = {"wo": "all", "usd": None, "model": "nobody-knows"}
     directory.suspend("all", by="ops", reason="test")
     assert desk.start(**ask).denial == "suspended"
     directory.resume("all", by="ops", reason="test")
@@ -316,7 +317,11 @@ def test_finish(desk: Desk) -> None:
         "0.00",
     )
     usage = selectors.usage_today(Run.objects.get().wo)
-    assert (usage.reserved_usd, usage.settled_usd, usage.open_runs) == (0, Decimal("0.04"), 0)
+    assert (usage.reserved_usd, usage.settled_usd, usage.open_runs) == (
+        Decimal(0),
+        Decimal("0.04"),
+        0,
+    )
     again = desk.finish(run, "0.04")
     assert (again.body, again.replayed) == (decision.body, True)
     otherwise = desk.finish(run, "0.05")

@@ -111,7 +111,7 @@ def test_a_late_finish_corrects(desk: Desk) -> None:
     assert OperationsEvent.objects.filter(kind="RUN_FINISHED_LATE").count() == 1
     assert desk.finish(run, "0.15").replayed
     day = Counter.objects.get(scope="work_order", window="day")
-    assert (day.reserved_usd, day.settled_usd, day.open_runs) == (0, Decimal("0.15"), 0)
+    assert (day.reserved_usd, day.settled_usd, day.open_runs) == (Decimal(0), Decimal("0.15"), 0)
 
 
 def test_without_the_job_a_full_limit_reaps_and_never_over_admits(desk: Desk) -> None:

@@ -10,8 +10,6 @@ from opslog.addresses import client_address
 from tests import factories
 from tests.api.harness import WORK_ORDER, Api, api_service
 
-pytestmark = pytest.mark.xdist_group("addresses")
-
 
 @pytest.fixture(scope="module")
 def behind(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Api]:

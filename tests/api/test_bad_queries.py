@@ -9,7 +9,6 @@ import pytest
 
 from tests.api.harness import WORK_ORDER, Api
 
-pytestmark = pytest.mark.xdist_group("bad_queries")
 LISTS = ("/api/work-orders", f"/api/work-orders/{WORK_ORDER}/runs", "/api/operations-events")
 _, RUNS, EVENTS = LISTS
 

@@ -23,8 +23,6 @@ from config.data_folder import DataFolder
 from config.embedded import EmbeddedPostgres
 from tests.api.harness import WORK_ORDER, Api, api_service
 
-pytestmark = pytest.mark.xdist_group("fail-closed")
-
 FIRST_SECONDS = 3
 AFTERWARDS_SECONDS = 1
 BACK_SECONDS = 8

@@ -12,8 +12,6 @@ from pytest_django import DjangoDbBlocker
 from tests import factories
 from tests.api.harness import WORK_ORDER, Api, api_service
 
-pytestmark = pytest.mark.xdist_group("machines")
-
 SECRETS = {
     "query": "tg_in-the-query",
     "cookie": "tg_in-the-cookie",

@@ -10,7 +10,6 @@ from django.core.management import call_command
 
 from tests.api.harness import Api
 
-pytestmark = pytest.mark.xdist_group("schema")
 METHODS = {"get", "post", "put", "patch", "delete"}
 
 

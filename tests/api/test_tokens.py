@@ -15,8 +15,6 @@ from tests.api.harness import WORK_ORDER, Api
 from workorders import tokens
 from workorders.models import Scope
 
-pytestmark = pytest.mark.xdist_group("tokens")
-
 OPEN = {"schema", "docs"}
 START = {"workOrderId": WORK_ORDER, "agentName": "agent-1", "estimatedCostUsd": "0.01"}
 # Name and method → the scopes of which one suffices, and a body.

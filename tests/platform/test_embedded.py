@@ -11,8 +11,6 @@ import pytest
 from config.data_folder import DataFolder, EmbeddedError
 from config.embedded import EmbeddedPostgres
 
-pytestmark = pytest.mark.xdist_group("embedded")
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> DataFolder:

@@ -20,7 +20,6 @@ from config.children import BASE_DIR
 from config.embedded import free_port
 from config.scratch import child_environment, scratch_database
 
-pytestmark = pytest.mark.xdist_group("supervisor")
 OUTSIDE = ("DATABASE_URL", "TOLLGATE_OWNER_DATABASE_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE")
 
 

@@ -1,6 +1,6 @@
 """`manage.py verify_counters`: do the counters say what the runs say?"""
 
-from typing import Any
+from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
@@ -68,7 +68,7 @@ class Command(BaseCommand):
                     )
                 ),
             )
-        console = Console(file=self.stdout._out)
+        console = Console(file=cast("IO[str]", self.stdout._out))
         if not console.is_terminal:
             console.width = 200  # into a file or a pipe: nothing is cut
         console.print(table)
