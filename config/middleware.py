@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
+from django.urls import resolve
 
 from config.logs import access_line
 from opslog.request_context import set_request_id
@@ -72,4 +73,23 @@ class ContentSecurityPolicyMiddleware:
             elif request.path.startswith("/api/docs"):
                 policy = DOCS
         response.headers.setdefault("Content-Security-Policy", policy)
+        return response
+
+
+class ProbesMiddleware:
+    """Answers probes before anything reads the host: they ask by the address of the machine.
+
+    Nothing in these answers depends on the host. For every other address ALLOWED_HOSTS holds.
+    """
+
+    PATHS = frozenset(("/healthz", "/readyz", "/metrics"))
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path_info not in self.PATHS:
+            return self.get_response(request)
+        match = request.resolver_match = resolve(request.path_info)
+        response: HttpResponse = match.func(request)
         return response
