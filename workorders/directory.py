@@ -6,8 +6,8 @@ import secrets
 from django.db import IntegrityError, transaction
 
 from opslog import events
-from workorders.exceptions import AlreadyExists, NotAllowedNow
-from workorders.models import WorkOrder
+from workorders.exceptions import AlreadyExists, NotAllowedNow, ReservedId
+from workorders.models import RESERVED_IDS, WorkOrder
 
 DEFAULT_CONCURRENT_RUNS = 2
 
@@ -24,8 +24,10 @@ def register(
     """A new work order. Its caps are the defaults: more is a cap change.
 
     More runs at the same time than the default are a raise too, so not to be had here.
-    Raises AlreadyExists, and NotAllowedNow for too many concurrent runs.
+    Raises AlreadyExists, ReservedId, and NotAllowedNow for too many concurrent runs.
     """
+    if wo_id in RESERVED_IDS:
+        raise ReservedId(f"{wo_id} is a word of the API's addresses: choose another id")
     if max_concurrent_runs > DEFAULT_CONCURRENT_RUNS:
         raise NotAllowedNow(
             f"a work order begins with {DEFAULT_CONCURRENT_RUNS} concurrent runs at most"

@@ -7,3 +7,7 @@ class AlreadyExists(Exception):
 
 class NotAllowedNow(Exception):
     """The state, or a rule, does not allow it; the text says which."""
+
+
+class ReservedId(NotAllowedNow):
+    """The id of a work order would be a word of the API's addresses."""

@@ -3,16 +3,20 @@ that services act with. Nothing here knows what a budget is; the columns that th
 keeps up (`reserved_usd`, `charged_to`) are plain facts of a run."""
 
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
+from django.db.models.sql.compiler import SQLCompiler
 
 from workorders.fields import NetworkField
 
 WORK_ORDER_ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$"
+RESERVED_IDS = ("preflight", "runs", "start")  # words of addresses, which would hide the order
 
 
 class CapsExpression(models.Func):
@@ -24,9 +28,11 @@ class CapsExpression(models.Func):
         "|| (%(usd)s)::text || '}'::text)::jsonb"
     )
 
-    def as_sql(self, compiler, connection, **context):  # type: ignore[no-untyped-def]
+    def as_sql(  # type: ignore[override]  # what else Func takes is of no use here
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> tuple[str, tuple[str | int, ...]]:
         (runs, _), (usd, _) = (compiler.compile(e) for e in self.source_expressions)
-        return self.template % {"runs": runs, "usd": usd}, []
+        return self.template % {"runs": runs, "usd": usd}, ()
 
 
 class WorkOrder(models.Model):
@@ -91,6 +97,9 @@ class WorkOrder(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(id__regex=WORK_ORDER_ID), name="work_orders_id"
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(id__in=RESERVED_IDS), name="work_orders_id_not_reserved"
             ),
         )
 

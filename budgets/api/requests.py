@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from opslog.api.errors import BadRequest
-from opslog.api.requests import NAMING, Body, Label, Name, Text
+from opslog.api.requests import AMOUNT, NAMING, Body, Label, Name, Text
 from opslog.money import MAX_USD, usd
 
 Tokens = Annotated[int, Meta(ge=0, le=1_000_000_000)]
@@ -21,7 +21,7 @@ Usd = Annotated[
         extra_json_schema={
             "oneOf": [
                 {"type": "number", "minimum": 0, "maximum": 1_000_000},
-                {"type": "string", "pattern": r"^\d{1,7}(\.\d{1,30})?$"},
+                {"type": "string", "pattern": AMOUNT},
             ]
         },
     ),

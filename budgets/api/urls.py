@@ -1,4 +1,4 @@
-"""Addresses of the spending endpoints; `start` wins over an order of that name."""
+"""Addresses of the spending endpoints; no work order has one of their words as its id."""
 
 from django.urls import path
 

@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from django_filters import IsoDateTimeFilter
 from django_filters.fields import IsoDateTimeField
 from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.utils import extend_schema_field
 from rest_framework.request import Request
 
 from opslog.api.errors import BadRequest
@@ -32,7 +33,12 @@ class MomentField(IsoDateTimeField):
         return moment and in_utc(moment)
 
 
+@extend_schema_field(
+    {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "maxLength": 0}]}
+)
 class MomentFilter(IsoDateTimeFilter):
+    """Empty: no bound, as a form sends it."""
+
     field_class = MomentField
 
 

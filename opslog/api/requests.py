@@ -6,7 +6,9 @@ without. The same shapes give the schema, so that there is one truth about each 
 
 import json
 import re
-from typing import Annotated, Any, TypeVar
+from decimal import Decimal
+from functools import cache
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +21,8 @@ MAX_BODY = 65_536  # bytes
 # No control characters. The end is said twice because Python's `$` lets a last newline pass.
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$(?!\n)"
 NAMING = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0][^\x00-\x1f\x7f-\x9f]*$(?!\n)"
+# What a string may say as an amount; a number may have an exponent besides.
+AMOUNT = r"^([0-9]{1,6}(\.[0-9]{1,30})?|1000000(\.0{1,30})?)$"
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=NAMING)]
 Text = Annotated[str, Meta(max_length=200, pattern=PRINTABLE)]
 Label = Annotated[str, Meta(max_length=100, pattern=PRINTABLE)]
@@ -40,6 +44,8 @@ class RawJSONParser(BaseParser):
         return body
 
 
+IS_AMOUNT = re.compile(AMOUNT)
+NO_AMOUNT = "Expected digits, with at most 30 after a point, from 0 to 1000000"
 AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 NAMED = re.compile(r"(?:unknown|missing required) field `(?P<name>[^`]*)`")
 NOT_MATCHING = "Expected `str` matching regex"
@@ -68,13 +74,32 @@ def decode(decoder: "msgspec.json.Decoder[B]", body: Any) -> B:
         raise BadRequest("the body is not JSON in UTF-8") from None
     except RecursionError:
         raise BadRequest("the body is nested too deeply") from None
-    refuse_repeated_names(body)
+    examine_pairs(body, amounts_of(decoder.type))
     return decoded
 
 
-def refuse_repeated_names(body: bytes) -> None:
-    """Whoever reads a body first, or last, must read the same amount. Raises BadRequest.
+@cache
+def amounts_of(body: type[Body]) -> frozenset[str]:
+    """The names that the amounts of a body have in JSON."""
+    types = get_type_hints(body)
+    return frozenset(
+        field.encode_name
+        for field in msgspec.structs.fields(body)
+        if Decimal in (types[field.name], *get_args(types[field.name]))
+    )
 
+
+class Number(str):
+    """The text of a number of JSON."""
+
+    __slots__ = ()
+
+
+def examine_pairs(body: bytes, amounts: frozenset[str]) -> None:
+    """What the decoder lets pass. Raises BadRequest.
+
+    Whoever reads a body first, or last, must read the same amount, so no name may be there twice;
+    and an amount in a string has the digits that the schema tells, not all that Decimal reads.
     For bodies that have been decoded already, so their shape is known to be flat.
     """
 
@@ -83,5 +108,8 @@ def refuse_repeated_names(body: bytes) -> None:
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise BadRequest("bad input", {twice: ["Given more than once"]})
+        for name, value in pairs:
+            if name in amounts and type(value) is str and not IS_AMOUNT.fullmatch(value):
+                raise BadRequest("bad input", {name: [NO_AMOUNT]})
 
-    json.loads(body, object_pairs_hook=once, parse_int=str, parse_float=str)
+    json.loads(body, object_pairs_hook=once, parse_int=Number, parse_float=Number)

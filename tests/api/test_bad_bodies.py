@@ -9,7 +9,6 @@ import pytest
 
 from tests.api.harness import WORK_ORDER, Api
 
-pytestmark = pytest.mark.xdist_group("bad_bodies")
 START = "/api/work-orders/start"
 REGISTER = "/api/work-orders"
 NOBODY = "01a20084-921b-7fc9-a87f-3a8266b935a1"
@@ -23,8 +22,11 @@ WHOLE = ["-1", "1.5", "1e400", "1e-400", '"1"', '"NaN"', "true", "[]", "{}", "9"
 MONEY = [
     *("-1", "-0.000000001", "1e400", "1000000.01", "9" * 60, "0." + "1" * 60, "true", "[]", "{}"),
     *('"-1"', '"NaN"', '"sNaN"', '"Infinity"', '"1e400"', '"abc"', '""', '"1,5"', '"$1"'),
+    *('"1_0"', '" 1 "', '"1e2"', '"+1"', '".5"', '"1."', '"١"', '"0.1\\n"', '"1000000.01"'),
+    f'"0.{"1" * 31}"',
     *NOT_JSON,
 ]
+RESERVED = ['"start"', '"runs"', '"preflight"']
 FLAG = ["0", "1", '"true"', "[]", "{}", *NOT_JSON]
 COUNT = [*WHOLE, "null", "5000"]  # more of a part than of the whole
 USAGE = {
@@ -65,7 +67,7 @@ BAD: dict[str, dict[str, list[str]]] = {
     "extend": {"additionalUsd": MONEY, "leaseSeconds": [*WHOLE, "0", "86401"]},
     "register": {
         "title": NAME,
-        "id": [*TEXT, '""', '" a"', '"a/b"', '"-a"', '"ä"', f'"{"a" * 101}"'],
+        "id": [*TEXT, '""', '" a"', '"a/b"', '"-a"', '"ä"', f'"{"a" * 101}"', *RESERVED],
         "maxConcurrentRuns": [*WHOLE, "0", "3"],
     },
 }

@@ -9,7 +9,6 @@ import pytest
 
 from tests.api.harness import Api
 
-pytestmark = pytest.mark.xdist_group("schemathesis")
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -19,6 +18,7 @@ CHECKS = (
     "unsupported_method",
     "ignored_auth",
     "use_after_free",
+    "negative_data_rejection",
 )
 
 

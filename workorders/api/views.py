@@ -31,15 +31,24 @@ from opslog.money import usd_text
 from workorders import directory
 from workorders.api import schema as _schema  # noqa: F401  (registers how tokens are shown)
 from workorders.api.auth import bearer
-from workorders.exceptions import AlreadyExists, NotAllowedNow
-from workorders.models import WORK_ORDER_ID, Run, WorkOrder
+from workorders.exceptions import AlreadyExists, NotAllowedNow, ReservedId
+from workorders.models import RESERVED_IDS, WORK_ORDER_ID, Run, WorkOrder
 
 CAPS = record(runsPerDay={"type": "integer"}, usdPerDay={"type": "number"})
 
 
 class RegisterBody(Body, frozen=True):
     title: Name
-    id: Annotated[str, Meta(pattern=WORK_ORDER_ID + r"(?!\n)")] | None = None
+    id: (
+        Annotated[
+            str,
+            Meta(
+                pattern=WORK_ORDER_ID + r"(?!\n)",
+                extra_json_schema={"not": {"enum": list(RESERVED_IDS)}},
+            ),
+        ]
+        | None
+    ) = None
     max_concurrent_runs: Annotated[int, Meta(ge=1, le=directory.DEFAULT_CONCURRENT_RUNS)] | None = (
         None
     )
@@ -191,6 +200,8 @@ class WorkOrderList(generics.ListAPIView[WorkOrder]):
             )
         except AlreadyExists as error:
             return Response({"error": str(error)}, status=409)
+        except ReservedId as error:
+            raise BadRequest("bad input", {"id": [str(error)]}) from None
         except NotAllowedNow as error:
             raise BadRequest("bad input", {"maxConcurrentRuns": [str(error)]}) from None
         return Response(self.get_serializer(work_order).data, status=201)

@@ -252,6 +252,12 @@ class Migration(migrations.Migration):
                         condition=models.Q(("id__regex", "^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$")),
                         name="work_orders_id",
                     ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("id__in", ("preflight", "runs", "start")), _negated=True
+                        ),
+                        name="work_orders_id_not_reserved",
+                    ),
                 ],
             },
         ),
