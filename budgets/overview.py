@@ -3,6 +3,7 @@
 Whatever is shown of money comes from the counters; nothing here counts or sums over runs.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -11,6 +12,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import (
     Case,
+    Count,
     DecimalField,
     F,
     OuterRef,
@@ -20,6 +22,7 @@ from django.db.models import (
     Value,
     When,
 )
+from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, Coalesce, Concat, Greatest
 from django.utils import timezone
 
@@ -255,3 +258,38 @@ def signatures(request: ChangeRequest) -> list[approvals.OpenSlot]:
         return approvals.open_slots(request)
     except Refused:
         return []
+
+
+def signatures_of(
+    requests: Sequence[ChangeRequest], known: approvals.Known | None = None
+) -> dict[int, list[approvals.OpenSlot]]:
+    """The slots of many pending requests, in a number of queries that does not grow."""
+    known = known or approvals.Known.about(request.subject_id for request in requests)
+    votes = approvals.approvals_of(request.pk for request in requests)
+    found = {}
+    for request in requests:
+        try:
+            found[request.pk] = approvals.open_slots(request, known, votes)
+        except Refused:
+            found[request.pk] = []
+    return found
+
+
+def refusals_by_reason(begins: datetime, wo_ids: Iterable[str]) -> dict[str, list[tuple[str, int]]]:
+    """What each of these work orders was refused since, by reason, the most frequent first."""
+    rows = (
+        OperationsEvent.objects.filter(
+            kind__in=REFUSALS,
+            owner_type="work_order",
+            owner_id__in=set(wo_ids),
+            created_at__gte=begins,
+        )
+        .order_by()
+        .values_list("owner_id", Coalesce(KeyTextTransform("reason", "meta"), "kind"))
+        .annotate(times=Count("id"))
+        .order_by("-times")
+    )
+    found: dict[str, list[tuple[str, int]]] = {}
+    for owner, reason, times in rows:
+        found.setdefault(owner, []).append((reason, times))
+    return found

@@ -1,11 +1,10 @@
 """Cap change requests: asked for, read with the evidence, decided by people in a session."""
 
-from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin import display
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import (
     HttpRequest,
@@ -16,23 +15,21 @@ from django.http import (
 )
 from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.views.decorators.debug import sensitive_post_parameters
+from unfold.views import ChangeList
 
-from budgets import approvals, overview, selectors
-from budgets.admin.forms import AskForm, ChooseForm, DecisionForm, rules_table
+from budgets import approvals, overview, verification
+from budgets.admin import asking, deciding, evidence_page
+from budgets.admin.forms import ChooseForm, DecisionForm, ManyForm
+from budgets.admin.told import use_charts, values_told
 from budgets.exceptions import Refused
-from budgets.models import ChangeLine, ChangeRequest, Measure
+from budgets.models import ChangeRequest
 from opslog.admin.base import PageAdmin
-from opslog.meters import Chart, chart
+from opslog.exceptions import Unavailable
 from workorders.models import WorkOrder
-
-DAYS_SHOWN = 30
-UNITS = {
-    Measure.RUNS_PER_DAY.value: "runs",
-    Measure.USD_PER_DAY.value: "usd",
-    Measure.MAX_CONCURRENT_RUNS.value: "runs",
-}
 
 
 class WhoseFilter(admin.SimpleListFilter):
@@ -47,13 +44,28 @@ class WhoseFilter(admin.SimpleListFilter):
             return queryset.filter(requester=request.user)
         if self.value() == "me":
             waiting = approvals.waiting_for(request.user)  # type: ignore[arg-type]  # logged in
-            return queryset.filter(pk__in=[each.pk for each in waiting])
+            return queryset.filter(pk__in=[each.pk for each in waiting]).order_by("created_at")
         return queryset
+
+
+class WaitingList(ChangeList):
+    """Adds to each row of the queue who has signed and what it blocks, read once for all."""
+
+    result_list: Any
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows = self.result_list = list(self.result_list)
+        slots = overview.signatures_of(rows)
+        blocked = overview.refusals_by_reason(overview.today(), [row.subject_id for row in rows])
+        for row in rows:
+            row.slots, row.blocked = slots[row.pk], blocked.get(row.subject_id, [])
 
 
 @admin.register(ChangeRequest)
 class ChangeRequestAdmin(PageAdmin):
     list_display = ("number", "work_order", "change", "state", "requester", "asked", "expiry")
+    list_waiting = ("number", "work_order", "change", "age", "blocks", "requester", "signed")
     list_display_links = ("number",)
     list_filter = (WhoseFilter, "status")
     list_select_related = ("requester",)
@@ -62,14 +74,31 @@ class ChangeRequestAdmin(PageAdmin):
     search_help_text = "a number, a work order's id, words"
     list_before_template = "budgets/requests_tabs.html"
     page_template = "budgets/change_request.html"
-    acts = {"decide": "decide", "withdraw": "withdraw"}
+    acts = {"decide": "decide", "edit": "edit", "withdraw": "withdraw"}
+    actions = ("decide_on_selected",)
     sortable_by = ()
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("lines")
 
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.decide_many)
+        return [
+            path("decide-selected/", view, name="budgets_changerequest_decide_many"),
+            *super().get_urls(),
+        ]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
+        return WaitingList if _is_queue(request) else super().get_changelist(request, **kwargs)
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return self.list_waiting if _is_queue(request) else self.list_display
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("budgets.ask_changerequest")
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("budgets.decide_changerequest")
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -82,124 +111,134 @@ class ChangeRequestAdmin(PageAdmin):
     ) -> HttpResponseBase:
         if not self.has_add_permission(request):
             raise PermissionDenied
-        chosen = request.GET.get("work_order")
-        if not chosen:
-            return self.render(
-                request,
-                "budgets/choose_work_order.html",
-                None,
-                title="Request a cap change",
-                form=ChooseForm(),
-            )
-        return self._ask(request, get_object_or_404(WorkOrder, pk=chosen))
-
-    def _ask(self, request: HttpRequest, work_order: WorkOrder) -> HttpResponseBase:
-        """Two buttons: "check" says who would have to approve, "send" asks them."""
-        form = AskForm(request.POST or None, work_order=work_order)
-        preview: dict[str, Any] = {}
-        if request.method == "POST" and form.is_valid():
-            try:
-                if "check" in request.POST:
-                    preview = self._preview(work_order, form)
-                else:
-                    made = approvals.ask(
-                        work_order.pk,
-                        new=form.wanted(),
-                        justification=form.cleaned_data["justification"],
-                        expected_cost_impact=form.cleaned_data["expected_cost_impact"],
-                        by=request.user,  # type: ignore[arg-type]  # logged in
-                    )
-                    said = "applied" if made.status == "applied" else "sent to those who decide"
-                    self.message_user(request, f"Request #{made.pk} is {said}.")
-                    return HttpResponseRedirect(self.address(made))
-            except Refused as error:
-                form.add_error(None, str(error))
-        usage = selectors.usage_today(work_order)
-        begins = overview.today()
+        if chosen := request.GET.get("work_order"):
+            return asking.ask(self, request, get_object_or_404(WorkOrder, pk=chosen))
         return self.render(
             request,
-            "budgets/ask.html",
+            "budgets/choose_work_order.html",
             None,
-            title=f"Request a cap change: {work_order.title}",
-            work_order=work_order,
-            form=form,
-            usage=usage,
-            rules=rules_table(),
-            preview=preview,
-            charts=_charts(work_order, begins, {}),
+            title="Request a cap change",
+            form=ChooseForm(),
         )
 
-    def _preview(self, work_order: WorkOrder, form: AskForm) -> dict[str, Any]:
-        caps = approvals.caps_of(work_order)
-        changed = {
-            measure: (caps[measure], Decimal(value))
-            for measure, value in form.wanted().items()
-            if value is not None
-        }
-        if not changed:
-            raise Refused("Nothing would change.")
-        needed = approvals.slots_for(work_order.pk, changed)
-        return {
-            "changes": [_told(measure, old, new) for measure, (old, new) in changed.items()],
-            "needed": sorted(needed),
-            "at_once": not any(new > old for old, new in changed.values()),
-        }
+    def edit(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        obj = self.thing(request, object_id)
+        if not self.has_add_permission(request) or obj.requester_id != request.user.pk:
+            raise PermissionDenied
+        if obj.status != ChangeRequest.Status.PENDING or obj.expires_at <= timezone.now():
+            messages.error(request, "The request is decided or expired already.")
+            return HttpResponseRedirect(self.address(obj))
+        return asking.edit(self, request, obj, get_object_or_404(WorkOrder, pk=obj.subject_id))
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         user: Any = request.user
         work_order = WorkOrder.objects.filter(pk=obj.subject_id).first()
-        begins = overview.today()
-        overdue = obj.status == "pending" and obj.expires_at <= timezone.now()
-        reason = "Nobody decided in time." if overdue else _why_not(obj, user)
-        lines = list(obj.lines.all())
+        is_open = obj.status == "pending" and obj.expires_at > timezone.now()
+        known = approvals.Known.about([obj.subject_id])
+        reason = deciding.why_not(obj, user, known) if is_open else "It is closed."
         return {
             "request_": obj,
-            "state": "expired" if overdue else obj.status,
+            "state": "expired" if obj.status == "pending" and not is_open else obj.status,
             "title": f"#{obj.pk} {work_order or obj.subject_id}",
             "work_order": work_order,
-            "lines": [_told(line.measure, line.old, line.new) for line in lines],
-            "slots": overview.signatures(obj),
+            "lines": [values_told(line.measure, line.old, line.new) for line in obj.lines.all()],
+            "slots": overview.signatures_of([obj], known)[obj.pk] if is_open else (),
+            "impossible": approvals.impossible(obj, known) if is_open else "",
             "votes": obj.votes.select_related("voter").order_by("id"),
-            "charts": _charts(work_order, begins, {line.measure: line for line in lines})
-            if work_order
-            else (),
-            "calibration": selectors.calibration(work_order.pk) if work_order else None,
-            "refusals": overview.refusals_since(begins, wo_id=obj.subject_id),
-            "usage": selectors.usage_today(work_order) if work_order else None,
-            "form": DecisionForm(initial={"seen_revision": obj.revision}) if not reason else None,
+            "form": None if reason else _form(obj),
             "reason": reason,
-            "may_withdraw": obj.status == "pending" and not overdue and obj.requester_id == user.pk,
+            "is_mine": is_open and obj.requester_id == user.pk,
+            "in_force_since": verification.in_force_since(obj),
+            "starts": verification.first_starts(obj),
+            **(_evidence(obj) if is_open else _use(work_order)),
         }
 
+    @method_decorator(sensitive_post_parameters("password"))
     def decide(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
         """POST only: a link in a mail, or its scanner, decides nothing."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        if not request.user.has_perm("budgets.decide_changerequest"):
+        if not self.has_decide_permission(request):
             raise PermissionDenied
+        user: Any = request.user
         obj = self.thing(request, object_id)
-        form = DecisionForm(request.POST)
-        if not form.is_valid():
+        form = _form(obj, request.POST)
+        # Who may not decide is told so before their password is looked at.
+        reason = deciding.why_not(obj, user)
+        if reason:
+            messages.error(request, reason)
+            return HttpResponseRedirect(self.address(obj))
+        if not form.is_valid() or not deciding.confirm_password(form, obj, user):
             return self.render(
                 request, self.page_template, obj, **{**self.page(request, obj), "form": form}
             )
         try:
-            decided = approvals.decide(
-                obj.pk,
-                by=request.user,  # type: ignore[arg-type]  # logged in
-                evidence=self._evidence(obj),
-                **form.cleaned_data,
-            )
-        except Refused as error:
+            decided = deciding.decide(form, obj, user)
+        except (Refused, Unavailable) as error:
             messages.error(request, str(error))
         else:
-            self.message_user(request, _outcome(decided))
+            self.message_user(request, deciding.outcome(decided))
         return HttpResponseRedirect(self.address(obj))
+
+    @admin.action(description="Approve or refuse the selected…", permissions=["decide"])
+    def decide_on_selected(self, request: HttpRequest, queryset: Any) -> HttpResponseBase | None:
+        """Decides nothing yet: the page that follows shows what is selected, and asks."""
+        rows = queryset.filter(status=ChangeRequest.Status.PENDING)[: deciding.MANY_AT_MOST + 1]
+        if len(rows) > deciding.MANY_AT_MOST:
+            messages.error(request, f"At most {deciding.MANY_AT_MOST} at once.")
+            return None
+        if not rows:
+            messages.error(request, "None of these is open.")
+            return None
+        return self._many(request, rows, ManyForm())
+
+    def decide_many(self, request: HttpRequest) -> HttpResponseBase:
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.has_decide_permission(request):
+            raise PermissionDenied
+        form = ManyForm(request.POST)
+        seen = dict(list(form.seen_revisions().items())[: deciding.MANY_AT_MOST])
+        if not form.is_valid():
+            rows = self.get_queryset(request).filter(pk__in=seen)
+            return self._many(request, rows, form, seen)
+        told = form.cleaned_data
+        try:
+            deciding.decide_on_many(request, seen, told["decision"], told["comment"])
+        except Unavailable as error:
+            messages.error(request, str(error))
+        return HttpResponseRedirect(f"{_list_url()}?whose=me")
+
+    def _many(
+        self, request: HttpRequest, rows: Any, form: ManyForm, seen: dict[int, int] | None = None
+    ) -> HttpResponseBase:
+        """`seen` keeps the revisions of a page that was sent with a fault: not those of now."""
+        mine: Any = request.user.pk
+        user = User.objects.prefetch_related("groups").get(pk=mine)
+        known = approvals.Known.about(row.subject_id for row in rows)
+        return self.render(
+            request,
+            "budgets/decide_many.html",
+            None,
+            title="Decide on the selected requests",
+            form=form,
+            back=f"{_list_url()}?whose=me",
+            rows=[
+                {
+                    "request_": row,
+                    "revision": (seen or {}).get(row.pk, row.revision),
+                    "lines": [values_told(e.measure, e.old, e.new) for e in row.lines.all()],
+                    "alone": approvals.needs_password(row),
+                    "reason": deciding.why_not(row, user, known),
+                }
+                for row in rows.select_related("requester").prefetch_related("votes")
+            ],
+        )
 
     def withdraw(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        if not request.user.has_perm("budgets.ask_changerequest"):
+        if not self.has_add_permission(request):
             raise PermissionDenied
         obj = self.thing(request, object_id)
         try:
@@ -210,32 +249,18 @@ class ChangeRequestAdmin(PageAdmin):
             self.message_user(request, f"Request #{obj.pk} is withdrawn.")
         return HttpResponseRedirect(self.address(obj))
 
-    def _evidence(self, obj: ChangeRequest) -> dict[str, Any]:
-        """What stood before the voter, kept with the vote."""
-        days = overview.use_by_day("work_order", obj.subject_id, overview.today(), days=DAYS_SHOWN)
-        return {
-            "lines": {
-                line.measure: {"old": str(line.old), "new": str(line.new)}
-                for line in obj.lines.all()
-            },
-            "useByDay": [
-                {"day": day.day.isoformat(), "runs": day.runs, "usd": str(day.usd)} for day in days
-            ],
-        }
-
     @display(description="request", ordering="id")
     def number(self, obj: ChangeRequest) -> str:
         return f"#{obj.pk}"
 
     @display(description="work order")
     def work_order(self, obj: ChangeRequest) -> str:
-        link = reverse("admin:workorders_workorder_changelist")
-        return render_to_string("budgets/subject.html", {"request_": obj, "link": link})
+        return render_to_string("budgets/subject.html", {"request_": obj})
 
     @display(description="change")
     def change(self, obj: ChangeRequest) -> str:
-        told = [_told(line.measure, line.old, line.new) for line in obj.lines.all()]
-        return render_to_string("budgets/changes.html", {"lines": told})
+        told = [values_told(line.measure, line.old, line.new) for line in obj.lines.all()]
+        return render_to_string("budgets/changes.html", {"lines": told, "request_": obj})
 
     @display(description="state")
     def state(self, obj: ChangeRequest) -> str:
@@ -252,47 +277,42 @@ class ChangeRequestAdmin(PageAdmin):
     def expiry(self, obj: ChangeRequest) -> str:
         return f"{obj.decided_at or obj.expires_at:%Y-%m-%d %H:%M}"
 
+    @display(description="waits")
+    def age(self, obj: ChangeRequest) -> str:
+        return render_to_string("budgets/age.html", {"request_": obj})
 
-def _told(measure: str, old: Decimal, new: Decimal) -> dict[str, Any]:
-    return {
-        "label": str(Measure(measure).label),
-        "unit": UNITS[measure],
-        "old": old,
-        "new": new,
-        "percent": f"{(new - old) / old * 100:+,.0f} %",
-        "raises": new > old,
-    }
+    @display(description="refused today")
+    def blocks(self, obj: Any) -> str:
+        return render_to_string("budgets/blocks.html", {"request_": obj, "blocked": obj.blocked})
+
+    @display(description="signatures")
+    def signed(self, obj: Any) -> str:
+        return render_to_string("budgets/signed.html", {"slots": obj.slots})
 
 
-def _why_not(obj: ChangeRequest, user: Any) -> str:
+def _is_queue(request: HttpRequest) -> bool:
+    return request.GET.get("whose") == "me"
+
+
+def _list_url() -> str:
+    return reverse("admin:budgets_changerequest_changelist")
+
+
+def _form(obj: ChangeRequest, data: Any = None) -> DecisionForm:
+    return DecisionForm(
+        data,
+        with_password=approvals.needs_password(obj),
+        initial={"seen_revision": obj.revision},
+    )
+
+
+def _evidence(obj: ChangeRequest) -> dict[str, Any]:
     try:
-        return approvals.may_decide(obj, user)
-    except Refused as error:  # no rule covers what was asked for any more
-        return str(error)
+        evidence = evidence_page.evidence_of(obj)
+    except Unavailable as error:
+        return {"unavailable": str(error)}
+    return evidence_page.shown(evidence) if evidence else {}
 
 
-def _outcome(decided: ChangeRequest) -> str:
-    return {
-        "applied": f"Request #{decided.pk} is approved and applied.",
-        "refused": f"Request #{decided.pk} is refused.",
-        "stale": f"Request #{decided.pk} is stale: the caps have moved since it was asked.",
-    }.get(decided.status, f"Your approval of request #{decided.pk} is recorded.")
-
-
-def _charts(
-    work_order: WorkOrder, begins: datetime, lines: dict[str, ChangeLine]
-) -> list[tuple[str, Chart]]:
-    """Thirty days of use against the cap in force, and the one asked for: one query for both."""
-    days = overview.use_by_day("work_order", work_order.pk, begins, days=DAYS_SHOWN)
-    caps = approvals.caps_of(work_order)
-    drawn = []
-    for measure, label, values in (
-        (Measure.USD_PER_DAY, "US dollars a day", [(day.day, day.usd) for day in days]),
-        (Measure.RUNS_PER_DAY, "Runs a day", [(day.day, Decimal(day.runs)) for day in days]),
-    ):
-        limits = [("cap now", caps[measure], "now")]
-        line = lines.get(measure)
-        if line and line.new != caps[measure]:
-            limits.append(("asked for", line.new, "asked"))
-        drawn.append((label, chart(values, limits, unit=UNITS[measure])))
-    return drawn
+def _use(work_order: WorkOrder | None) -> dict[str, Any]:
+    return {"charts": use_charts(work_order, overview.today())} if work_order else {}

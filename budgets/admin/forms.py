@@ -1,23 +1,49 @@
-"""The two forms of a cap change: asking, and deciding."""
+"""The forms of a cap change: asking, deciding on one, deciding on several."""
 
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminPasswordWidget,
     UnfoldAdminRadioSelectWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
 )
 
-from budgets.models import ApprovalRule, Vote
+from budgets.models import ApprovalRule, Measure, Vote
 from workorders.models import WorkOrder
+
+QUESTIONS = (
+    ("legitimate", "Is the use legitimate?"),
+    ("reasonable", "Is the cost reasonable?"),
+    ("optimise", "Is there something to optimise?"),
+)
+ANSWERS = (("yes", "Yes"), ("no", "No"), ("unsure", "Not sure"))
+DECISIONS = [
+    (Vote.Decision.APPROVE, "Approve: I sign for these values"),
+    (Vote.Decision.REFUSE, "Refuse: this ends the request"),
+]
 
 
 def lines(rows: int) -> forms.Widget:
     return UnfoldAdminTextareaWidget(attrs={"rows": rows})  # type: ignore[no-any-return]
+
+
+class MomentInput(UnfoldAdminTextInputWidget):
+    """The browser's own picker. It knows no time zone; the label says UTC."""
+
+    input_type = "datetime-local"
+
+    def format_value(self, value: Any) -> str | None:
+        if hasattr(value, "astimezone"):
+            return f"{timezone.localtime(value):%Y-%m-%dT%H:%M}"
+        return value or None
 
 
 class ChooseForm(forms.Form):
@@ -31,9 +57,12 @@ class ChooseForm(forms.Form):
 
 
 class AskForm(forms.Form):
+    """Other caps, for good or for a time. What is left empty stays as it is."""
+
     runs_per_day = forms.IntegerField(
         label="Runs a day",
         min_value=1,
+        required=False,
         widget=UnfoldAdminIntegerFieldWidget(),
     )
     usd_per_day = forms.DecimalField(
@@ -41,7 +70,14 @@ class AskForm(forms.Form):
         min_value=Decimal("0.01"),
         decimal_places=2,
         max_digits=12,
+        required=False,
         widget=UnfoldAdminDecimalFieldWidget(),
+    )
+    max_concurrent_runs = forms.IntegerField(
+        label="Runs at once",
+        min_value=1,
+        required=False,
+        widget=UnfoldAdminIntegerFieldWidget(),
     )
     justification = forms.CharField(
         max_length=2000,
@@ -50,45 +86,144 @@ class AskForm(forms.Form):
     )
     expected_cost_impact = forms.CharField(
         max_length=500,
+        required=False,
         widget=lines(2),
         help_text="What it will cost: dollars a day or a month, and how you know.",
     )
+    grant_from = forms.DateTimeField(label="From (UTC)", required=False, widget=MomentInput())
+    grant_until = forms.DateTimeField(label="Until (UTC)", required=False, widget=MomentInput())
 
     def __init__(self, *args: Any, work_order: WorkOrder, **kwargs: Any) -> None:
         self.work_order = work_order
-        initial = {
-            "runs_per_day": work_order.runs_per_day,
-            "usd_per_day": work_order.usd_per_day,
-        }
-        super().__init__(*args, **{"initial": initial, **kwargs})
+        caps = {measure: getattr(work_order, measure) for measure in Measure.values}
+        kwargs["initial"] = {**caps, **kwargs.get("initial", {})}
+        super().__init__(*args, **kwargs)
         self.fields["runs_per_day"].help_text = f"Now {work_order.runs_per_day:,}."
         self.fields["usd_per_day"].help_text = f"Now ${work_order.usd_per_day:,.2f}."
+        self.fields["max_concurrent_runs"].help_text = f"Now {work_order.max_concurrent_runs:,}."
+
+    def clean(self) -> dict[str, Any]:
+        told = super().clean() or self.cleaned_data
+        since, until = told.get("grant_from"), told.get("grant_until")
+        if bool(since) != bool(until):
+            self.add_error(
+                "grant_from" if until else "grant_until",
+                "A raise for a time needs both its beginning and its end.",
+            )
+        elif since and until and since >= until:
+            self.add_error("grant_until", "The end must come after the beginning.")
+        return told
 
     def wanted(self) -> dict[str, Any]:
         """The new values, None for what stays."""
         return {
             measure: None if value == getattr(self.work_order, measure) else value
-            for measure in ("runs_per_day", "usd_per_day")
+            for measure in Measure.values
             if (value := self.cleaned_data[measure]) is not None
         }
 
+    def told(self) -> dict[str, Any]:
+        """As `approvals.ask` and `approvals.edit` take it."""
+        names = ("justification", "expected_cost_impact", "grant_from", "grant_until")
+        return {"new": self.wanted(), **{name: self.cleaned_data[name] for name in names}}
+
 
 class DecisionForm(forms.Form):
-    """Nothing is chosen beforehand: a decision is never the default."""
+    """Nothing is chosen beforehand: a decision is never the default.
+
+    The three questions are answered by who approves; a refusal may leave them out. `with_password`
+    asks for the person's password again, to approve.
+    """
+
+    decision = forms.ChoiceField(choices=DECISIONS, widget=UnfoldAdminRadioSelectWidget())
+    comment = forms.CharField(
+        max_length=2000,
+        widget=lines(3),
+        help_text="What you looked at, and why. Everybody can read it.",
+    )
+    password = forms.CharField(
+        label="Your password",
+        strip=False,
+        required=False,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "current-password"}),
+        help_text="Approving more than $50 a day asks for it again. A refusal does not.",
+    )
+    seen_revision = forms.IntegerField(widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, with_password: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not with_password:
+            del self.fields["password"]
+        for name, question in QUESTIONS:
+            self.fields[name] = forms.ChoiceField(
+                label=question, choices=ANSWERS, required=False, widget=forms.RadioSelect()
+            )
+            self.fields[f"{name}_note"] = forms.CharField(
+                label=f"{question} Note",
+                max_length=500,
+                required=False,
+                widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "a note, if you like"}),
+            )
+
+    def questions(self) -> Iterator[tuple[str, Any, Any]]:
+        """Name, answer and note of each, for the page."""
+        for name, _ in QUESTIONS:
+            yield name, self[name], self[f"{name}_note"]
+
+    def clean(self) -> dict[str, Any]:
+        told = super().clean() or self.cleaned_data
+        if told.get("decision") == Vote.Decision.APPROVE:
+            for name, _ in QUESTIONS:
+                if name not in self.errors and not told.get(name):
+                    self.add_error(name, "Answer this to approve.")
+            if "password" in self.fields and not told.get("password"):
+                self.add_error("password", "Confirm your password to approve over $50 a day.")
+        return told
+
+    def answers(self) -> dict[str, dict[str, str]]:
+        """What was answered, as it is kept with the vote."""
+        told = self.cleaned_data
+        return {
+            name: {"answer": told[name], "note": told[f"{name}_note"]}
+            for name, _ in QUESTIONS
+            if told[name] or told[f"{name}_note"]
+        }
+
+
+class ManyForm(forms.Form):
+    """One decision and one comment on several requests, each at the revision that was shown."""
 
     decision = forms.ChoiceField(
         choices=[
-            (Vote.Decision.APPROVE, "Approve: I sign for these values"),
-            (Vote.Decision.REFUSE, "Refuse: this ends the request"),
+            (Vote.Decision.APPROVE, "Approve: I sign for all these values"),
+            (Vote.Decision.REFUSE, "Refuse: this ends all these requests"),
         ],
         widget=UnfoldAdminRadioSelectWidget(),
     )
     comment = forms.CharField(
         max_length=2000,
         widget=lines(3),
-        help_text="What you looked at, and why. Everybody can read it.",
+        help_text="It is recorded with each of them, where everybody can read it.",
     )
-    seen_revision = forms.IntegerField(widget=forms.HiddenInput)
+    seen = forms.MultipleChoiceField(widget=forms.MultipleHiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        told = self.data.getlist("seen") if hasattr(self.data, "getlist") else []
+        pairs = [each for each in told if _is_pair(each)]
+        self.fields["seen"].choices = [(each, each) for each in pairs]  # type: ignore[attr-defined]
+
+    def seen_revisions(self) -> dict[int, int]:
+        """Request id → the revision that was shown; also of a form with other faults."""
+        choices = self.fields["seen"].choices  # type: ignore[attr-defined]
+        pairs = (each.partition(":") for each, _ in choices)
+        return {int(request_id): int(revision) for request_id, _, revision in pairs}
+
+
+def _is_pair(text: str) -> bool:
+    request_id, _, revision = text.partition(":")
+    parts = (request_id, revision)
+    return all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts)
 
 
 def rules_table() -> list[dict[str, Any]]:

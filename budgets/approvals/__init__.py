@@ -9,9 +9,10 @@ from budgets.approvals.break_glass import raise_at_once, review, unreviewed
 from budgets.approvals.decisions import PASSWORD_OVER_USD, decide, decide_many, needs_password
 from budgets.approvals.ending import close_overdue
 from budgets.approvals.grants import end_early, grants_of
-from budgets.approvals.needs import lines_of, slots_for, slots_of
+from budgets.approvals.needs import Known, lines_of, slots_for, slots_of
 from budgets.approvals.people import (
     OpenSlot,
+    approvals_of,
     impossible,
     may_decide,
     open_slots,
@@ -24,7 +25,9 @@ from budgets.approvals.subjects import caps_of
 __all__ = [
     "LIFETIME",
     "PASSWORD_OVER_USD",
+    "Known",
     "OpenSlot",
+    "approvals_of",
     "ask",
     "cancel",
     "caps_of",

@@ -1,6 +1,6 @@
 """Approving and refusing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -74,20 +74,33 @@ def decide(
 
 
 def decide_many(
-    seen: Mapping[int, int], *, by: User, decision: str, comment: str
+    seen: Mapping[int, int],
+    *,
+    by: User,
+    decision: str,
+    comment: str,
+    evidence: Callable[[ChangeRequest], Mapping[str, Any]] | None = None,
 ) -> dict[int, str]:
     """The same decision on several requests (id → the revision seen), each by itself: one
     decision, one result and one event per request. None over $50, which asks for a look and a
-    password each. Gives id → what came of it."""
+    password each. `evidence` tells what is kept with each vote. Gives id → what came of it."""
     results = {}
     for request_id, revision in sorted(seen.items()):
-        request = ChangeRequest.objects.get(pk=request_id)
+        request = ChangeRequest.objects.filter(pk=request_id).first()
+        if request is None:
+            results[request_id] = "Not decided: there is no such request."
+            continue
         if decision == Vote.Decision.APPROVE and needs_password(request):
             results[request_id] = "Not decided: over $50 a day is decided one by one."
             continue
         try:
             done = decide(
-                request_id, by=by, decision=decision, comment=comment, seen_revision=revision
+                request_id,
+                by=by,
+                decision=decision,
+                comment=comment,
+                seen_revision=revision,
+                evidence=evidence(request) if evidence else None,
             )
         except Refused as error:
             results[request_id] = f"Not decided: {error}"

@@ -1,6 +1,6 @@
 """Who may sign, who has signed, and whether anybody could."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from django.contrib.auth.models import User
@@ -72,29 +72,44 @@ def waiting_for(user: User) -> list[ChangeRequest]:
     return [request for request in pending if not may_decide(request, person, known)]
 
 
-def assignment(request: ChangeRequest, needed: Mapping[str, int]) -> dict[int, str]:
-    """Who fills which slot: every approval judged again, under the memberships of this moment."""
-    votes = (
-        request.votes.filter(
-            revision=request.revision, decision=Vote.Decision.APPROVE, voter__is_active=True
-        )
-        .exclude(voter__in=parties(request))
+def approvals_of(request_ids: Iterable[int]) -> list[Vote]:
+    """The approvals of some requests, with their voters and the groups of those, in order."""
+    return list(
+        Vote.objects.filter(request__in=list(request_ids), decision=Vote.Decision.APPROVE)
         .select_related("voter")
         .prefetch_related("voter__groups")
         .order_by("id")
     )
-    return rules.assign(
-        needed, [(vote.voter_id, frozenset(groups_of(vote.voter))) for vote in votes]
-    )
 
 
-def open_slots(request: ChangeRequest) -> list[OpenSlot]:
-    """Every signature the request needs, and who has given it so far."""
-    needed = slots_of(request)
-    filled = assignment(request, needed)
-    names = {
-        vote.voter_id: vote.voter.get_username() for vote in request.votes.select_related("voter")
-    }
+def assignment(
+    request: ChangeRequest, needed: Mapping[str, int], votes: Iterable[Vote] | None = None
+) -> dict[int, str]:
+    """Who fills which slot: every approval judged again, under the memberships of this moment.
+
+    `votes` has those of `approvals_of`, where they are read for many requests at once.
+    """
+    if votes is None:
+        votes = approvals_of([request.pk])
+    counted = [
+        (vote.voter_id, frozenset(groups_of(vote.voter)))
+        for vote in votes
+        if (vote.request_id, vote.revision) == (request.pk, request.revision)
+        and vote.voter.is_active
+        and vote.voter_id not in parties(request)
+    ]
+    return rules.assign(needed, counted)
+
+
+def open_slots(
+    request: ChangeRequest, known: Known | None = None, votes: Iterable[Vote] | None = None
+) -> list[OpenSlot]:
+    """Every signature the request needs, and who has given it so far. For many requests, `known`
+    and `votes` (of `approvals_of`) are read once."""
+    needed = slots_of(request, known)
+    votes = approvals_of([request.pk]) if votes is None else list(votes)
+    filled = assignment(request, needed, votes)
+    names = {vote.voter_id: vote.voter.get_username() for vote in votes}
     slots = []
     for group, count in sorted(needed.items()):
         signed = [names[person] for person, seat in filled.items() if seat == group]
@@ -112,7 +127,7 @@ def voters(groups: set[str]) -> "QuerySet[User]":
     )
 
 
-def impossible(request: ChangeRequest) -> str:
+def impossible(request: ChangeRequest, known: Known | None = None) -> str:
     """Why an open request can no longer be approved by anybody; empty when it can.
 
     People leave and change groups: then the slots may need more distinct people than there are.
@@ -120,7 +135,7 @@ def impossible(request: ChangeRequest) -> str:
     if request.status != ChangeRequest.Status.PENDING:
         return ""
     try:
-        needed = slots_of(request)
+        needed = slots_of(request, known)
     except Refused as error:
         return str(error)
     people = voters(set(needed)).exclude(pk__in=parties(request))

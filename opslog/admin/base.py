@@ -39,7 +39,7 @@ DAYS_OFFERED = 14
 class KeptAdmin(ModelAdmin):
     """Rows that nobody deletes: what happened refers to them."""
 
-    actions = None
+    actions: Sequence[str] | None = None
     show_facets = None
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -52,8 +52,13 @@ ACTS = {
     "workorders_servicetoken_revoke": SUSPEND,
     "auth_user_password_change": ADMIN,
     "opslog_outboxmessage_retry": ADMIN,
+    "budgets_changerequest_edit": NONE,  # whoever asked, who is none of these
 }
-POST_ONLY = {"budgets_changerequest_decide": DECIDE, "budgets_changerequest_withdraw": ASK}
+POST_ONLY = {
+    "budgets_changerequest_decide": DECIDE,
+    "budgets_changerequest_decide_many": DECIDE,
+    "budgets_changerequest_withdraw": ASK,
+}
 FOR_EVERYBODY = {
     "index",
     "login",
@@ -106,7 +111,7 @@ def expected() -> dict[str, frozenset[str]]:
 
 def address(scene: Scene, name: str) -> str:
     model, _, last = name.rpartition("_")
-    if last in ("changelist", "add"):
+    if last in ("changelist", "add") or name == "budgets_changerequest_decide_many":
         return reverse(f"admin:{name}")
     model = next(each for each in scene.ids if name.startswith(f"{each}_"))
     pk = scene.ids[model]

@@ -13,9 +13,12 @@ from tests.admin.test_matrix import log_in
 from workorders.models import WorkOrder
 
 
+ANSWERS = {"legitimate": "yes", "reasonable": "yes", "optimise": "unsure"}
+
+
 def decide(client: Client, request: ChangeRequest, **told: object) -> str:
     url = reverse("admin:budgets_changerequest_decide", args=[request.pk])
-    told = {"decision": "approve", "comment": "seen", "seen_revision": 1, **told}
+    told = {"decision": "approve", "comment": "seen", "seen_revision": 1, **ANSWERS, **told}
     return client.post(url, told, follow=True).content.decode()
 
 
@@ -55,7 +58,8 @@ def test_from_the_form_to_the_caps(scene: Scene) -> None:
     assert WorkOrder.objects.get(pk="w2").usd_per_day == 12
     vote = Vote.objects.get(request=request)
     assert vote.evidence["lines"] == {"usd_per_day": {"old": "2.00", "new": "12.00"}}
-    assert len(vote.evidence["useByDay"]) == 30
+    assert len(vote.evidence["days"]) == 30
+    assert vote.evidence["answers"]["optimise"] == {"answer": "unsure", "note": ""}
 
 
 def test_lowering_takes_effect_at_once(scene: Scene) -> None:

@@ -1,0 +1,62 @@
+"""Values and days of use, as the pages of cap changes show them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+from budgets import approvals, overview
+from budgets.models import Measure
+from opslog.meters import Chart, chart
+from workorders.models import WorkOrder
+
+DAYS_SHOWN = 30
+UNITS = {
+    Measure.RUNS_PER_DAY.value: "runs",
+    Measure.USD_PER_DAY.value: "usd",
+    Measure.MAX_CONCURRENT_RUNS.value: "runs",
+}
+
+
+def values_told(measure: str, old: Decimal, new: Decimal) -> dict[str, Any]:
+    return {
+        "label": str(Measure(measure).label),
+        "unit": UNITS[measure],
+        "old": old,
+        "new": new,
+        "percent": f"{(new - old) / old * 100:+,.0f} %",
+        "raises": new > old,
+    }
+
+
+class UseOfADay(Protocol):
+    @property
+    def day(self) -> date: ...
+    @property
+    def runs(self) -> int: ...
+    @property
+    def usd(self) -> Decimal: ...
+
+
+def charts_of(
+    days: Sequence[UseOfADay], caps: Mapping[str, tuple[Decimal, Decimal]]
+) -> list[tuple[str, Chart]]:
+    """Each day's use against the cap as it is and, where it differs, as it is asked for."""
+    drawn = []
+    for measure, label, values in (
+        (Measure.USD_PER_DAY, "US dollars a day", [(day.day, day.usd) for day in days]),
+        (Measure.RUNS_PER_DAY, "Runs a day", [(day.day, Decimal(day.runs)) for day in days]),
+    ):
+        old, new = caps[measure]
+        limits = [("cap now", old, "now")]
+        if new != old:
+            limits.append(("asked for", new, "asked"))
+        drawn.append((label, chart(values, limits, unit=UNITS[measure])))
+    return drawn
+
+
+def use_charts(work_order: WorkOrder, begins: datetime) -> list[tuple[str, Chart]]:
+    """The last DAYS_SHOWN days of a work order against its base caps: one query."""
+    days = overview.use_by_day("work_order", work_order.pk, begins, days=DAYS_SHOWN)
+    caps = approvals.caps_of(work_order)
+    return charts_of(days, {measure: (cap, cap) for measure, cap in caps.items()})
