@@ -12,7 +12,6 @@ from tests.admin.scene import Scene
 from tests.admin.test_matrix import log_in
 from workorders.models import WorkOrder
 
-
 ANSWERS = {"legitimate": "yes", "reasonable": "yes", "optimise": "unsure"}
 
 
