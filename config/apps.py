@@ -13,7 +13,7 @@ class TollgateAdminConfig(AdminConfig):
 
     def ready(self) -> None:
         super().ready()
-        from config import people
+        from config import checks, people  # noqa: F401  (checks register on import)
 
         people.register(admin.site)
         apps.get_app_config("auth").verbose_name = "People"

@@ -22,8 +22,14 @@ def main() -> int:
     from django.db import DatabaseError
     from django_q.tasks import async_task
 
+    from config.checks import WrongSettings, require_settings
     from config.static import collect_if_changed
 
+    try:
+        require_settings()
+    except WrongSettings as error:
+        print(error, file=sys.stderr)
+        return 2
     try:
         migrate()
     except DatabaseError as error:

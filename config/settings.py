@@ -4,14 +4,15 @@ Without DATABASE_URL the connection comes from the data folder, where `make run`
 addresses of the embedded PostgreSQL: so every `manage.py` command finds it by itself.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from config import environment as forms
 from config.data_folder import DataFolder
+from config.environment import take
 from config.logs import logging_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -28,8 +29,8 @@ if not SECRET_KEY:
 
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-TRUSTED_PROXIES: list[str] = env.list("TRUSTED_PROXIES", default=[])
-METRICS_NETWORKS: list[str] = env.list("METRICS_NETWORKS", default=["127.0.0.0/8", "::1/128"])
+TRUSTED_PROXIES = take("TRUSTED_PROXIES", default="", form=forms.networks)
+METRICS_NETWORKS = take("METRICS_NETWORKS", default="127.0.0.0/8,::1/128", form=forms.networks)
 
 HTTPS = env.bool("HTTPS", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
@@ -124,12 +125,6 @@ def database(url: str) -> dict[str, Any]:
     return config
 
 
-def split_addresses(text: str) -> list[str]:
-    """At commas and blanks that a scheme follows: an address may have commas of its own."""
-    parts = re.split(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)", text.strip(" ,\n"))
-    return [part for part in parts if part]
-
-
 DATABASES = {"default": database(APP_URL), "owner": database(OWNER_URL)}
 DATABASES["default"]["TEST"] = {"MIRROR": "owner"}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -213,7 +208,7 @@ REST_FRAMEWORK = {
 Q_CLUSTER = {
     "name": "tollgate",
     "orm": "default",
-    "workers": env.int("JOB_WORKERS", default=2),
+    "workers": take("JOB_WORKERS", default="2", form=forms.whole(1, 64)),
     "timeout": 120,
     "retry": 300,
     "max_attempts": 5,
@@ -226,7 +221,10 @@ Q_CLUSTER = {
 
 # Messages. Without EMAIL_URL those to people are marked as skipped. The addresses of channels are
 # credentials; the name of the setting keeps them off Django's debug pages.
-vars().update(env.email_url_config(env.str("EMAIL_URL", default="") or "dummymail://"))
+MAIL = take(
+    "EMAIL_URL", default="dummymail://", form=forms.email(env.email_url_config), secret=True
+)
+vars().update(MAIL)
 EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="tollgate@localhost")
 TOLLGATE_BASE_URL = env.str(
@@ -236,19 +234,21 @@ TOLLGATE_BASE_URL = env.str(
         "http://127.0.0.1:" + (env.str("PORT", default="") or "8000"),
     ),
 ).rstrip("/")
-TOLLGATE_NOTIFY_SECRET_URLS = split_addresses(env.str("NOTIFY_URLS", default=""))
+TOLLGATE_NOTIFY_SECRET_URLS = take("NOTIFY_URLS", default="", form=forms.channels, secret=True)
 TOLLGATE_NOTIFY_PRIVATE_NETWORKS = env.bool("NOTIFY_PRIVATE_NETWORKS", default=False)
 
-LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
+LOG_LEVEL = take("LOG_LEVEL", default="INFO", form=forms.log_level)
 LOGGING = logging_config(LOG_LEVEL, json=env.bool("LOG_JSON", default=True))
 
 # What the enforcement does; each is documented in README.md.
-TOLLGATE_RETRY_AFTER = env.str("RETRY_AFTER", default="86400")  # seconds, or "midnight"
+TOLLGATE_RETRY_AFTER = take("RETRY_AFTER", default="86400", form=forms.retry_after)
 TOLLGATE_LIFT_ESTIMATES = env.bool("LIFT_ESTIMATES", default=True)
-TOLLGATE_CONFIRM_OVER_USD = env.str("CONFIRM_OVER_USD", default="5.00")
-TOLLGATE_LEASE_SECONDS = env.int("LEASE_SECONDS", default=900)
+TOLLGATE_CONFIRM_OVER_USD = take("CONFIRM_OVER_USD", default="5.00", form=forms.dollars)
+TOLLGATE_LEASE_SECONDS = take("LEASE_SECONDS", default="900", form=forms.whole(1, 86_400))
 TOLLGATE_EARLY_LOCK_RELEASE = env.bool("EARLY_LOCK_RELEASE", default=True)
-TOLLGATE_DATABASE_TIMEOUT = env.float("DATABASE_TIMEOUT", default=2.5)  # seconds
+TOLLGATE_DATABASE_TIMEOUT = take("DATABASE_TIMEOUT", default="2.5", form=forms.seconds(0.2, 2.9))
+WEB_WORKERS = take("WEB_WORKERS", default="2", form=forms.whole(1, 64))  # see the supervisor
+WEB_THREADS = take("WEB_THREADS", default="4", form=forms.whole(1, 256))
 # A whole service on a database of its own, for `manage.py replay` (the apps import no config).
 TOLLGATE_SCRATCH_SERVICE = "config.scratch.scratch_service"
 

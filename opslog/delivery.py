@@ -152,6 +152,15 @@ def open_channel(url: str) -> tuple[Any, Any]:
     return service, sender
 
 
+def understood(url: str) -> bool:
+    """Whether `open_channel` would take the address. Nothing is sent."""
+    try:
+        open_channel(url)
+    except NotDelivered:
+        return False
+    return True
+
+
 def has_host(service: Any) -> bool:
     """Whether the host of the address is one; of most services that part is a token."""
     return bool(service.host) and any("{host}" in template for template in service.templates)

@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 READ = (
     ("config/*.py", r"\benv\.(?:str|bool|int|float|list)\(\s*\"([A-Z_]+)\""),
     ("config/*.py", r"\bos\.environ(?:\.get\(|\.setdefault\(|\[)\s*\"([A-Z_]+)\""),
+    ("config/*.py", r"\btake\(\s*\"([A-Z_]+)\""),
     ("config/supervisor.py", r"\bnumber\(\"([A-Z_]+)\""),
     ("budgets/**/*.py", r"\bos\.environ\.get\(\"([A-Z_]+)\""),
     ("client/tollgate_client/*.py", r"\bos\.environ\.get\(\"([A-Z_]+)\""),
@@ -46,7 +47,7 @@ def test_every_variable_is_documented_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("name", "default"),
     re.findall(
-        r"env\.(?:str|int|float)\(\"([A-Z_]+)\", default=\"?([\w.]+)\"?\)",
+        r"(?:env\.(?:str|int|float)|\btake)\(\"([A-Z_]+)\", default=\"?([\w.]+)\"?[,)]",
         (ROOT / "config/settings.py").read_text(),
     ),
 )

@@ -1,0 +1,47 @@
+"""System checks of the settings: a wrong one is told at every start, not at every request."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+from config.environment import PROBLEMS
+from opslog.delivery import understood
+
+HINT = "README.md has a table of the settings. Nothing starts until it is right."
+# A number stays with its setting for good: people silence checks, and search for them, by id.
+IDS = {
+    "RETRY_AFTER": "config.E001",
+    "TRUSTED_PROXIES": "config.E002",
+    "METRICS_NETWORKS": "config.E003",
+    "CONFIRM_OVER_USD": "config.E004",
+    "LEASE_SECONDS": "config.E005",
+    "DATABASE_TIMEOUT": "config.E006",
+    "LOG_LEVEL": "config.E007",
+    "NOTIFY_URLS": "config.E008",
+    "EMAIL_URL": "config.E009",
+    "WEB_WORKERS": "config.E010",
+    "WEB_THREADS": "config.E011",
+    "JOB_WORKERS": "config.E012",
+}
+
+
+class WrongSettings(Exception):
+    """One line a setting."""
+
+
+@register()
+def settings_have_their_form(**kwargs: Any) -> list[CheckMessage]:
+    lines = {name: problem.line for name, problem in PROBLEMS.items()}
+    for place, url in enumerate(settings.TOLLGATE_NOTIFY_SECRET_URLS, start=1):
+        if not understood(url):  # which one is told by its place: it is a credential
+            lines["NOTIFY_URLS"] = f"NOTIFY_URLS: apprise does not understand address {place}."
+            break
+    return [Error(line, hint=HINT, id=IDS[name]) for name, line in sorted(lines.items())]
+
+
+def require_settings() -> None:
+    """Raises WrongSettings. For what starts without Django's commands, which run all checks."""
+    wrong = settings_have_their_form()
+    if wrong:
+        raise WrongSettings("\n".join(f"A setting is wrong: {each.msg}" for each in wrong))

@@ -1,0 +1,125 @@
+"""Environment variables that have a form, and what is wrong with them.
+
+A wrong one must not break the import of the settings, or `manage.py check` could not tell of it:
+its default stands in, the problem is kept, and `config.checks` has every start refused.
+"""
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+WHOLE = re.compile(r"[0-9]{1,9}")
+DECIMAL = re.compile(r"[0-9]{1,7}(\.[0-9]{1,9})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """`line` names the variable and what it must be; a credential is not repeated in it."""
+
+    name: str
+    line: str
+
+
+PROBLEMS: dict[str, Problem] = {}
+
+
+class Expected(ValueError):
+    """What a value has to be: the end of the sentence “NAME must be …”."""
+
+
+def take(name: str, *, default: str, form: Callable[[str], T], secret: bool = False) -> T:
+    """The value of the variable in that form; an empty one counts as not set.
+
+    What `form` refuses with Expected becomes a Problem. `secret`: the line does not show the value.
+    """
+    given = os.environ.get(name, "").strip()
+    PROBLEMS.pop(name, None)
+    try:
+        return form(given or default)
+    except Expected as expected:
+        shown = "" if secret else f", not {given[:200]!r}"
+        PROBLEMS[name] = Problem(name, f"{name} must be {expected}{shown}.")
+        return form(default)
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    def form(text: str) -> int:
+        if not WHOLE.fullmatch(text) or not low <= int(text) <= high:
+            raise Expected(f"a number from {low} to {high}")
+        return int(text)
+
+    return form
+
+
+def retry_after(text: str) -> str:
+    if text == "midnight" or (WHOLE.fullmatch(text) and int(text) > 0):
+        return text
+    raise Expected("a positive number of seconds, or midnight")
+
+
+def seconds(low: float, high: float) -> Callable[[str], float]:
+    def form(text: str) -> float:
+        if not DECIMAL.fullmatch(text) or not low <= float(text) <= high:
+            raise Expected(f"seconds from {low} to {high}")
+        return float(text)
+
+    return form
+
+
+def dollars(text: str) -> str:
+    if not DECIMAL.fullmatch(text) or Decimal(text) > 1_000_000:
+        raise Expected("US dollars from 0 to 1000000, as in 5.00")
+    return text
+
+
+def log_level(text: str) -> str:
+    if text.upper() not in LEVELS:
+        raise Expected(f"one of {', '.join(LEVELS)}")
+    return text.upper()
+
+
+def networks(text: str) -> list[str]:
+    """CIDR networks, separated by commas."""
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    for part in found:
+        try:
+            ipaddress.ip_network(part)
+        except ValueError:
+            raise Expected(
+                "networks in CIDR notation, without host bits, as in 10.0.0.0/24,2001:db8::/32"
+            ) from None
+    return found
+
+
+def email(parse: Callable[[str], dict[str, Any]]) -> Callable[[str], dict[str, Any]]:
+    """The settings that an address of a mail server stands for, by django-environ's `parse`."""
+
+    def form(text: str) -> dict[str, Any]:
+        try:
+            found = parse(text)
+        except Exception:  # whatever it stumbles over
+            found = {}
+        smtp = text.partition("://")[0] in ("smtp", "smtps", "smtp+tls", "smtp+ssl")
+        if not found or (smtp and not found.get("EMAIL_HOST")):
+            raise Expected("the address of a mail server: smtp+tls://USER:PASSWORD@HOST:587")
+        return found
+
+    return form
+
+
+def channels(text: str) -> list[str]:
+    """Split at commas and blanks that a scheme follows: an address may have commas of its own.
+
+    Whether a service is known is a question to apprise, whose import costs: see `config.checks`.
+    """
+    parts = re.split(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)", text.strip(" ,\n"))
+    found = [part for part in parts if part]
+    if any("://" not in part for part in found):
+        raise Expected("addresses of channels as apprise writes them, separated by commas")
+    return found

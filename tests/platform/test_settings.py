@@ -1,0 +1,140 @@
+"""A wrong setting is one line before anything starts, and an error of `manage.py check`."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from config import environment as forms
+from config.checks import IDS
+from config.children import BASE_DIR
+
+SECRET = "hush-hush"
+NETWORKS = (
+    ["", "10.0.0.0/8", "10.0.0.1", "10.0.0.0/8, 2001:db8::/32", "::1/128,"],
+    ["a", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/8;::1", "fe80::1%eth0/64x", "*"],
+)
+# name → (good, wrong)
+VALUES: dict[str, tuple[list[str], list[str]]] = {
+    "RETRY_AFTER": (
+        ["1", "86400", "midnight", ""],
+        ["0", "-1", "1.5", "noon", "Midnight", "1_0", "١", "9" * 30],
+    ),
+    "TRUSTED_PROXIES": NETWORKS,
+    "METRICS_NETWORKS": NETWORKS,
+    "CONFIRM_OVER_USD": (
+        ["0", "5", "5.00", "0.000000001", "1000000"],
+        ["-1", "1e4", "NaN", "Infinity", "$5", "5,00", "1_0", "1000000.01", "five"],
+    ),
+    "LEASE_SECONDS": (["1", "900", "86400"], ["0", "-1", "86401", "1.5", "soon", "1_0"]),
+    "DATABASE_TIMEOUT": (
+        ["0.2", "2.5", "2.9", "1"],
+        ["0", "0.19", "2.91", "3", "-1", "nan", "inf", "2,5", "2.5s"],
+    ),
+    "LOG_LEVEL": (["INFO", "warning", "DEBUG"], ["LOUD", "20", "NOTSET", "INFO,DEBUG"]),
+    "NOTIFY_URLS": (
+        ["", "json://example.org/", "json://example.org/,jsons://example.net/a,b"],
+        [SECRET, f"nosuch://{SECRET}", f"json://example.org/,nosuch://{SECRET}", "slack://"],
+    ),
+    "EMAIL_URL": (
+        ["", "smtp://mail.example", f"smtp+tls://me:{SECRET}@mail.example:587", "consolemail://"],
+        [SECRET, f"mail://{SECRET}@h", f"smtp://me:{SECRET}@h:port", "smtp://", "smtp://[::1"],
+    ),
+    "WEB_WORKERS": (["1", "64"], ["0", "65", "-1", "two"]),
+    "WEB_THREADS": (["1", "256"], ["0", "257", "-1", "two"]),
+    "JOB_WORKERS": (["1", "64"], ["0", "65", "-1", "two"]),
+}
+# What is told of all these: read in one process, since a start of Python for each costs minutes.
+PROGRAM = """
+import importlib, json, os, sys
+import django
+django.setup()
+from config import settings
+from config.checks import settings_have_their_form
+from django.conf import settings as used
+found = []
+for name, value in json.load(sys.stdin):
+    os.environ[name] = value
+    importlib.reload(settings)
+    used.TOLLGATE_NOTIFY_SECRET_URLS = settings.TOLLGATE_NOTIFY_SECRET_URLS
+    found.append([[each.id, each.msg, each.hint] for each in settings_have_their_form()])
+    del os.environ[name]
+print(json.dumps(found))
+"""
+
+
+def run(argv: list[str], text: str = "", **env: str) -> "subprocess.CompletedProcess[str]":
+    told = {"DJANGO_SETTINGS_MODULE": "config.settings", **os.environ, **env}
+    return subprocess.run(
+        [sys.executable, *argv], cwd=BASE_DIR, env=told, input=text, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def told() -> dict[tuple[str, str], Any]:
+    asked = [(name, text) for name, kinds in VALUES.items() for kind in kinds for text in kind]
+    result = run(["-c", PROGRAM], json.dumps(asked))
+    assert result.returncode == 0, result.stderr
+    assert SECRET not in result.stdout + result.stderr
+    return dict(zip(asked, json.loads(result.stdout), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [(n, t) for n, (good, _) in VALUES.items() for t in good]
+)
+def test_good_values(told: dict[tuple[str, str], Any], name: str, text: str) -> None:
+    assert told[name, text] == []
+
+
+@pytest.mark.parametrize(("name", "text"), [(n, t) for n, (_, bad) in VALUES.items() for t in bad])
+def test_wrong_values(told: dict[tuple[str, str], Any], name: str, text: str) -> None:
+    [(number, line, hint)] = told[name, text]
+    assert number == IDS[name]
+    assert line.startswith(name)
+    assert "\n" not in line
+    assert hint
+
+
+def test_every_setting_with_a_form_has_a_stable_id() -> None:
+    assert set(IDS) == set(VALUES)
+    assert len(set(IDS.values())) == len(IDS)
+
+
+def test_a_default_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEB_WORKERS", "many")
+    assert forms.take("WEB_WORKERS", default="2", form=forms.whole(1, 64)) == 2
+    assert forms.PROBLEMS.pop("WEB_WORKERS").line == (
+        "WEB_WORKERS must be a number from 1 to 64, not 'many'."
+    )
+
+
+def wrong_everywhere() -> dict[str, str]:
+    return {name: wrong[0] for name, (_, wrong) in VALUES.items()}
+
+
+def test_check_tells_all_at_once() -> None:
+    result = run(["manage.py", "check"], **wrong_everywhere())
+    assert result.returncode == 1
+    assert re.findall(r"config\.E\d+", result.stderr) == sorted(IDS.values())
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("argv", [["-m", "config.prepare"], ["-c", "import config.wsgi"]])
+def test_nothing_starts(argv: list[str]) -> None:
+    result = run(argv, RETRY_AFTER="noon", NOTIFY_URLS=f"nosuch://{SECRET}")
+    assert result.returncode != 0
+    lines = result.stderr.splitlines()
+    assert [line.removeprefix("tollgate: ") for line in lines] == [
+        "A setting is wrong: NOTIFY_URLS: apprise does not understand address 1.",
+        "A setting is wrong: RETRY_AFTER must be a positive number of seconds, or midnight, "
+        "not 'noon'.",
+    ]
+
+
+def test_what_the_import_refuses_is_one_line_too() -> None:
+    result = run(["manage.py", "check"], SECRET_KEY="")
+    assert result.stderr == "tollgate: SECRET_KEY must be set when DATABASE_URL is set.\n"
