@@ -127,12 +127,11 @@ def test_check_tells_all_at_once() -> None:
 def test_nothing_starts(argv: list[str]) -> None:
     result = run(argv, RETRY_AFTER="noon", NOTIFY_URLS=f"nosuch://{SECRET}")
     assert result.returncode != 0
-    lines = result.stderr.splitlines()
-    assert [line.removeprefix("tollgate: ") for line in lines] == [
-        "A setting is wrong: NOTIFY_URLS: apprise does not understand address 1.",
+    assert result.stderr.removeprefix("tollgate: ") == (
+        "A setting is wrong: NOTIFY_URLS: apprise does not understand address 1.\n"
         "A setting is wrong: RETRY_AFTER must be a positive number of seconds, or midnight, "
-        "not 'noon'.",
-    ]
+        "not 'noon'.\n"
+    )
 
 
 def test_what_the_import_refuses_is_one_line_too() -> None:
