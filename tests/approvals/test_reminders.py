@@ -116,7 +116,12 @@ def test_a_decision_that_is_undone_sends_nothing(people: dict[str, User]) -> Non
 
     request = waiting(people, "9.99")
     before = OutboxMessage.objects.count()
-    with pytest.raises(RuntimeError), transaction.atomic():
+
+    @transaction.atomic
+    def decide_in_vain() -> None:
         decide(request, people["operations"])
         raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        decide_in_vain()
     assert OutboxMessage.objects.count() == before
