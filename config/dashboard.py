@@ -5,8 +5,10 @@ from decimal import Decimal
 from typing import Any
 
 from django.http import HttpRequest
+from django.utils import timezone
 
 from budgets import approvals, overview, selectors
+from budgets.approvals.break_glass import REVIEW_WITHIN
 from opslog.meters import Meter, chart
 from workorders.models import WorkOrder
 
@@ -21,6 +23,12 @@ def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     limits = overview.shared_limits()
     waiting = approvals.waiting_for(request.user)  # type: ignore[arg-type]  # logged in
     pending = list(overview.pending_requests()[:ROWS])
+    now = timezone.now()
+    glass = [
+        (grant, grant.created_at + REVIEW_WITHIN, grant.created_at + REVIEW_WITHIN <= now)
+        for grant in approvals.unreviewed().select_related("wo")[:ROWS]
+    ]
+    may_rule = request.user.has_perm("budgets.change_approvalrule")
     days = overview.use_by_day("global", "", begins, days=DAYS_SHOWN)
     return {
         **context,
@@ -43,6 +51,8 @@ def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             [("limit", limits.usd_a_day, "now")] if limits.usd_a_day else [],
             unit="usd",
         ),
+        "glass": glass,
+        "impossible": approvals.impossible_requests()[:ROWS] if may_rule else (),
         "may_register": request.user.has_perm("workorders.add_workorder"),
         "may_ask": request.user.has_perm("budgets.ask_changerequest"),
         "may_decide": request.user.has_perm("budgets.decide_changerequest"),

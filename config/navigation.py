@@ -34,6 +34,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 {"title": "Overview", "icon": "monitoring", "link": reverse("admin:index")},
                 requests,
                 for_me if request.user.has_perm("budgets.decide_changerequest") else None,
+                _list(request, "budgets", "grant", "Grants", "timer"),
                 _list(request, "budgets", "limit", "Limits", "speed"),
                 _list(request, "budgets", "approvalrule", "Approval rules", "checklist"),
             ],

@@ -1,6 +1,7 @@
 """The page of a work order stands here, on the floor that sees both the work and its limits."""
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -10,14 +11,18 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.template.loader import render_to_string
+from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminTextInputWidget,
     UnfoldBooleanSwitchWidget,
 )
 
-from budgets import overview, selectors
-from budgets.models import CapChange
+from budgets import approvals, overview, selectors
+from budgets.admin.grants import LONGEST_MINUTES, BreakGlassForm
+from budgets.approvals.break_glass import HIGHEST_USD, LONGEST
+from budgets.exceptions import Refused
+from budgets.models import CapChange, Measure
 from opslog.admin.base import PageAdmin, ReasonForm, badge
 from opslog.meters import Meter, chart, runs_meter
 from opslog.models import OperationsEvent
@@ -87,7 +92,12 @@ class WorkOrderAdmin(PageAdmin):
     list_per_page = 50
     ordering = ("title",)
     page_template = "budgets/work_order.html"
-    acts = {"suspend": "suspend", "resume": "resume", "settings": "settings"}
+    acts = {
+        "suspend": "suspend",
+        "resume": "resume",
+        "settings": "settings",
+        "break-glass": "break_glass",
+    }
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("workorders.add_workorder")
@@ -209,6 +219,56 @@ class WorkOrderAdmin(PageAdmin):
             verb="Save",
         )
 
+    def break_glass(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        work_order = self._to_act_on(request, object_id, "budgets.break_glass")
+        usage = selectors.usage_today(work_order)
+        left = max(HIGHEST_USD - usage.used_usd, Decimal(0))
+        latest = timezone.now() + LONGEST
+
+        def perform(told: dict[str, Any]) -> str:
+            (first, *_) = approvals.raise_at_once(
+                work_order.pk,
+                new={measure: told[measure] for measure in Measure.values},
+                minutes=told["minutes"],
+                reason=told["reason"],
+                by=request.user,  # type: ignore[arg-type]  # logged in
+            )
+            return f"Raised until {first.ends_at:%H:%M} UTC. Somebody else must review it."
+
+        return self.act(
+            request,
+            work_order,
+            form=BreakGlassForm,
+            perform=perform,
+            refusals=(Refused,),
+            title=f"Break-glass: raise the caps of {work_order.title} now",
+            verb="Raise now, in front of everybody",
+            danger=True,
+            effects=(
+                (
+                    f"In force from this moment, for {LONGEST_MINUTES} minutes at most: until "
+                    f"{latest:%H:%M} UTC at the latest. Then the caps of before hold again."
+                ),
+                (
+                    f"Now: ${work_order.usd_cap:,.2f} and {work_order.runs_cap:,.0f} runs a day, "
+                    f"{work_order.open_cap:,.0f} at the same time. Used today: "
+                    f"${usage.used_usd:,.2f} and {usage.runs:,} runs."
+                ),
+                (
+                    f"Raised to the most that is possible, ${HIGHEST_USD} a day, up to ${left:,.2f} "
+                    "more could be spent today."
+                ),
+                (
+                    "Everybody who decides on cap changes, every administrator and the channels are "
+                    "told at once, with your name and reason."
+                ),
+                (
+                    "Somebody else must review it within 24 hours; while a review is overdue, nobody "
+                    "can break the glass again."
+                ),
+            ),
+        )
+
     def _to_act_on(self, request: HttpRequest, object_id: str, permission: str) -> Any:
         if not request.user.has_perm(permission):
             raise PermissionDenied
@@ -239,6 +299,7 @@ class WorkOrderAdmin(PageAdmin):
             "pending": pending,
             "slots": overview.signatures(pending) if pending else (),
             "may_suspend": request.user.has_perm("workorders.suspend_workorder"),
+            "may_break_glass": request.user.has_perm("budgets.break_glass"),
             "may_ask": request.user.has_perm("budgets.ask_changerequest"),
             "may_change": request.user.has_perm("workorders.change_workorder"),
         }

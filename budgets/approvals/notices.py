@@ -95,7 +95,7 @@ def glass_broken(label: str, grants: list[Grant], *, by: User, minutes: int) -> 
         "; ".join(f"{g.get_measure_display()} {g.value}" for g in grants)
         + f" for {minutes} minutes.\n\n{grants[0].reason}\n\nIt must be reviewed within 24 hours."
     )
-    link = reverse("admin:workorders_workorder_change", args=[grants[0].wo_id])
+    link = reverse("admin:budgets_grant_change", args=[grants[0].pk])
     everybody = members("operations", "director", "finance", "vp", "administrator")
     for to in (everybody, "channels"):
         outbox.send(

@@ -142,7 +142,34 @@ def impossible(request: ChangeRequest, known: Known | None = None) -> str:
     return unfillable(needed, people)
 
 
-def unfillable(needed: Mapping[str, int], people: "QuerySet[User]") -> str:
+def impossible_requests() -> list[tuple[ChangeRequest, str]]:
+    """The open requests that nobody can approve any more, each with the reason. The number of
+    queries does not grow with the number of requests."""
+    pending = list(
+        ChangeRequest.objects.filter(
+            status=ChangeRequest.Status.PENDING, expires_at__gt=timezone.now()
+        )
+        .select_related("requester")
+        .prefetch_related("lines")
+        .order_by("created_at")
+    )
+    known = Known.about(request.subject_id for request in pending)
+    everybody = list(voters({group for rule in known.rules for group in rule.slots}))
+    found = []
+    for request in pending:
+        try:
+            needed = slots_of(request, known)
+        except Refused as error:
+            found.append((request, str(error)))
+            continue
+        if reason := unfillable(
+            needed, [person for person in everybody if person.pk not in parties(request)]
+        ):
+            found.append((request, reason))
+    return found
+
+
+def unfillable(needed: Mapping[str, int], people: Iterable[User]) -> str:
     """Why these people cannot fill these slots, each with somebody else; empty when they can."""
     seats = rules.assign(needed, [(person.pk, frozenset(groups_of(person))) for person in people])
     if rules.is_filled(needed, seats):

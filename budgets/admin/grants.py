@@ -1,0 +1,251 @@
+"""Raises for a time: what is in force, what is over, and which break-glass nobody has reviewed."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin import display
+from django.core.exceptions import PermissionDenied
+from django.db.models import BooleanField, Case, Q, Value, When
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.utils import timezone
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminTextareaWidget,
+)
+
+from budgets import approvals, rules
+from budgets.approvals.break_glass import HIGHEST_USD, LONGEST, REVIEW_WITHIN
+from budgets.exceptions import Refused
+from budgets.models import Grant, Measure
+from opslog.admin.base import PageAdmin, ReasonForm, badge
+
+LONGEST_MINUTES = int(LONGEST.total_seconds() // 60)
+NOT_REVIEWED = Q(kind=Grant.Kind.BREAK_GLASS, reviewed_at=None)
+
+
+class BreakGlassForm(forms.Form):
+    """Which caps, how long, why. An empty cap stays as it is."""
+
+    usd_per_day = forms.DecimalField(
+        label="US dollars a day",
+        required=False,
+        min_value=Decimal("0.01"),
+        max_value=HIGHEST_USD,
+        decimal_places=2,
+        widget=UnfoldAdminDecimalFieldWidget(),
+        help_text=f"${HIGHEST_USD} at most. Empty: as it is.",
+    )
+    runs_per_day = forms.IntegerField(
+        label="Runs a day",
+        required=False,
+        min_value=1,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="Empty: as it is.",
+    )
+    max_concurrent_runs = forms.IntegerField(
+        label="Runs at the same time",
+        required=False,
+        min_value=1,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="Empty: as it is.",
+    )
+    minutes = forms.IntegerField(
+        min_value=1,
+        max_value=LONGEST_MINUTES,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text=f"{LONGEST_MINUTES} at most. Then the caps of before hold again, by themselves.",
+    )
+    reason = forms.CharField(
+        max_length=500,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text="What is burning. It is sent to everybody who decides on cap changes.",
+    )
+
+
+class ReviewForm(forms.Form):
+    review = forms.CharField(
+        max_length=2000,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}),
+        help_text="Was it right, and what follows from it. Everybody can read it.",
+    )
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
+        return (
+            ("live", "in force now"),
+            ("coming", "still to come"),
+            ("over", "over"),
+            ("unreviewed", "break-glass, not reviewed"),
+        )
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        now = timezone.now()
+        chosen = {
+            "live": Q(starts_at__lte=now, ends_at__gt=now),
+            "coming": Q(starts_at__gt=now),
+            "over": Q(ends_at__lte=now),
+            "unreviewed": NOT_REVIEWED,
+        }.get(self.value() or "")
+        return queryset.filter(chosen) if chosen else queryset
+
+
+@admin.register(Grant)
+class GrantAdmin(PageAdmin):
+    """Break-glass that waits for its review stands on top, whatever its age."""
+
+    list_display = ("work_order", "raised", "state", "interval", "granted_by", "reviewed")
+    list_filter = (StateFilter, "kind", "measure")
+    list_per_page = 50
+    search_fields = ("wo__id", "wo__title", "granted_by", "reason")
+    search_help_text = "a work order, a person, words of the reason"
+    list_before_template = "budgets/grants_note.html"
+    page_template = "budgets/grant.html"
+    acts = {"end": "end", "review": "review"}
+    sortable_by = ()
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        waits = Case(
+            When(NOT_REVIEWED, then=Value(True)), default=False, output_field=BooleanField()
+        )
+        found = super().get_queryset(request).select_related("wo", "reviewed_by")
+        return found.annotate(waits=waits).order_by("-waits", "-starts_at", "-id")
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        return ()
+
+    def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        now = timezone.now()
+        waits = obj.kind == Grant.Kind.BREAK_GLASS and obj.reviewed_at is None
+        return {
+            "grant": obj,
+            "title": f"{raised(obj)} for {obj.wo.title}",
+            "raised": raised(obj),
+            "state": state_of(obj, now),
+            "base": told(obj.measure, approvals.caps_of(obj.wo)[obj.measure]),
+            "waits": waits,
+            "review_by": obj.created_at + REVIEW_WITHIN,
+            "overdue": waits and obj.created_at + REVIEW_WITHIN <= now,
+            "own": obj.granted_by == request.user.get_username(),
+            "may_end": is_operator(request) and obj.ends_at > now,
+            "may_review": waits
+            and request.user.has_perm("budgets.decide_changerequest")
+            and obj.granted_by != request.user.get_username(),
+        }
+
+    def end(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        if not is_operator(request):
+            raise PermissionDenied
+        grant = self.thing(request, object_id)
+        base = approvals.caps_of(grant.wo)[grant.measure]
+
+        def perform(said: dict[str, Any]) -> str:
+            approvals.end_early(grant.pk, by=request.user, reason=said["reason"])  # type: ignore[arg-type]  # logged in
+            return "The grant is ended."
+
+        return self.act(
+            request,
+            grant,
+            form=ReasonForm,
+            perform=perform,
+            refusals=(Refused,),
+            title=f"End the grant of {raised(grant)} for {grant.wo.title}",
+            verb="End it now",
+            danger=True,
+            effects=(
+                f"It would have ended by itself at {grant.ends_at:%Y-%m-%d %H:%M} UTC.",
+                (
+                    f"Without it, and without another grant, {told(grant.measure, base)} is in force "
+                    "from the next start on."
+                ),
+                (
+                    "Runs that are open may finish. What was used above the cap stays used: nothing "
+                    "more is admitted today."
+                ),
+            ),
+        )
+
+    def review(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        if not request.user.has_perm("budgets.decide_changerequest"):
+            raise PermissionDenied
+        grant = self.thing(request, object_id)
+        if grant.kind != Grant.Kind.BREAK_GLASS:
+            raise Http404("Only break-glass is reviewed.")
+
+        def perform(said: dict[str, Any]) -> str:
+            approvals.review(grant.pk, by=request.user, text=said["review"])  # type: ignore[arg-type]  # logged in
+            return "The review is recorded."
+
+        return self.act(
+            request,
+            grant,
+            form=ReviewForm,
+            perform=perform,
+            refusals=(Refused,),
+            title=f"Review the break-glass on {grant.wo.title}",
+            verb="Record the review",
+            effects=(
+                (
+                    f"{grant.granted_by} raised it to {raised(grant)} at "
+                    f"{grant.starts_at:%Y-%m-%d %H:%M} UTC, for "
+                    f"{(grant.ends_at - grant.starts_at).total_seconds() / 60:.0f} minutes."
+                ),
+                f"The reason given: {grant.reason}",
+                "A review changes no cap. While one is overdue, nobody can break the glass again.",
+            ),
+        )
+
+    @display(description="work order")
+    def work_order(self, grant: Grant) -> str:
+        return grant.wo.title
+
+    @display(description="raised to")
+    def raised(self, grant: Grant) -> str:
+        return raised(grant)
+
+    @display(description="state")
+    def state(self, grant: Grant) -> str:
+        return badge(*state_of(grant, timezone.now()))
+
+    @display(description="in force (UTC)")
+    def interval(self, grant: Grant) -> str:
+        return f"{grant.starts_at:%Y-%m-%d %H:%M} to {grant.ends_at:%Y-%m-%d %H:%M}"
+
+    @display(description="review")
+    def reviewed(self, grant: Grant) -> str:
+        if grant.kind != Grant.Kind.BREAK_GLASS:
+            return "–"
+        if grant.reviewed_at is not None:
+            return f"by {grant.reviewed_by}"
+        due = grant.created_at + REVIEW_WITHIN
+        if due <= timezone.now():
+            return badge("error", "overdue")
+        return badge("pending", f"until {due:%Y-%m-%d %H:%M}")
+
+
+def is_operator(request: HttpRequest) -> bool:
+    """Ending a grant is a lowering: the group does it, not who is a superuser."""
+    return request.user.groups.filter(name=rules.LOWEST_GROUP).exists()
+
+
+def told(measure: str, value: Decimal) -> str:
+    label = Measure(measure).label
+    return f"${value:,.2f} a day" if measure == Measure.USD_PER_DAY else f"{value:,.0f} {label}"
+
+
+def raised(grant: Grant) -> str:
+    return told(grant.measure, grant.value)
+
+
+def state_of(grant: Grant, now: datetime) -> tuple[str, str]:
+    """The badge's state and word."""
+    if grant.ends_at <= now:
+        return "archived", "over"
+    return ("live", "in force") if grant.starts_at <= now else ("pending", "to come")
