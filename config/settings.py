@@ -269,6 +269,7 @@ SPECTACULAR_SETTINGS = {
     "TAGS": [
         {"name": "spending", "description": "Ask before you spend; report what it cost."},
         {"name": "reading", "description": "Work orders, runs, usage, events."},
+        {"name": "cap changes", "description": "Asked for by tokens; decided by people."},
         {"name": "administration", "description": "Needs the scope `admin`."},
     ],
 }

@@ -162,12 +162,12 @@ class GrantAdmin(PageAdmin):
             effects=(
                 f"It would have ended by itself at {grant.ends_at:%Y-%m-%d %H:%M} UTC.",
                 (
-                    f"Without it, and without another grant, {told(grant.measure, base)} is in force "
-                    "from the next start on."
+                    f"Without it and without another grant, {told(grant.measure, base)} is "
+                    "in force from the next start on."
                 ),
                 (
-                    "Runs that are open may finish. What was used above the cap stays used: nothing "
-                    "more is admitted today."
+                    "Runs that are open may finish. What was used above the cap stays used: "
+                    "nothing more is admitted today."
                 ),
             ),
         )

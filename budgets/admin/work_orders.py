@@ -255,16 +255,16 @@ class WorkOrderAdmin(PageAdmin):
                     f"${usage.used_usd:,.2f} and {usage.runs:,} runs."
                 ),
                 (
-                    f"Raised to the most that is possible, ${HIGHEST_USD} a day, up to ${left:,.2f} "
-                    "more could be spent today."
+                    f"Raised to the most that is possible, ${HIGHEST_USD} a day, up to "
+                    f"${left:,.2f} more could be spent today."
                 ),
                 (
-                    "Everybody who decides on cap changes, every administrator and the channels are "
-                    "told at once, with your name and reason."
+                    "Everybody who decides on cap changes, every administrator and the channels "
+                    "are told at once, with your name and reason."
                 ),
                 (
-                    "Somebody else must review it within 24 hours; while a review is overdue, nobody "
-                    "can break the glass again."
+                    "Somebody else must review it within 24 hours; while a review is overdue, "
+                    "nobody can break the glass again."
                 ),
             ),
         )

@@ -31,12 +31,14 @@ def ask(
     by: User,
     grant_from: datetime | None = None,
     grant_until: datetime | None = None,
+    in_session: bool = True,
 ) -> ChangeRequest:
     """Ask for other caps; `new` maps measures to values, None leaves one as it is.
 
     With `grant_from` and `grant_until` it is a raise for that time only. A request that only
-    lowers takes effect at once, if an operator makes it. Raises Refused, and Conflict where a
-    request is open already.
+    lowers takes effect at once, if an operator makes it; not `in_session` (by a token) it is
+    refused, since a token never decides. Raises Refused, and Conflict where a request is open
+    already.
     """
     if not justification.strip():
         raise Refused("A justification is required.")
@@ -47,6 +49,8 @@ def ask(
         lowers = all(value < old for old, value in lines.values())
         if lowers and not _is_operator(by):
             raise Refused("Caps are lowered by operations; it takes effect at once.")
+        if lowers and not in_session:
+            raise Refused("Caps are lowered by a person in a session, not by a token.")
         _close_overdue_of(work_order_id)
         now = timezone.now()
         try:

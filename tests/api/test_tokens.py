@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import httpx2
@@ -28,7 +29,17 @@ ENDPOINTS: dict[tuple[str, str], tuple[set[str], Any]] = {
     ("run-finish", "POST"): ({"start", "admin"}, {"status": "success", "costUsd": "0.01"}),
     ("run-extend", "POST"): ({"start", "admin"}, {}),
     ("operations-events", "GET"): ({"read"}, None),
+    ("work-order-cap-changes", "POST"): ({"start"}, {"usdPerDay": 8, "justification": "more"}),
 }
+# For people in a session (tests/api/test_cap_changes.py): no token is good for them.
+FOR_PEOPLE = {
+    ("cap-changes", "GET"),
+    ("cap-change", "GET"),
+    ("cap-change-decision", "POST"),
+    ("cap-change-cancel", "POST"),
+    ("cap-change-edit", "POST"),
+}
+SPARE = count()  # one request may be open on a work order: each ask has its own
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 NOT_GOOD = {
     "none": (401, "token"),
@@ -54,7 +65,8 @@ def endpoints(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, str,
                     yield str(pattern.name), method, f"/{path}"
 
 
-ALL = sorted(endpoints(get_resolver().url_patterns))
+EVERY = sorted(endpoints(get_resolver().url_patterns))
+ALL = [each for each in EVERY if each[:2] not in FOR_PEOPLE]
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +74,8 @@ def held(api: Api, django_db_blocker: DjangoDbBlocker) -> dict[str, str]:
     """Token texts: those of the single scopes, the narrowed one, and all that are not good."""
     every = [scope.value for scope in Scope]
     with factories.inside(api.service.database, django_db_blocker):
+        for number in range(80):
+            factories.make_work_order(f"spare-{number}")
         factories.make_work_order("other", max_concurrent_runs=1000)
         gone = factories.make_user("gone", is_active=False)
         past = timezone.now() - timedelta(seconds=1)
@@ -100,12 +114,27 @@ def started(http: httpx2.Client, text: str, **body: Any) -> str:
 def call(
     http: httpx2.Client, name: str, method: str, path: str, headers: dict[str, str], run_id: str
 ) -> httpx2.Response:
-    path = path.replace("<wo:wo_id>", WORK_ORDER).replace("<uuid:run_id>", run_id)
+    work_order = f"spare-{next(SPARE)}" if name == "work-order-cap-changes" else WORK_ORDER
+    path = path.replace("<wo:wo_id>", work_order).replace("<uuid:run_id>", run_id)
     return http.request(method, path, json=ENDPOINTS[name, method][1], headers=headers)
 
 
 def test_the_table_is_complete() -> None:
-    assert {(name, method) for name, method, _ in ALL} == ENDPOINTS.keys()
+    assert {(name, method) for name, method, _ in EVERY} == ENDPOINTS.keys() | FOR_PEOPLE
+
+
+@pytest.mark.parametrize(("name", "method", "path"), [e for e in EVERY if e[:2] in FOR_PEOPLE])
+def test_a_token_never_decides(
+    api: Api, http: httpx2.Client, held: dict[str, str], name: str, method: str, path: str
+) -> None:
+    """Nor does it read what is for people: whatever its scopes are."""
+    before = api.written()
+    path = path.replace("<id:change_id>", "1")
+    for text in (held["none"], held["garbage"], held["all"], held["admin"], held["narrow"]):
+        for headers in (bearer(text), {"x-api-key": text}) if text else ({},):
+            answer = http.request(method, path, json={}, headers=headers)
+            assert (answer.status_code, answer.headers["Tollgate-Denial"]) == (403, "session")
+    assert api.written() == before
 
 
 @pytest.mark.parametrize(("name", "method", "path"), ALL)
@@ -165,6 +194,9 @@ def test_a_token_for_some_work_orders_sees_and_touches_only_those(
         assert (answer.status_code, answer.headers["Tollgate-Denial"]) == (403, "scope")
         assert http.get(f"/api/work-orders/other{path}", headers=narrow).status_code == 200
     answer = http.post("/api/work-orders/start", json=START, headers=narrow)
+    assert (answer.status_code, answer.headers["Tollgate-Denial"]) == (403, "scope")
+    asked = ENDPOINTS["work-order-cap-changes", "POST"][1]
+    answer = http.post("/api/work-orders/spare-79/cap-changes", json=asked, headers=narrow)
     assert (answer.status_code, answer.headers["Tollgate-Denial"]) == (403, "scope")
     for body in ({"title": "x"}, {"title": "x", "id": "elsewhere"}):
         answer = http.post("/api/work-orders", json=body, headers=narrow)

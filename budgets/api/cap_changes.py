@@ -1,0 +1,312 @@
+"""Cap changes over HTTP: asked for by a token, read and decided by people in a session."""
+
+from typing import Any, cast
+
+import django_filters
+import msgspec
+from django.contrib.auth import authenticate
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from rest_framework import generics, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from budgets import approvals, overview
+from budgets.api import cap_changes_schema as schema
+from budgets.api.cap_change_bodies import AskBody, CancelBody, DecisionBody, caps, interval
+from budgets.api.sessions import SessionView
+from budgets.evidence import evidence_for
+from budgets.exceptions import Conflict, PasswordRequired, Refused
+from budgets.models import ChangeRequest, Measure
+from opslog.api.filters import KnownFiltersOnly
+from opslog.api.pagination import KeysetPagination
+from opslog.api.requests import RawJSONParser, decode
+from opslog.money import usd_text
+from workorders.api.auth import bearer
+from workorders.models import WorkOrder
+
+ASK = msgspec.json.Decoder(AskBody)
+DECIDE = msgspec.json.Decoder(DecisionBody)
+CANCEL = msgspec.json.Decoder(CancelBody)
+FIELDS = {
+    Measure.RUNS_PER_DAY.value: "runsPerDay",
+    Measure.USD_PER_DAY.value: "usdPerDay",
+    Measure.MAX_CONCURRENT_RUNS.value: "maxConcurrentRuns",
+}
+
+
+class ChangeSerializer(serializers.ModelSerializer[ChangeRequest]):
+    """A request as lists show it."""
+
+    workOrderId = serializers.CharField(source="subject_id")
+    status = serializers.SerializerMethodField()
+    requester = serializers.CharField(source="requester.username")
+    changes = serializers.SerializerMethodField()
+    expectedCostImpact = serializers.CharField(source="expected_cost_impact")
+    since = serializers.DateTimeField(source="grant_from", allow_null=True)
+    until = serializers.DateTimeField(source="grant_until", allow_null=True)
+    createdAt = serializers.DateTimeField(source="created_at")
+    expiresAt = serializers.DateTimeField(source="expires_at")
+    decidedAt = serializers.DateTimeField(source="decided_at", allow_null=True)
+    closingNote = serializers.CharField(source="closing_note")
+
+    class Meta:
+        model = ChangeRequest
+        fields: tuple[str, ...] = (
+            "id",
+            "workOrderId",
+            "status",
+            "revision",
+            "requester",
+            "changes",
+            "justification",
+            "expectedCostImpact",
+            "since",
+            "until",
+            "createdAt",
+            "expiresAt",
+            "decidedAt",
+            "closingNote",
+        )
+
+    @schema.field(schema.STATUS)
+    def get_status(self, change: ChangeRequest) -> str:
+        """Whose time is over is expired, though nobody has touched it since."""
+        over = change.expires_at <= timezone.now()
+        return "expired" if change.status == "pending" and over else change.status
+
+    @schema.field(schema.CHANGES)
+    def get_changes(self, change: ChangeRequest) -> dict[str, Any]:
+        return {
+            FIELDS[line.measure]: {
+                "old": _value(line.measure, line.old),
+                "new": _value(line.measure, line.new),
+            }
+            for line in change.lines.all()
+        }
+
+
+class ChangeDetailSerializer(ChangeSerializer):
+    """One request: with its signatures, its votes, and whether the reader may decide."""
+
+    signatures = serializers.SerializerMethodField()
+    votes = serializers.SerializerMethodField()
+    mayDecide = serializers.SerializerMethodField()
+    needsPassword = serializers.SerializerMethodField()
+    impossible = serializers.SerializerMethodField()
+
+    class Meta(ChangeSerializer.Meta):
+        fields = (
+            *ChangeSerializer.Meta.fields,
+            "signatures",
+            "votes",
+            "mayDecide",
+            "needsPassword",
+            "impossible",
+        )
+
+    @schema.field(schema.SIGNATURES)
+    def get_signatures(self, change: ChangeRequest) -> list[dict[str, Any]]:
+        return [
+            {"group": slot.group, "signedBy": slot.filled_by or None}
+            for slot in overview.signatures(change)
+        ]
+
+    @schema.field(schema.VOTES)
+    def get_votes(self, change: ChangeRequest) -> list[dict[str, Any]]:
+        return [
+            {
+                "voter": vote.voter.get_username(),
+                "decision": vote.decision,
+                "comment": vote.comment,
+                "revision": vote.revision,
+                "createdAt": vote.created_at,
+            }
+            for vote in change.votes.select_related("voter").order_by("id")
+        ]
+
+    @schema.field({"type": "boolean"})
+    def get_mayDecide(self, change: ChangeRequest) -> bool:
+        reader = self.context["request"].user
+        return isinstance(reader, User) and not approvals.may_decide(change, reader)
+
+    @schema.field({"type": "boolean"})
+    def get_needsPassword(self, change: ChangeRequest) -> bool:
+        return approvals.needs_password(change)
+
+    @schema.field({"type": "string"})
+    def get_impossible(self, change: ChangeRequest) -> str:
+        return approvals.impossible(change)
+
+
+class ChangeFilter(django_filters.FilterSet):
+    status = django_filters.ChoiceFilter(choices=ChangeRequest.Status)
+    workOrder = django_filters.CharFilter(field_name="subject_id", max_length=100)
+
+    class Meta:
+        model = ChangeRequest
+        fields: list[str] = []
+
+
+class NewestFirst(KeysetPagination):
+    ordering = "-id"
+
+
+def _changes() -> "QuerySet[ChangeRequest]":
+    return ChangeRequest.objects.select_related("requester").prefetch_related("lines")
+
+
+def _value(measure: str, value: Any) -> str | int:
+    return usd_text(value) if measure == Measure.USD_PER_DAY else int(value)
+
+
+def _answer(change: ChangeRequest, request: Request, status: int = 200) -> Response:
+    read = _changes().get(pk=change.pk)
+    return Response(ChangeDetailSerializer(read, context={"request": request}).data, status=status)
+
+
+def refusal(error: Refused, *, forbidden: bool = False) -> Response:
+    """409 for whoever came second, 403 for whoever may not, 422 for what the rules do not allow."""
+    if isinstance(error, PasswordRequired):
+        return Response({"error": str(error)}, status=403, headers={"Tollgate-Denial": "password"})
+    status = 409 if isinstance(error, Conflict) else 403 if forbidden else 422
+    return Response({"error": str(error)}, status=status)
+
+
+class WorkOrderChanges(APIView):
+    """For programs: the token's owner is the requester. Nothing is decided here."""
+
+    required_scope = "start"
+    parser_classes = (RawJSONParser,)
+
+    @schema.ask
+    def post(self, request: Request, wo_id: str) -> Response:
+        body = decode(ASK, request.data)
+        get_object_or_404(WorkOrder.objects.only("id"), pk=wo_id)
+        since, until = interval(body)
+        try:
+            made = approvals.ask(
+                wo_id,
+                new=caps(body),
+                justification=body.justification,
+                expected_cost_impact=body.expected_cost_impact or "",
+                by=User.objects.get(pk=bearer(request).owner_id),
+                grant_from=since,
+                grant_until=until,
+                in_session=False,
+            )
+        except Refused as error:
+            return refusal(error)
+        read = _changes().get(pk=made.pk)
+        return Response(ChangeSerializer(read).data, status=201)
+
+
+class ChangeList(SessionView, generics.ListAPIView[ChangeRequest]):
+    permission = "budgets.view_changerequest"
+    serializer_class = ChangeSerializer
+    pagination_class = NewestFirst
+    filter_backends = (KnownFiltersOnly,)
+    filterset_class = ChangeFilter
+    queryset = _changes()
+
+    @schema.list_them
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+
+class ChangeDetail(SessionView):
+    permission = "budgets.view_changerequest"
+
+    @schema.read
+    def get(self, request: Request, change_id: int) -> Response:
+        return _answer(get_object_or_404(ChangeRequest, pk=change_id), request)
+
+
+class ChangeDecision(SessionView):
+    permission = "budgets.decide_changerequest"
+    parser_classes = (RawJSONParser,)
+
+    @schema.decide
+    def post(self, request: Request, change_id: int) -> Response:
+        body = decode(DECIDE, request.data)
+        change = get_object_or_404(_changes(), pk=change_id)
+        person = cast(User, request.user)
+        try:
+            decided = approvals.decide(
+                change.pk,
+                by=person,
+                decision=body.decision,
+                comment=body.comment,
+                seen_revision=body.revision,
+                evidence=_evidence(change),
+                password_confirmed=_confirmed(request, change, body),
+            )
+        except Refused as error:
+            return refusal(error, forbidden=bool(approvals.may_decide(change, person)))
+        return _answer(decided, request)
+
+
+class ChangeCancel(SessionView):
+    permission = "budgets.ask_changerequest"
+    parser_classes = (RawJSONParser,)
+
+    @schema.cancel
+    def post(self, request: Request, change_id: int) -> Response:
+        decode(CANCEL, request.data)
+        change = get_object_or_404(ChangeRequest, pk=change_id)
+        person = cast(User, request.user)
+        try:
+            cancelled = approvals.cancel(change.pk, by=person)
+        except Refused as error:
+            return refusal(error, forbidden=change.requester_id != person.pk)
+        return _answer(cancelled, request)
+
+
+class ChangeEdit(SessionView):
+    permission = "budgets.ask_changerequest"
+    parser_classes = (RawJSONParser,)
+
+    @schema.edit
+    def post(self, request: Request, change_id: int) -> Response:
+        body = decode(ASK, request.data)
+        change = get_object_or_404(ChangeRequest, pk=change_id)
+        person = cast(User, request.user)
+        since, until = interval(body)
+        try:
+            edited = approvals.edit(
+                change.pk,
+                new=caps(body),
+                justification=body.justification,
+                expected_cost_impact=body.expected_cost_impact or "",
+                by=person,
+                grant_from=since,
+                grant_until=until,
+            )
+        except Refused as error:
+            return refusal(error, forbidden=change.requester_id != person.pk)
+        return _answer(edited, request)
+
+
+def _confirmed(request: Request, change: ChangeRequest, body: DecisionBody) -> bool:
+    """Checked as at the login, so that guessing is counted and locked out there, too."""
+    if body.decision != "approve" or not body.password or not approvals.needs_password(change):
+        return False
+    found = authenticate(
+        request._request, username=request.user.get_username(), password=body.password
+    )
+    return found is not None and found.pk == request.user.pk
+
+
+def _evidence(change: ChangeRequest) -> dict[str, Any]:
+    """The same figures as the request's page, of this moment."""
+    new = {line.measure: line.new for line in change.lines.all()}
+    runs = new.get(Measure.RUNS_PER_DAY)
+    return evidence_for(
+        change.subject_id,
+        new_runs_per_day=None if runs is None else int(runs),
+        new_usd_per_day=new.get(Measure.USD_PER_DAY),
+        now=timezone.now(),
+    ).as_json()

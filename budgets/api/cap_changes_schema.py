@@ -1,0 +1,173 @@
+"""What the endpoints of cap changes look like to a reader of the schema."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema, extend_schema_field
+
+from budgets.api.cap_change_bodies import AskBody, CancelBody, DecisionBody
+from budgets.api.sessions import SESSION, SESSION_AND_CSRF
+from opslog.api.schema import (
+    BODY_ERRORS,
+    COMMON,
+    DENIAL,
+    ERROR,
+    NOT_FOUND,
+    TIME,
+    USD,
+    example,
+    record,
+    said,
+    shape,
+)
+
+field = extend_schema_field
+STATUS = {
+    "type": "string",
+    "enum": ["pending", "applied", "refused", "cancelled", "expired", "stale"],
+}
+COUNT = {"type": "integer"}
+CHANGES: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "runsPerDay": record(old=COUNT, new=COUNT),
+        "usdPerDay": record(old=USD, new=USD),
+        "maxConcurrentRuns": record(old=COUNT, new=COUNT),
+    },
+    "additionalProperties": False,
+}
+SIGNATURES = {
+    "type": "array",
+    "items": record(group={"type": "string"}, signedBy={"type": ["string", "null"]}),
+}
+VOTES = {
+    "type": "array",
+    "items": record(
+        voter={"type": "string"},
+        decision={"type": "string", "enum": ["approve", "refuse"]},
+        comment={"type": "string"},
+        revision=COUNT,
+        createdAt=TIME,
+    ),
+}
+CHANGE_FIELDS: dict[str, Any] = {
+    "id": COUNT,
+    "workOrderId": {"type": "string"},
+    "status": STATUS,
+    "revision": COUNT,
+    "requester": {"type": "string"},
+    "changes": CHANGES,
+    "justification": {"type": "string"},
+    "expectedCostImpact": {"type": "string"},
+    "since": {"type": ["string", "null"], "format": "date-time"},
+    "until": {"type": ["string", "null"], "format": "date-time"},
+    "createdAt": TIME,
+    "expiresAt": TIME,
+    "decidedAt": {"type": ["string", "null"], "format": "date-time"},
+    "closingNote": {"type": "string"},
+}
+CHANGE = record(**CHANGE_FIELDS)
+DETAIL = record(
+    **CHANGE_FIELDS,
+    signatures=SIGNATURES,
+    votes=VOTES,
+    mayDecide={"type": "boolean"},
+    needsPassword={"type": "boolean"},
+    impossible={"type": "string"},
+)
+PAGE = {
+    "type": "object",
+    "properties": {
+        "next": {"type": ["string", "null"]},
+        "previous": {"type": ["string", "null"]},
+        "results": {"type": "array", "items": CHANGE},
+    },
+    "required": ["results"],
+}
+FOR_PEOPLE: dict[int, Any] = {
+    400: COMMON[400],
+    403: said("No session, no CSRF token, a service token, or a person who may not.", ERROR),
+    503: COMMON[503],
+}
+OUTCOMES: dict[int, Any] = {
+    409: said("It was decided, changed or overtaken meanwhile: look again.", ERROR),
+    422: said("The rules do not allow it; the text says which.", ERROR),
+}
+ACT = {**FOR_PEOPLE, **NOT_FOUND, **BODY_ERRORS, **OUTCOMES}
+RAISE = {
+    "usdPerDay": "8.00",
+    "justification": "Month end doubles the documents.",
+    "expectedCostImpact": "$6 a day for a week",
+}
+
+ask = extend_schema(
+    operation_id="cap_change_ask",
+    summary="Ask for other caps",
+    description="The token's owner becomes the requester; people decide. `from` and `until` make "
+    "it a raise for a time. Caps are lowered by a person in a session, not by a token.",
+    tags=["cap changes"],
+    request={"application/json": shape(AskBody)},
+    parameters=[DENIAL],
+    responses={
+        201: said("It waits for approval.", CHANGE),
+        **COMMON,
+        **NOT_FOUND,
+        **BODY_ERRORS,
+        **OUTCOMES,
+    },
+    examples=[example("A higher cap", RAISE, request_only=True)],
+)
+list_them = extend_schema(
+    auth=SESSION,
+    operation_id="cap_changes_list",
+    summary="Cap changes, newest first",
+    tags=["cap changes"],
+    parameters=[DENIAL],
+    responses={200: said("A page of them.", PAGE), **FOR_PEOPLE, **NOT_FOUND},
+)
+read = extend_schema(
+    auth=SESSION,
+    operation_id="cap_change_read",
+    summary="One cap change, with its signatures and votes",
+    tags=["cap changes"],
+    parameters=[DENIAL],
+    responses={200: said("The request.", DETAIL), **FOR_PEOPLE, **NOT_FOUND},
+)
+decide = extend_schema(
+    auth=SESSION_AND_CSRF,
+    operation_id="cap_change_decide",
+    summary="Approve or refuse",
+    description="For the `revision` that was seen. Over $50 a day an approval needs the `password` "
+    "again. The last signature that is needed applies the change.",
+    tags=["cap changes"],
+    request={"application/json": shape(DecisionBody)},
+    parameters=[DENIAL],
+    responses={200: said("Recorded; `status` says what came of it.", DETAIL), **ACT},
+    examples=[
+        example(
+            "An approval",
+            {"decision": "approve", "comment": "Use and cost are as told.", "revision": 1},
+            request_only=True,
+        )
+    ],
+)
+cancel = extend_schema(
+    auth=SESSION_AND_CSRF,
+    operation_id="cap_change_cancel",
+    summary="Withdraw one's own request",
+    tags=["cap changes"],
+    request={"application/json": shape(CancelBody)},
+    parameters=[DENIAL],
+    responses={200: said("Withdrawn.", DETAIL), **ACT},
+    examples=[example("Nothing more to say", {}, request_only=True)],
+)
+edit = extend_schema(
+    auth=SESSION_AND_CSRF,
+    operation_id="cap_change_edit",
+    summary="Change one's own open request",
+    description="The votes so far count no more. The request's life does not begin anew.",
+    tags=["cap changes"],
+    request={"application/json": shape(AskBody)},
+    parameters=[DENIAL],
+    responses={200: said("Changed; `revision` has gone up.", DETAIL), **ACT},
+    examples=[example("Other values", {**RAISE, "usdPerDay": "7.50"}, request_only=True)],
+)
