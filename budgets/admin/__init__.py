@@ -1,1 +1,5 @@
-from budgets.admin import change_requests, limits, work_orders  # noqa: F401  (they register)
+"""The admin's pages of this floor: importing them registers them."""
+
+from budgets.admin import change_requests, grants, limits, rules, work_orders
+
+__all__ = ["change_requests", "grants", "limits", "rules", "work_orders"]

@@ -212,7 +212,7 @@ class ChangeList(SessionView, generics.ListAPIView[ChangeRequest]):
     filterset_class = ChangeFilter
     queryset = _changes()
 
-    @schema.list_them
+    @schema.list_them(ChangeSerializer)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().get(request, *args, **kwargs)
 

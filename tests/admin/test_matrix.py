@@ -51,6 +51,7 @@ ACTS = {
     "workorders_workorder_resume": SUSPEND,
     "workorders_workorder_settings": REGISTER,
     "workorders_workorder_break_glass": frozenset({"operations", "director"}),
+    "budgets_approvalrule_replace": ADMIN,
     "budgets_grant_end": frozenset({"operations"}),
     "budgets_grant_review": DECIDE,
     "workorders_servicetoken_revoke": SUSPEND,

@@ -1,0 +1,85 @@
+"""`manage.py cap_changes`: what was asked for. It lists; people decide, in a session."""
+
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.utils import timezone
+from rich.console import Console
+from rich.table import Table
+
+from budgets import overview
+from budgets.approvals import lines_of
+from budgets.approvals.wording import changes_of, told
+from budgets.models import ChangeRequest
+
+
+class Command(BaseCommand):
+    help = "Lists cap change requests, newest first. Deciding is done in the admin, or over HTTP."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--status", choices=ChangeRequest.Status.values)
+        parser.add_argument("--work-order", metavar="ID")
+        parser.add_argument("--limit", type=int, default=50, help="how many at most; default 50")
+        parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        found = ChangeRequest.objects.select_related("requester").prefetch_related("lines")
+        now = timezone.now()
+        if status := options["status"]:
+            found = found.filter(status=status)
+            if status == ChangeRequest.Status.PENDING:
+                found = found.filter(expires_at__gt=now)
+        if options["work_order"]:
+            found = found.filter(subject_id=options["work_order"])
+        rows = list(found.order_by("-id")[: max(options["limit"], 0)])
+        if options["json"]:
+            for each in rows:
+                self.stdout.write(json.dumps(_as_json(each, now)))
+            return
+        if not rows:
+            self.stdout.write("No such request.")
+            return
+        table = Table()
+        for column in ("#", "work order", "change", "by", "status", "signatures", "expires (UTC)"):
+            table.add_column(column)
+        for each in rows:
+            table.add_row(
+                str(each.pk),
+                each.subject_id,
+                told(lines_of(each)),
+                each.requester.get_username(),
+                _status(each, now),
+                ", ".join(f"{slot.group}: {slot.filled_by or 'open'}" for slot in _slots(each)),
+                f"{each.expires_at:%Y-%m-%d %H:%M}",
+            )
+        console = Console(file=getattr(self.stdout, "_out", None), markup=False)
+        if not console.is_terminal:
+            console.width = 200  # into a file or a pipe: nothing is cut
+        console.print(table)
+
+
+def _status(request: ChangeRequest, now: Any) -> str:
+    """Whose time is over is expired, though nobody has touched it since."""
+    over = request.status == ChangeRequest.Status.PENDING and request.expires_at <= now
+    return ChangeRequest.Status.EXPIRED if over else request.status
+
+
+def _slots(request: ChangeRequest) -> list[Any]:
+    return list(overview.signatures(request))
+
+
+def _as_json(request: ChangeRequest, now: Any) -> dict[str, Any]:
+    return {
+        "id": request.pk,
+        "workOrderId": request.subject_id,
+        "changes": changes_of(lines_of(request)),
+        "requester": request.requester.get_username(),
+        "status": _status(request, now),
+        "revision": request.revision,
+        "signatures": [
+            {"group": slot.group, "signedBy": slot.filled_by or None} for slot in _slots(request)
+        ],
+        "createdAt": request.created_at.isoformat(),
+        "expiresAt": request.expires_at.isoformat(),
+    }
