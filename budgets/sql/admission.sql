@@ -1,166 +1,8 @@
 -- Admission: one call decides everything and writes everything.
 --
--- There are two ways to the same decision. Most starts are admitted, so first the quick one
--- (tollgate_start_quickly): it reads without locks, writes the run and its event, and only then
--- takes the locks, reads again all that can refuse, charges the counters and commits. Whatever
--- speaks against it undoes what it wrote and leaves the word to the careful one, below it, which
--- locks first and alone refuses, reaps and creates counters. So the rows that everybody waits for
--- are held only for what must be done under them (docs/adr/0002).
---
 -- Order of the checks: the table in the design, kept by the order of the blocks below. The first
 -- refusal wins. A refusal is recorded and costs nothing. A dry run takes the same decision,
 -- locks nothing and writes nothing.
-
--- The answer of an admission, of which a replay repeats every letter.
-CREATE FUNCTION tollgate_started_body(
-    run_id uuid, p_wo text, reserved numeric, lease_end timestamptz, runs_cap integer,
-    usd_cap numeric, runs_today bigint, usd_today numeric, open_runs bigint
-) RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT json_build_object(
-        'runId', run_id, 'workOrderId', p_wo, 'status', 'running',
-        'reservedUsd', tollgate_usd(reserved), 'leaseExpiresAt', tollgate_rfc3339(lease_end),
-        'caps', json_build_object('runsPerDay', runs_cap, 'usdPerDay', usd_cap),
-        'usage', json_build_object('runsToday', runs_today, 'usdToday', tollgate_usd(usd_today),
-            'openRuns', open_runs))::text
-$$;
-
--- The run and the event of its start.
-CREATE FUNCTION tollgate_write_start(
-    b tollgate_bearer, run_id uuid, p_wo text, p_title text, p_agent text, p_agent_known boolean,
-    estimate numeric, at timestamptz, p_lease integer, p_model text, p_user text, p_surface text,
-    p_feature text, p_address inet, p_key text, ids bigint[], p_request_id text
-) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
-BEGIN
-    WITH run AS (
-        INSERT INTO work_order_runs (id, wo_id, agent_name, agent_known, status, reserved_usd,
-            day, started_at, lease_expires_at, lease_seconds, model, user_id, surface, feature,
-            source_ip, idempotency_key, token_id, charged_to)
-        VALUES (run_id, p_wo, p_agent, p_agent_known, 'running', estimate,
-            (at AT TIME ZONE 'UTC')::date, at, at + make_interval(secs => p_lease), p_lease, p_model,
-            p_user, coalesce(nullif(b.surface, ''), p_surface),
-            coalesce(nullif(b.feature, ''), p_feature), p_address, p_key, b.token_id, ids))
-    INSERT INTO operations_events
-        (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
-    VALUES ('WORK_ORDER_START', p_agent || ' started', 'work_order', p_wo, p_title, b.actor,
-        jsonb_build_object('woId', p_wo, 'woTitle', p_title, 'agentName', p_agent,
-            'agentKnown', p_agent_known, 'runId', run_id, 'sourceIp', host(p_address),
-            'estimatedUsd', tollgate_usd(estimate), 'askKey', nullif(p_key, ''),
-            'tokenName', b.token_name),
-        p_request_id);
-END $$;
-
--- Whether there is room for a run, as one statement: asked without the locks to save a vain
--- attempt, and under them to decide. `p_ids`: the counters of the work order (open, day), of all
--- (open, day), of the address.
-CREATE FUNCTION tollgate_room(
-    p_wo text, p_ids bigint[], p_estimate numeric, p_agent_known boolean, p_at timestamptz
-) RETURNS TABLE (
-    runs_per_day integer, usd_per_day numeric, runs bigint, used numeric, open_runs bigint, is_free boolean
-) LANGUAGE sql STABLE AS $$
-    SELECT e.runs_per_day, e.usd_per_day, day.runs, day.reserved_usd + day.settled_usd, wo.open_runs,
-        o.status = 'draft' AND (p_agent_known OR NOT o.refuse_unknown_agents)
-        AND wo.open_runs < e.max_concurrent_runs
-        AND day.runs < e.runs_per_day
-        AND day.reserved_usd + day.settled_usd + p_estimate <= e.usd_per_day
-        AND coalesce(everything.open_runs < l.all_open, true)
-        AND coalesce(all_day.reserved_usd + all_day.settled_usd + p_estimate <= l.all_usd, true)
-        AND coalesce(address.runs < l.address_runs, true)
-    FROM work_orders o
-    CROSS JOIN LATERAL tollgate_effective_caps(o.id, p_at) e
-    CROSS JOIN (SELECT
-        max(amount) FILTER (WHERE scope = 'global' AND "window" = 'open') AS all_open,
-        max(amount) FILTER (WHERE scope = 'global' AND "window" = 'day') AS all_usd,
-        max(amount) FILTER (WHERE scope = 'address') AS address_runs FROM limits) l
-    JOIN counters wo ON wo.id = p_ids[1]
-    JOIN counters day ON day.id = p_ids[2]
-    JOIN counters everything ON everything.id = p_ids[3]
-    JOIN counters all_day ON all_day.id = p_ids[4]
-    LEFT JOIN counters address ON address.id = p_ids[5]
-    WHERE o.id = p_wo
-$$;
-
--- The quick way. Gives null where it has nothing to say: then nothing of it is left.
-CREATE FUNCTION tollgate_start_quickly(
-    b tollgate_bearer, p_address inet, p_wo text, p_agent text, p_estimate numeric,
-    p_lease integer, p_model text, p_user text, p_surface text, p_feature text, p_confirm boolean,
-    p_key text, p_fingerprint bytea, p_request_id text, p_lift boolean, p_confirm_over numeric
-) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE AS $$
-DECLARE
-    answer tollgate_answer;
-    at timestamptz := tollgate_now();
-    at_minute timestamptz := date_trunc('minute', at);
-    day timestamptz := date_trunc('day', at, 'UTC');
-    wo_key CONSTANT text := tollgate_counter_key('work_order', p_wo, 'open', 'epoch');
-    all_key CONSTANT text := tollgate_counter_key('global', '', 'open', 'epoch');
-    w record;
-    room record;
-    estimate numeric;
-    run_id uuid := tollgate_uuid7(at);
-    later timestamptz;
-BEGIN
-    SELECT o.title, s.settled_runs, s.median_usd, s.p95_usd,
-        EXISTS (SELECT FROM agents a WHERE a.name = p_agent AND a.is_active) AS agent_known,
-        ARRAY[(SELECT id FROM counters WHERE key = wo_key),
-            (SELECT id FROM counters
-             WHERE key = tollgate_counter_key('work_order', p_wo, 'day', day)),
-            (SELECT id FROM counters WHERE key = all_key),
-            (SELECT id FROM counters
-             WHERE key = tollgate_counter_key('global', '', 'day', day)),
-            (SELECT id FROM counters
-             WHERE key = tollgate_counter_key('address', host(p_address), 'minute', at_minute))
-        ] AS ids
-    INTO w FROM work_orders o LEFT JOIN cost_statistics s ON s.wo_id = o.id WHERE o.id = p_wo;
-    estimate := coalesce(p_estimate, w.p95_usd);
-    IF p_lift AND w.settled_runs >= 20 THEN
-        estimate := greatest(estimate, w.median_usd);
-    END IF;
-    -- What is not there yet, or wants a second thought, is for the careful way.
-    IF estimate IS NULL OR array_position(w.ids[1:4], NULL) IS NOT NULL
-        OR (w.ids[5] IS NULL AND p_address IS NOT NULL)
-        OR (estimate > p_confirm_over AND NOT p_confirm) THEN
-        RETURN NULL;
-    END IF;
-    SELECT * INTO room FROM tollgate_room(p_wo, w.ids, estimate, w.agent_known, at);
-    IF room.is_free IS NOT TRUE THEN
-        RETURN NULL;
-    END IF;
-    BEGIN
-        PERFORM tollgate_write_start(b, run_id, p_wo, w.title, p_agent, w.agent_known, estimate, at,
-            p_lease, p_model, p_user, p_surface, p_feature, p_address, p_key,
-            array_remove(w.ids, NULL), p_request_id);
-
-        -- Under the locks: nothing but what decides.
-        PERFORM FROM counters WHERE key = wo_key FOR UPDATE;
-        PERFORM FROM counters WHERE key = all_key FOR UPDATE;
-        later := tollgate_now();
-        SELECT * INTO room FROM tollgate_room(p_wo, w.ids, estimate, w.agent_known, later);
-        IF room.is_free IS NOT TRUE OR date_trunc('minute', later) <> at_minute THEN
-            RAISE EXCEPTION USING ERRCODE = 'TG001', MESSAGE = 'not that quickly';
-        END IF;
-        answer.body := tollgate_started_body(run_id, p_wo, estimate,
-            at + make_interval(secs => p_lease), room.runs_per_day, room.usd_per_day,
-            room.runs + 1, room.used + estimate, room.open_runs + 1);
-        IF p_key <> '' THEN
-            INSERT INTO idempotency_records (token_id, endpoint, key, fingerprint, answer, created_at)
-            VALUES (b.token_id, 'start', p_key, p_fingerprint,
-                jsonb_build_object('body', answer.body), at)
-            ON CONFLICT DO NOTHING;
-            IF NOT FOUND THEN
-                RAISE EXCEPTION USING ERRCODE = 'TG001', MESSAGE = 'not that quickly';
-            END IF;
-        END IF;
-        UPDATE counters SET runs = runs + 1, open_runs = open_runs + 1,
-            reserved_usd = reserved_usd + estimate
-        WHERE id = ANY (w.ids);
-    EXCEPTION WHEN SQLSTATE 'TG001' THEN
-        RETURN NULL;
-    END;
-    answer.status := 201;
-    answer.denial := '';
-    answer.replayed := false;
-    answer.reserved_usd := estimate;
-    RETURN answer;
-END $$;
 
 CREATE FUNCTION tollgate_start_run(
     p_digest bytea, p_address inet, p_wo text, p_agent text,
@@ -202,6 +44,7 @@ DECLARE
     cap text;
     reaped boolean := false;
     run_id uuid;
+    lease_end timestamptz;
 BEGIN
     -- 1. The token.
     b := tollgate_bearer(p_digest, p_address, '{start}', p_wo);
@@ -232,15 +75,6 @@ BEGIN
         IF p_book_version IS NOT NULL
             AND p_book_version <> (SELECT version FROM price_book_version) THEN
             RETURN tollgate_refusal(0, 'stale_prices', (SELECT version::text FROM price_book_version));
-        END IF;
-
-        IF attempt = 1 AND NOT p_dry_run AND (p_estimate IS NOT NULL OR p_priced IS NOT FALSE) THEN
-            answer := tollgate_start_quickly(b, p_address, p_wo, p_agent, p_estimate, p_lease,
-                p_model, p_user, p_surface, p_feature, p_confirm, p_key, p_fingerprint,
-                p_request_id, p_lift, p_confirm_over);
-            IF answer.status = 201 THEN
-                RETURN answer;
-            END IF;
         END IF;
 
         -- Lock first, read after. Two rows stand for all that is charged: the work order's, then
@@ -404,9 +238,13 @@ BEGIN
         END IF;
 
         run_id := tollgate_uuid7(at);
-        answer.body := tollgate_started_body(run_id, p_wo, estimate,
-            at + make_interval(secs => p_lease), w.runs_per_day, w.usd_per_day, wo_runs + 1,
-            wo_used + estimate, wo_open + 1);
+        lease_end := at + make_interval(secs => p_lease);
+        answer.body := json_build_object(
+            'runId', run_id, 'workOrderId', p_wo, 'status', 'running',
+            'reservedUsd', tollgate_usd(estimate), 'leaseExpiresAt', tollgate_rfc3339(lease_end),
+            'caps', json_build_object('runsPerDay', w.runs_per_day, 'usdPerDay', w.usd_per_day),
+            'usage', json_build_object('runsToday', wo_runs + 1,
+                'usdToday', tollgate_usd(wo_used + estimate), 'openRuns', wo_open + 1))::text;
         IF p_key <> '' THEN
             -- Waits for a duplicate that is under way; when that one was admitted, nothing is
             -- written here, and the next round finds its answer.
@@ -424,8 +262,22 @@ BEGIN
         UPDATE counters SET runs = runs + 1, open_runs = open_runs + 1,
             reserved_usd = reserved_usd + estimate
         WHERE id = ANY (ids);
-        PERFORM tollgate_write_start(b, run_id, p_wo, w.title, p_agent, w.agent_known, estimate, at,
-            p_lease, p_model, p_user, p_surface, p_feature, p_address, p_key, ids, p_request_id);
+        WITH run AS (
+            INSERT INTO work_order_runs (id, wo_id, agent_name, agent_known, status, reserved_usd,
+                day, started_at, lease_expires_at, lease_seconds, model, user_id, surface, feature,
+                source_ip, idempotency_key, token_id, charged_to)
+            VALUES (run_id, p_wo, p_agent, w.agent_known, 'running', estimate,
+                (day AT TIME ZONE 'UTC')::date, at, lease_end, p_lease, p_model, p_user,
+                coalesce(nullif(b.surface, ''), p_surface), coalesce(nullif(b.feature, ''), p_feature),
+                p_address, p_key, b.token_id, ids))
+        INSERT INTO operations_events
+            (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
+        VALUES ('WORK_ORDER_START', p_agent || ' started', 'work_order', p_wo, w.title, b.actor,
+            jsonb_build_object('woId', p_wo, 'woTitle', w.title, 'agentName', p_agent,
+                'agentKnown', w.agent_known, 'runId', run_id, 'sourceIp', host(p_address),
+                'estimatedUsd', tollgate_usd(estimate), 'askKey', nullif(p_key, ''),
+                'tokenName', b.token_name),
+            p_request_id);
         answer.status := 201;
         answer.denial := '';
         answer.replayed := false;
