@@ -48,6 +48,8 @@ PICTURES = (
     Picture("work-orders", "auditor", "/admin/workorders/workorder/", height=760),
     Picture("runs-dark", "auditor", "/admin/workorders/run/", height=760, theme="dark"),
     Picture("request", "director", "request"),
+    Picture("request-evidence", "director", "request", height=1900),
+    Picture("waiting", "director", "/admin/budgets/changerequest/?whose=me", height=560),
     Picture("events", "auditor", "/admin/opslog/operationsevent/?kind=refusals", height=760),
 )
 

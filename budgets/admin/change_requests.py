@@ -44,7 +44,7 @@ class WhoseFilter(admin.SimpleListFilter):
             return queryset.filter(requester=request.user)
         if self.value() == "me":
             waiting = approvals.waiting_for(request.user)  # type: ignore[arg-type]  # logged in
-            return queryset.filter(pk__in=[each.pk for each in waiting]).order_by("created_at")
+            return queryset.filter(pk__in=[each.pk for each in waiting])
         return queryset
 
 
@@ -93,6 +93,9 @@ class ChangeRequestAdmin(PageAdmin):
 
     def get_list_display(self, request: HttpRequest) -> Any:
         return self.list_waiting if _is_queue(request) else self.list_display
+
+    def get_ordering(self, request: HttpRequest) -> Any:
+        return ("created_at",) if _is_queue(request) else super().get_ordering(request)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("budgets.ask_changerequest")
