@@ -28,7 +28,7 @@ from django.utils import timezone
 
 from budgets import approvals
 from budgets.exceptions import Refused
-from budgets.models import ChangeRequest, CostStatistic, Counter, Grant, Limit, Measure
+from budgets.models import ChangeRequest, CostStatistic, Counter, Grant, Limit, Measure, Vote
 from opslog.meters import Meter, runs_meter
 from opslog.models import OperationsEvent
 from workorders.models import WorkOrder
@@ -250,29 +250,27 @@ def pending_requests() -> "QuerySet[ChangeRequest]":
     )
 
 
-def signatures(request: ChangeRequest) -> list[approvals.OpenSlot]:
+def signatures(
+    request: ChangeRequest,
+    known: approvals.Known | None = None,
+    votes: Iterable[Vote] | None = None,
+) -> list[approvals.OpenSlot]:
     """The slots of a pending request; none where no rule covers what is asked for (any more)."""
     if request.status != ChangeRequest.Status.PENDING:
         return []
     try:
-        return approvals.open_slots(request)
+        return approvals.open_slots(request, known, votes)
     except Refused:
         return []
 
 
 def signatures_of(
-    requests: Sequence[ChangeRequest], known: approvals.Known | None = None
+    requests: Sequence[ChangeRequest],
 ) -> dict[int, list[approvals.OpenSlot]]:
     """The slots of many pending requests, in a number of queries that does not grow."""
-    known = known or approvals.Known.about(request.subject_id for request in requests)
-    votes = approvals.approvals_of(request.pk for request in requests)
-    found = {}
-    for request in requests:
-        try:
-            found[request.pk] = approvals.open_slots(request, known, votes)
-        except Refused:
-            found[request.pk] = []
-    return found
+    known = approvals.Known.about(request.subject_id for request in requests)
+    votes = approvals.votes_of(request.pk for request in requests)
+    return {request.pk: signatures(request, known, votes) for request in requests}
 
 
 def refusals_by_reason(begins: datetime, wo_ids: Iterable[str]) -> dict[str, list[tuple[str, int]]]:

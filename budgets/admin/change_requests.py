@@ -138,6 +138,7 @@ class ChangeRequestAdmin(PageAdmin):
         work_order = WorkOrder.objects.filter(pk=obj.subject_id).first()
         is_open = obj.status == "pending" and obj.expires_at > timezone.now()
         known = approvals.Known.about([obj.subject_id])
+        votes = approvals.votes_of([obj.pk])
         reason = deciding.why_not(obj, user, known) if is_open else "It is closed."
         return {
             "request_": obj,
@@ -145,9 +146,9 @@ class ChangeRequestAdmin(PageAdmin):
             "title": f"#{obj.pk} {work_order or obj.subject_id}",
             "work_order": work_order,
             "lines": [values_told(line.measure, line.old, line.new) for line in obj.lines.all()],
-            "slots": overview.signatures_of([obj], known)[obj.pk] if is_open else (),
+            "slots": overview.signatures(obj, known, votes) if is_open else (),
             "impossible": approvals.impossible(obj, known) if is_open else "",
-            "votes": obj.votes.select_related("voter").order_by("id"),
+            "votes": votes,
             "form": None if reason else _form(obj),
             "reason": reason,
             "is_mine": is_open and obj.requester_id == user.pk,

@@ -12,11 +12,11 @@ from budgets.approvals.grants import end_early, grants_of
 from budgets.approvals.needs import Known, lines_of, slots_for, slots_of
 from budgets.approvals.people import (
     OpenSlot,
-    approvals_of,
     impossible,
     impossible_requests,
     may_decide,
     open_slots,
+    votes_of,
     waiting_for,
 )
 from budgets.approvals.reminders import remind
@@ -28,7 +28,6 @@ __all__ = [
     "PASSWORD_OVER_USD",
     "Known",
     "OpenSlot",
-    "approvals_of",
     "ask",
     "cancel",
     "caps_of",
@@ -50,5 +49,6 @@ __all__ = [
     "slots_for",
     "slots_of",
     "unreviewed",
+    "votes_of",
     "waiting_for",
 ]

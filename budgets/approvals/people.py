@@ -36,18 +36,27 @@ def may_decide(request: ChangeRequest, user: User, known: Known | None = None) -
         return "The request is decided."
     if request.expires_at <= timezone.now():
         return "The request has expired."
-    if not user.is_active or not user.has_perm("budgets.decide_changerequest"):
+    if not decides(user):
         return "You do not decide on cap changes."
-    if user.pk in parties(request):
+    return _why_not(request, user.pk, groups_of(user), known)
+
+
+def decides(user: User) -> bool:
+    """Whether this person decides on cap changes at all."""
+    return user.is_active and user.has_perm("budgets.decide_changerequest")
+
+
+def _why_not(request: ChangeRequest, user_id: int, groups: set[str], known: Known | None) -> str:
+    if user_id in parties(request):
         return "Nobody approves their own request."
     try:
         needed = slots_of(request, known)
     except Refused as error:
         return str(error)
-    if not groups_of(user) & set(needed):
+    if not groups & set(needed):
         return f"This needs {' and '.join(sorted(needed))}."
     if any(
-        vote.revision == request.revision and vote.voter_id == user.pk
+        vote.revision == request.revision and vote.voter_id == user_id
         for vote in request.votes.all()
     ):
         return "You have decided on this request."
@@ -57,9 +66,9 @@ def may_decide(request: ChangeRequest, user: User, known: Known | None = None) -
 def waiting_for(user: User) -> list[ChangeRequest]:
     """The pending requests that this person may decide now, oldest first. The number of queries
     does not grow with the number of requests."""
-    if not user.has_perm("budgets.decide_changerequest"):
+    if not decides(user):
         return []
-    person = User.objects.prefetch_related("groups").get(pk=user.pk)
+    groups = groups_of(user)
     pending = list(
         ChangeRequest.objects.filter(
             status=ChangeRequest.Status.PENDING, expires_at__gt=timezone.now()
@@ -69,13 +78,13 @@ def waiting_for(user: User) -> list[ChangeRequest]:
         .order_by("created_at")
     )
     known = Known.about(request.subject_id for request in pending)
-    return [request for request in pending if not may_decide(request, person, known)]
+    return [request for request in pending if not _why_not(request, user.pk, groups, known)]
 
 
-def approvals_of(request_ids: Iterable[int]) -> list[Vote]:
-    """The approvals of some requests, with their voters and the groups of those, in order."""
+def votes_of(request_ids: Iterable[int]) -> list[Vote]:
+    """The votes on some requests, with their voters and the groups of those, in order."""
     return list(
-        Vote.objects.filter(request__in=list(request_ids), decision=Vote.Decision.APPROVE)
+        Vote.objects.filter(request__in=list(request_ids))
         .select_related("voter")
         .prefetch_related("voter__groups")
         .order_by("id")
@@ -87,14 +96,15 @@ def assignment(
 ) -> dict[int, str]:
     """Who fills which slot: every approval judged again, under the memberships of this moment.
 
-    `votes` has those of `approvals_of`, where they are read for many requests at once.
+    `votes` has those of `votes_of`, where they are read for many requests at once.
     """
     if votes is None:
-        votes = approvals_of([request.pk])
+        votes = votes_of([request.pk])
     counted = [
         (vote.voter_id, frozenset(groups_of(vote.voter)))
         for vote in votes
         if (vote.request_id, vote.revision) == (request.pk, request.revision)
+        and vote.decision == Vote.Decision.APPROVE
         and vote.voter.is_active
         and vote.voter_id not in parties(request)
     ]
@@ -105,9 +115,9 @@ def open_slots(
     request: ChangeRequest, known: Known | None = None, votes: Iterable[Vote] | None = None
 ) -> list[OpenSlot]:
     """Every signature the request needs, and who has given it so far. For many requests, `known`
-    and `votes` (of `approvals_of`) are read once."""
+    and `votes` (of `votes_of`) are read once."""
     needed = slots_of(request, known)
-    votes = approvals_of([request.pk]) if votes is None else list(votes)
+    votes = votes_of([request.pk]) if votes is None else list(votes)
     filled = assignment(request, needed, votes)
     names = {vote.voter_id: vote.voter.get_username() for vote in votes}
     slots = []
