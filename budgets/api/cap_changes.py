@@ -294,6 +294,8 @@ def _confirmed(request: Request, change: ChangeRequest, body: DecisionBody) -> b
     """Checked as at the login, so that guessing is counted and locked out there, too."""
     if body.decision != "approve" or not body.password or not approvals.needs_password(change):
         return False
+    if approvals.may_decide(change, cast(User, request.user)):
+        return False  # who has no vote here is not asked for a password
     found = authenticate(
         request._request, username=request.user.get_username(), password=body.password
     )
