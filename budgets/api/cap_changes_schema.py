@@ -1,6 +1,7 @@
 """What the endpoints of cap changes look like to a reader of the schema."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from drf_spectacular.utils import extend_schema, extend_schema_field
 
@@ -20,6 +21,7 @@ from opslog.api.schema import (
     shape,
 )
 
+F = TypeVar("F", bound=Callable[..., Any])
 field = extend_schema_field
 STATUS = {
     "type": "string",
@@ -109,7 +111,7 @@ ask = extend_schema(
 )
 
 
-def list_them(serializer: Any) -> Any:
+def list_them(serializer: Any) -> Callable[[F], F]:
     return extend_schema(
         auth=SESSION,
         operation_id="cap_changes_list",

@@ -196,7 +196,7 @@ def test_whose_signature_counts(
 def test_lowering_takes_one_operator(
     people: dict[str, User], usd: str | None, runs: int | None, lowered: bool
 ) -> None:
-    new = {"usd_per_day": usd and Decimal(usd), "runs_per_day": runs}
+    new = {"usd_per_day": None if usd is None else Decimal(usd), "runs_per_day": runs}
     for role in ("operations", "director", "finance", "vp", "auditor", "superuser"):
         with transaction.atomic():
             try:
