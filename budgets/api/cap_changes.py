@@ -234,6 +234,10 @@ class ChangeDecision(SessionView):
         body = decode(DECIDE, request.data)
         change = get_object_or_404(_changes(), pk=change_id)
         person = cast(User, request.user)
+        reason = approvals.may_decide(change, person)
+        over = change.status != ChangeRequest.Status.PENDING or change.expires_at <= timezone.now()
+        if reason and not over:
+            return Response({"error": reason}, status=403)
         try:
             decided = approvals.decide(
                 change.pk,
@@ -241,11 +245,11 @@ class ChangeDecision(SessionView):
                 decision=body.decision,
                 comment=body.comment,
                 seen_revision=body.revision,
-                evidence=_evidence(change),
-                password_confirmed=_confirmed(request, change, body),
+                evidence={} if over else _evidence(change),
+                password_confirmed=not over and _confirmed(request, change, body),
             )
         except Refused as error:
-            return refusal(error, forbidden=bool(approvals.may_decide(change, person)))
+            return refusal(error)
         return _answer(decided, request)
 
 
@@ -294,8 +298,6 @@ def _confirmed(request: Request, change: ChangeRequest, body: DecisionBody) -> b
     """Checked as at the login, so that guessing is counted and locked out there, too."""
     if body.decision != "approve" or not body.password or not approvals.needs_password(change):
         return False
-    if approvals.may_decide(change, cast(User, request.user)):
-        return False  # who has no vote here is not asked for a password
     found = authenticate(
         request._request, username=request.user.get_username(), password=body.password
     )

@@ -228,7 +228,7 @@ def test_a_request_lives_as_the_design_says() -> None:
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=40,
+            max_examples=30,
             stateful_step_count=25,
             deadline=None,
             derandomize=True,
