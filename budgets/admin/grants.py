@@ -227,7 +227,7 @@ class GrantAdmin(PageAdmin):
         due = grant.created_at + REVIEW_WITHIN
         if due <= timezone.now():
             return badge("error", "overdue")
-        return badge("pending", f"until {due:%Y-%m-%d %H:%M}")
+        return badge("pending", f"due {due:%Y-%m-%d %H:%M}")
 
 
 def is_operator(request: HttpRequest) -> bool:

@@ -37,7 +37,7 @@ class RuleForm(forms.Form):
         widget=UnfoldAdminDecimalFieldWidget(),
     )
     maximum = forms.DecimalField(
-        label="To (empty: and more)",
+        label="To (or empty)",
         required=False,
         decimal_places=2,
         max_digits=12,
