@@ -213,10 +213,10 @@ CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON cap_grants
     FOR EACH STATEMENT EXECUTE FUNCTION tollgate_refuse_change();
 
 -- The caps in force at a moment: the larger of the base and the live grants.
-CREATE FUNCTION tollgate_effective_caps(
-    p_wo text, p_at timestamptz, OUT runs_per_day integer, OUT usd_per_day numeric,
-    OUT max_concurrent_runs integer
-) LANGUAGE sql STABLE AS $$
+-- (Returns a table, not a record, so that PostgreSQL puts it into the query that asks.)
+CREATE FUNCTION tollgate_effective_caps(p_wo text, p_at timestamptz)
+RETURNS TABLE (runs_per_day integer, usd_per_day numeric, max_concurrent_runs integer)
+LANGUAGE sql STABLE AS $$
     SELECT greatest(o.runs_per_day, max(g.value) FILTER (WHERE g.measure = 'runs_per_day'))::integer,
         greatest(o.usd_per_day, max(g.value) FILTER (WHERE g.measure = 'usd_per_day')),
         greatest(o.max_concurrent_runs,

@@ -163,11 +163,17 @@ def test_room_for_seven_admits_exactly_seven(storm: Storm, limit: str) -> None:
 
 @pytest.mark.parametrize("limit", LIMITS)
 def test_without_the_lock_the_race_is_real(unguarded: Storm, limit: str) -> None:
+    """A race is a matter of chance, on a busy machine more so: one storm of five must show it."""
     prepare, _ = LIMITS[limit]
-    with unguarded.inside():
-        factories.lift_limits()
-        ask = prepare(0)
-    assert unguarded.ask([ask] * CLIENTS)[201] > ROOM
+    admitted = []
+    for number in range(5):
+        with unguarded.inside():
+            factories.lift_limits()
+            ask = prepare(number)
+        admitted.append(unguarded.ask([ask] * CLIENTS)[201])
+        if admitted[-1] > ROOM:
+            return
+    pytest.fail(f"without the lock {ROOM} were never exceeded: {admitted}")
 
 
 def test_fifty_duplicates_are_one_run(storm: Storm) -> None:
