@@ -303,7 +303,7 @@ class Vote(models.Model):
     voter = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="votes"
     )
-    group = models.TextField(help_text="The slot it fills; empty for a refusal.", db_default="")
+    group = models.TextField(help_text="The groups it can sign for.", db_default="")
     decision = models.TextField(choices=Decision)
     comment = models.TextField()
     evidence = models.JSONField(default=dict)

@@ -34,15 +34,19 @@ def slots_for(rules: Iterable[Rule], raised: Mapping[str, Decimal]) -> dict[str,
     Raises NoRule for a value that no rule covers.
     """
     rules = tuple(rules)
-    needed: dict[str, int] = {}
+    chosen = []
     for measure, value in raised.items():
         rule = next((r for r in rules if r.measure == measure and r.covers(value)), None)
-        if rule is None:
+        if rule is None or not rule.slots:
             raise NoRule(f"no approval rule covers {measure} = {value}")
+        chosen.append(rule)
+    # A rule that asks operations beside others means it; one that asks operations alone is
+    # covered by whoever stands above.
+    higher = [rule for rule in chosen if set(rule.slots) != {LOWEST_GROUP}]
+    needed: dict[str, int] = {}
+    for rule in higher or chosen:
         for group, count in rule.slots.items():
             needed[group] = max(needed.get(group, 0), count)
-    if len(needed) > 1:
-        needed.pop(LOWEST_GROUP, None)
     return needed
 
 

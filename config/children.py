@@ -126,6 +126,9 @@ def web_server(
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws"),
         *("--host", host, "--port", str(port), "--workers", str(workers)),
         *("--blocking-threads", str(threads), "--respawn-failed-workers"),
+        # An idle thread that ends takes its database connection along, and, under load, was seen to
+        # take a request along that had just been given to it.
+        *("--blocking-threads-idle-timeout", "600"),
         *(
             "--workers-kill-timeout",
             str(stop_seconds),

@@ -64,6 +64,9 @@ def migrate() -> None:
         print(f"Applying {len(missing)} migrations.", flush=True)
         call_command("migrate", database="owner", interactive=False, verbosity=0)
     ensure_schedules(using="owner")
+    # After months at rest the first event must find its partition, before the job has run.
+    with connections["owner"].cursor() as cursor:
+        cursor.execute("SELECT tollgate_ensure_event_partitions()")
 
 
 def wants_demo() -> bool:

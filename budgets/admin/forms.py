@@ -98,6 +98,9 @@ class AskForm(forms.Form):
         caps = {measure: getattr(work_order, measure) for measure in Measure.values}
         kwargs["initial"] = {**caps, **kwargs.get("initial", {})}
         super().__init__(*args, **kwargs)
+        for measure in Measure.values:
+            # What was shown goes along: a cap that moves meanwhile is not put back unasked.
+            self.fields[measure].show_hidden_initial = True
         self.fields["runs_per_day"].help_text = f"Now {work_order.runs_per_day:,}."
         self.fields["usd_per_day"].help_text = f"Now ${work_order.usd_per_day:,.2f}."
         self.fields["max_concurrent_runs"].help_text = f"Now {work_order.max_concurrent_runs:,}."
@@ -117,7 +120,9 @@ class AskForm(forms.Form):
     def wanted(self) -> dict[str, Any]:
         """The new values, None for what stays."""
         return {
-            measure: None if value == getattr(self.work_order, measure) else value
+            measure: value
+            if measure in self.changed_data and value != getattr(self.work_order, measure)
+            else None
             for measure in Measure.values
             if (value := self.cleaned_data[measure]) is not None
         }

@@ -299,7 +299,7 @@ class WorkOrderAdmin(PageAdmin):
             "pending": pending,
             "slots": overview.signatures(pending) if pending else (),
             "may_suspend": request.user.has_perm("workorders.suspend_workorder"),
-            "may_break_glass": request.user.has_perm("budgets.break_glass"),
+            "may_break_glass": approvals.holds(request.user, "break_glass"),
             "may_ask": request.user.has_perm("budgets.ask_changerequest"),
             "may_change": request.user.has_perm("workorders.change_workorder"),
         }

@@ -34,11 +34,23 @@ class AskBody(Body, frozen=True):
     until: Moment | None = None
 
 
+Answer = Literal["yes", "no", "unsure"]
+
+
+class AnswersBody(Body, frozen=True):
+    """The three risk questions, as the admin asks them of who approves."""
+
+    legitimate: Answer | None = None
+    reasonable: Answer | None = None
+    optimise: Answer | None = None
+
+
 class DecisionBody(Body, frozen=True):
     decision: Literal["approve", "refuse"]
     comment: Why
     revision: Annotated[int, Meta(ge=1, le=2_000_000_000, description="The one that was seen.")]
     password: Annotated[str, Meta(max_length=4096)] | None = None
+    answers: AnswersBody | None = None
 
 
 class CancelBody(Body, frozen=True):

@@ -245,7 +245,7 @@ class ChangeDecision(SessionView):
                 decision=body.decision,
                 comment=body.comment,
                 seen_revision=body.revision,
-                evidence={} if over else _evidence(change),
+                evidence={} if over else _evidence(change) | _answers(body),
                 password_confirmed=not over and _confirmed(request, change, body),
             )
         except Refused as error:
@@ -314,3 +314,17 @@ def _evidence(change: ChangeRequest) -> dict[str, Any]:
         new_usd_per_day=new.get(Measure.USD_PER_DAY),
         now=timezone.now(),
     ).as_json()
+
+
+def _answers(body: DecisionBody) -> dict[str, Any]:
+    """What was answered to the three risk questions, in the shape that the admin keeps."""
+    if body.answers is None:
+        return {}
+    told = {
+        "legitimate": body.answers.legitimate,
+        "reasonable": body.answers.reasonable,
+        "optimise": body.answers.optimise,
+    }
+    return {
+        "answers": {name: {"answer": answer, "note": ""} for name, answer in told.items() if answer}
+    }

@@ -143,7 +143,12 @@ decide = extend_schema(
     examples=[
         example(
             "An approval",
-            {"decision": "approve", "comment": "Use and cost are as told.", "revision": 1},
+            {
+                "decision": "approve",
+                "comment": "Use and cost are as told.",
+                "revision": 1,
+                "answers": {"legitimate": "yes", "reasonable": "yes", "optimise": "no"},
+            },
             request_only=True,
         )
     ],

@@ -12,6 +12,7 @@ from budgets.approvals.grants import end_early, grants_of
 from budgets.approvals.needs import Known, lines_of, slots_for, slots_of
 from budgets.approvals.people import (
     OpenSlot,
+    holds,
     impossible,
     impossible_requests,
     may_decide,
@@ -37,6 +38,7 @@ __all__ = [
     "edit",
     "end_early",
     "grants_of",
+    "holds",
     "impossible",
     "impossible_requests",
     "lines_of",

@@ -6,12 +6,13 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from budgets import rules
 from budgets.approvals import notices, subjects
 from budgets.approvals.applying import apply
 from budgets.approvals.ending import close, lock_pending
-from budgets.approvals.needs import lines_of, slots_of
+from budgets.approvals.needs import lines_of, raised_by, slots_of
 from budgets.approvals.people import assignment, groups_of, may_decide
 from budgets.exceptions import Conflict, PasswordRequired, Refused
 from budgets.models import ChangeRequest, Measure, Vote
@@ -21,9 +22,9 @@ PASSWORD_OVER_USD = Decimal("50.00")
 
 
 def needs_password(request: ChangeRequest) -> bool:
-    """Whether an approval asks for the password again: over $50 a day."""
-    lines = lines_of(request)
-    return Measure.USD_PER_DAY in lines and lines[Measure.USD_PER_DAY][1] > PASSWORD_OVER_USD
+    """Whether an approval asks for the password again: a raise that results in over $50 a day."""
+    raised = raised_by(request)
+    return raised.get(Measure.USD_PER_DAY, Decimal(0)) > PASSWORD_OVER_USD
 
 
 def decide(
@@ -90,7 +91,7 @@ def decide_many(
         if request is None:
             results[request_id] = "Not decided: there is no such request."
             continue
-        if decision == Vote.Decision.APPROVE and needs_password(request):
+        if needs_password(request):
             results[request_id] = "Not decided: over $50 a day is decided one by one."
             continue
         try:
@@ -156,6 +157,9 @@ def _apply_if_filled(request: ChangeRequest) -> None:
         close(request, ChangeRequest.Status.STALE, by="tollgate", note="the base caps have moved")
         return
     subject.may_change()
+    if request.grant_until is not None and request.grant_until <= timezone.now():
+        close(request, ChangeRequest.Status.EXPIRED, by="tollgate", note="its time is over")
+        return
     people = User.objects.in_bulk(seats)
     apply(
         request,

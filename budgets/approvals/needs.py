@@ -20,15 +20,17 @@ def lines_of(request: ChangeRequest) -> Lines:
 
 
 def current_rules() -> list[rules.Rule]:
-    return [
-        rules.Rule(
-            rule.measure,
-            rule.minimum,
-            rule.maximum,
-            {slot.group.name: slot.count for slot in rule.slots.all()},
-        )
-        for rule in ApprovalRule.objects.prefetch_related("slots__group")
-    ]
+    """All rules with their slots, in one statement: two would see a change of them half done."""
+    found: dict[int, rules.Rule] = {}
+    rows = ApprovalRule.objects.order_by("measure", "minimum", "slots__group__name").values_list(
+        "pk", "measure", "minimum", "maximum", "slots__group__name", "slots__count"
+    )
+    for pk, measure, minimum, maximum, group, count in rows:
+        slots = dict(found[pk].slots) if pk in found else {}
+        if group is not None:
+            slots[group] = count
+        found[pk] = rules.Rule(measure, minimum, maximum, slots)
+    return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,36 @@ def slots_for(
     covers it: nobody could approve that.
     """
     known = known or Known.about([work_order_id])
+    try:
+        return rules.slots_for(
+            known.rules, raised(work_order_id, lines, since=since, until=until, live=known.live)
+        )
+    except rules.NoRule as error:
+        raise Refused(f"Nobody could approve this: {error}. Ask an administrator.") from error
+
+
+def raised(
+    work_order_id: str,
+    lines: Lines,
+    *,
+    since: datetime | None,
+    until: datetime | None,
+    live: grants.Live,
+) -> dict[str, Decimal]:
+    """The resulting effective cap of each measure that is raised."""
     moment = since or timezone.now()
-    raised = {
-        measure: max(new, known.live.highest(work_order_id, measure, moment, until))
+    return {
+        measure: max(new, live.highest(work_order_id, measure, moment, until))
         for measure, (old, new) in lines.items()
         if new > old
     }
-    try:
-        return rules.slots_for(known.rules, raised)
-    except rules.NoRule as error:
-        raise Refused(f"Nobody could approve this: {error}. Ask an administrator.") from error
+
+
+def raised_by(request: ChangeRequest) -> dict[str, Decimal]:
+    return raised(
+        request.subject_id,
+        lines_of(request),
+        since=request.grant_from,
+        until=request.grant_until,
+        live=grants.Live([request.subject_id]),
+    )

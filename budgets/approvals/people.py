@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from django.contrib.auth.models import User
-from django.db.models import QuerySet
+from django.contrib.auth.models import AnonymousUser, Permission, User
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from budgets import rules
@@ -23,6 +23,17 @@ class OpenSlot:
 
 def groups_of(user: User) -> set[str]:
     return {group.name for group in user.groups.all()}
+
+
+def holds(user: User | AnonymousUser, codename: str) -> bool:
+    """Whether somebody was given a permission of budgets, by name or through a group: what a
+    superuser has by being one does not count where one person acts alone."""
+    return (
+        user.is_active
+        and Permission.objects.filter(content_type__app_label="budgets", codename=codename)
+        .filter(Q(user=user) | Q(group__user=user))
+        .exists()
+    )
 
 
 def parties(request: ChangeRequest) -> set[int]:

@@ -18,6 +18,7 @@ from budgets.exceptions import Conflict, Refused
 from budgets.models import ChangeLine, ChangeRequest
 from opslog import events
 
+Status = ChangeRequest.Status
 LIFETIME = timedelta(hours=24)
 LONGEST_GRANT = timedelta(days=31)
 
@@ -56,6 +57,10 @@ def ask(
         try:
             with transaction.atomic():
                 request = ChangeRequest.objects.create(
+                    # A lowering is decided as it is made: an open request does not stand in its
+                    # way (and finds its base moved, if it was about the same cap).
+                    status=Status.APPLIED if lowers else Status.PENDING,
+                    decided_at=now if lowers else None,
                     subject_id=work_order_id,
                     requester=by,
                     last_editor=by,

@@ -477,9 +477,7 @@ class Migration(migrations.Migration):
                 ("revision", models.IntegerField()),
                 (
                     "group",
-                    models.TextField(
-                        db_default="", help_text="The slot it fills; empty for a refusal."
-                    ),
+                    models.TextField(db_default="", help_text="The groups it can sign for."),
                 ),
                 (
                     "decision",

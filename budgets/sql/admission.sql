@@ -149,7 +149,7 @@ BEGIN
             estimate := greatest(estimate, w.median_usd);
         END IF;
         day_after := coalesce(p_retry_after, ceil(extract(epoch FROM tomorrow - at))::integer);
-        minute_after := 60 - extract(second FROM at)::integer;
+        minute_after := ceil(60 - extract(second FROM at))::integer;
         answer := NULL;
 
         -- 6. Suspended or archived.

@@ -46,15 +46,6 @@ CREATE FUNCTION tollgate_token_refusal(refusal text) RETURNS tollgate_answer LAN
     SELECT tollgate_refusal(a.status, a.denial, a.error) FROM tollgate_token_answer(refusal) a
 $$;
 
--- Whose run it is: the token's that started it, or any for scope `admin` (within the work orders
--- that its token is for). To any other token the run does not exist.
-CREATE FUNCTION tollgate_may_touch(b tollgate_bearer, r work_order_runs) RETURNS boolean
-LANGUAGE sql IMMUTABLE AS $$
-    SELECT r.token_id IS NOT DISTINCT FROM b.token_id OR (
-        'admin' = ANY (b.scopes)
-        AND (cardinality(b.work_orders) = 0 OR r.wo_id = ANY (b.work_orders)))
-$$;
-
 -- Ends the transaction early and safely: after the asynchronous COMMIT the row locks are free, and
 -- the log is forced out before the caller gets an answer, so nothing acknowledged can be lost.
 -- Called by the procedures only, as their last act; docs/locking.md tells why and what was measured.

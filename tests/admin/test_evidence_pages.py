@@ -293,7 +293,22 @@ def test_nothing_over_fifty_dollars_in_bulk(scene: Scene) -> None:
 
 def test_reading_decides_nothing(scene: Scene) -> None:
     client = log_in(scene, "operations")
-    query = {"decision": "approve", "comment": "x", "seen_revision": 1, **ANSWERS}
+    query: dict[str, str] = {"decision": "approve", "comment": "x", "seen_revision": "1", **ANSWERS}
     assert client.get(url_of(scene.request, "decide"), query).status_code == 405
     client.get(url_of(scene.request), query)
     assert not Vote.objects.exists()
+
+
+def test_a_cap_that_moved_after_the_form_was_shown_is_not_put_back(scene: Scene) -> None:
+    """The form shows every cap; what nobody touched must not be asked for as it was."""
+    work_order = factories.make_work_order("moves")
+    client = log_in(scene, "operations")
+    shown = {"runs_per_day": "100", "usd_per_day": "2.00", "max_concurrent_runs": "2"}
+    told = {f"initial-{name}": value for name, value in shown.items()} | shown
+    factories.set_caps(work_order, 100, "10.00")
+    client.post(
+        reverse("admin:budgets_changerequest_add") + "?work_order=moves",
+        told | {"runs_per_day": "50", "justification": "fewer", "send": "1"},
+    )
+    work_order.refresh_from_db()
+    assert (work_order.runs_per_day, str(work_order.usd_per_day)) == (50, "10.00")

@@ -135,6 +135,28 @@ def test_intervals_that_make_no_sense(
         )
 
 
+def test_a_time_that_is_over_when_the_last_signs_is_not_granted(people: dict[str, User]) -> None:
+    request = approvals.ask(
+        "w1",
+        new={"usd_per_day": Decimal("6.00")},
+        justification="x",
+        by=people["asker"],
+        grant_from=NOON,
+        grant_until=NOON + HOUR,
+    )
+    with time_machine.travel(NOON + HOUR, tick=False):
+        assert decide(request, people["operations"]).status == "expired"
+    assert not Grant.objects.exists()
+
+
+def test_a_live_grant_over_fifty_asks_for_the_password(people: dict[str, User]) -> None:
+    grant(people, "60.00", NOON, NOON + 5 * HOUR)
+    request = approvals.ask(
+        "w1", new={"usd_per_day": Decimal("9.00")}, justification="x", by=people["asker"]
+    )
+    assert approvals.needs_password(request)
+
+
 def test_a_grant_ends_early_by_operations(people: dict[str, User]) -> None:
     grant(people, "6.00")
     pk = Grant.objects.get().pk
@@ -192,6 +214,7 @@ def test_break_glass(people: dict[str, User]) -> None:
     [
         ("finance", "20.00", 30, "permission of its own"),
         ("auditor", "20.00", 30, "permission of its own"),
+        ("root", "20.00", 30, "permission of its own"),
         ("operations", "50.01", 30, "up to"),
         ("operations", "20.00", 61, "60 minutes"),
         ("operations", "20.00", 0, "60 minutes"),
@@ -202,6 +225,7 @@ def test_break_glass(people: dict[str, User]) -> None:
 def test_break_glass_has_its_bounds(
     people: dict[str, User], who: str, usd: str, minutes: int, reason: str
 ) -> None:
+    people["root"] = make_user("root", is_superuser=True)
     with pytest.raises(Refused, match=reason):
         break_glass(people[who], usd, minutes)
     assert not Grant.objects.exists()

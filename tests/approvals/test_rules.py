@@ -41,6 +41,16 @@ def test_shipped_rules(raised: dict[str, str], groups: set[str]) -> None:
     assert slots_for(shipped(), values) == dict.fromkeys(groups, 1)
 
 
+def test_a_rule_that_asks_operations_beside_others_means_it() -> None:
+    both = [Rule("usd_per_day", Decimal("0.01"), None, {"operations": 2, "director": 1})]
+    assert slots_for(both, {"usd_per_day": Decimal(5)}) == {"operations": 2, "director": 1}
+
+
+def test_a_rule_without_slots_covers_nothing() -> None:
+    with pytest.raises(NoRule):
+        slots_for([Rule("usd_per_day", Decimal("0.01"), None, {})], {"usd_per_day": Decimal(5)})
+
+
 def test_a_value_without_a_rule_is_an_error() -> None:
     gap = [Rule("usd_per_day", Decimal(1), Decimal(5), {"operations": 1})]
     with pytest.raises(NoRule):

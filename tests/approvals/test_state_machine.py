@@ -151,6 +151,8 @@ class Life(RuleBasedStateMachine):
 
     @rule(usd=st.sampled_from(VALUES))
     def ask(self, usd: Decimal) -> None:
+        if self.model.is_open and usd < self.model.cap:
+            return  # a lowering beside an open request is another test's: this follows one request
         done = self.tried(
             lambda: approvals.ask(
                 "w1", new={"usd_per_day": usd}, justification="x", by=self.person("asker")

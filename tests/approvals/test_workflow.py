@@ -186,6 +186,13 @@ def test_lowering_takes_effect_at_once(people: dict[str, User]) -> None:
     assert not Vote.objects.exists()
 
 
+def test_lowering_does_not_wait_for_an_open_request(people: dict[str, User]) -> None:
+    request = ask(people, usd="9.99")
+    assert ask(people, usd="1.00").status == Status.APPLIED
+    assert caps() == (100, Decimal("1.00"))
+    assert decide(request, people["operations"]).status == Status.STALE
+
+
 def test_lowering_is_for_operations(people: dict[str, User]) -> None:
     people["asker"] = people["finance"]
     with pytest.raises(Refused, match="operations"):

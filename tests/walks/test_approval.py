@@ -14,6 +14,7 @@ from pytest_django import DjangoDbBlocker
 
 from config.scratch import ScratchService
 from tests import factories
+from workorders.models import WorkOrder
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking")
@@ -107,7 +108,7 @@ def walk(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Iterato
             user.set_password(PASSWORD)
             user.save()
         factories.lift_limits()
-        if not factories.WorkOrder.objects.filter(pk=WO).exists():
+        if not WorkOrder.objects.filter(pk=WO).exists():
             factories.make_work_order(WO, title="Customer briefings", max_concurrent_runs=50)
         _, token = factories.make_token(scopes=["start"])
     with sync_playwright() as playwright:
