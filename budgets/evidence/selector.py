@@ -3,10 +3,10 @@
 A seventh reads the runs of days on which a run could have been displaced. (The price book in memory
 may take two more: its version each minute, its rows when it changed.)
 
-Measured at ten million runs, 79,000 of them and 10,000 refusals in the thirty days of the work order
-in question, two cores and nothing else running: 0.22 to 0.38 s by the clock, median of twelve 0.28.
-Where the caps asked for bind on each of the thirty days, so that all runs are read and replayed, it
-was 1.8 s, on a busy machine.
+Measured at ten million runs, 79,000 of them and 10,000 refusals in the thirty days of the work
+order in question, two cores and nothing else running: 0.22 to 0.38 s by the clock, median of
+twelve 0.28. Where the caps asked for bind on each of the thirty days, so that all runs are read
+and replayed, it was 1.8 s, on a busy machine.
 """
 
 from collections import Counter as Tally
