@@ -22,7 +22,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from budgets.models import CostStatistic, Counter, IdempotencyRecord, Limit
+from budgets.models import Budget, CostStatistic, Counter, IdempotencyRecord
 from opslog.addresses import client_address
 from opslog.models import OperationsEvent
 from opslog.money import usd_text
@@ -119,7 +119,7 @@ def check(
     confirm: bool,
 ) -> None:
     """The checks of the routine, in its order. Raises Refused."""
-    limits = {(limit.scope, limit.window): limit.amount for limit in Limit.objects.all()}
+    limits = {(limit.scope, limit.window): limit.amount for limit in Budget.objects.all()}
     running, everything = held["work_order", "open"], held["global", "open"]
     today, all_today = held["work_order", "day"], held["global", "day"]
     if order.status != WorkOrder.Status.DRAFT:

@@ -28,7 +28,7 @@ INSERT INTO agents (name) VALUES ('bench');
 INSERT INTO work_orders (id, title, max_concurrent_runs)
     SELECT name, name, {HUGE}
     FROM unnest($names${{{",".join([HOT, *SPREAD])}}}$names$::text[]) name;
-UPDATE limits SET amount = {HUGE};
+UPDATE budgets SET amount = {HUGE} WHERE scope <> 'work_order';
 INSERT INTO cap_changes (wo_id, old_runs_per_day, new_runs_per_day, old_usd_per_day,
     new_usd_per_day, reason, by)
     SELECT id, runs_per_day, {HUGE}, usd_per_day, {HUGE}, 'limits of the bench', 'bench'

@@ -16,10 +16,14 @@ from django.conf import settings
 from django.db import connection
 from psycopg.types.json import Jsonb
 
+from budgets import alerts
 from opslog import authority, prices
 from opslog.money import usd
 from opslog.pricing import Usage
 from opslog.request_context import current_request_id
+
+# The concurrency class of a model that the price book does not know; own prices say otherwise.
+UNPRICED_TIER = "middle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +78,19 @@ class Decision:
     settled_usd: Decimal
 
 
-def _call(routine: str, params: list[Any]) -> Decision:
+def call(routine: str, params: list[Any]) -> Decision:
     """The one round trip. Outside a transaction it is the procedure, which frees its locks before
     the flush; inside one (or when switched off) the plain function of the same decision."""
     places = ", ".join(["%s"] * len(params))
     if settings.TOLLGATE_EARLY_LOCK_RELEASE and not connection.in_atomic_block:
-        sql = f"CALL tollgate_{routine}({places}{', NULL' * 9})"
+        sql = f"CALL tollgate_{routine}({places}{', NULL' * 10})"
     else:
         sql = f"SELECT * FROM tollgate_{routine}_run({places})"  # noqa: S608  (no user text in it)
-    status, denial, error, retry_after, reset_at, replayed, body, reserved, settled = (
+    status, denial, error, retry_after, reset_at, replayed, body, reserved, settled, alerted = (
         authority.fetch_row(sql, params)
     )
+    if alerted:
+        alerts.tell_soon()
     return Decision(
         status=status,
         denial=denial or "",
@@ -98,16 +104,26 @@ def _call(routine: str, params: list[Any]) -> Decision:
     )
 
 
+def usage_as_json(model: str, usage: Usage) -> dict[str, Any]:
+    return {
+        "model": model,
+        "inputTokens": usage.input_tokens,
+        "cachedInputTokens": usage.cached_input_tokens,
+        "outputTokens": usage.output_tokens,
+        "reasoningTokens": usage.reasoning_tokens,
+    }
+
+
 def _retry_after() -> int | None:
     told = settings.TOLLGATE_RETRY_AFTER
     return None if told == "midnight" else int(told)
 
 
-def _fingerprint(*parts: Any) -> bytes:
+def fingerprint(*parts: Any) -> bytes:
     return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace")).digest()
 
 
-def _known_version(decision: Decision) -> int | None:
+def known_version(decision: Decision) -> int | None:
     """The version of the price book that the routine asks for, when ours was an older one."""
     return int(decision.error) if decision.denial == "stale_prices" else None
 
@@ -116,15 +132,19 @@ def start(ask: StartAsk, *, caller: Caller, idempotency_key: str = "") -> Decisi
     """Admit or refuse a run, reserving its estimate. Raises Unavailable."""
     at_least = 0
     while True:
-        estimate, priced, version = ask.estimated_cost_usd, None, None
-        if ask.model and estimate is None:
+        estimate, priced, version, tokens, tier = ask.estimated_cost_usd, None, None, None, ""
+        if ask.estimated_input_tokens is not None or ask.estimated_output_tokens is not None:
+            tokens = (ask.estimated_input_tokens or 0) + (ask.estimated_output_tokens or 0)
+        if ask.model:
             book, now = prices.current_book(at_least=at_least), datetime.now(UTC)
+            tier = book.tier(ask.model, now) or UNPRICED_TIER
+        if ask.model and estimate is None:
             priced = book.find(ask.model, now) is not None
             version = book.version
             if ask.estimated_input_tokens is not None or ask.estimated_output_tokens is not None:
                 usage = Usage(ask.estimated_input_tokens or 0, ask.estimated_output_tokens or 0)
                 estimate = book.cost(ask.model, usage, now)
-        decision = _call(
+        decision = call(
             "start",
             [
                 caller.digest,
@@ -135,21 +155,23 @@ def start(ask: StartAsk, *, caller: Caller, idempotency_key: str = "") -> Decisi
                 priced,
                 version,
                 ask.lease_seconds or settings.TOLLGATE_LEASE_SECONDS,
+                tokens,
                 ask.model,
+                tier,
                 ask.user_id,
                 ask.surface,
                 ask.feature,
                 ask.dry_run,
                 ask.confirm,
                 idempotency_key,
-                _fingerprint(ask),
+                fingerprint(ask),
                 current_request_id(),
                 _retry_after(),
                 settings.TOLLGATE_LIFT_ESTIMATES,
                 Decimal(settings.TOLLGATE_CONFIRM_OVER_USD),
             ],
         )
-        if (newer := _known_version(decision)) is None:
+        if (newer := known_version(decision)) is None:
             return decision
         at_least = newer
 
@@ -158,20 +180,13 @@ def finish(run_id: UUID, told: FinishTold, *, caller: Caller) -> Decision:
     """Settle a run at what it cost. The same again gives the same answer. Raises Unavailable."""
     at_least = 0
     while True:
-        cost, version, usage = told.cost_usd, None, None
+        cost, version, usage, tokens = told.cost_usd, None, None, None
         if told.usage is not None:
             book = prices.current_book(at_least=at_least)
             cost, version = book.cost(told.model, told.usage, datetime.now(UTC)), book.version
-            usage = Jsonb(
-                {
-                    "model": told.model,
-                    "inputTokens": told.usage.input_tokens,
-                    "cachedInputTokens": told.usage.cached_input_tokens,
-                    "outputTokens": told.usage.output_tokens,
-                    "reasoningTokens": told.usage.reasoning_tokens,
-                }
-            )
-        decision = _call(
+            usage = Jsonb(usage_as_json(told.model, told.usage))
+            tokens = told.usage.input_tokens + told.usage.output_tokens
+        decision = call(
             "finish",
             [
                 caller.digest,
@@ -180,12 +195,13 @@ def finish(run_id: UUID, told: FinishTold, *, caller: Caller) -> Decision:
                 told.status,
                 None if cost is None else usd(cost),
                 usage,
+                tokens,
                 version,
-                _fingerprint(told),
+                fingerprint(told),
                 current_request_id(),
             ],
         )
-        if (newer := _known_version(decision)) is None:
+        if (newer := known_version(decision)) is None:
             return decision
         at_least = newer
 
@@ -199,7 +215,7 @@ def extend(
     idempotency_key: str = "",
 ) -> Decision:
     """Reserve more for a run, renew its lease, or both. Raises Unavailable."""
-    return _call(
+    return call(
         "extend",
         [
             caller.digest,
@@ -208,7 +224,7 @@ def extend(
             additional_usd,
             lease_seconds,
             idempotency_key,
-            _fingerprint(additional_usd, lease_seconds),
+            fingerprint(additional_usd, lease_seconds),
             current_request_id(),
             _retry_after(),
         ],

@@ -4,10 +4,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 from django.db import connection, transaction
 
 from opslog import events
+
+
+class Figures(NamedTuple):
+    """What a counter says. Dollars and tokens: what is held, and what is spent."""
+
+    runs: int
+    open_runs: int
+    reserved_usd: Decimal
+    settled_usd: Decimal
+    reserved_tokens: int
+    settled_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,47 +32,89 @@ class Difference:
     subject: str
     window: str
     starts_at: datetime
-    counted: tuple[int, int, Decimal, Decimal]  # runs, open runs, reserved, settled
-    recomputed: tuple[int, int, Decimal, Decimal]
+    counted: Figures
+    recomputed: Figures
 
 
-# One statement, so one snapshot: a run and its counters commit together. The counters of minutes
-# are dropped after an hour, so there only those that exist are compared.
+# One statement, so one snapshot: a run and its counters commit together. The counters of slots and
+# minutes are dropped after a while, and a limit's counters begin with its row, so of those only the
+# ones that exist are compared, and only while a limit covers them.
 COMPARE = """
 WITH expected AS (
-    SELECT CASE WHEN grouping(wo_id) = 0 THEN 'work_order' ELSE 'global' END AS scope,
-        coalesce(wo_id, '') AS subject,
+    SELECT 'work_order' AS scope, wo_id AS subject,
         CASE WHEN grouping(day) = 0 THEN 'day' ELSE 'open' END AS win,
         CASE WHEN grouping(day) = 0 THEN day::timestamp AT TIME ZONE 'UTC' ELSE 'epoch' END
             AS starts_at,
         count(*) AS runs, count(*) FILTER (WHERE status = 'running') AS open_runs,
         coalesce(sum(reserved_usd) FILTER (WHERE status = 'running'), 0) AS reserved,
-        coalesce(sum(cost), 0) AS settled
-    FROM work_order_runs GROUP BY GROUPING SETS ((wo_id, day), (wo_id), (day), ())
+        coalesce(sum(cost), 0) AS settled,
+        coalesce(sum(reserved_tokens) FILTER (WHERE status = 'running'), 0) AS reserved_tokens,
+        coalesce(sum(tokens), 0) AS settled_tokens
+    FROM work_order_runs GROUP BY GROUPING SETS ((wo_id, day), (wo_id))
     UNION ALL
-    SELECT c.scope, c.subject, c.window, c.starts_at, count(r.id),
-        count(r.id) FILTER (WHERE r.status = 'running'),
-        coalesce(sum(r.reserved_usd) FILTER (WHERE r.status = 'running'), 0),
-        coalesce(sum(r.cost), 0)
-    FROM counters c LEFT JOIN work_order_runs r
-        ON r.started_at >= c.starts_at AND r.started_at < c.starts_at + interval '1 minute'
-        AND host(r.source_ip) = c.subject
-    WHERE c.scope = 'address' AND c.window = 'minute'
-    GROUP BY c.id
+    -- Of everything: calls that were told of never run, and count in their day.
+    SELECT 'global', '', CASE WHEN grouping(day) = 0 THEN 'day' ELSE 'open' END,
+        CASE WHEN grouping(day) = 0 THEN day::timestamp AT TIME ZONE 'UTC' ELSE 'epoch' END,
+        CASE WHEN grouping(day) = 0 THEN sum(runs + calls) ELSE sum(runs) END, sum(open_runs),
+        sum(reserved), CASE WHEN grouping(day) = 0 THEN sum(settled + told) ELSE sum(settled) END,
+        sum(reserved_tokens),
+        CASE WHEN grouping(day) = 0 THEN sum(settled_tokens + told_tokens)
+            ELSE sum(settled_tokens) END
+    FROM (
+        SELECT day, count(*) AS runs, 0 AS calls,
+            count(*) FILTER (WHERE status = 'running') AS open_runs,
+            coalesce(sum(reserved_usd) FILTER (WHERE status = 'running'), 0) AS reserved,
+            coalesce(sum(cost), 0) AS settled, 0 AS told,
+            coalesce(sum(reserved_tokens) FILTER (WHERE status = 'running'), 0) AS reserved_tokens,
+            coalesce(sum(tokens), 0) AS settled_tokens, 0 AS told_tokens
+        FROM work_order_runs GROUP BY day
+        UNION ALL
+        SELECT (at AT TIME ZONE 'UTC')::date, 0, count(*), 0, 0, 0, sum(cost_usd), 0, 0, sum(tokens)
+        FROM direct_spend GROUP BY 1
+    ) days GROUP BY GROUPING SETS ((day), ())
+    UNION ALL
+    SELECT c.scope, c.subject, c.win, c.starts_at, sum(c.runs), sum(c.open_runs), sum(c.reserved),
+        sum(c.settled), sum(c.reserved_tokens), sum(c.settled_tokens)
+    FROM (
+        SELECT p.scope, tollgate_subject(p.scope, e.facts) AS subject, p.win,
+            tollgate_begins(p.win, e.at) AS starts_at, e.runs, e.open_runs,
+            CASE WHEN tollgate_is_short(p.win) THEN e.reserved_short ELSE e.reserved_long END
+                AS reserved,
+            CASE WHEN tollgate_is_short(p.win) THEN e.settled_short ELSE e.settled_long END
+                AS settled,
+            e.reserved_tokens, e.settled_tokens
+        FROM (
+            SELECT k.scope, k."window" AS win, min(k.starts_at) AS since FROM counters k
+            WHERE k.scope <> 'work_order'
+                AND NOT (k.scope = 'global' AND k."window" IN ('open', 'day'))
+            GROUP BY k.scope, k."window"
+        ) p JOIN tollgate_entries e ON e.at >= p.since
+        WHERE tollgate_subject(p.scope, e.facts) IS NOT NULL
+    ) c GROUP BY 1, 2, 3, 4
+),
+covered AS (
+    SELECT scope, "window" AS win FROM budgets
+    UNION SELECT 'feature_user', period FROM feature_flags WHERE requests_per_period IS NOT NULL
+    UNION SELECT 'feature', 'rolling_hour' FROM feature_flags WHERE cost_cap_usd IS NOT NULL
+    UNION VALUES ('work_order', 'open'), ('work_order', 'day'), ('global', 'open'),
+        ('global', 'day')
 )
 SELECT coalesce(c.key, tollgate_counter_key(e.scope, e.subject, e.win, e.starts_at)), c.id,
     coalesce(c.scope, e.scope), coalesce(c.subject, e.subject), coalesce(c.window, e.win),
     coalesce(c.starts_at, e.starts_at),
     coalesce(c.runs, 0), coalesce(c.open_runs, 0), coalesce(c.reserved_usd, 0),
-    coalesce(c.settled_usd, 0),
-    coalesce(e.runs, 0), coalesce(e.open_runs, 0), coalesce(e.reserved, 0), coalesce(e.settled, 0)
+    coalesce(c.settled_usd, 0), coalesce(c.reserved_tokens, 0), coalesce(c.settled_tokens, 0),
+    coalesce(e.runs, 0), coalesce(e.open_runs, 0), coalesce(e.reserved, 0), coalesce(e.settled, 0),
+    coalesce(e.reserved_tokens, 0), coalesce(e.settled_tokens, 0)
 FROM expected e FULL JOIN counters c
     ON c.scope = e.scope AND c.subject = e.subject AND c.window = e.win
     AND c.starts_at = e.starts_at
-WHERE coalesce(c.runs, 0) <> coalesce(e.runs, 0)
-    OR coalesce(c.open_runs, 0) <> coalesce(e.open_runs, 0)
-    OR coalesce(c.reserved_usd, 0) <> coalesce(e.reserved, 0)
-    OR coalesce(c.settled_usd, 0) <> coalesce(e.settled, 0)
+WHERE (coalesce(c.runs, 0), coalesce(c.open_runs, 0), coalesce(c.reserved_usd, 0),
+        coalesce(c.settled_usd, 0), coalesce(c.reserved_tokens, 0), coalesce(c.settled_tokens, 0))
+    IS DISTINCT FROM (coalesce(e.runs, 0), coalesce(e.open_runs, 0), coalesce(e.reserved, 0),
+        coalesce(e.settled, 0), coalesce(e.reserved_tokens, 0), coalesce(e.settled_tokens, 0))
+    AND (c.id IS NOT NULL OR e.win IN ('open', 'day') AND e.scope IN ('work_order', 'global'))
+    AND (coalesce(c.scope, e.scope), coalesce(c.window, e.win)) IN (SELECT scope, win FROM covered)
 ORDER BY 1
 """
 
@@ -70,7 +124,6 @@ def differences() -> Iterator[Difference]:
     with connection.cursor() as cursor:
         cursor.execute(COMPARE)
         for key, counter_id, scope, subject, window, starts_at, *figures in cursor.fetchall():
-            runs, open_runs, reserved, settled = figures[:4]
             yield Difference(
                 key,
                 counter_id,
@@ -78,8 +131,8 @@ def differences() -> Iterator[Difference]:
                 subject,
                 window,
                 starts_at,
-                (runs, open_runs, reserved, settled),
-                (figures[4], figures[5], figures[6], figures[7]),
+                Figures(*figures[:6]),
+                Figures(*figures[6:]),
             )
 
 
@@ -104,10 +157,12 @@ def repair(*, by: str, reason: str) -> list[Difference]:
         for difference in wrong:
             cursor.execute(
                 'INSERT INTO counters AS c (key, scope, subject, "window", starts_at, runs, '
-                "open_runs, reserved_usd, settled_usd) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) "
+                "open_runs, reserved_usd, settled_usd, reserved_tokens, settled_tokens) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
                 "ON CONFLICT (key) DO UPDATE SET runs = excluded.runs, "
                 "open_runs = excluded.open_runs, reserved_usd = excluded.reserved_usd, "
-                "settled_usd = excluded.settled_usd",
+                "settled_usd = excluded.settled_usd, reserved_tokens = excluded.reserved_tokens, "
+                "settled_tokens = excluded.settled_tokens",
                 [
                     difference.key,
                     difference.scope,

@@ -28,7 +28,7 @@ from django.utils import timezone
 
 from budgets import approvals
 from budgets.exceptions import Refused
-from budgets.models import ChangeRequest, CostStatistic, Counter, Grant, Limit, Measure, Vote
+from budgets.models import Budget, ChangeRequest, CostStatistic, Counter, Grant, Measure, Vote
 from opslog.meters import Meter, runs_meter
 from opslog.models import OperationsEvent
 from workorders.models import WorkOrder
@@ -173,7 +173,7 @@ class SharedLimits:
 
 def shared_limits() -> SharedLimits:
     amounts = {
-        (limit.scope, limit.window, limit.measure): limit.amount for limit in Limit.objects.all()
+        (limit.scope, limit.window, limit.measure): limit.amount for limit in Budget.objects.all()
     }
     return SharedLimits(
         amounts.get(("global", "day", "usd")), amounts.get(("global", "open", "runs"))

@@ -2,7 +2,7 @@
 
 from django.db import connection, transaction
 
-from budgets import approvals, leases
+from budgets import alerts, approvals, leases
 
 
 def watch_requests() -> tuple[int, int]:
@@ -17,8 +17,19 @@ def expire_leases() -> int:
     return leases.expire()
 
 
+def tell_alerts() -> int:
+    """Tell people of alerts; each is told once, however often this runs."""
+    return alerts.tell()
+
+
+def sweep_alerts() -> int:
+    """Every minute: thresholds that were passed without an admission, then whoever is not told."""
+    return alerts.sweep() + alerts.tell()
+
+
 def tidy() -> tuple[int, int]:
-    """Drop idempotency records that are replayed no more, and the counters of minutes long past.
+    """Drop idempotency records that are replayed no more, and the counters of slots, minutes and
+    hours long past.
 
     Gives how many of each. Counters of days stay: they are the history that reports read. In small
     batches of rows that nobody holds: whoever settles an old run has the row that all starts need.
@@ -34,7 +45,9 @@ DELETE FROM idempotency_records WHERE ctid = ANY (ARRAY(
 """
 OLD_MINUTES = """
 DELETE FROM counters WHERE id = ANY (ARRAY(
-    SELECT id FROM counters WHERE "window" = 'minute' AND starts_at < now() - interval '1 hour'
+    SELECT id FROM counters
+    WHERE ("window" IN ('minute', 'rolling_minute') AND starts_at < now() - interval '1 hour')
+        OR ("window" IN ('rolling_hour', 'hour') AND starts_at < now() - interval '1 day')
     LIMIT %s FOR UPDATE SKIP LOCKED))
 """
 

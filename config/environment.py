@@ -78,6 +78,12 @@ def dollars(text: str) -> str:
     return text
 
 
+def environment_name(text: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", text):
+        raise Expected("a short name in small letters, as in production")
+    return text
+
+
 def log_level(text: str) -> str:
     if text.upper() not in LEVELS:
         raise Expected(f"one of {', '.join(LEVELS)}")

@@ -35,7 +35,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 requests,
                 for_me if request.user.has_perm("budgets.decide_changerequest") else None,
                 _list(request, "budgets", "grant", "Grants", "timer"),
-                _list(request, "budgets", "limit", "Limits", "speed"),
+                _list(request, "budgets", "budget", "Budgets and limits", "speed"),
                 _list(request, "budgets", "approvalrule", "Approval rules", "checklist"),
             ],
         ),

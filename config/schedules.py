@@ -13,6 +13,7 @@ class Every:
 SCHEDULES = {
     "heartbeat": Every(1, "opslog.tasks.beat"),
     "deliver messages": Every(1, "opslog.tasks.deliver_messages"),
+    "tell of alerts": Every(1, "budgets.tasks.sweep_alerts"),
     "expire leases": Every(1, "budgets.tasks.expire_leases"),
     "watch cap change requests": Every(5, "budgets.tasks.watch_requests"),
     "make log partitions": Every(24 * 60, "opslog.tasks.make_partitions"),

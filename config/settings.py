@@ -243,6 +243,11 @@ LOGGING = logging_config(LOG_LEVEL, json=env.bool("LOG_JSON", default=True))
 # What the enforcement does; each is documented in README.md.
 TOLLGATE_RETRY_AFTER = take("RETRY_AFTER", default="86400", form=forms.retry_after)
 TOLLGATE_LIFT_ESTIMATES = env.bool("LIFT_ESTIMATES", default=True)
+# The first values of the rows that the first migration makes; afterwards the rows count.
+TOLLGATE_DAY_WARNING_USD = take("LLM_BUDGET_DAILY_USD", default="20.00", form=forms.dollars)
+TOLLGATE_DAY_LIMIT_USD = take("LLM_BUDGET_HARD_LIMIT_USD", default="50.00", form=forms.dollars)
+# Stamped into the database by its first migration; a process that says otherwise does not start.
+TOLLGATE_ENVIRONMENT = take("ENVIRONMENT", default="development", form=forms.environment_name)
 TOLLGATE_CONFIRM_OVER_USD = take("CONFIRM_OVER_USD", default="5.00", form=forms.dollars)
 TOLLGATE_LEASE_SECONDS = take("LEASE_SECONDS", default="900", form=forms.whole(1, 86_400))
 TOLLGATE_EARLY_LOCK_RELEASE = env.bool("EARLY_LOCK_RELEASE", default=True)

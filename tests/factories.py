@@ -15,7 +15,7 @@ from django.contrib.auth.models import Group, User
 from django.db import connections, transaction
 from pytest_django import DjangoDbBlocker
 
-from budgets.models import CapChange, Limit
+from budgets.models import EACH, Budget, CapChange
 from opslog import events
 from opslog.models import ModelPrice
 from workorders import tokens
@@ -107,17 +107,29 @@ def make_agent(name: str = "agent-1", **columns: Any) -> Agent:
     return Agent.objects.create(name=name, **columns)
 
 
-def set_limit(scope: str, window: str, measure: str, amount: Decimal | int | str | None) -> Limit:
-    """A shared limit; None switches it off."""
-    limit, _ = Limit.objects.update_or_create(
-        scope=scope, window=window, measure=measure, defaults={"amount": amount}
+def set_limit(
+    scope: str,
+    window: str,
+    measure: str,
+    amount: Decimal | int | str | None,
+    *,
+    subject: str = "",
+    **columns: Any,
+) -> Budget:
+    """A shared limit, of everything or of each of its scope; None switches it off."""
+    limit, _ = Budget.objects.update_or_create(
+        scope=scope,
+        window=window,
+        measure=measure,
+        subject=subject or ("" if scope == "global" else EACH),
+        defaults={"amount": amount, **columns},
     )
     return limit
 
 
 def lift_limits() -> None:
-    """No shared limit stands in the way of a test of something else."""
-    Limit.objects.update(amount=None)
+    """No shared limit stands in the way of a test of something else, and none has a say."""
+    Budget.objects.update(amount=None, warning_amount=None, alert_percents=[])
 
 
 def make_price(

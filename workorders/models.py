@@ -35,6 +35,17 @@ class CapsExpression(models.Func):
         return self.template % {"runs": runs, "usd": usd}, ()
 
 
+class CostDimension(models.TextChoices):
+    """The kinds of bills that a service pays."""
+
+    LLM_API = "llm_api", "LLM API"
+    COMPUTE = "compute", "compute"
+    STORAGE = "storage", "storage"
+    LOGGING = "logging", "logging"
+    NETWORK = "network", "network"
+    CI_CD = "ci_cd", "CI/CD"
+
+
 class WorkOrder(models.Model):
     """A piece of work that may spend money, under two caps a day.
 
@@ -71,6 +82,15 @@ class WorkOrder(models.Model):
     max_concurrent_runs = models.IntegerField(
         default=2, db_default=2, validators=[MinValueValidator(1)]
     )
+    team = models.TextField(
+        blank=True, db_default="", default="", help_text="Whose budget it belongs to, if any."
+    )
+    cost_dimension = models.TextField(
+        choices=CostDimension,
+        default=CostDimension.LLM_API,
+        db_default=CostDimension.LLM_API,
+        help_text="What kind of bill its runs end up on.",
+    )
     refuse_unknown_agents = models.BooleanField(
         default=False,
         db_default=False,
@@ -97,6 +117,19 @@ class WorkOrder(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(id__regex=WORK_ORDER_ID), name="work_orders_id"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(
+                    cost_dimension__in=[
+                        "llm_api",
+                        "compute",
+                        "storage",
+                        "logging",
+                        "network",
+                        "ci_cd",
+                    ]
+                ),
+                name="work_orders_cost_dimension",
             ),
             models.CheckConstraint(
                 condition=~models.Q(id__in=RESERVED_IDS), name="work_orders_id_not_reserved"
@@ -159,7 +192,12 @@ class Run(models.Model):
     finished_at = models.DateTimeField(null=True)
     lease_expires_at = models.DateTimeField()
     lease_seconds = models.IntegerField()
+    reserved_tokens = models.BigIntegerField(db_default=0)
+    tokens = models.BigIntegerField(null=True, help_text="Used, input and output; empty: not told.")
     model = models.TextField(db_default="")
+    model_tier = models.TextField(db_default="")
+    team = models.TextField(db_default="")
+    cost_dimension = models.TextField(db_default="llm_api")
     user_id = models.TextField(db_default="")
     surface = models.TextField(db_default="")
     feature = models.TextField(db_default="")
@@ -195,7 +233,7 @@ class Run(models.Model):
             ),
             models.Index(
                 fields=("wo", "-finished_at"),
-                include=("cost",),
+                include=("cost", "tokens", "status"),
                 condition=models.Q(status__in=["success", "error"]),
                 name="runs_settled",
             ),
@@ -203,8 +241,9 @@ class Run(models.Model):
         )
         constraints = (
             models.CheckConstraint(
-                condition=models.Q(reserved_usd__gte=0)
-                & (models.Q(cost=None) | models.Q(cost__gte=0)),
+                condition=models.Q(reserved_usd__gte=0, reserved_tokens__gte=0)
+                & (models.Q(cost=None) | models.Q(cost__gte=0))
+                & (models.Q(tokens=None) | models.Q(tokens__gte=0)),
                 name="runs_money_not_negative",
             ),
             models.CheckConstraint(

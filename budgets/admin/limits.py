@@ -6,11 +6,11 @@ from django.contrib import admin
 from django.contrib.admin import display
 from django.http import HttpRequest
 
-from budgets.models import Limit
+from budgets.models import Budget
 from opslog.admin.base import PageAdmin
 
 
-@admin.register(Limit)
+@admin.register(Budget)
 class LimitAdmin(PageAdmin):
     list_display = ("what", "amount_shown", "scope_shown", "window_shown")
     list_before_template = "budgets/limits_note.html"
@@ -21,27 +21,27 @@ class LimitAdmin(PageAdmin):
         return {"limit": obj, "shown": self.amount_shown(obj), "title": sentence(obj)}
 
     @display(description="limit")
-    def what(self, limit: Limit) -> str:
+    def what(self, limit: Budget) -> str:
         return sentence(limit)
 
     @display(description="amount")
-    def amount_shown(self, limit: Limit) -> str:
+    def amount_shown(self, limit: Budget) -> str:
         if limit.amount is None:
             return "off"
         return f"${limit.amount:,.2f}" if limit.measure == "usd" else f"{limit.amount:,.0f}"
 
     @display(description="for")
-    def scope_shown(self, limit: Limit) -> str:
-        return Limit.Scope(limit.scope).label
+    def scope_shown(self, limit: Budget) -> str:
+        return Budget.Scope(limit.scope).label
 
     @display(description="in")
-    def window_shown(self, limit: Limit) -> str:
-        return Limit.Window(limit.window).label
+    def window_shown(self, limit: Budget) -> str:
+        return Budget.Window(limit.window).label
 
 
-def sentence(limit: Limit) -> str:
+def sentence(limit: Budget) -> str:
     return {
         ("global", "open", "runs"): "Concurrent runs in all",
         ("global", "day", "usd"): "Spend a day in all",
-        ("address", "minute", "runs"): "Calls a minute from one address",
+        ("address", "minute", "requests"): "Calls a minute from one address",
     }.get((limit.scope, limit.window, limit.measure), str(limit))

@@ -10,5 +10,13 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.RunSQL((SQL / name).read_text(encoding="utf-8"))
-        for name in ("foundations.sql", "settlement.sql", "admission.sql", "extension.sql")
+        for name in (
+            "foundations.sql",
+            "guardrails.sql",
+            "breaker.sql",
+            "settlement.sql",
+            "admission.sql",
+            "extension.sql",
+            "spending.sql",
+        )
     ]

@@ -1,13 +1,43 @@
-"""The rows that Tollgate is shipped with: limits, approval rules, groups with their permissions."""
+"""The rows that Tollgate is shipped with: limits, breakers, approval rules, groups with permissions."""
 
 from typing import Any
 
+from django.conf import settings
 from django.db import migrations
 
-LIMITS = [
-    ("global", "open", "runs", "20"),
-    ("global", "day", "usd", "50.00"),
-    ("address", "minute", "runs", "600"),
+# scope, subject, window, measure, amount, warning, alerts at these shares of it in per cent
+BUDGETS = [
+    ("global", "", "open", "runs", "20", "5", []),
+    (
+        "global",
+        "",
+        "day",
+        "usd",
+        settings.TOLLGATE_DAY_LIMIT_USD,
+        settings.TOLLGATE_DAY_WARNING_USD,
+        [100],
+    ),
+    ("global", "", "rolling_hour", "usd", "10.00", None, [80, 100]),
+    ("global", "", "month", "usd", None, None, [70, 90, 100]),
+    ("global", "", "day", "tokens", None, None, [80, 100]),
+    # The circuit breaker's: dollars committed in any 60 seconds.
+    ("global", "", "rolling_minute", "usd", "5.00", "2.00", []),
+    ("user", "*", "rolling_minute", "requests", "60", None, []),
+    ("user", "*", "day", "tokens", "100000", None, [100]),
+    ("address", "*", "minute", "requests", "600", None, []),
+    ("model_tier", "largest", "open", "runs", "1", None, []),
+    ("model_tier", "middle", "open", "runs", "2", None, []),
+    ("work_order", "*", "day", "usd", None, None, [80, 100]),
+    ("work_order", "*", "day", "requests", None, None, [80, 100]),
+]
+# check, warning over, error over, people are told
+PREFLIGHT = [
+    ("tasks", "10", "50", False),
+    ("test_data", "0", None, True),
+    ("estimated_cost", "20.00", "50.00", True),
+    ("budget_left", None, "0", True),
+    ("limits", "0", None, False),
+    ("environment", None, "0", True),
 ]
 RULES = [
     ("usd_per_day", "0.01", "9.99", ["operations"]),
@@ -20,6 +50,15 @@ RULES = [
 ASK = ["budgets.ask_changerequest"]
 DECIDE = ["budgets.decide_changerequest"]
 BREAK_GLASS = ["budgets.break_glass"]
+STOP = ["budgets.stop_identity", "budgets.switch_circuitbreaker"]
+STOP_ALL = ["budgets.stop_everything"]
+# Lowering, and what limits nothing; a raise is asked for.
+LIMIT = [
+    "budgets.add_budget",
+    "budgets.change_budget",
+    "budgets.add_featurecontrol",
+    "budgets.change_featurecontrol",
+]
 SUSPEND = ["workorders.suspend_workorder", "workorders.revoke_servicetoken"]
 REGISTER = [
     "workorders.add_workorder",
@@ -30,6 +69,8 @@ REGISTER = [
 ADMINISTER = [
     "workorders.add_servicetoken",
     "budgets.change_approvalrule",
+    "budgets.change_preflightrule",
+    "budgets.change_circuitbreaker",
     "opslog.add_modelprice",
     "opslog.change_modelprice",
     "opslog.retry_outboxmessage",
@@ -38,12 +79,12 @@ ADMINISTER = [
 ]
 # Everybody reads everything of ours; the auditor does nothing else.
 GROUPS: dict[str, list[str]] = {
-    "operations": ASK + DECIDE + SUSPEND + REGISTER + BREAK_GLASS,
-    "director": ASK + DECIDE + SUSPEND + BREAK_GLASS,
+    "operations": ASK + DECIDE + SUSPEND + REGISTER + BREAK_GLASS + STOP + LIMIT,
+    "director": ASK + DECIDE + SUSPEND + BREAK_GLASS + STOP + STOP_ALL + LIMIT,
     "finance": ASK + DECIDE,
-    "vp": ASK + DECIDE + SUSPEND,
+    "vp": ASK + DECIDE + SUSPEND + STOP + STOP_ALL,
     "auditor": [],
-    "administrator": ASK + SUSPEND + REGISTER + ADMINISTER,
+    "administrator": ASK + SUSPEND + REGISTER + ADMINISTER + STOP + LIMIT,
 }
 
 
@@ -59,11 +100,30 @@ def ship(apps: Any, schema_editor: Any) -> None:
         create_contenttypes(config, verbosity=0, using=using)
         create_permissions(config, verbosity=0, using=using)
 
-    Limit = apps.get_model("budgets", "Limit")
-    for scope, window, measure, amount in LIMITS:
-        Limit.objects.using(using).create(
-            scope=scope, window=window, measure=measure, amount=amount
+    Budget = apps.get_model("budgets", "Budget")
+    for scope, subject, window, measure, amount, warning, percents in BUDGETS:
+        Budget.objects.using(using).create(
+            scope=scope,
+            subject=subject,
+            window=window,
+            measure=measure,
+            amount=amount,
+            warning_amount=warning,
+            alert_percents=percents,
         )
+    Breaker = apps.get_model("budgets", "CircuitBreaker")
+    Breaker.objects.using(using).create(scope="global", subject="")
+    Breaker.objects.using(using).create(
+        scope="work_order", subject="*", recent_runs=10, error_percent=80
+    )
+    PreflightRule = apps.get_model("budgets", "PreflightRule")
+    for check, warning, error, alert in PREFLIGHT:
+        PreflightRule.objects.using(using).create(
+            check_name=check, warning_over=warning, error_over=error, alert=alert
+        )
+    apps.get_model("budgets", "Deployment").objects.using(using).create(
+        environment=settings.TOLLGATE_ENVIRONMENT
+    )
     Group = apps.get_model("auth", "Group")
     Permission = apps.get_model("auth", "Permission")
     readable = Permission.objects.using(using).filter(

@@ -118,7 +118,7 @@ SELECT id, runs_per_day, usd_per_day, max_concurrent_runs FROM work_orders
 SHARED = """
 SELECT max(amount) FILTER (WHERE "window" = 'day' AND measure = 'usd'),
        max(amount) FILTER (WHERE "window" = 'open' AND measure = 'runs')
-FROM limits WHERE scope = 'global'
+FROM budgets WHERE scope = 'global'
 """
 
 

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connections, transaction
 
-from budgets.models import CapChange, Limit
+from budgets.models import Budget, CapChange
 from opslog import events
 from workorders import tokens
 from workorders.models import Agent, WorkOrder
@@ -66,7 +66,7 @@ def prepare(work_orders: Sequence[str], agents: Sequence[str], caps: Caps) -> st
                 id=name, title=f"Replay {name}", max_concurrent_runs=caps.concurrent
             )
             set_caps(order, caps)
-        Limit.objects.filter(scope=Limit.Scope.ADDRESS).update(amount=None)
+        Budget.objects.filter(scope=Budget.Scope.ADDRESS).update(amount=None)
     return token
 
 

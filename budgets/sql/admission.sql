@@ -10,7 +10,8 @@ CREATE FUNCTION tollgate_start_run(
     p_priced boolean,            -- null: no model was named; false: the model has no price
     p_book_version bigint,       -- price book that p_estimate was priced with; null: told in dollars
     p_lease integer,             -- seconds
-    p_model text, p_user text, p_surface text, p_feature text,
+    p_tokens bigint,             -- estimated, input and output together; null: not told
+    p_model text, p_tier text, p_user text, p_surface text, p_feature text,
     p_dry_run boolean, p_confirm boolean, p_key text, p_fingerprint bytea, p_request_id text,
     p_retry_after integer,       -- seconds said for a day's cap; null: those until UTC midnight
     p_lift boolean, p_confirm_over numeric
@@ -19,38 +20,42 @@ DECLARE
     b tollgate_bearer;
     answer tollgate_answer;
     stored idempotency_records;
-    w record;                    -- the work order, read after the locks
-    most record;                 -- the limits, read after the locks
+    w record;                    -- the work order and what it is about, read after the locks
+    facts tollgate_facts;
     at timestamptz;
     day timestamptz;
     tomorrow timestamptz;
     wo_key CONSTANT text := tollgate_counter_key('work_order', p_wo, 'open', 'epoch');
     all_key CONSTANT text := tollgate_counter_key('global', '', 'open', 'epoch');
     ids bigint[];                -- the counters that the run is charged to
+    seen record;                 -- what the shared limits say; crosses: people are to be told
+    way tollgate_charge;         -- the first shared limit in the way
+    probed bigint[];             -- open breakers whose time is over: this run is their probe
+    waits circuit_breakers;      -- the breaker in the way
     wo_id bigint;
     wo_open bigint;
     wo_day_id bigint;
     wo_runs bigint;
     wo_used numeric;
-    address_id bigint;
-    address_runs bigint;
     all_id bigint;
-    all_open bigint;
     all_day_id bigint;
-    all_used numeric;
     estimate numeric;
+    tokens bigint;
     day_after integer;
-    minute_after integer;
     cap text;
     reaped boolean := false;
     run_id uuid;
     lease_end timestamptz;
+    surface_name text;
+    feature_name text;
 BEGIN
     -- 1. The token.
     b := tollgate_bearer(p_digest, p_address, '{start}', p_wo);
     IF b.refusal <> '' THEN
         RETURN tollgate_token_refusal(b.refusal);
     END IF;
+    surface_name := coalesce(nullif(b.surface, ''), p_surface);
+    feature_name := coalesce(nullif(b.feature, ''), p_feature);
 
     FOR attempt IN 1..20 LOOP
         -- A replay answers right after the token check. Looked at in every round: a duplicate
@@ -81,9 +86,7 @@ BEGIN
         -- everybody's, which is held for the shortest time. Who has it may write, and create, any
         -- other counter: so no two ever create the same row, and nobody waits with it in hand.
         IF p_dry_run THEN
-            SELECT max(k.open_runs) FILTER (WHERE k.key = wo_key),
-                max(k.open_runs) FILTER (WHERE k.key = all_key)
-            INTO wo_open, all_open FROM counters k WHERE k.key IN (wo_key, all_key);
+            SELECT coalesce(max(k.open_runs), 0) INTO wo_open FROM counters k WHERE k.key = wo_key;
         ELSE
             SELECT k.id, k.open_runs INTO wo_id, wo_open
             FROM counters k WHERE k.key = wo_key FOR UPDATE;
@@ -96,8 +99,7 @@ BEGIN
                 VALUES (wo_key, 'work_order', p_wo, 'open', 'epoch') ON CONFLICT DO NOTHING;
                 CONTINUE;
             END IF;
-            SELECT k.id, k.open_runs INTO all_id, all_open
-            FROM counters k WHERE k.key = all_key FOR UPDATE;
+            SELECT k.id INTO all_id FROM counters k WHERE k.key = all_key FOR UPDATE;
         END IF;
 
         -- The day and the minute are those that the clock shows now that the locks are held.
@@ -105,70 +107,111 @@ BEGIN
         day := date_trunc('day', at, 'UTC');
         tomorrow := day + interval '1 day';
 
-        -- 2. The work order.
+        -- 2. The work order; with it what may stand in the way of anything.
         SELECT o.title, o.status, e.runs_per_day, e.usd_per_day, e.max_concurrent_runs,
-            o.refuse_unknown_agents, s.settled_runs, s.median_usd, s.p95_usd,
-            EXISTS (SELECT FROM agents a WHERE a.name = p_agent AND a.is_active) AS agent_known
+            o.refuse_unknown_agents, o.team, o.cost_dimension, s.settled_runs, s.median_usd, s.p95_usd,
+            s.p95_tokens,
+            EXISTS (SELECT FROM agents a WHERE a.name = p_agent AND a.is_active) AS agent_known,
+            tollgate_kill_switch(surface_name, p_user, p_agent, b.prefix) AS killed,
+            tollgate_open_breakers(p_wo) AS tripped,
+            (SELECT NOT f.enabled FROM feature_flags f WHERE f.feature = feature_name) AS feature_is_off
         INTO w FROM work_orders o LEFT JOIN cost_statistics s ON s.wo_id = o.id
         CROSS JOIN LATERAL tollgate_effective_caps(o.id, at) e WHERE o.id = p_wo;
         IF NOT FOUND THEN
             RETURN tollgate_refusal(404, 'unknown_work_order', 'unknown work order');
         END IF;
 
-        -- Several small reads: one join of them all takes longer to set up than to run.
-        SELECT max(l.amount) FILTER (WHERE l.scope = 'global' AND l."window" = 'open') AS all_open,
-            max(l.amount) FILTER (WHERE l.scope = 'global' AND l."window" = 'day') AS all_usd,
-            max(l.amount) FILTER (WHERE l.scope = 'address') AS address_runs
-        INTO most FROM limits l;
-        SELECT k.id, k.runs, k.reserved_usd + k.settled_usd INTO wo_day_id, wo_runs, wo_used
-        FROM counters k WHERE k.key = tollgate_counter_key('work_order', p_wo, 'day', day);
-        SELECT k.id, k.runs INTO address_id, address_runs FROM counters k WHERE k.key
-            = tollgate_counter_key('address', host(p_address), 'minute', date_trunc('minute', at));
-        SELECT k.id, k.reserved_usd + k.settled_usd INTO all_day_id, all_used
-        FROM counters k WHERE k.key = tollgate_counter_key('global', '', 'day', day);
-        IF p_dry_run THEN
-            wo_open := coalesce(wo_open, 0);
-            wo_runs := coalesce(wo_runs, 0);
-            wo_used := coalesce(wo_used, 0);
-            address_runs := coalesce(address_runs, 0);
-            all_used := coalesce(all_used, 0);
-        ELSIF wo_day_id IS NULL OR all_day_id IS NULL
-            OR (address_id IS NULL AND p_address IS NOT NULL)
-        THEN
-            INSERT INTO counters (key, scope, subject, "window", starts_at)
-            SELECT tollgate_counter_key(v.s, v.o, v.w, v.t), v.s, v.o, v.w, v.t
-            FROM (VALUES ('work_order', p_wo, 'day', day),
-                ('address', host(p_address), 'minute', date_trunc('minute', at)),
-                ('global', '', 'day', day)) AS v (s, o, w, t)
-            WHERE v.o IS NOT NULL ON CONFLICT DO NOTHING;
-            CONTINUE;
-        END IF;
-
         estimate := coalesce(p_estimate, w.p95_usd, round(w.usd_per_day / w.runs_per_day, 9));
         IF p_lift AND w.settled_runs >= 20 THEN
             estimate := greatest(estimate, w.median_usd);
         END IF;
-        day_after := coalesce(p_retry_after, ceil(extract(epoch FROM tomorrow - at))::integer);
-        minute_after := ceil(60 - extract(second FROM at))::integer;
-        answer := NULL;
+        tokens := coalesce(p_tokens, w.p95_tokens, 0);
+        facts := row(p_wo, p_agent, p_user, surface_name, feature_name, p_model, p_tier, w.team,
+            w.cost_dimension, host(p_address), w.runs_per_day, w.usd_per_day)::tollgate_facts;
 
+        -- What is used: of the work order's day, and of every shared limit that covers the ask.
+        SELECT max(k.id) FILTER (WHERE k.scope = 'work_order'),
+            coalesce(max(k.runs) FILTER (WHERE k.scope = 'work_order'), 0),
+            coalesce(max(k.reserved_usd + k.settled_usd) FILTER (WHERE k.scope = 'work_order'), 0),
+            max(k.id) FILTER (WHERE k.scope = 'global')
+        INTO wo_day_id, wo_runs, wo_used, all_day_id FROM counters k
+        WHERE k.key IN (tollgate_counter_key('work_order', p_wo, 'day', day),
+            tollgate_counter_key('global', '', 'day', day));
+        SELECT array_agg(DISTINCT c.counter_id) AS ids, bool_or(c.counter_id IS NULL) AS missing,
+            bool_or(tollgate_crosses(c, tollgate_measured(c.measure, estimate, tokens))) AS crosses,
+            (array_agg(c ORDER BY c.stage, c.budget_id) FILTER (WHERE c.stage < 99 AND (c.used >= c.amount
+                OR c.used + tollgate_measured(c.measure, estimate, tokens) > c.amount)
+                -- One costly run, started on purpose, may have a minute for itself.
+                AND NOT (c.stage = 15 AND p_confirm AND c.used = 0 AND estimate > c.amount)))[1]
+            AS way
+        INTO seen FROM tollgate_charges(facts, at, p_dry_run) c;
+        way := seen.way;
+        IF (seen.missing OR wo_day_id IS NULL OR all_day_id IS NULL) AND NOT p_dry_run THEN
+            INSERT INTO counters (key, scope, subject, "window", starts_at)
+            SELECT tollgate_counter_key(v.s, v.o, v.w, v.t), v.s, v.o, v.w, v.t
+            FROM (VALUES ('work_order', p_wo, 'day', day), ('global', '', 'day', day)
+                  UNION SELECT c.scope, c.subject, c.win, c.starts_at
+                  FROM tollgate_charges(facts, at, false) c WHERE c.counter_id IS NULL
+            ) AS v (s, o, w, t) ON CONFLICT DO NOTHING;
+            CONTINUE;
+        END IF;
+
+        day_after := coalesce(p_retry_after, ceil(extract(epoch FROM tomorrow - at))::integer);
+        answer := NULL;
+        probed := NULL;
+        waits := NULL;
+        IF w.tripped IS NOT NULL THEN
+            -- An open breaker lets one run through when its time is over; a half-open one none.
+            SELECT array_agg(t.id) FILTER (WHERE t.state = 'open' AND t.half_open_at <= at) INTO probed
+            FROM unnest(w.tripped) t;
+            SELECT t.* INTO waits FROM unnest(w.tripped) t
+            WHERE t.state = 'half_open' OR t.half_open_at > at ORDER BY t.scope LIMIT 1;
+            IF waits.state = 'half_open' AND NOT reaped AND NOT p_dry_run THEN
+                -- The probe may have died: then its lease decides.
+                reaped := true;
+                IF tollgate_reap((SELECT r.wo_id FROM work_order_runs r WHERE r.id = waits.probe_run_id),
+                    50, false) > 0 THEN
+                    CONTINUE;
+                END IF;
+            END IF;
+        END IF;
+
+        -- 3. The kill switch.
+        IF (w.killed).id IS NOT NULL THEN
+            answer := tollgate_killed(w.killed);
+        -- 4. The circuit breaker, where it is open already. (It trips at the end of the list.)
+        ELSIF waits.id IS NOT NULL THEN
+            answer := tollgate_refusal(503, 'breaker_open', 'the circuit breaker is open',
+                CASE WHEN waits.state = 'half_open' THEN 5
+                    ELSE greatest(1, ceil(extract(epoch FROM waits.half_open_at - at)))::integer END,
+                CASE WHEN waits.state = 'open' THEN waits.half_open_at END);
+        -- 5. The feature: off, over its rate, or over its cost cap, which switches it off.
+        ELSIF w.feature_is_off THEN
+            answer := tollgate_refusal(403, 'feature_off', 'feature ' || feature_name
+                || ' is switched off');
+        ELSIF way.stage = 5 THEN
+            cap := way.amount::text;
+            answer := tollgate_limit_refusal(way, at, day_after);
+            IF way.scope = 'feature' AND NOT p_dry_run THEN
+                PERFORM tollgate_switch_feature_off(feature_name, way, at);
+                answer.alerted := true;
+            END IF;
         -- 6. Suspended or archived.
-        IF w.status <> 'draft' THEN
+        ELSIF w.status <> 'draft' THEN
             answer := tollgate_refusal(409, 'suspended', 'work order is ' || w.status);
         -- 7. Unknown agent, where refused.
         ELSIF w.refuse_unknown_agents AND NOT w.agent_known THEN
             answer := tollgate_refusal(403, 'unknown_agent', 'unknown agent');
-        -- 8. Concurrent runs: of the work order, of all.
-        ELSIF wo_open >= w.max_concurrent_runs OR all_open >= most.all_open THEN
+        -- 8. Concurrent runs: of the work order, of its model tier, of all.
+        ELSIF wo_open >= w.max_concurrent_runs OR way.stage = 8 THEN
             IF p_dry_run THEN
                 wo_open := wo_open - (SELECT count(*) FROM work_order_runs r WHERE r.wo_id = p_wo
                     AND r.status = 'running' AND r.lease_expires_at <= at);
-                all_open := all_open - (SELECT count(*) FROM work_order_runs r
-                    WHERE r.status = 'running' AND r.lease_expires_at <= at);
             ELSIF NOT reaped THEN
                 -- Room may be held by runs that never reported: no job is needed to be right.
                 reaped := true;
-                IF tollgate_reap(CASE WHEN wo_open >= w.max_concurrent_runs THEN p_wo END, 50, false) > 0
+                IF tollgate_reap(CASE WHEN wo_open >= w.max_concurrent_runs OR way.scope = 'model_tier'
+                    THEN p_wo END, 50, false) > 0
                 THEN
                     CONTINUE;
                 END IF;
@@ -176,9 +219,9 @@ BEGIN
             IF wo_open >= w.max_concurrent_runs THEN
                 cap := w.max_concurrent_runs::text;
                 answer := tollgate_refusal(429, 'concurrency', 'concurrency limit reached', 5);
-            ELSIF all_open >= most.all_open THEN
-                cap := most.all_open::bigint::text;
-                answer := tollgate_refusal(429, 'concurrency', 'concurrency limit reached', 5);
+            ELSIF way.stage = 8 THEN
+                cap := way.amount::bigint::text;
+                answer := tollgate_limit_refusal(way, at, day_after);
             END IF;
         END IF;
         IF answer IS NULL THEN
@@ -192,16 +235,10 @@ BEGIN
                 cap := w.usd_per_day::text;
                 answer := tollgate_refusal(
                     429, 'usd_per_day', 'budget cap reached', day_after, tomorrow);
-            -- 11. Calls of one source address.
-            ELSIF address_runs + 1 > most.address_runs THEN
-                cap := most.address_runs::bigint::text;
-                answer := tollgate_refusal(429, 'address_rate', 'quota reached', minute_after,
-                    date_trunc('minute', at) + interval '1 minute');
-            -- 12. The budget of all, a day.
-            ELSIF all_used + estimate > most.all_usd THEN
-                cap := most.all_usd::text;
-                answer := tollgate_refusal(
-                    429, 'budget:global:day', 'global budget reached', day_after, tomorrow);
+            -- 11. Quotas of the user, calls of one source address. 12. Shared budgets.
+            ELSIF way.stage IN (11, 12) THEN
+                cap := CASE way.measure WHEN 'usd' THEN way.amount::text ELSE way.amount::bigint::text END;
+                answer := tollgate_limit_refusal(way, at, day_after);
             -- 13. A model without a price is never a free ride.
             ELSIF p_estimate IS NULL AND NOT p_priced THEN
                 answer := tollgate_refusal(422, 'unpriced_model',
@@ -211,6 +248,26 @@ BEGIN
                 cap := p_confirm_over::text;
                 answer := tollgate_refusal(428, 'confirm',
                     'the estimate is over $' || p_confirm_over || ': send "confirm": true');
+            -- It would be admitted, but for the dollars that this minute has committed already: the
+            -- breaker trips. An ask that is too large for any minute waits for one of its own, and
+            -- trips nothing.
+            ELSIF way.stage = 15 THEN
+                cap := way.amount::text;
+                IF estimate > way.amount THEN
+                    answer := tollgate_refusal(503, 'breaker_open',
+                        'the estimate alone is over $' || tollgate_usd(way.amount)
+                        || ' a minute: it needs "confirm": true and a minute without other spend',
+                        greatest(1, ceil(extract(epoch FROM tollgate_cured_at(way, at) - at)))::integer);
+                ELSE
+                    IF NOT p_dry_run THEN
+                        waits := tollgate_trip('global', '', format(
+                            '$%s within a minute and $%s more asked for, over $%s',
+                            tollgate_usd(way.used), tollgate_usd(estimate), tollgate_usd(way.amount)), at);
+                    END IF;
+                    answer := tollgate_refusal(503, 'breaker_open', 'the circuit breaker is open',
+                        coalesce(waits.open_seconds, 300), waits.half_open_at);
+                    answer.alerted := NOT p_dry_run;
+                END IF;
             END IF;
         END IF;
 
@@ -221,10 +278,19 @@ BEGIN
             answer.status := 200;
             answer.denial := '';
             answer.error := NULL;
+            answer.alerted := false;
             RETURN answer;
         END IF;
 
         IF answer.denial IS NOT NULL THEN
+            IF answer.denial IN ('runs_per_day', 'usd_per_day') THEN
+                -- A cap that refuses is used up for those who ask.
+                SELECT coalesce(sum(tollgate_alert_limit(c, at, true)), 0) > 0 INTO answer.alerted
+                FROM tollgate_charges(facts, at, false) c WHERE c.scope = 'work_order'
+                    AND c.measure = CASE answer.denial WHEN 'usd_per_day' THEN 'usd' ELSE 'requests' END;
+            ELSIF way.stage IN (11, 12) AND 100 = ANY (way.alert_percents) AND answer.status = 429 THEN
+                answer.alerted := tollgate_alert_limit(way, at, true) > 0;
+            END IF;
             INSERT INTO operations_events
                 (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
             VALUES (CASE WHEN answer.status = 429 THEN 'RATE_LIMIT_429' ELSE 'START_REFUSED' END,
@@ -258,18 +324,20 @@ BEGIN
                 CONTINUE;
             END IF;
         END IF;
-        ids := array_remove(ARRAY[wo_id, wo_day_id, address_id, all_id, all_day_id], NULL);
+        -- (What covers nothing but alerts, and the rows of all, are among the limits' counters too.)
+        SELECT array_agg(DISTINCT i) INTO ids
+        FROM unnest(seen.ids || ARRAY[wo_id, wo_day_id, all_id, all_day_id]) i WHERE i IS NOT NULL;
         UPDATE counters SET runs = runs + 1, open_runs = open_runs + 1,
-            reserved_usd = reserved_usd + estimate
+            reserved_usd = reserved_usd + estimate, reserved_tokens = reserved_tokens + tokens
         WHERE id = ANY (ids);
         WITH run AS (
             INSERT INTO work_order_runs (id, wo_id, agent_name, agent_known, status, reserved_usd,
-                day, started_at, lease_expires_at, lease_seconds, model, user_id, surface, feature,
-                source_ip, idempotency_key, token_id, charged_to)
-            VALUES (run_id, p_wo, p_agent, w.agent_known, 'running', estimate,
-                (day AT TIME ZONE 'UTC')::date, at, lease_end, p_lease, p_model, p_user,
-                coalesce(nullif(b.surface, ''), p_surface), coalesce(nullif(b.feature, ''), p_feature),
-                p_address, p_key, b.token_id, ids))
+                reserved_tokens, day, started_at, lease_expires_at, lease_seconds, model, model_tier,
+                team, cost_dimension, user_id, surface, feature, source_ip, idempotency_key, token_id,
+                charged_to)
+            VALUES (run_id, p_wo, p_agent, w.agent_known, 'running', estimate, tokens,
+                (day AT TIME ZONE 'UTC')::date, at, lease_end, p_lease, p_model, p_tier, w.team,
+                w.cost_dimension, p_user, surface_name, feature_name, p_address, p_key, b.token_id, ids))
         INSERT INTO operations_events
             (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
         VALUES ('WORK_ORDER_START', p_agent || ' started', 'work_order', p_wo, w.title, b.actor,
@@ -278,6 +346,13 @@ BEGIN
                 'estimatedUsd', tollgate_usd(estimate), 'askKey', nullif(p_key, ''),
                 'tokenName', b.token_name),
             p_request_id);
+        IF probed IS NOT NULL THEN
+            PERFORM tollgate_probe_breakers(probed, run_id, at);
+        END IF;
+        answer.alerted := probed IS NOT NULL;
+        IF seen.crosses THEN
+            answer.alerted := tollgate_alert_charges(facts, at) OR answer.alerted;
+        END IF;
         answer.status := 201;
         answer.denial := '';
         answer.replayed := false;
@@ -289,18 +364,20 @@ END $$;
 
 CREATE PROCEDURE tollgate_start(
     p_digest bytea, p_address inet, p_wo text, p_agent text, p_estimate numeric, p_priced boolean,
-    p_book_version bigint, p_lease integer, p_model text, p_user text, p_surface text, p_feature text,
+    p_book_version bigint, p_lease integer, p_tokens bigint, p_model text, p_tier text, p_user text, p_surface text, p_feature text,
     p_dry_run boolean, p_confirm boolean, p_key text, p_fingerprint bytea, p_request_id text,
     p_retry_after integer, p_lift boolean, p_confirm_over numeric,
     INOUT status integer, INOUT denial text, INOUT error text, INOUT retry_after integer,
     INOUT reset_at timestamptz, INOUT replayed boolean, INOUT body text, INOUT reserved_usd numeric,
-    INOUT settled_usd numeric
+    INOUT settled_usd numeric, INOUT alerted boolean
 ) LANGUAGE plpgsql AS $$
 BEGIN
-    SELECT a.* INTO status, denial, error, retry_after, reset_at, replayed, body, reserved_usd, settled_usd
+    SELECT a.* INTO status, denial, error, retry_after, reset_at, replayed, body, reserved_usd,
+        settled_usd, alerted
     FROM tollgate_start_run(p_digest, p_address, p_wo, p_agent, p_estimate, p_priced,
-        p_book_version, p_lease, p_model, p_user, p_surface, p_feature, p_dry_run, p_confirm, p_key,
+        p_book_version, p_lease, p_tokens, p_model, p_tier, p_user, p_surface, p_feature, p_dry_run, p_confirm, p_key,
         p_fingerprint, p_request_id, p_retry_after, p_lift, p_confirm_over) a;
-    -- A refusal promises nothing, so its event may reach the disk a moment later.
-    CALL tollgate_commit(status = 201);
+    -- A refusal promises nothing, so its event may reach the disk a moment later; unless it tripped
+    -- a breaker, or people are told of it.
+    CALL tollgate_commit(status = 201 OR alerted);
 END $$;

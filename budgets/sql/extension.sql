@@ -1,5 +1,5 @@
--- Extension: more money, more time, or both, for a run under way. Charged to the counters that the
--- run was charged to when it started, so to the day it started.
+-- Extension: more money, more time, or both, for a run under way. More money is charged to the day
+-- (and month) that the run started in, and to the present hour and minute.
 CREATE FUNCTION tollgate_extend_run(
     p_digest bytea, p_address inet, p_run uuid, p_additional numeric, p_lease integer,
     p_key text, p_fingerprint bytea, p_request_id text, p_retry_after integer
@@ -15,6 +15,12 @@ DECLARE
     tomorrow timestamptz;
     day_after integer;
     cap text;
+    facts tollgate_facts;
+    killed kill_switches;
+    tripped circuit_breakers[];
+    way tollgate_charge;         -- the first limit in the way
+    crosses boolean := false;
+    ids bigint[];
     endpoint_name text := 'extend:' || p_run;
 BEGIN
     IF b.refusal <> '' THEN
@@ -60,25 +66,81 @@ BEGIN
         day_after := NULL;
         tomorrow := NULL;
     END IF;
-    SELECT o.title, o.status, e.usd_per_day,
-        (SELECT l.amount FROM limits l
-         WHERE l.scope = 'global' AND l."window" = 'day' AND l.measure = 'usd') AS all_usd_limit
-    INTO w FROM work_orders o CROSS JOIN LATERAL tollgate_effective_caps(o.id, at) e
-    WHERE o.id = r.wo_id;
-    SELECT coalesce(sum(k.runs) FILTER (WHERE k.scope = 'work_order'), 0) AS wo_runs,
-        coalesce(sum(k.reserved_usd + k.settled_usd) FILTER (WHERE k.scope = 'work_order'), 0) AS wo,
-        coalesce(sum(k.reserved_usd + k.settled_usd) FILTER (WHERE k.scope = 'global'), 0) AS "all"
-    INTO used FROM counters k WHERE k.id = ANY (r.charged_to) AND k."window" = 'day';
+    facts := tollgate_run_facts(r);
+    SELECT o.title, o.status, e.usd_per_day, coalesce(f.enabled, true) AS feature_on INTO w
+    FROM work_orders o CROSS JOIN LATERAL tollgate_effective_caps(o.id, at) e
+    LEFT JOIN feature_flags f ON f.feature = r.feature WHERE o.id = r.wo_id;
+    SELECT coalesce(max(k.runs), 0) AS wo_runs, coalesce(max(k.reserved_usd + k.settled_usd), 0) AS wo
+    INTO used FROM counters k
+    WHERE k.id = ANY (r.charged_to) AND k."window" = 'day' AND k.scope = 'work_order';
 
-    IF w.status <> 'draft' THEN
+    -- A kill switch stops what runs already, renewals of the lease too: 403 says stop.
+    killed := tollgate_kill_switch(r.surface, r.user_id, r.agent_name,
+        (SELECT t.prefix FROM service_tokens t WHERE t.id = r.token_id));
+    IF killed.id IS NOT NULL THEN
+        answer := tollgate_killed(killed);
+    ELSIF p_additional > 0 THEN
+        tripped := tollgate_open_breakers(r.wo_id);
+        SELECT * INTO way FROM (
+            -- The day and the month of its start, then the present hour and minute.
+            SELECT CASE WHEN l.scope IN ('user', 'address') THEN 11 ELSE 12 END AS stage, l.id AS budget_id,
+                l.scope, k.subject, l."window" AS win, l.measure, l.amount, l.warning_amount,
+                l.alert_percents, k.starts_at, k.id AS counter_id,
+                k.reserved_usd + k.settled_usd AS used
+            FROM counters k JOIN budgets l ON l.scope = k.scope AND l."window" = k."window"
+                AND l.measure = 'usd' AND l.scope <> 'work_order' AND (l.subject IN ('', k.subject)
+                    OR (l.subject = '*' AND NOT EXISTS (
+                        SELECT FROM budgets own WHERE own.scope = l.scope AND own."window" = l."window"
+                            AND own.measure = l.measure AND own.subject = k.subject)))
+            WHERE k.id = ANY (r.charged_to) AND k."window" IN ('day', 'month')
+            UNION ALL
+            SELECT c.* FROM tollgate_charges(facts, at, false) c
+            WHERE c.measure = 'usd' AND tollgate_is_short(c.win)
+        ) c WHERE c.used + p_additional > c.amount OR c.used >= c.amount
+        ORDER BY c.stage, c.budget_id LIMIT 1;
+    END IF;
+
+    IF answer.denial IS NOT NULL THEN
+        NULL;
+    ELSIF tripped IS NOT NULL AND NOT r.id = ANY (
+        SELECT t.probe_run_id FROM unnest(tripped) t WHERE t.probe_run_id IS NOT NULL) THEN
+        answer := tollgate_refusal(503, 'breaker_open', 'the circuit breaker is open',
+            greatest(1, ceil(extract(epoch FROM tripped[1].half_open_at - at)))::integer,
+            greatest(at, tripped[1].half_open_at));
+    ELSIF p_additional > 0 AND NOT w.feature_on THEN
+        answer := tollgate_refusal(403, 'feature_off', 'feature ' || r.feature || ' is switched off');
+    ELSIF way.stage = 5 THEN
+        cap := way.amount::text;
+        answer := tollgate_limit_refusal(way, at, day_after);
+        PERFORM tollgate_switch_feature_off(r.feature, way, at);
+        answer.alerted := true;
+    ELSIF w.status <> 'draft' THEN
         answer := tollgate_refusal(409, 'suspended', 'work order is ' || w.status);
     ELSIF p_additional > 0 AND used.wo + p_additional > w.usd_per_day THEN
         cap := w.usd_per_day::text;
         answer := tollgate_refusal(429, 'usd_per_day', 'budget cap reached', day_after, tomorrow);
-    ELSIF p_additional > 0 AND used."all" + p_additional > w.all_usd_limit THEN
-        cap := w.all_usd_limit::text;
-        answer := tollgate_refusal(
-            429, 'budget:global:day', 'global budget reached', day_after, tomorrow);
+    ELSIF way.stage = 15 AND p_additional > way.amount THEN
+        cap := way.amount::text;
+        answer := tollgate_refusal(503, 'breaker_open', 'more at once than $'
+            || tollgate_usd(way.amount) || ' a minute: extend in steps', 60);
+    ELSIF way.stage = 15 THEN
+        cap := way.amount::text;
+        tripped := ARRAY[tollgate_trip('global', '', format(
+            '$%s within a minute and $%s more asked for, over $%s', tollgate_usd(way.used),
+            tollgate_usd(p_additional), tollgate_usd(way.amount)), at)];
+        answer := tollgate_refusal(503, 'breaker_open', 'the circuit breaker is open',
+            tripped[1].open_seconds, tripped[1].half_open_at);
+        answer.alerted := true;
+    ELSIF way.stage IS NOT NULL THEN
+        cap := way.amount::text;
+        answer := tollgate_limit_refusal(way, at, day_after);
+        IF NOT tollgate_is_short(way.win) AND way.starts_at < tollgate_begins(way.win, at) THEN
+            answer.retry_after := NULL;
+            answer.reset_at := NULL;
+        END IF;
+        IF way.budget_id IS NOT NULL AND 100 = ANY (way.alert_percents) THEN
+            answer.alerted := tollgate_alert_limit(way, at, true) > 0;
+        END IF;
     END IF;
     IF answer.denial IS NOT NULL THEN
         INSERT INTO operations_events
@@ -96,7 +158,17 @@ BEGIN
     END IF;
 
     IF p_additional > 0 THEN
-        UPDATE counters SET reserved_usd = reserved_usd + p_additional WHERE id = ANY (r.charged_to);
+        -- The day is that of the start; the hour and the minute are the present ones.
+        SELECT bool_or(tollgate_crosses(c, p_additional)) INTO crosses
+        FROM tollgate_charges(facts, at, false) c WHERE c.measure = 'usd';
+        ids := tollgate_present_counters(facts, at, true);
+        INSERT INTO run_charges (run_id, kind, at, reserved_usd, charged_to)
+        VALUES (r.id, 'extension', at, p_additional, ids);
+        UPDATE counters SET reserved_usd = reserved_usd + p_additional
+        WHERE id = ANY (ids) OR (id = ANY (r.charged_to) AND NOT tollgate_is_short("window"));
+        IF crosses THEN
+            answer.alerted := tollgate_alert_charges(facts, at);
+        END IF;
         -- A renewal alone changes no money and is not worth a line in the log.
         INSERT INTO operations_events
             (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
@@ -133,11 +205,12 @@ CREATE PROCEDURE tollgate_extend(
     p_key text, p_fingerprint bytea, p_request_id text, p_retry_after integer,
     INOUT status integer, INOUT denial text, INOUT error text, INOUT retry_after integer,
     INOUT reset_at timestamptz, INOUT replayed boolean, INOUT body text, INOUT reserved_usd numeric,
-    INOUT settled_usd numeric
+    INOUT settled_usd numeric, INOUT alerted boolean
 ) LANGUAGE plpgsql AS $$
 BEGIN
-    SELECT a.* INTO status, denial, error, retry_after, reset_at, replayed, body, reserved_usd, settled_usd
+    SELECT a.* INTO status, denial, error, retry_after, reset_at, replayed, body, reserved_usd,
+        settled_usd, alerted
     FROM tollgate_extend_run(p_digest, p_address, p_run, p_additional, p_lease, p_key,
         p_fingerprint, p_request_id, p_retry_after) a;
-    CALL tollgate_commit(status = 200);
+    CALL tollgate_commit(status = 200 OR alerted);
 END $$;

@@ -32,14 +32,15 @@ CREATE TYPE tollgate_answer AS (
     replayed boolean,
     body text,                  -- JSON, ready to be sent; null for a refusal
     reserved_usd numeric,       -- for metrics
-    settled_usd numeric
+    settled_usd numeric,
+    alerted boolean             -- there is something to tell people
 );
 
 -- A refusal; `until` is the moment at which time cures it, `after` the seconds that are said.
 CREATE FUNCTION tollgate_refusal(
     status integer, denial text, error text, after integer DEFAULT NULL, until timestamptz DEFAULT NULL
 ) RETURNS tollgate_answer LANGUAGE sql IMMUTABLE AS $$
-    SELECT row(status, denial, error, after, until, false, NULL, NULL, NULL)::tollgate_answer
+    SELECT row(status, denial, error, after, until, false, NULL, NULL, NULL, false)::tollgate_answer
 $$;
 
 CREATE FUNCTION tollgate_token_refusal(refusal text) RETURNS tollgate_answer LANGUAGE sql IMMUTABLE AS $$
@@ -87,32 +88,6 @@ BEGIN
 END $$;
 CREATE TRIGGER order_with_admission BEFORE UPDATE ON work_orders
     FOR EACH ROW EXECUTE FUNCTION tollgate_order_with_admission();
-
-CREATE FUNCTION tollgate_order_limits_with_admission() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM FROM counters
-    WHERE key = tollgate_counter_key('global', '', 'open', 'epoch') FOR UPDATE;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON limits
-    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_order_limits_with_admission();
-
--- A limit changed by hand leaves its event too.
-CREATE FUNCTION tollgate_record_limit() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    l limits := coalesce(NEW, OLD);
-BEGIN
-    INSERT INTO operations_events (kind, message, owner_type, owner_id, owner_label, actor, meta)
-    VALUES ('LIMIT_CHANGE',
-        format('Limit %s/%s/%s: %s → %s', l.scope, l."window", l.measure,
-            coalesce(OLD.amount::text, 'off'), coalesce(NEW.amount::text, 'off')),
-        'limit', l.id::text, format('%s/%s/%s', l.scope, l."window", l.measure), session_user,
-        jsonb_build_object('changes', jsonb_build_object('amount', jsonb_build_object(
-            'old', OLD.amount, 'new', NEW.amount)), 'by', TG_OP));
-    RETURN NULL;
-END $$;
-CREATE TRIGGER record_limit AFTER UPDATE OR DELETE ON limits
-    FOR EACH ROW EXECUTE FUNCTION tollgate_record_limit();
 
 -- Caps change only with the proof of an applied change: a row of `cap_changes` with exactly these
 -- old and new values, inserted by this very transaction, and the event that tells of it. Both are

@@ -10,30 +10,79 @@ $$;
 -- Gives back what run `r` held and charges `p_cost`. The caller holds the locks on the run and on
 -- its counters. An expired run that reports after all is corrected by the difference.
 CREATE FUNCTION tollgate_settle(
-    r work_order_runs, p_status text, p_cost numeric, p_note text, p_usage jsonb,
+    r work_order_runs, p_status text, p_cost numeric, p_note text, p_usage jsonb, p_tokens bigint,
     p_fingerprint bytea, p_at timestamptz
 ) RETURNS work_order_runs LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     was_open integer := (r.status = 'running')::integer;
+    was_cost numeric := coalesce(r.cost, 0);
+    used_tokens bigint := coalesce(p_tokens, r.reserved_tokens);
+    first_usd numeric := r.reserved_usd;   -- what was reserved at the start
+    first_cost numeric;
+    unpaid numeric;
+    extended numeric;
+    part numeric;
+    c run_charges;
+    ids bigint[];
 BEGIN
+    IF p_cost <= r.reserved_usd
+        AND NOT EXISTS (SELECT FROM run_charges x WHERE x.run_id = r.id) THEN
+        first_cost := p_cost;
+        unpaid := 0;
+    ELSE
+        -- Every moment that gave it money bears its part, in the order they came.
+        SELECT coalesce(sum(x.reserved_usd), 0) INTO extended FROM run_charges x WHERE x.run_id = r.id;
+        first_usd := r.reserved_usd - extended;
+        first_cost := least(p_cost, first_usd);
+        unpaid := p_cost - first_cost;
+        was_cost := least(was_cost, first_usd);
+    END IF;
     UPDATE counters SET
         open_runs = open_runs - was_open,
-        reserved_usd = reserved_usd - r.reserved_usd * was_open,
-        settled_usd = settled_usd + p_cost - coalesce(r.cost, 0)
+        reserved_usd = reserved_usd
+            - was_open * CASE WHEN tollgate_is_short("window") THEN first_usd ELSE r.reserved_usd END,
+        settled_usd = settled_usd + CASE WHEN tollgate_is_short("window") THEN first_cost - was_cost
+            ELSE p_cost - coalesce(r.cost, 0) END,
+        reserved_tokens = reserved_tokens - was_open * r.reserved_tokens,
+        settled_tokens = settled_tokens + used_tokens - coalesce(r.tokens, 0)
     WHERE id = ANY (r.charged_to);
+    IF extended > 0 THEN
+        FOR c IN SELECT * FROM run_charges x WHERE x.run_id = r.id AND x.kind = 'extension'
+            ORDER BY x.id LOOP
+            part := least(unpaid, c.reserved_usd);
+            unpaid := unpaid - part;
+            UPDATE counters SET reserved_usd = reserved_usd - was_open * c.reserved_usd,
+                settled_usd = settled_usd + part - coalesce(c.settled_usd, 0)
+            WHERE id = ANY (c.charged_to);
+            UPDATE run_charges SET settled_usd = part WHERE id = c.id;
+        END LOOP;
+    END IF;
+    IF unpaid > 0 THEN
+        -- Beyond all it had reserved: it is the present minute and hour that learn of it.
+        ids := tollgate_present_counters(tollgate_run_facts(r), p_at, true);
+        INSERT INTO run_charges (run_id, kind, at, reserved_usd, settled_usd, charged_to)
+        VALUES (r.id, 'overrun', p_at, 0, unpaid, ids);
+        UPDATE counters SET settled_usd = settled_usd + unpaid WHERE id = ANY (ids);
+        PERFORM tollgate_trip_if_over(tollgate_run_facts(r), p_at);
+    END IF;
     UPDATE work_order_runs SET status = p_status, cost = p_cost, cost_note = p_note, usage = p_usage,
-        finished_at = p_at, finish_fingerprint = p_fingerprint
+        tokens = used_tokens, finished_at = p_at, finish_fingerprint = p_fingerprint
     WHERE id = r.id RETURNING * INTO r;
     IF p_status IN ('success', 'error') THEN
-        INSERT INTO cost_statistics (wo_id, settled_runs, median_usd, p95_usd)
+        INSERT INTO cost_statistics (wo_id, settled_runs, median_usd, p95_usd, p95_tokens)
         SELECT r.wo_id, count(*),
             (percentile_disc(0.5) WITHIN GROUP (ORDER BY cost)),
-            (percentile_disc(0.95) WITHIN GROUP (ORDER BY cost))
-        FROM (SELECT cost FROM work_order_runs
+            (percentile_disc(0.95) WITHIN GROUP (ORDER BY cost)),
+            (percentile_disc(0.95) WITHIN GROUP (ORDER BY coalesce(tokens, 0)))
+        FROM (SELECT cost, tokens FROM work_order_runs
               WHERE wo_id = r.wo_id AND status IN ('success', 'error')
               ORDER BY finished_at DESC LIMIT 100) recent
         ON CONFLICT (wo_id) DO UPDATE SET settled_runs = excluded.settled_runs,
-            median_usd = excluded.median_usd, p95_usd = excluded.p95_usd;
+            median_usd = excluded.median_usd, p95_usd = excluded.p95_usd,
+            p95_tokens = excluded.p95_tokens;
+    END IF;
+    IF was_open = 1 THEN
+        PERFORM tollgate_breakers_after(r, p_at);
     END IF;
     RETURN r;
 END $$;
@@ -70,7 +119,7 @@ BEGIN
                WHERE id = ANY (r.charged_to) AND "window" = 'open') THEN
             CONTINUE;
         END IF;
-        r := tollgate_settle(r, 'expired', r.reserved_usd, 'lease_expired', NULL, NULL, at);
+        r := tollgate_settle(r, 'expired', r.reserved_usd, 'lease_expired', NULL, NULL, NULL, at);
         INSERT INTO operations_events (kind, message, owner_type, owner_id, actor, meta)
         VALUES ('RUN_EXPIRED',
             format('Run of %s never reported: its lease ended, settled at $%s', r.agent_name,
@@ -94,10 +143,11 @@ CREATE FUNCTION tollgate_finished_body(r work_order_runs) RETURNS text LANGUAGE 
 $$;
 
 -- `p_cost`: dollars; null where usage was told and has no price, which settles at the reservation.
+-- `p_tokens`: input and output together; null where no usage was told.
 -- `p_book_version`: the price book that `p_cost` was computed with; null where it was not.
 CREATE FUNCTION tollgate_finish_run(
     p_digest bytea, p_address inet, p_run uuid, p_status text, p_cost numeric, p_usage jsonb,
-    p_book_version bigint, p_fingerprint bytea, p_request_id text
+    p_tokens bigint, p_book_version bigint, p_fingerprint bytea, p_request_id text
 ) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     b tollgate_bearer := tollgate_bearer(p_digest, p_address, '{start,admin}', '');
@@ -137,9 +187,10 @@ BEGIN
     IF r.status = 'expired' THEN
         kind := 'RUN_FINISHED_LATE';
     END IF;
-    SELECT r.status AS status, r.cost AS cost INTO was;
+    SELECT r.status AS status, r.cost AS cost, (SELECT max(id) FROM alerts) AS alert INTO was;
     PERFORM tollgate_lock_counters(r.charged_to);
-    r := tollgate_settle(r, p_status, cost, note, p_usage, p_fingerprint, tollgate_now());
+    r := tollgate_settle(r, p_status, cost, note, p_usage, p_tokens, p_fingerprint,
+        tollgate_now());
     INSERT INTO operations_events
         (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
     SELECT k, m, 'work_order', r.wo_id, (SELECT title FROM work_orders o WHERE o.id = r.wo_id),
@@ -167,19 +218,21 @@ BEGIN
     answer.body := tollgate_finished_body(r);
     answer.reserved_usd := r.reserved_usd;
     answer.settled_usd := r.cost;
+    answer.alerted := (SELECT max(id) FROM alerts) IS DISTINCT FROM was.alert;
     RETURN answer;
 END $$;
 
 CREATE PROCEDURE tollgate_finish(
     p_digest bytea, p_address inet, p_run uuid, p_status text, p_cost numeric, p_usage jsonb,
-    p_book_version bigint, p_fingerprint bytea, p_request_id text,
+    p_tokens bigint, p_book_version bigint, p_fingerprint bytea, p_request_id text,
     INOUT status integer, INOUT denial text, INOUT error text, INOUT retry_after integer,
     INOUT reset_at timestamptz, INOUT replayed boolean, INOUT body text, INOUT reserved_usd numeric,
-    INOUT settled_usd numeric
+    INOUT settled_usd numeric, INOUT alerted boolean
 ) LANGUAGE plpgsql AS $$
 BEGIN
-    SELECT a.* INTO status, denial, error, retry_after, reset_at, replayed, body, reserved_usd, settled_usd
-    FROM tollgate_finish_run(p_digest, p_address, p_run, p_status, p_cost, p_usage,
+    SELECT a.* INTO status, denial, error, retry_after, reset_at, replayed, body, reserved_usd,
+        settled_usd, alerted
+    FROM tollgate_finish_run(p_digest, p_address, p_run, p_status, p_cost, p_usage, p_tokens,
         p_book_version, p_fingerprint, p_request_id) a;
     CALL tollgate_commit(status = 200);
 END $$;

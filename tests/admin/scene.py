@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from budgets import approvals, overview
-from budgets.models import ApprovalRule, ChangeRequest, Counter, Grant, Limit
+from budgets.models import ApprovalRule, Budget, ChangeRequest, Counter, Grant
 from opslog import events, outbox
 from opslog.models import ModelPrice, OperationsEvent, OutboxMessage
 from tests import factories
@@ -139,7 +139,7 @@ def make_scene(text: str = "Nightly digest") -> Scene:
         "opslog_outboxmessage": str(make_message(people["auditor"], text).pk),
         "budgets_changerequest": str(request.pk),
         "budgets_grant": str(break_glass(work_order, people["asker"], text).pk),
-        "budgets_limit": str(Limit.objects.values_list("pk", flat=True)[0]),
+        "budgets_budget": str(Budget.objects.values_list("pk", flat=True)[0]),
         "budgets_approvalrule": str(ApprovalRule.objects.values_list("pk", flat=True)[0]),
         "auth_user": str(people["auditor"].pk),
         "auth_group": str(people["auditor"].groups.values_list("pk", flat=True)[0]),

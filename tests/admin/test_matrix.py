@@ -26,7 +26,7 @@ READ = {  # list, page, and the address of its history, which leads to the event
     "budgets_approvalrule": ALL,
     "budgets_changerequest": ALL,
     "budgets_grant": ALL,
-    "budgets_limit": ALL,
+    "budgets_budget": ALL,
     "opslog_modelprice": ALL,
     "opslog_operationsevent": ALL,
     "opslog_outboxmessage": ALL,
@@ -89,7 +89,7 @@ TABLES = (
     "approval_slots",
     "model_prices",
     "outbox_messages",
-    "limits",
+    "budgets",
     "auth_user",
 )
 

@@ -7,7 +7,7 @@ import pytest
 from django.db import IntegrityError, connection
 
 from budgets import ledger, selectors
-from budgets.models import CostStatistic, Counter, IdempotencyRecord
+from budgets.models import CircuitBreaker, CostStatistic, Counter, IdempotencyRecord
 from opslog import prices
 from opslog.models import OperationsEvent
 from opslog.pricing import Usage
@@ -147,7 +147,7 @@ def test_dollars_a_day_to_the_cent(desk: Desk) -> None:
 
 
 def test_calls_of_one_address(desk: Desk) -> None:
-    set_limit("address", "minute", "runs", 1)
+    set_limit("address", "minute", "requests", 1)
     assert desk.start().status == 201
     decision = desk.start()
     assert (decision.status, decision.denial, decision.error) == (
@@ -195,6 +195,7 @@ def test_a_price_that_changed_a_moment_ago_is_used(desk: Desk) -> None:
 
 
 def test_costly_only_on_purpose(desk: Desk) -> None:
+    lift_limits()
     make_work_order("rich", usd_per_day="40.00")
     refused(desk.start("rich", usd="5.01"), 428, "confirm")
     assert desk.start("rich", usd="5.01", confirm=True).status == 201
@@ -208,7 +209,7 @@ def test_the_first_refusal_of_the_order_wins(desk: Desk) -> None:
     )
     make_agent("known")
     first = desk.start("all", usd="0.10", agent="known")
-    set_limit("address", "minute", "runs", 1)
+    set_limit("address", "minute", "requests", 1)
     set_limit("global", "day", "usd", "0.10")
     ask: dict[str, Any] = {"wo": "all", "usd": None, "model": "nobody-knows"}
     directory.suspend("all", by="ops", reason="test")
@@ -224,12 +225,17 @@ def test_the_first_refusal_of_the_order_wins(desk: Desk) -> None:
     assert desk.start(**ask).denial == "usd_per_day"
     set_caps(work_order, 100, "40.00")
     assert desk.start(**ask).denial == "address_rate"
-    set_limit("address", "minute", "runs", None)
+    set_limit("address", "minute", "requests", None)
     assert desk.start(**ask).denial == "budget:global:day"
     set_limit("global", "day", "usd", None)
     assert desk.start(**ask).denial == "unpriced_model"
+    set_limit("global", "rolling_minute", "usd", "6.05")
+    set_limit("global", "rolling_hour", "usd", "6.10")
     ask["usd"] = "6.00"
     assert desk.start(**ask).denial == "confirm"
+    assert desk.start(**ask, confirm=True).denial == "breaker_open"
+    set_limit("global", "rolling_minute", "usd", None)
+    CircuitBreaker.objects.update(state="closed", half_open_at=None)
     assert desk.start(**ask, confirm=True).status == 201
 
 

@@ -6,6 +6,7 @@ CREATE TYPE tollgate_bearer AS (
     owner_id bigint,
     actor text,
     token_name text,
+    prefix text,
     scopes text[],
     work_orders text[],
     surface text,
@@ -21,7 +22,7 @@ CREATE FUNCTION tollgate_bearer(
 DECLARE
     b tollgate_bearer;
 BEGIN
-    SELECT t.id, t.owner_id, u.username, t.name, t.scopes, t.work_orders, t.surface, t.feature,
+    SELECT t.id, t.owner_id, u.username, t.name, t.prefix, t.scopes, t.work_orders, t.surface, t.feature,
         CASE
             WHEN t.revoked_at IS NOT NULL THEN 'revoked'
             WHEN t.expires_at IS NOT NULL AND t.expires_at <= clock_timestamp() THEN 'expired'

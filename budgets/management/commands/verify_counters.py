@@ -1,5 +1,6 @@
 """`manage.py verify_counters`: do the counters say what the runs say?"""
 
+from decimal import Decimal
 from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -46,26 +47,19 @@ class Command(BaseCommand):
             "open",
             "reserved",
             "settled",
+            "reserved tokens",
+            "settled tokens",
         ):
             table.add_column(column)
         for difference in wrong:
-            (runs_a, open_a, held_a, spent_a), (runs_b, open_b, held_b, spent_b) = (
-                difference.counted,
-                difference.recomputed,
-            )
             table.add_row(
                 difference.scope,
-                difference.subject,
+                difference.subject.replace("\x1f", " / "),
                 difference.window,
                 "" if difference.window == "open" else f"{difference.starts_at:%Y-%m-%d %H:%M}",
                 *(
-                    str(a) if a == b else f"{a} → {b}"
-                    for a, b in (
-                        (runs_a, runs_b),
-                        (open_a, open_b),
-                        (usd_text(held_a), usd_text(held_b)),
-                        (usd_text(spent_a), usd_text(spent_b)),
-                    )
+                    shown(a) if a == b else f"{shown(a)} → {shown(b)}"
+                    for a, b in zip(difference.counted, difference.recomputed, strict=True)
                 ),
             )
         console = Console(file=cast("IO[str]", self.stdout._out))
@@ -75,3 +69,7 @@ class Command(BaseCommand):
         if repair is None:
             raise CommandError(f"{len(wrong)} of {counters} counters differ.", returncode=1)
         self.stdout.write(f"{len(wrong)} of {counters} counters repaired.")
+
+
+def shown(figure: object) -> str:
+    return usd_text(figure) if isinstance(figure, Decimal) else str(figure)

@@ -1,0 +1,94 @@
+"""What people are told of without having asked, and what is looked at before a batch starts."""
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class Alert(models.Model):
+    """One thing that people are told of, once: `key` holds what makes it the same thing (for a
+    threshold: the budget, its subject, the window, the threshold).
+
+    Written in the transaction that it tells of, together with its event; a job turns it into
+    messages, with what will be at the end of the window at the present pace.
+    """
+
+    class Kind(models.TextChoices):
+        BUDGET_THRESHOLD = "budget_threshold", "threshold of a budget"
+        BREAKER_OPENED = "breaker_opened", "circuit breaker opened"
+        BREAKER_HALF_OPEN = "breaker_half_open", "circuit breaker half-open"
+        BREAKER_CLOSED = "breaker_closed", "circuit breaker closed"
+        FEATURE_SWITCHED_OFF = "feature_switched_off", "feature switched off"
+        KILL_SWITCH = "kill_switch", "kill switch"
+        PREFLIGHT = "preflight", "pre-flight"
+
+    kind = models.TextField(choices=Kind)
+    key = models.TextField(unique=True)
+    message = models.TextField()
+    owner_type = models.TextField(db_default="")
+    owner_id = models.TextField(db_default="")
+    actor = models.TextField(db_default="tollgate")
+    meta = models.JSONField(db_default=models.Value({}, models.JSONField()))
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    told_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        db_table = "alerts"
+        ordering = ("-id",)
+        indexes = (models.Index(fields=("id",), condition=Q(told_at=None), name="alerts_untold"),)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class PreflightRule(models.Model):
+    """One check of a batch before it starts: over which number it warns, over which it is an
+    error, and whether people are told."""
+
+    class Check(models.TextChoices):
+        TASKS = "tasks", "number of tasks"
+        TEST_DATA = "test_data", "names that look like test data"
+        ESTIMATED_COST = "estimated_cost", "estimated cost, $"
+        BUDGET_LEFT = "budget_left", "estimate above the budget left, $"
+        LIMITS = "limits", "tasks that a limit would refuse"
+        ENVIRONMENT = "environment", "environments that disagree"
+
+    check_name = models.TextField("check", choices=Check, unique=True)
+    warning_over = models.DecimalField(
+        max_digits=18, decimal_places=2, null=True, blank=True, help_text="Empty: never."
+    )
+    error_over = models.DecimalField(
+        max_digits=18, decimal_places=2, null=True, blank=True, help_text="Empty: never."
+    )
+    alert = models.BooleanField(default=False, help_text="Tell people when it does not pass.")
+
+    class Meta:
+        db_table = "preflight_rules"
+        verbose_name = "pre-flight check"
+        ordering = ("id",)
+        constraints = (
+            models.CheckConstraint(
+                condition=(Q(warning_over=None) | Q(warning_over__gte=0))
+                & (Q(error_over=None) | Q(error_over__gte=0)),
+                name="preflight_rules_sane",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.get_check_name_display()
+
+
+class Deployment(models.Model):
+    """Which environment this database belongs to, stamped when it was first migrated. A process
+    that believes otherwise does not start: production's work is not done on a test's database."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    environment = models.TextField()
+    stamped_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "deployment"
+        constraints = (models.CheckConstraint(condition=Q(id=1), name="deployment_one_row"),)
+
+    def __str__(self) -> str:
+        return self.environment

@@ -1,0 +1,163 @@
+"""What was used of what, and the answers that were given: written by the stored routines only."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Now
+
+
+class Counter(models.Model):
+    """What was used of something in one window, or in one slot of a rolling window.
+
+    `window = open` has no beginning: its `open_runs` is what runs now. There is no reset job: a
+    new day is a new row. A rolling window is the sum of its slots, of five seconds (rolling
+    minute) or one minute (rolling hour). Every counter can be recomputed from the runs, their
+    charges and the reported spend (`manage.py verify_counters`). Written by the stored routines
+    in `budgets/sql` only.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    key = models.TextField(unique=True, help_text="window:start:scope:subject, for one look-up.")
+    scope = models.TextField()
+    subject = models.TextField()
+    window = models.TextField()
+    starts_at = models.DateTimeField(help_text="1970-01-01 for the window `open`.")
+    runs = models.BigIntegerField(
+        db_default=0, help_text="Runs that were started, and direct calls whose spend was told."
+    )
+    open_runs = models.BigIntegerField(db_default=0)
+    reserved_usd = models.DecimalField(max_digits=20, decimal_places=9, db_default=0)
+    settled_usd = models.DecimalField(max_digits=20, decimal_places=9, db_default=0)
+    reserved_tokens = models.BigIntegerField(db_default=0)
+    settled_tokens = models.BigIntegerField(db_default=0)
+
+    class Meta:
+        db_table = "counters"
+        constraints = (
+            models.UniqueConstraint(
+                fields=("scope", "subject", "window", "starts_at"), name="counters_once"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(
+                    runs__gte=0,
+                    open_runs__gte=0,
+                    reserved_usd__gte=0,
+                    settled_usd__gte=0,
+                    reserved_tokens__gte=0,
+                    settled_tokens__gte=0,
+                ),
+                name="counters_not_negative",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.subject} {self.window} {self.starts_at:%Y-%m-%d %H:%M}"
+
+
+class CostStatistic(models.Model):
+    """What the runs of a work order really cost of late: the basis of missing and lifted estimates.
+
+    Median and 95th percentile of the last 100 settled runs, renewed when a run settles.
+    """
+
+    wo = models.OneToOneField(
+        "workorders.WorkOrder", primary_key=True, on_delete=models.CASCADE, related_name="+"
+    )
+    settled_runs = models.IntegerField()
+    median_usd = models.DecimalField(max_digits=18, decimal_places=9)
+    p95_usd = models.DecimalField(max_digits=18, decimal_places=9)
+    p95_tokens = models.BigIntegerField(db_default=0)
+
+    class Meta:
+        db_table = "cost_statistics"
+
+    def __str__(self) -> str:
+        return f"{self.wo_id}: median {self.median_usd}, p95 {self.p95_usd}"
+
+
+class RunCharge(models.Model):
+    """Money that a run was given, or took, after its start: charged to the hour and the minute of
+    its own moment, while the run's day (and month) is that of its start.
+
+    `extension`: reserved more; settled in turn once the reservations before it are used up.
+    `overrun`: what a finished run cost beyond everything it had reserved.
+    """
+
+    class Kind(models.TextChoices):
+        EXTENSION = "extension", "extension"
+        OVERRUN = "overrun", "overrun"
+
+    run = models.ForeignKey("workorders.Run", on_delete=models.PROTECT, related_name="charges")
+    kind = models.TextField(choices=Kind)
+    at = models.DateTimeField()
+    reserved_usd = models.DecimalField(max_digits=18, decimal_places=9)
+    settled_usd = models.DecimalField(max_digits=18, decimal_places=9, null=True)
+    charged_to = ArrayField(models.BigIntegerField())
+
+    class Meta:
+        db_table = "run_charges"
+        ordering = ("id",)
+        indexes = (models.Index(fields=("at",), name="run_charges_at"),)
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.run_id}: {self.reserved_usd}"
+
+
+class DirectSpend(models.Model):
+    """What a program that calls a model by itself says that a call cost. It was spent, so it is
+    recorded over any limit, and counts in every shared budget that covers it."""
+
+    id = models.UUIDField(primary_key=True)
+    at = models.DateTimeField()
+    cost_usd = models.DecimalField("cost, $", max_digits=18, decimal_places=9)
+    tokens = models.BigIntegerField(db_default=0)
+    model = models.TextField(db_default="")
+    usage = models.JSONField(null=True)
+    user_id = models.TextField(db_default="")
+    surface = models.TextField(db_default="")
+    feature = models.TextField(db_default="")
+    agent_name = models.TextField(db_default="")
+    source_ip = models.GenericIPAddressField(null=True)
+    token = models.ForeignKey(
+        "workorders.ServiceToken",
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+
+    class Meta:
+        db_table = "direct_spend"
+        verbose_name = "direct spend"
+        verbose_name_plural = "direct spend"
+        ordering = ("-at",)
+        indexes = (models.Index(fields=("-at", "id"), name="direct_spend_newest"),)
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(cost_usd__gte=0, tokens__gte=0), name="direct_spend_not_negative"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"${self.cost_usd} for {self.model or 'a call'}"
+
+
+class IdempotencyRecord(models.Model):
+    """The answer to an admitted ask, replayed for 48 hours to whoever sends the same ask again.
+
+    Commits together with the effect: a crash leaves no key in limbo. A refusal is not stored.
+    """
+
+    pk = models.CompositePrimaryKey("token_id", "endpoint", "key")
+    token_id = models.BigIntegerField()
+    endpoint = models.TextField()
+    key = models.TextField()
+    fingerprint = models.BinaryField()
+    answer = models.JSONField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "idempotency_records"
+        indexes = (models.Index(fields=("created_at",), name="idempotency_age"),)
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} {self.key}"

@@ -1,0 +1,409 @@
+-- Shared limits: which of them cover an ask, what is used of each, and what a crossing does.
+
+-- What an ask, a run or a reported call is about: the subjects that limits are held over.
+CREATE TYPE tollgate_facts AS (
+    wo_id text, agent_name text, user_id text, surface text, feature text, model text,
+    model_tier text, team text, cost_dimension text, address text,
+    runs_per_day integer, usd_per_day numeric   -- the caps in force; null where they do not matter
+);
+
+-- One limit that covers it, with the counter (or the sum of the slots) that it is held against.
+CREATE TYPE tollgate_charge AS (
+    stage integer,              -- of the check, in the order of the design; 99: alerts only
+    budget_id bigint,           -- null for what a feature control says
+    scope text, subject text, win text, measure text,
+    amount numeric,             -- null: limits nothing, is counted
+    warning_amount numeric, alert_percents smallint[],
+    starts_at timestamptz,      -- of the counter, or of the present slot
+    counter_id bigint,          -- null: there is no such row yet
+    used numeric                -- settled and reserved
+);
+
+-- Null: the limit does not apply, for example a quota of users where no user was named. Parts are
+-- joined by a control character, which no name may hold.
+CREATE FUNCTION tollgate_subject(scope text, f tollgate_facts) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE scope
+        WHEN 'global' THEN ''
+        WHEN 'surface' THEN nullif(f.surface, '')
+        WHEN 'feature' THEN nullif(f.feature, '')
+        WHEN 'model' THEN nullif(f.model, '')
+        WHEN 'agent' THEN nullif(f.agent_name, '')
+        WHEN 'user' THEN nullif(f.user_id, '')
+        WHEN 'team' THEN nullif(f.team, '')
+        WHEN 'cost_dimension' THEN nullif(f.cost_dimension, '')
+        WHEN 'address' THEN nullif(f.address, '')
+        WHEN 'work_order' THEN nullif(f.wo_id, '')
+        WHEN 'model_tier' THEN nullif(f.wo_id, '') || chr(31) || nullif(f.model_tier, '')
+        -- Those who name no user share one throttle: leaving the name out is no way around it.
+        WHEN 'feature_user' THEN nullif(f.feature, '') || chr(31) || f.user_id
+    END
+$$;
+
+-- The name in a row of `budgets` that a subject goes by: tiers are held in each work order.
+CREATE FUNCTION tollgate_named(scope text, f tollgate_facts) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE scope WHEN 'model_tier' THEN nullif(f.model_tier, '') ELSE tollgate_subject(scope, f) END
+$$;
+
+-- Where the window, or the slot of a rolling one, begins.
+CREATE FUNCTION tollgate_begins(win text, at timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+    SELECT CASE win
+        WHEN 'open' THEN 'epoch'::timestamptz
+        WHEN 'rolling_minute' THEN date_bin('5 seconds', at, 'epoch'::timestamptz)
+        WHEN 'rolling_hour' THEN date_bin('1 minute', at, 'epoch'::timestamptz)
+        WHEN 'minute' THEN date_bin('1 minute', at, 'epoch'::timestamptz)
+        WHEN 'hour' THEN date_bin('1 hour', at, 'epoch'::timestamptz)
+        ELSE date_trunc(win, at, 'UTC')
+    END
+$$;
+
+-- How far back the slots of a rolling window count: one slot more than its length, since the oldest
+-- may hold what was spent at its very end. So no 60 seconds ever hold more than the limit.
+CREATE FUNCTION tollgate_reach(win text) RETURNS interval LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE win WHEN 'rolling_minute' THEN interval '65 seconds' ELSE interval '61 minutes' END
+$$;
+
+-- When time cures a limit that is used up: null for what only the end of a run cures.
+CREATE FUNCTION tollgate_cured_at(c tollgate_charge, at timestamptz) RETURNS timestamptz
+LANGUAGE sql STABLE AS $$
+    SELECT CASE
+        WHEN c.win = 'open' THEN NULL
+        -- The oldest slot that holds something is the next to leave.
+        WHEN c.win IN ('rolling_minute', 'rolling_hour') THEN coalesce((
+            SELECT min(k.starts_at) FROM counters k
+            WHERE k.scope = c.scope AND k.subject = c.subject AND k."window" = c.win
+                AND k.starts_at > at - tollgate_reach(c.win) AND k.runs > 0), at)
+            + tollgate_reach(c.win)
+        ELSE tollgate_begins(c.win, at) + CASE c.win WHEN 'month' THEN interval '1 month'
+            WHEN 'day' THEN interval '1 day' WHEN 'hour' THEN interval '1 hour'
+            ELSE interval '1 minute' END
+    END
+$$;
+
+CREATE FUNCTION tollgate_measured(measure text, usd numeric, tokens bigint) RETURNS numeric
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE measure WHEN 'usd' THEN usd WHEN 'tokens' THEN tokens ELSE 1 END
+$$;
+
+-- All limits that cover these facts now, and the counters that are kept for them. Everything that is
+-- shared is read and written under the one lock of all (docs/locking.md). A row for a name wins
+-- over the row for each. `p_dry`: runs whose lease is over count no more, since they would be reaped.
+CREATE FUNCTION tollgate_charges(f tollgate_facts, p_at timestamptz, p_dry boolean)
+RETURNS SETOF tollgate_charge LANGUAGE sql STABLE AS $$
+    SELECT l.stage, l.id, l.scope, l.subject, l.win, l.measure, l.amount, l.warning_amount,
+        l.alert_percents, l.starts_at, k.id,
+        CASE WHEN l.win IN ('rolling_minute', 'rolling_hour') THEN (
+            SELECT coalesce(sum(CASE l.measure WHEN 'usd' THEN s.reserved_usd + s.settled_usd
+                WHEN 'tokens' THEN s.reserved_tokens + s.settled_tokens ELSE s.runs END), 0)
+            FROM counters s
+            WHERE s.scope = l.scope AND s.subject = l.subject AND s."window" = l.win
+                AND s.starts_at > p_at - tollgate_reach(l.win))
+        ELSE coalesce(CASE l.measure WHEN 'usd' THEN k.reserved_usd + k.settled_usd
+            WHEN 'tokens' THEN k.reserved_tokens + k.settled_tokens
+            WHEN 'runs' THEN k.open_runs - CASE WHEN p_dry THEN (
+                SELECT count(*) FROM work_order_runs r
+                WHERE r.status = 'running' AND r.lease_expires_at <= p_at
+                    AND (l.scope = 'global' OR (r.wo_id = f.wo_id AND r.model_tier = f.model_tier)))
+                ELSE 0 END
+            ELSE k.runs END, 0)
+        END
+    FROM (
+        SELECT CASE WHEN b.scope = 'work_order' THEN 99 WHEN b."window" = 'open' THEN 8
+                WHEN b.scope IN ('user', 'address') THEN 11
+                WHEN b.scope = 'global' AND b."window" = 'rolling_minute' AND b.measure = 'usd' THEN 15
+                ELSE 12 END AS stage,
+            b.id, b.scope, tollgate_subject(b.scope, f) AS subject, b."window" AS win, b.measure,
+            CASE WHEN b.scope <> 'work_order' THEN b.amount
+                WHEN b.measure = 'usd' THEN f.usd_per_day ELSE f.runs_per_day END AS amount,
+            b.warning_amount, b.alert_percents, tollgate_begins(b."window", p_at) AS starts_at
+        FROM budgets b
+        WHERE b.subject = '' OR b.subject = tollgate_named(b.scope, f)
+            OR (b.subject = '*' AND tollgate_named(b.scope, f) IS NOT NULL AND NOT EXISTS (
+                SELECT FROM budgets own WHERE own.scope = b.scope AND own."window" = b."window"
+                    AND own.measure = b.measure AND own.subject = tollgate_named(b.scope, f)))
+        UNION ALL
+        SELECT 5, NULL, 'feature_user', tollgate_subject('feature_user', f), c.period, 'requests',
+            c.requests_per_period, NULL, '{}', tollgate_begins(c.period, p_at)
+        FROM feature_flags c WHERE c.feature = f.feature AND c.requests_per_period IS NOT NULL
+        UNION ALL
+        SELECT 5, NULL, 'feature', c.feature, 'rolling_hour', 'usd', c.cost_cap_usd, NULL, '{}',
+            tollgate_begins('rolling_hour', p_at)
+        FROM feature_flags c WHERE c.feature = f.feature AND c.cost_cap_usd IS NOT NULL
+    ) l LEFT JOIN counters k ON k.key = tollgate_counter_key(l.scope, l.subject, l.win, l.starts_at)
+$$;
+
+-- Windows that an extension and an overrun are charged to at their own moment; day and month are
+-- those of the start.
+CREATE FUNCTION tollgate_is_short(win text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT win IN ('rolling_minute', 'minute', 'rolling_hour', 'hour')
+$$;
+
+CREATE FUNCTION tollgate_run_facts(r work_order_runs) RETURNS tollgate_facts LANGUAGE sql IMMUTABLE AS $$
+    SELECT row(r.wo_id, r.agent_name, r.user_id, r.surface, r.feature, r.model, r.model_tier, r.team,
+        r.cost_dimension, host(r.source_ip), NULL, NULL)::tollgate_facts
+$$;
+
+-- The counters of the present short windows (`p_short`) or of all windows but `open`, made where
+-- there are none. The caller has the lock of all.
+CREATE FUNCTION tollgate_present_counters(f tollgate_facts, p_at timestamptz, p_short boolean)
+RETURNS bigint[] LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    ids bigint[];
+    missing boolean;
+BEGIN
+    LOOP
+        SELECT array_agg(DISTINCT c.counter_id), bool_or(c.counter_id IS NULL) INTO ids, missing
+        FROM tollgate_charges(f, p_at, false) c
+        WHERE c.win <> 'open' AND (NOT p_short OR tollgate_is_short(c.win));
+        IF missing IS NOT TRUE THEN
+            RETURN coalesce(ids, '{}');
+        END IF;
+        INSERT INTO counters (key, scope, subject, "window", starts_at)
+        SELECT DISTINCT tollgate_counter_key(c.scope, c.subject, c.win, c.starts_at), c.scope, c.subject,
+            c.win, c.starts_at
+        FROM tollgate_charges(f, p_at, false) c
+        WHERE c.counter_id IS NULL AND c.win <> 'open' AND (NOT p_short OR tollgate_is_short(c.win))
+        ON CONFLICT DO NOTHING;
+    END LOOP;
+END $$;
+
+-- The refusal that a limit in the way means. `p_day_after`: seconds said for a day, by the setting.
+CREATE FUNCTION tollgate_limit_refusal(c tollgate_charge, p_at timestamptz, p_day_after integer)
+RETURNS tollgate_answer LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    cured timestamptz := tollgate_cured_at(c, p_at);
+    after integer := greatest(1, ceil(extract(epoch FROM cured - p_at)))::integer;
+BEGIN
+    IF c.win = 'day' THEN
+        after := coalesce(p_day_after, after);
+    END IF;
+    RETURN CASE
+        WHEN c.scope = 'feature_user' THEN
+            tollgate_refusal(429, 'feature_rate', 'feature rate reached', after, cured)
+        WHEN c.stage = 5 THEN
+            tollgate_refusal(403, 'feature_off', 'feature ' || c.subject || ' is switched off')
+        WHEN c.win = 'open' THEN
+            tollgate_refusal(429, 'concurrency', 'concurrency limit reached', 5)
+        WHEN c.scope = 'user' THEN tollgate_refusal(429, 'user_quota', 'quota reached', after, cured)
+        WHEN c.scope = 'address' THEN tollgate_refusal(429, 'address_rate', 'quota reached', after, cured)
+        ELSE tollgate_refusal(429, format('budget:%s:%s', c.scope, c.win), 'global budget reached',
+            after, cured)
+    END;
+END $$;
+
+-- A number as people read it, in the unit of its measure.
+CREATE FUNCTION tollgate_amount(measure text, amount numeric) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE measure WHEN 'usd' THEN '$' || to_char(amount, 'FM999,999,999,990.00')
+        ELSE to_char(amount, 'FM999,999,999,999,990') || ' ' || measure END
+$$;
+
+-- One thing is told once: `p_key` is what makes it the same. Gives whether it was new.
+CREATE FUNCTION tollgate_alert(
+    p_kind text, p_key text, p_message text, p_owner_type text, p_owner_id text, p_meta jsonb,
+    p_at timestamptz
+) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    INSERT INTO alerts (kind, key, message, owner_type, owner_id, meta, created_at)
+    VALUES (p_kind, p_key, p_message, p_owner_type, p_owner_id, p_meta, p_at) ON CONFLICT DO NOTHING;
+    RETURN FOUND;
+END $$;
+
+CREATE FUNCTION tollgate_record_alert() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO operations_events (kind, message, owner_type, owner_id, actor, meta)
+    VALUES (upper(NEW.kind), NEW.message, NEW.owner_type, NEW.owner_id, NEW.actor, NEW.meta);
+    RETURN NULL;
+END $$;
+-- (Of a kill switch the row's own trigger tells, with what was and what is.)
+CREATE TRIGGER record_alert AFTER INSERT ON alerts
+    FOR EACH ROW WHEN (NEW.kind <> 'kill_switch') EXECUTE FUNCTION tollgate_record_alert();
+
+-- Whether `used` going up by `more` passes a threshold of this limit.
+CREATE FUNCTION tollgate_crosses(c tollgate_charge, more numeric) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(c.used < c.warning_amount AND c.used + more >= c.warning_amount, false)
+        OR EXISTS (SELECT FROM unnest(c.alert_percents) p
+                   WHERE c.used * 100 < c.amount * p AND (c.used + more) * 100 >= c.amount * p)
+$$;
+
+-- Alerts for every threshold of this limit that is reached. `p_full`: it refused somebody, so it is
+-- used up for those who ask, though a few cents may be left. Gives how many were new.
+CREATE FUNCTION tollgate_alert_limit(c tollgate_charge, p_at timestamptz, p_full boolean)
+RETURNS integer LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    -- A rolling window, and what runs at one time, have no beginning: they are told of once an hour.
+    win_start timestamptz := CASE WHEN c.win IN ('open', 'rolling_minute', 'rolling_hour')
+        THEN tollgate_begins('hour', p_at) ELSE tollgate_begins(c.win, p_at) END;
+    told integer := 0;
+    t record;
+BEGIN
+    FOR t IN
+        SELECT 'warning' AS name, c.warning_amount AS threshold
+        WHERE c.used >= c.warning_amount
+        UNION ALL
+        SELECT p || '%', c.amount * p / 100 FROM unnest(c.alert_percents) p
+        WHERE c.used * 100 >= c.amount * p OR (p_full AND c.amount IS NOT NULL)
+    LOOP
+        told := told + tollgate_alert('budget_threshold',
+            format('budget:%s:%s:%s:%s', c.budget_id, c.subject,
+                extract(epoch FROM win_start)::bigint, t.name),
+            format('%s%s, %s: %s%s used (threshold %s)', c.scope,
+                CASE WHEN c.subject = '' THEN '' ELSE ' ' || replace(c.subject, chr(31), '/') END,
+                replace(c.win, '_', ' '), tollgate_amount(c.measure, c.used),
+                coalesce(' of ' || tollgate_amount(c.measure, c.amount), ''),
+                tollgate_amount(c.measure, t.threshold)),
+            CASE WHEN c.scope = 'work_order' THEN 'work_order' ELSE 'budget' END,
+            CASE WHEN c.scope = 'work_order' THEN c.subject ELSE c.budget_id::text END,
+            jsonb_build_object('budgetId', c.budget_id, 'scope', c.scope, 'subject', c.subject,
+                'window', c.win, 'measure', c.measure, 'used', c.used::text, 'amount', c.amount::text,
+                'threshold', t.threshold::text, 'thresholdName', t.name,
+                'windowStart', tollgate_rfc3339(win_start)), p_at)::integer;
+    END LOOP;
+    RETURN told;
+END $$;
+
+-- After something was charged: tells of what it reached. Gives whether there is something to tell.
+CREATE FUNCTION tollgate_alert_charges(f tollgate_facts, p_at timestamptz) RETURNS boolean
+LANGUAGE sql VOLATILE AS $$
+    SELECT coalesce(sum(tollgate_alert_limit(c, p_at, false)), 0) > 0
+    FROM (SELECT DISTINCT ON (c.budget_id) c.* FROM tollgate_charges(f, p_at, false) c
+          WHERE c.budget_id IS NOT NULL AND (c.warning_amount IS NOT NULL OR c.alert_percents <> '{}')
+         ) c
+$$;
+
+-- The sweep of a job: thresholds that a settlement, or a change of the limit, has passed silently.
+CREATE FUNCTION tollgate_alert_sweep() RETURNS integer LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    at timestamptz := tollgate_now();
+    told integer;
+BEGIN
+    SELECT coalesce(sum(tollgate_alert_limit(row(0, b.id, b.scope, k.subject, b."window", b.measure,
+        CASE WHEN b.scope <> 'work_order' THEN b.amount
+            WHEN b.measure = 'usd' THEN e.usd_per_day ELSE e.runs_per_day END,
+        b.warning_amount, b.alert_percents, at, NULL, k.used)::tollgate_charge, at, false)), 0)
+    INTO told
+    FROM budgets b
+    CROSS JOIN LATERAL (
+        SELECT s.subject, sum(CASE b.measure WHEN 'usd' THEN s.reserved_usd + s.settled_usd
+            WHEN 'tokens' THEN s.reserved_tokens + s.settled_tokens
+            WHEN 'runs' THEN s.open_runs ELSE s.runs END) AS used
+        FROM counters s
+        WHERE s.scope = b.scope AND s."window" = b."window"
+            AND CASE WHEN b."window" IN ('rolling_minute', 'rolling_hour')
+                THEN s.starts_at > at - tollgate_reach(b."window")
+                ELSE s.starts_at = tollgate_begins(b."window", at) END
+            AND (b.subject IN ('', s.subject) OR (b.scope = 'model_tier'
+                    AND b.subject = split_part(s.subject, chr(31), 2))
+                OR (b.subject = '*' AND NOT EXISTS (
+                    SELECT FROM budgets own WHERE own.scope = b.scope AND own."window" = b."window"
+                        AND own.measure = b.measure AND own.subject = s.subject)))
+        GROUP BY s.subject
+    ) k
+    LEFT JOIN LATERAL tollgate_effective_caps(k.subject, at) e ON b.scope = 'work_order'
+    WHERE b.warning_amount IS NOT NULL OR b.alert_percents <> '{}';
+    RETURN told;
+END $$;
+
+-- What every moment was charged with, from the rows that counters stand for. `long`: as the day and
+-- the month have it (all of a run at its start); the others as the hour and the minute have it.
+CREATE VIEW tollgate_entries AS
+    SELECT r.started_at AS at, tollgate_run_facts(r) AS facts, 1 AS runs,
+        (r.status = 'running')::integer AS open_runs,
+        CASE WHEN r.status = 'running' THEN r.reserved_usd ELSE 0 END AS reserved_long,
+        coalesce(r.cost, 0) AS settled_long,
+        CASE WHEN r.status = 'running' THEN r.reserved_usd - coalesce(x.extended, 0) ELSE 0 END
+            AS reserved_short,
+        coalesce(r.cost, 0) - coalesce(x.settled, 0) AS settled_short,
+        CASE WHEN r.status = 'running' THEN r.reserved_tokens ELSE 0 END AS reserved_tokens,
+        coalesce(r.tokens, 0) AS settled_tokens
+    FROM work_order_runs r LEFT JOIN (
+        SELECT run_id, sum(reserved_usd) AS extended, sum(settled_usd) AS settled
+        FROM run_charges GROUP BY run_id) x ON x.run_id = r.id
+    UNION ALL
+    SELECT c.at, tollgate_run_facts(r), 0, 0, 0, 0,
+        CASE WHEN r.status = 'running' THEN c.reserved_usd ELSE 0 END, coalesce(c.settled_usd, 0), 0, 0
+    FROM run_charges c JOIN work_order_runs r ON r.id = c.run_id
+    UNION ALL
+    SELECT d.at, row('', d.agent_name, d.user_id, d.surface, d.feature, d.model, '', '', 'llm_api',
+        host(d.source_ip), NULL, NULL)::tollgate_facts, 1, 0, 0, d.cost_usd, 0, d.cost_usd, 0, d.tokens
+    FROM direct_spend d;
+
+-- Counters of a limit that was just made: what its window holds already. Runs that may still be
+-- settled learn of them. The caller has the lock of all; a month is read once, and starts wait.
+CREATE FUNCTION tollgate_fill(p_scope text, p_window text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    at timestamptz := tollgate_now();
+    since timestamptz := CASE p_window WHEN 'open' THEN 'epoch'::timestamptz
+        WHEN 'rolling_minute' THEN tollgate_begins(p_window, at - interval '1 minute')
+        WHEN 'rolling_hour' THEN tollgate_begins(p_window, at - interval '1 hour')
+        ELSE tollgate_begins(p_window, at) END;
+    short boolean := tollgate_is_short(p_window);
+BEGIN
+    -- Of what runs at one time only what runs matters; the work order's and the global rows of
+    -- `open` and `day` are there always.
+    IF p_scope IN ('work_order', 'global') AND p_window IN ('open', 'day') THEN
+        RETURN;
+    END IF;
+    INSERT INTO counters (key, scope, subject, "window", starts_at, runs, open_runs, reserved_usd,
+        settled_usd, reserved_tokens, settled_tokens)
+    SELECT tollgate_counter_key(p_scope, s.subject, p_window, s.slot), p_scope, s.subject, p_window,
+        s.slot, sum(s.runs), sum(s.open_runs),
+        sum(CASE WHEN short THEN s.reserved_short ELSE s.reserved_long END),
+        sum(CASE WHEN short THEN s.settled_short ELSE s.settled_long END),
+        sum(s.reserved_tokens), sum(s.settled_tokens)
+    FROM (SELECT e.*, tollgate_subject(p_scope, e.facts) AS subject,
+              tollgate_begins(p_window, e.at) AS slot
+          FROM tollgate_entries e WHERE e.at >= since) s
+    WHERE s.subject IS NOT NULL GROUP BY s.subject, s.slot
+    ON CONFLICT (key) DO UPDATE SET runs = excluded.runs, open_runs = excluded.open_runs,
+        reserved_usd = excluded.reserved_usd, settled_usd = excluded.settled_usd,
+        reserved_tokens = excluded.reserved_tokens, settled_tokens = excluded.settled_tokens;
+    UPDATE work_order_runs r SET charged_to = r.charged_to || k.id FROM counters k
+    WHERE r.status IN ('running', 'expired') AND r.started_at >= since
+        AND k.key = tollgate_counter_key(p_scope, tollgate_subject(p_scope, tollgate_run_facts(r)),
+            p_window, tollgate_begins(p_window, r.started_at))
+        AND NOT k.id = ANY (r.charged_to);
+    UPDATE run_charges c SET charged_to = c.charged_to || k.id FROM counters k, work_order_runs r
+    WHERE short AND r.id = c.run_id AND r.status IN ('running', 'expired') AND c.at >= since
+        AND k.key = tollgate_counter_key(p_scope, tollgate_subject(p_scope, tollgate_run_facts(r)),
+            p_window, tollgate_begins(p_window, c.at))
+        AND NOT k.id = ANY (c.charged_to);
+END $$;
+
+CREATE FUNCTION tollgate_fill_budget() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM tollgate_fill(NEW.scope, NEW."window");
+    RETURN NULL;
+END $$;
+CREATE TRIGGER fill AFTER INSERT OR UPDATE OF scope, subject, "window" ON budgets
+    FOR EACH ROW EXECUTE FUNCTION tollgate_fill_budget();
+
+CREATE FUNCTION tollgate_fill_feature() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.requests_per_period IS NOT NULL AND (TG_OP = 'INSERT' OR OLD.requests_per_period IS NULL
+        OR OLD.period <> NEW.period OR OLD.feature <> NEW.feature) THEN
+        PERFORM tollgate_fill('feature_user', NEW.period);
+    END IF;
+    IF NEW.cost_cap_usd IS NOT NULL AND (TG_OP = 'INSERT' OR OLD.cost_cap_usd IS NULL
+        OR OLD.feature <> NEW.feature) THEN
+        PERFORM tollgate_fill('feature', 'rolling_hour');
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER fill AFTER INSERT OR UPDATE ON feature_flags
+    FOR EACH ROW EXECUTE FUNCTION tollgate_fill_feature();
+
+-- A write of anything that admission reads waits for the admissions that are under way, and those
+-- that come after it see it.
+CREATE FUNCTION tollgate_order_limits_with_admission() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM counters
+    WHERE key = tollgate_counter_key('global', '', 'open', 'epoch') FOR UPDATE;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON budgets
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_order_limits_with_admission();
+CREATE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON kill_switches
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_order_limits_with_admission();
+CREATE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON circuit_breakers
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_order_limits_with_admission();
+CREATE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON feature_flags
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_order_limits_with_admission();
