@@ -15,7 +15,9 @@ CREATE FUNCTION tollgate_start_run(
     p_dry_run boolean, p_confirm boolean, p_key text, p_fingerprint bytea, p_request_id text,
     p_retry_after integer,       -- seconds said for a day's cap; null: those until UTC midnight
     p_lift boolean, p_confirm_over numeric
-) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE AS $$
+) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE
+-- Planned once: the statements are the same whatever is asked, and planning one takes longer than it.
+SET plan_cache_mode TO force_generic_plan AS $$
 DECLARE
     b tollgate_bearer;
     answer tollgate_answer;
@@ -32,6 +34,7 @@ DECLARE
     way tollgate_charge;         -- the first shared limit in the way
     probed bigint[];             -- open breakers whose time is over: this run is their probe
     waits circuit_breakers;      -- the breaker in the way
+    killed kill_switches;        -- the kill switch in the way
     wo_id bigint;
     wo_open bigint;
     wo_day_id bigint;
@@ -112,8 +115,8 @@ BEGIN
             o.refuse_unknown_agents, o.team, o.cost_dimension, s.settled_runs, s.median_usd, s.p95_usd,
             s.p95_tokens,
             EXISTS (SELECT FROM agents a WHERE a.name = p_agent AND a.is_active) AS agent_known,
-            tollgate_kill_switch(surface_name, p_user, p_agent, b.prefix) AS killed,
-            tollgate_open_breakers(p_wo) AS tripped,
+            EXISTS (SELECT FROM kill_switches x WHERE x.enabled) AS some_killed,
+            EXISTS (SELECT FROM circuit_breakers x WHERE x.state <> 'closed') AS some_tripped,
             (SELECT NOT f.enabled FROM feature_flags f WHERE f.feature = feature_name) AS feature_is_off
         INTO w FROM work_orders o LEFT JOIN cost_statistics s ON s.wo_id = o.id
         CROSS JOIN LATERAL tollgate_effective_caps(o.id, at) e WHERE o.id = p_wo;
@@ -126,26 +129,29 @@ BEGIN
             estimate := greatest(estimate, w.median_usd);
         END IF;
         tokens := coalesce(p_tokens, w.p95_tokens, 0);
-        facts := row(p_wo, p_agent, p_user, surface_name, feature_name, p_model, p_tier, w.team,
-            w.cost_dimension, host(p_address), w.runs_per_day, w.usd_per_day)::tollgate_facts;
+        facts := tollgate_facts_of(p_wo, p_agent, p_user, surface_name, feature_name, p_model, p_tier,
+            w.team, w.cost_dimension, host(p_address), w.runs_per_day, w.usd_per_day);
 
         -- What is used: of the work order's day, and of every shared limit that covers the ask.
-        SELECT max(k.id) FILTER (WHERE k.scope = 'work_order'),
-            coalesce(max(k.runs) FILTER (WHERE k.scope = 'work_order'), 0),
-            coalesce(max(k.reserved_usd + k.settled_usd) FILTER (WHERE k.scope = 'work_order'), 0),
-            max(k.id) FILTER (WHERE k.scope = 'global')
-        INTO wo_day_id, wo_runs, wo_used, all_day_id FROM counters k
-        WHERE k.key IN (tollgate_counter_key('work_order', p_wo, 'day', day),
-            tollgate_counter_key('global', '', 'day', day));
-        SELECT array_agg(DISTINCT c.counter_id) AS ids, bool_or(c.counter_id IS NULL) AS missing,
+        SELECT k.id, k.runs, k.reserved_usd + k.settled_usd INTO wo_day_id, wo_runs, wo_used
+        FROM counters k WHERE k.key = tollgate_counter_key('work_order', p_wo, 'day', day);
+        SELECT k.id INTO all_day_id FROM counters k
+        WHERE k.key = tollgate_counter_key('global', '', 'day', day);
+        SELECT array_agg(c.counter_id) AS ids, bool_or(c.counter_id IS NULL) AS missing,
             bool_or(tollgate_crosses(c, tollgate_measured(c.measure, estimate, tokens))) AS crosses,
-            (array_agg(c ORDER BY c.stage, c.budget_id) FILTER (WHERE c.stage < 99 AND (c.used >= c.amount
-                OR c.used + tollgate_measured(c.measure, estimate, tokens) > c.amount)
+            min(c.stage * 1000000000000 + coalesce(c.budget_id, 0)) FILTER (WHERE c.stage < 99
+                AND (c.used >= c.amount
+                    OR c.used + tollgate_measured(c.measure, estimate, tokens) > c.amount)
                 -- One costly run, started on purpose, may have a minute for itself.
-                AND NOT (c.stage = 15 AND p_confirm AND c.used = 0 AND estimate > c.amount)))[1]
-            AS way
+                AND NOT (c.stage = 15 AND p_confirm AND c.used = 0 AND estimate > c.amount)) AS way
         INTO seen FROM tollgate_charges(facts, at, p_dry_run) c;
-        way := seen.way;
+        way := NULL;
+        IF seen.way IS NOT NULL THEN
+            SELECT * INTO way FROM tollgate_charges(facts, at, p_dry_run) c
+            WHERE c.stage * 1000000000000 + coalesce(c.budget_id, 0) = seen.way
+                AND (c.used >= c.amount
+                    OR c.used + tollgate_measured(c.measure, estimate, tokens) > c.amount) LIMIT 1;
+        END IF;
         IF (seen.missing OR wo_day_id IS NULL OR all_day_id IS NULL) AND NOT p_dry_run THEN
             INSERT INTO counters (key, scope, subject, "window", starts_at)
             SELECT tollgate_counter_key(v.s, v.o, v.w, v.t), v.s, v.o, v.w, v.t
@@ -156,15 +162,21 @@ BEGIN
             CONTINUE;
         END IF;
 
+        wo_runs := coalesce(wo_runs, 0);   -- (a dry run makes no counters)
+        wo_used := coalesce(wo_used, 0);
         day_after := coalesce(p_retry_after, ceil(extract(epoch FROM tomorrow - at))::integer);
         answer := NULL;
         probed := NULL;
         waits := NULL;
-        IF w.tripped IS NOT NULL THEN
+        killed := NULL;
+        IF w.some_killed THEN
+            killed := tollgate_kill_switch(surface_name, p_user, p_agent, b.prefix);
+        END IF;
+        IF w.some_tripped THEN
             -- An open breaker lets one run through when its time is over; a half-open one none.
             SELECT array_agg(t.id) FILTER (WHERE t.state = 'open' AND t.half_open_at <= at) INTO probed
-            FROM unnest(w.tripped) t;
-            SELECT t.* INTO waits FROM unnest(w.tripped) t
+            FROM unnest(tollgate_open_breakers(p_wo)) t;
+            SELECT t.* INTO waits FROM unnest(tollgate_open_breakers(p_wo)) t
             WHERE t.state = 'half_open' OR t.half_open_at > at ORDER BY t.scope LIMIT 1;
             IF waits.state = 'half_open' AND NOT reaped AND NOT p_dry_run THEN
                 -- The probe may have died: then its lease decides.
@@ -177,8 +189,8 @@ BEGIN
         END IF;
 
         -- 3. The kill switch.
-        IF (w.killed).id IS NOT NULL THEN
-            answer := tollgate_killed(w.killed);
+        IF killed.id IS NOT NULL THEN
+            answer := tollgate_killed(killed);
         -- 4. The circuit breaker, where it is open already. (It trips at the end of the list.)
         ELSIF waits.id IS NOT NULL THEN
             answer := tollgate_refusal(503, 'breaker_open', 'the circuit breaker is open',

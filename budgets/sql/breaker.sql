@@ -70,7 +70,7 @@ DECLARE
     ended integer;
     failed integer;
 BEGIN
-    FOR c IN SELECT * FROM circuit_breakers WHERE probe_run_id = r.id LOOP
+    FOR c IN SELECT * FROM circuit_breakers b WHERE b.probe_run_id = r.id LOOP
         IF r.status = 'success' THEN
             PERFORM tollgate_close_breaker(c.id, 'the probe succeeded', p_at);
         ELSIF r.status = 'cancelled' THEN

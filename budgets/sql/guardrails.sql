@@ -1,11 +1,33 @@
 -- Shared limits: which of them cover an ask, what is used of each, and what a crossing does.
 
--- What an ask, a run or a reported call is about: the subjects that limits are held over.
+-- What an ask, a run or a reported call is about: the subjects that limits are held over, in the
+-- order of tollgate_scopes(). Null: that scope does not apply, for example a quota of users where no
+-- user was named. `named` is what a row of `budgets` calls it: tiers are held in each work order.
 CREATE TYPE tollgate_facts AS (
-    wo_id text, agent_name text, user_id text, surface text, feature text, model text,
-    model_tier text, team text, cost_dimension text, address text,
+    wo_id text, feature text, model_tier text, subjects text[], named text[],
     runs_per_day integer, usd_per_day numeric   -- the caps in force; null where they do not matter
 );
+
+CREATE FUNCTION tollgate_scopes() RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+    SELECT '{global,surface,feature,model,agent,user,team,cost_dimension,address,work_order,model_tier,feature_user}'::text[]
+$$;
+
+-- Parts are joined by a control character, which no name may hold. Those who name no user share one
+-- throttle of a feature: leaving the name out is no way around it.
+CREATE FUNCTION tollgate_facts_of(
+    wo_id text, agent text, user_id text, surface text, feature text, model text, tier text, team text,
+    cost_dimension text, address text, runs_per_day integer, usd_per_day numeric
+) RETURNS tollgate_facts LANGUAGE sql IMMUTABLE AS $$
+    SELECT row(wo_id, feature, tier,
+        ARRAY['', nullif(surface, ''), nullif(feature, ''), nullif(model, ''), nullif(agent, ''),
+            nullif(user_id, ''), nullif(team, ''), nullif(cost_dimension, ''), nullif(address, ''),
+            nullif(wo_id, ''), nullif(wo_id, '') || chr(31) || nullif(tier, ''),
+            nullif(feature, '') || chr(31) || user_id],
+        ARRAY['', nullif(surface, ''), nullif(feature, ''), nullif(model, ''), nullif(agent, ''),
+            nullif(user_id, ''), nullif(team, ''), nullif(cost_dimension, ''), nullif(address, ''),
+            nullif(wo_id, ''), nullif(tier, ''), NULL],
+        runs_per_day, usd_per_day)::tollgate_facts
+$$;
 
 -- One limit that covers it, with the counter (or the sum of the slots) that it is held against.
 CREATE TYPE tollgate_charge AS (
@@ -19,29 +41,8 @@ CREATE TYPE tollgate_charge AS (
     used numeric                -- settled and reserved
 );
 
--- Null: the limit does not apply, for example a quota of users where no user was named. Parts are
--- joined by a control character, which no name may hold.
 CREATE FUNCTION tollgate_subject(scope text, f tollgate_facts) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE scope
-        WHEN 'global' THEN ''
-        WHEN 'surface' THEN nullif(f.surface, '')
-        WHEN 'feature' THEN nullif(f.feature, '')
-        WHEN 'model' THEN nullif(f.model, '')
-        WHEN 'agent' THEN nullif(f.agent_name, '')
-        WHEN 'user' THEN nullif(f.user_id, '')
-        WHEN 'team' THEN nullif(f.team, '')
-        WHEN 'cost_dimension' THEN nullif(f.cost_dimension, '')
-        WHEN 'address' THEN nullif(f.address, '')
-        WHEN 'work_order' THEN nullif(f.wo_id, '')
-        WHEN 'model_tier' THEN nullif(f.wo_id, '') || chr(31) || nullif(f.model_tier, '')
-        -- Those who name no user share one throttle: leaving the name out is no way around it.
-        WHEN 'feature_user' THEN nullif(f.feature, '') || chr(31) || f.user_id
-    END
-$$;
-
--- The name in a row of `budgets` that a subject goes by: tiers are held in each work order.
-CREATE FUNCTION tollgate_named(scope text, f tollgate_facts) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE scope WHEN 'model_tier' THEN nullif(f.model_tier, '') ELSE tollgate_subject(scope, f) END
+    SELECT f.subjects[array_position(tollgate_scopes(), scope)]
 $$;
 
 -- Where the window, or the slot of a rolling one, begins.
@@ -90,7 +91,7 @@ $$;
 CREATE FUNCTION tollgate_charges(f tollgate_facts, p_at timestamptz, p_dry boolean)
 RETURNS SETOF tollgate_charge LANGUAGE sql STABLE AS $$
     SELECT l.stage, l.id, l.scope, l.subject, l.win, l.measure, l.amount, l.warning_amount,
-        l.alert_percents, l.starts_at, k.id,
+        l.alert_percents, t.starts_at, k.id,
         CASE WHEN l.win IN ('rolling_minute', 'rolling_hour') THEN (
             SELECT coalesce(sum(CASE l.measure WHEN 'usd' THEN s.reserved_usd + s.settled_usd
                 WHEN 'tokens' THEN s.reserved_tokens + s.settled_tokens ELSE s.runs END), 0)
@@ -111,24 +112,35 @@ RETURNS SETOF tollgate_charge LANGUAGE sql STABLE AS $$
                 WHEN b.scope IN ('user', 'address') THEN 11
                 WHEN b.scope = 'global' AND b."window" = 'rolling_minute' AND b.measure = 'usd' THEN 15
                 ELSE 12 END AS stage,
-            b.id, b.scope, tollgate_subject(b.scope, f) AS subject, b."window" AS win, b.measure,
+            b.id, b.scope, d.subject, b."window" AS win, b.measure,
             CASE WHEN b.scope <> 'work_order' THEN b.amount
                 WHEN b.measure = 'usd' THEN f.usd_per_day ELSE f.runs_per_day END AS amount,
-            b.warning_amount, b.alert_percents, tollgate_begins(b."window", p_at) AS starts_at
-        FROM budgets b
-        WHERE b.subject = '' OR b.subject = tollgate_named(b.scope, f)
-            OR (b.subject = '*' AND tollgate_named(b.scope, f) IS NOT NULL AND NOT EXISTS (
+            b.warning_amount, b.alert_percents
+        FROM budgets b JOIN unnest(tollgate_scopes(), f.subjects, f.named) AS d (scope, subject, named)
+            ON d.scope = b.scope
+        WHERE b.subject = d.named OR (b.subject = '*' AND d.named IS NOT NULL AND NOT EXISTS (
                 SELECT FROM budgets own WHERE own.scope = b.scope AND own."window" = b."window"
-                    AND own.measure = b.measure AND own.subject = tollgate_named(b.scope, f)))
+                    AND own.measure = b.measure AND own.subject = d.named))
         UNION ALL
-        SELECT 5, NULL, 'feature_user', tollgate_subject('feature_user', f), c.period, 'requests',
-            c.requests_per_period, NULL, '{}', tollgate_begins(c.period, p_at)
-        FROM feature_flags c WHERE c.feature = f.feature AND c.requests_per_period IS NOT NULL
-        UNION ALL
-        SELECT 5, NULL, 'feature', c.feature, 'rolling_hour', 'usd', c.cost_cap_usd, NULL, '{}',
-            tollgate_begins('rolling_hour', p_at)
-        FROM feature_flags c WHERE c.feature = f.feature AND c.cost_cap_usd IS NOT NULL
-    ) l LEFT JOIN counters k ON k.key = tollgate_counter_key(l.scope, l.subject, l.win, l.starts_at)
+        SELECT 5, NULL, v.scope, v.subject, v.win, v.measure, v.amount, NULL, '{}'
+        FROM feature_flags c CROSS JOIN LATERAL (VALUES
+            ('feature_user', f.subjects[12], c.period, 'requests', c.requests_per_period::numeric),
+            ('feature', c.feature, 'rolling_hour', 'usd', c.cost_cap_usd)
+        ) AS v (scope, subject, win, measure, amount)
+        WHERE c.feature = f.feature AND v.amount IS NOT NULL
+    ) l
+    -- (Joined, not computed for each: a long expression costs more to set up than to run.)
+    JOIN (VALUES ('open', 'epoch'::timestamptz),
+        ('rolling_minute', date_bin('5 seconds', p_at, 'epoch'::timestamptz)),
+        ('rolling_hour', date_bin('1 minute', p_at, 'epoch'::timestamptz)),
+        ('minute', date_bin('1 minute', p_at, 'epoch'::timestamptz)),
+        ('hour', date_bin('1 hour', p_at, 'epoch'::timestamptz)),
+        ('day', date_trunc('day', p_at, 'UTC')), ('month', date_trunc('month', p_at, 'UTC'))
+    ) AS t (win, starts_at) ON t.win = l.win
+    LEFT JOIN counters k ON k.scope = l.scope AND k.subject = l.subject AND k."window" = l.win
+        AND k.starts_at = t.starts_at
+    -- Put into the query that asks, this would be computed anew wherever a column is named.
+    OFFSET 0
 $$;
 
 -- Windows that an extension and an overrun are charged to at their own moment; day and month are
@@ -138,8 +150,8 @@ CREATE FUNCTION tollgate_is_short(win text) RETURNS boolean LANGUAGE sql IMMUTAB
 $$;
 
 CREATE FUNCTION tollgate_run_facts(r work_order_runs) RETURNS tollgate_facts LANGUAGE sql IMMUTABLE AS $$
-    SELECT row(r.wo_id, r.agent_name, r.user_id, r.surface, r.feature, r.model, r.model_tier, r.team,
-        r.cost_dimension, host(r.source_ip), NULL, NULL)::tollgate_facts
+    SELECT tollgate_facts_of(r.wo_id, r.agent_name, r.user_id, r.surface, r.feature, r.model,
+        r.model_tier, r.team, r.cost_dimension, host(r.source_ip), NULL, NULL)
 $$;
 
 -- The counters of the present short windows (`p_short`) or of all windows but `open`, made where
@@ -220,9 +232,19 @@ CREATE TRIGGER record_alert AFTER INSERT ON alerts
 -- Whether `used` going up by `more` passes a threshold of this limit.
 CREATE FUNCTION tollgate_crosses(c tollgate_charge, more numeric) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
     SELECT coalesce(c.used < c.warning_amount AND c.used + more >= c.warning_amount, false)
-        OR EXISTS (SELECT FROM unnest(c.alert_percents) p
-                   WHERE c.used * 100 < c.amount * p AND (c.used + more) * 100 >= c.amount * p)
+        -- (The percents are sorted: how many of them are reached, before and after?)
+        OR CASE WHEN c.amount IS NULL OR c.alert_percents = '{}' THEN false
+            ELSE width_bucket(c.used * 100 / c.amount, c.alert_percents::numeric[])
+                <> width_bucket((c.used + more) * 100 / c.amount, c.alert_percents::numeric[]) END
 $$;
+
+CREATE FUNCTION tollgate_sort_percents() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.alert_percents := ARRAY(SELECT DISTINCT p FROM unnest(NEW.alert_percents) p WHERE p > 0 ORDER BY p);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER sort_percents BEFORE INSERT OR UPDATE OF alert_percents ON budgets
+    FOR EACH ROW EXECUTE FUNCTION tollgate_sort_percents();
 
 -- Alerts for every threshold of this limit that is reached. `p_full`: it refused somebody, so it is
 -- used up for those who ask, though a few cents may be left. Gives how many were new.
@@ -322,8 +344,8 @@ CREATE VIEW tollgate_entries AS
         CASE WHEN r.status = 'running' THEN c.reserved_usd ELSE 0 END, coalesce(c.settled_usd, 0), 0, 0
     FROM run_charges c JOIN work_order_runs r ON r.id = c.run_id
     UNION ALL
-    SELECT d.at, row('', d.agent_name, d.user_id, d.surface, d.feature, d.model, '', '', 'llm_api',
-        host(d.source_ip), NULL, NULL)::tollgate_facts, 1, 0, 0, d.cost_usd, 0, d.cost_usd, 0, d.tokens
+    SELECT d.at, tollgate_facts_of('', d.agent_name, d.user_id, d.surface, d.feature, d.model, '', '',
+        'llm_api', host(d.source_ip), NULL, NULL), 1, 0, 0, d.cost_usd, 0, d.cost_usd, 0, d.tokens
     FROM direct_spend d;
 
 -- Counters of a limit that was just made: what its window holds already. Runs that may still be

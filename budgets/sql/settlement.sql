@@ -91,7 +91,8 @@ END $$;
 -- `p_wo` null: of any work order. With `p_wait` false it takes only what nobody holds, because the
 -- caller has locks already and must not wait for others.
 CREATE FUNCTION tollgate_reap(p_wo text, p_max integer, p_wait boolean) RETURNS integer
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode TO force_generic_plan AS $$
 DECLARE
     r work_order_runs;
     runs uuid[];
@@ -148,7 +149,8 @@ $$;
 CREATE FUNCTION tollgate_finish_run(
     p_digest bytea, p_address inet, p_run uuid, p_status text, p_cost numeric, p_usage jsonb,
     p_tokens bigint, p_book_version bigint, p_fingerprint bytea, p_request_id text
-) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE AS $$
+) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode TO force_generic_plan AS $$
 DECLARE
     b tollgate_bearer := tollgate_bearer(p_digest, p_address, '{start,admin}', '');
     r work_order_runs;

@@ -16,7 +16,8 @@ $$;
 CREATE FUNCTION tollgate_check_run(
     p_digest bytea, p_address inet, p_estimate numeric, p_tokens bigint, p_priced boolean,
     p_book_version bigint, p_model text, p_user text, p_surface text, p_feature text, p_agent text
-) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE AS $$
+) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode TO force_generic_plan AS $$
 DECLARE
     b tollgate_bearer := tollgate_bearer(p_digest, p_address, '{start}', '');
     answer tollgate_answer;
@@ -37,8 +38,8 @@ BEGIN
     END IF;
     surface_name := coalesce(nullif(b.surface, ''), p_surface);
     feature_name := coalesce(nullif(b.feature, ''), p_feature);
-    facts := row('', p_agent, p_user, surface_name, feature_name, p_model, '', '', 'llm_api',
-        host(p_address), NULL, NULL)::tollgate_facts;
+    facts := tollgate_facts_of('', p_agent, p_user, surface_name, feature_name, p_model, '', '',
+        'llm_api', host(p_address), NULL, NULL);
     at := tollgate_now();
     killed := tollgate_kill_switch(surface_name, p_user, p_agent, b.prefix);
     tripped := tollgate_open_breakers('');
@@ -79,7 +80,8 @@ CREATE FUNCTION tollgate_spend_run(
     p_digest bytea, p_address inet, p_cost numeric, p_tokens bigint, p_usage jsonb,
     p_book_version bigint, p_model text, p_user text, p_surface text, p_feature text, p_agent text,
     p_key text, p_fingerprint bytea, p_request_id text
-) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE AS $$
+) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode TO force_generic_plan AS $$
 DECLARE
     b tollgate_bearer := tollgate_bearer(p_digest, p_address, '{start}', '');
     answer tollgate_answer;
@@ -126,8 +128,8 @@ BEGIN
     END IF;
     surface_name := coalesce(nullif(b.surface, ''), p_surface);
     feature_name := coalesce(nullif(b.feature, ''), p_feature);
-    facts := row('', p_agent, p_user, surface_name, feature_name, p_model, '', '', 'llm_api',
-        host(p_address), NULL, NULL)::tollgate_facts;
+    facts := tollgate_facts_of('', p_agent, p_user, surface_name, feature_name, p_model, '', '',
+        'llm_api', host(p_address), NULL, NULL);
     INSERT INTO counters (key, scope, subject, "window", starts_at)
     SELECT tollgate_counter_key('global', '', 'day', d), 'global', '', 'day', d
     FROM (SELECT tollgate_begins('day', at) AS d) v ON CONFLICT DO NOTHING;
