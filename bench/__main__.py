@@ -10,12 +10,12 @@ from multiprocessing import get_context
 
 import psutil
 
-from bench import crash, history, measure
+from bench import crash, guardrails, history, measure
 from bench.ground import Ground, ground
 from bench.measure import Bench
 from bench.report import Broken, Figures, aim, interleave
 
-PARTS = ("http", "database", "today", "crash")
+PARTS = ("http", "database", "guardrails", "today", "crash")
 
 
 def arguments() -> argparse.Namespace:
@@ -64,6 +64,12 @@ def in_the_database(bench: Bench, on: Ground) -> None:
     show("Without HTTP, by clients", got, measure.database_aims(got))
 
 
+def with_guardrails(bench: Bench, on: Ground) -> None:
+    with guardrails.cells(bench, on) as cells:
+        got = interleave(cells, bench.repetitions, bench.note)
+    show("With and without guardrails", got, guardrails.aims(got))
+
+
 def with_history(bench: Bench, on: Ground, title: str, sizes: dict[str, tuple[int, bool]]) -> None:
     first, last = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
     with history.cells(bench, on, sizes) as cells:
@@ -105,6 +111,8 @@ def main() -> int:
                 over_http(bench, on)
             if "database" in given.parts:
                 in_the_database(bench, on)
+            if "guardrails" in given.parts:
+                with_guardrails(bench, on)
             if "today" in given.parts:
                 with_history(bench, on, "Admission with runs already today, by clients",
                              {"0 runs": (0, True), "1,000 runs": (1_000, True),

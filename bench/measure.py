@@ -1,9 +1,10 @@
 """What is measured, cell by cell, and the aims that the figures are held against."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import psutil
 
@@ -36,10 +37,11 @@ class Bench:
         orders: Sequence[str],
         connections: int,
         expect: int,
+        more: Mapping[str, str] = MappingProxyType({}),
     ) -> Cell:
         bodies = [
             json.dumps(
-                {"workOrderId": name, "agentName": "bench", "estimatedCostUsd": "0.01"}
+                {"workOrderId": name, "agentName": "bench", "estimatedCostUsd": "0.01", **more}
             ).encode()
             for name in orders
         ]

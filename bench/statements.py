@@ -4,12 +4,16 @@ import hashlib
 from collections.abc import Sequence
 
 ADMISSION = (
-    "CALL tollgate_start($1, $2, $3, $4, $5, NULL, NULL, 900, '', '', '', '', false, false, $6, $7,"
-    " 'bench', 86400, true, 5.00" + ", NULL" * 9 + ")"
+    "CALL tollgate_start($1, $2, $3, $4, $5, NULL, NULL, 900, NULL, '', '', '', '', '', false,"
+    " false, $6, $7, 'bench', 86400, true, 5.00" + ", NULL" * 10 + ")"
+)
+# One that names everything that a limit can be held over.
+NAMED_ADMISSION = ADMISSION.replace(
+    "NULL, '', '', '', '', ''", "100, 'bench-model', 'middle', 'bench-user', 'cli', 'bench-feature'"
 )
 PLAIN_ADMISSION = (
-    "SELECT * FROM tollgate_start_run($1, $2, $3, $4, $5, NULL, NULL, 900, '', '', '', '', false,"
-    " false, $6, $7, 'bench', 86400, true, 5.00)"
+    "SELECT * FROM tollgate_start_run($1, $2, $3, $4, $5, NULL, NULL, 900, NULL, '', '', '', '',"
+    " '', false, false, $6, $7, 'bench', 86400, true, 5.00)"
 )
 # What must be written in any case: the same two rows, the same indexes, triggers and constraints,
 # one synchronous commit; nothing is decided, and nothing is locked that others want.

@@ -3,9 +3,7 @@ from django.apps import AppConfig
 from opslog import authority
 from opslog.roles import append_only
 
-LAST_LOCK = """
-SELECT FROM counters WHERE key = tollgate_counter_key('global', '', 'open', 'epoch') FOR UPDATE
-"""
+LAST_LOCK = "SELECT tollgate_hold_counters()"
 
 
 class BudgetsConfig(AppConfig):

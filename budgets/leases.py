@@ -15,7 +15,7 @@ def expire() -> int:
     ended = 0
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT tollgate_reap(NULL, %s, true)", [BATCH])
+            cursor.execute("SELECT tollgate_reap(NULL, %s)", [BATCH])
             reaped = int(cursor.fetchone()[0])
         ended += reaped
         if reaped < BATCH:

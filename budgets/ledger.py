@@ -150,9 +150,7 @@ def repair(*, by: str, reason: str) -> list[Difference]:
     """Write what the runs say into the counters that disagree, and record it. No admission is
     decided meanwhile."""
     with transaction.atomic(), connection.cursor() as cursor:
-        # EXCLUSIVE: it waits for those who have locked rows and may still have to write them;
-        # a weaker mode would be granted beside them, and then each would wait for the other.
-        cursor.execute("LOCK TABLE counters IN EXCLUSIVE MODE")
+        cursor.execute("SELECT tollgate_hold_counters()")
         wrong = list(differences())
         for difference in wrong:
             cursor.execute(

@@ -85,25 +85,23 @@ BEGIN
             RETURN tollgate_refusal(0, 'stale_prices', (SELECT version::text FROM price_book_version));
         END IF;
 
-        -- Lock first, read after. Two rows stand for all that is charged: the work order's, then
-        -- everybody's, which is held for the shortest time. Who has it may write, and create, any
-        -- other counter: so no two ever create the same row, and nobody waits with it in hand.
-        IF p_dry_run THEN
-            SELECT coalesce(max(k.open_runs), 0) INTO wo_open FROM counters k WHERE k.key = wo_key;
-        ELSE
-            SELECT k.id, k.open_runs INTO wo_id, wo_open
-            FROM counters k WHERE k.key = wo_key FOR UPDATE;
-            IF NOT FOUND THEN
-                -- Its first start makes the row before it holds any lock.
-                IF NOT EXISTS (SELECT FROM work_orders o WHERE o.id = p_wo) THEN
-                    RETURN tollgate_refusal(404, 'unknown_work_order', 'unknown work order');
-                END IF;
-                INSERT INTO counters (key, scope, subject, "window", starts_at)
-                VALUES (wo_key, 'work_order', p_wo, 'open', 'epoch') ON CONFLICT DO NOTHING;
-                CONTINUE;
+        -- Lock first, read after: the work order, which nobody changes meanwhile, then all that is
+        -- counted. Who has that lock may write, and create, any counter.
+        IF NOT p_dry_run THEN
+            PERFORM tollgate_share_work_order(p_wo);
+            IF NOT EXISTS (SELECT FROM work_orders o WHERE o.id = p_wo) THEN
+                RETURN tollgate_refusal(404, 'unknown_work_order', 'unknown work order');
             END IF;
-            SELECT k.id INTO all_id FROM counters k WHERE k.key = all_key FOR UPDATE;
+            PERFORM tollgate_hold_counters();
         END IF;
+        SELECT k.id, k.open_runs INTO wo_id, wo_open FROM counters k WHERE k.key = wo_key;
+        IF NOT FOUND AND NOT p_dry_run THEN
+            INSERT INTO counters (key, scope, subject, "window", starts_at)
+            VALUES (wo_key, 'work_order', p_wo, 'open', 'epoch') ON CONFLICT DO NOTHING;
+            CONTINUE;
+        END IF;
+        wo_open := coalesce(wo_open, 0);
+        SELECT k.id INTO all_id FROM counters k WHERE k.key = all_key;
 
         -- The day and the minute are those that the clock shows now that the locks are held.
         at := tollgate_now();
@@ -181,8 +179,7 @@ BEGIN
             IF waits.state = 'half_open' AND NOT reaped AND NOT p_dry_run THEN
                 -- The probe may have died: then its lease decides.
                 reaped := true;
-                IF tollgate_reap((SELECT r.wo_id FROM work_order_runs r WHERE r.id = waits.probe_run_id),
-                    50, false) > 0 THEN
+                IF tollgate_reap((SELECT r.wo_id FROM work_order_runs r WHERE r.id = waits.probe_run_id), 50) > 0 THEN
                     CONTINUE;
                 END IF;
             END IF;
@@ -223,7 +220,7 @@ BEGIN
                 -- Room may be held by runs that never reported: no job is needed to be right.
                 reaped := true;
                 IF tollgate_reap(CASE WHEN wo_open >= w.max_concurrent_runs OR way.scope = 'model_tier'
-                    THEN p_wo END, 50, false) > 0
+                    THEN p_wo END, 50) > 0
                 THEN
                     CONTINUE;
                 END IF;

@@ -132,8 +132,7 @@ DECLARE
     c circuit_breakers;
     at timestamptz;
 BEGIN
-    PERFORM FROM counters
-    WHERE key = tollgate_counter_key('global', '', 'open', 'epoch') FOR UPDATE;
+    PERFORM tollgate_hold_counters();
     at := tollgate_now();
     IF p_trip THEN
         RETURN tollgate_trip(p_scope, p_subject, p_reason, at);

@@ -53,11 +53,9 @@ BEGIN
         RETURN tollgate_refusal(409, 'run_ended', 'the run has ended');
     END IF;
 
+    PERFORM tollgate_share_work_order(r.wo_id);
     IF p_additional > 0 THEN
-        PERFORM tollgate_lock_counters(r.charged_to);
-    ELSE
-        PERFORM FROM counters
-        WHERE key = tollgate_counter_key('work_order', r.wo_id, 'open', 'epoch') FOR UPDATE;
+        PERFORM tollgate_hold_counters();
     END IF;
     at := tollgate_now();
     tomorrow := date_trunc('day', at, 'UTC') + interval '1 day';

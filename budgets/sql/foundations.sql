@@ -73,8 +73,21 @@ RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT win || ':' || extract(epoch FROM starts_at)::bigint || ':' || scope || ':' || subject
 $$;
 
--- The counter that is always there, and that everybody locks last: so nobody ever creates a
--- counter row while another does (docs/locking.md).
+-- The locks of a decision (docs/locking.md): of the work order, which admissions share and a change of
+-- its caps or status has alone; then that of everything counted, which has one holder, and is given
+-- back at the commit, before the flush. They are advisory locks of the transaction: taking one writes
+-- nothing, those who wait are served in their order, and lock_timeout holds for them.
+CREATE FUNCTION tollgate_hold_work_order(p_wo text) RETURNS void LANGUAGE sql VOLATILE AS $$
+    SELECT pg_advisory_xact_lock(7401, hashtext(p_wo))
+$$;
+CREATE FUNCTION tollgate_share_work_order(p_wo text) RETURNS void LANGUAGE sql VOLATILE AS $$
+    SELECT pg_advisory_xact_lock_shared(7401, hashtext(p_wo))
+$$;
+CREATE FUNCTION tollgate_hold_counters() RETURNS void LANGUAGE sql VOLATILE AS $$
+    SELECT pg_advisory_xact_lock(7400, 0)
+$$;
+
+-- The counter that is always there.
 INSERT INTO counters (key, scope, subject, "window", starts_at)
 VALUES (tollgate_counter_key('global', '', 'open', 'epoch'), 'global', '', 'open', 'epoch');
 
@@ -82,8 +95,7 @@ VALUES (tollgate_counter_key('global', '', 'open', 'epoch'), 'global', '', 'open
 -- after it see it: without this a start could be admitted after a suspension had been acknowledged.
 CREATE FUNCTION tollgate_order_with_admission() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM FROM counters
-    WHERE key = tollgate_counter_key('work_order', NEW.id, 'open', 'epoch') FOR UPDATE;
+    PERFORM tollgate_hold_work_order(NEW.id);
     RETURN NEW;
 END $$;
 CREATE TRIGGER order_with_admission BEFORE UPDATE ON work_orders
@@ -154,8 +166,7 @@ BEGIN
             USING ERRCODE = 'restrict_violation';
     END IF;
     -- As for a lowered cap: who comes after the acknowledgement sees it.
-    PERFORM FROM counters
-    WHERE key = tollgate_counter_key('work_order', NEW.wo_id, 'open', 'epoch') FOR UPDATE;
+    PERFORM tollgate_hold_work_order(NEW.wo_id);
     RETURN NEW;
 END $$;
 CREATE FUNCTION tollgate_guard_new_grant() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -417,8 +417,7 @@ CREATE TRIGGER fill AFTER INSERT OR UPDATE ON feature_flags
 -- that come after it see it.
 CREATE FUNCTION tollgate_order_limits_with_admission() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM FROM counters
-    WHERE key = tollgate_counter_key('global', '', 'open', 'epoch') FOR UPDATE;
+    PERFORM tollgate_hold_counters();
     RETURN NULL;
 END $$;
 CREATE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON budgets

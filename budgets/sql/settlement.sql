@@ -1,12 +1,5 @@
 -- How a run ends: told by its client (finish), or by the end of its lease (reap).
 
--- Locks what some runs were charged to, in the order that everybody follows: the rows of the work
--- orders, then the one of all, which stands for every other counter (docs/locking.md).
-CREATE FUNCTION tollgate_lock_counters(ids bigint[]) RETURNS void LANGUAGE sql VOLATILE AS $$
-    SELECT FROM counters WHERE id = ANY (ids) AND "window" = 'open'
-    ORDER BY (scope = 'global'), id FOR UPDATE
-$$;
-
 -- Gives back what run `r` held and charges `p_cost`. The caller holds the locks on the run and on
 -- its counters. An expired run that reports after all is corrected by the difference.
 CREATE FUNCTION tollgate_settle(
@@ -88,9 +81,9 @@ BEGIN
 END $$;
 
 -- Ends runs whose lease is over, at their reservation: the money may have been spent.
--- `p_wo` null: of any work order. With `p_wait` false it takes only what nobody holds, because the
--- caller has locks already and must not wait for others.
-CREATE FUNCTION tollgate_reap(p_wo text, p_max integer, p_wait boolean) RETURNS integer
+-- `p_wo` null: of any work order. An admission calls it with the lock of the counters in hand, so it
+-- takes only runs that nobody holds: whoever has one may wait for that lock.
+CREATE FUNCTION tollgate_reap(p_wo text, p_max integer) RETURNS integer
 LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode TO force_generic_plan AS $$
 DECLARE
@@ -106,20 +99,8 @@ BEGIN
     IF runs IS NULL THEN
         RETURN 0;
     END IF;
-    IF p_wait THEN
-        PERFORM tollgate_lock_counters((
-            SELECT array_agg(DISTINCT c) FROM work_order_runs w, unnest(w.charged_to) c
-            WHERE w.id = ANY (runs)));
-    END IF;
+    PERFORM tollgate_hold_counters();
     FOR r IN SELECT * FROM work_order_runs WHERE id = ANY (runs) ORDER BY lease_expires_at LOOP
-        IF NOT p_wait AND (
-            SELECT count(*) FROM (SELECT FROM counters
-                                  WHERE id = ANY (r.charged_to) AND "window" = 'open'
-                                  ORDER BY (scope = 'global'), id FOR UPDATE SKIP LOCKED) free)
-            < (SELECT count(*) FROM counters
-               WHERE id = ANY (r.charged_to) AND "window" = 'open') THEN
-            CONTINUE;
-        END IF;
         r := tollgate_settle(r, 'expired', r.reserved_usd, 'lease_expired', NULL, NULL, NULL, at);
         INSERT INTO operations_events (kind, message, owner_type, owner_id, actor, meta)
         VALUES ('RUN_EXPIRED',
@@ -190,7 +171,7 @@ BEGIN
         kind := 'RUN_FINISHED_LATE';
     END IF;
     SELECT r.status AS status, r.cost AS cost, (SELECT max(id) FROM alerts) AS alert INTO was;
-    PERFORM tollgate_lock_counters(r.charged_to);
+    PERFORM tollgate_hold_counters();
     r := tollgate_settle(r, p_status, cost, note, p_usage, p_tokens, p_fingerprint,
         tollgate_now());
     INSERT INTO operations_events

@@ -106,8 +106,7 @@ BEGIN
             'the model has no price: give costUsd, or have a price entered');
     END IF;
     -- The lock of all serialises duplicates too.
-    PERFORM FROM counters
-    WHERE key = tollgate_counter_key('global', '', 'open', 'epoch') FOR UPDATE;
+    PERFORM tollgate_hold_counters();
     at := tollgate_now();
     IF p_key <> '' THEN
         SELECT * INTO stored FROM idempotency_records i

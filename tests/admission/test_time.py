@@ -73,7 +73,8 @@ def test_the_day_is_read_after_the_lock(desk: Desk, committed_db: str) -> None:
         connection.close()
 
     with transaction.atomic():
-        list(Counter.objects.select_for_update())
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT tollgate_hold_counters()")
         thread = threading.Thread(target=ask)
         thread.start()
         with connections["owner"].cursor() as cursor:
