@@ -54,7 +54,7 @@ def run(ask: DatabaseAsk) -> Sample:
             raise psycopg.OperationalError(prepared.error_message.decode())
         # A new session plans every statement of the routine once: that is no part of a request.
         for _ in range(WARM):
-            connection.pgconn.exec_prepared(b"ask", ask.parameters[0])
+            connection.pgconn.exec_prepared(b"ask", list(ask.parameters[0]))  # type: ignore[arg-type]
         connections.append(connection)
     latencies: list[float] = []
     acknowledged: list[str] = []

@@ -84,6 +84,18 @@ def environment_name(text: str) -> str:
     return text
 
 
+def http_url(text: str) -> str:
+    if text and not re.fullmatch(r"https?://[^\s/]+\S*", text):
+        raise Expected("an address that begins with http:// or https://")
+    return text
+
+
+def redis_url(text: str) -> str:
+    if text and not re.fullmatch(r"(rediss?|unix)://\S+", text):
+        raise Expected("the address of a Redis, as in redis://HOST:6379/0")
+    return text
+
+
 def log_level(text: str) -> str:
     if text.upper() not in LEVELS:
         raise Expected(f"one of {', '.join(LEVELS)}")

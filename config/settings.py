@@ -237,6 +237,14 @@ TOLLGATE_BASE_URL = env.str(
 TOLLGATE_NOTIFY_SECRET_URLS = take("NOTIFY_URLS", default="", form=forms.channels, secret=True)
 TOLLGATE_NOTIFY_PRIVATE_NETWORKS = env.bool("NOTIFY_PRIVATE_NETWORKS", default=False)
 
+# Optional: the day's spend is mirrored there; errors and budget alerts are told to Sentry; pinged
+# after each report. All three may hold credentials; the names keep them off Django's debug pages.
+TOLLGATE_REDIS_SECRET_URL = take("REDIS_URL", default="", form=forms.redis_url, secret=True)
+TOLLGATE_SENTRY_SECRET_DSN = take("SENTRY_DSN", default="", form=forms.http_url, secret=True)
+TOLLGATE_HEALTHCHECK_SECRET_URL = take(
+    "HEALTHCHECK_URL", default="", form=forms.http_url, secret=True
+)
+
 LOG_LEVEL = take("LOG_LEVEL", default="INFO", form=forms.log_level)
 LOGGING = logging_config(LOG_LEVEL, json=env.bool("LOG_JSON", default=True))
 
@@ -265,7 +273,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "SCHEMA_PATH_PREFIX": "/api",
+    "SCHEMA_PATH_PREFIX": "/(api|v1)",
     "SCHEMA_COERCE_PATH_PK_SUFFIX": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
@@ -273,6 +281,7 @@ SPECTACULAR_SETTINGS = {
     ],
     "TAGS": [
         {"name": "spending", "description": "Ask before you spend; report what it cost."},
+        {"name": "guardrails", "description": "Kill switch, feature controls, burn rate."},
         {"name": "reading", "description": "Work orders, runs, usage, events."},
         {"name": "cap changes", "description": "Asked for by tokens; decided by people."},
         {"name": "administration", "description": "Needs the scope `admin`."},

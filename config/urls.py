@@ -7,6 +7,7 @@ from django.urls import include, path
 from django.views.decorators.http import require_safe
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
+from budgets.api.urls import v1_urlpatterns
 from config import health, metrics
 
 OPEN = {"authentication_classes": (), "permission_classes": ()}
@@ -43,6 +44,7 @@ urlpatterns = [
     path("readyz", health.readyz),
     path("metrics", metrics.metrics),
     path("api/", include("budgets.api.urls")),
+    path("v1/", include(v1_urlpatterns)),
     path("api/", include("workorders.api.urls")),
     path("api/", include("opslog.api.urls")),
     path("api/schema", SpectacularJSONAPIView.as_view(**OPEN), name="schema"),

@@ -4,7 +4,7 @@ from django.urls import path, register_converter
 from django.urls.converters import IntConverter
 
 import workorders.api.urls  # noqa: F401  (registers the converter of ids)
-from budgets.api import cap_changes, views
+from budgets.api import cap_changes, guardrails, views
 
 
 class NumberConverter(IntConverter):
@@ -37,7 +37,17 @@ urlpatterns = [
         name="work-order-cap-changes",
     ),
     path("work-orders/<wo:wo_id>/usage", views.UsageView.as_view(), name="work-order-usage"),
+    path("work-orders/preflight", guardrails.PreflightView.as_view(), name="preflight"),
+    path("llm/killswitch", guardrails.KillSwitchView.as_view(), name="killswitch"),
+    path("features/<str:feature>", guardrails.FeatureView.as_view(), name="feature"),
+    path("burn-rate", guardrails.BurnRateView.as_view(), name="burn-rate"),
     path("work-orders/start", views.StartView.as_view(), name="work-order-start"),
     path("work-orders/runs/<uuid:run_id>/finish", views.FinishView.as_view(), name="run-finish"),
     path("work-orders/runs/<uuid:run_id>/extend", views.ExtendView.as_view(), name="run-extend"),
+]
+# Names that services knew before there was an /api/ here.
+v1_urlpatterns = [
+    path("admin/llm-budget", guardrails.LlmBudgetView.as_view(), name="llm-budget"),
+    path("llm/check", guardrails.CheckView.as_view(), name="llm-check"),
+    path("llm/spend", guardrails.SpendView.as_view(), name="llm-spend"),
 ]

@@ -1,0 +1,376 @@
+"""The endpoints of the guardrails: the day's budget, direct spend, the kill switch, feature
+controls, the burn rate, pre-flight. A view parses, calls, renders."""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from django.http import HttpResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from budgets import admission, burn_rate, features, killswitch, mirror, preflight, spending
+from budgets.admission import Decision
+from budgets.api import guardrails_schema as schema
+from budgets.api.guardrail_bodies import CheckBody, KillSwitchBody, PreflightBody, SpendBody
+from budgets.api.requests import idempotency_key, money
+from budgets.api.sessions import PersonInSession
+from budgets.api.views import COMPACT, ENCODE, SpendingView, decide, render
+from budgets.exceptions import Refused
+from budgets.models import KillSwitch
+from budgets.preflight_checks import Task
+from opslog import authority
+from opslog.api.errors import BadRequest, TokenDenied
+from opslog.api.requests import RawJSONParser, decode
+from opslog.money import usd_text
+from opslog.pricing import Usage
+from workorders.api.auth import ServiceTokenAuthentication, token_text
+from workorders.tokens import Bearer
+
+CHECK = msgspec.json.Decoder(CheckBody)
+SPEND = msgspec.json.Decoder(SpendBody)
+PREFLIGHT = msgspec.json.Decoder(PreflightBody)
+SWITCH = msgspec.json.Decoder(KillSwitchBody)
+
+
+def day_as_numbers(day: spending.DayStatus) -> dict[str, Any]:
+    """The shape that services and dashboards know. Numbers here, unlike everywhere else."""
+
+    def number(amount: Decimal | None) -> float | None:
+        return None if amount is None else float(amount)
+
+    return {
+        "date": day.date,
+        "current_spend_usd": float(day.spent_usd),
+        "warning_threshold_usd": number(day.warning_usd),
+        "hard_limit_usd": number(day.limit_usd),
+        "remaining_usd": number(day.remaining_usd),
+        "status": day.status,
+        "warning": day.warning,
+        "blocked": day.blocked,
+        "message": day.message,
+    }
+
+
+class LlmBudgetView(APIView):
+    required_scope = "admin"
+
+    @schema.llm_budget
+    def get(self, request: Request) -> Response:
+        return Response(
+            {**day_as_numbers(spending.today()), "redis_unavailable": mirror.is_unavailable()}
+        )
+
+
+def who_of(body: CheckBody | SpendBody) -> spending.Who:
+    return spending.Who(
+        body.user_id or "", body.surface or "", body.feature or "", body.agent_name or ""
+    )
+
+
+def with_day(answer: dict[str, Any]) -> bytes:
+    """The answer of the database, with the day's status in words."""
+    day = spending.day_status(answer.pop("day"))
+    return msgspec.json.encode(
+        {
+            **answer,
+            "status": day.status,
+            "spentUsd": usd_text(day.spent_usd),
+            "remainingUsd": None if day.remaining_usd is None else usd_text(day.remaining_usd),
+            "message": day.message,
+        }
+    )
+
+
+def rendered(decision: Any) -> HttpResponse:
+    if decision.denial:
+        return render(decision)
+    body = with_day(msgspec.json.decode(decision.body))
+    response = HttpResponse(COMPACT(body, indent=-1), content_type="application/json")
+    if decision.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+
+class CheckView(SpendingView):
+    @schema.check
+    def post(self, request: Request) -> HttpResponse:
+        body = decode(CHECK, request.data)
+        usage = None
+        if body.estimated_input_tokens is not None or body.estimated_output_tokens is not None:
+            if not body.model:
+                raise BadRequest("bad input", {"model": ["Tokens are priced by their model"]})
+            usage = Usage(body.estimated_input_tokens or 0, body.estimated_output_tokens or 0)
+        caller, estimate = (
+            self.caller(request),
+            money(body.estimated_cost_usd, "estimatedCostUsd"),
+        )
+        return rendered(
+            decide(
+                "check",
+                lambda: spending.check(
+                    caller=caller,
+                    who=who_of(body),
+                    estimated_usd=estimate,
+                    model=body.model or "",
+                    usage=usage,
+                ),
+            )
+        )
+
+
+class SpendView(SpendingView):
+    @schema.spend
+    def post(self, request: Request) -> HttpResponse:
+        body = decode(SPEND, request.data)
+        if (body.cost_usd is None) == (body.usage is None):
+            raise BadRequest("bad input", {"costUsd": ["Give either costUsd or usage"]})
+        usage, model = None, body.model or ""
+        if body.usage is not None:
+            if model and model != body.usage.model:
+                raise BadRequest("bad input", {"model": ["Another model than that of usage"]})
+            model = body.usage.model
+            try:
+                usage = Usage(
+                    body.usage.input_tokens,
+                    body.usage.output_tokens,
+                    cached_input_tokens=body.usage.cached_input_tokens,
+                    reasoning_tokens=body.usage.reasoning_tokens,
+                )
+            except ValueError as error:
+                raise BadRequest("bad input", {"usage": [str(error)]}) from None
+        caller, key = self.caller(request), idempotency_key(request.headers)
+        cost = money(body.cost_usd, "costUsd")
+        return rendered(
+            decide(
+                "spend",
+                lambda: spending.spend(
+                    caller=caller,
+                    who=who_of(body),
+                    cost_usd=cost,
+                    model=model,
+                    usage=usage,
+                    idempotency_key=key,
+                ),
+            )
+        )
+
+
+class TokenOrPerson(ServiceTokenAuthentication):
+    """A token by its scopes, or somebody in a session, with CSRF for what changes something."""
+
+    def authenticate(self, request: Request) -> Any:
+        if not token_text(request.headers) and request.COOKIES.get(settings.SESSION_COOKIE_NAME):
+            return PersonInSession().authenticate(request)
+        return super().authenticate(request)
+
+
+def switch_as_json(switch: KillSwitch) -> dict[str, Any]:
+    return {
+        "scope": switch.scope,
+        "target": switch.target or None,
+        "enabled": switch.enabled,
+        "reason": switch.reason,
+        "changedBy": switch.changed_by,
+        "changedAt": switch.changed_at,
+    }
+
+
+class KillSwitchView(APIView):
+    authentication_classes = (TokenOrPerson,)
+    permission_classes = ()
+    parser_classes = (RawJSONParser,)
+
+    @property
+    def required_scopes(self) -> tuple[str, ...]:
+        return ("killswitch", "admin") + (("read",) if self.request.method == "GET" else ())
+
+    @schema.killswitch_list
+    def get(self, request: Request) -> Response:
+        return Response({"switches": [switch_as_json(each) for each in KillSwitch.objects.all()]})
+
+    @schema.killswitch_set
+    def post(self, request: Request) -> Response:
+        body = decode(SWITCH, request.data)
+        token = request.auth if isinstance(request.auth, Bearer) else None
+        person = None if token else request.user
+        if not killswitch.may_switch(
+            body.scope, token_scopes=token.scopes if token else (), person=person
+        ):
+            raise TokenDenied(403, "scope", f"not allowed to switch the scope {body.scope}")
+        try:
+            switch, stops = killswitch.switch(
+                body.scope,
+                body.target,
+                enabled=body.enabled,
+                reason=body.reason,
+                by=token.actor if token else person.get_username(),  # type: ignore[union-attr]
+            )
+        except Refused as error:
+            raise BadRequest("bad input", {"target": [str(error)]}) from None
+        return Response(
+            {
+                **switch_as_json(switch),
+                "matchingRuns24h": stops.runs,
+                "runningNow": stops.running,
+            }
+        )
+
+
+class FeatureView(APIView):
+    required_scopes = ("start", "read", "admin")
+
+    @schema.feature
+    def get(self, request: Request, feature: str) -> Response:
+        control = features.control_of(feature)
+        return Response(
+            {
+                "feature": feature,
+                "registered": control.pk is not None,
+                "enabled": control.enabled,
+                "throttle": None
+                if control.requests_per_period is None
+                else {"requests": control.requests_per_period, "period": control.period},
+                "costCapUsdPerHour": None
+                if control.cost_cap_usd is None
+                else usd_text(control.cost_cap_usd),
+                "levers": features.levers(control),
+            }
+        )
+
+
+class BurnRateView(APIView):
+    required_scope = "read"
+
+    @schema.burn_rate
+    def get(self, request: Request) -> Response:
+        return Response(burn_rate_as_json(burn_rate.now()))
+
+
+def burn_rate_as_json(rate: burn_rate.BurnRate) -> dict[str, Any]:
+    return {
+        "at": rate.at,
+        "usdPerMinute": usd_text(rate.minute_usd),
+        "usdLastHour": usd_text(rate.hour_usd),
+        "usdToday": usd_text(rate.day_usd),
+        "usdThisMonth": usd_text(rate.month_usd),
+        "projectedTodayUsd": usd_text(rate.day_projected_usd),
+        "projectedMonthUsd": usd_text(rate.month_projected_usd),
+        "limits": [
+            {
+                "scope": reach.budget.scope,
+                "subject": reach.subject or None,
+                "window": reach.budget.window,
+                "usedUsd": usd_text(reach.used_usd),
+                "limitUsd": usd_text(reach.budget.amount),
+                "secondsUntilReached": reach.seconds,
+            }
+            for reach in rate.limits
+            if reach.budget.amount is not None
+        ],
+        "byMinute": [
+            {"minute": moment, "usd": usd_text(amount)} for moment, amount in rate.by_minute
+        ],
+    }
+
+
+class PreflightView(SpendingView):
+    @schema.preflight
+    def post(self, request: Request) -> HttpResponse:
+        body = decode(PREFLIGHT, request.data)
+        tasks = []
+        for number, each in enumerate(body.tasks):
+            at = f"tasks[{number}]"
+            tokens = (each.estimated_input_tokens, each.estimated_output_tokens)
+            if not each.model and tokens != (None, None):
+                raise BadRequest("bad input", {f"{at}.model": ["Tokens are priced by their model"]})
+            tasks.append(
+                Task(
+                    work_order_id=each.work_order_id,
+                    name=each.name,
+                    agent_name=each.agent_name or "preflight",
+                    model=each.model or "",
+                    estimated_cost_usd=money(each.estimated_cost_usd, f"{at}.estimatedCostUsd"),
+                    estimated_input_tokens=each.estimated_input_tokens,
+                    estimated_output_tokens=each.estimated_output_tokens,
+                )
+            )
+        caller = self.caller(request)
+        found = preflight.run(
+            tasks,
+            caller=caller,
+            confirm=bool(body.confirm),
+            dry_run=bool(body.dry_run),
+            by=actor_of(caller),
+        )
+        if isinstance(found, Decision):
+            return render(found)
+        if isinstance(found, preflight.NeedsConfirmation):
+            response = HttpResponse(
+                ENCODE(
+                    {
+                        "error": f"the batch is estimated at ${usd_text(found.estimated_usd)}, "
+                        f'over ${usd_text(found.over_usd)}: send "confirm": true'
+                    }
+                ),
+                status=428,
+                content_type="application/json",
+            )
+            response.headers["Tollgate-Denial"] = "confirm"
+            return response
+        return HttpResponse(ENCODE(report_as_json(found)), content_type="application/json")
+
+
+def actor_of(caller: admission.Caller) -> str:
+    """The owner of the token, for the alert; the decision itself judges the token."""
+    (name,) = authority.fetch_row(
+        "SELECT coalesce((SELECT u.username FROM service_tokens t JOIN auth_user u "
+        "ON u.id = t.owner_id WHERE t.digest = %s), '')",
+        [caller.digest],
+    )
+    return str(name)
+
+
+def report_as_json(report: preflight.Report) -> dict[str, Any]:
+    return {
+        "passed": report.passed,
+        "checks": [
+            {
+                "name": line.name,
+                "passed": line.passed,
+                "message": line.message,
+                "severity": line.severity,
+            }
+            for line in report.lines
+        ],
+        "summary": {
+            "taskCount": len(report.outcomes),
+            "estimatedUsd": usd_text(report.estimated_usd),
+            "testDataDetected": report.test_data,
+            "budgetLeftUsd": None if report.left_usd is None else usd_text(report.left_usd),
+            "wouldBeRefused": report.refused,
+        },
+        "environment": report.environment,
+        "limits": [
+            {
+                "scope": budget.scope,
+                "subject": budget.subject,
+                "window": budget.window,
+                "measure": budget.measure,
+                "amount": str(budget.amount),
+            }
+            for budget in report.limits
+        ],
+        "tasks": [
+            {
+                "workOrderId": outcome.task.work_order_id,
+                "name": outcome.task.name,
+                "decision": "admit" if outcome.reason is None else "refuse",
+                "reason": outcome.reason,
+                "wouldReserveUsd": usd_text(outcome.usd),
+            }
+            for outcome in report.outcomes
+        ],
+    }

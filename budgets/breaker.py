@@ -1,0 +1,74 @@
+"""The circuit breaker, by hand: trip it, reset it, see it. It trips by itself inside admission."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.db import connection, transaction
+
+from budgets import alerts
+from budgets.exceptions import Refused
+from budgets.models import Budget, CircuitBreaker
+from opslog import events
+from workorders.models import WorkOrder
+
+Scope, State = CircuitBreaker.Scope, CircuitBreaker.State
+SWITCH = "SELECT (tollgate_switch_breaker(%s, %s, %s, %s)).id"
+COMMITTED = """
+SELECT coalesce(sum(reserved_usd + settled_usd), 0) FROM counters
+WHERE scope = 'global' AND subject = '' AND "window" = 'rolling_minute'
+    AND starts_at > tollgate_now() - tollgate_reach('rolling_minute')
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """US dollars committed in the last 60 seconds, against what warns and what trips."""
+
+    usd: Decimal
+    warns_at: Decimal | None
+    trips_at: Decimal | None
+
+
+def committed() -> Committed:
+    limit = Budget.objects.filter(scope="global", window="rolling_minute", measure="usd").first()
+    with connection.cursor() as cursor:
+        cursor.execute(COMMITTED)
+        usd = cursor.fetchone()[0]
+    return Committed(usd, limit.warning_amount if limit else None, limit.amount if limit else None)
+
+
+def trip(scope: str, subject: str, *, reason: str, by: str) -> CircuitBreaker:
+    """Open a breaker now; it half-opens by itself after its `open_seconds`. Raises Refused."""
+    if scope == Scope.WORK_ORDER and not WorkOrder.objects.filter(pk=subject).exists():
+        raise Refused(f"There is no work order {subject}.")
+    return _switch(scope, subject, True, reason, by)
+
+
+def reset(scope: str, subject: str, *, reason: str, by: str) -> CircuitBreaker:
+    """Close a breaker. Raises Refused for one that is closed."""
+    return _switch(scope, subject, False, reason, by)
+
+
+def not_closed() -> list[CircuitBreaker]:
+    return list(CircuitBreaker.objects.exclude(state=State.CLOSED))
+
+
+def _switch(scope: str, subject: str, opens: bool, reason: str, by: str) -> CircuitBreaker:
+    reason = reason.strip()
+    if not reason:
+        raise Refused("A breaker is switched with a reason.")
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(SWITCH, [scope, subject, opens, f"by {by}: {reason}"])
+        found = cursor.fetchone()[0]
+        if found is None:
+            raise Refused("The breaker is closed already.")
+        breaker = CircuitBreaker.objects.get(pk=found)
+        events.record(
+            "BREAKER_SWITCHED",
+            message=f"{breaker} {'tripped' if opens else 'reset'} by hand",
+            owner=("circuit_breaker", str(breaker.pk)),
+            actor=by,
+            meta={"state": breaker.state, "reason": reason, "subject": subject},
+        )
+        alerts.tell_soon()
+    return breaker

@@ -1,0 +1,93 @@
+"""Feature controls: what a service reads, and how people change them."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import connection, transaction
+from django.utils import timezone
+
+from budgets.acting import acting
+from budgets.exceptions import Refused
+from budgets.models import FeatureControl
+
+# What limits spending: raising one of these is asked for, not done.
+LIMITS = ("requests_per_period", "cost_cap_usd")
+RUNS = """
+SELECT count(*), coalesce(sum(coalesce(cost, reserved_usd)), 0) FROM work_order_runs
+WHERE feature = %s AND started_at > now() - interval '24 hours'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """Runs of a feature in the last 24 hours, and their dollars: settled, or reserved."""
+
+    runs: int
+    usd: Decimal
+
+
+def control_of(feature: str) -> FeatureControl:
+    """The control of a feature; the defaults, unsaved, where none is registered."""
+    found = FeatureControl.objects.filter(feature=feature).first()
+    return found or FeatureControl(feature=feature)
+
+
+def recent(feature: str) -> Recent:
+    with connection.cursor() as cursor:
+        cursor.execute(RUNS, [feature])
+        return Recent(*cursor.fetchone())
+
+
+def levers(control: FeatureControl) -> dict[str, Any]:
+    """The values that the service acts on by itself, by the names that it knows them by."""
+    return {
+        "maxRounds": control.max_rounds,
+        "maxContextMessages": control.max_context_messages,
+        "maxToolRetries": control.max_tool_retries,
+        "autoSaveIntervalMs": control.auto_save_interval_ms,
+        "undoRateLimit": f"{control.undo_rate_limit}/{control.undo_rate_period}",
+        "toolTimeoutMs": control.tool_timeout_ms,
+        "roundTimeoutMs": control.round_timeout_ms,
+        "maxToolResultBytes": control.max_tool_result_bytes,
+        "toolBreaker": {
+            "failures": control.tool_breaker_failures,
+            "seconds": control.tool_breaker_seconds,
+        },
+        "substituteModel": control.substitute_model or None,
+        "mockProvider": control.mock_provider,
+        "clarification": control.clarification,
+    }
+
+
+def change(feature: str, values: dict[str, Any], *, reason: str, by: str) -> FeatureControl:
+    """Set values of a control, which is made where there is none; levers and lower limits only.
+
+    Raises Refused for an empty reason, a value out of its bounds, or a limit that would rise.
+    """
+    reason = reason.strip()
+    if not reason:
+        raise Refused("A change needs a reason.")
+    with transaction.atomic(), acting(by=by, reason=reason), connection.cursor() as cursor:
+        # The lock that the row's trigger takes comes first, as everywhere (docs/locking.md).
+        cursor.execute("SELECT tollgate_hold_counters()")
+        control = control_of(feature)
+        for name in LIMITS:
+            old, new = getattr(control, name), values.get(name, getattr(control, name))
+            if old is not None and (new is None or new > old):
+                raise Refused("A higher throttle or cost cap is asked for, not set.")
+        period_moves = values.get("period", control.period) != control.period
+        if control.pk and control.requests_per_period is not None and period_moves:
+            raise Refused("Another period may let more through: it is asked for, not set.")
+        for name, value in values.items():
+            setattr(control, name, value)
+        control.reason, control.changed_by, control.changed_at = reason, by, timezone.now()
+        try:
+            control.full_clean()
+        except ValidationError as error:
+            raise Refused(
+                "; ".join(f"{name}: {' '.join(told)}" for name, told in error.message_dict.items())
+            ) from None
+        control.save()
+    return control

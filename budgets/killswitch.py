@@ -1,0 +1,111 @@
+"""The kill switch: a stop for everything, for one surface, or for one identity, until it is lifted.
+
+A switch takes effect on the next admission, and on running work when it extends or renews (403:
+stop). `manage.py killswitch` does the same when no web server answers.
+"""
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.db import connection, transaction
+from django.utils import timezone
+
+from budgets import alerts
+from budgets.acting import acting
+from budgets.exceptions import Refused
+from budgets.models import KillSwitch
+
+Scope = KillSwitch.Scope
+IDENTITY = re.compile(r"(user|agent|token):.{1,200}", re.DOTALL)
+MAX_TARGET = 200
+
+MATCHING = """
+SELECT count(*), count(*) FILTER (WHERE r.status = 'running')
+FROM work_order_runs r LEFT JOIN service_tokens t ON t.id = r.token_id
+WHERE r.started_at > now() - interval '24 hours' AND CASE %(scope)s
+    WHEN 'Global' THEN true
+    WHEN 'Surface' THEN r.surface = %(target)s
+    ELSE %(target)s IN ('user:' || nullif(r.user_id, ''), 'agent:' || r.agent_name,
+        'token:' || t.prefix) END
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a switch stops, judged by the runs of the last 24 hours."""
+
+    runs: int
+    running: int
+
+
+def normalised(scope: str, target: str | None) -> str:
+    """The target as it is stored; a bare identity means a user. Raises Refused."""
+    target = (target or "").strip()
+    if scope == Scope.GLOBAL:
+        if target:
+            raise Refused("The switch of everything has no target.")
+        return ""
+    if not target:
+        raise Refused("Say which: a surface, or user:…, agent:… or token:…")
+    if len(target) > MAX_TARGET or not target.isprintable():
+        raise Refused(f"A target is up to {MAX_TARGET} printable characters.")
+    if scope == Scope.IDENTITY and not IDENTITY.fullmatch(target):
+        target = f"user:{target}"
+    return target
+
+
+def may_switch(
+    scope: str,
+    *,
+    token_scopes: Collection[str] = (),
+    person: AbstractBaseUser | AnonymousUser | None = None,
+) -> bool:
+    """The one rule: identities are stopped by the token scope `killswitch` or operations; surfaces
+    and everything by the token scope `admin` or a director (by their permissions)."""
+    if isinstance(person, User):
+        needed = "stop_identity" if scope == Scope.IDENTITY else "stop_everything"
+        return person.is_active and person.has_perm(f"budgets.{needed}")
+    wanted = {"admin", "killswitch"} if scope == Scope.IDENTITY else {"admin"}
+    return bool(wanted & set(token_scopes))
+
+
+def effect(scope: str, target: str) -> Effect:
+    with connection.cursor() as cursor:
+        cursor.execute(MATCHING, {"scope": scope, "target": target})
+        return Effect(*cursor.fetchone())
+
+
+def switch(
+    scope: str, target: str | None, *, enabled: bool, reason: str, by: str
+) -> tuple[KillSwitch, Effect]:
+    """Set a switch. When this returns, and its transaction is committed, no later admission passes
+    it. Raises Refused for a bad target, an empty reason, or a switch that is off already."""
+    if scope not in Scope.values:
+        raise Refused(f"A scope is one of {', '.join(Scope.values)}.")
+    target, reason = normalised(scope, target), reason.strip()
+    if not reason:
+        raise Refused("A kill switch needs a reason.")
+    with transaction.atomic(), acting(by=by, reason=reason):
+        found = KillSwitch.objects.select_for_update().filter(scope=scope, target=target).first()
+        if found is None and not enabled:
+            raise Refused("There is no such switch to lift.")
+        columns = {
+            "enabled": enabled,
+            "reason": reason,
+            "changed_by": by,
+            "changed_at": timezone.now(),
+        }
+        if found is None:
+            found = KillSwitch.objects.create(scope=scope, target=target, **columns)
+        else:
+            KillSwitch.objects.filter(pk=found.pk).update(**columns)
+            found.refresh_from_db()
+        stops = effect(scope, target)
+        alerts.tell_soon()
+    return found, stops
+
+
+def in_force() -> Iterable[KillSwitch]:
+    return KillSwitch.objects.filter(enabled=True)
