@@ -6,6 +6,8 @@ the process die in between, the job of every minute finds the alert.
 
 import logging
 
+import sentry_sdk
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.models.functions import Now
@@ -55,9 +57,24 @@ def tell() -> int:
                     link="/admin/",
                     key=str(alert.pk),
                 )
+            tell_sentry(alert)
             told += 1
             Alert.objects.filter(pk=alert.pk).update(told_at=Now())
     return told
+
+
+def tell_sentry(alert: Alert) -> None:
+    """The day's budget of everything: its warning as a warning, its limit as an error."""
+    meta = alert.meta
+    if (meta.get("scope"), meta.get("window"), meta.get("measure")) != ("global", "day", "usd"):
+        return
+    if not settings.TOLLGATE_SENTRY_SECRET_DSN:
+        return
+    with sentry_sdk.new_scope() as scope:
+        figures = {name: meta.get(name) for name in ("used", "amount", "threshold")}
+        scope.set_context("budget", figures)
+        level = "warning" if meta.get("thresholdName") == "warning" else "error"
+        sentry_sdk.capture_message(alert.message, level=level)  # type: ignore[arg-type]
 
 
 def operators() -> list[User]:

@@ -5,7 +5,7 @@ Each task is decided by the same routine as its start, without its writes; the b
 held against what is left of the caps and of the shared budgets in dollars.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -96,10 +96,8 @@ def run(
     *,
     caller: Caller,
     confirm: bool = False,
-    dry_run: bool = False,
-    by: str = "tollgate",
 ) -> Report | NeedsConfirmation | Decision:
-    """Look at a batch. A Decision: the token may not ask this. `dry_run`: nobody is told."""
+    """Look at a batch; nothing is written. A Decision: the token may not ask this."""
     outcomes = []
     for task in tasks:
         decision = admission.start(
@@ -133,23 +131,20 @@ def run(
         left_of_all = dict(cursor.fetchall())
     hold_together(outcomes, left_of, left_of_all)
     left = min(left_of_all.values(), default=None)
-    known = rules()
     environment = (settings.TOLLGATE_ENVIRONMENT, stamped_environment())
-    report = Report(
-        lines=lines_of(known, outcomes, left, environment),
+    return Report(
+        lines=lines_of(rules(), outcomes, left, environment),
         outcomes=outcomes,
         estimated_usd=estimate,
         left_usd=left,
         environment=environment[0],
         limits=list(Budget.objects.exclude(amount=None)),
     )
-    if not dry_run:
-        _tell(report, known, by=by)
-    return report
 
 
-def _tell(report: Report, known: Mapping[str, Rule], *, by: str) -> None:
+def tell(report: Report, *, by: str) -> None:
     """Alerts for the checks that did not pass, where their rules say so; once an hour each."""
+    known = rules()
     hour = timezone.now().astimezone(UTC).strftime("%Y-%m-%dT%H")
     failed = [line for line in report.lines if not line.passed and known[line.name].alert]
     if not failed:

@@ -2,7 +2,8 @@
 
 from django.db import connection, transaction
 
-from budgets import alerts, approvals, leases
+from budgets import alerts, approvals, leases, mirror, spending
+from opslog import health_ping
 
 
 def watch_requests() -> tuple[int, int]:
@@ -25,6 +26,17 @@ def tell_alerts() -> int:
 def sweep_alerts() -> int:
     """Every minute: thresholds that were passed without an admission, then whoever is not told."""
     return alerts.sweep() + alerts.tell()
+
+
+def mirror_spend() -> bool:
+    """The day's settled spend to Redis, where one is in the settings."""
+    return mirror.mirror()
+
+
+def ping_health() -> bool:
+    """Tell HEALTHCHECK_URL that reports are made, and how the day's budget stands."""
+    day = spending.today()
+    return health_ping.ping({"budget_usd": float(day.spent_usd), "budget_blocked": day.blocked})
 
 
 def tidy() -> tuple[int, int]:

@@ -1,14 +1,19 @@
 """System checks of the settings: a wrong one is told at every start, not at every request."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Tags, register
 
 from config.environment import PROBLEMS
 from opslog.delivery import understood
 
 HINT = "README.md has a table of the settings. Nothing starts until it is right."
+ENVIRONMENT_HINT = (
+    "Set ENVIRONMENT to the database's, or give this process another database. A copy is made a "
+    "database of its own with: manage.py stamp_environment NAME --reason WHY"
+)
 # A number stays with its setting for good: people silence checks, and search for them, by id.
 IDS = {
     "RETRY_AFTER": "config.E001",
@@ -23,7 +28,37 @@ IDS = {
     "WEB_WORKERS": "config.E010",
     "WEB_THREADS": "config.E011",
     "JOB_WORKERS": "config.E012",
+    "ENVIRONMENT": "config.E013",
+    "LLM_BUDGET_DAILY_USD": "config.E014",
+    "LLM_BUDGET_HARD_LIMIT_USD": "config.E015",
+    "REDIS_URL": "config.E016",
+    "SENTRY_DSN": "config.E017",
+    "HEALTHCHECK_URL": "config.E018",
 }
+
+
+@register(Tags.database)
+def environment_is_that_of_the_database(
+    databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Production's work is not done on a test's database, nor the other way round."""
+    problem = environment_problem() if databases else ""
+    return [Error(problem, hint=ENVIRONMENT_HINT, id="config.E019")] if problem else []
+
+
+def environment_problem() -> str:
+    """What is wrong with ENVIRONMENT; empty when nothing is, or when nothing is stamped yet."""
+    from django.db import DatabaseError
+
+    from budgets.preflight import stamped_environment
+
+    try:
+        stamped = stamped_environment()
+    except DatabaseError:  # not migrated yet
+        return ""
+    if stamped in ("", settings.TOLLGATE_ENVIRONMENT):
+        return ""
+    return f"ENVIRONMENT is {settings.TOLLGATE_ENVIRONMENT}, and this database is {stamped}'s."
 
 
 class WrongSettings(Exception):

@@ -8,9 +8,11 @@ from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
+from config.checks import environment_problem
+
 ANSWER_SECONDS = 2.5
 STALE_SECONDS = 180
-NAMES = ("database", "migrations", "worker")
+NAMES = ("database", "migrations", "environment", "worker")
 
 
 class Examination:
@@ -62,6 +64,7 @@ def _examine(checks: dict[str, str]) -> None:
             checks["database"] = ""
             names = ", ".join(sorted(".".join(migration) for migration in missing)[:3])
             checks["migrations"] = f"{len(missing)} not applied: {names}" if missing else ""
+            checks["environment"] = environment_problem()
             cursor.execute(
                 "SELECT extract(epoch FROM now() - at)::int FROM heartbeats WHERE name = 'worker'"
             )

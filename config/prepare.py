@@ -22,13 +22,16 @@ def main() -> int:
     from django.db import DatabaseError
     from django_q.tasks import async_task
 
-    from config.checks import WrongSettings, require_settings
+    from config.checks import WrongSettings, environment_problem, require_settings
     from config.static import collect_if_changed
 
     try:
         require_settings()
     except WrongSettings as error:
         print(error, file=sys.stderr)
+        return 2
+    if problem := environment_problem():
+        print(f"A setting is wrong: {problem}", file=sys.stderr)
         return 2
     try:
         migrate()

@@ -302,8 +302,6 @@ class PreflightView(SpendingView):
             tasks,
             caller=caller,
             confirm=bool(body.confirm),
-            dry_run=bool(body.dry_run),
-            by=actor_of(caller),
         )
         if isinstance(found, Decision):
             return render(found)
@@ -320,6 +318,8 @@ class PreflightView(SpendingView):
             )
             response.headers["Tollgate-Denial"] = "confirm"
             return response
+        if not body.dry_run:
+            preflight.tell(found, by=actor_of(caller))
         return HttpResponse(ENCODE(report_as_json(found)), content_type="application/json")
 
 

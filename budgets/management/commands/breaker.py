@@ -1,0 +1,45 @@
+"""`manage.py breaker`: see, trip and reset circuit breakers."""
+
+import getpass
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from budgets import breaker
+from budgets.exceptions import Refused
+from budgets.models import CircuitBreaker
+from opslog.money import usd_text
+
+
+class Command(BaseCommand):
+    help = "Show, trip or reset the circuit breaker of everything, or of one work order."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("action", choices=("show", "trip", "reset"))
+        parser.add_argument("--work-order", default="", help="its own breaker; default: of all")
+        parser.add_argument("--reason", default="", help="why; goes into the log")
+        parser.add_argument("--by", default="", help="who; default: the user of this machine")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        subject = options["work_order"]
+        scope = CircuitBreaker.Scope.WORK_ORDER if subject else CircuitBreaker.Scope.GLOBAL
+        by = options["by"] or f"{getpass.getuser()} (command line)"
+        try:
+            if options["action"] == "show":
+                self.show()
+            elif options["action"] == "trip":
+                found = breaker.trip(scope, subject, reason=options["reason"], by=by)
+                self.stdout.write(f"Open until {found.half_open_at:%H:%M:%S} UTC, then one probe.")
+            else:
+                breaker.reset(scope, subject, reason=options["reason"], by=by)
+                self.stdout.write("Closed: runs start again.")
+        except Refused as error:
+            raise CommandError(str(error)) from None
+
+    def show(self) -> None:
+        now = breaker.committed()
+        trips = "never" if now.trips_at is None else f"at ${usd_text(now.trips_at)}"
+        self.stdout.write(f"${usd_text(now.usd)} committed in the last 60 seconds; trips {trips}.")
+        for each in CircuitBreaker.objects.exclude(subject="*"):
+            until = f" until {each.half_open_at:%H:%M:%S} UTC" if each.state == "open" else ""
+            self.stdout.write(f"{each}: {each.get_state_display()}{until} {each.reason}".rstrip())

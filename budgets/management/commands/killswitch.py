@@ -1,0 +1,98 @@
+"""`manage.py killswitch`: stop everything, a surface or an identity, also without a web server."""
+
+import getpass
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from budgets import killswitch
+from budgets.exceptions import Refused
+from budgets.models import KillSwitch
+
+SCOPES = {scope.lower(): scope for scope in KillSwitch.Scope.values}
+
+
+class Command(BaseCommand):
+    help = (
+        "Switch a kill switch on or off, or list them. It writes to the database directly, so it "
+        "works when no web server answers. From the next admission on nothing passes it."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("action", choices=("on", "off", "list"))
+        parser.add_argument(
+            "scope", nargs="?", choices=sorted(SCOPES), help="what it stops; not for list"
+        )
+        parser.add_argument(
+            "target",
+            nargs="?",
+            help="the surface; or user:NAME, agent:NAME, token:PREFIX; none for global",
+        )
+        parser.add_argument("--reason", default="", help="why; goes into the log")
+        parser.add_argument("--by", default="", help="who; default: the user of this machine")
+        parser.add_argument("--yes", action="store_true", help="do not ask back")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            if options["action"] == "list":
+                self.show()
+            else:
+                self.switch(**options)
+        except Refused as error:
+            raise CommandError(str(error)) from None
+        except DatabaseError as error:
+            raise CommandError(
+                f"The database does not serve: {' '.join(str(error).split())}"
+            ) from None
+
+    def show(self) -> None:
+        switches = list(KillSwitch.objects.all())
+        if not switches:
+            self.stdout.write("No kill switch was ever set.")
+        for each in switches:
+            state = "ON " if each.enabled else "off"
+            self.stdout.write(
+                f"{state}  {each.scope:9} {each.target or '-':30} {each.changed_at:%Y-%m-%d %H:%M} "
+                f"UTC by {each.changed_by}: {each.reason}"
+            )
+
+    def switch(
+        self,
+        action: str,
+        scope: str | None,
+        target: str | None,
+        reason: str,
+        by: str,
+        yes: bool,
+        **options: Any,
+    ) -> None:
+        if scope is None:
+            raise CommandError("Say what: global, surface NAME, or identity user:NAME.")
+        wanted = SCOPES[scope]
+        named = killswitch.normalised(wanted, target)
+        if not reason.strip():
+            raise CommandError("Say why, with --reason.")
+        if action == "on" and not yes:
+            stops = killswitch.effect(wanted, named)
+            self.stdout.write(
+                f"This stops {stops.running} runs that are under way, when they extend or renew, "
+                f"and everything like the {stops.runs} runs of the last 24 hours."
+            )
+            try:
+                answer = input("Switch it on? [y/N] ")
+            except EOFError:
+                raise CommandError("Nobody is there to ask: confirm with --yes.") from None
+            if answer.strip().lower() not in ("y", "yes"):
+                raise CommandError("Nothing was switched.")
+        switch, stops = killswitch.switch(
+            wanted,
+            target,
+            enabled=action == "on",
+            reason=reason,
+            by=by or f"{getpass.getuser()} (command line)",
+        )
+        self.stdout.write(
+            f"{switch} is switched {action}. It matches {stops.runs} runs of the last 24 hours, "
+            f"{stops.running} of them running."
+        )

@@ -1,0 +1,76 @@
+"""`manage.py llm_budget`: the day's LLM budget, and its scenarios played where nothing is real."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from decimal import Decimal
+from typing import Any
+
+import httpx2
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.module_loading import import_string
+
+from budgets import spending
+from budgets.replay.fixture import connected_to
+from opslog.exceptions import Unavailable
+from workorders import tokens
+
+SCENARIOS = {
+    "normal": (Decimal(5), "OK"),
+    "warning": (Decimal(22), "WARNING"),
+    "blocked": (Decimal(52), "BLOCKED"),
+}
+
+
+class Command(BaseCommand):
+    help = (
+        "check: the real day. normal, warning, blocked: $5, $22 and $52 spent over HTTP against a "
+        "server with a database of its own. full: all three. reset: a fresh one, at $0. The real "
+        "day's figures are never touched."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("action", choices=("check", *SCENARIOS, "full", "reset"))
+
+    def handle(self, *args: Any, action: str, **options: Any) -> None:
+        if action == "check":
+            try:
+                self.show("today, for real", spending.today())
+            except Unavailable as error:
+                raise CommandError(f"The database does not answer: {error}") from None
+            return
+        names = list(SCENARIOS) if action == "full" else [action]
+        for name in names:
+            self.play(name)
+
+    def play(self, name: str) -> None:
+        """Every scenario begins with a database that knows of nothing."""
+        usd, wanted = SCENARIOS.get(name, (Decimal(0), "OK"))
+        scratch: Callable[..., AbstractContextManager[Any]] = import_string(
+            settings.TOLLGATE_SCRATCH_SERVICE
+        )
+        with scratch(workers=1, threads=2) as service:
+            with connected_to(service.database):
+                _, text = tokens.create(
+                    name="llm_budget",
+                    scopes=["start", "admin"],
+                    owner=User.objects.create_user("llm_budget"),
+                    by="llm_budget",
+                )
+            headers = {"x-api-key": text}
+            with httpx2.Client(base_url=service.url, headers=headers, timeout=30) as client:
+                if usd:
+                    told = client.post("/v1/llm/spend", json={"costUsd": str(usd)})
+                    told.raise_for_status()
+                found = client.get("/v1/admin/llm-budget").raise_for_status().json()
+                advice = client.post("/v1/llm/check", json={"estimatedCostUsd": "0.01"}).json()
+        self.stdout.write(
+            f"{name:8} ${usd:>5} spent → {found['status']:8} {found['message']}; one more call: "
+            f"{'advised' if advice['allowed'] else advice['denial']}"
+        )
+        if found["status"] != wanted:
+            raise CommandError(f"{name}: {wanted} was expected.", returncode=1)
+
+    def show(self, title: str, day: spending.DayStatus) -> None:
+        self.stdout.write(f"{day.date} ({title}): {day.status}. {day.message}")

@@ -1,0 +1,33 @@
+"""`manage.py stamp_environment`: say, on purpose, which environment a database belongs to."""
+
+import getpass
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+
+from budgets.models import Deployment
+from opslog import events
+
+
+class Command(BaseCommand):
+    help = "Stamp the database with another environment's name, for example a restored copy."
+    requires_system_checks: list[str] = []  # it cures what one finds
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", help="as in ENVIRONMENT, such as staging")
+        parser.add_argument("--reason", required=True, help="why; goes into the log")
+
+    def handle(self, *args: Any, name: str, reason: str, **options: Any) -> None:
+        if not reason.strip() or not name.islower() or not name.replace("-", "").isalnum():
+            raise CommandError("A short name in small letters, and a reason.")
+        with transaction.atomic():
+            row = Deployment.objects.select_for_update().get()
+            Deployment.objects.update(environment=name)
+            events.record(
+                "ENVIRONMENT_STAMPED",
+                message=f"This database is {name}'s, no longer {row.environment}'s",
+                actor=f"{getpass.getuser()} (command line)",
+                meta={"old": row.environment, "new": name, "reason": reason.strip()},
+            )
+        self.stdout.write(f"This database is {name}'s now.")
