@@ -5,11 +5,12 @@ stop). `manage.py killswitch` does the same when no web server answers.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from budgets import alerts
@@ -107,5 +108,5 @@ def switch(
     return found, stops
 
 
-def in_force() -> Iterable[KillSwitch]:
+def in_force() -> "QuerySet[KillSwitch]":
     return KillSwitch.objects.filter(enabled=True)

@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils import timezone
 
-from budgets import approvals, overview, selectors
+from budgets import approvals, breaker, killswitch, overview, selectors
 from budgets.approvals.break_glass import REVIEW_WITHIN
 from opslog.meters import Meter, chart
 from workorders.models import WorkOrder
@@ -51,6 +51,8 @@ def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             [("limit", limits.usd_a_day, "now")] if limits.usd_a_day else [],
             unit="usd",
         ),
+        "stopped": list(killswitch.in_force()[:ROWS]),
+        "tripped": breaker.not_closed()[:ROWS],
         "glass": glass,
         "impossible": approvals.impossible_requests()[:ROWS] if may_rule else (),
         "may_register": request.user.has_perm("workorders.add_workorder"),

@@ -1,47 +1,259 @@
-"""Limits: everybody reads them."""
+"""Budgets and limits: what each allows, what is used of it now, and how it is lowered."""
 
+from decimal import Decimal
 from typing import Any
 
-from django.contrib import admin
+from django import forms
+from django.contrib import admin, messages
 from django.contrib.admin import display
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.template.loader import render_to_string
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
 
-from budgets.models import Budget
-from opslog.admin.base import PageAdmin
+from budgets import limits
+from budgets.exceptions import Refused
+from budgets.models import Alert, Budget
+from opslog.admin.base import PageAdmin, ReasonForm
+from opslog.meters import Meter
+
+UNITS = {"usd": "usd", "tokens": "runs", "requests": "runs", "runs": "runs"}
+SENTENCES = {
+    ("global", "open", "runs"): "Runs at the same time, everything together",
+    ("global", "rolling_minute", "usd"): "Circuit breaker: dollars committed in any 60 seconds",
+    ("model_tier", "open", "runs"): "Runs of a model tier at the same time, in one work order",
+    ("work_order", "day", "usd"): "Alerts on the dollars a day of each work order",
+    ("work_order", "day", "requests"): "Alerts on the runs a day of each work order",
+}
+
+
+class LowerForm(ReasonForm):
+    amount = forms.DecimalField(
+        min_value=Decimal("0.01"),
+        decimal_places=2,
+        max_digits=18,
+        widget=UnfoldAdminDecimalFieldWidget(),
+        help_text="Below what it is now.",
+    )
+    field_order = ("amount", "reason")
+
+
+class AlertsForm(ReasonForm):
+    warning_amount = forms.DecimalField(
+        label="Warn at",
+        required=False,
+        min_value=Decimal("0.01"),
+        decimal_places=2,
+        max_digits=18,
+        widget=UnfoldAdminDecimalFieldWidget(),
+        help_text="An amount in the limit's own unit. Empty: none.",
+    )
+    percents = forms.RegexField(
+        r"^\s*(\d{1,3}\s*(,\s*\d{1,3}\s*)*)?$",
+        label="Tell at these shares, in per cent",
+        required=False,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="As in 70, 90, 100. Each is told once in a window.",
+    )
+    field_order = ("warning_amount", "percents", "reason")
+
+
+class AddForm(ReasonForm):
+    scope = forms.ChoiceField(
+        choices=[choice for choice in Budget.Scope.choices if choice[0] != "work_order"],
+        widget=UnfoldAdminSelectWidget(),
+    )
+    subject = forms.CharField(
+        required=False,
+        max_length=200,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="A name; * for each of them on its own; empty for everything.",
+    )
+    window = forms.ChoiceField(choices=Budget.Window.choices, widget=UnfoldAdminSelectWidget())
+    measure = forms.ChoiceField(choices=Budget.Measure.choices, widget=UnfoldAdminSelectWidget())
+    amount = forms.DecimalField(
+        required=False,
+        min_value=Decimal("0.01"),
+        decimal_places=2,
+        max_digits=18,
+        widget=UnfoldAdminDecimalFieldWidget(),
+        help_text="Empty: it is counted, and limits nothing.",
+    )
+    field_order = ("scope", "subject", "window", "measure", "amount", "reason")
 
 
 @admin.register(Budget)
-class LimitAdmin(PageAdmin):
-    list_display = ("what", "amount_shown", "scope_shown", "window_shown")
+class BudgetAdmin(PageAdmin):
+    list_display = ("what", "whose", "used", "told_at")
+    list_filter = ("scope", "window", "measure")
     list_before_template = "budgets/limits_note.html"
     page_template = "budgets/limit.html"
+    acts = {"lower": "lower", "alerts": "alerts"}
     sortable_by = ()
 
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("budgets.add_budget"))
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        self.uses = limits.use_of(list(Budget.objects.values_list("pk", flat=True)))
+        return super().changelist_view(request, extra_context)  # type: ignore[no-any-return]
+
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        return {"limit": obj, "shown": self.amount_shown(obj), "title": sentence(obj)}
+        use = limits.use_of([obj.pk])[obj.pk]
+        may = request.user.has_perm("budgets.change_budget")
+        return {
+            "limit": obj,
+            "title": sentence(obj),
+            "whose": whose(obj),
+            "use": use,
+            "meter": meter_of(obj, use),
+            "alerts": Alert.objects.filter(owner_type="budget", owner_id=str(obj.pk))[:8],
+            "may_lower": may and obj.scope != Budget.Scope.WORK_ORDER,
+            "may_tell": may,
+        }
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponseBase:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = AddForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                made = limits.add(**form.cleaned_data, by=request.user.get_username())
+            except Refused as error:
+                form.add_error(None, str(error))
+            else:
+                messages.success(request, "The limit holds from the next start on.")
+                return HttpResponseRedirect(self.address(made))
+        return self.render(
+            request,
+            "tollgate/act.html",
+            None,
+            title="Add a budget or limit",
+            form=form,
+            verb="Add it",
+            effects=(
+                "It holds from the next start on, and counts what its window holds already.",
+                "For a month, starts wait while the month's runs are added up once.",
+            ),
+            back="../",
+        )
+
+    def lower(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        if not request.user.has_perm("budgets.change_budget"):
+            raise PermissionDenied
+        budget = self.thing(request, object_id)
+        use = limits.use_of([budget.pk])[budget.pk]
+
+        def perform(said: dict[str, Any]) -> str:
+            limits.lower(
+                budget.pk, said["amount"], reason=said["reason"], by=request.user.get_username()
+            )
+            return "It holds from the next start on."
+
+        return self.act(
+            request,
+            budget,
+            form=LowerForm,
+            perform=perform,
+            refusals=(Refused,),
+            title=f"Lower: {sentence(budget)}",
+            verb="Lower it",
+            danger=True,
+            effects=(
+                f"Now {amount_told(budget)}; used {told(budget, use.settled + use.held)}.",
+                "What is used above it stays used; nothing more is admitted until there is room.",
+            ),
+        )
+
+    def alerts(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        if not request.user.has_perm("budgets.change_budget"):
+            raise PermissionDenied
+        budget = self.thing(request, object_id)
+
+        def form(data: Any = None) -> AlertsForm:
+            shares = ", ".join(map(str, budget.alert_percents))
+            now = {"warning_amount": budget.warning_amount, "percents": shares}
+            return AlertsForm(data, initial=now)
+
+        def perform(said: dict[str, Any]) -> str:
+            limits.set_alerts(
+                budget.pk,
+                warning=said["warning_amount"],
+                percents=[int(each) for each in said["percents"].split(",") if each.strip()],
+                reason=said["reason"],
+                by=request.user.get_username(),
+            )
+            return "People are told at these from now on."
+
+        return self.act(
+            request,
+            budget,
+            form=form,
+            perform=perform,
+            refusals=(Refused,),
+            title=f"When people are told: {sentence(budget)}",
+            verb="Save",
+        )
 
     @display(description="limit")
     def what(self, limit: Budget) -> str:
         return sentence(limit)
 
-    @display(description="amount")
-    def amount_shown(self, limit: Budget) -> str:
-        if limit.amount is None:
-            return "off"
-        return f"${limit.amount:,.2f}" if limit.measure == "usd" else f"{limit.amount:,.0f}"
-
     @display(description="for")
-    def scope_shown(self, limit: Budget) -> str:
-        return Budget.Scope(limit.scope).label
+    def whose(self, limit: Budget) -> str:
+        return whose(limit)
 
-    @display(description="in")
-    def window_shown(self, limit: Budget) -> str:
-        return Budget.Window(limit.window).label
+    @display(description="used now")
+    def used(self, limit: Budget) -> str:
+        use = self.uses.get(limit.pk, limits.Use("", Decimal(0), Decimal(0)))
+        if limit.scope == Budget.Scope.WORK_ORDER:
+            return "on each work order"
+        return render_to_string(
+            "tollgate/meter.html",
+            {"meter": meter_of(limit, use), "small": True, "label": use.subject},
+        )
+
+    @display(description="people are told at")
+    def told_at(self, limit: Budget) -> str:
+        return told_at(limit)
+
+
+def meter_of(limit: Budget, use: limits.Use) -> Meter:
+    return Meter(use.settled, use.held, limit.amount, UNITS[limit.measure])
+
+
+def whose(limit: Budget) -> str:
+    if limit.scope == Budget.Scope.GLOBAL:
+        return "everything"
+    label = str(Budget.Scope(limit.scope).label)
+    return f"each {label}" if limit.subject == "*" else f"{label} {limit.subject}"
+
+
+def told(limit: Budget, amount: Decimal) -> str:
+    return f"${amount:,.2f}" if limit.measure == "usd" else f"{amount:,.0f} {limit.measure}"
+
+
+def amount_told(limit: Budget) -> str:
+    return "no limit" if limit.amount is None else told(limit, limit.amount)
+
+
+def told_at(limit: Budget) -> str:
+    shares = [f"{percent} %" for percent in limit.alert_percents]
+    warning = [told(limit, limit.warning_amount)] if limit.warning_amount is not None else []
+    return ", ".join(warning + shares) or "–"
 
 
 def sentence(limit: Budget) -> str:
-    return {
-        ("global", "open", "runs"): "Concurrent runs in all",
-        ("global", "day", "usd"): "Spend a day in all",
-        ("address", "minute", "requests"): "Calls a minute from one address",
-    }.get((limit.scope, limit.window, limit.measure), str(limit))
+    known = SENTENCES.get((limit.scope, limit.window, limit.measure))
+    if known:
+        return known
+    measure, window = limit.get_measure_display(), limit.get_window_display()
+    return f"{measure} {window}"[:1].upper() + f"{measure} {window}"[1:]

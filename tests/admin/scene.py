@@ -9,11 +9,24 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from budgets import approvals, overview
-from budgets.models import ApprovalRule, Budget, ChangeRequest, Counter, Grant
+from budgets import approvals, features, killswitch, overview, spending
+from budgets.admission import Caller
+from budgets.models import (
+    Alert,
+    ApprovalRule,
+    Budget,
+    ChangeRequest,
+    CircuitBreaker,
+    Counter,
+    DirectSpend,
+    Grant,
+    KillSwitch,
+    PreflightRule,
+)
 from opslog import events, outbox
 from opslog.models import ModelPrice, OperationsEvent, OutboxMessage
 from tests import factories
+from workorders import tokens
 from workorders.models import Agent, Run, ServiceToken, WorkOrder
 
 ROLES = ("operations", "director", "finance", "vp", "auditor", "administrator")
@@ -111,6 +124,17 @@ def make_message(to: User, text: str) -> OutboxMessage:
     return message
 
 
+def stop_somebody(text: str) -> KillSwitch:
+    return killswitch.switch("Identity", f"user:{text}", enabled=True, reason=text, by="ops")[0]
+
+
+def spend_something(token_text: str, text: str) -> DirectSpend:
+    caller = Caller(tokens.digest(token_text), "")
+    who = spending.Who(user_id=text, feature=text)
+    spending.spend(caller=caller, who=who, cost_usd=Decimal("0.01"))
+    return DirectSpend.objects.get()
+
+
 def make_scene(text: str = "Nightly digest") -> Scene:
     people = {
         role: factories.make_user(role, groups=[role], is_staff=True, is_active=True)
@@ -139,6 +163,12 @@ def make_scene(text: str = "Nightly digest") -> Scene:
         "opslog_outboxmessage": str(make_message(people["auditor"], text).pk),
         "budgets_changerequest": str(request.pk),
         "budgets_grant": str(break_glass(work_order, people["asker"], text).pk),
+        "budgets_killswitch": str(stop_somebody(text).pk),
+        "budgets_circuitbreaker": str(CircuitBreaker.objects.get(scope="global").pk),
+        "budgets_featurecontrol": str(features.change(text, {}, reason=text, by="ops").pk),
+        "budgets_alert": str(Alert.objects.earliest("id").pk),
+        "budgets_preflightrule": str(PreflightRule.objects.earliest("id").pk),
+        "budgets_directspend": str(spend_something(token_text, text).pk),
         "budgets_budget": str(Budget.objects.values_list("pk", flat=True)[0]),
         "budgets_approvalrule": str(ApprovalRule.objects.values_list("pk", flat=True)[0]),
         "auth_user": str(people["auditor"].pk),

@@ -21,12 +21,19 @@ ASK = ALL - {"auditor"}
 DECIDE = frozenset({"operations", "director", "finance", "vp"})
 SUSPEND = frozenset({"operations", "director", "vp", "administrator"})
 REGISTER = frozenset({"operations", "administrator"})
+LIMIT = frozenset({"operations", "director", "administrator"})
 
 READ = {  # list, page, and the address of its history, which leads to the events
     "budgets_approvalrule": ALL,
     "budgets_changerequest": ALL,
     "budgets_grant": ALL,
     "budgets_budget": ALL,
+    "budgets_alert": ALL,
+    "budgets_circuitbreaker": ALL,
+    "budgets_directspend": ALL,
+    "budgets_featurecontrol": ALL,
+    "budgets_killswitch": ALL,
+    "budgets_preflightrule": ALL,
     "opslog_modelprice": ALL,
     "opslog_operationsevent": ALL,
     "opslog_outboxmessage": ALL,
@@ -38,6 +45,9 @@ READ = {  # list, page, and the address of its history, which leads to the event
     "auth_user": ADMIN,
 }
 ADD = {
+    "budgets_budget": LIMIT,
+    "budgets_featurecontrol": LIMIT,
+    "budgets_killswitch": SUSPEND,
     "budgets_changerequest": ASK,
     "opslog_modelprice": ADMIN,
     "workorders_agent": REGISTER,
@@ -47,6 +57,15 @@ ADD = {
 }
 CHANGE = {"opslog_modelprice": ADMIN, "workorders_agent": REGISTER, "auth_user": ADMIN}
 ACTS = {
+    "budgets_budget_lower": LIMIT,
+    "budgets_budget_alerts": LIMIT,
+    "budgets_killswitch_switch": SUSPEND,  # of an identity; the scene has no other
+    "budgets_circuitbreaker_trip": SUSPEND,
+    "budgets_circuitbreaker_reset": SUSPEND,
+    "budgets_circuitbreaker_change_settings": ADMIN,
+    "budgets_featurecontrol_switch": LIMIT,
+    "budgets_featurecontrol_levers": LIMIT,
+    "budgets_preflightrule_change_rule": ADMIN,
     "workorders_workorder_suspend": SUSPEND,
     "workorders_workorder_resume": SUSPEND,
     "workorders_workorder_settings": REGISTER,
@@ -90,6 +109,12 @@ TABLES = (
     "model_prices",
     "outbox_messages",
     "budgets",
+    "kill_switches",
+    "circuit_breakers",
+    "feature_flags",
+    "alerts",
+    "preflight_rules",
+    "direct_spend",
     "auth_user",
 )
 

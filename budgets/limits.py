@@ -1,0 +1,133 @@
+"""Shared limits changed by hand: lowered, added, and told of. Raising one is not done here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.core.exceptions import ValidationError
+from django.db import connection, transaction
+
+from budgets.acting import acting
+from budgets.exceptions import Refused
+from budgets.models import Budget
+
+HIGHEST = Decimal("1000000000")
+USED = """
+SELECT b.id, coalesce(k.subject, ''), coalesce(k.settled, 0), coalesce(k.held, 0)
+FROM budgets b LEFT JOIN LATERAL (
+    SELECT s.subject,
+        sum(CASE b.measure WHEN 'usd' THEN s.settled_usd WHEN 'tokens' THEN s.settled_tokens
+            WHEN 'runs' THEN 0 ELSE s.runs END) AS settled,
+        sum(CASE b.measure WHEN 'usd' THEN s.reserved_usd WHEN 'tokens' THEN s.reserved_tokens
+            WHEN 'runs' THEN s.open_runs ELSE 0 END) AS held
+    FROM counters s
+    WHERE s.scope = b.scope AND s."window" = b."window"
+        AND (b.subject IN ('', '*', s.subject)
+            OR (b.scope = 'model_tier' AND b.subject = split_part(s.subject, chr(31), 2)))
+        AND CASE WHEN b."window" IN ('rolling_minute', 'rolling_hour')
+            THEN s.starts_at > tollgate_now() - tollgate_reach(b."window")
+            ELSE s.starts_at = tollgate_begins(b."window", tollgate_now()) END
+    GROUP BY s.subject ORDER BY 3 + 4 DESC, sum(s.runs) DESC LIMIT 1) k ON true
+WHERE b.id = ANY (%s)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What is used of a limit now; for one of each subject, by the subject that uses most."""
+
+    subject: str
+    settled: Decimal
+    held: Decimal
+
+
+def use_of(budget_ids: Sequence[int]) -> dict[int, Use]:
+    """By id, in one query."""
+    with connection.cursor() as cursor:
+        cursor.execute(USED, [list(budget_ids)])
+        return {
+            found: Use(subject.replace("\x1f", " / "), settled, held)
+            for found, subject, settled, held in cursor
+        }
+
+
+def lower(budget_id: int, amount: Decimal, *, reason: str, by: str) -> Budget:
+    """Lower a limit, or set one that is off; it holds from the next admission on. Raises Refused
+    for anything that would let more through."""
+    with transaction.atomic(), acting(by=by, reason=_reason(reason)):
+        _hold()
+        budget = Budget.objects.get(pk=budget_id)
+        if budget.scope == Budget.Scope.WORK_ORDER:
+            raise Refused("The caps of a work order stand on the work order.")
+        if not 0 < amount <= HIGHEST:
+            raise Refused(f"An amount lies above 0 and up to {HIGHEST:,}.")
+        if budget.measure != Budget.Measure.USD and amount != amount.to_integral_value():
+            raise Refused("Tokens, requests and runs are whole numbers.")
+        if budget.amount is not None and amount >= budget.amount:
+            raise Refused("This would not lower it. Raising a shared limit is not done here.")
+        Budget.objects.filter(pk=budget.pk).update(amount=amount)
+        budget.refresh_from_db()
+    return budget
+
+
+def set_alerts(
+    budget_id: int, *, warning: Decimal | None, percents: Sequence[int], reason: str, by: str
+) -> Budget:
+    """When people are told. Raises Refused."""
+    if any(not 0 < percent <= 100 for percent in percents):
+        raise Refused("Shares lie from 1 to 100 per cent.")
+    with transaction.atomic(), acting(by=by, reason=_reason(reason)):
+        budget = Budget.objects.select_for_update(no_key=True).get(pk=budget_id)
+        if warning is not None and budget.scope == Budget.Scope.WORK_ORDER:
+            raise Refused("Work orders have caps of their own: say shares of them in per cent.")
+        if warning is not None and not 0 < warning <= HIGHEST:
+            raise Refused(f"A warning lies above 0 and up to {HIGHEST:,}.")
+        Budget.objects.filter(pk=budget.pk).update(
+            warning_amount=warning, alert_percents=list(percents)
+        )
+        budget.refresh_from_db()
+    return budget
+
+
+def add(
+    *,
+    scope: str,
+    subject: str,
+    window: str,
+    measure: str,
+    amount: Decimal | None,
+    reason: str,
+    by: str,
+) -> Budget:
+    """A limit where there was none. Raises Refused for one that could not be enforced, and for one
+    of a name that would be looser than the one for each."""
+    with transaction.atomic(), acting(by=by, reason=_reason(reason)):
+        _hold()
+        budget = Budget(scope=scope, subject=subject, window=window, measure=measure, amount=amount)
+        each = Budget.objects.filter(scope=scope, subject="*", window=window, measure=measure)
+        general = each.exclude(amount=None).first()
+        most = general.amount if general else None
+        if most is not None and subject != "*" and (amount is None or amount > most):
+            raise Refused(
+                f"Each {scope} is held to {most}: more for one of them is a raise, "
+                "which is not done here."
+            )
+        try:
+            budget.full_clean()
+        except ValidationError as error:
+            told = " ".join(text for texts in error.message_dict.values() for text in texts)
+            raise Refused(f"This limit cannot be kept: {told}") from None
+        budget.save()
+    return budget
+
+
+def _hold() -> None:
+    """The lock that the triggers take comes before that of the row (docs/locking.md)."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tollgate_hold_counters()")
+
+
+def _reason(reason: str) -> str:
+    if not reason.strip():
+        raise Refused("A change needs a reason.")
+    return reason.strip()
