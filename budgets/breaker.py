@@ -6,6 +6,7 @@ from decimal import Decimal
 from django.db import connection, transaction
 
 from budgets import alerts
+from budgets.acting import acting
 from budgets.exceptions import Refused
 from budgets.models import Budget, CircuitBreaker
 from opslog import events
@@ -47,6 +48,24 @@ def trip(scope: str, subject: str, *, reason: str, by: str) -> CircuitBreaker:
 def reset(scope: str, subject: str, *, reason: str, by: str) -> CircuitBreaker:
     """Close a breaker. Raises Refused for one that is closed."""
     return _switch(scope, subject, False, reason, by)
+
+
+def set_rules(
+    breaker_id: int,
+    *,
+    open_seconds: int,
+    recent_runs: int | None,
+    error_percent: int | None,
+    reason: str,
+    by: str,
+) -> None:
+    """How long it stays open; and, of work orders, when it trips. Raises Refused."""
+    if not reason.strip():
+        raise Refused("A change needs a reason.")
+    with transaction.atomic(), acting(by=by, reason=reason.strip()):
+        CircuitBreaker.objects.filter(pk=breaker_id).update(
+            open_seconds=open_seconds, recent_runs=recent_runs, error_percent=error_percent
+        )
 
 
 def not_closed() -> list[CircuitBreaker]:

@@ -16,7 +16,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from budgets import admission, alerts
+from budgets.acting import acting
 from budgets.admission import Caller, Decision, StartAsk
+from budgets.exceptions import Refused
 from budgets.models import Budget, Deployment, PreflightRule
 from budgets.preflight_checks import (
     Line,
@@ -83,6 +85,24 @@ def rules() -> dict[str, Rule]:
         row.check_name: Rule(row.warning_over, row.error_over, row.alert)
         for row in PreflightRule.objects.all()
     }
+
+
+def set_rule(
+    rule_id: int,
+    *,
+    warning_over: Decimal | None,
+    error_over: Decimal | None,
+    alert: bool,
+    reason: str,
+    by: str,
+) -> None:
+    """Change the thresholds of a check. Raises Refused."""
+    if not reason.strip():
+        raise Refused("A change needs a reason.")
+    with transaction.atomic(), acting(by=by, reason=reason.strip()):
+        PreflightRule.objects.filter(pk=rule_id).update(
+            warning_over=warning_over, error_over=error_over, alert=alert
+        )
 
 
 def stamped_environment() -> str:

@@ -32,6 +32,11 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             "What may be spent",
             [
                 {"title": "Overview", "icon": "monitoring", "link": reverse("admin:index")},
+                {
+                    "title": "Burn rate",
+                    "icon": "local_fire_department",
+                    "link": reverse("burn-rate-page"),
+                },
                 requests,
                 for_me if request.user.has_perm("budgets.decide_changerequest") else None,
                 _list(request, "budgets", "grant", "Grants", "timer"),

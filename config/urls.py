@@ -7,6 +7,7 @@ from django.urls import include, path
 from django.views.decorators.http import require_safe
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
+from budgets.admin.burn_rate_page import burn_rate_page
 from budgets.api.urls import v1_urlpatterns
 from config import health, metrics
 
@@ -53,5 +54,6 @@ urlpatterns = [
         SpectacularSwaggerSplitView.as_view(url_name="schema", **OPEN),
         name="docs",
     ),
+    path("admin/burn-rate/", admin.site.admin_view(burn_rate_page), name="burn-rate-page"),
     path("admin/", admin.site.urls),
 ]

@@ -7,7 +7,6 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin import display
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.utils import timezone
 from unfold.widgets import (
@@ -16,8 +15,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from budgets import breaker, features, killswitch
-from budgets.acting import acting
+from budgets import breaker, features, killswitch, preflight
 from budgets.exceptions import Refused
 from budgets.models import (
     Alert,
@@ -79,7 +77,7 @@ class KillSwitchAdmin(PageAdmin):
             "may_all": request.user.has_perm("budgets.stop_everything"),
             "may_one": request.user.has_perm("budgets.stop_identity"),
         }
-        return super().changelist_view(request, extra)
+        return super().changelist_view(request, extra)  # type: ignore[no-any-return]
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
@@ -209,7 +207,8 @@ class CircuitBreakerAdmin(PageAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        return super().changelist_view(request, {**(extra_context or {}), **_pace()})
+        extra = {**(extra_context or {}), **_pace()}
+        return super().changelist_view(request, extra)  # type: ignore[no-any-return]
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         may = request.user.has_perm("budgets.switch_circuitbreaker")
@@ -265,17 +264,16 @@ class CircuitBreakerAdmin(PageAdmin):
         found = self.thing(request, object_id)
         names = ("open_seconds", "recent_runs", "error_percent")
 
-        def form(*args: Any) -> BreakerForm:
-            return BreakerForm(*args, initial={name: getattr(found, name) for name in names})
+        def form(data: Any = None) -> BreakerForm:
+            return BreakerForm(data, initial={name: getattr(found, name) for name in names})
 
         def perform(said: dict[str, Any]) -> str:
-            with (
-                transaction.atomic(),
-                acting(by=request.user.get_username(), reason=said["reason"]),
-            ):
-                CircuitBreaker.objects.filter(pk=found.pk).update(
-                    **{name: said[name] for name in names}
-                )
+            breaker.set_rules(
+                found.pk,
+                **{name: said[name] for name in names},
+                reason=said["reason"],
+                by=request.user.get_username(),
+            )
             return "Saved."
 
         return self.act(
@@ -339,7 +337,7 @@ LIMITS = ("requests_per_period", "period", "cost_cap_usd")
 
 
 class FeatureForm(forms.ModelForm):  # type: ignore[type-arg]
-    reason = ReasonForm.base_fields["reason"]  # type: ignore[attr-defined]
+    reason = ReasonForm.base_fields["reason"]
 
     class Meta:
         model = FeatureControl
@@ -356,7 +354,7 @@ class FeatureForm(forms.ModelForm):  # type: ignore[type-arg]
 
 class NewFeatureForm(FeatureForm):
     class Meta(FeatureForm.Meta):
-        fields = ("feature", *LIMITS, *LEVERS)
+        fields = ("feature", *LIMITS, *LEVERS)  # type: ignore[assignment]
 
 
 @admin.register(FeatureControl)
@@ -441,9 +439,9 @@ class FeatureControlAdmin(PageAdmin):
             raise PermissionDenied
         found = self.thing(request, object_id)
 
-        def form(*args: Any) -> FeatureForm:
+        def form(data: Any = None) -> FeatureForm:
             fresh = FeatureControl.objects.get(pk=found.pk)
-            return FeatureForm(*args, instance=fresh)
+            return FeatureForm(data, instance=fresh)
 
         def perform(said: dict[str, Any]) -> str:
             values = dict(said)
@@ -527,17 +525,16 @@ class PreflightRuleAdmin(PageAdmin):
         rule = self.thing(request, object_id)
         names = ("warning_over", "error_over", "alert")
 
-        def form(*args: Any) -> RuleForm:
-            return RuleForm(*args, initial={name: getattr(rule, name) for name in names})
+        def form(data: Any = None) -> RuleForm:
+            return RuleForm(data, initial={name: getattr(rule, name) for name in names})
 
         def perform(said: dict[str, Any]) -> str:
-            with (
-                transaction.atomic(),
-                acting(by=request.user.get_username(), reason=said["reason"]),
-            ):
-                PreflightRule.objects.filter(pk=rule.pk).update(
-                    **{name: said[name] for name in names}
-                )
+            preflight.set_rule(
+                rule.pk,
+                **{name: said[name] for name in names},
+                reason=said["reason"],
+                by=request.user.get_username(),
+            )
             return "Saved."
 
         return self.act(

@@ -128,7 +128,7 @@ class PageAdmin(KeptAdmin):
         request: HttpRequest,
         obj: Any,
         *,
-        form: Callable[..., forms.Form],
+        form: Callable[..., forms.BaseForm],
         perform: Callable[[dict[str, Any]], str],
         refusals: tuple[type[Exception], ...],
         title: str,

@@ -1,0 +1,46 @@
+"""How fast money goes out, as a page that renews itself."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.views.decorators.http import require_safe
+
+from budgets import burn_rate
+from opslog.meters import Meter
+
+REFRESH_SECONDS = 5
+
+
+@require_safe
+def burn_rate_page(request: HttpRequest) -> HttpResponse:
+    """For everybody who may read budgets."""
+    if not request.user.has_perm("budgets.view_budget"):
+        raise PermissionDenied
+    rate = burn_rate.now()
+    most = max(amount for _, amount in rate.by_minute)
+    bars = [
+        {
+            "minute": minute,
+            "usd": amount,
+            "x": number * 16,
+            "height": int(amount / most * 1000) if most else 0,
+            "y": 1000 - (int(amount / most * 1000) if most else 0),
+        }
+        for number, (minute, amount) in enumerate(rate.by_minute)
+    ]
+    context: dict[str, Any] = {
+        **admin.site.each_context(request),
+        "title": "Burn rate",
+        "rate": rate,
+        "bars": bars,
+        "most": most,
+        "refresh": REFRESH_SECONDS,
+        "limits": [
+            (reach, Meter(reach.used_usd, reach.used_usd * 0, reach.budget.amount))
+            for reach in rate.limits
+        ],
+    }
+    return TemplateResponse(request, "budgets/burn_rate.html", context)

@@ -1,0 +1,101 @@
+"""The pages of the guardrails do what their buttons say, with a reason, and say what happened."""
+
+from decimal import Decimal
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from budgets.models import Budget, CircuitBreaker, FeatureControl, KillSwitch
+from opslog.models import OperationsEvent
+from tests.admin.scene import Scene
+from tests.admin.test_matrix import log_in
+from tests.factories import make_user
+
+
+def post(client: Client, name: str, pk: object, **said: object) -> str:
+    answer = client.post(reverse(f"admin:{name}", args=[pk] if pk else []), said, follow=True)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def test_a_limit_is_lowered_and_never_raised(scene: Scene) -> None:
+    client = log_in(scene, "operations")
+    day = Budget.objects.get(scope="global", window="day", measure="usd")
+    said = post(client, "budgets_budget_lower", day.pk, amount="40.00", reason="a quiet week")
+    assert "holds from the next start on" in said
+    day.refresh_from_db()
+    assert day.amount == Decimal(40)
+    event = OperationsEvent.objects.filter(kind="LIMIT_CHANGE").latest()
+    assert (event.actor, event.meta["reason"]) == ("operations", "a quiet week")
+    assert event.meta["changes"]["amount"] == {"old": 50.00, "new": 40.00}
+    assert "would not lower it" in post(
+        client, "budgets_budget_lower", day.pk, amount="41.00", reason="more"
+    )
+    assert "required" in post(client, "budgets_budget_lower", day.pk, amount="1.00", reason=" ")
+
+
+def test_a_limit_is_added_where_there_was_none(scene: Scene) -> None:
+    client = log_in(scene, "director")
+    row = {"scope": "surface", "subject": "chat", "window": "day", "measure": "usd"}
+    post(client, "budgets_budget_add", None, **row, amount="5.00", reason="pilot")
+    assert Budget.objects.get(scope="surface").amount == 5
+    wrong = {"scope": "surface", "subject": "chat", "window": "open", "measure": "usd"}
+    said = post(client, "budgets_budget_add", None, **wrong, amount="5.00", reason="pilot")
+    assert "cannot be kept" in said
+    vip = {"scope": "user", "subject": "vip", "window": "day", "measure": "tokens"}
+    said = post(client, "budgets_budget_add", None, **vip, amount="200000", reason="vip")
+    assert "is a raise" in said
+
+
+def test_who_stops_what(scene: Scene) -> None:
+    everything = {"scope": "Global", "target": "", "reason": "runaway"}
+    said = post(log_in(scene, "operations"), "budgets_killswitch_add", None, **everything)
+    assert "A director switches everything" in said
+    post(log_in(scene, "director"), "budgets_killswitch_add", None, **everything)
+    assert KillSwitch.objects.get(scope="Global").enabled
+    home = log_in(scene, "auditor").get(reverse("admin:index")).content.decode()
+    assert "everything is stopped" in home
+    assert "runaway" in home
+    pk = KillSwitch.objects.get(scope="Global").pk
+    operator = log_in(scene, "operations")
+    address = reverse("admin:budgets_killswitch_switch", args=[pk])
+    assert operator.post(address, {"reason": "over"}).status_code == 403
+    post(log_in(scene, "director"), "budgets_killswitch_switch", pk, reason="over")
+    assert not KillSwitch.objects.get(scope="Global").enabled
+
+
+def test_the_breaker_is_tripped_and_reset(scene: Scene) -> None:
+    client = log_in(scene, "operations")
+    pk = CircuitBreaker.objects.get(scope="global").pk
+    assert "nothing starts" in post(client, "budgets_circuitbreaker_trip", pk, reason="fire")
+    assert CircuitBreaker.objects.get(pk=pk).state == "open"
+    assert "start again" in post(client, "budgets_circuitbreaker_reset", pk, reason="out")
+    assert CircuitBreaker.objects.get(pk=pk).state == "closed"
+    kinds = set(OperationsEvent.objects.values_list("kind", flat=True))
+    assert {"BREAKER_OPENED", "BREAKER_CLOSED", "BREAKER_SWITCHED"} <= kinds
+
+
+def test_a_feature_is_switched_off(scene: Scene) -> None:
+    client = log_in(scene, "operations")
+    pk = FeatureControl.objects.get().pk
+    post(client, "budgets_featurecontrol_switch", pk, reason="too dear")
+    control = FeatureControl.objects.get()
+    assert (control.enabled, control.reason, control.changed_by) == (
+        False,
+        "too dear",
+        "operations",
+    )
+
+
+@pytest.mark.parametrize("role", ["auditor", "operations"])
+def test_the_burn_rate_is_for_who_may_read(scene: Scene, role: str) -> None:
+    page = log_in(scene, role).get(reverse("burn-rate-page"))
+    assert page.status_code == 200
+    assert "Last 60 seconds" in page.content.decode()
+
+
+def test_the_burn_rate_is_for_nobody_else(scene: Scene) -> None:
+    assert log_in(scene, "nobody").get(reverse("burn-rate-page")).status_code == 403
+    make_user("customer")
+    assert Client().get(reverse("burn-rate-page")).status_code == 302
