@@ -62,6 +62,13 @@ def furnish() -> str:
     return token
 
 
+def scale_address_rate(speed: int) -> None:
+    """Calls of one address in a minute, where the minutes are so many times as full."""
+    limit = Budget.objects.get(scope="address", window="minute")
+    if limit.amount is not None:
+        Budget.objects.filter(pk=limit.pk).update(amount=limit.amount * speed)
+
+
 def breaker_off() -> None:
     Budget.objects.filter(scope="global", window="rolling_minute").update(amount=None)
     CircuitBreaker.objects.filter(subject="*").update(recent_runs=None)

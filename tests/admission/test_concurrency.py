@@ -74,6 +74,7 @@ class Storm:
 def storm_on(service: ScratchService, blocker: DjangoDbBlocker) -> Storm:
     with factories.inside(service.database, blocker):
         factories.lift_limits()
+        factories.make_price("priced")
         return Storm(service, blocker, factories.make_token()[1])
 
 
@@ -139,12 +140,90 @@ def by_concurrent_runs_of_all(number: int) -> dict[str, Any]:
     return {"workOrderId": name, "agentName": "a", "estimatedCostUsd": "0.001"}
 
 
+def shared(scope: str, window: str, measure: str, field: str = "") -> Callable[[int], Any]:
+    """A limit of each subject, with room for seven; every storm has a subject of its own."""
+
+    def prepare(number: int) -> dict[str, Any]:
+        name = f"{scope}-{window}-{measure}-{number}"
+        factories.make_work_order(
+            name, usd_per_day="1000.00", max_concurrent_runs=CLIENTS, team=name
+        )
+        room = {"usd": PRICE * ROOM + Decimal("0.04"), "tokens": 100 * ROOM + 99}.get(measure, ROOM)
+        factories.set_limit(scope, window, measure, room)
+        ask = {"workOrderId": name, "agentName": "a", "estimatedCostUsd": str(PRICE)}
+        if measure == "tokens":
+            ask |= {"model": "priced", "estimatedInputTokens": 100}
+        return ask | ({field: name} if field else {})
+
+    return prepare
+
+
+def by_cost_dimension(number: int) -> dict[str, Any]:
+    """Of the storms before it another dimension is used."""
+    from budgets.models import Budget
+    from workorders.models import CostDimension
+
+    dimension = CostDimension.values[number % len(CostDimension.values)]
+    name = f"dimension-{number}"
+    factories.make_work_order(
+        name, usd_per_day="1000.00", max_concurrent_runs=CLIENTS, cost_dimension=dimension
+    )
+    Budget.objects.filter(scope="cost_dimension").update(amount=None)
+    spent = spent_by_dimension(dimension)
+    factories.set_limit("cost_dimension", "day", "usd", spent + PRICE * ROOM, subject=dimension)
+    return {"workOrderId": name, "agentName": "a", "estimatedCostUsd": str(PRICE)}
+
+
+def spent_by_dimension(dimension: str) -> Decimal:
+    from django.db.models import Sum
+    from django.db.models.functions import Coalesce
+
+    from workorders.models import Run
+
+    found = Run.objects.filter(cost_dimension=dimension).aggregate(
+        all=Sum(Coalesce("cost", "reserved_usd"))
+    )["all"]
+    return (found or Decimal(0)).quantize(Decimal("0.01")) + Decimal("0.01")
+
+
+def by_model_tier(number: int) -> dict[str, Any]:
+    name = f"tier-{number}"
+    factories.make_work_order(name, usd_per_day="1000.00", max_concurrent_runs=CLIENTS)
+    factories.set_limit("model_tier", "open", "runs", ROOM, subject="middle")
+    ask = {"workOrderId": name, "agentName": "a", "estimatedCostUsd": "0.01"}
+    return ask | {"model": "priced"}
+
+
+def by_feature_throttle(number: int) -> dict[str, Any]:
+    from budgets import features
+
+    name = f"throttled-{number}"
+    factories.make_work_order(name, usd_per_day="1000.00", max_concurrent_runs=CLIENTS)
+    features.change(name, {"requests_per_period": ROOM}, reason="a test", by="test")
+    ask = {"workOrderId": name, "agentName": "a", "estimatedCostUsd": "0.01"}
+    return ask | {"feature": name, "userId": "u"}
+
+
 LIMITS: dict[str, tuple[Callable[[int], dict[str, Any]], str]] = {
     "runs": (by_runs, "runs_per_day"),
     "dollars": (by_dollars, "usd_per_day"),
     "the budget of all": (by_global_budget, "budget:global:day"),
     "concurrent runs": (by_concurrent_runs, "concurrency"),
     "concurrent runs of all": (by_concurrent_runs_of_all, "concurrency"),
+    "runs of a model tier": (by_model_tier, "concurrency"),
+    "requests of a user in 60 s": (
+        shared("user", "rolling_minute", "requests", "userId"),
+        "user_quota",
+    ),
+    "tokens of a user a day": (shared("user", "day", "tokens", "userId"), "user_quota"),
+    "dollars of a user a month": (shared("user", "month", "usd", "userId"), "user_quota"),
+    "surface": (shared("surface", "hour", "usd", "surface"), "budget:surface:hour"),
+    "feature": (shared("feature", "rolling_hour", "usd", "feature"), "budget:feature:rolling_hour"),
+    "model": (shared("model", "minute", "requests", "model"), "budget:model:minute"),
+    "agent": (shared("agent", "day", "usd", "agentName"), "budget:agent:day"),
+    "team": (shared("team", "month", "usd"), "budget:team:month"),
+    "cost dimension": (by_cost_dimension, "budget:cost_dimension:day"),
+    "feature throttle": (by_feature_throttle, "feature_rate"),
 }
 
 
@@ -175,6 +254,92 @@ def test_without_the_lock_the_race_is_real(unguarded: Storm, limit: str) -> None
         if admitted[-1] > ROOM:
             return
     pytest.fail(f"without the lock {ROOM} were never exceeded: {admitted}")
+
+
+def test_the_breaker_trips_once_and_lets_no_more_through(storm: Storm) -> None:
+    from budgets import breaker
+    from budgets.models import Alert
+
+    for number in range(ROUNDS):
+        with storm.inside():
+            factories.lift_limits()
+            name = f"breaker-{number}"
+            factories.make_work_order(name, usd_per_day="1000.00", max_concurrent_runs=CLIENTS)
+            committed = breaker.committed().usd.quantize(Decimal("0.01")) + Decimal("0.01")
+            factories.set_limit("global", "rolling_minute", "usd", committed + PRICE * ROOM)
+        ask = {"workOrderId": name, "agentName": "a", "estimatedCostUsd": str(PRICE)}
+        answers = storm.ask([ask] * CLIENTS)
+        with storm.inside():
+            assert Alert.objects.filter(kind="breaker_opened").count() == number + 1
+            breaker.reset("global", "", reason="the next round", by="test")
+        assert answers == {201: ROOM, "breaker_open": CLIENTS - ROOM}
+
+
+def test_one_probe_of_sixty_four(storm: Storm) -> None:
+    from django.utils import timezone
+
+    from budgets import breaker
+    from budgets.models import CircuitBreaker
+
+    with storm.inside():
+        factories.lift_limits()
+        factories.make_work_order("probe", usd_per_day="1000.00", max_concurrent_runs=CLIENTS)
+        breaker.trip("global", "", reason="a test", by="test")
+        CircuitBreaker.objects.filter(scope="global").update(half_open_at=timezone.now())
+    ask = {"workOrderId": "probe", "agentName": "a", "estimatedCostUsd": "0.01"}
+    answers = storm.ask([ask] * CLIENTS)
+    with storm.inside():
+        breaker.reset("global", "", reason="over", by="test")
+    assert answers == {201: 1, "breaker_open": CLIENTS - 1}
+
+
+def test_a_cost_cap_switches_its_feature_off_once(storm: Storm) -> None:
+    from budgets import features
+    from budgets.models import Alert
+
+    with storm.inside():
+        factories.lift_limits()
+        factories.make_work_order("capped", usd_per_day="1000.00", max_concurrent_runs=CLIENTS)
+        features.change("capped", {"cost_cap_usd": PRICE * ROOM}, reason="a test", by="test")
+    ask = {"workOrderId": "capped", "agentName": "a", "estimatedCostUsd": str(PRICE)}
+    answers = storm.ask([{**ask, "feature": "capped"}] * CLIENTS)
+    assert answers == {201: ROOM, "feature_off": CLIENTS - ROOM}
+    with storm.inside():
+        assert Alert.objects.filter(kind="feature_switched_off").count() == 1
+
+
+def test_nothing_passes_a_kill_switch_that_was_acknowledged(storm: Storm) -> None:
+    from budgets import killswitch
+    from workorders.models import Run
+
+    with storm.inside():
+        factories.lift_limits()
+        factories.make_work_order("killed", usd_per_day="1000.00", max_concurrent_runs=100_000)
+    ask = {"workOrderId": "killed", "agentName": "a", "estimatedCostUsd": "0.001"}
+    stop = threading.Event()
+
+    def keep_asking(number: int) -> None:
+        desk = Connection(storm.service.url, storm.token)
+        while not stop.is_set():
+            desk.post("/api/work-orders/start", ask)
+        desk.close()
+
+    with ThreadPoolExecutor(16) as pool:
+        for number in range(16):
+            pool.submit(keep_asking, number)
+        try:
+            with storm.inside():
+                while Run.objects.filter(wo="killed").count() < 50:
+                    pass
+                killswitch.switch("Global", None, enabled=True, reason="a test", by="test")
+                acknowledged = Run.objects.filter(wo="killed").count()
+                refused = storm.ask([ask] * 8)
+                assert refused == {"kill_switch": 8}
+        finally:
+            stop.set()
+    with storm.inside():
+        assert Run.objects.filter(wo="killed").count() == acknowledged
+        killswitch.switch("Global", None, enabled=False, reason="over", by="test")
 
 
 def test_fifty_duplicates_are_one_run(storm: Storm) -> None:

@@ -68,6 +68,8 @@ class Command(BaseCommand):
                 token = incident.furnish()
                 for each in off:
                     each.switch_off()
+                if not paced:
+                    incident.scale_address_rate(FASTER)
             said = incident.preflight(service.url, token)
             story = incident.play(
                 service.url,

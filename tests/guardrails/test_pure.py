@@ -1,0 +1,86 @@
+"""Rules that are plain functions: paces and projections, words of test data, batches."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from budgets.burn_rate import at_this_pace, projected, seconds_until, window_ends
+from budgets.preflight_checks import (
+    Outcome,
+    Rule,
+    Task,
+    hold_together,
+    judged,
+    looks_like_test_data,
+)
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_test"),
+    [
+        ("test", True), ("Test task 4", True), ("TestRun_2", True), ("my-test", True),
+        ("tests", True), ("sample.csv", True), ("An EXAMPLE", True), ("placeholder", True),
+        ("mockData", True), ("TODO: write", True), ("HTTPTest", True),
+        ("latest", False), ("Contest", False), ("attestation", False), ("protest march", False),
+        ("testimony", False), ("resample", False), ("mockingbird", False), ("", False),
+    ],
+)  # fmt: skip
+def test_words_not_letters(name: str, is_test: bool) -> None:
+    assert looks_like_test_data(name) is is_test
+
+
+@pytest.mark.parametrize(
+    ("value", "severity"), [(10, "info"), (11, "warning"), (50, "warning"), (51, "error")]
+)
+def test_thresholds_are_over_not_at(value: int, severity: str) -> None:
+    line = judged("tasks", value, Rule(Decimal(10), Decimal(50)), "")
+    assert (line.severity, line.passed) == (severity, severity == "info")
+
+
+def test_a_batch_is_held_together() -> None:
+    def outcome(wo: str, usd: str) -> Outcome:
+        return Outcome(Task(wo, "x"), Decimal(usd))
+
+    batch = [outcome("a", "1"), outcome("a", "1.50"), outcome("a", "1"), outcome("b", "9")]
+    left = {"a": (2, Decimal(2)), "b": (5, Decimal(100))}
+    hold_together(batch, left, {"day": Decimal(10)})
+    assert [each.reason for each in batch] == [None, "usd_per_day", None, "budget:global:day"]
+
+
+@pytest.mark.parametrize(
+    ("used", "amount", "pace", "left", "seconds"),
+    [
+        ("10", "50", "20", None, 120),
+        ("50", "50", "0", None, 0),
+        ("51", "50", "1", HOUR, 0),
+        ("10", "50", "0", None, None),
+        ("10", "50", "0.5", HOUR, None),  # 80 minutes: the window ends before
+        ("10", "50", "1", HOUR, 2400),
+    ],
+)
+def test_time_until_a_limit(
+    used: str, amount: str, pace: str, left: timedelta | None, seconds: int | None
+) -> None:
+    assert seconds_until(Decimal(used), Decimal(amount), Decimal(pace), left) == seconds
+
+
+def test_a_month_is_projected_from_its_own_days() -> None:
+    """Ten days of thirty at $100 are $300 at its end, whatever yesterday was."""
+    days = timedelta(days=1)
+    assert projected(Decimal(100), 10 * days, 30 * days) == Decimal("300.00")
+    assert projected(Decimal(100), 30 * days, 30 * days) == Decimal(100)
+    assert projected(Decimal(0), days, 30 * days) == 0
+    assert at_this_pace(Decimal(10), Decimal("0.5"), HOUR) == Decimal("40.00")
+
+
+def test_windows_end() -> None:
+    at = datetime(2026, 12, 31, 23, 59, 30, tzinfo=UTC)
+    new_year = datetime(2027, 1, 1, tzinfo=UTC)
+    assert {window_ends(w, at) for w in ("minute", "hour", "day", "month")} == {new_year}
+    assert window_ends("rolling_hour", at) is None
+    assert window_ends("month", datetime(2026, 2, 3, tzinfo=UTC)) == datetime(
+        2026, 3, 1, tzinfo=UTC
+    )

@@ -1,0 +1,170 @@
+"""Two hosts, each with settings of its own and clocks ten minutes apart, hold one set of limits."""
+
+import os
+import socket
+import threading
+import time
+from collections import Counter as Tally
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from pytest_django import DjangoDbBlocker
+
+from budgets import breaker, killswitch, ledger
+from config.children import WebServer, web_server
+from config.scratch import ScratchService, child_environment, scratch_service
+from tests import factories
+from tests.admission.test_concurrency import Connection
+
+CLIENTS = 64
+ROOM = 7
+PRICE = Decimal("0.05")
+AHEAD = """
+import datetime, time_machine
+time_machine.travel(
+    datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=10), tick=True
+).start()
+"""
+
+
+@dataclass
+class Hosts:
+    urls: tuple[str, str]
+    service: ScratchService
+    blocker: DjangoDbBlocker
+    token: str
+
+    def inside(self) -> Any:
+        return factories.inside(self.service.database, self.blocker)
+
+    def ask(self, body: dict[str, Any]) -> Tally[Any]:
+        """Half of the clients on each host, all at the same moment."""
+        barrier = threading.Barrier(CLIENTS)
+
+        def one(number: int) -> Any:
+            desk = Connection(self.urls[number % 2], self.token)
+            desk.connect()
+            barrier.wait()
+            status, _, denial = desk.post("/api/work-orders/start", body)
+            desk.close()
+            return denial or status
+
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            return Tally(pool.map(one, range(CLIENTS)))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def hosts(
+    pristine_database: str,
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Hosts]:
+    folder = tmp_path_factory.mktemp("clock")
+    Path(folder / "sitecustomize.py").write_text(AHEAD)
+    with scratch_service(template=pristine_database) as service:
+        port = free_port()
+        settings = {"LEASE_SECONDS": "60", "RETRY_AFTER": "midnight", "CONFIRM_OVER_USD": "1.00"}
+        path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH", ""))))
+        second = WebServer(
+            "second",
+            web_server("127.0.0.1", port, workers=1, threads=4),
+            {**child_environment(service.database, settings), "PYTHONPATH": path},
+            quiet=True,
+        )
+        second.start()
+        try:
+            wait_for(f"http://127.0.0.1:{port}/healthz")
+            with factories.inside(service.database, django_db_blocker):
+                factories.lift_limits()
+                token = factories.make_token(["start", "read"])[1]
+            urls = (service.url, f"http://127.0.0.1:{port}")
+            yield Hosts(urls, service, django_db_blocker, token)
+        finally:
+            second.stop()
+
+
+def wait_for(url: str) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            if httpx2.get(url, timeout=2).status_code == 200:
+                return
+        except httpx2.HTTPError:
+            pass
+        assert time.monotonic() < deadline, f"{url} does not answer"
+        time.sleep(0.1)
+
+
+def test_their_clocks_are_apart(hosts: Hosts) -> None:
+    """What the first says is the time is not what the second says."""
+    shown = []
+    for url in hosts.urls:
+        log_in = httpx2.get(f"{url}/admin/login/", timeout=30)
+        expires = next(
+            part.split("=", 1)[1]
+            for part in log_in.headers["set-cookie"].split("; ")
+            if part.lower().startswith("expires=")
+        )
+        shown.append(parsedate_to_datetime(expires).astimezone(UTC))
+    apart = shown[1] - shown[0]
+    assert 590 < apart.total_seconds() < 660, (shown, datetime.now(UTC))
+
+
+def test_one_budget(hosts: Hosts) -> None:
+    for number in range(3):
+        name = f"shared-{number}"
+        with hosts.inside():
+            factories.lift_limits()
+            factories.make_work_order(name, usd_per_day="1000", max_concurrent_runs=CLIENTS)
+            factories.set_limit("surface", "rolling_hour", "usd", PRICE * ROOM)
+        ask = {"workOrderId": name, "agentName": "a", "estimatedCostUsd": str(PRICE)}
+        answers = hosts.ask({**ask, "surface": name})
+        assert answers == {201: ROOM, "budget:surface:rolling_hour": CLIENTS - ROOM}
+    with hosts.inside():
+        assert not list(ledger.differences())
+
+
+def test_one_breaker(hosts: Hosts) -> None:
+    with hosts.inside():
+        factories.lift_limits()
+        factories.make_work_order("tripped", usd_per_day="1000", max_concurrent_runs=CLIENTS)
+        room = breaker.committed().usd.quantize(Decimal("0.01")) + Decimal("0.01") + PRICE * ROOM
+        factories.set_limit("global", "rolling_minute", "usd", room)
+    ask = {"workOrderId": "tripped", "agentName": "a", "estimatedCostUsd": str(PRICE)}
+    assert hosts.ask(ask) == {201: ROOM, "breaker_open": CLIENTS - ROOM}
+    waits = []
+    for url in hosts.urls:
+        answer = httpx2.post(
+            f"{url}/api/work-orders/start", json=ask, headers={"x-api-key": hosts.token}, timeout=30
+        )
+        assert answer.headers["Tollgate-Denial"] == "breaker_open"
+        waits.append(int(answer.headers["Retry-After"]))
+    assert abs(waits[0] - waits[1]) <= 2  # by the database's clock, not by theirs
+    with hosts.inside():
+        breaker.reset("global", "", reason="over", by="test")
+
+
+def test_one_kill_switch(hosts: Hosts) -> None:
+    with hosts.inside():
+        factories.lift_limits()
+        factories.make_work_order("stopped", usd_per_day="1000", max_concurrent_runs=CLIENTS)
+        killswitch.switch("Global", None, enabled=True, reason="a test", by="test")
+    ask = {"workOrderId": "stopped", "agentName": "a", "estimatedCostUsd": "0.01"}
+    assert hosts.ask(ask) == {"kill_switch": CLIENTS}
+    with hosts.inside():
+        killswitch.switch("Global", None, enabled=False, reason="over", by="test")
+    assert hosts.ask(ask)[201] == CLIENTS

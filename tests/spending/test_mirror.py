@@ -1,0 +1,136 @@
+"""The mirror in Redis, the health ping and Sentry: told of, and never in the way."""
+
+import gzip
+import http.server
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import sentry_sdk
+
+from budgets import alerts, mirror, spending
+from budgets.admission import Caller
+from budgets.models import Alert
+from budgets.tasks import ping_health
+from tests import factories
+from workorders import tokens
+
+pytestmark = pytest.mark.django_db
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("there is no redis-server on this machine")
+    port = free_port()
+    server = subprocess.Popen(
+        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(100):
+            try:
+                redis.Redis(port=port).ping()
+                break
+            except redis.RedisError:
+                time.sleep(0.05)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def spend(usd: str) -> None:
+    factories.make_price()
+    caller = Caller(tokens.digest(factories.make_token()[1]), "")
+    spending.spend(caller=caller, who=spending.Who(), cost_usd=Decimal(usd))
+
+
+def test_the_day_is_mirrored(redis_url: str, settings: Any) -> None:
+    settings.TOLLGATE_REDIS_SECRET_URL = redis_url
+    spend("1.25")
+    assert mirror.mirror() is True
+    assert not mirror.is_unavailable()
+    client = redis.Redis.from_url(redis_url)
+    key = f"llm_budget:daily:{spending.today().date}"
+    assert client.get(key) == b"1.25"
+    assert 48 * 3600 - 60 < client.ttl(key) <= 48 * 3600
+
+
+def test_redis_down_changes_nothing_but_a_field(settings: Any) -> None:
+    assert mirror.mirror() is False
+    assert not mirror.is_unavailable()
+    settings.TOLLGATE_REDIS_SECRET_URL = f"redis://127.0.0.1:{free_port()}/0"
+    spend("1.25")
+    began = time.monotonic()
+    assert mirror.mirror() is False
+    assert mirror.is_unavailable()
+    assert time.monotonic() - began < 5
+    assert spending.today().spent_usd == Decimal("1.25")
+
+
+@pytest.fixture
+def sink() -> Iterator[tuple[str, list[bytes]]]:
+    """A real HTTP server that keeps what it is sent."""
+    taken: list[bytes] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            taken.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}", taken
+    server.shutdown()
+
+
+def test_the_health_check_is_pinged(sink: tuple[str, list[bytes]], settings: Any) -> None:
+    address, taken = sink
+    assert ping_health() is False  # no address, no ping
+    settings.TOLLGATE_HEALTHCHECK_SECRET_URL = f"http://{address}/ping/secret"
+    assert ping_health() is False  # a private network
+    settings.TOLLGATE_NOTIFY_PRIVATE_NETWORKS = True
+    spend("52")
+    assert ping_health() is True
+    assert json.loads(taken[-1]) == {"budget_usd": 52.0, "budget_blocked": True}
+
+
+def test_sentry_is_told_of_the_warning_and_of_the_limit(
+    sink: tuple[str, list[bytes]], settings: Any
+) -> None:
+    address, taken = sink
+    settings.TOLLGATE_SENTRY_SECRET_DSN = f"http://key@{address}/1"
+    sentry_sdk.init(settings.TOLLGATE_SENTRY_SECRET_DSN, default_integrations=False)
+    try:
+        spend("52")
+        assert Alert.objects.filter(meta__window="day", meta__measure="usd").count() == 2
+        alerts.tell()
+        sentry_sdk.flush(5)
+    finally:
+        sentry_sdk.init()
+    told = b"\n".join(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body for body in taken)
+    assert b'"level":"warning"' in told
+    assert b'"level":"error"' in told
+    assert b"$52.00 of $50.00" in told
