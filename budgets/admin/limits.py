@@ -216,6 +216,8 @@ class BudgetAdmin(PageAdmin):
         use = self.uses.get(limit.pk, limits.Use("", Decimal(0), Decimal(0)))
         if limit.scope == Budget.Scope.WORK_ORDER:
             return "on each work order"
+        if limit.amount is None:
+            return f"{told(limit, use.settled + use.held)}, no limit"
         return render_to_string(
             "tollgate/meter.html",
             {"meter": meter_of(limit, use), "small": True, "label": use.subject},

@@ -70,7 +70,7 @@ def seed(*, book: PriceBook, now: datetime) -> Seeded:
         with connections[OWNER].cursor() as cursor:
             records.write_runs(cursor, told, token_id=token.pk)
             records.write_events(cursor, log)
-    _analyze()
+    _count_and_analyze()
     return Seeded(passwords, text, len(told.runs), len(told.refusals))
 
 
@@ -211,6 +211,9 @@ def _unguarded() -> Iterator[None]:
             cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER {trigger}")
 
 
-def _analyze() -> None:
+def _count_and_analyze() -> None:
     with connections[OWNER].cursor() as cursor:
+        # The history was written past admission: the counters of shared limits learn of it here.
+        cursor.execute("SELECT tollgate_hold_counters()")
+        cursor.execute('SELECT tollgate_fill(scope, "window") FROM budgets')
         cursor.execute("ANALYZE work_order_runs, counters, operations_events")

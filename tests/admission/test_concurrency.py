@@ -148,9 +148,14 @@ def shared(scope: str, window: str, measure: str, field: str = "") -> Callable[[
         factories.make_work_order(
             name, usd_per_day="1000.00", max_concurrent_runs=CLIENTS, team=name
         )
-        room = {"usd": PRICE * ROOM + Decimal("0.04"), "tokens": 100 * ROOM + 99}.get(measure, ROOM)
+        rooms = {"usd": PRICE * ROOM + Decimal("0.04"), "tokens": Decimal(100 * ROOM + 99)}
+        room = rooms.get(measure, Decimal(ROOM))
         factories.set_limit(scope, window, measure, room)
-        ask = {"workOrderId": name, "agentName": "a", "estimatedCostUsd": str(PRICE)}
+        ask: dict[str, Any] = {
+            "workOrderId": name,
+            "agentName": "a",
+            "estimatedCostUsd": str(PRICE),
+        }
         if measure == "tokens":
             ask |= {"model": "priced", "estimatedInputTokens": 100}
         return ask | ({field: name} if field else {})

@@ -207,11 +207,13 @@ def test_a_batch_is_looked_at(shipped: Api, http: httpx2.Client) -> None:
     assert "surprise" in answer.text
 
 
-def manage(shipped: Api, *argv: str, told: str = "") -> subprocess.CompletedProcess[str]:
+def manage(
+    shipped: Api, *argv: str, told: str = "", **env: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "manage.py", *argv],
         cwd=ROOT,
-        env={**os.environ, **shipped.service.env},
+        env={**os.environ, **shipped.service.env, **env},
         input=told,
         capture_output=True,
         text=True,
@@ -246,13 +248,13 @@ def test_the_commands(shipped: Api, http: httpx2.Client, tmp_path: Path) -> None
 
 
 def test_another_environment_does_not_start(shipped: Api) -> None:
-    shipped.service.env["ENVIRONMENT"] = "production"
-    refused = manage(shipped, "check", "--database", "default")
+    other = {"ENVIRONMENT": "production"}
+    refused = manage(shipped, "check", "--database", "default", **other)
     assert refused.returncode == 1
     assert "development" in refused.stderr
-    stamped = manage(shipped, "stamp_environment", "production", "--reason", "it is")
+    stamped = manage(shipped, "stamp_environment", "production", "--reason", "it is", **other)
     assert stamped.returncode == 0, stamped.stderr
-    assert manage(shipped, "check", "--database", "default").returncode == 0
+    assert manage(shipped, "check", "--database", "default", **other).returncode == 0
 
 
 def test_the_scenarios_are_played_elsewhere(shipped: Api, http: httpx2.Client) -> None:
