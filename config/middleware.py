@@ -4,8 +4,10 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.urls import resolve
 
 from config.logs import access_line
@@ -44,6 +46,24 @@ class RequestContextMiddleware:
             return response
         finally:
             set_request_id("")
+
+
+class WholeBodyMiddleware:
+    """Reads the body of every request before anything can answer without it.
+
+    Granian closes a connection whose request body was not read to its end, without saying so, and
+    the client's next request on it is lost: a 401 or a 503 would break the request after it.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.META.get("CONTENT_LENGTH"):
+            # Too large, or cut off: what needs the body says so.
+            with suppress(RequestDataTooBig, UnreadablePostError):
+                _ = request.body
+        return self.get_response(request)
 
 
 MACHINES = "default-src 'none'; frame-ancestors 'none'"

@@ -20,6 +20,7 @@ from workorders.models import Scope, ServiceToken
 PREFIX = "tg_"
 VISIBLE = 8  # characters of the text that stay readable
 MAX_LENGTH = 100
+EVERYTHING = "*"  # in the place of a work order: what all of them share
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ def day_as_numbers(day: spending.DayStatus) -> dict[str, Any]:
 
 class LlmBudgetView(APIView):
     required_scope = "admin"
+    concerns_everything = True
 
     @schema.llm_budget
     def get(self, request: Request) -> Response:
@@ -182,6 +183,7 @@ class KillSwitchView(APIView):
     authentication_classes = (TokenOrPerson,)
     permission_classes = ()
     parser_classes = (RawJSONParser,)
+    concerns_everything = True
 
     @property
     def required_scopes(self) -> tuple[str, ...]:
@@ -243,6 +245,7 @@ class FeatureView(APIView):
 
 class BurnRateView(APIView):
     required_scope = "read"
+    concerns_everything = True
 
     @schema.burn_rate
     def get(self, request: Request) -> Response:

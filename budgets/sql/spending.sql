@@ -19,7 +19,7 @@ CREATE FUNCTION tollgate_check_run(
 ) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode TO force_generic_plan AS $$
 DECLARE
-    b tollgate_bearer := tollgate_bearer(p_digest, p_address, '{start}', '');
+    b tollgate_bearer := tollgate_bearer(p_digest, p_address, '{start}', '*');
     answer tollgate_answer;
     told tollgate_answer;
     at timestamptz;
@@ -83,7 +83,7 @@ CREATE FUNCTION tollgate_spend_run(
 ) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode TO force_generic_plan AS $$
 DECLARE
-    b tollgate_bearer := tollgate_bearer(p_digest, p_address, '{start}', '');
+    b tollgate_bearer := tollgate_bearer(p_digest, p_address, '{start}', '*');
     answer tollgate_answer;
     stored idempotency_records;
     at timestamptz;

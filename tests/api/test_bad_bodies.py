@@ -2,7 +2,10 @@
 field, nothing written, nothing logged as an error."""
 
 import json
+import time
 from collections.abc import Iterator
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -338,3 +341,24 @@ def test_absent_and_null_are_the_same_where_a_field_is_optional(client: httpx2.C
 def test_names_of_any_script(api: Api, client: httpx2.Client) -> None:
     answer = api.start(client, agentName="Ñandú 漢字 🦊", userId="\u202eabc", feature="é" * 100)
     assert answer.status_code == 201, answer.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/work-orders", "/api/cap-changes/1/decision", "/api/nowhere", "/healthz"]
+)
+def test_a_refusal_does_not_break_the_connection(api: Api, path: str) -> None:
+    """Each of these is refused without its body being needed; the body is under way meanwhile."""
+    connection = HTTPConnection(urlsplit(api.service.url).netloc, timeout=10)
+    for _ in range(3):
+        connection.putrequest("POST", path)
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", "20")
+        connection.endheaders()
+        time.sleep(0.1)
+        connection.send(b'{"title": "and on" }')
+        answer = connection.getresponse()
+        assert 400 <= answer.status < 500
+        answer.read()
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"ok\n")

@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,13 @@ def own(
         postgres.stop()
 
 
+def send(processes: list[psutil.Process], number: signal.Signals) -> None:
+    """To each that is still there: a worker of autovacuum may have ended meanwhile."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
 @contextmanager
 def broken(own: Own, *, at_once: int = THREADS) -> Iterator[None]:
     """Around a state in which nothing can be decided: checks the answers, then the recovery."""
@@ -148,15 +155,13 @@ def readiness(own: Own) -> tuple[int, dict[str, Any]]:
 def test_frozen(own: Own) -> None:
     with broken(own):
         frozen = own.processes()
-        for process in frozen:
-            process.send_signal(signal.SIGSTOP)
+        send(frozen, signal.SIGSTOP)
     try:
         status, told = readiness(own)
         assert (status, told["database"]["status"]) == (503, "failed")
         assert "tollgate_database_up 0.0" in scrape(own)
     finally:
-        for process in frozen:
-            process.send_signal(signal.SIGCONT)
+        send(frozen, signal.SIGCONT)
     comes_back(own)
     assert "tollgate_database_up 1.0" in scrape(own)
     assert readiness(own)[1]["database"] == {"status": "ok"}
@@ -164,15 +169,13 @@ def test_frozen(own: Own) -> None:
 
 def test_frozen_when_a_read_comes_first(own: Own) -> None:
     frozen = own.processes()
-    for process in frozen:
-        process.send_signal(signal.SIGSTOP)
+    send(frozen, signal.SIGSTOP)
     try:
         began = time.monotonic()
         assert_refused(own.http.get("/api/work-orders"))
         assert time.monotonic() - began < FIRST_SECONDS
     finally:
-        for process in frozen:
-            process.send_signal(signal.SIGCONT)
+        send(frozen, signal.SIGCONT)
     comes_back(own)
 
 

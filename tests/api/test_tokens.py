@@ -18,6 +18,7 @@ from workorders.models import Scope
 
 OPEN = {"schema", "docs"}
 START = {"workOrderId": WORK_ORDER, "agentName": "agent-1", "estimatedCostUsd": "0.01"}
+STOP = {"scope": "Identity", "target": "user:nobody", "enabled": True, "reason": "a test"}
 # Name and method → the scopes of which one suffices, and a body.
 ENDPOINTS: dict[tuple[str, str], tuple[set[str], Any]] = {
     ("work-orders", "GET"): ({"read"}, None),
@@ -30,6 +31,14 @@ ENDPOINTS: dict[tuple[str, str], tuple[set[str], Any]] = {
     ("run-extend", "POST"): ({"start", "admin"}, {}),
     ("operations-events", "GET"): ({"read"}, None),
     ("work-order-cap-changes", "POST"): ({"start"}, {"usdPerDay": 8, "justification": "more"}),
+    ("preflight", "POST"): ({"start"}, {"tasks": [{"workOrderId": WORK_ORDER, "name": "digest"}]}),
+    ("feature", "GET"): ({"start", "read", "admin"}, None),
+    ("killswitch", "GET"): ({"read", "killswitch", "admin"}, None),
+    ("killswitch", "POST"): ({"killswitch", "admin"}, STOP),
+    ("burn-rate", "GET"): ({"read"}, None),
+    ("llm-budget", "GET"): ({"admin"}, None),
+    ("llm-check", "POST"): ({"start"}, {"estimatedCostUsd": "0.01"}),
+    ("llm-spend", "POST"): ({"start"}, {"costUsd": "0.01"}),
 }
 # For people in a session (tests/api/test_cap_changes.py): no token is good for them.
 FOR_PEOPLE = {
@@ -53,12 +62,12 @@ NOT_GOOD = {
 
 
 def endpoints(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Name, method and path of everything under api/."""
+    """Name, method and path of everything under api/ and v1/."""
     for pattern in patterns:
         path = prefix + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
             yield from endpoints(pattern.url_patterns, path)
-        elif isinstance(pattern, URLPattern) and path.startswith("api/"):
+        elif isinstance(pattern, URLPattern) and path.startswith(("api/", "v1/")):
             view = vars(pattern.callback).get("view_class") or vars(pattern.callback)["cls"]
             for method in METHODS:
                 if hasattr(view, method.lower()) and pattern.name not in OPEN:
@@ -116,6 +125,7 @@ def call(
 ) -> httpx2.Response:
     work_order = f"spare-{next(SPARE)}" if name == "work-order-cap-changes" else WORK_ORDER
     path = path.replace("<wo:wo_id>", work_order).replace("<uuid:run_id>", run_id)
+    path = path.replace("<str:feature>", "chat")
     return http.request(method, path, json=ENDPOINTS[name, method][1], headers=headers)
 
 

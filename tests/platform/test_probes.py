@@ -18,7 +18,12 @@ def test_probes_answer_to_any_host(path: str, host: str, settings: LazySettings)
     answer = Client().get(path, headers={"host": host})
     assert answer.status_code == 503 if path == "/readyz" else 200
     if path == "/readyz":
-        assert set(json.loads(answer.content)) == {"database", "migrations", "worker"}
+        assert set(json.loads(answer.content)) == {
+            "database",
+            "migrations",
+            "environment",
+            "worker",
+        }
     assert answer.headers["X-Request-ID"]
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
 

@@ -47,6 +47,21 @@ VALUES: dict[str, tuple[list[str], list[str]]] = {
     "WEB_WORKERS": (["1", "64"], ["0", "65", "-1", "two"]),
     "WEB_THREADS": (["1", "256"], ["0", "257", "-1", "two"]),
     "JOB_WORKERS": (["1", "64"], ["0", "65", "-1", "two"]),
+    "ENVIRONMENT": (["", "production", "eu-west-2"], ["Production", "2nd", "a b", "x" * 41]),
+    "LLM_BUDGET_DAILY_USD": (["", "20", "20.50"], ["-1", "1e4", "NaN", "$20", "1000001"]),
+    "LLM_BUDGET_HARD_LIMIT_USD": (["", "50", "0"], ["-1", "1e4", "NaN", "$50", "1000001"]),
+    "REDIS_URL": (
+        ["", "redis://127.0.0.1:6379/0", f"rediss://:{SECRET}@cache.example", "unix:///run/r.sock"],
+        [SECRET, f"http://:{SECRET}@cache.example", "redis://", "cache.example:6379"],
+    ),
+    "SENTRY_DSN": (
+        ["", f"https://{SECRET}@sentry.example/4"],
+        [SECRET, f"{SECRET}@sentry.example/4", "sentry.example"],
+    ),
+    "HEALTHCHECK_URL": (
+        ["", "https://pings.example/abc"],
+        [f"ftp://{SECRET}", "pings.example/abc", "https://"],
+    ),
 }
 # What is told of all these: read in one process, since a start of Python for each costs minutes.
 PROGRAM = """

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,12 +45,20 @@ class Run:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self.lines: list[str] = []
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
         self.started = time.monotonic()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)  # noqa: PERF402  (as they come, not at the end)
 
     def wait_until_open(self, seconds: float = 60) -> float:
         """The seconds from the start to the first answer."""
         while time.monotonic() - self.started < seconds:
-            assert self.process.poll() is None, self.process.communicate()[0]
+            assert self.process.poll() is None, self.printed()
             try:
                 urlopen(f"{self.url}/healthz", timeout=5).close()
             except URLError:
@@ -64,7 +73,19 @@ class Run:
     def end(self, number: signal.Signals) -> str:
         """Sends the signal, waits, and returns everything that was printed."""
         self.process.send_signal(number)
-        return self.process.communicate(timeout=30)[0]
+        return self.printed()
+
+    def printed(self) -> str:
+        """Everything that was printed, once the process has ended."""
+        self.process.wait(timeout=30)
+        self.reader.join(timeout=5)
+        return "".join(self.lines)
+
+    def wait_until_it_says(self, text: str) -> None:
+        deadline = time.monotonic() + 30
+        while not any(text in line for line in self.lines):
+            assert time.monotonic() < deadline, self.lines
+            time.sleep(0.02)
 
 
 def all_gone(processes: list[psutil.Process], seconds: float = 20) -> bool:
@@ -78,10 +99,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("a place with spaces") / "data"
     first = Run(place)
     assert first.wait_until_open() < 60
+    first.wait_until_it_says(f"{first.url}/admin/")
     family = first.family()
     printed = first.end(signal.SIGTERM)
     assert first.process.returncode == 0
-    assert f"{first.url}/admin/" in printed
     assert "Traceback" not in printed
     assert all_gone(family), "a process outlived `make run`"
     return place
@@ -100,7 +121,7 @@ def test_second_start_takes_less_than_ten_seconds(running: Run, folder: Path) ->
     assert running.wait_until_open() < 60
     begun = time.monotonic()
     again = Run(folder)
-    printed = again.process.communicate(timeout=30)[0]
+    printed = again.printed()
     assert again.process.returncode == 2
     assert re.fullmatch(r"tollgate: Tollgate already runs on the data folder .*\n", printed)
     assert time.monotonic() - begun < 5
@@ -152,7 +173,7 @@ with connection.cursor() as cursor:
 
 def test_a_taken_port_is_one_line(running: Run, tmp_path: Path) -> None:
     other = Run(tmp_path / "data", PORT=str(running.port))
-    printed = other.process.communicate(timeout=30)[0]
+    printed = other.printed()
     assert other.process.returncode == 2
     assert re.fullmatch(rf"tollgate: Port {running.port} on 127.0.0.1 is not free .*\n", printed)
 
@@ -171,7 +192,8 @@ def test_readyz_names_the_worker(running: Run) -> None:
             assert body["worker"]["status"] == "failed"
             assert time.monotonic() < deadline, body
             time.sleep(0.5)
-    assert body == {name: {"status": "ok"} for name in ("database", "migrations", "worker")}
+    names = ("database", "migrations", "environment", "worker")
+    assert body == {name: {"status": "ok"} for name in names}
 
 
 def test_a_crashed_job_worker_comes_back(running: Run) -> None:
@@ -197,7 +219,7 @@ def test_killed_supervisor_leaves_nothing_and_starts_again(running: Run, folder:
     after = Run(folder)  # while the old processes are still ending
     assert after.wait_until_open() < 30
     assert all_gone(family), "a process outlived its killed supervisor"
-    running.process.communicate()
+    running.printed()
 
     (postgres,) = [
         child
@@ -206,7 +228,7 @@ def test_killed_supervisor_leaves_nothing_and_starts_again(running: Run, folder:
     ]
     family = after.family()
     postgres.kill()
-    printed = after.process.communicate(timeout=30)[0]
+    printed = after.printed()
     assert after.process.returncode == 2
     assert "tollgate: PostgreSQL ended by itself" in printed
     assert all_gone(family)

@@ -30,17 +30,19 @@ class ServiceTokenAuthentication(BaseAuthentication):
     """Authenticates and authorises in one look-up, by the rule that admission uses.
 
     The view says `required_scope` (or `required_scopes`, of which one suffices); `wo_id` in the
-    address, if there is one, must be among the token's work orders. `request.auth` is the Bearer.
+    address, if there is one, must be among the token's work orders; `concerns_everything` refuses a
+    token that is limited to some of them. `request.auth` is the Bearer.
     """
 
     def authenticate(self, request: Request) -> tuple[Any, tokens.Bearer]:
         view = request.parser_context["view"]
         scopes = getattr(view, "required_scopes", None) or [view.required_scope]
+        concerns = tokens.EVERYTHING if getattr(view, "concerns_everything", False) else ""
         verdict = tokens.judge(
             token_text(request.headers),
             address=client_address(request),
             scopes=scopes,
-            work_order=view.kwargs.get("wo_id", ""),
+            work_order=view.kwargs.get("wo_id", concerns),
         )
         if isinstance(verdict, tokens.TokenRefusal):
             raise TokenDenied(verdict.status, verdict.denial, verdict.error)

@@ -15,7 +15,8 @@ CREATE TYPE tollgate_bearer AS (
 );
 
 -- `p_scopes`: any one of them suffices; empty: a live token is enough.
--- `p_work_order`: empty where the request is about none.
+-- `p_work_order`: empty where the request is about none; `*` where it is about what all share, which
+-- a token that is limited to some work orders neither sees nor touches.
 CREATE FUNCTION tollgate_bearer(
     p_digest bytea, p_address inet, p_scopes text[], p_work_order text
 ) RETURNS tollgate_bearer LANGUAGE plpgsql STABLE AS $$
@@ -31,7 +32,8 @@ BEGIN
                 AND NOT coalesce(p_address <<= ANY (t.networks::inet[]), false) THEN 'network'
             WHEN cardinality(p_scopes) > 0 AND NOT t.scopes && p_scopes THEN 'scope'
             WHEN p_work_order <> '' AND cardinality(t.work_orders) > 0
-                AND NOT p_work_order = ANY (t.work_orders) THEN 'work_order'
+                AND NOT p_work_order = ANY (t.work_orders)
+                THEN CASE p_work_order WHEN '*' THEN 'shared' ELSE 'work_order' END
             ELSE ''
         END
     INTO b FROM service_tokens t JOIN auth_user u ON u.id = t.owner_id WHERE t.digest = p_digest;
@@ -49,6 +51,7 @@ CREATE FUNCTION tollgate_token_answer(
         ('network', 403, 'token', 'this token may not be used from this address'),
         ('scope', 403, 'scope', 'this token lacks the scope for this'),
         ('work_order', 403, 'scope', 'this token may not be used for this work order'),
+        ('shared', 403, 'scope', 'this token is for some work orders, and this concerns all'),
         ('', 401, 'token', 'the token is missing, unknown, expired or revoked')
     ) AS v (refusal, status, denial, error)
     WHERE v.refusal IN (tollgate_token_answer.refusal, '')
