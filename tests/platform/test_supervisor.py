@@ -53,7 +53,7 @@ class Run:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.lines.append(line)  # noqa: PERF402  (as they come, not at the end)
+            self.lines.append(line)
 
     def wait_until_open(self, seconds: float = 60) -> float:
         """The seconds from the start to the first answer."""
