@@ -16,6 +16,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from budgets.approvals import CAPS
 from budgets.models import ApprovalRule, Measure, Vote
 from workorders.models import WorkOrder
 
@@ -95,10 +96,10 @@ class AskForm(forms.Form):
 
     def __init__(self, *args: Any, work_order: WorkOrder, **kwargs: Any) -> None:
         self.work_order = work_order
-        caps = {measure: getattr(work_order, measure) for measure in Measure.values}
+        caps = {measure: getattr(work_order, measure) for measure in CAPS}
         kwargs["initial"] = {**caps, **kwargs.get("initial", {})}
         super().__init__(*args, **kwargs)
-        for measure in Measure.values:
+        for measure in CAPS:
             # What was shown goes along: a cap that moves meanwhile is not put back unasked.
             self.fields[measure].show_hidden_initial = True
         self.fields["runs_per_day"].help_text = f"Now {work_order.runs_per_day:,}."
@@ -123,7 +124,7 @@ class AskForm(forms.Form):
             measure: value
             if measure in self.changed_data and value != getattr(self.work_order, measure)
             else None
-            for measure in Measure.values
+            for measure in CAPS
             if (value := self.cleaned_data[measure]) is not None
         }
 
