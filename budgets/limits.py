@@ -1,4 +1,4 @@
-"""Shared limits changed by hand: lowered, added, and told of. Raising one is asked for, and approved."""
+"""Shared limits changed by hand: lowered, added, told of. A raise is asked for, and approved."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

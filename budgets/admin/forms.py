@@ -1,6 +1,6 @@
 """The forms of a cap change: asking, deciding on one, deciding on several."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +17,7 @@ from unfold.widgets import (
 )
 
 from budgets.approvals import CAPS
-from budgets.models import ApprovalRule, Measure, Vote
+from budgets.models import ApprovalRule, Vote
 from workorders.models import WorkOrder
 
 QUESTIONS = (
@@ -132,6 +132,49 @@ class AskForm(forms.Form):
         """As `approvals.ask` and `approvals.edit` take it."""
         names = ("justification", "expected_cost_impact", "grant_from", "grant_until")
         return {"new": self.wanted(), **{name: self.cleaned_data[name] for name in names}}
+
+
+class RaiseForm(forms.Form):
+    """Higher limits of what many share. What is left as it is stays."""
+
+    justification = forms.CharField(
+        max_length=2000,
+        widget=lines(4),
+        help_text="Why it must be more. Approvers read this first.",
+    )
+    expected_cost_impact = forms.CharField(
+        max_length=500,
+        required=False,
+        widget=lines(2),
+        help_text="What it will cost: dollars a day or a month, and how you know.",
+    )
+
+    def __init__(
+        self, *args: Any, values: Mapping[str, Decimal], labels: Mapping[str, str], **kwargs: Any
+    ) -> None:
+        kwargs["initial"] = {**values, **kwargs.get("initial", {})}
+        super().__init__(*args, **kwargs)
+        self.values = values
+        for measure, value in values.items():
+            self.fields[measure] = forms.DecimalField(
+                label=labels[measure],
+                min_value=Decimal("0.01"),
+                decimal_places=2,
+                max_digits=18,
+                required=False,
+                widget=UnfoldAdminDecimalFieldWidget(),
+                help_text=f"Now {value:,f}.",
+            )
+        self.order_fields([*values, "justification", "expected_cost_impact"])
+
+    def told(self) -> dict[str, Any]:
+        """As `approvals.ask` and `approvals.edit` take it."""
+        said = self.cleaned_data
+        return {
+            "new": {m: None if said[m] == old else said[m] for m, old in self.values.items()},
+            "justification": said["justification"],
+            "expected_cost_impact": said["expected_cost_impact"],
+        }
 
 
 class DecisionForm(forms.Form):

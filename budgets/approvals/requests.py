@@ -79,9 +79,7 @@ def ask(
                     grant_until=grant_until,
                 )
         except IntegrityError as error:
-            raise Conflict(
-                f"A change of {THESE[kind]} is being decided already."
-            ) from error
+            raise Conflict(f"A change of {THESE[kind]} is being decided already.") from error
         _write_lines(request, lines)
         needed = {} if lowers else slots_of(request)
         _record(request, "CAP_CHANGE_REQUESTED", f"{subject.label}: {told(lines)} asked for", by)

@@ -16,7 +16,6 @@ from budgets.exceptions import Refused
 from budgets.models import ApprovalRule, ApprovalSlot, Measure
 from opslog import events
 
-
 # What rules are made for. The limits of features are judged as shared limits are.
 RULED = (*CAPS, Measure.SHARED_LIMIT)
 

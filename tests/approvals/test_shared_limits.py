@@ -153,9 +153,9 @@ def test_the_limits_of_a_feature(people: dict[str, User]) -> None:
     control.refresh_from_db()
     assert (control.requests_per_period, control.cost_cap_usd) == (120, Decimal("2.00"))
     assert (control.reason, control.changed_by) == ("a launch", "director")
+    features.change("free", {}, reason="x", by="ops")
+    free = FeatureControl.objects.get(feature="free")
     with pytest.raises(Refused, match="no throttle"):
-        features.change("free", {}, reason="x", by="ops")
-        free = FeatureControl.objects.get(feature="free")
         approvals.ask(
             str(free.pk), kind="feature", new={"feature_throttle": 1}, justification="x",
             by=people["asker"],
