@@ -32,6 +32,11 @@ LABELS = {
     Measure.FEATURE_COST_CAP.value: "US dollars in any 60 minutes",
 }
 
+JUDGED = {
+    Measure.USD_PER_DAY.value: "Dollars a day",
+    Measure.SHARED_LIMIT.value: "Tokens, requests, runs",
+}
+
 
 def ask(page: PageAdmin, request: HttpRequest, kind: str, subject_id: str) -> HttpResponseBase:
     subject = _subject(kind, subject_id)
@@ -96,7 +101,7 @@ def shown(request: ChangeRequest) -> dict[str, Any]:
     found = limit_evidence(request, now=timezone.now())
     if found is None:
         return {}
-    unit, limits, window = "usd", [], "in the last 24 hours"
+    unit, limits, window = "usd", [], "last 24 hours"
     if request.subject_type == subjects.SharedLimit.kind:
         budget = Budget.objects.get(pk=request.subject_id)
         unit = "usd" if budget.measure == Budget.Measure.USD else "runs"
@@ -107,7 +112,11 @@ def shown(request: ChangeRequest) -> dict[str, Any]:
         (label, chart(values, limits if label.startswith("US") else [], unit=of))
         for label, of, values in (
             ("US dollars a day, everything", "usd", [(day.day, day.usd) for day in found.days]),
-            ("Refused a day", "runs", [(day, Decimal(times)) for day, times in found.refused]),
+            (
+                "Refused a day",
+                "runs",
+                [(day, Decimal(times)) for day, times in found.refused if found.refused_total],
+            ),
         )
         if values
     ]
@@ -115,7 +124,7 @@ def shown(request: ChangeRequest) -> dict[str, Any]:
     return {
         "limit": found,
         "unit": unit,
-        "used_label": f"Used {window}",
+        "used_label": f"Used now, {window}",
         "charts": charts,
         "refusals_url": f"{events}?{urlencode({'kind': 'refusals'})}",
     }
@@ -145,7 +154,7 @@ def _page(
     **more: Any,
 ) -> HttpResponseBase:
     table = [
-        {"said": f"{row['rule'].get_measure_display()} {interval(row['rule'])}", **row}
+        {"said": f"{JUDGED[row['rule'].measure]}: {interval(row['rule'])}", **row}
         for row in rules_table()
         if row["rule"].measure in (Measure.USD_PER_DAY, Measure.SHARED_LIMIT)
     ]

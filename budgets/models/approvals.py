@@ -139,7 +139,7 @@ class ChangeRequest(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"#{self.pk} {self.subject_id}"
+        return f"#{self.pk} {self.subject_id if self.subject_type == 'work_order' else ''}".strip()
 
     @property
     def is_grant(self) -> bool:

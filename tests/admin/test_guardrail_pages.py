@@ -61,7 +61,7 @@ def test_a_raise_is_asked_for_read_and_signed(scene: Scene) -> None:
     add = reverse("admin:budgets_changerequest_add") + f"?budget={tokens.pk}"
     page = client.get(reverse("admin:budgets_budget_change", args=[tokens.pk]))
     assert add in page.content.decode()
-    assert "shared limit 1 and more" in client.get(add).content.decode()
+    assert "Tokens, requests, runs: 1 and more" in client.get(add).content.decode()
     said = {"shared_limit": "90000", "justification": "a launch"}
     assert "on its own page" in client.post(add, said).content.decode()
     answer = client.post(add, {**said, "shared_limit": "200000"}, follow=True)
