@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from opslog.meters import Meter, chart, runs_meter
+from opslog.templatetags import tollgate as tags
 
 D = Decimal
 
@@ -59,3 +60,18 @@ def test_days_over_the_limit_are_marked() -> None:
 def test_no_day_and_no_use() -> None:
     assert chart([], [], unit="usd").is_empty
     assert chart(days("0", "0"), [("cap", D(5), "now")], unit="usd").is_empty
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (1, "1 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7199, "119 min"),
+        (12068, "3 h 21 min"),
+        (172800, "2 days"),
+    ],
+)
+def test_how_long_in_words(seconds: int, said: str) -> None:
+    assert tags.in_words(seconds) == said
