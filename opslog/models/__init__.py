@@ -1,0 +1,28 @@
+"""The ground: what happened. No model here points at a row of another app: an event names its
+subject by type, id and label, so that the record outlives the subject."""
+
+from opslog.models.events import Heartbeat, OperationsEvent
+from opslog.models.outbox import OutboxMessage
+from opslog.models.prices import ModelPrice, PriceBookVersion
+from opslog.models.telemetry import (
+    InferenceEvent,
+    InferenceHour,
+    StaleHour,
+    ToolCall,
+    ToolHour,
+    TriggerType,
+)
+
+__all__ = [
+    "Heartbeat",
+    "InferenceEvent",
+    "InferenceHour",
+    "ModelPrice",
+    "OperationsEvent",
+    "OutboxMessage",
+    "PriceBookVersion",
+    "StaleHour",
+    "ToolCall",
+    "ToolHour",
+    "TriggerType",
+]
