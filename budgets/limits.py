@@ -1,4 +1,4 @@
-"""Shared limits changed by hand: lowered, added, and told of. Raising one is not done here."""
+"""Shared limits changed by hand: lowered, added, told of. A raise is asked for, and approved."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ def lower(budget_id: int, amount: Decimal, *, reason: str, by: str) -> Budget:
         if budget.measure != Budget.Measure.USD and amount != amount.to_integral_value():
             raise Refused("Tokens, requests and runs are whole numbers.")
         if budget.amount is not None and amount >= budget.amount:
-            raise Refused("This would not lower it. Raising a shared limit is not done here.")
+            raise Refused("This would not lower it. A raise is requested, and approved by others.")
         Budget.objects.filter(pk=budget.pk).update(amount=amount)
         budget.refresh_from_db()
     return budget
@@ -109,8 +109,8 @@ def add(
         most = general.amount if general else None
         if most is not None and subject != "*" and (amount is None or amount > most):
             raise Refused(
-                f"Each {scope} is held to {most}: more for one of them is a raise, "
-                "which is not done here."
+                f"Each {scope} is held to {most}: more for one of them is a raise. "
+                "Add it with as much, and request the raise on its page."
             )
         try:
             budget.full_clean()

@@ -9,6 +9,7 @@ import logging
 from django.conf import settings
 
 from budgets import spending
+from opslog.money import usd_text
 
 log = logging.getLogger("tollgate.mirror")
 
@@ -43,7 +44,7 @@ def mirror() -> bool:
     day = spending.today()
     try:
         with _client() as client:
-            client.set(key_of(day.date), str(day.spent_usd.normalize() + 0), ex=KEEP_SECONDS)
+            client.set(key_of(day.date), usd_text(day.spent_usd), ex=KEEP_SECONDS)
     except (redis.RedisError, OSError) as error:
         log.warning("the day's spend was not mirrored", extra={"reason": type(error).__name__})
         return False

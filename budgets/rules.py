@@ -7,9 +7,19 @@ between 9.99 and 10.00, or between 999 and 1000.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
 LOWEST_GROUP = "operations"  # its slot falls away where a higher group signs anyway
+CENT = Decimal("0.01")
+# How often each window of a shared limit fits into a day, so what it lets through in one.
+TIMES_A_DAY = {
+    "rolling_minute": Decimal(24 * 60),
+    "minute": Decimal(24 * 60),
+    "rolling_hour": Decimal(24),
+    "hour": Decimal(24),
+    "day": Decimal(1),
+    "month": Decimal(1) / 30,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +31,12 @@ class Rule:
 
     def covers(self, value: Decimal) -> bool:
         return self.minimum <= value and (self.maximum is None or value <= self.maximum)
+
+
+def daily_equivalent(amount: Decimal, window: str) -> Decimal:
+    """What a limit in dollars over this window would let through in a day, in whole cents, rounded
+    up: so that a boundary is never slipped under. A month has thirty days."""
+    return (amount * TIMES_A_DAY[window]).quantize(CENT, rounding=ROUND_CEILING)
 
 
 class NoRule(LookupError):

@@ -38,10 +38,17 @@ def first_starts(request: ChangeRequest) -> list[Start]:
     if since is None:
         return []
     until = request.grant_until or timezone.now()
-    runs = Run.objects.filter(wo=request.subject_id, started_at__gte=since, started_at__lt=until)
+    of_caps = request.subject_type == "work_order"  # a shared limit is verified by starts of all
+    runs_of = {"wo": request.subject_id} if of_caps else {}
+    events_of = {"owner_id": request.subject_id} if of_caps else {}
+    runs = Run.objects.filter(
+        started_at__gte=since,
+        started_at__lt=until,
+        **runs_of,
+    )
     refused = OperationsEvent.objects.filter(
         owner_type="work_order",
-        owner_id=request.subject_id,
+        **events_of,
         kind__in=REFUSALS,
         created_at__gte=since,
         created_at__lt=until,

@@ -22,9 +22,9 @@ from django.views.decorators.debug import sensitive_post_parameters
 from unfold.views import ChangeList
 
 from budgets import approvals, overview, verification
-from budgets.admin import asking, deciding, evidence_page
+from budgets.admin import asking, deciding, evidence_page, raising
 from budgets.admin.forms import ChooseForm, DecisionForm, ManyForm
-from budgets.admin.told import use_charts, values_told
+from budgets.admin.told import lines_told, use_charts
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest
 from opslog.admin.base import PageAdmin
@@ -57,15 +57,18 @@ class WaitingList(ChangeList):
         super().get_results(request)
         rows = self.result_list = list(self.result_list)
         slots = overview.signatures_of(rows)
-        blocked = overview.refusals_by_reason(overview.today(), [row.subject_id for row in rows])
+        caps = [row.subject_id for row in rows if row.subject_type == approvals.WORK_ORDER]
+        blocked = overview.refusals_by_reason(overview.today(), caps)
         for row in rows:
-            row.slots, row.blocked = slots[row.pk], blocked.get(row.subject_id, [])
+            is_caps = row.subject_type == approvals.WORK_ORDER
+            row.slots = slots[row.pk]
+            row.blocked = blocked.get(row.subject_id, []) if is_caps else raising.blocked_by(row)
 
 
 @admin.register(ChangeRequest)
 class ChangeRequestAdmin(PageAdmin):
-    list_display = ("number", "work_order", "change", "state", "requester", "asked", "expiry")
-    list_waiting = ("number", "work_order", "change", "age", "blocks", "requester", "signed")
+    list_display = ("number", "subject", "change", "state", "requester", "asked", "expiry")
+    list_waiting = ("number", "subject", "change", "age", "blocks", "requester", "signed")
     list_display_links = ("number",)
     list_filter = (WhoseFilter, "status")
     list_select_related = ("requester",)
@@ -114,6 +117,9 @@ class ChangeRequestAdmin(PageAdmin):
     ) -> HttpResponseBase:
         if not self.has_add_permission(request):
             raise PermissionDenied
+        for kind in raising.KINDS:
+            if chosen := request.GET.get(kind):
+                return raising.ask(self, request, kind, chosen)
         if chosen := request.GET.get("work_order"):
             return asking.ask(self, request, get_object_or_404(WorkOrder, pk=chosen))
         return self.render(
@@ -131,11 +137,15 @@ class ChangeRequestAdmin(PageAdmin):
         if obj.status != ChangeRequest.Status.PENDING or obj.expires_at <= timezone.now():
             messages.error(request, "The request is decided or expired already.")
             return HttpResponseRedirect(self.address(obj))
+        if obj.subject_type != approvals.WORK_ORDER:
+            return raising.edit(self, request, obj)
         return asking.edit(self, request, obj, get_object_or_404(WorkOrder, pk=obj.subject_id))
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         user: Any = request.user
-        work_order = WorkOrder.objects.filter(pk=obj.subject_id).first()
+        is_caps = obj.subject_type == approvals.WORK_ORDER
+        work_order = WorkOrder.objects.filter(pk=obj.subject_id).first() if is_caps else None
+        name = work_order or approvals.name_of(obj)
         is_open = obj.status == "pending" and obj.expires_at > timezone.now()
         known = approvals.Known.about([obj.subject_id])
         votes = approvals.votes_of([obj.pk])
@@ -143,9 +153,12 @@ class ChangeRequestAdmin(PageAdmin):
         return {
             "request_": obj,
             "state": "expired" if obj.status == "pending" and not is_open else obj.status,
-            "title": f"#{obj.pk} {work_order or obj.subject_id}",
+            "title": f"#{obj.pk} {name}",
+            "name": name,
+            "is_caps": is_caps,
+            "subject_url": raising.address_of(obj),
             "work_order": work_order,
-            "lines": [values_told(line.measure, line.old, line.new) for line in obj.lines.all()],
+            "lines": lines_told(obj),
             "slots": overview.signatures(obj, known, votes) if is_open else (),
             "impossible": approvals.impossible(obj, known) if is_open else "",
             "votes": votes,
@@ -154,7 +167,7 @@ class ChangeRequestAdmin(PageAdmin):
             "is_mine": is_open and obj.requester_id == user.pk,
             "in_force_since": verification.in_force_since(obj),
             "starts": verification.first_starts(obj),
-            **(_evidence(obj) if is_open else _use(work_order)),
+            **(_evidence(obj) if is_open or not is_caps else _use(work_order)),
         }
 
     @method_decorator(sensitive_post_parameters("password"))
@@ -231,7 +244,8 @@ class ChangeRequestAdmin(PageAdmin):
                 {
                     "request_": row,
                     "revision": (seen or {}).get(row.pk, row.revision),
-                    "lines": [values_told(e.measure, e.old, e.new) for e in row.lines.all()],
+                    "name": approvals.name_of(row),
+                    "lines": lines_told(row),
                     "alone": approvals.needs_password(row),
                     "reason": deciding.why_not(row, user, known),
                 }
@@ -257,14 +271,14 @@ class ChangeRequestAdmin(PageAdmin):
     def number(self, obj: ChangeRequest) -> str:
         return f"#{obj.pk}"
 
-    @display(description="work order")
-    def work_order(self, obj: ChangeRequest) -> str:
-        return render_to_string("budgets/subject.html", {"request_": obj})
+    @display(description="limits of")
+    def subject(self, obj: ChangeRequest) -> str:
+        told = {"name": approvals.name_of(obj), "href": raising.address_of(obj)}
+        return render_to_string("budgets/subject.html", told)
 
     @display(description="change")
     def change(self, obj: ChangeRequest) -> str:
-        told = [values_told(line.measure, line.old, line.new) for line in obj.lines.all()]
-        return render_to_string("budgets/changes.html", {"lines": told, "request_": obj})
+        return render_to_string("budgets/changes.html", {"lines": lines_told(obj), "request_": obj})
 
     @display(description="state")
     def state(self, obj: ChangeRequest) -> str:
@@ -277,7 +291,7 @@ class ChangeRequestAdmin(PageAdmin):
     def asked(self, obj: ChangeRequest) -> str:
         return f"{obj.created_at:%Y-%m-%d %H:%M}"
 
-    @display(description="decided, or expires (UTC)")
+    @display(description="until (UTC)")
     def expiry(self, obj: ChangeRequest) -> str:
         return f"{obj.decided_at or obj.expires_at:%Y-%m-%d %H:%M}"
 
@@ -311,6 +325,8 @@ def _form(obj: ChangeRequest, data: Any = None) -> DecisionForm:
 
 
 def _evidence(obj: ChangeRequest) -> dict[str, Any]:
+    if obj.subject_type != approvals.WORK_ORDER:
+        return raising.shown(obj)
     try:
         evidence = evidence_page.evidence_of(obj)
     except Unavailable as error:

@@ -11,6 +11,8 @@ from django.utils import timezone
 from budgets import approvals
 from budgets.admin.evidence_page import evidence_of
 from budgets.admin.forms import DecisionForm
+from budgets.approvals.wording import about
+from budgets.evidence import Evidence, LimitEvidence, limit_evidence
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest, Vote
 from opslog import events
@@ -44,7 +46,7 @@ def confirm_password(form: DecisionForm, request: ChangeRequest, by: User) -> bo
         message=f"A wrong password of {by.get_username()} on request #{request.pk}",
         owner=(request.subject_type, request.subject_id),
         actor=by.get_username(),
-        meta={"woId": request.subject_id, "requestId": request.pk},
+        meta=about(request),
     )
     return False
 
@@ -66,7 +68,11 @@ def decide(form: DecisionForm, request: ChangeRequest, by: User) -> ChangeReques
 
 def snapshot(request: ChangeRequest) -> dict[str, Any]:
     """What stands before the voter, to be kept with the vote."""
-    evidence = evidence_of(request)
+    evidence: Evidence | LimitEvidence | None
+    if request.subject_type == approvals.WORK_ORDER:
+        evidence = evidence_of(request)
+    else:
+        evidence = limit_evidence(request, now=timezone.now())
     return {
         "lines": {
             line.measure: {"old": str(line.old), "new": str(line.new)}

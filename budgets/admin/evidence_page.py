@@ -29,7 +29,7 @@ class Linked:
 
 
 def evidence_of(request: ChangeRequest) -> Evidence | None:
-    """None where the work order is gone. Raises Unavailable where prices cannot be read."""
+    """Of a work order; None where it is gone. Raises Unavailable where prices cannot be read."""
     asked = {line.measure: line.new for line in request.lines.all()}
     runs = asked.get(Measure.RUNS_PER_DAY)
     try:

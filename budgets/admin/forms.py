@@ -1,6 +1,6 @@
 """The forms of a cap change: asking, deciding on one, deciding on several."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +16,8 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from budgets.models import ApprovalRule, Measure, Vote
+from budgets.approvals import CAPS
+from budgets.models import ApprovalRule, Vote
 from workorders.models import WorkOrder
 
 QUESTIONS = (
@@ -95,10 +96,10 @@ class AskForm(forms.Form):
 
     def __init__(self, *args: Any, work_order: WorkOrder, **kwargs: Any) -> None:
         self.work_order = work_order
-        caps = {measure: getattr(work_order, measure) for measure in Measure.values}
+        caps = {measure: getattr(work_order, measure) for measure in CAPS}
         kwargs["initial"] = {**caps, **kwargs.get("initial", {})}
         super().__init__(*args, **kwargs)
-        for measure in Measure.values:
+        for measure in CAPS:
             # What was shown goes along: a cap that moves meanwhile is not put back unasked.
             self.fields[measure].show_hidden_initial = True
         self.fields["runs_per_day"].help_text = f"Now {work_order.runs_per_day:,}."
@@ -123,7 +124,7 @@ class AskForm(forms.Form):
             measure: value
             if measure in self.changed_data and value != getattr(self.work_order, measure)
             else None
-            for measure in Measure.values
+            for measure in CAPS
             if (value := self.cleaned_data[measure]) is not None
         }
 
@@ -131,6 +132,49 @@ class AskForm(forms.Form):
         """As `approvals.ask` and `approvals.edit` take it."""
         names = ("justification", "expected_cost_impact", "grant_from", "grant_until")
         return {"new": self.wanted(), **{name: self.cleaned_data[name] for name in names}}
+
+
+class RaiseForm(forms.Form):
+    """Higher limits of what many share. What is left as it is stays."""
+
+    justification = forms.CharField(
+        max_length=2000,
+        widget=lines(4),
+        help_text="Why it must be more. Approvers read this first.",
+    )
+    expected_cost_impact = forms.CharField(
+        max_length=500,
+        required=False,
+        widget=lines(2),
+        help_text="What it will cost: dollars a day or a month, and how you know.",
+    )
+
+    def __init__(
+        self, *args: Any, values: Mapping[str, Decimal], labels: Mapping[str, str], **kwargs: Any
+    ) -> None:
+        kwargs["initial"] = {**values, **kwargs.get("initial", {})}
+        super().__init__(*args, **kwargs)
+        self.values = values
+        for measure, value in values.items():
+            self.fields[measure] = forms.DecimalField(
+                label=labels[measure],
+                min_value=Decimal("0.01"),
+                decimal_places=2,
+                max_digits=18,
+                required=False,
+                widget=UnfoldAdminDecimalFieldWidget(),
+                help_text=f"Now {value:,f}.",
+            )
+        self.order_fields([*values, "justification", "expected_cost_impact"])
+
+    def told(self) -> dict[str, Any]:
+        """As `approvals.ask` and `approvals.edit` take it."""
+        said = self.cleaned_data
+        return {
+            "new": {m: None if said[m] == old else said[m] for m, old in self.values.items()},
+            "justification": said["justification"],
+            "expected_cost_impact": said["expected_cost_impact"],
+        }
 
 
 class DecisionForm(forms.Form):

@@ -375,6 +375,8 @@ class FeatureControlAdmin(PageAdmin):
             "recent": features.recent(obj.feature),
             "levers": features.levers(obj),
             "may": request.user.has_perm("budgets.change_featurecontrol"),
+            "may_ask": (obj.requests_per_period or obj.cost_cap_usd)
+            and request.user.has_perm("budgets.ask_changerequest"),
         }
 
     def add_view(

@@ -15,7 +15,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from budgets import limits
+from budgets import limits, overview
 from budgets.exceptions import Refused
 from budgets.models import Alert, Budget
 from opslog.admin.base import PageAdmin, ReasonForm
@@ -116,6 +116,11 @@ class BudgetAdmin(PageAdmin):
             "alerts": Alert.objects.filter(owner_type="budget", owner_id=str(obj.pk))[:8],
             "may_lower": may and obj.scope != Budget.Scope.WORK_ORDER,
             "may_tell": may,
+            "may_ask": obj.amount is not None
+            and request.user.has_perm("budgets.ask_changerequest"),
+            "pending": overview.pending_requests()
+            .filter(subject_type="budget", subject_id=str(obj.pk))
+            .first(),
         }
 
     def add_view(

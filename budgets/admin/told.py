@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from budgets import approvals, overview
-from budgets.models import Measure
+from budgets.models import Budget, ChangeRequest, Measure
 from opslog.meters import Chart, chart
 from workorders.models import WorkOrder
 
@@ -15,13 +15,29 @@ UNITS = {
     Measure.RUNS_PER_DAY.value: "runs",
     Measure.USD_PER_DAY.value: "usd",
     Measure.MAX_CONCURRENT_RUNS.value: "runs",
+    Measure.SHARED_LIMIT.value: "runs",  # unless it is one of dollars
+    Measure.FEATURE_THROTTLE.value: "runs",
+    Measure.FEATURE_COST_CAP.value: "usd",
 }
 
 
-def values_told(measure: str, old: Decimal, new: Decimal) -> dict[str, Any]:
+def lines_told(request: ChangeRequest) -> list[dict[str, Any]]:
+    """What a request changes, in the unit of its limit."""
+    unit = None
+    if request.subject_type == "budget":
+        of = Budget.objects.filter(pk=request.subject_id).values_list("measure", flat=True).first()
+        unit = "usd" if of == Budget.Measure.USD else "runs"
+    return [
+        values_told(line.measure, line.old, line.new, unit=unit) for line in request.lines.all()
+    ]
+
+
+def values_told(
+    measure: str, old: Decimal, new: Decimal, *, unit: str | None = None
+) -> dict[str, Any]:
     return {
         "label": str(Measure(measure).label),
-        "unit": UNITS[measure],
+        "unit": unit or UNITS[measure],
         "old": old,
         "new": new,
         "percent": f"{(new - old) / old * 100:+,.0f} %",

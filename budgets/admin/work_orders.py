@@ -22,7 +22,7 @@ from budgets import approvals, overview, selectors
 from budgets.admin.grants import LONGEST_MINUTES, BreakGlassForm
 from budgets.approvals.break_glass import HIGHEST_USD, LONGEST
 from budgets.exceptions import Refused
-from budgets.models import CapChange, Measure
+from budgets.models import CapChange
 from opslog.admin.base import PageAdmin, ReasonForm, badge
 from opslog.meters import Meter, chart, runs_meter
 from opslog.models import OperationsEvent
@@ -228,7 +228,7 @@ class WorkOrderAdmin(PageAdmin):
         def perform(told: dict[str, Any]) -> str:
             (first, *_) = approvals.raise_at_once(
                 work_order.pk,
-                new={measure: told[measure] for measure in Measure.values},
+                new={measure: told[measure] for measure in approvals.CAPS},
                 minutes=told["minutes"],
                 reason=told["reason"],
                 by=request.user,  # type: ignore[arg-type]  # logged in
@@ -278,7 +278,9 @@ class WorkOrderAdmin(PageAdmin):
         usage = selectors.usage_today(obj)
         begins = usage.reset_at - timedelta(days=1)
         days = overview.use_by_day("work_order", obj.pk, begins, days=DAYS_SHOWN)
-        pending = overview.pending_requests().filter(subject_id=obj.pk).first()
+        pending = (
+            overview.pending_requests().filter(subject_type="work_order", subject_id=obj.pk).first()
+        )
         return {
             "work_order": obj,
             "title": obj.title,

@@ -18,7 +18,7 @@ from budgets import approvals, overview
 from budgets.api import cap_changes_schema as schema
 from budgets.api.cap_change_bodies import AskBody, CancelBody, DecisionBody, caps, interval
 from budgets.api.sessions import SessionView
-from budgets.evidence import evidence_for
+from budgets.evidence import evidence_for, limit_evidence
 from budgets.exceptions import Conflict, PasswordRequired, Refused
 from budgets.models import ChangeRequest, Measure
 from opslog.api.filters import KnownFiltersOnly
@@ -35,13 +35,19 @@ FIELDS = {
     Measure.RUNS_PER_DAY.value: "runsPerDay",
     Measure.USD_PER_DAY.value: "usdPerDay",
     Measure.MAX_CONCURRENT_RUNS.value: "maxConcurrentRuns",
+    Measure.SHARED_LIMIT.value: "amount",
+    Measure.FEATURE_THROTTLE.value: "requestsPerPeriod",
+    Measure.FEATURE_COST_CAP.value: "costCapUsd",
 }
+IN_TEXT = (Measure.USD_PER_DAY, Measure.SHARED_LIMIT, Measure.FEATURE_COST_CAP)
 
 
 class ChangeSerializer(serializers.ModelSerializer[ChangeRequest]):
     """A request as lists show it."""
 
-    workOrderId = serializers.CharField(source="subject_id")
+    workOrderId = serializers.SerializerMethodField()
+    subjectType = serializers.CharField(source="subject_type")
+    subjectId = serializers.CharField(source="subject_id")
     status = serializers.SerializerMethodField()
     requester = serializers.CharField(source="requester.username")
     changes = serializers.SerializerMethodField()
@@ -58,6 +64,8 @@ class ChangeSerializer(serializers.ModelSerializer[ChangeRequest]):
         fields: tuple[str, ...] = (
             "id",
             "workOrderId",
+            "subjectType",
+            "subjectId",
             "status",
             "revision",
             "requester",
@@ -71,6 +79,11 @@ class ChangeSerializer(serializers.ModelSerializer[ChangeRequest]):
             "decidedAt",
             "closingNote",
         )
+
+    @schema.field({"type": ["string", "null"]})
+    def get_workOrderId(self, change: ChangeRequest) -> str | None:
+        """Null where a shared limit, or those of a feature, are to be raised."""
+        return change.subject_id if change.subject_type == approvals.WORK_ORDER else None
 
     @schema.field(schema.STATUS)
     def get_status(self, change: ChangeRequest) -> str:
@@ -144,11 +157,16 @@ class ChangeDetailSerializer(ChangeSerializer):
 
 class ChangeFilter(django_filters.FilterSet):
     status = django_filters.ChoiceFilter(choices=ChangeRequest.Status)
-    workOrder = django_filters.CharFilter(field_name="subject_id", max_length=100)
+    workOrder = django_filters.CharFilter(method="of_work_order", max_length=100)
 
     class Meta:
         model = ChangeRequest
         fields: list[str] = []
+
+    def of_work_order(
+        self, queryset: "QuerySet[ChangeRequest]", name: str, value: str
+    ) -> "QuerySet[ChangeRequest]":
+        return queryset.filter(subject_type=approvals.WORK_ORDER, subject_id=value)
 
 
 class NewestFirst(KeysetPagination):
@@ -160,7 +178,7 @@ def _changes() -> "QuerySet[ChangeRequest]":
 
 
 def _value(measure: str, value: Any) -> str | int:
-    return usd_text(value) if measure == Measure.USD_PER_DAY else int(value)
+    return usd_text(value) if measure in IN_TEXT else int(value)
 
 
 def _answer(change: ChangeRequest, request: Request, status: int = 200) -> Response:
@@ -306,6 +324,9 @@ def _confirmed(request: Request, change: ChangeRequest, body: DecisionBody) -> b
 
 def _evidence(change: ChangeRequest) -> dict[str, Any]:
     """The same figures as the request's page, of this moment."""
+    if change.subject_type != approvals.WORK_ORDER:
+        found = limit_evidence(change, now=timezone.now())
+        return found.as_json() if found else {}
     new = {line.measure: line.new for line in change.lines.all()}
     runs = new.get(Measure.RUNS_PER_DAY)
     return evidence_for(

@@ -34,6 +34,9 @@ CHANGES: dict[str, Any] = {
         "runsPerDay": record(old=COUNT, new=COUNT),
         "usdPerDay": record(old=USD, new=USD),
         "maxConcurrentRuns": record(old=COUNT, new=COUNT),
+        "amount": record(old=USD, new=USD),
+        "requestsPerPeriod": record(old=COUNT, new=COUNT),
+        "costCapUsd": record(old=USD, new=USD),
     },
     "additionalProperties": False,
 }
@@ -53,7 +56,9 @@ VOTES = {
 }
 CHANGE_FIELDS: dict[str, Any] = {
     "id": COUNT,
-    "workOrderId": {"type": "string"},
+    "workOrderId": {"type": ["string", "null"]},
+    "subjectType": {"type": "string", "enum": ["work_order", "budget", "feature"]},
+    "subjectId": {"type": "string"},
     "status": STATUS,
     "revision": COUNT,
     "requester": {"type": "string"},

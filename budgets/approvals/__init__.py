@@ -22,11 +22,13 @@ from budgets.approvals.people import (
 )
 from budgets.approvals.reminders import remind
 from budgets.approvals.requests import LIFETIME, ask, cancel, edit
-from budgets.approvals.subjects import caps_of
+from budgets.approvals.subjects import CAPS, WORK_ORDER, caps_of, name_of
 
 __all__ = [
+    "CAPS",
     "LIFETIME",
     "PASSWORD_OVER_USD",
+    "WORK_ORDER",
     "Known",
     "OpenSlot",
     "ask",
@@ -43,6 +45,7 @@ __all__ = [
     "impossible_requests",
     "lines_of",
     "may_decide",
+    "name_of",
     "needs_password",
     "open_slots",
     "raise_at_once",

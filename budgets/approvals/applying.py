@@ -6,15 +6,15 @@ from django.utils import timezone
 
 from budgets.approvals.ending import close
 from budgets.approvals.needs import Lines
-from budgets.approvals.subjects import WorkOrderCaps
-from budgets.approvals.wording import changes_of, number, told
+from budgets.approvals.subjects import Subject
+from budgets.approvals.wording import about, changes_of, number, told
 from budgets.models import ChangeRequest, Grant
 from opslog import events
 
 
 def apply(
     request: ChangeRequest,
-    subject: WorkOrderCaps,
+    subject: Subject,
     lines: Lines,
     *,
     approvers: list[str],
@@ -25,7 +25,7 @@ def apply(
     new = {measure: value for measure, (_, value) in lines.items()}
     # The event comes first: the triggers on caps and grants ask for it.
     events.record(
-        "WORK_ORDER_CAP_CHANGE",
+        subject.event,
         message=f"{subject.label}: {told(lines)}" + _time(request),
         owner=(request.subject_type, request.subject_id),
         label=subject.label,
@@ -59,8 +59,7 @@ def _time(request: ChangeRequest) -> str:
 
 def _meta(request: ChangeRequest, lines: Lines, approvers: list[str], level: str) -> dict[str, Any]:
     meta: dict[str, Any] = {
-        "woId": request.subject_id,
-        "requestId": request.pk,
+        **about(request),
         "changes": changes_of(lines),
         "reason": request.justification,
         "approvers": approvers,

@@ -14,6 +14,7 @@ from budgets.approvals.applying import apply
 from budgets.approvals.ending import close, lock_pending
 from budgets.approvals.needs import lines_of, raised_by, slots_of
 from budgets.approvals.people import assignment, groups_of, may_decide
+from budgets.approvals.wording import about
 from budgets.exceptions import Conflict, PasswordRequired, Refused
 from budgets.models import ChangeRequest, Measure, Vote
 from opslog import events
@@ -130,13 +131,12 @@ def _vote(
     if decision == Vote.Decision.APPROVE:
         events.record(
             "CAP_CHANGE_APPROVED",
-            message=f"Request #{request.pk} on {request.subject_id}: "
+            message=f"Request #{request.pk} on {subjects.name_of(request)}: "
             f"approved by {by.get_username()}",
             owner=(request.subject_type, request.subject_id),
             actor=by.get_username(),
             meta={
-                "woId": request.subject_id,
-                "requestId": request.pk,
+                **about(request),
                 "revision": request.revision,
                 "groups": groups,
                 "comment": comment,
@@ -153,7 +153,7 @@ def _apply_if_filled(request: ChangeRequest) -> None:
     subject = subjects.lock(request.subject_type, request.subject_id)
     lines = lines_of(request)
     values = subject.values()
-    if any(values[measure] != old for measure, (old, _) in lines.items()):
+    if any(values.get(measure) != old for measure, (old, _) in lines.items()):
         close(request, ChangeRequest.Status.STALE, by="tollgate", note="the base caps have moved")
         return
     subject.may_change()

@@ -4,6 +4,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from budgets.approvals import notices
+from budgets.approvals.subjects import name_of
+from budgets.approvals.wording import about
 from budgets.models import ChangeRequest
 from opslog import events
 
@@ -27,13 +29,13 @@ def close(request: ChangeRequest, status: str, *, by: str, note: str) -> None:
     request.decided_at = timezone.now()
     request.closing_note = note
     request.save(update_fields=["status", "decided_at", "closing_note"])
-    if status != ChangeRequest.Status.APPLIED:  # which has its own event, WORK_ORDER_CAP_CHANGE
+    if status != ChangeRequest.Status.APPLIED:  # which has its own event, as WORK_ORDER_CAP_CHANGE
         events.record(
             f"CAP_CHANGE_{status.upper()}",
-            message=f"Request #{request.pk} on {request.subject_id} {status}: {note}",
+            message=f"Request #{request.pk} on {name_of(request)} {status}: {note}",
             owner=(request.subject_type, request.subject_id),
             actor=by,
-            meta={"woId": request.subject_id, "requestId": request.pk, "reason": note},
+            meta={**about(request), "reason": note},
         )
     notices.closed(request, by=by, note=note)
 

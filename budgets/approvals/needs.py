@@ -4,13 +4,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 
 from django.utils import timezone
 
 from budgets import rules
 from budgets.approvals import grants
+from budgets.approvals.subjects import WORK_ORDER, SharedLimit, Values
 from budgets.exceptions import Refused
-from budgets.models import ApprovalRule, ChangeRequest
+from budgets.models import ApprovalRule, Budget, ChangeRequest, Measure
 
 Lines = dict[str, tuple[Decimal, Decimal]]  # measure → old, new
 
@@ -44,12 +46,18 @@ class Known:
     def about(cls, work_order_ids: Iterable[str]) -> "Known":
         return cls(current_rules(), grants.Live(work_order_ids))
 
+    @cached_property
+    def limits(self) -> dict[str, Budget]:
+        """All shared limits, by their id as requests have it; read where a request is about one."""
+        return {str(budget.pk): budget for budget in Budget.objects.all()}
+
 
 def slots_of(request: ChangeRequest, known: Known | None = None) -> dict[str, int]:
     """Who must sign this request. Raises Refused where nobody could approve it."""
     return slots_for(
         request.subject_id,
         lines_of(request),
+        kind=request.subject_type,
         since=request.grant_from,
         until=request.grant_until,
         known=known,
@@ -57,9 +65,10 @@ def slots_of(request: ChangeRequest, known: Known | None = None) -> dict[str, in
 
 
 def slots_for(
-    work_order_id: str,
+    subject_id: str,
     lines: Lines,
     *,
+    kind: str = WORK_ORDER,
     since: datetime | None = None,
     until: datetime | None = None,
     known: Known | None = None,
@@ -69,37 +78,58 @@ def slots_for(
     A live grant above what is asked for raises the resulting cap. Raises Refused where no rule
     covers it: nobody could approve that.
     """
-    known = known or Known.about([work_order_id])
+    known = known or Known.about([subject_id])
     try:
         return rules.slots_for(
-            known.rules, raised(work_order_id, lines, since=since, until=until, live=known.live)
+            known.rules, raised(kind, subject_id, lines, since=since, until=until, known=known)
         )
     except rules.NoRule as error:
         raise Refused(f"Nobody could approve this: {error}. Ask an administrator.") from error
 
 
 def raised(
-    work_order_id: str,
+    kind: str,
+    subject_id: str,
     lines: Lines,
     *,
     since: datetime | None,
     until: datetime | None,
-    live: grants.Live,
+    known: Known,
 ) -> dict[str, Decimal]:
-    """The resulting effective cap of each measure that is raised."""
+    """The resulting effective cap of each measure that is raised, as the rules judge it."""
+    raises = {measure: new for measure, (old, new) in lines.items() if new > old}
+    if kind != WORK_ORDER:
+        return _judged(kind, subject_id, raises, known)
     moment = since or timezone.now()
     return {
-        measure: max(new, live.highest(work_order_id, measure, moment, until))
-        for measure, (old, new) in lines.items()
-        if new > old
+        measure: max(new, known.live.highest(subject_id, measure, moment, until))
+        for measure, new in raises.items()
     }
+
+
+def _judged(kind: str, subject_id: str, raises: Values, known: Known) -> Values:
+    """Dollars by the rules of a day, at their daily equivalent; anything else by one rule."""
+    judged: Values = {}
+    for measure, new in raises.items():
+        window = ""
+        if kind == SharedLimit.kind:
+            if (limit := known.limits.get(subject_id)) is None:
+                raise Refused("This limit is gone.")
+            window = limit.window if limit.measure == Budget.Measure.USD else ""
+        elif measure == Measure.FEATURE_COST_CAP:
+            window = "rolling_hour"
+        by = Measure.USD_PER_DAY if window else Measure.SHARED_LIMIT
+        value = rules.daily_equivalent(new, window) if window else new
+        judged[by] = max(value, judged.get(by, value))
+    return judged
 
 
 def raised_by(request: ChangeRequest) -> dict[str, Decimal]:
     return raised(
+        request.subject_type,
         request.subject_id,
         lines_of(request),
         since=request.grant_from,
         until=request.grant_until,
-        live=grants.Live([request.subject_id]),
+        known=Known.about([request.subject_id]),
     )

@@ -2,17 +2,20 @@
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from typing import Literal
 
 from django.contrib.auth.models import User
 from django.urls import reverse
 
+from budgets.approvals.subjects import name_of
 from budgets.approvals.wording import told
-from budgets.models import ChangeRequest, Grant, Measure
+from budgets.models import ChangeRequest, Grant
 from opslog import outbox
 
 # The sources contradict each other on whether finance approves over $10. The matrix rules; finance
 # is told (docs/adr/0007).
 FINANCE_TOLD_OVER_USD = Decimal("10.00")
+CHANNELS: Literal["channels"] = "channels"
 
 
 def members(*groups: str) -> "list[User]":
@@ -28,19 +31,22 @@ def asked(
     label: str,
     lines: Mapping[str, tuple[Decimal, Decimal]],
     needed: Iterable[str],
+    *,
+    usd_per_day: Decimal,
 ) -> None:
-    """Those who may sign are told; and finance, of what goes over $10 a day."""
+    """Those who may sign are told, and the channels; and finance, of what goes over $10 a day."""
     approvers = [user for user in members(*needed) if user.pk != request.requester_id]
-    outbox.send(
-        topic="cap_change_asked",
-        to=approvers,
-        subject=f"Approval needed: {label}",
-        text=f"{request.requester.get_username()} asks for {told(lines)} on {label}.\n\n"
-        f"{request.justification}",
-        link=link_to(request),
-        key=f"{request.pk}:{request.revision}",
-    )
-    if lines.get(Measure.USD_PER_DAY, (0, Decimal(0)))[1] > FINANCE_TOLD_OVER_USD:
+    for to in (approvers, CHANNELS):
+        outbox.send(
+            topic="cap_change_asked",
+            to=to,
+            subject=f"Approval needed: {label}",
+            text=f"{request.requester.get_username()} asks for {told(lines)} on {label}.\n\n"
+            f"{request.justification}",
+            link=link_to(request),
+            key=f"{request.pk}:{request.revision}",
+        )
+    if usd_per_day > FINANCE_TOLD_OVER_USD:
         outbox.send(
             topic="cap_change_finance",
             to=[user for user in members("finance") if user not in approvers],
@@ -56,7 +62,7 @@ def still_waiting(request: ChangeRequest) -> None:
     outbox.send(
         topic="cap_change_signed",
         to=[request.requester],
-        subject=f"One signature on your request for {request.subject_id}",
+        subject=f"One signature on your request for {name_of(request)}",
         text="Others are still needed.",
         link=link_to(request),
         key=f"{request.pk}:{request.votes.count()}",
@@ -64,24 +70,26 @@ def still_waiting(request: ChangeRequest) -> None:
 
 
 def closed(request: ChangeRequest, *, by: str, note: str) -> None:
-    """The requester, and everybody who has voted, hear how it ended."""
+    """The requester, everybody who has voted, and the channels hear how it ended."""
     people = {request.requester_id: request.requester}
     people |= {vote.voter_id: vote.voter for vote in request.votes.select_related("voter")}
-    outbox.send(
-        topic="cap_change_closed",
-        to=[user for user in people.values() if user.get_username() != by],
-        subject=f"Request on {request.subject_id}: {request.get_status_display()}",
-        text=f"By {by}: {note}",
-        link=link_to(request),
-        key=str(request.pk),
-    )
+    others = [user for user in people.values() if user.get_username() != by]
+    for to in (others, CHANNELS):
+        outbox.send(
+            topic="cap_change_closed",
+            to=to,
+            subject=f"Request on {name_of(request)}: {request.get_status_display()}",
+            text=f"By {by}: {note}",
+            link=link_to(request),
+            key=str(request.pk),
+        )
 
 
 def reminder(request: ChangeRequest, number: int, people: Iterable[User]) -> None:
     outbox.send(
         topic="cap_change_reminder",
         to=list(people),
-        subject=f"Still waiting for a decision: {request.subject_id}",
+        subject=f"Still waiting for a decision: {name_of(request)}",
         text=f"The request expires at {request.expires_at:%Y-%m-%d %H:%M} UTC.",
         link=link_to(request),
         key=f"{request.pk}:{number}",
@@ -97,7 +105,7 @@ def glass_broken(label: str, grants: list[Grant], *, by: User, minutes: int) -> 
     )
     link = reverse("admin:budgets_grant_change", args=[grants[0].pk])
     everybody = members("operations", "director", "finance", "vp", "administrator")
-    for to in (everybody, "channels"):
+    for to in (everybody, CHANNELS):
         outbox.send(
             topic="break_glass", to=to, subject=subject, text=text, link=link, key=str(grants[0].pk)
         )

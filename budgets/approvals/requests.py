@@ -1,6 +1,6 @@
 """Asking for other limits, changing one's mind about it, withdrawing it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -12,20 +12,26 @@ from budgets import rules
 from budgets.approvals import notices, subjects
 from budgets.approvals.applying import apply
 from budgets.approvals.ending import NOBODY_DECIDED, close, lock_pending
-from budgets.approvals.needs import Lines, lines_of, slots_of
-from budgets.approvals.wording import changes_of, told
+from budgets.approvals.needs import Lines, lines_of, raised_by, slots_of
+from budgets.approvals.wording import about, changes_of, told
 from budgets.exceptions import Conflict, Refused
-from budgets.models import ChangeLine, ChangeRequest
+from budgets.models import ChangeLine, ChangeRequest, Measure
 from opslog import events
 
 Status = ChangeRequest.Status
 LIFETIME = timedelta(hours=24)
 LONGEST_GRANT = timedelta(days=31)
+THESE = {
+    "work_order": "this work order's caps",
+    "budget": "this limit",
+    "feature": "this feature's limits",
+}
 
 
 def ask(
-    work_order_id: str,
+    subject_id: str,
     *,
+    kind: str = subjects.WORK_ORDER,
     new: Mapping[str, Decimal | int | None],
     justification: str,
     expected_cost_impact: str = "",
@@ -34,7 +40,8 @@ def ask(
     grant_until: datetime | None = None,
     in_session: bool = True,
 ) -> ChangeRequest:
-    """Ask for other caps; `new` maps measures to values, None leaves one as it is.
+    """Ask for other limits of a subject, a work order unless `kind` says otherwise; `new` maps
+    measures to values, None leaves one as it is.
 
     With `grant_from` and `grant_until` it is a raise for that time only. A request that only
     lowers takes effect at once, if an operator makes it; not `in_session` (by a token) it is
@@ -44,15 +51,15 @@ def ask(
     if not justification.strip():
         raise Refused("A justification is required.")
     with transaction.atomic():
-        subject = subjects.lock("work_order", work_order_id)
+        subject = subjects.lock(kind, subject_id)
         subject.may_change()
-        lines = _lines(subject.values(), new, is_grant=_check_interval(grant_from, grant_until))
+        lines = _lines(subject, new, is_grant=_check_interval(grant_from, grant_until))
         lowers = all(value < old for old, value in lines.values())
         if lowers and not _is_operator(by):
             raise Refused("Caps are lowered by operations; it takes effect at once.")
         if lowers and not in_session:
             raise Refused("Caps are lowered by a person in a session, not by a token.")
-        _close_overdue_of(work_order_id)
+        _close_overdue_of(kind, subject_id)
         now = timezone.now()
         try:
             with transaction.atomic():
@@ -61,7 +68,8 @@ def ask(
                     # way (and finds its base moved, if it was about the same cap).
                     status=Status.APPLIED if lowers else Status.PENDING,
                     decided_at=now if lowers else None,
-                    subject_id=work_order_id,
+                    subject_type=kind,
+                    subject_id=subject_id,
                     requester=by,
                     last_editor=by,
                     justification=justification.strip(),
@@ -71,16 +79,14 @@ def ask(
                     grant_until=grant_until,
                 )
         except IntegrityError as error:
-            raise Conflict(
-                "A change of this work order's caps is being decided already."
-            ) from error
+            raise Conflict(f"A change of {THESE[kind]} is being decided already.") from error
         _write_lines(request, lines)
         needed = {} if lowers else slots_of(request)
         _record(request, "CAP_CHANGE_REQUESTED", f"{subject.label}: {told(lines)} asked for", by)
         if lowers:
             apply(request, subject, lines, approvers=[by.get_username()], level="operations")
         else:
-            notices.asked(request, subject.label, lines, needed)
+            _tell(request, subject.label, lines, needed)
     return request
 
 
@@ -104,7 +110,7 @@ def edit(
             if request.requester_id != by.pk:
                 raise Refused("Only who asked can change a request.")
             subject = subjects.lock(request.subject_type, request.subject_id)
-            lines = _lines(subject.values(), new, is_grant=_check_interval(grant_from, grant_until))
+            lines = _lines(subject, new, is_grant=_check_interval(grant_from, grant_until))
             if all(value < old for old, value in lines.values()):
                 raise Refused("To lower caps, withdraw this request and ask for the lower ones.")
             request.lines.all().delete()
@@ -117,7 +123,7 @@ def edit(
             _write_lines(request, lines)
             needed = slots_of(request)
             _record(request, "CAP_CHANGE_EDITED", f"{subject.label}: now {told(lines)}", by)
-            notices.asked(request, subject.label, lines, needed)
+            _tell(request, subject.label, lines, needed)
     if request is None:
         raise Conflict("The request is decided or expired already.")
     return request
@@ -136,10 +142,10 @@ def cancel(request_id: int, *, by: User) -> ChangeRequest:
     return request
 
 
-def _close_overdue_of(work_order_id: str) -> None:
+def _close_overdue_of(kind: str, subject_id: str) -> None:
     for request in ChangeRequest.objects.filter(
-        subject_type="work_order",
-        subject_id=work_order_id,
+        subject_type=kind,
+        subject_id=subject_id,
         status=ChangeRequest.Status.PENDING,
         expires_at__lte=timezone.now(),
     ):
@@ -167,13 +173,20 @@ def _check_interval(since: datetime | None, until: datetime | None) -> bool:
 
 
 def _lines(
-    values: Mapping[str, Decimal], new: Mapping[str, Decimal | int | None], *, is_grant: bool
+    subject: subjects.Subject, new: Mapping[str, Decimal | int | None], *, is_grant: bool
 ) -> Lines:
+    if is_grant and subject.only_raises:
+        raise Refused("A shared limit is raised for good, and lowered again by an operator.")
+    values = subject.values()
     lines: Lines = {}
     for measure, wanted in new.items():
         if wanted is None:
             continue
-        value = subjects.checked(measure, wanted)
+        value = subject.checked(measure, wanted)
+        if measure not in values:
+            raise Refused(f"{subject.label} has no such limit to change.")
+        if subject.only_raises and value < values[measure]:
+            raise Refused("A shared limit is lowered on its own page; it takes effect at once.")
         if is_grant and value <= values[measure]:
             raise Refused("A raise for a time must be above the cap that holds anyway.")
         if value != values[measure]:
@@ -190,6 +203,12 @@ def _write_lines(request: ChangeRequest, lines: Lines) -> None:
     )
 
 
+def _tell(request: ChangeRequest, label: str, lines: Lines, needed: Iterable[str]) -> None:
+    resulting = raised_by(request).get(Measure.USD_PER_DAY, Decimal(0))
+    _, asked = lines.get(Measure.USD_PER_DAY, (0, Decimal(0)))
+    notices.asked(request, label, lines, needed, usd_per_day=max(resulting, asked))
+
+
 def _is_operator(user: User) -> bool:
     return user.is_active and user.groups.filter(name=rules.LOWEST_GROUP).exists()
 
@@ -201,8 +220,7 @@ def _record(request: ChangeRequest, kind: str, message: str, by: User) -> None:
         owner=(request.subject_type, request.subject_id),
         actor=by.get_username(),
         meta={
-            "woId": request.subject_id,
-            "requestId": request.pk,
+            **about(request),
             "revision": request.revision,
             "changes": changes_of(lines_of(request)),
             "reason": request.justification,

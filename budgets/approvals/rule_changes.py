@@ -11,10 +11,13 @@ from budgets import rules
 from budgets.approvals import notices
 from budgets.approvals.needs import current_rules
 from budgets.approvals.people import unfillable, voters
-from budgets.approvals.subjects import BOUNDS
+from budgets.approvals.subjects import BOUNDS, CAPS
 from budgets.exceptions import Refused
 from budgets.models import ApprovalRule, ApprovalSlot, Measure
 from opslog import events
+
+# What rules are made for. The limits of features are judged as shared limits are.
+RULED = (*CAPS, Measure.SHARED_LIMIT)
 
 
 def problems(measure: str, wanted: Sequence[rules.Rule]) -> list[str]:
@@ -59,7 +62,7 @@ def replace(measure: str, wanted: Iterable[rules.Rule], *, by: User, reason: str
         raise Refused("Only administrators change approval rules.")
     if not reason.strip():
         raise Refused("A reason is required.")
-    if measure not in Measure.values:
+    if measure not in RULED:
         raise Refused(f"There is no limit {measure}.")
     found = problems(measure, wanted)
     for rule in wanted:

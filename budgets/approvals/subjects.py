@@ -3,27 +3,57 @@ kind of subject is a class here with these methods, and an entry in KINDS."""
 
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import ClassVar, Protocol
 
+from django.db import connection
+from django.utils import timezone
+
+from budgets.acting import acting
 from budgets.exceptions import Refused
-from budgets.models import CapChange, ChangeRequest, Measure
+from budgets.models import Budget, CapChange, ChangeRequest, FeatureControl, Measure
 from workorders.models import WorkOrder
 
 Values = dict[str, Decimal]
 
 CENT = Decimal("0.01")
 ONE = Decimal(1)
+WORK_ORDER = "work_order"
+CAPS = (Measure.RUNS_PER_DAY, Measure.USD_PER_DAY, Measure.MAX_CONCURRENT_RUNS)
 # measure → smallest step, highest value
 BOUNDS: dict[str, tuple[Decimal, Decimal]] = {
     Measure.RUNS_PER_DAY: (ONE, Decimal(10_000_000)),
     Measure.USD_PER_DAY: (CENT, Decimal(1_000_000)),
     Measure.MAX_CONCURRENT_RUNS: (ONE, Decimal(10_000)),
+    Measure.SHARED_LIMIT: (ONE, Decimal(1_000_000_000)),
+    Measure.FEATURE_THROTTLE: (ONE, Decimal(1_000_000)),
+    Measure.FEATURE_COST_CAP: (CENT, Decimal(1_000_000)),
 }
+
+
+class Subject(Protocol):
+    """Something with limits, locked. `only_raises`: lowering is done elsewhere, by an operator at
+    once, and a raise is for good."""
+
+    kind: ClassVar[str]
+    event: ClassVar[str]
+    only_raises: ClassVar[bool]
+
+    @property
+    def label(self) -> str: ...
+    def may_change(self) -> None: ...
+    def values(self) -> Values: ...
+    def checked(self, measure: str, told: Decimal | int) -> Decimal: ...
+    def write(
+        self, new: Mapping[str, Decimal], *, request: ChangeRequest, reason: str, by: str
+    ) -> None: ...
 
 
 class WorkOrderCaps:
     """The caps of one work order, its row locked."""
 
-    kind = "work_order"
+    kind: ClassVar[str] = WORK_ORDER
+    event: ClassVar[str] = "WORK_ORDER_CAP_CHANGE"
+    only_raises: ClassVar[bool] = False
 
     def __init__(self, work_order: WorkOrder) -> None:
         self.work_order = work_order
@@ -47,6 +77,9 @@ class WorkOrderCaps:
             Measure.USD_PER_DAY: self.work_order.usd_per_day,
             Measure.MAX_CONCURRENT_RUNS: Decimal(self.work_order.max_concurrent_runs),
         }
+
+    def checked(self, measure: str, told: Decimal | int) -> Decimal:
+        return checked(measure, told)
 
     def write(
         self, new: Mapping[str, Decimal], *, request: ChangeRequest, reason: str, by: str
@@ -76,24 +109,128 @@ class WorkOrderCaps:
         )
 
 
+class SharedLimit:
+    """One row of `budgets`, locked."""
+
+    kind: ClassVar[str] = "budget"
+    event: ClassVar[str] = "LIMIT_RAISED"
+    only_raises: ClassVar[bool] = True
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+
+    @classmethod
+    def lock(cls, subject_id: str) -> "SharedLimit":
+        _hold_counters()
+        return cls(Budget.objects.select_for_update(no_key=True).get(pk=subject_id))
+
+    @property
+    def label(self) -> str:
+        return str(self.budget)
+
+    def may_change(self) -> None:
+        if self.budget.amount is None:
+            raise Refused("It limits nothing now: a limit is set on its page, at once.")
+
+    def values(self) -> Values:
+        return {Measure.SHARED_LIMIT: self.budget.amount or Decimal(0)}
+
+    def checked(self, measure: str, told: Decimal | int) -> Decimal:
+        step = CENT if self.budget.measure == Budget.Measure.USD else ONE
+        return checked(measure, told, step=step)
+
+    def write(
+        self, new: Mapping[str, Decimal], *, request: ChangeRequest, reason: str, by: str
+    ) -> None:
+        with acting(by=by, reason=reason):
+            Budget.objects.filter(pk=self.budget.pk).update(amount=new[Measure.SHARED_LIMIT])
+
+
+class FeatureLimits:
+    """The throttle and the cost cap of one feature, the row of its control locked."""
+
+    kind: ClassVar[str] = "feature"
+    event: ClassVar[str] = "LIMIT_RAISED"
+    only_raises: ClassVar[bool] = True
+    fields: ClassVar[dict[str, str]] = {
+        Measure.FEATURE_THROTTLE: "requests_per_period",
+        Measure.FEATURE_COST_CAP: "cost_cap_usd",
+    }
+
+    def __init__(self, control: FeatureControl) -> None:
+        self.control = control
+
+    @classmethod
+    def lock(cls, subject_id: str) -> "FeatureLimits":
+        _hold_counters()
+        return cls(FeatureControl.objects.select_for_update(no_key=True).get(pk=subject_id))
+
+    @property
+    def label(self) -> str:
+        return f"feature {self.control.feature}"
+
+    def may_change(self) -> None:
+        if not self.values():
+            raise Refused("It has no throttle and no cost cap: one is set on its page, at once.")
+
+    def values(self) -> Values:
+        """Of what it has: what is not limited cannot be raised."""
+        told = {measure: getattr(self.control, name) for measure, name in self.fields.items()}
+        return {measure: Decimal(value) for measure, value in told.items() if value is not None}
+
+    def checked(self, measure: str, told: Decimal | int) -> Decimal:
+        return checked(measure, told)
+
+    def write(
+        self, new: Mapping[str, Decimal], *, request: ChangeRequest, reason: str, by: str
+    ) -> None:
+        with acting(by=by, reason=reason):
+            FeatureControl.objects.filter(pk=self.control.pk).update(
+                **{self.fields[measure]: value for measure, value in new.items()},
+                reason=reason,
+                changed_by=by,
+                changed_at=timezone.now(),
+            )
+
+
+KINDS: dict[str, type[WorkOrderCaps] | type[SharedLimit] | type[FeatureLimits]] = {
+    each.kind: each for each in (WorkOrderCaps, SharedLimit, FeatureLimits)
+}
+
+
 def caps_of(work_order: WorkOrder) -> Values:
     """Its base caps, by measure."""
     return WorkOrderCaps(work_order).values()
 
 
-KINDS = {WorkOrderCaps.kind: WorkOrderCaps}
-
-
-def lock(kind: str, subject_id: str) -> WorkOrderCaps:
+def lock(kind: str, subject_id: str) -> Subject:
     return KINDS[kind].lock(subject_id)
 
 
-def checked(measure: str, told: Decimal | int) -> Decimal:
+def name_of(request: ChangeRequest) -> str:
+    """What people call its subject; a work order by its id."""
+    if request.subject_type == SharedLimit.kind:
+        budget = Budget.objects.filter(pk=request.subject_id).first()
+        return SharedLimit(budget).label if budget else f"limit {request.subject_id}"
+    if request.subject_type == FeatureLimits.kind:
+        control = FeatureControl.objects.filter(pk=request.subject_id).first()
+        return FeatureLimits(control).label if control else f"feature {request.subject_id}"
+    return request.subject_id
+
+
+def checked(measure: str, told: Decimal | int, *, step: Decimal | None = None) -> Decimal:
     """A value that the measure can have. Raises Refused."""
     if measure not in BOUNDS:
         raise Refused(f"There is no limit {measure}.")
-    step, highest = BOUNDS[measure]
+    smallest, highest = BOUNDS[measure]
+    step = step or smallest
     value = Decimal(told)
     if not value.is_finite() or not 0 < value <= highest or value % step:
         raise Refused(f"{Measure(measure).label}: a multiple of {step}, up to {highest}.")
     return value
+
+
+def _hold_counters() -> None:
+    """The lock that the triggers take comes before that of the row (docs/locking.md)."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tollgate_hold_counters()")

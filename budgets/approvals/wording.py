@@ -2,14 +2,26 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
 
-from budgets.models import Measure
+from budgets.approvals.subjects import WORK_ORDER
+from budgets.models import ChangeRequest, Measure
 
 FIELD_NAMES = {
     Measure.RUNS_PER_DAY: "runsPerDay",
     Measure.USD_PER_DAY: "usdPerDay",
     Measure.MAX_CONCURRENT_RUNS: "maxConcurrentRuns",
+    Measure.SHARED_LIMIT: "amount",
+    Measure.FEATURE_THROTTLE: "requestsPerPeriod",
+    Measure.FEATURE_COST_CAP: "costCapUsd",
 }
+
+
+def about(request: ChangeRequest) -> dict[str, Any]:
+    """What the meta of every event about a request begins with."""
+    if request.subject_type != WORK_ORDER:
+        return {"requestId": request.pk}
+    return {"woId": request.subject_id, "requestId": request.pk}
 
 
 def number(value: Decimal) -> int | float:

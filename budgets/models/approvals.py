@@ -9,11 +9,18 @@ from django.db.models.functions import Now
 
 
 class Measure(models.TextChoices):
-    """The measures a change of limits is asked for, each with a smallest step of its own."""
+    """The measures a change of limits is asked for, each with a smallest step of its own.
+
+    The first three are caps of a work order. Shared limits are rows of `budgets`; where they are in
+    dollars, the rules of USD/day judge their daily equivalent, and those of a feature likewise.
+    """
 
     RUNS_PER_DAY = "runs_per_day", "runs/day"
     USD_PER_DAY = "usd_per_day", "USD/day"
     MAX_CONCURRENT_RUNS = "max_concurrent_runs", "concurrent runs"
+    SHARED_LIMIT = "shared_limit", "shared limit"
+    FEATURE_THROTTLE = "feature_throttle", "throttle of a feature"
+    FEATURE_COST_CAP = "feature_cost_cap", "cost cap of a feature"
 
 
 class ApprovalRule(models.Model):
@@ -132,7 +139,7 @@ class ChangeRequest(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"#{self.pk} {self.subject_id}"
+        return f"#{self.pk} {self.subject_id if self.subject_type == 'work_order' else ''}".strip()
 
     @property
     def is_grant(self) -> bool:

@@ -6,7 +6,14 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from budgets.models import Budget, CircuitBreaker, FeatureControl, KillSwitch
+from budgets.models import (
+    Budget,
+    ChangeRequest,
+    CircuitBreaker,
+    FeatureControl,
+    KillSwitch,
+    Vote,
+)
 from opslog.models import OperationsEvent
 from tests.admin.scene import Scene
 from tests.admin.test_matrix import log_in
@@ -46,6 +53,46 @@ def test_a_limit_is_added_where_there_was_none(scene: Scene) -> None:
     vip = {"scope": "user", "subject": "vip", "window": "day", "measure": "tokens"}
     said = post(client, "budgets_budget_add", None, **vip, amount="200000", reason="vip")
     assert "is a raise" in said
+
+
+def test_a_raise_is_asked_for_read_and_signed(scene: Scene) -> None:
+    tokens = Budget.objects.get(scope="user", window="day", measure="tokens")
+    client = log_in(scene, "operations")
+    add = reverse("admin:budgets_changerequest_add") + f"?budget={tokens.pk}"
+    page = client.get(reverse("admin:budgets_budget_change", args=[tokens.pk]))
+    assert add in page.content.decode()
+    assert "Tokens, requests, runs: 1 and more" in client.get(add).content.decode()
+    said = {"shared_limit": "90000", "justification": "a launch"}
+    assert "on its own page" in client.post(add, said).content.decode()
+    answer = client.post(add, {**said, "shared_limit": "200000"}, follow=True)
+    assert "sent to those who decide" in answer.content.decode()
+    made = ChangeRequest.objects.get(subject_type="budget")
+    page = client.get(reverse("admin:budgets_budget_change", args=[tokens.pk]))
+    assert f"Request #{made.pk} waits" in page.content.decode()
+    edit = reverse("admin:budgets_changerequest_edit", args=[made.pk])
+    client.post(edit, {**said, "shared_limit": "250000"})
+    director = log_in(scene, "director")
+    queue = director.get(reverse("admin:budgets_changerequest_changelist") + "?whose=me")
+    assert "tokens a day (UTC), user of *" in queue.content.decode()
+    assert "tokens a day" in director.get(reverse("admin:index")).content.decode()
+    page = director.get(reverse("admin:budgets_changerequest_change", args=[made.pk]))
+    assert "user_quota" in page.content.decode()
+    decision = {"decision": "approve", "comment": "fine", "seen_revision": 2}
+    decision |= dict.fromkeys(("legitimate", "reasonable", "optimise"), "yes")
+    said_of_it = post(director, "budgets_changerequest_decide", made.pk, **decision)
+    assert "approved and applied" in said_of_it
+    assert "Verified by the first starts" in said_of_it
+    tokens.refresh_from_db()
+    assert tokens.amount == 250_000
+    vote = Vote.objects.get(request=made)
+    assert vote.evidence["lines"] == {"shared_limit": {"old": "100000.00", "new": "250000.00"}}
+    assert vote.evidence["limit"]["denials"] == ["user_quota"]
+
+
+@pytest.mark.parametrize("told", ["budget=0", "budget=x", "feature=999999", "budget=9" * 30])
+def test_a_raise_of_nothing_is_not_found(scene: Scene, told: str) -> None:
+    client = log_in(scene, "operations")
+    assert client.get(reverse("admin:budgets_changerequest_add") + f"?{told}").status_code == 404
 
 
 def test_who_stops_what(scene: Scene) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from budgets import overview
-from budgets.approvals import lines_of
+from budgets.approvals import WORK_ORDER, lines_of, name_of
 from budgets.approvals.wording import changes_of, told
 from budgets.models import ChangeRequest
 
@@ -31,7 +31,7 @@ class Command(BaseCommand):
             if status == ChangeRequest.Status.PENDING:
                 found = found.filter(expires_at__gt=now)
         if options["work_order"]:
-            found = found.filter(subject_id=options["work_order"])
+            found = found.filter(subject_type=WORK_ORDER, subject_id=options["work_order"])
         rows = list(found.order_by("-id")[: max(options["limit"], 0)])
         if options["json"]:
             for each in rows:
@@ -41,12 +41,12 @@ class Command(BaseCommand):
             self.stdout.write("No such request.")
             return
         table = Table()
-        for column in ("#", "work order", "change", "by", "status", "signatures", "expires (UTC)"):
+        for column in ("#", "limits of", "change", "by", "status", "signatures", "expires (UTC)"):
             table.add_column(column)
         for each in rows:
             table.add_row(
                 str(each.pk),
-                each.subject_id,
+                name_of(each),
                 told(lines_of(each)),
                 each.requester.get_username(),
                 _status(each, now),
@@ -72,7 +72,9 @@ def _slots(request: ChangeRequest) -> list[Any]:
 def _as_json(request: ChangeRequest, now: Any) -> dict[str, Any]:
     return {
         "id": request.pk,
-        "workOrderId": request.subject_id,
+        "workOrderId": request.subject_id if request.subject_type == WORK_ORDER else None,
+        "subjectType": request.subject_type,
+        "subjectId": request.subject_id,
         "changes": changes_of(lines_of(request)),
         "requester": request.requester.get_username(),
         "status": _status(request, now),

@@ -1,0 +1,99 @@
+"""What must be known to decide on a shared limit: its use, and whom it refused."""
+
+from collections import Counter as Tally
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Count
+from django.db.models.functions import TruncDate
+
+from budgets import features, limits, overview
+from budgets.approvals.subjects import FeatureLimits, SharedLimit
+from budgets.models import Budget, ChangeRequest, FeatureControl
+from opslog.models import OperationsEvent
+
+DAYS = 30
+OWN_DENIALS = {"user": "user_quota", "address": "address_rate"}
+
+
+@dataclass(frozen=True, slots=True)
+class LimitEvidence:
+    """Of thirty days. `used` is that of its window now, by the one that uses most of it."""
+
+    at: datetime
+    used: Decimal
+    used_by: str
+    days: Sequence[overview.DayOfUse]  # of everything; empty where it is held over something else
+    denials: tuple[str, ...]
+    refused: Sequence[tuple[date, int]]  # every day, oldest first
+
+    @property
+    def refused_today(self) -> int:
+        return self.refused[-1][1]
+
+    @property
+    def refused_total(self) -> int:
+        return sum(times for _, times in self.refused)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "limit": {
+                "at": self.at.isoformat(),
+                "used": str(self.used),
+                "usedBy": self.used_by,
+                "denials": list(self.denials),
+                "refusedToday": self.refused_today,
+                "refusedInThirtyDays": self.refused_total,
+            }
+        }
+
+
+def denials_of(budget: Budget) -> tuple[str, ...]:
+    """What a refusal by this limit is called in the log."""
+    if budget.is_breaker:
+        return ("breaker_open",)
+    if budget.window == Budget.Window.OPEN:
+        return ("concurrency",)
+    return (OWN_DENIALS.get(budget.scope, f"budget:{budget.scope}:{budget.window}"),)
+
+
+def limit_evidence(request: ChangeRequest, *, now: datetime) -> LimitEvidence | None:
+    """None where the limit is gone."""
+    days: Sequence[overview.DayOfUse] = ()
+    if request.subject_type == SharedLimit.kind:
+        budget = Budget.objects.filter(pk=request.subject_id).first()
+        if budget is None:
+            return None
+        use = limits.use_of([budget.pk])[budget.pk]
+        used, used_by, denials = use.settled + use.held, use.subject, denials_of(budget)
+        if budget.scope == Budget.Scope.GLOBAL:
+            days = overview.use_by_day("global", "", overview.today(), days=DAYS)
+    elif request.subject_type == FeatureLimits.kind:
+        control = FeatureControl.objects.filter(pk=request.subject_id).first()
+        if control is None:
+            return None
+        used, used_by = features.recent(control.feature).usd, control.feature
+        denials = ("feature_rate", "feature_off")
+    else:
+        return None
+    return LimitEvidence(now, used, used_by, days, denials, _refusals(denials, now))
+
+
+def _refusals(denials: Sequence[str], now: datetime) -> list[tuple[date, int]]:
+    first = now.date() - timedelta(days=DAYS - 1)
+    rows = (
+        OperationsEvent.objects.filter(
+            kind__in=overview.REFUSALS,
+            created_at__gte=now - timedelta(days=DAYS),
+            meta__reason__in=denials,
+        )
+        .order_by()
+        .annotate(of=TruncDate("created_at"))
+        .values_list("of")
+        .annotate(times=Count("id"))
+    )
+    times: Tally[date] = Tally(dict(rows))
+    return [(day, times[day]) for day in (first + timedelta(days=n) for n in range(DAYS))]
