@@ -283,6 +283,10 @@ SPECTACULAR_SETTINGS = {
     "TAGS": [
         {"name": "spending", "description": "Ask before you spend; report what it cost."},
         {"name": "guardrails", "description": "Kill switch, feature controls, burn rate."},
+        {
+            "name": "telemetry",
+            "description": "Model calls, tool calls and changes, as programs tell them.",
+        },
         {"name": "reading", "description": "Work orders, runs, usage, events."},
         {"name": "cap changes", "description": "Asked for by tokens; decided by people."},
         {"name": "administration", "description": "Needs the scope `admin`."},

@@ -67,6 +67,7 @@ SUBJECTS = {
     "model_price": "admin:opslog_modelprice_change",
     "run": "admin:workorders_run_change",
     "message": "admin:opslog_outboxmessage_change",
+    "change": "admin:opslog_changemarker_change",
 }
 
 
