@@ -191,7 +191,7 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
-DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
+DATA_UPLOAD_MAX_MEMORY_SIZE = 5_242_880  # a batch of telemetry (opslog.api.batches)
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["workorders.api.auth.ServiceTokenAuthentication"],
@@ -283,6 +283,7 @@ SPECTACULAR_SETTINGS = {
     "TAGS": [
         {"name": "spending", "description": "Ask before you spend; report what it cost."},
         {"name": "guardrails", "description": "Kill switch, feature controls, burn rate."},
+        {"name": "telemetry", "description": "What calls of models and tools were made."},
         {"name": "reading", "description": "Work orders, runs, usage, events."},
         {"name": "cap changes", "description": "Asked for by tokens; decided by people."},
         {"name": "administration", "description": "Needs the scope `admin`."},

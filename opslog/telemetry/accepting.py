@@ -43,6 +43,17 @@ class Outcome:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """What a token is limited to; nothing by itself. What is pinned wins over what an item says."""
+
+    work_orders: Sequence[str] = ()
+    surface: str = ""
+    feature: str = ""
+
+
+ANYBODY: Final = Speaker()
+OTHER_WORK_ORDER: Final = "workOrderId: this token may not be used for this work order"
 UNPRICED: Final = "the model has no price: its cost is unknown"
 IN_THE_FUTURE: Final = "createdAt: more than five minutes ahead of the clock here"
 TOO_OLD: Final = "createdAt: more than 48 hours ago (manage.py import_events takes older ones)"
@@ -53,6 +64,7 @@ def accept_inference(
     drafts: Sequence[InferenceDraft],
     *,
     source: str,
+    speaker: Speaker = ANYBODY,
     now: datetime | None = None,
     any_age: bool = False,
     using: str = DEFAULT_DB_ALIAS,
@@ -60,16 +72,18 @@ def accept_inference(
     """Write the calls of models that are new, all of them or (on an error) none; outcomes in the
     order of the drafts.
 
-    `source` is one of InferenceEvent.Source. A cost that was not told is computed from the tokens
-    at the price of the call's time; without a price it stays unknown, and the outcome says so.
-    `any_age`: for imports, whose partitions the caller makes. Raises DatabaseError.
+    `source` is one of InferenceEvent.Source; `speaker`, what the token that tells is limited to. A
+    cost that was not told is computed from the tokens at the price of the call's time; without a
+    price it stays unknown, and the outcome says so. `any_age`: for imports, whose partitions the
+    caller makes. Raises DatabaseError.
     """
     book = prices.current_book()
     return _accept(
         drafts,
-        lambda draft, event_id, at: _inference_row(draft, event_id, at, book),
+        lambda draft, event_id, at: _inference_row(draft, event_id, at, speaker, book),
         sql=ACCEPT_INFERENCE,
         more=(source,),
+        speaker=speaker,
         now=now or datetime.now(UTC),
         any_age=any_age,
         using=using,
@@ -79,6 +93,7 @@ def accept_inference(
 def accept_tools(
     drafts: Sequence[ToolDraft],
     *,
+    speaker: Speaker = ANYBODY,
     now: datetime | None = None,
     any_age: bool = False,
     using: str = DEFAULT_DB_ALIAS,
@@ -86,9 +101,10 @@ def accept_tools(
     """Write the calls of tools that are new. As `accept_inference`. Raises DatabaseError."""
     return _accept(
         drafts,
-        _tool_row,
+        lambda draft, event_id, at: _tool_row(draft, event_id, at, speaker),
         sql=ACCEPT_TOOLS,
         more=(),
+        speaker=speaker,
         now=now or datetime.now(UTC),
         any_age=any_age,
         using=using,
@@ -136,7 +152,7 @@ class _ToolRow(msgspec.Struct, omit_defaults=True):
 
 
 def _inference_row(
-    draft: InferenceDraft, event_id: str, at: datetime, book: PriceBook
+    draft: InferenceDraft, event_id: str, at: datetime, speaker: Speaker, book: PriceBook
 ) -> tuple[_InferenceRow, str]:
     cost = draft.cost_usd
     cost = book.cost(draft.model, draft.usage(), at) if cost is None else usd(cost)
@@ -152,19 +168,21 @@ def _inference_row(
         draft.reasoning_tokens,
         draft.success,
         draft.user_id,
-        draft.feature,
+        speaker.feature or draft.feature,
         draft.trigger_type,
         draft.run_id,
         draft.work_order_id,
         draft.agent_name,
         draft.session_id,
-        draft.surface,
+        speaker.surface or draft.surface,
         draft.user_agent,
     )
     return row, UNPRICED if cost is None else ""
 
 
-def _tool_row(draft: ToolDraft, event_id: str, at: datetime) -> tuple[_ToolRow, str]:
+def _tool_row(
+    draft: ToolDraft, event_id: str, at: datetime, speaker: Speaker
+) -> tuple[_ToolRow, str]:
     row = _ToolRow(
         event_id,
         at,
@@ -176,7 +194,7 @@ def _tool_row(draft: ToolDraft, event_id: str, at: datetime) -> tuple[_ToolRow, 
         draft.run_id,
         draft.work_order_id,
         draft.user_id,
-        draft.feature,
+        speaker.feature or draft.feature,
         draft.agent_name,
         draft.session_id,
     )
@@ -193,6 +211,7 @@ def _accept(
     *,
     sql: str,
     more: tuple[str, ...],
+    speaker: Speaker,
     now: datetime,
     any_age: bool,
     using: str,
@@ -207,6 +226,8 @@ def _accept(
             outcomes.append(Outcome(Status.REFUSED, event_id, IN_THE_FUTURE))
         elif at < oldest:
             outcomes.append(Outcome(Status.REFUSED, event_id, ANCIENT if any_age else TOO_OLD))
+        elif speaker.work_orders and draft.work_order_id not in (None, "", *speaker.work_orders):
+            outcomes.append(Outcome(Status.REFUSED, event_id, OTHER_WORK_ORDER))
         elif event_id in rows:
             outcomes.append(Outcome(Status.DUPLICATE, event_id))
         else:

@@ -26,7 +26,7 @@ UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 def _text(longest: int) -> Meta:
     """For the schema alone: `_examine` checks, because construction must be checked as well."""
-    return Meta(extra_json_schema={"maxLength": longest})
+    return Meta(extra_json_schema={"maxLength": longest, "pattern": r"^[^\x00-\x1f\x7f-\x9f]*$"})
 
 
 Id = Annotated[str, _text(200)]
