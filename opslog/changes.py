@@ -1,4 +1,4 @@
-"""Change markers: what was changed, when, for which feature. Drawn on charts, named by the triage."""
+"""Change markers: what was changed, when and for which feature; charts and triage show them."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta

@@ -92,8 +92,8 @@ class ChangeList(generics.ListAPIView[ChangeMarker]):
         operation_id="change_record",
         summary="Tell of a change",
         description="Drawn on every chart, and named by the triage when one precedes a spike. No "
-        "`feature`: of all features. No `happenedAt`: now. With a `key` the same change may be told "
-        "again. Kept for good: a change is never edited or deleted.",
+        "`feature`: of all features. No `happenedAt`: now. With a `key` the same change may be "
+        "told again. Kept for good: a change is never edited or deleted.",
         tags=["telemetry"],
         request={"application/json": shape(ChangeBody)},
         parameters=[DENIAL],

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("opslog", "0006_telemetry_tables"),
+        ("opslog", "0007_telemetry_routines"),
     ]
 
     operations = [
