@@ -10,6 +10,7 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 from budgets.admin.burn_rate_page import burn_rate_page
 from budgets.api.urls import v1_urlpatterns
 from config import health, metrics
+from opslog.api.urls import v1_urlpatterns as opslog_v1_urlpatterns
 
 OPEN = {"authentication_classes": (), "permission_classes": ()}
 
@@ -46,6 +47,7 @@ urlpatterns = [
     path("metrics", metrics.metrics),
     path("api/", include("budgets.api.urls")),
     path("v1/", include(v1_urlpatterns)),
+    path("v1/", include(opslog_v1_urlpatterns)),
     path("api/", include("workorders.api.urls")),
     path("api/", include("opslog.api.urls")),
     path("api/schema", SpectacularJSONAPIView.as_view(**OPEN), name="schema"),
