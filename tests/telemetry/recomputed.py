@@ -75,7 +75,7 @@ def tool_hours() -> dict[Any, dict[str, Any]]:
 
 
 def same(got: Any, wanted: Any) -> bool:
-    if isinstance(wanted, float):
+    if isinstance(got, float):
         return abs(got - wanted) <= 1e-9 * abs(wanted)
     return bool(got == wanted)
 
