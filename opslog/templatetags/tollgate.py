@@ -88,6 +88,12 @@ def money(amount: Decimal | None) -> str:
 
 
 @register.filter
+def difference(amount: Decimal) -> str:
+    """ "+$0.20", "−$1.50"."""
+    return f"{'−' if amount < 0 else '+'}{money(abs(amount))}"
+
+
+@register.filter
 def amount(value: Decimal | None, unit: str) -> str:
     """A number in the unit of its limit: dollars, or a count."""
     if value is None:
@@ -149,6 +155,12 @@ def lasted(span: timedelta | None) -> str:
 @register.filter
 def percent(ratio: float | Decimal | None) -> str:
     return "–" if ratio is None else f"{ratio:.0%}"
+
+
+@register.filter
+def tenths(ratio: Decimal | None) -> str:
+    """A share in per cent with one decimal: "7.4 %"."""
+    return "–" if ratio is None else f"{ratio * 100:.1f}\u00a0%"
 
 
 @register.filter
