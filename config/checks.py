@@ -34,6 +34,7 @@ IDS = {
     "REDIS_URL": "config.E016",
     "SENTRY_DSN": "config.E017",
     "HEALTHCHECK_URL": "config.E018",
+    "EVENT_RETENTION_DAYS": "config.E030",
 }
 
 

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from budgets import approvals, breaker, killswitch, overview, selectors
 from budgets.approvals.break_glass import REVIEW_WITHIN
+from opslog import changes
 from opslog.meters import Meter, chart
 from workorders.models import WorkOrder
 
@@ -50,6 +51,7 @@ def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             [(day.day, day.usd) for day in days],
             [("limit", limits.usd_a_day, "now")] if limits.usd_a_day else [],
             unit="usd",
+            markers=changes.for_days([day.day for day in days]),
         ),
         "stopped": list(killswitch.in_force()[:ROWS]),
         "tripped": breaker.not_closed()[:ROWS],

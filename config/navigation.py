@@ -63,6 +63,14 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             "What happened",
             [
                 _list(request, "opslog", "operationsevent", "Events", "history"),
+                {
+                    "title": "Forecast",
+                    "icon": "trending_up",
+                    "link": reverse("forecast-page"),
+                    "may": request.user.has_perm("opslog.view_inferencehour"),
+                },
+                _list(request, "opslog", "inferencehour", "Spend by hour", "stacked_bar_chart"),
+                _list(request, "opslog", "changemarker", "Changes", "published_with_changes"),
                 _list(request, "opslog", "outboxmessage", "Messages", "outgoing_mail"),
                 _list(request, "opslog", "modelprice", "Model prices", "sell"),
             ],

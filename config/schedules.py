@@ -18,6 +18,8 @@ SCHEDULES = {
     "ping the health check": Every(60, "budgets.tasks.ping_health"),
     "expire leases": Every(1, "budgets.tasks.expire_leases"),
     "watch cap change requests": Every(5, "budgets.tasks.watch_requests"),
+    "sum up telemetry": Every(1, "opslog.tasks.sum_up_telemetry"),
+    "keep weeks of telemetry": Every(60, "opslog.tasks.keep_weeks_of_telemetry"),
     "make log partitions": Every(24 * 60, "opslog.tasks.make_partitions"),
     "tidy counters and idempotency records": Every(60, "budgets.tasks.tidy"),
 }

@@ -191,7 +191,7 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
-DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
+DATA_UPLOAD_MAX_MEMORY_SIZE = 5_242_880  # a batch of telemetry (opslog.api.batches)
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["workorders.api.auth.ServiceTokenAuthentication"],
@@ -261,6 +261,9 @@ TOLLGATE_CONFIRM_OVER_USD = take("CONFIRM_OVER_USD", default="5.00", form=forms.
 TOLLGATE_LEASE_SECONDS = take("LEASE_SECONDS", default="900", form=forms.whole(1, 86_400))
 TOLLGATE_EARLY_LOCK_RELEASE = env.bool("EARLY_LOCK_RELEASE", default=True)
 TOLLGATE_DATABASE_TIMEOUT = take("DATABASE_TIMEOUT", default="2.5", form=forms.seconds(0.2, 2.9))
+TOLLGATE_EVENT_RETENTION_DAYS = take(
+    "EVENT_RETENTION_DAYS", default="90", form=forms.retention_days
+)
 WEB_WORKERS = take("WEB_WORKERS", default="2", form=forms.whole(1, 64))  # see the supervisor
 WEB_THREADS = take("WEB_THREADS", default="4", form=forms.whole(1, 256))
 # A whole service on a database of its own, for `manage.py replay` (the apps import no config).
@@ -283,6 +286,10 @@ SPECTACULAR_SETTINGS = {
     "TAGS": [
         {"name": "spending", "description": "Ask before you spend; report what it cost."},
         {"name": "guardrails", "description": "Kill switch, feature controls, burn rate."},
+        {
+            "name": "telemetry",
+            "description": "Model calls, tool calls and changes, as programs tell them.",
+        },
         {"name": "reading", "description": "Work orders, runs, usage, events."},
         {"name": "cap changes", "description": "Asked for by tokens; decided by people."},
         {"name": "administration", "description": "Needs the scope `admin`."},

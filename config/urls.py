@@ -10,6 +10,8 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 from budgets.admin.burn_rate_page import burn_rate_page
 from budgets.api.urls import v1_urlpatterns
 from config import health, metrics
+from opslog.admin.forecast_page import forecast_page
+from opslog.api.urls import v1_urlpatterns as opslog_v1_urlpatterns
 
 OPEN = {"authentication_classes": (), "permission_classes": ()}
 
@@ -46,6 +48,7 @@ urlpatterns = [
     path("metrics", metrics.metrics),
     path("api/", include("budgets.api.urls")),
     path("v1/", include(v1_urlpatterns)),
+    path("v1/", include(opslog_v1_urlpatterns)),
     path("api/", include("workorders.api.urls")),
     path("api/", include("opslog.api.urls")),
     path("api/schema", SpectacularJSONAPIView.as_view(**OPEN), name="schema"),
@@ -54,6 +57,7 @@ urlpatterns = [
         SpectacularSwaggerSplitView.as_view(url_name="schema", **OPEN),
         name="docs",
     ),
+    path("admin/forecast/", admin.site.admin_view(forecast_page), name="forecast-page"),
     path("admin/burn-rate/", admin.site.admin_view(burn_rate_page), name="burn-rate-page"),
     path("admin/", admin.site.urls),
 ]

@@ -1,10 +1,12 @@
 """Jobs of the ground floor. Each is safe to run twice."""
 
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
 from opslog import delivery
 from opslog.models import Heartbeat
+from opslog.telemetry import rollup, weeks
 
 WORKER = "worker"
 
@@ -24,3 +26,15 @@ def make_partitions() -> int:
 def deliver_messages() -> int:
     """Send the messages that are due. Gives how many were tried."""
     return delivery.deliver_due()
+
+
+def sum_up_telemetry() -> int:
+    """Sum up the hours that something was written into. Gives how many."""
+    return rollup.refresh()
+
+
+def keep_weeks_of_telemetry() -> list[str]:
+    """Make the coming weeks' partitions; drop those past retention. Gives the dropped ones."""
+    weeks.make()
+    rollup.refresh()
+    return weeks.drop(older_than_days=settings.TOLLGATE_EVENT_RETENTION_DAYS)

@@ -12,6 +12,7 @@ from django.utils.http import urlencode
 from budgets.admin.told import charts_of
 from budgets.evidence import Evidence, evidence_for
 from budgets.models import ChangeRequest, Measure
+from opslog import changes
 from opslog.meters import chart
 from workorders.models import WorkOrder
 
@@ -79,6 +80,7 @@ def shown(evidence: Evidence) -> dict[str, Any]:
             [(each.day, Decimal(sum(each.refusals.values()))) for each in evidence.days],
             [],
             unit="runs",
+            markers=changes.for_days([each.day for each in evidence.days]),
         ),
         "caps_stay": all(each.old == each.new for each in evidence.changes),
     }

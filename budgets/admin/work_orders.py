@@ -22,7 +22,8 @@ from budgets import approvals, overview, selectors
 from budgets.admin.grants import LONGEST_MINUTES, BreakGlassForm
 from budgets.approvals.break_glass import HIGHEST_USD, LONGEST
 from budgets.exceptions import Refused
-from budgets.models import CapChange
+from budgets.models import CapChange, Measure
+from opslog import changes
 from opslog.admin.base import PageAdmin, ReasonForm, badge
 from opslog.meters import Meter, chart, runs_meter
 from opslog.models import OperationsEvent
@@ -293,6 +294,7 @@ class WorkOrderAdmin(PageAdmin):
                 [(day.day, day.usd) for day in days],
                 [("cap", obj.usd_cap, "now")],
                 unit="usd",
+                markers=changes.for_days([day.day for day in days]),
             ),
             "runs": Run.objects.filter(wo=obj).order_by("-started_at")[:10],
             "events": self.notable(obj)[:8],

@@ -25,6 +25,7 @@ KNOWN_KINDS = (
     "CAP_CHANGE_REFUSED",
     "CAP_CHANGE_REQUESTED",
     "CAP_CHANGE_STALE",
+    "CHANGE_RECORDED",
     "MESSAGE_FAILED",
     "MESSAGE_RETRIED",
     "PASSWORD_REFUSED",
@@ -53,6 +54,7 @@ OWNER_TYPES = (
     ("price_book", "price book"),
     ("model_price", "model price"),
     ("message", "message"),
+    ("change", "change"),
 )
 
 

@@ -114,12 +114,18 @@ class Migration(migrations.Migration):
                 ("requests", models.BigIntegerField()),
                 ("failed", models.BigIntegerField()),
                 ("unpriced", models.BigIntegerField()),
-                ("users", models.BigIntegerField(help_text="Different user ids.")),
+                (
+                    "users",
+                    models.BigIntegerField(help_text="Different user ids, those that were told."),
+                ),
                 ("input_tokens", models.BigIntegerField()),
                 ("cached_input_tokens", models.BigIntegerField()),
                 ("output_tokens", models.BigIntegerField()),
                 ("reasoning_tokens", models.BigIntegerField()),
                 ("cost_usd", models.DecimalField(decimal_places=9, max_digits=20)),
+                ("input_squares", models.FloatField()),
+                ("output_squares", models.FloatField()),
+                ("cost_squares", models.FloatField()),
                 (
                     "input_buckets",
                     django.contrib.postgres.fields.ArrayField(
@@ -164,7 +170,10 @@ class Migration(migrations.Migration):
                 ("calls", models.BigIntegerField()),
                 ("failures", models.BigIntegerField()),
                 ("retries", models.BigIntegerField()),
+                ("retry_requests", models.BigIntegerField()),
                 ("retry_cost_usd", models.DecimalField(decimal_places=9, max_digits=20)),
+                ("retry_hidden_requests", models.BigIntegerField()),
+                ("retry_hidden_cost_usd", models.DecimalField(decimal_places=9, max_digits=20)),
             ],
             options={
                 "db_table": "tool_hours",

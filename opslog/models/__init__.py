@@ -1,6 +1,7 @@
 """The ground: what happened. No model here points at a row of another app: an event names its
 subject by type, id and label, so that the record outlives the subject."""
 
+from opslog.models.changes import ChangeMarker
 from opslog.models.events import Heartbeat, OperationsEvent
 from opslog.models.outbox import OutboxMessage
 from opslog.models.prices import ModelPrice, PriceBookVersion
@@ -14,6 +15,7 @@ from opslog.models.telemetry import (
 )
 
 __all__ = [
+    "ChangeMarker",
     "Heartbeat",
     "InferenceEvent",
     "InferenceHour",

@@ -101,8 +101,9 @@ class ToolCall(models.Model):
 class InferenceHour(models.Model):
     """Sums of one hour × feature × model × trigger, recomputed from the events of that hour.
 
-    The buckets hold how many calls had a number of tokens in [2^(i/2), 2^((i+1)/2)): a percentile
-    from them is right to within a fifth.
+    The 24 buckets hold how many calls had a number of tokens n with so many binary digits: none,
+    one (n = 1), two (2 and 3), three (4 to 7), …; the last one holds 2^22 and more. Sums of squares
+    are of tokens² and dollars² over the calls: with them it is known how sure an average is.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -113,12 +114,15 @@ class InferenceHour(models.Model):
     requests = models.BigIntegerField()
     failed = models.BigIntegerField()
     unpriced = models.BigIntegerField()
-    users = models.BigIntegerField(help_text="Different user ids.")
+    users = models.BigIntegerField(help_text="Different user ids, those that were told.")
     input_tokens = models.BigIntegerField()
     cached_input_tokens = models.BigIntegerField()
     output_tokens = models.BigIntegerField()
     reasoning_tokens = models.BigIntegerField()
     cost_usd = models.DecimalField(max_digits=20, decimal_places=9)
+    input_squares = models.FloatField()
+    output_squares = models.FloatField()
+    cost_squares = models.FloatField()
     input_buckets = ArrayField(models.BigIntegerField())
     output_buckets = ArrayField(models.BigIntegerField())
 
@@ -135,8 +139,13 @@ class InferenceHour(models.Model):
 
 
 class ToolHour(models.Model):
-    """Sums of one hour × feature × tool. `retry_cost_usd` is what the model calls cost that failed
-    and repeated calls of this tool were part of."""
+    """Sums of one hour × feature × tool.
+
+    `calls`, `failures` and `retries` (calls that were not the first attempt) are of the calls made
+    in that hour. The others are of the *model calls* of that hour and feature that asked for such
+    a further attempt, each counted once for a tool: what trying again cost. The hidden ones among
+    them have a trigger that nobody asked for (undo, retry, auto-save).
+    """
 
     id = models.BigAutoField(primary_key=True)
     hour = models.DateTimeField()
@@ -145,7 +154,10 @@ class ToolHour(models.Model):
     calls = models.BigIntegerField()
     failures = models.BigIntegerField()
     retries = models.BigIntegerField()
+    retry_requests = models.BigIntegerField()
     retry_cost_usd = models.DecimalField(max_digits=20, decimal_places=9)
+    retry_hidden_requests = models.BigIntegerField()
+    retry_hidden_cost_usd = models.DecimalField(max_digits=20, decimal_places=9)
 
     class Meta:
         db_table = "tool_hours"

@@ -68,10 +68,12 @@ CREATE TRIGGER hours_are_stale AFTER INSERT ON inference_events REFERENCING NEW 
 CREATE TRIGGER hours_are_stale AFTER INSERT ON tool_calls REFERENCING NEW TABLE AS written
     FOR EACH STATEMENT EXECUTE FUNCTION tollgate_hours_are_stale();
 
--- Makes the weekly partitions (from Monday, UTC) that hold `since` to two weeks ahead. Runs with the
--- owner's rights, because the application's role may not create tables. A week whose rows are in
--- the default partition already stays there: moving them would lock the table.
-CREATE FUNCTION tollgate_ensure_telemetry_partitions(since date DEFAULT current_date) RETURNS integer
+-- Makes the weekly partitions (from Monday, UTC) that hold `since` to `until`, which is two weeks ahead.
+-- Runs with the owner's rights, because the application's role may not create tables. A week whose
+-- rows are in the default partition already stays there: moving them would lock the table.
+CREATE FUNCTION tollgate_ensure_telemetry_partitions(
+    since date DEFAULT current_date, until date DEFAULT current_date + 14
+) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 DECLARE
     week date := date_trunc('week', since)::date;
@@ -80,10 +82,10 @@ DECLARE
     made integer := 0;
     taken boolean;
 BEGIN
-    IF since < current_date - 3660 THEN
-        RAISE EXCEPTION 'partitions are made for ten years back at most';
+    IF since < current_date - 3660 OR until > current_date + 366 THEN
+        RAISE EXCEPTION 'partitions are made for ten years back and a year ahead at most';
     END IF;
-    WHILE week <= current_date + 14 LOOP
+    WHILE week <= until LOOP
         FOREACH parent IN ARRAY ARRAY['inference_events', 'tool_calls'] LOOP
             name := format('%s_%s', parent, to_char(week, 'YYYY_MM_DD'));
             CONTINUE WHEN to_regclass('public.' || quote_ident(name)) IS NOT NULL;
@@ -98,6 +100,43 @@ BEGIN
         week := week + 7;
     END LOOP;
     RETURN made;
+END $$;
+
+-- Drops the weekly partitions all of whose rows are more than so many days old, and such rows of the
+-- default partitions; gives the names of the dropped tables. With the owner's rights, so it is
+-- careful: partitions of these two tables alone, a week at least, and no week with an hour whose sums
+-- are still to be computed, because the sums stay.
+CREATE FUNCTION tollgate_drop_telemetry_partitions(days integer) RETURNS text[]
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+DECLARE
+    keep_from timestamptz := clock_timestamp() - make_interval(days => days);
+    dropped text[] := '{}';
+    part record;
+BEGIN
+    IF days IS NULL OR days < 7 THEN
+        RAISE EXCEPTION 'telemetry is kept for seven days at least';
+    END IF;
+    FOR part IN
+        SELECT c.oid::regclass AS name, week.begins, p.relname AS parent
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
+        CROSS JOIN LATERAL (
+            SELECT to_date(right(c.relname, 10), 'YYYY_MM_DD')::timestamp AT TIME ZONE 'UTC' AS begins
+        ) week
+        WHERE i.inhparent IN ('public.inference_events'::regclass, 'public.tool_calls'::regclass)
+            AND c.relname ~ ('^' || p.relname || '_[0-9]{4}_[0-9]{2}_[0-9]{2}$')
+        ORDER BY week.begins, c.relname
+    LOOP
+        CONTINUE WHEN part.begins + interval '7 days' > keep_from
+            OR EXISTS (SELECT FROM public.stale_hours s
+                WHERE s.hour >= part.begins AND s.hour < part.begins + interval '7 days');
+        EXECUTE format('DROP TABLE %s', part.name);
+        dropped := dropped || part.name::text;
+    END LOOP;
+    DELETE FROM public.inference_events_default d WHERE d.created_at < keep_from
+        AND NOT EXISTS (SELECT FROM public.stale_hours);
+    DELETE FROM public.tool_calls_default d WHERE d.created_at < keep_from
+        AND NOT EXISTS (SELECT FROM public.stale_hours);
+    RETURN dropped;
 END $$;
 
 SELECT tollgate_ensure_telemetry_partitions();

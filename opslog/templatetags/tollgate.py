@@ -67,6 +67,7 @@ SUBJECTS = {
     "model_price": "admin:opslog_modelprice_change",
     "run": "admin:workorders_run_change",
     "message": "admin:opslog_outboxmessage_change",
+    "change": "admin:opslog_changemarker_change",
 }
 
 
@@ -84,6 +85,12 @@ def money(amount: Decimal | None) -> str:
     amount = Decimal(amount)
     step = Decimal("0.01") if amount == 0 or abs(amount) >= Decimal("0.1") else Decimal("0.0001")
     return f"${amount.quantize(step, ROUND_HALF_UP):,f}"
+
+
+@register.filter
+def difference(amount: Decimal) -> str:
+    """ "+$0.20", "−$1.50"."""
+    return f"{'−' if amount < 0 else '+'}{money(abs(amount))}"
 
 
 @register.filter
@@ -148,6 +155,12 @@ def lasted(span: timedelta | None) -> str:
 @register.filter
 def percent(ratio: float | Decimal | None) -> str:
     return "–" if ratio is None else f"{ratio:.0%}"
+
+
+@register.filter
+def tenths(ratio: Decimal | None) -> str:
+    """A share in per cent with one decimal: "7.4 %"."""
+    return "–" if ratio is None else f"{ratio * 100:.1f}\u00a0%"
 
 
 @register.filter
