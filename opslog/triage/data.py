@@ -4,14 +4,14 @@ A caller fills these with a handful of bounded queries, in two steps:
 
 1. `Rollups`, from the hourly tables: every complete hour of the last `CELL_HOURS`, in detail, and
    the cost per hour of the last `HISTORY_HOURS`, as a baseline. No raw event is read for it.
-2. Where `comparison(rollups)` says which hours to compare (it answers None in a quiet week, so most
-   runs end here), `Detail`: who caused the cost in those hours, from raw events of those hours alone.
+2. Where `comparison(rollups)` says which hours to compare (it answers None in a quiet week, so
+   most runs end here), `Detail`: who caused the cost in those hours, from their raw events alone.
 
 Hours. `until` is a whole UTC hour: everything before it is complete, nothing of it or after it is
-given. The running hour is left out, because half an hour of cost looks like a fall, and an hour that
-is late looks like one too: `until = date_trunc('hour', now)`. A cell carries the beginning of its hour.
-Hours and combinations without requests are left out; a missing hour counts as zero cost, unless it
-lies before the first hour that is there, which counts as no history.
+given. The running hour is left out, because half an hour of cost looks like a fall, and an hour
+that is late looks like one too: `until = date_trunc('hour', now)`. A cell carries the beginning of
+its hour. Hours and combinations without requests are left out; a missing hour counts as zero cost,
+unless it lies before the first hour that is there, which counts as no history.
 
 Money is float in here, dollars: these are estimates of causes, not accounts. What a verdict says in
 dollars is rounded once, to `Decimal`, when it is given out.

@@ -1,0 +1,169 @@
+"""Step 1: is it real? Above the baseline, for hours, beyond what is usual, and since when."""
+
+from dataclasses import dataclass
+from math import log, sqrt
+from statistics import median
+
+from opslog.triage.effects import PARTS, Effects, Ledger
+from opslog.triage.normal import DAY, NEIGHBOURS, expected_window, normal_before
+from opslog.triage.panel import Panel, Running, window
+from opslog.triage.thresholds import (
+    LARGEST_SCATTER,
+    LEAST_HISTORY,
+    LONG_LOOK,
+    LOOKS,
+    PART_SCATTERS,
+    PART_OF_A_THIRD,
+    PARTS_OF_A_LOOK,
+    RISE,
+    SHORT_LOOK,
+    TOKEN_SCATTERS,
+    VOLUME_OF_A_THIRD,
+    VOLUME_SHARE,
+    VOLUME_SHORT,
+)
+
+MAD_TO_DEVIATION = 1.4826
+# The median alone takes a feature that is calm most of the time for a calm one: the value that one
+# hour in ten exceeds counts too, as that many deviations.
+TAIL, TAIL_DEVIATIONS = 0.9, 1.64
+
+
+@dataclass(frozen=True, slots=True)
+class Rise:
+    """What a look found: `part` of the cost is up; `ratio` is cost to baseline in the look."""
+
+    look: int
+    part: str  # volume, price, input, output, hidden, tool
+    gain: float  # what the part adds to the cost without it: 0.35 is 35 %
+    ratio: float
+    start: int
+
+
+def scatter(values: list[float]) -> float:
+    """A robust standard deviation: an old incident among the values does not widen it."""
+    if not values:
+        return 0.0
+    middle = median(values)
+    return MAD_TO_DEVIATION * median(abs(value - middle) for value in values)
+
+
+def thirds(start: int, end: int) -> list[tuple[int, int]]:
+    edges = [start + (end - start) * n // PARTS_OF_A_LOOK for n in range(PARTS_OF_A_LOOK + 1)]
+    return list(zip(edges, edges[1:], strict=False))
+
+
+def volume_scatter(volume: Running, look: int, until: int) -> float:
+    """How much the volume of `look` hours strays from the same hours of the other days (log)."""
+    found = []
+    for end in range(until, look - 1, -max(1, look // 3)):
+        start = end - look
+        others = []
+        for shift in range(-(until // DAY), until // DAY + 1):
+            low, high = start + shift * DAY, end + shift * DAY
+            if shift and low >= 0 and high <= until:
+                low, high = max(0, low - NEIGHBOURS), min(until, high + NEIGHBOURS)
+                others.append((volume[high] - volume[low]) / (high - low) * look)
+        own = volume[end] - volume[start]
+        if len(others) > 1 and own > 0 and median(others) > 0:
+            found.append(log(own / median(others)))
+    return scatter(found)
+
+
+def part_scatter(ledger: Ledger, part: str, feature: str, look: int, until: int) -> float:
+    """How much a part of a feature's cost scatters over `look` hours, in dollars per hour of look,
+    before the spike."""
+    found = []
+    for end in range(until, look - 1, -max(1, look // 2)):
+        effects = ledger.of(feature, end - look, end)
+        found.append(getattr(effects, part) if effects else 0.0)
+    if not found:
+        return 0.0
+    ranked = sorted(abs(value) for value in found)
+    return max(scatter(found), ranked[int(TAIL * (len(ranked) - 1))] / TAIL_DEVIATIONS)
+
+
+def significant(
+    ledger: Ledger, effects: Effects, part: str, end: int, look: int, until: int, *, least: float
+) -> float:
+    """The dollars of a part, or 0 where they are within what it usually scatters by.
+
+    Below `least` nothing is worth the looking.
+    """
+    dollars: float = getattr(effects, part)
+    if dollars > least and part in ("input", "output"):
+        # Fewer but longer requests are another mix of work, not a spike: what counts is how far
+        # the feature costs more than it did.
+        base = expected_window(ledger.cost(effects.feature), end - look, end, end - look)
+        dollars = min(dollars, effects.cost - base)
+    if dollars <= least:
+        return 0.0
+    beyond = TOKEN_SCATTERS if part in ("input", "output") else PART_SCATTERS
+    noise = ledger.sampling(part, effects.feature, effects.requests)
+    if dollars <= beyond * noise:
+        return 0.0
+    usual = part_scatter(ledger, part, effects.feature, look, until)
+    return dollars if dollars > beyond * (usual**2 + noise**2) ** 0.5 else 0.0
+
+
+def rises(panel: Panel) -> list[Rise]:
+    """What is up at the end of the panel, by look; nothing where all is quiet."""
+    now = panel.hours
+    ledgers: dict[int, Ledger] = {}
+    found: list[Rise] = []
+    for look in LOOKS:
+        start = now - look
+        if start < LEAST_HISTORY:
+            break
+        cost, base = window(panel.cost, start, now), expected_window(panel.cost, start, now, start)
+        if base <= 0 or cost < RISE * base:
+            continue
+        last = thirds(start, now)[-1]
+        if window(panel.cost, *last) < PART_OF_A_THIRD * expected_window(panel.cost, *last, start):
+            continue  # it is over
+        until = now - (SHORT_LOOK if look <= SHORT_LOOK else LONG_LOOK)
+        if until < LEAST_HISTORY:
+            until = start
+        ledger = ledgers.get(until)
+        if ledger is None:
+            ledger = ledgers[until] = Ledger(panel, normal_before(panel, until))
+        found.extend(_look(ledger, look, until, cost / base))
+    return found
+
+
+def _look(ledger: Ledger, look: int, until: int, ratio: float) -> list[Rise]:
+    now = ledger.panel.hours
+    start = now - look
+    parts = ledger.parts(start, now)
+    cost = sum(effects.cost for effects in parts)
+    found = []
+    for part in PARTS:
+        features, dollars = [], 0.0
+        for effects in parts:
+            own = significant(ledger, effects, part, now, look, until, least=0.02 * cost)
+            if own:
+                features.append(effects.feature)
+                dollars += own
+        if dollars and dollars >= (RISE - 1) * (cost - dollars):
+            for low, high in thirds(start, now):
+                third = [e for f in features if (e := ledger.of(f, low, high))]
+                all_cost = window(ledger.panel.cost, low, high)
+                own = sum(getattr(effects, part) for effects in third)
+                if own < (PART_OF_A_THIRD - 1) * (all_cost - own):
+                    break
+            else:
+                gain = dollars / max(cost - dollars, 1e-12)
+                found.append(Rise(look, part, gain, ratio, start))
+    volume = ledger.volume()
+    grown = sum(effects.volume for effects in parts)
+    base = expected_window(volume, start, now, start)
+    if base > 0 and grown >= RISE * base:
+        usual = volume_scatter(volume, look, until)
+        least = VOLUME_SHARE * min(usual, LARGEST_SCATTER) + VOLUME_SHORT / sqrt(look)
+        if log(min(grown / base, ratio)) >= least and all(
+            window(sums, low, high) >= VOLUME_OF_A_THIRD * expected_window(sums, low, high, start)
+            for sums in (volume, ledger.panel.cost)
+            for low, high in thirds(start, now)
+        ):
+            found.append(Rise(look, "volume", grown / base - 1, ratio, start))
+    return found
