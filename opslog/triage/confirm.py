@@ -1,19 +1,22 @@
 """Step 1: is it real? Above the baseline, for hours, beyond what is usual, and since when."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import log, sqrt
 from statistics import median
 
 from opslog.triage.effects import PARTS, Effects, Ledger
-from opslog.triage.normal import DAY, NEIGHBOURS, expected_window, normal_before
+from opslog.triage.normal import DAY, NEIGHBOURS, expected, expected_window, normal_before
 from opslog.triage.panel import Panel, Running, window
 from opslog.triage.thresholds import (
     LARGEST_SCATTER,
     LEAST_HISTORY,
+    LEAST_HISTORY_LONG,
+    LEAST_TOKEN_REQUESTS,
     LONG_LOOK,
     LOOKS,
-    PART_SCATTERS,
     PART_OF_A_THIRD,
+    PART_SCATTERS,
     PARTS_OF_A_LOOK,
     RISE,
     SHORT_LOOK,
@@ -50,7 +53,7 @@ def scatter(values: list[float]) -> float:
 
 def thirds(start: int, end: int) -> list[tuple[int, int]]:
     edges = [start + (end - start) * n // PARTS_OF_A_LOOK for n in range(PARTS_OF_A_LOOK + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 def volume_scatter(volume: Running, look: int, until: int) -> float:
@@ -92,6 +95,8 @@ def significant(
     """
     dollars: float = getattr(effects, part)
     if dollars > least and part in ("input", "output"):
+        if effects.requests < LEAST_TOKEN_REQUESTS:
+            return 0.0
         # Fewer but longer requests are another mix of work, not a spike: what counts is how far
         # the feature costs more than it did.
         base = expected_window(ledger.cost(effects.feature), end - look, end, end - look)
@@ -113,7 +118,7 @@ def rises(panel: Panel) -> list[Rise]:
     found: list[Rise] = []
     for look in LOOKS:
         start = now - look
-        if start < LEAST_HISTORY:
+        if start < (LEAST_HISTORY if look <= SHORT_LOOK else LEAST_HISTORY_LONG):
             break
         cost, base = window(panel.cost, start, now), expected_window(panel.cost, start, now, start)
         if base <= 0 or cost < RISE * base:
@@ -166,4 +171,23 @@ def _look(ledger: Ledger, look: int, until: int, ratio: float) -> list[Rise]:
             for low, high in thirds(start, now)
         ):
             found.append(Rise(look, "volume", grown / base - 1, ratio, start))
+    return found
+
+
+def began(ledger: Ledger, rise: Rise) -> int:
+    """The hour in which it began: where the sum of what each later hour has beyond half of the
+    gain is largest."""
+    now = ledger.panel.hours
+    until = ledger.normal.until
+    volume = ledger.volume()
+    best, total, found = 0.0, 0.0, now - rise.look
+    for hour in range(now - 1, max(LEAST_HISTORY, now - 2 * LONG_LOOK) - 1, -1):
+        base = max(expected(volume, hour, min(hour, until)), 1e-12)
+        if rise.part == "volume":
+            own = window(volume, hour, hour + 1) - base
+        else:
+            own = sum(getattr(effects, rise.part) for effects in ledger.parts(hour, hour + 1))
+        total += min(own / base, 2 * rise.gain) - rise.gain / 2
+        if total > best:
+            best, found = total, hour
     return found

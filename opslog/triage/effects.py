@@ -122,7 +122,8 @@ class Ledger:
 
     def volume(self) -> Running:
         """Running sum of all requests at normal prices and tokens."""
-        return [sum(column) for column in zip(*(f.valued for f in self._features.values()))]
+        columns = [own.valued for own in self._features.values()]
+        return [sum(column) for column in zip(*columns, strict=True)]
 
     def cost(self, feature: str) -> Running:
         return self._features[feature].cost
