@@ -58,7 +58,7 @@ class Hypothesis:
 
 def believed(ledger: Ledger, effects: Effects, part: str, start: int, end: int) -> float:
     """The dollars of a part beyond its scatter; of tokens, at most what the feature costs more."""
-    dollars: float = getattr(effects, part)
+    dollars = effects.part(part)
     if part in ("input", "output"):
         base = expected_window(ledger.cost(effects.feature), start, end, start)
         dollars = min(dollars, effects.cost - base)
@@ -71,7 +71,7 @@ def believed(ledger: Ledger, effects: Effects, part: str, start: int, end: int) 
     return max(0.0, dollars - BELIEVED_SCATTERS * sqrt(usual**2 + noise**2))
 
 
-def hypotheses(ledger: Ledger, start: int, end: int) -> list[Hypothesis]:
+def hypotheses(ledger: Ledger, start: int, end: int, *, season: float = 1.0) -> list[Hypothesis]:
     """All of them, the one that explains most first. The ledger's normal lies before `start`."""
     parts = ledger.parts(start, end)
     found: dict[str, dict[str, float]] = {cause: {} for cause in CAUSES}
@@ -85,7 +85,7 @@ def hypotheses(ledger: Ledger, start: int, end: int) -> list[Hypothesis]:
                 if part == "tool":
                     for tool, own in effects.tools.items():
                         tools[tool] = tools.get(tool, 0.0) + own * dollars / effects.tool
-        usual = expected_window(ledger.valued(effects.feature), start, end, start)
+        usual = season * expected_window(ledger.valued(effects.feature), start, end, start)
         base[effects.feature] = usual
         if usual > 0 and effects.requests >= LEAST_REQUESTS:
             growth[effects.feature] = effects.volume / usual
@@ -96,7 +96,7 @@ def hypotheses(ledger: Ledger, start: int, end: int) -> list[Hypothesis]:
         strays = volume_scatter(ledger.valued(name), min(end - start, LONG_LOOK), start)
         own = effects.volume - common * base[name] * exp(min(strays, LARGEST_SCATTER))
         # What the feature costs more in all is the most that more requests can have cost.
-        more = effects.cost - expected_window(ledger.cost(name), start, end, start)
+        more = effects.cost - season * expected_window(ledger.cost(name), start, end, start)
         own = max(0.0, min(own, more - shared))
         hidden = found[HIDDEN].get(name, 0.0)
         if hidden:

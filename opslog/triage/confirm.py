@@ -6,12 +6,13 @@ from math import log, sqrt
 from statistics import median
 
 from opslog.triage.effects import PARTS, Effects, Ledger
-from opslog.triage.normal import DAY, NEIGHBOURS, expected, expected_window, normal_before
+from opslog.triage.normal import DAY, NEIGHBOURS, baseline, expected, expected_window, normal_before
 from opslog.triage.panel import Panel, Running, window
 from opslog.triage.thresholds import (
     LARGEST_SCATTER,
     LEAST_HISTORY,
     LEAST_HISTORY_LONG,
+    LEAST_SHARE,
     LEAST_TOKEN_REQUESTS,
     LONG_LOOK,
     LOOKS,
@@ -40,7 +41,6 @@ class Rise:
     part: str  # volume, price, input, output, hidden, tool
     gain: float  # what the part adds to the cost without it: 0.35 is 35 %
     ratio: float
-    start: int
 
 
 def scatter(values: list[float]) -> float:
@@ -79,7 +79,7 @@ def part_scatter(ledger: Ledger, part: str, feature: str, look: int, until: int)
     found = []
     for end in range(until, look - 1, -max(1, look // 2)):
         effects = ledger.of(feature, end - look, end)
-        found.append(getattr(effects, part) if effects else 0.0)
+        found.append(effects.part(part) if effects else 0.0)
     if not found:
         return 0.0
     ranked = sorted(abs(value) for value in found)
@@ -93,7 +93,7 @@ def significant(
 
     Below `least` nothing is worth the looking.
     """
-    dollars: float = getattr(effects, part)
+    dollars = effects.part(part)
     if dollars > least and part in ("input", "output"):
         if effects.requests < LEAST_TOKEN_REQUESTS:
             return 0.0
@@ -111,7 +111,7 @@ def significant(
     return dollars if dollars > beyond * (usual**2 + noise**2) ** 0.5 else 0.0
 
 
-def rises(panel: Panel) -> list[Rise]:
+def rises(panel: Panel, *, floor_usd_per_hour: float) -> list[Rise]:
     """What is up at the end of the panel, by look; nothing where all is quiet."""
     now = panel.hours
     ledgers: dict[int, Ledger] = {}
@@ -120,11 +120,11 @@ def rises(panel: Panel) -> list[Rise]:
         start = now - look
         if start < (LEAST_HISTORY if look <= SHORT_LOOK else LEAST_HISTORY_LONG):
             break
-        cost, base = window(panel.cost, start, now), expected_window(panel.cost, start, now, start)
-        if base <= 0 or cost < RISE * base:
+        cost, base = window(panel.cost, start, now), baseline(panel, start, now, start)
+        if base.usd <= 0 or cost < RISE * base.usd or cost - base.usd < floor_usd_per_hour * look:
             continue
         last = thirds(start, now)[-1]
-        if window(panel.cost, *last) < PART_OF_A_THIRD * expected_window(panel.cost, *last, start):
+        if window(panel.cost, *last) < PART_OF_A_THIRD * baseline(panel, *last, start).usd:
             continue  # it is over
         until = now - (SHORT_LOOK if look <= SHORT_LOOK else LONG_LOOK)
         if until < LEAST_HISTORY:
@@ -132,12 +132,16 @@ def rises(panel: Panel) -> list[Rise]:
         ledger = ledgers.get(until)
         if ledger is None:
             ledger = ledgers[until] = Ledger(panel, normal_before(panel, until))
-        found.extend(_look(ledger, look, until, cost / base))
+        ratio = cost / base.usd
+        found.extend(_parts_up(ledger, look, ratio))
+        up = _volume_up(ledger, look, ratio, base.season)
+        if up:
+            found.append(up)
     return found
 
 
-def _look(ledger: Ledger, look: int, until: int, ratio: float) -> list[Rise]:
-    now = ledger.panel.hours
+def _parts_up(ledger: Ledger, look: int, ratio: float) -> list[Rise]:
+    now, until = ledger.panel.hours, ledger.normal.until
     start = now - look
     parts = ledger.parts(start, now)
     cost = sum(effects.cost for effects in parts)
@@ -145,33 +149,41 @@ def _look(ledger: Ledger, look: int, until: int, ratio: float) -> list[Rise]:
     for part in PARTS:
         features, dollars = [], 0.0
         for effects in parts:
-            own = significant(ledger, effects, part, now, look, until, least=0.02 * cost)
+            own = significant(ledger, effects, part, now, look, until, least=LEAST_SHARE * cost)
             if own:
                 features.append(effects.feature)
                 dollars += own
-        if dollars and dollars >= (RISE - 1) * (cost - dollars):
-            for low, high in thirds(start, now):
-                third = [e for f in features if (e := ledger.of(f, low, high))]
-                all_cost = window(ledger.panel.cost, low, high)
-                own = sum(getattr(effects, part) for effects in third)
-                if own < (PART_OF_A_THIRD - 1) * (all_cost - own):
-                    break
-            else:
-                gain = dollars / max(cost - dollars, 1e-12)
-                found.append(Rise(look, part, gain, ratio, start))
-    volume = ledger.volume()
-    grown = sum(effects.volume for effects in parts)
-    base = expected_window(volume, start, now, start)
-    if base > 0 and grown >= RISE * base:
-        usual = volume_scatter(volume, look, until)
-        least = VOLUME_SHARE * min(usual, LARGEST_SCATTER) + VOLUME_SHORT / sqrt(look)
-        if log(min(grown / base, ratio)) >= least and all(
-            window(sums, low, high) >= VOLUME_OF_A_THIRD * expected_window(sums, low, high, start)
-            for sums in (volume, ledger.panel.cost)
-            for low, high in thirds(start, now)
-        ):
-            found.append(Rise(look, "volume", grown / base - 1, ratio, start))
+        if not dollars or dollars < (RISE - 1) * (cost - dollars):
+            continue
+        for low, high in thirds(start, now):
+            third = [e for name in features if (e := ledger.of(name, low, high))]
+            own = sum(e.part(part) for e in third)
+            if own < (PART_OF_A_THIRD - 1) * (window(ledger.panel.cost, low, high) - own):
+                break
+        else:
+            found.append(Rise(look, part, dollars / max(cost - dollars, 1e-12), ratio))
     return found
+
+
+def _volume_up(ledger: Ledger, look: int, ratio: float, season: float) -> Rise | None:
+    now, until = ledger.panel.hours, ledger.normal.until
+    start = now - look
+    volume = ledger.volume()
+    base = season * expected_window(volume, start, now, start)
+    if base <= 0:
+        return None
+    growth = min(sum(effects.volume for effects in ledger.parts(start, now)) / base, ratio)
+    if growth < RISE:
+        return None
+    usual = min(volume_scatter(volume, look, until), LARGEST_SCATTER)
+    if log(growth) < VOLUME_SHARE * usual + VOLUME_SHORT / sqrt(look):
+        return None
+    for low, high in thirds(start, now):
+        for sums in (volume, ledger.panel.cost):
+            usual = season * expected_window(sums, low, high, start)
+            if window(sums, low, high) < VOLUME_OF_A_THIRD * usual:
+                return None
+    return Rise(look, "volume", growth - 1, ratio)
 
 
 def began(ledger: Ledger, rise: Rise) -> int:
@@ -186,7 +198,7 @@ def began(ledger: Ledger, rise: Rise) -> int:
         if rise.part == "volume":
             own = window(volume, hour, hour + 1) - base
         else:
-            own = sum(getattr(effects, rise.part) for effects in ledger.parts(hour, hour + 1))
+            own = sum(effects.part(rise.part) for effects in ledger.parts(hour, hour + 1))
         total += min(own / base, 2 * rise.gain) - rise.gain / 2
         if total > best:
             best, found = total, hour

@@ -4,8 +4,9 @@ A caller fills these with a handful of bounded queries, in two steps:
 
 1. `Rollups`, from the hourly tables: every complete hour of the last `CELL_HOURS`, in detail, and
    the cost per hour of the last `HISTORY_HOURS`, as a baseline. No raw event is read for it.
-2. Where `comparison(rollups)` says which hours to compare (it answers None in a quiet week, so
-   most runs end here), `Detail`: who caused the cost in those hours, from their raw events alone.
+2. Where `triage(rollups)` confirms a spike (most runs end before that), its verdict's `comparison`
+   says which hours to compare, for `Detail`: who caused the cost in those hours, from their raw
+   events alone. `triage(rollups, detail=…)` then says it with names.
 
 Hours. `until` is a whole UTC hour: everything before it is complete, nothing of it or after it is
 given. The running hour is left out, because half an hour of cost looks like a fall, and an hour

@@ -39,6 +39,10 @@ class Effects:
     def tool(self) -> float:
         return sum(self.tools.values())
 
+    def part(self, name: str) -> float:
+        value: float = getattr(self, name)
+        return value
+
 
 @dataclass(frozen=True, slots=True)
 class _Ledger:

@@ -25,13 +25,11 @@ def days_before(until: int) -> list[tuple[int, int]]:
     return [*days, (0, rest)] if rest >= DAY // 2 or not days else days
 
 
-def expected(sums: Running, hour: int, until: int) -> float:
-    """What an hour should bring, from the hours before `until`.
+def expected(sums: Running, hour: int, until: int, step: int = DAY) -> float:
+    """What an hour should bring: the median of the same hours before `until`, a `step` apart.
 
-    The median over the same hour of the weeks before, where there are two; else of the days
-    before. Each is taken with its neighbours.
+    Each is taken with its neighbours. 0 where there is none.
     """
-    step = WEEK if hour - 2 * WEEK >= 0 and until >= 2 * WEEK else DAY
     found = []
     at = hour - step
     while at >= 0:
@@ -42,8 +40,30 @@ def expected(sums: Running, hour: int, until: int) -> float:
     return median(found) if found else 0.0
 
 
-def expected_window(sums: Running, start: int, end: int, until: int) -> float:
-    return sum(expected(sums, hour, until) for hour in range(start, end))
+def expected_window(sums: Running, start: int, end: int, until: int, step: int = DAY) -> float:
+    return sum(expected(sums, hour, until, step) for hour in range(start, end))
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What the hours of a window should cost, and by what that is told."""
+
+    usd: float
+    step: int  # WEEK: the same hour of the weeks before; DAY: the same hour of the days before
+    samples: int  # how many weeks or days
+    # To the expectation by days, which is all that features have: 1 without weeks of history.
+    season: float
+
+
+def baseline(panel: Panel, start: int, end: int, until: int) -> Baseline:
+    """By the same hour of the week where two weeks lie before; else by the hour of the day."""
+    by_days = expected_window(panel.cost, start, end, until)
+    weeks = (until + panel.before) // WEEK
+    if weeks < 2:
+        return Baseline(by_days, DAY, until // DAY, 1.0)
+    shift = panel.before
+    usd = expected_window(panel.history, start + shift, end + shift, until + shift, WEEK)
+    return Baseline(usd, WEEK, weeks, usd / by_days if by_days > 0 else 1.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,8 @@ class Panel:
     triggers: tuple[str, ...]
     cost: Running
     requests: Running
+    history: Running = field(repr=False)  # cost, from `before` hours before `first`
+    before: int
     flows: dict[tuple[str, str], Flow] = field(repr=False)  # feature, trigger type
     squares: dict[str, Squares] = field(repr=False)  # feature
     models: dict[tuple[str, str], Flow] = field(repr=False)  # feature, model
@@ -139,6 +141,14 @@ def panel_of(rollups: Rollups) -> Panel | None:
         equations[3][at] += weight * tokens_in * cost
         equations[4][at] += weight * tokens_out * cost
     tools: dict[tuple[str, str], list[list[float]]] = {}
+    history, before = total, 0
+    earliest = min((row.hour for row in rollups.totals), default=first)
+    if earliest < first:
+        before = int((first - earliest) // HOUR)
+        history = [0.0] * before + total
+        for row in rollups.totals:
+            if row.hour < first:
+                history[int((row.hour - earliest) // HOUR)] += row.cost_usd
     for call in rollups.tools:
         if not first <= call.hour < rollups.until:
             continue
@@ -163,6 +173,8 @@ def panel_of(rollups: Rollups) -> Panel | None:
         triggers=tuple(sorted({trigger for _, trigger in flows})),
         cost=_running(total),
         requests=_running(requests),
+        history=_running(history),
+        before=before,
         flows={key: Flow(*map(_running, lists)) for key, lists in flows.items()},
         squares={key: Squares(*map(_running, lists)) for key, lists in squares.items()},
         models={key: Flow(*map(_running, lists)) for key, lists in models.items()},

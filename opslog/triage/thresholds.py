@@ -44,4 +44,12 @@ LEAST_TOKEN_REQUESTS = 20
 # A feature that expects fewer requests than this in the window says nothing about common growth.
 LEAST_REQUESTS = 10
 # Below this many dollars an hour above the baseline nobody needs to get up.
-FLOOR_USD_PER_HOUR = 1.0
+FLOOR_USD_PER_HOUR = 0.1
+# Parts of a feature below this share of all cost are not looked at: they cannot be the cause.
+LEAST_SHARE = 0.02
+# Open incidents: the cost is back when it is within 20 % (RISE) of the baseline for two hours.
+STABLE_HOURS = 2
+# A user or user agent that makes up more than this of the change: a bot or abuse, not growth.
+ONE_ACTOR = 0.5
+# A change marker up to so many hours before the start is named.
+CHANGE_HOURS = 6
