@@ -9,7 +9,7 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 
 from budgets.admin.burn_rate_page import burn_rate_page
 from budgets.api.urls import v1_urlpatterns
-from config import health, metrics
+from config import dashboard, health, metrics
 
 OPEN = {"authentication_classes": (), "permission_classes": ()}
 
@@ -54,6 +54,8 @@ urlpatterns = [
         SpectacularSwaggerSplitView.as_view(url_name="schema", **OPEN),
         name="docs",
     ),
+    path("ops-dashboard", admin.site.admin_view(dashboard.page), name="ops-dashboard"),
+    path("ops-dashboard/live", admin.site.admin_view(dashboard.live), name="ops-dashboard-live"),
     path("admin/burn-rate/", admin.site.admin_view(burn_rate_page), name="burn-rate-page"),
     path("admin/", admin.site.urls),
 ]
