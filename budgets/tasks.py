@@ -2,7 +2,7 @@
 
 from django.db import connection, transaction
 
-from budgets import alerts, approvals, leases, mirror, spending
+from budgets import alert_rules, alerts, approvals, latency, leases, mirror, spending
 from opslog import health_ping
 
 
@@ -24,8 +24,14 @@ def tell_alerts() -> int:
 
 
 def sweep_alerts() -> int:
-    """Every minute: thresholds that were passed without an admission, then whoever is not told."""
-    return alerts.sweep() + alerts.tell()
+    """Every minute: thresholds that were passed without an admission, the alert rules, then
+    whoever is not told."""
+    return alerts.sweep() + alert_rules.evaluate() + alerts.tell()
+
+
+def sample_latency() -> bool:
+    """How long admissions took, for the chart of the first page."""
+    return latency.sample()
 
 
 def mirror_spend() -> bool:

@@ -45,6 +45,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 _list(request, "budgets", "circuitbreaker", "Circuit breaker", "electric_bolt"),
                 _list(request, "budgets", "featurecontrol", "Feature controls", "toggle_on"),
                 _list(request, "budgets", "alert", "Alerts", "notifications"),
+                _list(request, "budgets", "alertrule", "Alert rules", "notification_important"),
                 _list(request, "budgets", "preflightrule", "Pre-flight", "flight_takeoff"),
                 _list(request, "budgets", "approvalrule", "Approval rules", "checklist"),
             ],

@@ -14,6 +14,7 @@ SCHEDULES = {
     "heartbeat": Every(1, "opslog.tasks.beat"),
     "deliver messages": Every(1, "opslog.tasks.deliver_messages"),
     "tell of alerts": Every(1, "budgets.tasks.sweep_alerts"),
+    "sample the latency of admissions": Every(1, "budgets.tasks.sample_latency"),
     "mirror the day's spend": Every(1, "budgets.tasks.mirror_spend"),
     "ping the health check": Every(60, "budgets.tasks.ping_health"),
     "expire leases": Every(1, "budgets.tasks.expire_leases"),

@@ -9,7 +9,7 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 
 from budgets.admin.burn_rate_page import burn_rate_page
 from budgets.api.urls import v1_urlpatterns
-from config import health, metrics
+from config import dashboard, health, metrics
 from opslog.admin.forecast_page import forecast_page
 from opslog.api.urls import v1_urlpatterns as opslog_v1_urlpatterns
 
@@ -58,6 +58,8 @@ urlpatterns = [
         name="docs",
     ),
     path("admin/forecast/", admin.site.admin_view(forecast_page), name="forecast-page"),
+    path("ops-dashboard", admin.site.admin_view(dashboard.page), name="ops-dashboard"),
+    path("ops-dashboard/live", admin.site.admin_view(dashboard.live), name="ops-dashboard-live"),
     path("admin/burn-rate/", admin.site.admin_view(burn_rate_page), name="burn-rate-page"),
     path("admin/", admin.site.urls),
 ]

@@ -22,7 +22,7 @@ from budgets import approvals, overview, selectors
 from budgets.admin.grants import LONGEST_MINUTES, BreakGlassForm
 from budgets.approvals.break_glass import HIGHEST_USD, LONGEST
 from budgets.exceptions import Refused
-from budgets.models import CapChange, Measure
+from budgets.models import CapChange
 from opslog import changes
 from opslog.admin.base import PageAdmin, ReasonForm, badge
 from opslog.meters import Meter, chart, runs_meter

@@ -1,6 +1,6 @@
 """Policy: limits, the counters they are held against, and the requests that change them."""
 
-from budgets.models.alerts import Alert, Deployment, PreflightRule
+from budgets.models.alerts import Alert, AlertRule, Deployment, LatencySample, PreflightRule
 from budgets.models.approvals import (
     ApprovalRule,
     ApprovalSlot,
@@ -24,6 +24,7 @@ from budgets.models.limits import EACH, Budget, CircuitBreaker, KillSwitch
 __all__ = [
     "EACH",
     "Alert",
+    "AlertRule",
     "ApprovalRule",
     "ApprovalSlot",
     "Budget",
@@ -39,6 +40,7 @@ __all__ = [
     "Grant",
     "IdempotencyRecord",
     "KillSwitch",
+    "LatencySample",
     "Measure",
     "PreflightRule",
     "RunCharge",

@@ -193,6 +193,12 @@ def kind_class(kind: str) -> str:
 
 
 @register.filter
+def severity_class(severity: str) -> str:
+    level = {"low": "info", "medium": "warn"}.get(severity, "bad")
+    return f"tg-badge-{level}"
+
+
+@register.filter
 def subject_url(event: OperationsEvent) -> str:
     """The page of what an event is about; empty where there is none."""
     name = SUBJECTS.get(event.owner_type)

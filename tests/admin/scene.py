@@ -13,6 +13,7 @@ from budgets import approvals, features, killswitch, overview, spending
 from budgets.admission import Caller
 from budgets.models import (
     Alert,
+    AlertRule,
     ApprovalRule,
     Budget,
     ChangeRequest,
@@ -167,6 +168,7 @@ def make_scene(text: str = "Nightly digest") -> Scene:
         "budgets_circuitbreaker": str(CircuitBreaker.objects.get(scope="global").pk),
         "budgets_featurecontrol": str(features.change(text, {}, reason=text, by="ops").pk),
         "budgets_alert": str(Alert.objects.earliest("id").pk),
+        "budgets_alertrule": str(AlertRule.objects.earliest("id").pk),
         "budgets_preflightrule": str(PreflightRule.objects.earliest("id").pk),
         "budgets_directspend": str(spend_something(token_text, text).pk),
         "budgets_budget": str(Budget.objects.values_list("pk", flat=True)[0]),
