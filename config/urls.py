@@ -8,6 +8,7 @@ from django.views.decorators.http import require_safe
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from budgets.admin.burn_rate_page import burn_rate_page
+from budgets.admin.mitigation_page import mitigation_page
 from budgets.api.urls import v1_urlpatterns
 from config import health, metrics
 
@@ -55,5 +56,10 @@ urlpatterns = [
         name="docs",
     ),
     path("admin/burn-rate/", admin.site.admin_view(burn_rate_page), name="burn-rate-page"),
+    path(
+        "admin/incident-mitigation/<int:mitigation_id>/",
+        admin.site.admin_view(mitigation_page),
+        name="incident-mitigation",
+    ),
     path("admin/", admin.site.urls),
 ]

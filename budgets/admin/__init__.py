@@ -1,5 +1,21 @@
 """The admin's pages of this floor: importing them registers them."""
 
-from budgets.admin import change_requests, grants, guardrails, limits, rules, work_orders
+from budgets.admin import (
+    change_requests,
+    grants,
+    guardrails,
+    limits,
+    mitigations,
+    rules,
+    work_orders,
+)
 
-__all__ = ["change_requests", "grants", "guardrails", "limits", "rules", "work_orders"]
+__all__ = [
+    "change_requests",
+    "grants",
+    "guardrails",
+    "limits",
+    "mitigations",
+    "rules",
+    "work_orders",
+]

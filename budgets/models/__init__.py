@@ -20,12 +20,14 @@ from budgets.models.counters import (
 )
 from budgets.models.features import FeatureControl
 from budgets.models.limits import EACH, Budget, CircuitBreaker, KillSwitch
+from budgets.models.mitigations import AutomaticMitigation, TimedMitigation
 
 __all__ = [
     "EACH",
     "Alert",
     "ApprovalRule",
     "ApprovalSlot",
+    "AutomaticMitigation",
     "Budget",
     "CapChange",
     "ChangeLine",
@@ -42,5 +44,6 @@ __all__ = [
     "Measure",
     "PreflightRule",
     "RunCharge",
+    "TimedMitigation",
     "Vote",
 ]
