@@ -44,6 +44,9 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 _list(request, "budgets", "killswitch", "Kill switch", "power_settings_new"),
                 _list(request, "budgets", "circuitbreaker", "Circuit breaker", "electric_bolt"),
                 _list(request, "budgets", "featurecontrol", "Feature controls", "toggle_on"),
+                _list(
+                    request, "budgets", "automaticmitigation", "Automatic mitigation", "autorenew"
+                ),
                 _list(request, "budgets", "alert", "Alerts", "notifications"),
                 _list(request, "budgets", "alertrule", "Alert rules", "notification_important"),
                 _list(request, "budgets", "preflightrule", "Pre-flight", "flight_takeoff"),
@@ -63,6 +66,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         (
             "What happened",
             [
+                _list(request, "opslog", "incident", "Incidents", "emergency_home"),
                 _list(request, "opslog", "operationsevent", "Events", "history"),
                 {
                     "title": "Forecast",

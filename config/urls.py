@@ -8,6 +8,7 @@ from django.views.decorators.http import require_safe
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from budgets.admin.burn_rate_page import burn_rate_page
+from budgets.admin.mitigation_page import mitigation_page
 from budgets.api.urls import v1_urlpatterns
 from config import dashboard, health, metrics
 from opslog.admin.forecast_page import forecast_page
@@ -61,5 +62,10 @@ urlpatterns = [
     path("ops-dashboard", admin.site.admin_view(dashboard.page), name="ops-dashboard"),
     path("ops-dashboard/live", admin.site.admin_view(dashboard.live), name="ops-dashboard-live"),
     path("admin/burn-rate/", admin.site.admin_view(burn_rate_page), name="burn-rate-page"),
+    path(
+        "admin/incident-mitigation/<int:mitigation_id>/",
+        admin.site.admin_view(mitigation_page),
+        name="incident-mitigation",
+    ),
     path("admin/", admin.site.urls),
 ]

@@ -5,6 +5,7 @@ from django.db import connection
 from django.utils import timezone
 
 from opslog import delivery
+from opslog.incidents import watching
 from opslog.models import Heartbeat
 from opslog.telemetry import rollup, weeks
 
@@ -38,3 +39,9 @@ def keep_weeks_of_telemetry() -> list[str]:
     weeks.make()
     rollup.refresh()
     return weeks.drop(older_than_days=settings.TOLLGATE_EVENT_RETENTION_DAYS)
+
+
+def watch_incidents() -> tuple[int, int, int]:
+    """Every five minutes: which incidents are over, whom to tell, whom to remind. Gives how many
+    were stabilised, escalated and reminded of."""
+    return watching.watch(now=timezone.now())

@@ -6,6 +6,7 @@ from budgets.admin import (
     grants,
     guardrails,
     limits,
+    mitigations,
     rules,
     work_orders,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "grants",
     "guardrails",
     "limits",
+    "mitigations",
     "rules",
     "work_orders",
 ]

@@ -20,6 +20,7 @@ from budgets.models.counters import (
 )
 from budgets.models.features import FeatureControl
 from budgets.models.limits import EACH, Budget, CircuitBreaker, KillSwitch
+from budgets.models.mitigations import AutomaticMitigation, TimedMitigation
 
 __all__ = [
     "EACH",
@@ -27,6 +28,7 @@ __all__ = [
     "AlertRule",
     "ApprovalRule",
     "ApprovalSlot",
+    "AutomaticMitigation",
     "Budget",
     "CapChange",
     "ChangeLine",
@@ -44,5 +46,6 @@ __all__ = [
     "Measure",
     "PreflightRule",
     "RunCharge",
+    "TimedMitigation",
     "Vote",
 ]

@@ -1,1 +1,8 @@
-from opslog.admin import changes, events, hours, outbox, prices  # noqa: F401  (they register themselves)
+from opslog.admin import (  # noqa: F401  (they register themselves)
+    changes,
+    events,
+    hours,
+    incidents,
+    outbox,
+    prices,
+)
