@@ -62,7 +62,12 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         (
             "What happened",
             [
-                _list(request, "opslog", "operationsevent", "Events", "history"),
+                {
+                    "title": "Event history",
+                    "icon": "history",
+                    "link": reverse("ops-logs"),
+                    "may": request.user.has_perm("opslog.view_operationsevent"),
+                },
                 _list(request, "opslog", "outboxmessage", "Messages", "outgoing_mail"),
                 _list(request, "opslog", "modelprice", "Model prices", "sell"),
             ],

@@ -10,6 +10,7 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 from budgets.admin.burn_rate_page import burn_rate_page
 from budgets.api.urls import v1_urlpatterns
 from config import health, metrics
+from opslog.admin import log_pages
 
 OPEN = {"authentication_classes": (), "permission_classes": ()}
 
@@ -54,6 +55,7 @@ urlpatterns = [
         SpectacularSwaggerSplitView.as_view(url_name="schema", **OPEN),
         name="docs",
     ),
+    path("", include(log_pages.urlpatterns)),
     path("admin/burn-rate/", admin.site.admin_view(burn_rate_page), name="burn-rate-page"),
     path("admin/", admin.site.urls),
 ]

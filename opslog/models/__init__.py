@@ -12,6 +12,7 @@ from opslog.models.telemetry import (
     ToolHour,
     TriggerType,
 )
+from opslog.models.views import SavedView
 
 __all__ = [
     "Heartbeat",
@@ -21,6 +22,7 @@ __all__ = [
     "OperationsEvent",
     "OutboxMessage",
     "PriceBookVersion",
+    "SavedView",
     "StaleHour",
     "ToolCall",
     "ToolHour",
