@@ -48,6 +48,7 @@ TALLY = (
     f" array_agg(id {ORDER}) FILTER (WHERE hit),"
     f" array_agg(created_at {ORDER}) FILTER (WHERE hit)"
 )
+HIT = "FROM (SELECT id, created_at,"
 EXPECT = "EXPLAIN (FORMAT JSON) SELECT 1 FROM operations_events WHERE "
 
 
@@ -113,11 +114,9 @@ class Search:
             where = every([each, *self.within, *place])
             parts.append(f"({SCAN} {where.sql} {ORDER} LIMIT %s)")
             params += [*where.params, chunk]
-        return Condition(
-            f"{TALLY} FROM (SELECT id, created_at, {self.test.sql} AS hit"
-            f" FROM ({' UNION ALL '.join(parts)}) scanned {ORDER} LIMIT %s) tested",
-            (*self.test.params, *params, chunk),
-        )
+        scanned = f"({' UNION ALL '.join(parts)}) scanned {ORDER} LIMIT %s"
+        tested = f"{TALLY} {HIT} {self.test.sql} AS hit FROM {scanned}) tested"
+        return Condition(tested, (*self.test.params, *params, chunk))
 
     def look(self, after: Key | None, chunk: int) -> tuple[int, Key | None, list[Key]]:
         """How many were looked at, the last of them, and those that match."""
