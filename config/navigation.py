@@ -67,7 +67,12 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             "What happened",
             [
                 _list(request, "opslog", "incident", "Incidents", "emergency_home"),
-                _list(request, "opslog", "operationsevent", "Events", "history"),
+                {
+                    "title": "Event history",
+                    "icon": "history",
+                    "link": reverse("ops-logs"),
+                    "may": request.user.has_perm("opslog.view_operationsevent"),
+                },
                 {
                     "title": "Forecast",
                     "icon": "trending_up",

@@ -11,6 +11,7 @@ from budgets.admin.burn_rate_page import burn_rate_page
 from budgets.admin.mitigation_page import mitigation_page
 from budgets.api.urls import v1_urlpatterns
 from config import dashboard, health, metrics
+from opslog.admin import log_pages
 from opslog.admin.forecast_page import forecast_page
 from opslog.api.urls import v1_urlpatterns as opslog_v1_urlpatterns
 
@@ -61,6 +62,7 @@ urlpatterns = [
     path("admin/forecast/", admin.site.admin_view(forecast_page), name="forecast-page"),
     path("ops-dashboard", admin.site.admin_view(dashboard.page), name="ops-dashboard"),
     path("ops-dashboard/live", admin.site.admin_view(dashboard.live), name="ops-dashboard-live"),
+    path("", include(log_pages.urlpatterns)),
     path("admin/burn-rate/", admin.site.admin_view(burn_rate_page), name="burn-rate-page"),
     path(
         "admin/incident-mitigation/<int:mitigation_id>/",

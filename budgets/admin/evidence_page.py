@@ -47,7 +47,7 @@ def evidence_of(request: ChangeRequest) -> Evidence | None:
 def shown(evidence: Evidence) -> dict[str, Any]:
     """What the template `budgets/evidence.html` needs besides the evidence itself."""
     runs = reverse("admin:workorders_run_changelist")
-    refusals = reverse("admin:opslog_operationsevent_changelist")
+    refusals = reverse("ops-logs")
     day = evidence.at.date().isoformat()
     of_today = {"wo__id__exact": evidence.work_order_id, "day": day}
     refused: Tally[str] = Tally()

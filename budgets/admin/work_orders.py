@@ -312,7 +312,7 @@ class WorkOrderAdmin(PageAdmin):
         """Of its last 300 events those that are not the daily bread: a bounded read, however many
         runs there are."""
         told = OperationsEvent.objects.filter(owner_type="work_order", owner_id=work_order.pk)
-        last = told.order_by("-id").values("pk")[:RECENT_EVENTS]
+        last = told.values("pk")[:RECENT_EVENTS]
         return OperationsEvent.objects.filter(pk__in=last).exclude(kind__in=DAILY_BREAD)
 
     @display(description="status", ordering="status")

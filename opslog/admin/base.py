@@ -49,8 +49,8 @@ class KeptAdmin(ModelAdmin):
         self, request: HttpRequest, object_id: str, extra_context: Any = None
     ) -> HttpResponse:
         """What happened is the events, not a second log."""
-        events = reverse(f"{self.admin_site.name}:opslog_operationsevent_changelist")
-        return HttpResponseRedirect(f"{events}?{urlencode({'owner_id': unquote(object_id)})}")
+        told = urlencode({"owner_id": unquote(object_id)})
+        return HttpResponseRedirect(f"{reverse('ops-logs')}?{told}")
 
 
 class PageAdmin(KeptAdmin):

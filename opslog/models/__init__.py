@@ -14,6 +14,7 @@ from opslog.models.telemetry import (
     ToolHour,
     TriggerType,
 )
+from opslog.models.views import SavedView
 
 __all__ = [
     "ChangeMarker",
@@ -27,6 +28,7 @@ __all__ = [
     "OperationsEvent",
     "OutboxMessage",
     "PriceBookVersion",
+    "SavedView",
     "StaleHour",
     "ToolCall",
     "ToolHour",

@@ -30,7 +30,8 @@ class OperationsEvent(models.Model):
         db_table = "operations_events"
         verbose_name = "event"
         get_latest_by = "id"
-        ordering = ("-id",)
+        # As the indexes are: by time, and by id where two have the same.
+        ordering = ("-created_at", "-id")
 
     def __str__(self) -> str:
         return f"{self.kind} {self.owner_id}".strip()

@@ -10,6 +10,7 @@ from django.contrib.admin.utils import quote  # noqa: TID251  (it makes addresse
 from django.urls import NoReverseMatch, reverse
 from django.utils.timesince import timesince, timeuntil
 
+from opslog.event_filters import Key
 from opslog.models import OperationsEvent
 from opslog.money import usd_text
 
@@ -132,6 +133,17 @@ def moment(at: datetime | None) -> str:
 
 
 @register.filter
+def stamp(at: datetime | None) -> str:
+    """As `moment`, under a heading that says UTC."""
+    return "–" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+@register.filter
+def fraction(at: datetime) -> str:
+    return f"{at:.%f}"
+
+
+@register.filter
 def minute(at: datetime | None) -> str:
     return "–" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
@@ -183,6 +195,24 @@ def tenths(ratio: Decimal | None) -> str:
 @register.filter
 def pretty_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+@register.filter
+def told(value: Any) -> str:
+    """A value of before or after: text as it is, all else as JSON."""
+    if value is None or value == "":
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+@register.filter
+def place(event: OperationsEvent) -> str:
+    return str(Key.of(event))
+
+
+@register.filter
+def export_name(form: str) -> str:
+    return {"csv": "CSV", "jsonl": "JSON Lines"}.get(form, form)
 
 
 @register.filter

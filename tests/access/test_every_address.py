@@ -1,0 +1,219 @@
+"""Role × address, over every address of the site: it is read from the URL configuration, so that a
+new page without a line in `expectations.py` is a failure."""
+
+import json
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, Permission
+from django.test import Client
+
+from tests import factories
+from tests.access import expectations, walking
+from tests.access.expectations import ADMINS_OWN, MACHINES, OPEN, SCOPES
+from tests.admin.scene import ROLES, Scene, make_scene
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+LET_IN = (200, 302, 400, 404, 409)  # 302: done, or on to the page that has it
+# What somebody would send who means to change something; with a reason, wherever one is asked for.
+ANYTHING = {
+    "reason": "because",
+    "comment": "because",
+    "decision": "approve",
+    "format": "csv",
+    "name": "mine",
+    "title": "mine",
+    "action": "decide_many",
+    "enabled": "false",
+    "post": "yes",
+    "amount": "1",
+    "is_active": "on",
+    "username": "mine",
+    "shared": "on",
+    "minutes": "10",
+}
+
+
+@pytest.fixture
+def scene(db: None) -> Scene:
+    return make_scene()
+
+
+def may_keep_views() -> None:
+    """As a migration gives it: to all but the auditor."""
+    permission = Permission.objects.get(codename="add_savedview")
+    for group in Group.objects.exclude(name="auditor"):
+        group.permissions.add(permission)
+
+
+def is_login(answer: Any) -> bool:
+    return answer.status_code == 302 and "/admin/login/" in answer["Location"]
+
+
+def test_every_address_has_a_line() -> None:
+    known = {*expectations.pages(), *MACHINES, *OPEN, *ADMINS_OWN}
+    found = {address.name for address in walking.addresses()}
+    assert found - known == set(), "say in tests/access/expectations.py who may do what there"
+    assert known - found == set(), "these are no addresses any more"
+
+
+def test_no_address_is_there_twice() -> None:
+    names = [address.name for address in walking.addresses()]
+    assert len(names) == len(set(names))
+
+
+def right(name: str, method: str, who: str) -> str:
+    """What a person has to get: "in", "login", "no" (403 or 405)."""
+    page = expectations.pages()[name]
+    if who in ("anonymous", "off", "no staff"):
+        return "login"
+    allowed = page.get if method == "GET" else page.post
+    if who == "root":
+        return "in" if allowed else "any"
+    if name.endswith("_history"):
+        return "in"  # it only leads on to the events, which have their own check
+    return "in" if who in allowed else "no"
+
+
+@pytest.mark.parametrize("who", walking.PEOPLE)
+def test_people_and_pages(scene: Scene, who: str) -> None:
+    may_keep_views()
+    client = walking.client_of(scene, who)
+    wrong = {}
+    for address in walking.addresses():
+        if address.name not in expectations.pages():
+            continue
+        path = address.path(scene)
+        for method in ("GET", "POST"):
+            # An empty form says what is missing. An agent's empty form would switch it off.
+            if method == "POST" and address.name.endswith("workorders_agent_change"):
+                continue
+            answer = client.generic(method, path)
+            wanted = right(address.name, method, who)
+            if not {
+                "in": answer.status_code in LET_IN and not is_login(answer),
+                "login": is_login(answer),
+                "no": answer.status_code in (403, 405),
+                "any": True,
+            }[wanted]:
+                wrong[f"{method} {path}"] = (answer.status_code, wanted)
+    assert wrong == {}, "\n".join(f"{where}: {what}" for where, what in wrong.items())
+
+
+def send(client: Client, method: str, path: str, body: Any, **headers: str) -> Any:
+    data = json.dumps(body) if method != "GET" else ""
+    return client.generic(method, path, data, "application/json", headers=headers)
+
+
+@pytest.mark.parametrize("who", [*SCOPES, "no such token", *walking.PEOPLE])
+def test_tokens_and_people_at_the_api(committed_db: str, who: str) -> None:
+    """Commits are real here: the decision on a start commits by itself."""
+    scene = make_scene()
+    client, headers = Client(), {}
+    if who in walking.PEOPLE:
+        client = walking.client_of(scene, who)
+    elif who in SCOPES:
+        owner = factories.make_user("owner")
+        text = factories.make_token([who], owner=owner, name=who)[1]
+        headers = {"authorization": f"Bearer {text}"}
+    else:
+        headers = {"authorization": "Bearer tg_0000"}
+    wrong = {}
+    for address in walking.addresses():
+        if address.name not in MACHINES:
+            continue
+        row, path = MACHINES[address.name], address.path(scene)
+        for method in METHODS:
+            offered = method in row.scopes or method in row.people
+            may = who in row.scopes.get(method, ()) or who in row.people.get(method, ())
+            may |= who == "root" and method in row.people
+            status = send(client, method, path, row.body, **headers).status_code
+            if not fits(status, may=may, offered=offered):
+                wrong[f"{method} {path}"] = status
+    assert wrong == {}
+
+
+def fits(status: int, *, may: bool, offered: bool) -> bool:
+    if not offered:
+        return status in (401, 403, 405)
+    return status not in (401, 403, 405, 500) if may else status in (401, 403)
+
+
+def test_tokens_open_no_page(scene: Scene) -> None:
+    text = factories.make_token(SCOPES, owner=scene.people["root"], name="all")[1]
+    for address in walking.addresses():
+        if address.name in expectations.pages():
+            for method in ("GET", "POST"):
+                answer = send(
+                    Client(), method, address.path(scene), {}, authorization=f"Bearer {text}"
+                )
+                assert is_login(answer), (method, address)
+
+
+@pytest.mark.parametrize("name", sorted(OPEN))
+def test_open_addresses_change_nothing(db: None, name: str) -> None:
+    path = f"/{name}" if name not in ("schema", "docs") else f"/api/{name}"
+    before = walking.rows_of_everything()
+    for method in METHODS:
+        status = Client().generic(method, path).status_code
+        assert status in ((200, 302, 503) if method == "GET" else (200, 403, 405)), method
+    assert walking.rows_of_everything() == before
+
+
+def try_everything(scene: Scene, client: Client) -> list[str]:
+    """Every method at every address, as a form and as JSON; gives what answered with a success."""
+    done = []
+    for address in walking.addresses():
+        if address.name in ("admin:logout", "admin:login"):
+            continue
+        path = address.path(scene)
+        body = MACHINES[address.name].body if address.name in MACHINES else ANYTHING
+        for method in METHODS[1:]:
+            answers = [
+                client.generic(method, path, json.dumps({**body}), "application/json"),
+                client.generic(method, path, "", "application/x-www-form-urlencoded"),
+            ]
+            if method == "POST":
+                answers.append(client.post(path, ANYTHING))
+            for answer in answers:
+                if answer.streaming:
+                    answer.getvalue()
+                if answer.status_code < 300:
+                    done.append(f"{method} {address.name}")
+    return done
+
+
+@pytest.mark.timeout(600)
+def test_the_auditor_changes_nothing_anywhere(committed_db: str) -> None:
+    """Of all tables only the log has more rows: those that tell of the auditor's exports."""
+    scene = make_scene()
+    may_keep_views()
+    client = walking.logged_in(scene.people["auditor"])
+    before = walking.rows_of_everything(without="OPS_LOG_EXPORT")
+    done = try_everything(scene, client)
+    assert "POST ops-logs-export" in done
+    after = walking.rows_of_everything(without="OPS_LOG_EXPORT")
+    assert {table: rows for table, rows in after.items() if before[table] != rows} == {}
+
+
+@pytest.mark.timeout(600)
+def test_the_control_would_see_a_change(committed_db: str) -> None:
+    """The same attempts by an administrator are seen to change something."""
+    scene = make_scene()
+    may_keep_views()
+    client = walking.logged_in(scene.people["administrator"])
+    before = walking.rows_of_everything(without="OPS_LOG_EXPORT")
+    try_everything(scene, client)
+    after = walking.rows_of_everything(without="OPS_LOG_EXPORT")
+    changed = {table for table, rows in after.items() if before[table] != rows}
+    assert {"saved_views", "operations_events"} <= changed
+
+
+def test_the_auditor_reads_everything(scene: Scene) -> None:
+    """Every page that any group may open, but the people and their groups."""
+    client = walking.logged_in(scene.people["auditor"])
+    for address in walking.addresses():
+        page = expectations.pages().get(address.name)
+        if page is None or "auth_" in address.name or len(page.get) < len(ROLES):
+            continue
+        assert client.get(address.path(scene)).status_code in (200, 302), address
