@@ -3,6 +3,7 @@
 from django.db import connection, transaction
 
 from budgets import alerts, approvals, leases, mirror, spending
+from budgets.reports import telling
 from opslog import health_ping
 
 
@@ -26,6 +27,11 @@ def tell_alerts() -> int:
 def sweep_alerts() -> int:
     """Every minute: thresholds that were passed without an admission, then whoever is not told."""
     return alerts.sweep() + alerts.tell()
+
+
+def tell_daily_report() -> int:
+    """The budget report of each day that is over, from 00:05 UTC on, once."""
+    return telling.tell_due()
 
 
 def mirror_spend() -> bool:

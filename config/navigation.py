@@ -37,6 +37,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "icon": "local_fire_department",
                     "link": reverse("burn-rate-page"),
                 },
+                _page(request, "daily-report-page", "Daily report", "today"),
                 requests,
                 for_me if request.user.has_perm("budgets.decide_changerequest") else None,
                 _list(request, "budgets", "grant", "Grants", "timer"),
@@ -79,6 +80,17 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         {"title": title, "items": [item for item in items if item and item.get("may", True)]}
         for title, items in groups
     ]
+
+
+def _page(
+    request: HttpRequest, name: str, title: str, icon: str, may: str = "budgets.view_budget"
+) -> dict[str, Any]:
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse(name),
+        "may": request.user.has_perm(may),
+    }
 
 
 def _list(

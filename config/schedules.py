@@ -18,6 +18,7 @@ SCHEDULES = {
     "ping the health check": Every(60, "budgets.tasks.ping_health"),
     "expire leases": Every(1, "budgets.tasks.expire_leases"),
     "watch cap change requests": Every(5, "budgets.tasks.watch_requests"),
+    "tell the daily report": Every(5, "budgets.tasks.tell_daily_report"),
     "make log partitions": Every(24 * 60, "opslog.tasks.make_partitions"),
     "tidy counters and idempotency records": Every(60, "budgets.tasks.tidy"),
 }

@@ -55,5 +55,6 @@ urlpatterns = [
         name="docs",
     ),
     path("admin/burn-rate/", admin.site.admin_view(burn_rate_page), name="burn-rate-page"),
+    path("admin/", include("budgets.admin.pages")),
     path("admin/", admin.site.urls),
 ]

@@ -20,6 +20,7 @@ from budgets.models.counters import (
 )
 from budgets.models.features import FeatureControl
 from budgets.models.limits import EACH, Budget, CircuitBreaker, KillSwitch
+from budgets.models.reports import DailyReport
 
 __all__ = [
     "EACH",
@@ -33,6 +34,7 @@ __all__ = [
     "CircuitBreaker",
     "CostStatistic",
     "Counter",
+    "DailyReport",
     "Deployment",
     "DirectSpend",
     "FeatureControl",

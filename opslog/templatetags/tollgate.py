@@ -2,7 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from typing import Any
 
 from django import template
@@ -148,6 +148,14 @@ def lasted(span: timedelta | None) -> str:
 @register.filter
 def percent(ratio: float | Decimal | None) -> str:
     return "–" if ratio is None else f"{ratio:.0%}"
+
+
+@register.filter
+def share(ratio: Decimal | None) -> str:
+    """With a decimal, rounded down: 100 % is said only of what is full."""
+    if ratio is None:
+        return "–"
+    return f"{(ratio * 100).quantize(Decimal('0.1'), ROUND_DOWN)} %"
 
 
 @register.filter
