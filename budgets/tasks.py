@@ -3,7 +3,10 @@
 from django.db import connection, transaction
 
 from budgets import alerts, approvals, leases, mirror, spending
-from budgets.reports import telling
+from budgets.bills import monthly_budgets
+from budgets.hotspots import measuring
+from budgets.reports import selector, telling
+from budgets.reviews import working
 from opslog import health_ping
 
 
@@ -32,6 +35,21 @@ def sweep_alerts() -> int:
 def tell_daily_report() -> int:
     """The budget report of each day that is over, from 00:05 UTC on, once."""
     return telling.tell_due()
+
+
+def measure_hotspots() -> int:
+    """The ranges of the hotspot registry, from telemetry."""
+    return measuring.measure()
+
+
+def open_monthly_review() -> bool:
+    """The review of the month that is over, on the first of the next or as soon as it can."""
+    return working.open_due(selector.today())
+
+
+def watch_monthly_budgets() -> int:
+    """Tiers of the monthly budgets that were reached; people are told of each once."""
+    return monthly_budgets.watch(selector.today())
 
 
 def mirror_spend() -> bool:

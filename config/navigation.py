@@ -48,6 +48,9 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 _list(request, "budgets", "alert", "Alerts", "notifications"),
                 _list(request, "budgets", "preflightrule", "Pre-flight", "flight_takeoff"),
                 _list(request, "budgets", "approvalrule", "Approval rules", "checklist"),
+                _list(request, "budgets", "hotspot", "Hotspots", "mode_heat"),
+                _list(request, "budgets", "dimensionbudget", "Monthly budgets", "account_balance"),
+                _list(request, "budgets", "monthlyreview", "Monthly reviews", "event_available"),
             ],
         ),
         (
@@ -66,6 +69,13 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 _list(request, "opslog", "operationsevent", "Events", "history"),
                 _list(request, "opslog", "outboxmessage", "Messages", "outgoing_mail"),
                 _list(request, "opslog", "modelprice", "Model prices", "sell"),
+            ],
+        ),
+        (
+            "Help",
+            [
+                _page(request, "runbooks", "Runbooks", "menu_book"),
+                _list(request, "budgets", "contact", "Contacts", "call"),
             ],
         ),
         (

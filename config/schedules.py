@@ -19,6 +19,9 @@ SCHEDULES = {
     "expire leases": Every(1, "budgets.tasks.expire_leases"),
     "watch cap change requests": Every(5, "budgets.tasks.watch_requests"),
     "tell the daily report": Every(5, "budgets.tasks.tell_daily_report"),
+    "measure hotspots": Every(60, "budgets.tasks.measure_hotspots"),
+    "open the monthly review": Every(60, "budgets.tasks.open_monthly_review"),
+    "watch monthly budgets": Every(60, "budgets.tasks.watch_monthly_budgets"),
     "make log partitions": Every(24 * 60, "opslog.tasks.make_partitions"),
     "tidy counters and idempotency records": Every(60, "budgets.tasks.tidy"),
 }

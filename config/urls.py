@@ -9,7 +9,7 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 
 from budgets.admin.burn_rate_page import burn_rate_page
 from budgets.api.urls import v1_urlpatterns
-from config import health, metrics
+from config import health, metrics, runbooks
 
 OPEN = {"authentication_classes": (), "permission_classes": ()}
 
@@ -56,5 +56,7 @@ urlpatterns = [
     ),
     path("admin/burn-rate/", admin.site.admin_view(burn_rate_page), name="burn-rate-page"),
     path("admin/", include("budgets.admin.pages")),
+    path("admin/runbooks/", admin.site.admin_view(runbooks.runbooks), name="runbooks"),
+    path("admin/runbooks/<slug:slug>/", admin.site.admin_view(runbooks.runbook), name="runbook"),
     path("admin/", admin.site.urls),
 ]

@@ -21,6 +21,7 @@ class Alert(models.Model):
         FEATURE_SWITCHED_OFF = "feature_switched_off", "feature switched off"
         KILL_SWITCH = "kill_switch", "kill switch"
         PREFLIGHT = "preflight", "pre-flight"
+        DIMENSION_TIER = "dimension_tier", "tier of a monthly budget"
 
     kind = models.TextField(choices=Kind)
     key = models.TextField(unique=True)

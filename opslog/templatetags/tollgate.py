@@ -67,6 +67,12 @@ SUBJECTS = {
     "model_price": "admin:opslog_modelprice_change",
     "run": "admin:workorders_run_change",
     "message": "admin:opslog_outboxmessage_change",
+    "hotspot": "admin:budgets_hotspot_change",
+    "contact": "admin:budgets_contact_change",
+    "monthly_review": "admin:budgets_monthlyreview_change",
+    "dimension_budget": "admin:budgets_dimensionbudget_change",
+    "service_mapping": "admin:budgets_servicemapping_change",
+    "bill_import": "admin:budgets_billimport_change",
 }
 
 
@@ -84,6 +90,18 @@ def money(amount: Decimal | None) -> str:
     amount = Decimal(amount)
     step = Decimal("0.01") if amount == 0 or abs(amount) >= Decimal("0.1") else Decimal("0.0001")
     return f"${amount.quantize(step, ROUND_HALF_UP):,f}"
+
+
+@register.filter
+def small_money(amount: Decimal | None) -> str:
+    """What one request costs: two figures, however small."""
+    if amount is None:
+        return "–"
+    amount = Decimal(amount)
+    if amount == 0 or abs(amount) >= Decimal("0.1"):
+        return money(amount)
+    step = Decimal(1).scaleb(amount.adjusted() - 1)
+    return f"${amount.quantize(step, ROUND_HALF_UP):f}"
 
 
 @register.filter
@@ -148,6 +166,11 @@ def lasted(span: timedelta | None) -> str:
 @register.filter
 def percent(ratio: float | Decimal | None) -> str:
     return "–" if ratio is None else f"{ratio:.0%}"
+
+
+@register.filter
+def signed_percent(ratio: Decimal | None) -> str:
+    return "–" if ratio is None else f"{ratio:+.0%}"
 
 
 @register.filter
