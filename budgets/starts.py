@@ -10,7 +10,7 @@ from decimal import Decimal
 from django.db import connection
 
 NEWEST = 5000  # starts that are looked at; a busy service has more in a day
-ROWS = 30
+ROWS = 20
 
 STARTS = """
 WITH recent AS (

@@ -93,7 +93,7 @@ def _limits(hotspot: Hotspot) -> list[Guardrail]:
         amount = (
             f"${limit.amount:,.2f}"
             if limit.measure == "usd"
-            else f"{limit.amount:,.0f} {limit.measure}"
+            else f"{limit.amount:,.0f} {limit.measure[: -1 if limit.amount == 1 else None]}"
         )
         found.append(
             Guardrail(
@@ -111,8 +111,9 @@ def _limits(hotspot: Hotspot) -> list[Guardrail]:
 def _sentence(limit: Budget) -> str:
     if limit.scope == Budget.Scope.GLOBAL:
         return "Limit of everything"
-    label = limit.get_scope_display()
-    return f"Limit of each {label}" if limit.subject == "*" else f"Limit of {label} {limit.subject}"
+    label, _, within = limit.get_scope_display().partition(", ")
+    whose = f"each {label}" if limit.subject == "*" else f"{label} {limit.subject}"
+    return f"Limit of {whose}, {within}" if within else f"Limit of {whose}"
 
 
 def _breakers() -> list[Guardrail]:
@@ -148,8 +149,8 @@ def _switches() -> list[Guardrail]:
     found.append(
         Guardrail(
             "Kill switch",
-            f"{len(on)} on" if on else "none is on",
-            bool(on),
+            f"{len(on)} on" if on else "none is on; ready",
+            True,
             reverse("admin:budgets_killswitch_changelist"),
             f"{add}?scope=Surface",
             "stop one surface",

@@ -62,7 +62,8 @@ class DimensionBudget(models.Model):
         )
 
     def __str__(self) -> str:
-        return str(self.get_dimension_display())
+        label = str(self.get_dimension_display())
+        return label[:1].upper() + label[1:]
 
 
 class ServiceMapping(models.Model):

@@ -89,5 +89,5 @@ def test_the_command_exports_what_has_a_budget(db: None) -> None:
         90,
         100,
     ]
-    assert "network is left out" in err.getvalue()
+    assert "Network is left out" in err.getvalue()
     assert "ops@example.com" in out.getvalue()
