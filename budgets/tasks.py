@@ -1,8 +1,9 @@
 """Jobs of the budgets. Each is safe to run twice, and nothing is wrong while none of them runs."""
 
 from django.db import connection, transaction
+from django.utils import timezone
 
-from budgets import alerts, approvals, leases, mirror, spending
+from budgets import alerts, approvals, automatic, leases, mirror, spending
 from budgets.bills import monthly_budgets
 from budgets.hotspots import measuring
 from budgets.reports import selector, telling
@@ -97,3 +98,10 @@ def _drop(statement: str) -> int:
         dropped += gone
         if gone < BATCH:
             return dropped
+
+
+def mitigate_incidents() -> tuple[int, int]:
+    """Every minute: end automatic mitigations whose time is over, then apply what open incidents
+    propose, for the levers that are switched on. Gives how many of each."""
+    now = timezone.now()
+    return automatic.end_overdue(now=now), automatic.apply_proposals(now=now)

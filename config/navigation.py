@@ -45,6 +45,9 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 _list(request, "budgets", "killswitch", "Kill switch", "power_settings_new"),
                 _list(request, "budgets", "circuitbreaker", "Circuit breaker", "electric_bolt"),
                 _list(request, "budgets", "featurecontrol", "Feature controls", "toggle_on"),
+                _list(
+                    request, "budgets", "automaticmitigation", "Automatic mitigation", "autorenew"
+                ),
                 _list(request, "budgets", "alert", "Alerts", "notifications"),
                 _list(request, "budgets", "preflightrule", "Pre-flight", "flight_takeoff"),
                 _list(request, "budgets", "approvalrule", "Approval rules", "checklist"),
@@ -66,6 +69,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         (
             "What happened",
             [
+                _list(request, "opslog", "incident", "Incidents", "emergency_home"),
                 _list(request, "opslog", "operationsevent", "Events", "history"),
                 _list(request, "opslog", "outboxmessage", "Messages", "outgoing_mail"),
                 _list(request, "opslog", "modelprice", "Model prices", "sell"),

@@ -13,7 +13,9 @@ class Every:
 SCHEDULES = {
     "heartbeat": Every(1, "opslog.tasks.beat"),
     "deliver messages": Every(1, "opslog.tasks.deliver_messages"),
+    "watch incidents": Every(5, "opslog.tasks.watch_incidents"),
     "tell of alerts": Every(1, "budgets.tasks.sweep_alerts"),
+    "mitigate incidents": Every(1, "budgets.tasks.mitigate_incidents"),
     "mirror the day's spend": Every(1, "budgets.tasks.mirror_spend"),
     "ping the health check": Every(60, "budgets.tasks.ping_health"),
     "expire leases": Every(1, "budgets.tasks.expire_leases"),

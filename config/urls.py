@@ -8,6 +8,7 @@ from django.views.decorators.http import require_safe
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from budgets.admin.burn_rate_page import burn_rate_page
+from budgets.admin.mitigation_page import mitigation_page
 from budgets.api.urls import v1_urlpatterns
 from config import health, metrics, runbooks
 
@@ -58,5 +59,10 @@ urlpatterns = [
     path("admin/", include("budgets.admin.pages")),
     path("admin/runbooks/", admin.site.admin_view(runbooks.runbooks), name="runbooks"),
     path("admin/runbooks/<slug:slug>/", admin.site.admin_view(runbooks.runbook), name="runbook"),
+    path(
+        "admin/incident-mitigation/<int:mitigation_id>/",
+        admin.site.admin_view(mitigation_page),
+        name="incident-mitigation",
+    ),
     path("admin/", admin.site.urls),
 ]

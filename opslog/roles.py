@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connections
 
-APPEND_ONLY_TABLES: set[str] = {"operations_events"}
+APPEND_ONLY_TABLES: set[str] = {"operations_events", "incident_entries"}
 
 
 def append_only(*tables: str) -> None:

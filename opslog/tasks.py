@@ -4,6 +4,7 @@ from django.db import connection
 from django.utils import timezone
 
 from opslog import delivery
+from opslog.incidents import watching
 from opslog.models import Heartbeat
 
 WORKER = "worker"
@@ -24,3 +25,9 @@ def make_partitions() -> int:
 def deliver_messages() -> int:
     """Send the messages that are due. Gives how many were tried."""
     return delivery.deliver_due()
+
+
+def watch_incidents() -> tuple[int, int, int]:
+    """Every five minutes: which incidents are over, whom to tell, whom to remind. Gives how many
+    were stabilised, escalated and reminded of."""
+    return watching.watch(now=timezone.now())

@@ -93,7 +93,7 @@ def _limits(hotspot: Hotspot) -> list[Guardrail]:
         amount = (
             f"${limit.amount:,.2f}"
             if limit.measure == "usd"
-            else f"{limit.amount:,.0f} {limit.measure[: -1 if limit.amount == 1 else None]}"
+            else f"{limit.amount:,.0f} {limit.measure.removesuffix('s') if limit.amount == 1 else limit.measure}"
         )
         found.append(
             Guardrail(

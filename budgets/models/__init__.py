@@ -29,6 +29,7 @@ from budgets.models.reviews import (
     ReviewDecision,
     ReviewSignature,
 )
+from budgets.models.mitigations import AutomaticMitigation, TimedMitigation
 
 __all__ = [
     "EACH",
@@ -37,6 +38,7 @@ __all__ = [
     "ApprovalSlot",
     "BillImport",
     "BilledCost",
+    "AutomaticMitigation",
     "Budget",
     "CapChange",
     "ChangeLine",
@@ -62,5 +64,6 @@ __all__ = [
     "ReviewSignature",
     "RunCharge",
     "ServiceMapping",
+    "TimedMitigation",
     "Vote",
 ]

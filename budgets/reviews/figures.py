@@ -5,8 +5,11 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 
+from django.urls import reverse
+
 from budgets.bills import actuals
 from budgets.models import Alert, DimensionBudget
+from opslog.models import Incident
 from opslog.money import usd_text
 
 ANOMALIES = 50
@@ -45,9 +48,20 @@ def take(month: date) -> dict[str, Any]:
 
 
 def incidents_of(month: date) -> list[dict[str, str]]:
-    """INTEGRATION: incidents are rows of `opslog` on another branch. Once they are here, this gives
-    those that began in the month: {"title", "began", "usd", "link"}; until then there are none."""
-    return []
+    """Cost spikes that began in the month, with what they cost beyond the usual."""
+    begins, ends = _bounds(month)
+    found = Incident.objects.filter(started_at__gte=begins, started_at__lt=ends)
+    return [
+        {
+            "title": f"{incident.get_cause_display()}"
+            + (f", {incident.feature}" if incident.feature else ""),
+            "state": incident.get_state_display(),
+            "began": f"{incident.started_at.astimezone(UTC):%Y-%m-%d %H:%M}",
+            "usd": f"${incident.excess_usd_total:,.2f}",
+            "link": reverse("admin:opslog_incident_change", args=[incident.pk]),
+        }
+        for incident in found.order_by("started_at", "id")[:ANOMALIES]
+    ]
 
 
 def shown(figures: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,8 +106,7 @@ def share(used: Decimal, budget: Decimal | None) -> Decimal | None:
 
 
 def _alerts(month: date) -> list[dict[str, str]]:
-    begins = datetime.combine(month, time(), UTC)
-    ends = datetime.combine(actuals.month_after(month), time(), UTC)
+    begins, ends = _bounds(month)
     found = Alert.objects.filter(created_at__gte=begins, created_at__lt=ends).order_by("id")
     return [
         {
@@ -103,6 +116,11 @@ def _alerts(month: date) -> list[dict[str, str]]:
         }
         for alert in found[:ANOMALIES]
     ]
+
+
+def _bounds(month: date) -> tuple[datetime, datetime]:
+    begins = datetime.combine(month, time(), UTC)
+    return begins, datetime.combine(actuals.month_after(month), time(), UTC)
 
 
 def _text(amount: Decimal | None) -> str | None:

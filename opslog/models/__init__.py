@@ -2,6 +2,7 @@
 subject by type, id and label, so that the record outlives the subject."""
 
 from opslog.models.events import Heartbeat, OperationsEvent
+from opslog.models.incidents import Incident, IncidentEntry, Mitigation
 from opslog.models.outbox import OutboxMessage
 from opslog.models.prices import ModelPrice, PriceBookVersion
 from opslog.models.telemetry import (
@@ -15,8 +16,11 @@ from opslog.models.telemetry import (
 
 __all__ = [
     "Heartbeat",
+    "Incident",
+    "IncidentEntry",
     "InferenceEvent",
     "InferenceHour",
+    "Mitigation",
     "ModelPrice",
     "OperationsEvent",
     "OutboxMessage",

@@ -36,6 +36,15 @@ BADGES = {
     "revoked": "bad",
     "known": "calm",
     "unknown": "warn",
+    # incidents and mitigations
+    "detected": "bad",
+    "triaged": "bad",
+    "mitigating": "warn",
+    "stabilised": "info",
+    "reviewed": "good",
+    "minor": "calm",
+    "major": "warn",
+    "critical": "bad",
 }
 WORDS = {"draft": "working", "pending": "waiting"}
 REASONS = {
@@ -47,7 +56,7 @@ REASONS = {
     "unpriced_model": "model without a price",
     "confirm": "large estimate not confirmed",
 }
-BAD_KINDS = ("KILL", "BREAKER")
+BAD_KINDS = ("KILL", "BREAKER", "INCIDENT_DETECTED", "INCIDENT_ESCALATED", "INCIDENT_RELAPSED")
 WARN_KINDS = (
     "RATE_LIMIT",
     "PASSWORD_REFUSED",
@@ -57,7 +66,14 @@ WARN_KINDS = (
     "SUSPENDED",
     "REVOKED",
 )
-GOOD_KINDS = ("RESUMED", "CAP_CHANGE", "CREATED", "REGISTERED")
+GOOD_KINDS = (
+    "RESUMED",
+    "CAP_CHANGE",
+    "CREATED",
+    "REGISTERED",
+    "INCIDENT_STABILISED",
+    "INCIDENT_REVIEWED",
+)
 
 SUBJECTS = {
     "work_order": "admin:workorders_workorder_change",
@@ -73,6 +89,7 @@ SUBJECTS = {
     "dimension_budget": "admin:budgets_dimensionbudget_change",
     "service_mapping": "admin:budgets_servicemapping_change",
     "bill_import": "admin:budgets_billimport_change",
+    "incident": "admin:opslog_incident_change",
 }
 
 
@@ -102,6 +119,12 @@ def small_money(amount: Decimal | None) -> str:
         return money(amount)
     step = Decimal(1).scaleb(amount.adjusted() - 1)
     return f"${amount.quantize(step, ROUND_HALF_UP):f}"
+
+
+@register.filter
+def signed(amount: Decimal) -> str:
+    """A change: "+$1.20", "−$0.35"."""
+    return f"{'−' if amount < 0 else '+'}{money(abs(amount))}"
 
 
 @register.filter

@@ -9,11 +9,12 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from budgets import approvals, features, killswitch, overview, spending
+from budgets import approvals, automatic, features, killswitch, overview, spending
 from budgets.admission import Caller
 from budgets.models import (
     Alert,
     ApprovalRule,
+    AutomaticMitigation,
     Budget,
     ChangeRequest,
     CircuitBreaker,
@@ -22,10 +23,13 @@ from budgets.models import (
     Grant,
     KillSwitch,
     PreflightRule,
+    TimedMitigation,
 )
 from opslog import events, outbox
-from opslog.models import ModelPrice, OperationsEvent, OutboxMessage
+from opslog.incidents.detecting import record_verdict
+from opslog.models import Incident, ModelPrice, OperationsEvent, OutboxMessage
 from tests import factories
+from tests.incidents.findings import grant_all, make_finding, whole_hour
 from workorders import tokens
 from workorders.models import Agent, Run, ServiceToken, WorkOrder
 
@@ -128,6 +132,21 @@ def stop_somebody(text: str) -> KillSwitch:
     return killswitch.switch("Identity", f"user:{text}", enabled=True, reason=text, by="ops")[0]
 
 
+def burn(text: str) -> Incident:
+    """An incident whose throttle the job has applied; the lever is off again."""
+    now = timezone.now()
+    lever = {"minutes": 60, "reason": text, "by": text, "now": now}
+    automatic.set_lever("throttle", enabled=True, **lever)
+    told = make_finding(
+        until=whole_hour(now), feature=text, tool=text, traffic=text, sentences=(text,)
+    )
+    incident = record_verdict(told, now=now)
+    automatic.apply_proposals(now=now)
+    automatic.set_lever("throttle", enabled=False, **lever)
+    assert incident is not None
+    return incident
+
+
 def spend_something(token_text: str, text: str) -> DirectSpend:
     caller = Caller(tokens.digest(token_text), "")
     who = spending.Who(user_id=text, feature=text)
@@ -143,6 +162,7 @@ def make_scene(text: str = "Nightly digest") -> Scene:
     people["nobody"] = factories.make_user("nobody", is_staff=True)
     people["asker"] = factories.make_user("asker", groups=["operations"], is_staff=True)
     people["root"] = factories.make_user("root", is_staff=True, is_superuser=True)
+    grant_all()
     work_order = factories.make_work_order("w1", title=text)
     agent = factories.make_agent(text, description=text)
     run = make_run(work_order, agent=text, agent_known=False, user_id=text, model=text)
@@ -166,6 +186,11 @@ def make_scene(text: str = "Nightly digest") -> Scene:
         "budgets_killswitch": str(stop_somebody(text).pk),
         "budgets_circuitbreaker": str(CircuitBreaker.objects.get(scope="global").pk),
         "budgets_featurecontrol": str(features.change(text, {}, reason=text, by="ops").pk),
+        "opslog_incident": str(burn(text).pk),
+        "budgets_timedmitigation": str(TimedMitigation.objects.values_list("pk", flat=True)[0]),
+        "budgets_automaticmitigation": str(
+            AutomaticMitigation.objects.values_list("pk", flat=True)[0]
+        ),
         "budgets_alert": str(Alert.objects.earliest("id").pk),
         "budgets_preflightrule": str(PreflightRule.objects.earliest("id").pk),
         "budgets_directspend": str(spend_something(token_text, text).pk),

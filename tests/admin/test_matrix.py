@@ -23,6 +23,8 @@ SUSPEND = frozenset({"operations", "director", "vp", "administrator"})
 REGISTER = frozenset({"operations", "administrator"})
 LIMIT = frozenset({"operations", "director", "administrator"})
 
+HANDLE = frozenset({"operations", "director"})
+
 READ = {  # list, page, and the address of its history, which leads to the events
     "budgets_approvalrule": ALL,
     "budgets_changerequest": ALL,
@@ -34,6 +36,9 @@ READ = {  # list, page, and the address of its history, which leads to the event
     "budgets_featurecontrol": ALL,
     "budgets_killswitch": ALL,
     "budgets_preflightrule": ALL,
+    "budgets_automaticmitigation": ALL,
+    "budgets_timedmitigation": ALL,
+    "opslog_incident": ALL,
     "opslog_modelprice": ALL,
     "opslog_operationsevent": ALL,
     "opslog_outboxmessage": ALL,
@@ -74,6 +79,22 @@ ACTS = {
     "budgets_grant_end": frozenset({"operations"}),
     "budgets_grant_review": DECIDE,
     "workorders_servicetoken_revoke": SUSPEND,
+    **{
+        f"opslog_incident_{act}": HANDLE
+        for act in (
+            "take",
+            "severity",
+            "cause",
+            "note",
+            "escalate",
+            "dismiss",
+            "stabilise",
+            "review",
+        )
+    },
+    "opslog_incident_export": ALL,
+    "budgets_automaticmitigation_change_settings": frozenset({"director", "administrator"}),
+    "budgets_timedmitigation_end": HANDLE,
     "auth_user_password_change": ADMIN,
     "opslog_outboxmessage_retry": ADMIN,
     "budgets_changerequest_edit": NONE,  # whoever asked, who is none of these
@@ -82,6 +103,7 @@ POST_ONLY = {
     "budgets_changerequest_decide": DECIDE,
     "budgets_changerequest_decide_many": DECIDE,
     "budgets_changerequest_withdraw": ASK,
+    "opslog_incident_run_triage": HANDLE | ADMIN,
 }
 FOR_EVERYBODY = {
     "index",
@@ -115,6 +137,11 @@ TABLES = (
     "alerts",
     "preflight_rules",
     "direct_spend",
+    "incidents",
+    "incident_entries",
+    "incident_mitigations",
+    "automatic_mitigations",
+    "timed_mitigations",
     "auth_user",
 )
 
@@ -144,7 +171,9 @@ def expected() -> dict[str, frozenset[str]]:
 
 def address(scene: Scene, name: str) -> str:
     model, _, last = name.rpartition("_")
-    if last in ("changelist", "add") or name == "budgets_changerequest_decide_many":
+    if last in ("changelist", "add") or name == "opslog_incident_run_triage":
+        return reverse(f"admin:{name}")
+    if name == "budgets_changerequest_decide_many":
         return reverse(f"admin:{name}")
     model = next(each for each in scene.ids if name.startswith(f"{each}_"))
     pk = scene.ids[model]
@@ -198,7 +227,7 @@ def test_who_may_post_what(scene: Scene, role: str) -> None:
     pages = {**expected(), **POST_ONLY}
     for name, allowed in pages.items():
         model, _, last = name.rpartition("_")
-        if last in ("changelist", "history"):
+        if last in ("changelist", "history", "export"):
             continue
         if model in READ and last == "change":
             if role in CHANGE.get(model, NONE):
