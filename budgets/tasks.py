@@ -4,6 +4,10 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from budgets import alert_rules, alerts, approvals, automatic, latency, leases, mirror, spending
+from budgets.bills import monthly_budgets
+from budgets.hotspots import measuring
+from budgets.reports import selector, telling
+from budgets.reviews import working
 from opslog import health_ping
 
 
@@ -33,6 +37,26 @@ def sweep_alerts() -> int:
 def sample_latency() -> bool:
     """How long admissions took, for the chart of the first page."""
     return latency.sample()
+
+
+def tell_daily_report() -> int:
+    """The budget report of each day that is over, from 00:05 UTC on, once."""
+    return telling.tell_due()
+
+
+def measure_hotspots() -> int:
+    """The ranges of the hotspot registry, from telemetry."""
+    return measuring.measure()
+
+
+def open_monthly_review() -> bool:
+    """The review of the month that is over, on the first of the next or as soon as it can."""
+    return working.open_due(selector.today())
+
+
+def watch_monthly_budgets() -> int:
+    """Tiers of the monthly budgets that were reached; people are told of each once."""
+    return monthly_budgets.watch(selector.today())
 
 
 def mirror_spend() -> bool:

@@ -37,6 +37,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "icon": "local_fire_department",
                     "link": reverse("burn-rate-page"),
                 },
+                _page(request, "daily-report-page", "Daily report", "today"),
                 requests,
                 for_me if request.user.has_perm("budgets.decide_changerequest") else None,
                 _list(request, "budgets", "grant", "Grants", "timer"),
@@ -51,6 +52,9 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 _list(request, "budgets", "alertrule", "Alert rules", "notification_important"),
                 _list(request, "budgets", "preflightrule", "Pre-flight", "flight_takeoff"),
                 _list(request, "budgets", "approvalrule", "Approval rules", "checklist"),
+                _list(request, "budgets", "hotspot", "Hotspots", "mode_heat"),
+                _list(request, "budgets", "dimensionbudget", "Monthly budgets", "account_balance"),
+                _list(request, "budgets", "monthlyreview", "Monthly reviews", "event_available"),
             ],
         ),
         (
@@ -86,6 +90,13 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             ],
         ),
         (
+            "Help",
+            [
+                _page(request, "runbooks", "Runbooks", "menu_book"),
+                _list(request, "budgets", "contact", "Contacts", "call"),
+            ],
+        ),
+        (
             "People",
             [
                 _list(request, "auth", "user", "Users", "person"),
@@ -97,6 +108,17 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         {"title": title, "items": [item for item in items if item and item.get("may", True)]}
         for title, items in groups
     ]
+
+
+def _page(
+    request: HttpRequest, name: str, title: str, icon: str, may: str = "budgets.view_budget"
+) -> dict[str, Any]:
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse(name),
+        "may": request.user.has_perm(may),
+    }
 
 
 def _list(

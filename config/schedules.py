@@ -23,6 +23,10 @@ SCHEDULES = {
     "watch cap change requests": Every(5, "budgets.tasks.watch_requests"),
     "sum up telemetry": Every(1, "opslog.tasks.sum_up_telemetry"),
     "keep weeks of telemetry": Every(60, "opslog.tasks.keep_weeks_of_telemetry"),
+    "tell the daily report": Every(5, "budgets.tasks.tell_daily_report"),
+    "measure hotspots": Every(60, "budgets.tasks.measure_hotspots"),
+    "open the monthly review": Every(60, "budgets.tasks.open_monthly_review"),
+    "watch monthly budgets": Every(60, "budgets.tasks.watch_monthly_budgets"),
     "make log partitions": Every(24 * 60, "opslog.tasks.make_partitions"),
     "tidy counters and idempotency records": Every(60, "budgets.tasks.tidy"),
 }

@@ -10,7 +10,7 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 from budgets.admin.burn_rate_page import burn_rate_page
 from budgets.admin.mitigation_page import mitigation_page
 from budgets.api.urls import v1_urlpatterns
-from config import dashboard, health, metrics
+from config import dashboard, health, metrics, runbooks
 from opslog.admin import log_pages
 from opslog.admin.forecast_page import forecast_page
 from opslog.api.urls import v1_urlpatterns as opslog_v1_urlpatterns
@@ -64,6 +64,9 @@ urlpatterns = [
     path("ops-dashboard/live", admin.site.admin_view(dashboard.live), name="ops-dashboard-live"),
     path("", include(log_pages.urlpatterns)),
     path("admin/burn-rate/", admin.site.admin_view(burn_rate_page), name="burn-rate-page"),
+    path("admin/", include("budgets.admin.pages")),
+    path("admin/runbooks/", admin.site.admin_view(runbooks.runbooks), name="runbooks"),
+    path("admin/runbooks/<slug:slug>/", admin.site.admin_view(runbooks.runbook), name="runbook"),
     path(
         "admin/incident-mitigation/<int:mitigation_id>/",
         admin.site.admin_view(mitigation_page),

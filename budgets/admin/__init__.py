@@ -2,22 +2,28 @@
 
 from budgets.admin import (
     alert_rules,
+    bills,
     change_requests,
     grants,
     guardrails,
+    hotspots,
     limits,
     mitigations,
+    reviews,
     rules,
     work_orders,
 )
 
 __all__ = [
     "alert_rules",
+    "bills",
     "change_requests",
     "grants",
     "guardrails",
+    "hotspots",
     "limits",
     "mitigations",
+    "reviews",
     "rules",
     "work_orders",
 ]

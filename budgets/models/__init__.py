@@ -11,6 +11,7 @@ from budgets.models.approvals import (
     Measure,
     Vote,
 )
+from budgets.models.bills import BilledCost, BillImport, DimensionBudget, ServiceMapping
 from budgets.models.counters import (
     CostStatistic,
     Counter,
@@ -19,8 +20,16 @@ from budgets.models.counters import (
     RunCharge,
 )
 from budgets.models.features import FeatureControl
+from budgets.models.hotspots import Contact, Hotspot
 from budgets.models.limits import EACH, Budget, CircuitBreaker, KillSwitch
 from budgets.models.mitigations import AutomaticMitigation, TimedMitigation
+from budgets.models.reports import DailyReport
+from budgets.models.reviews import (
+    MonthlyReview,
+    ReviewCheck,
+    ReviewDecision,
+    ReviewSignature,
+)
 
 __all__ = [
     "EACH",
@@ -29,23 +38,34 @@ __all__ = [
     "ApprovalRule",
     "ApprovalSlot",
     "AutomaticMitigation",
+    "BillImport",
+    "BilledCost",
     "Budget",
     "CapChange",
     "ChangeLine",
     "ChangeRequest",
     "CircuitBreaker",
+    "Contact",
     "CostStatistic",
     "Counter",
+    "DailyReport",
     "Deployment",
+    "DimensionBudget",
     "DirectSpend",
     "FeatureControl",
     "Grant",
+    "Hotspot",
     "IdempotencyRecord",
     "KillSwitch",
     "LatencySample",
     "Measure",
+    "MonthlyReview",
     "PreflightRule",
+    "ReviewCheck",
+    "ReviewDecision",
+    "ReviewSignature",
     "RunCharge",
+    "ServiceMapping",
     "TimedMitigation",
     "Vote",
 ]

@@ -23,6 +23,7 @@ class Alert(models.Model):
         KILL_SWITCH = "kill_switch", "kill switch"
         PREFLIGHT = "preflight", "pre-flight"
         RULE = "rule", "alert rule"
+        DIMENSION_TIER = "dimension_tier", "tier of a monthly budget"
 
     kind = models.TextField(choices=Kind)
     key = models.TextField(unique=True)

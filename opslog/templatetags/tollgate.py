@@ -2,7 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from typing import Any
 
 from django import template
@@ -85,6 +85,12 @@ SUBJECTS = {
     "run": "admin:workorders_run_change",
     "message": "admin:opslog_outboxmessage_change",
     "change": "admin:opslog_changemarker_change",
+    "hotspot": "admin:budgets_hotspot_change",
+    "contact": "admin:budgets_contact_change",
+    "monthly_review": "admin:budgets_monthlyreview_change",
+    "dimension_budget": "admin:budgets_dimensionbudget_change",
+    "service_mapping": "admin:budgets_servicemapping_change",
+    "bill_import": "admin:budgets_billimport_change",
     "incident": "admin:opslog_incident_change",
 }
 
@@ -103,6 +109,18 @@ def money(amount: Decimal | None) -> str:
     amount = Decimal(amount)
     step = Decimal("0.01") if amount == 0 or abs(amount) >= Decimal("0.1") else Decimal("0.0001")
     return f"${amount.quantize(step, ROUND_HALF_UP):,f}"
+
+
+@register.filter
+def small_money(amount: Decimal | None) -> str:
+    """What one request costs: two figures, however small."""
+    if amount is None:
+        return "–"
+    amount = Decimal(amount)
+    if amount == 0 or abs(amount) >= Decimal("0.1"):
+        return money(amount)
+    step = Decimal(1).scaleb(amount.adjusted() - 1)
+    return f"${amount.quantize(step, ROUND_HALF_UP):f}"
 
 
 @register.filter
@@ -190,6 +208,19 @@ def percent(ratio: float | Decimal | None) -> str:
 def tenths(ratio: Decimal | None) -> str:
     """A share in per cent with one decimal: "7.4 %"."""
     return "–" if ratio is None else f"{ratio * 100:.1f}\u00a0%"
+
+
+@register.filter
+def signed_percent(ratio: Decimal | None) -> str:
+    return "–" if ratio is None else f"{ratio:+.0%}"
+
+
+@register.filter
+def share(ratio: Decimal | None) -> str:
+    """With a decimal, rounded down: 100 % is said only of what is full."""
+    if ratio is None:
+        return "–"
+    return f"{(ratio * 100).quantize(Decimal('0.1'), ROUND_DOWN)} %"
 
 
 @register.filter
