@@ -16,11 +16,19 @@ from rest_framework.views import APIView
 
 from budgets import approvals, overview
 from budgets.api import cap_changes_schema as schema
-from budgets.api.cap_change_bodies import AskBody, CancelBody, DecisionBody, caps, interval
+from budgets.api.cap_change_bodies import (
+    AnswersBody,
+    AskBody,
+    CancelBody,
+    DecisionBody,
+    caps,
+    interval,
+)
 from budgets.api.sessions import SessionView
 from budgets.evidence import evidence_for, limit_evidence
 from budgets.exceptions import Conflict, PasswordRequired, Refused
 from budgets.models import ChangeRequest, Measure
+from opslog.api.errors import BadRequest
 from opslog.api.filters import KnownFiltersOnly
 from opslog.api.pagination import KeysetPagination
 from opslog.api.requests import RawJSONParser, decode
@@ -256,6 +264,8 @@ class ChangeDecision(SessionView):
         over = change.status != ChangeRequest.Status.PENDING or change.expires_at <= timezone.now()
         if reason and not over:
             return Response({"error": reason}, status=403)
+        if not over:
+            _require_answers(body)
         try:
             decided = approvals.decide(
                 change.pk,
@@ -335,6 +345,16 @@ def _evidence(change: ChangeRequest) -> dict[str, Any]:
         new_usd_per_day=new.get(Measure.USD_PER_DAY),
         now=timezone.now(),
     ).as_json()
+
+
+def _require_answers(body: DecisionBody) -> None:
+    """Who approves has answered the three questions, here as in the admin; a refusal may leave them
+    out. Raises BadRequest."""
+    told = body.answers or AnswersBody()
+    missing = [n for n in ("legitimate", "reasonable", "optimise") if getattr(told, n) is None]
+    if body.decision == "approve" and missing:
+        fields = {f"answers.{name}": ["Answer this to approve."] for name in missing}
+        raise BadRequest("bad input", fields)
 
 
 def _answers(body: DecisionBody) -> dict[str, Any]:

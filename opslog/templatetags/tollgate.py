@@ -200,6 +200,18 @@ def lasted(span: timedelta | None) -> str:
 
 
 @register.filter
+def in_words(seconds: float) -> str:
+    """How long that is, in its two largest units: 45 s, 12 min, 3 h 21 min."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours = minutes // 60
+    return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} days"
+
+
+@register.filter
 def percent(ratio: float | Decimal | None) -> str:
     return "–" if ratio is None else f"{ratio:.0%}"
 

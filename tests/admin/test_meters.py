@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from opslog.meters import Meter, chart, runs_meter
+from opslog.templatetags import tollgate as tags
 
 D = Decimal
 
@@ -86,3 +87,18 @@ def test_hours_are_told_by_the_hour_and_guesses_apart() -> None:
 def test_no_day_and_no_use() -> None:
     assert chart([], [], unit="usd").is_empty
     assert chart(days("0", "0"), [("cap", D(5), "now")], unit="usd").is_empty
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (1, "1 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7199, "119 min"),
+        (12068, "3 h 21 min"),
+        (172800, "2 days"),
+    ],
+)
+def test_how_long_in_words(seconds: int, said: str) -> None:
+    assert tags.in_words(seconds) == said

@@ -9,7 +9,7 @@ from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 
 from budgets import approvals
-from budgets.models import ChangeRequest, Vote
+from budgets.models import Budget, ChangeRequest, Vote
 from opslog.models import OperationsEvent
 from tests.approvals.test_workflow import ask, everybody
 from tests.factories import make_user, make_work_order
@@ -43,8 +43,47 @@ class Person(Client):
         )
 
 
+ANSWERS = {"legitimate": "yes", "reasonable": "yes", "optimise": "unsure"}
+
+
 def told(change: ChangeRequest, **more: Any) -> dict[str, Any]:
-    return {"decision": "approve", "comment": "fine", "revision": change.revision, **more}
+    said = {"decision": "approve", "comment": "fine", "revision": change.revision}
+    return {**said, "answers": ANSWERS, **more}
+
+
+@pytest.mark.parametrize("left_out", [*ANSWERS, None])
+def test_who_approves_answers_the_three_questions(
+    people: dict[str, User], left_out: str | None
+) -> None:
+    change = ask(people, usd="9.99")
+    operator = Person(people["operations"])
+    some = {name: said for name, said in ANSWERS.items() if left_out not in (None, name)}
+    answer = operator.send(f"{change.pk}/decision", told(change, answers=some or None))
+    assert answer.status_code == 400
+    missing = [left_out] if left_out else list(ANSWERS)
+    assert set(answer.json()["fields"]) == {f"answers.{name}" for name in missing}
+    change.refresh_from_db()
+    assert change.status == "pending"
+    refused = told(change, decision="refuse", answers=None)
+    assert operator.send(f"{change.pk}/decision", refused).json()["status"] == "refused"
+
+
+def test_a_raise_of_a_shared_limit_is_decided_here_too(people: dict[str, User]) -> None:
+    tokens = Budget.objects.get(scope="user", window="day", measure="tokens")
+    change = approvals.ask(
+        str(tokens.pk), kind="budget", new={"shared_limit": 200_000}, justification="x",
+        by=people["asker"],
+    )  # fmt: skip
+    director = Person(people["director"])
+    shown = director.get(f"/api/cap-changes/{change.pk}").json()
+    assert (shown["workOrderId"], shown["subjectType"]) == (None, "budget")
+    assert shown["changes"] == {"amount": {"old": "100000.00", "new": "200000.00"}}
+    assert director.get("/api/cap-changes?workOrder=w1").json()["results"] == []
+    answer = director.send(f"{change.pk}/decision", told(change))
+    assert (answer.status_code, answer.json()["status"]) == (200, "applied")
+    tokens.refresh_from_db()
+    assert tokens.amount == 200_000
+    assert Vote.objects.get().evidence["limit"]["denials"] == ["user_quota"]
 
 
 def test_an_approval_applies_and_keeps_the_evidence(people: dict[str, User]) -> None:

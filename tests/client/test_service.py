@@ -146,6 +146,8 @@ def test_renewed_leases_outlive_their_first_end(real: Real) -> None:
 
 def test_a_service_that_is_gone_is_unavailable(real: Real) -> None:
     quick = RetryPolicy(attempts=2, first_wait=0.01)
-    with Tollgate("http://127.0.0.1:1", real.token, retry=quick) as gone:
-        with pytest.raises(Unavailable, match="2 attempts"):
-            gone.run("digest", agent="digest-1").__enter__()
+    with (
+        Tollgate("http://127.0.0.1:1", real.token, retry=quick) as gone,
+        pytest.raises(Unavailable, match="2 attempts"),
+    ):
+        gone.run("digest", agent="digest-1").__enter__()

@@ -5,6 +5,7 @@ import http.server
 import json
 import shutil
 import socket
+import socketserver
 import subprocess
 import threading
 import time
@@ -33,11 +34,56 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
-def redis_url(tmp_path: Path) -> Iterator[str]:
+class Speaker(socketserver.StreamRequestHandler):
+    """The commands that are used, in Redis' protocol: the driver and the socket are real, and no
+    machine that tests needs a Redis."""
+
+    def handle(self) -> None:
+        kept: dict[bytes, tuple[bytes, int]] = self.server.kept  # type: ignore[attr-defined]
+        while line := self.rfile.readline():
+            words = [self._word() for _ in range(int(line[1:]))]
+            match words[0].upper(), words[1:]:
+                case b"HELLO", [version, *_]:
+                    said = b"%1\r\n$5\r\nproto\r\n:" + version
+                case b"PING", []:
+                    said = b"+PONG"
+                case b"SET", [key, value, option, seconds] if option.upper() == b"EX":
+                    kept[key] = (value, int(seconds))
+                    said = b"+OK"
+                case b"GET", [key]:
+                    value, _ = kept[key]
+                    said = b"$%d\r\n%s" % (len(value), value)
+                case b"TTL", [key]:
+                    said = b":%d" % kept[key][1]
+                case b"CLIENT" | b"SELECT", _:
+                    said = b"+OK"
+                case _:
+                    said = b"-ERR unknown command"
+            self.wfile.write(said + b"\r\n")
+
+    def _word(self) -> bytes:
+        length = int(self.rfile.readline()[1:])
+        return self.rfile.read(length + 2)[:length]
+
+
+class Speakers(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.kept: dict[bytes, tuple[bytes, int]] = {}
+        super().__init__(("127.0.0.1", 0), Speaker)
+
+
+@pytest.fixture(params=["stand-in", "redis-server"])
+def redis_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A stand-in that is always there; and a real Redis, where there is one."""
     program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("there is no redis-server on this machine")
+    if request.param == "stand-in" or program is None:
+        with Speakers() as speakers:
+            threading.Thread(target=speakers.serve_forever, daemon=True).start()
+            yield f"redis://127.0.0.1:{speakers.server_address[1]}/0"
+            speakers.shutdown()
+        return
     port = free_port()
     server = subprocess.Popen(
         [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)],
