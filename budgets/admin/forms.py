@@ -103,7 +103,7 @@ class AskForm(forms.Form):
         **kwargs: Any,
     ) -> None:
         self.work_order = work_order
-        caps = {measure: getattr(work_order, measure) for measure in CAPS}
+        caps = {str(measure): getattr(work_order, measure) for measure in CAPS}
         kwargs["initial"] = {**caps, **kwargs.get("initial", {})}
         super().__init__(*args, **kwargs)
         for measure in CAPS:
@@ -123,7 +123,7 @@ class AskForm(forms.Form):
                 self.initial[name] = self.fields[name].clean(text)
             except ValidationError:
                 continue
-        self.data = {self.add_initial_prefix(name): caps[name] for name in Measure.values}
+        self.data = {self.add_initial_prefix(name): caps[name] for name in CAPS}
 
     def clean(self) -> dict[str, Any]:
         told = super().clean() or self.cleaned_data

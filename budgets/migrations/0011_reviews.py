@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("auth", "0012_alter_user_first_name_max_length"),
-        ("budgets", "0021_hotspots"),
+        ("budgets", "0010_hotspots"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("budgets", "0004_recording"),
+        ("budgets", "0013_shipped_registry"),
     ]
 
     operations = [
@@ -38,6 +38,7 @@ class Migration(migrations.Migration):
                     ("kill_switch", "kill switch"),
                     ("preflight", "pre-flight"),
                     ("rule", "alert rule"),
+                    ("dimension_tier", "tier of a monthly budget"),
                 ]
             ),
         ),

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("auth", "0012_alter_user_first_name_max_length"),
-        ("budgets", "0020_daily_report"),
+        ("budgets", "0009_daily_report"),
     ]
 
     operations = [

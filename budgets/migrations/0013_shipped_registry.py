@@ -199,6 +199,6 @@ def ship(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("budgets", "0023_reviews_guarded")]
+    dependencies = [("budgets", "0012_reviews_guarded")]
 
     operations = [migrations.RunPython(ship, migrations.RunPython.noop, elidable=False)]

@@ -6,6 +6,6 @@ SQL = Path(__file__).resolve().parent.parent / "sql"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("opslog", "0013_incidents")]
+    dependencies = [("opslog", "0010_incidents")]
 
     operations = [migrations.RunSQL((SQL / "incidents.sql").read_text(encoding="utf-8"))]

@@ -6,8 +6,8 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("budgets", "0004_recording"),
-        ("opslog", "0014_incident_triggers"),
+        ("budgets", "0006_shared_limit_rule"),
+        ("opslog", "0011_incident_triggers"),
     ]
 
     operations = [

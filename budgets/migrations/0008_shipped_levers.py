@@ -26,6 +26,6 @@ def ship(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("budgets", "0010_mitigations")]
+    dependencies = [("budgets", "0007_mitigations")]
 
     operations = [migrations.RunPython(ship, migrations.RunPython.noop, elidable=False)]

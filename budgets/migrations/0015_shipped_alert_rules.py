@@ -21,6 +21,6 @@ def ship(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("budgets", "0030_alert_rules")]
+    dependencies = [("budgets", "0014_alert_rules")]
 
     operations = [migrations.RunPython(ship, migrations.RunPython.noop)]

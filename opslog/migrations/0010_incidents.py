@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("opslog", "0006_telemetry_tables"),
+        ("opslog", "0009_change_markers_kept"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

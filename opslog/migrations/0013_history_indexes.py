@@ -74,6 +74,6 @@ def one(cursor: Any, name: str, definition: str) -> None:
 class Migration(migrations.Migration):
     atomic = False  # nothing is made concurrently in a transaction
 
-    dependencies = [("opslog", "0030_saved_views")]
+    dependencies = [("opslog", "0012_saved_views")]
 
     operations = [migrations.RunPython(make, migrations.RunPython.noop)]

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     atomic = False  # the table of counters is written by every start: its index is made beside them
 
-    dependencies = [("budgets", "0011_shipped_levers")]
+    dependencies = [("budgets", "0008_shipped_levers")]
 
     operations = [
         migrations.CreateModel(
