@@ -22,7 +22,7 @@ from opslog.incidents import mitigating, notices, timeline
 from opslog.models import Incident, Mitigation
 
 BY = "tollgate"
-SURE = Decimal("0.5")  # a cause that is less likely than not is for people
+SURE = Decimal("0.7")  # more than twice what the next cause explains; the rest is for people
 ACTIVE = (Incident.State.DETECTED, Incident.State.TRIAGED, Incident.State.MITIGATING)
 
 

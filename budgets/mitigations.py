@@ -120,12 +120,9 @@ def _set(mitigation: Mitigation, values: Mapping[str, Any], *, reason: str, by: 
 
 
 def set_feature(feature: str, values: Mapping[str, Any], *, reason: str, by: str) -> str:
-    before = features.control_of(feature)
-    was = {name: getattr(before, name) for name in values}
+    told = moves(features.control_of(feature), values)
     features.change(feature, dict(values), reason=reason, by=by)
-    return f"{feature}: " + ", ".join(
-        f"{wording(name)} {shown(was[name])} → {shown(value)}" for name, value in values.items()
-    )
+    return f"{feature}: {', '.join(told) or 'as it was'}."
 
 
 def scope_of(mitigation: Mitigation) -> tuple[str, str]:
@@ -199,10 +196,23 @@ def wording(name: str) -> str:
     return str(FeatureControl._meta.get_field(name).verbose_name)  # type: ignore[union-attr]
 
 
-def shown(value: Any) -> str:
+def shown(name: str, value: Any) -> str:
+    """A value of a control as people read it."""
     if isinstance(value, bool):
         return "on" if value else "off"
-    return "none" if value in (None, "") else str(value)
+    if value in (None, ""):
+        return "none"
+    choices = dict(FeatureControl._meta.get_field(name).flatchoices)  # type: ignore[union-attr]
+    return str(choices.get(value, value))
+
+
+def moves(was: FeatureControl, values: Mapping[str, Any]) -> list[str]:
+    """ "requests per period none → 10": what differs."""
+    return [
+        f"{wording(name)} {shown(name, getattr(was, name))} → {shown(name, value)}"
+        for name, value in values.items()
+        if getattr(was, name) != value
+    ]
 
 
 def _plan_of_feature(mitigation: Mitigation, saving: str) -> Plan:
@@ -211,11 +221,7 @@ def _plan_of_feature(mitigation: Mitigation, saving: str) -> Plan:
     recent = features.recent(feature)
     effects = [
         saving,
-        *(
-            f"{wording(name)[0].upper()}{wording(name)[1:]} of {feature}: "
-            f"{shown(getattr(control, name))} → {shown(value)}"
-            for name, value in values.items()
-        ),
+        *(f"{feature}: {told}." for told in moves(control, values)),
         f"{feature} had {recent.runs} runs and ${recent.usd:,.2f} in the last 24 hours.",
     ]
     if mitigation.lever == Lever.THROTTLE:

@@ -83,7 +83,7 @@ def _form(mitigation: Mitigation, plan: mitigations.Plan, data: Any) -> forms.Fo
         if not isinstance(field.widget, forms.Select):
             field.widget = UnfoldAdminTextInputWidget()
             field.initial = value
-            field.required = True
+            field.required, field.help_text = True, ""
             form.fields[name] = field
     form.order_fields([*(name for name in form.fields if name != "reason"), "reason"])
     return form

@@ -35,6 +35,7 @@ from opslog.incidents.finding import Contribution, Marker
 from opslog.incidents.notices import ADVICE
 from opslog.incidents.postmortem import STEP_TITLES, markdown
 from opslog.models import Incident, Mitigation
+from opslog.templatetags.tollgate import ago
 
 TRIAGE = "opslog.tasks.run_triage"
 APPLY = "incident-mitigation"  # the page of the floor above that changes the control
@@ -338,7 +339,7 @@ class IncidentAdmin(PageAdmin):
 
     @display(description="since (UTC)")
     def age(self, incident: Incident) -> str:
-        return f"{incident.started_at:%Y-%m-%d %H:%M}"
+        return f"{incident.started_at:%Y-%m-%d %H:%M}, {ago(incident.started_at)}"
 
     @display(description="owner")
     def owned_by(self, incident: Incident) -> str:

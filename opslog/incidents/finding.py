@@ -21,7 +21,7 @@ STEPS = ("confirm", "traffic", "hidden", "tokens", "attribution", "tools")
 class Contribution:
     """One part of the change of the cost per hour; negative where it made things cheaper."""
 
-    name: str  # requests, tokens_in, tokens_out, price, mix, …
+    name: str  # the cause; with a colon and the feature behind it where that is not the guilty one
     label: str
     usd_per_hour: Decimal
 
@@ -48,7 +48,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """One hypothesis, with its share of the excess cost."""
+    """One hypothesis, with its share of what all of them explain."""
 
     cause: str
     share: float
@@ -132,8 +132,12 @@ class Finding:
     def excess_usd_per_hour(self) -> Decimal:
         return self.cost_usd_per_hour - self.baseline_usd_per_hour
 
-    def contribution(self, name: str) -> Decimal:
-        found = (part.usd_per_hour for part in self.contributions if part.name == name)
+    @property
+    def explained(self) -> Decimal:
+        """What the named cause contributes; all of it, where the change was not taken apart."""
+        if not self.contributions:
+            return self.excess_usd_per_hour
+        found = (part.usd_per_hour for part in self.contributions if part.name == self.cause)
         return sum(found, ZERO)
 
     def details(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ DAY_OVER_NORMAL = Decimal("1.2")  # a lowered cap leaves the usual day, and a fi
 SUSPECT_SHARE = Decimal("0.25")  # of the excess: less is not worth stopping somebody for
 SUSPECTS_AT_MOST = 3
 
-FAULT, FEATURE, STOP = range(3)
+FAULT, FEATURE, STOP, STOP_ALL = range(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +93,16 @@ def _of_cause(f: Finding) -> Iterator[Proposal]:
         yield lever(
             "context_messages", f"Send the last {CONTEXT_MESSAGES} messages only",
             "A context that is cut cannot grow; this takes away what longer input costs.",
-            f.contribution("tokens_in"), {"max_context_messages": CONTEXT_MESSAGES},
+            f.explained, {"max_context_messages": CONTEXT_MESSAGES},
         )  # fmt: skip
     elif f.cause == "tool_failure_storm":
+        retried = parts.retry_usd or f.explained
         yield lever(
             "tool_breaker",
             f"Stop calling {f.tool or 'a tool'} for {BREAKER_SECONDS} s after "
             f"{BREAKER_FAILURES} failures",
             "A tool that is down is not asked again; this takes away what trying again costs.",
-            parts.retry_usd,
+            retried,
             {
                 "tool_breaker_failures": BREAKER_FAILURES,
                 "tool_breaker_seconds": BREAKER_SECONDS,
@@ -111,14 +112,13 @@ def _of_cause(f: Finding) -> Iterator[Proposal]:
         yield lever(
             "tool_retries", f"At most {TOOL_RETRIES} retries",
             "From 5 to 2, three of five retries fall away.",
-            parts.retry_usd * TOOL_RETRIES_SAVED, {"max_tool_retries": TOOL_RETRIES},
+            retried * TOOL_RETRIES_SAVED, {"max_tool_retries": TOOL_RETRIES},
         )  # fmt: skip
     if parts.previous_model and f.cause in ("price_or_model_switch", "output_growth"):
         yield lever(
             "substitute_model", f"Use {parts.previous_model} again",
             "The model that was used before the change, until the new one is understood.",
-            f.contribution("price") + f.contribution("mix")
-            + (f.contribution("tokens_out") if f.cause == "output_growth" else ZERO),
+            f.explained,
             {"substitute_model": parts.previous_model},
         )  # fmt: skip
 
@@ -206,7 +206,7 @@ def _everything(f: Finding) -> Proposal:
         "Stop everything",
         "The last resort: every start is refused until the switch is lifted.",
         _cents(f.cost_usd_per_hour),
-        STOP,
+        STOP_ALL,
         target="Global",
     )
 

@@ -4,10 +4,12 @@ They are text for people (`psql`, a notebook); nothing here is executed. Names a
 literals.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from string import Template
 
+PLAIN = re.compile(r"[\w .,:;/@+-]*")
 BEFORE = timedelta(hours=48)  # as the runbook looks back
 
 CONFIRM = """\
@@ -80,6 +82,12 @@ def moment(at: datetime) -> str:
 
 
 def literal(text: str) -> str:
-    """As PostgreSQL reads it, whatever its setting for backslashes is."""
-    quoted = text.replace("'", "''")
-    return f"E'{quoted}'".replace("\\", "\\\\") if "\\" in text else f"'{quoted}'"
+    """As PostgreSQL reads it, whatever its setting for backslashes is.
+
+    What could mean something where the query is shown (a page, a Markdown fence) is written as the
+    number of its character.
+    """
+    if PLAIN.fullmatch(text):
+        return f"'{text}'"
+    told = (each if PLAIN.fullmatch(each) else f"\\U{ord(each):08X}" for each in text)
+    return f"E'{''.join(told)}'"

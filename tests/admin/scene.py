@@ -139,12 +139,17 @@ def burn(text: str) -> Incident:
     now = timezone.now()
     lever: dict[str, Any] = {"minutes": 60, "reason": text, "by": text, "now": now}
     automatic.set_lever("throttle", enabled=True, **lever)
+
+    def switch(enabled: bool) -> None:
+        automatic.set_lever("throttle", enabled=enabled, minutes=60, reason=text, by=text, now=now)
+
+    switch(True)
     told = make_finding(
         until=whole_hour(now), feature=text, tool=text, traffic=text, sentences=(text,)
     )
     incident = record_verdict(told, now=now)
     automatic.apply_proposals(now=now)
-    automatic.set_lever("throttle", enabled=False, **lever)
+    switch(False)
     assert incident is not None
     return incident
 

@@ -23,7 +23,7 @@ SUSPEND = frozenset({"operations", "director", "vp", "administrator"})
 REGISTER = frozenset({"operations", "administrator"})
 LIMIT = frozenset({"operations", "director", "administrator"})
 
-HANDLE = frozenset({"operations", "director"})
+HANDLE = frozenset({"operations", "director", "vp", "administrator"})
 
 READ = {  # list, page, and the address of its history, which leads to the events
     "budgets_approvalrule": ALL,
@@ -91,12 +91,12 @@ ACTS = {
             "escalate",
             "dismiss",
             "stabilise",
-            "review",
         )
     },
     "opslog_incident_export": ALL,
     "budgets_automaticmitigation_change_settings": frozenset({"director", "administrator"}),
-    "budgets_timedmitigation_end": HANDLE,
+    "opslog_incident_review": frozenset({"operations", "director"}),
+    "budgets_timedmitigation_end": LIMIT,
     "auth_user_password_change": ADMIN,
     "opslog_outboxmessage_retry": ADMIN,
     "budgets_changerequest_edit": NONE,  # whoever asked, who is none of these
@@ -105,7 +105,7 @@ POST_ONLY = {
     "budgets_changerequest_decide": DECIDE,
     "budgets_changerequest_decide_many": DECIDE,
     "budgets_changerequest_withdraw": ASK,
-    "opslog_incident_run_triage": HANDLE | ADMIN,
+    "opslog_incident_run_triage": LIMIT,
 }
 FOR_EVERYBODY = {
     "index",

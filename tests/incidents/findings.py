@@ -47,9 +47,9 @@ def make_finding(*, until: datetime, cost: str = "20.00", **told: Any) -> Findin
         "cost_usd_per_hour": usd,
         "excess_usd_total": excess * 3,
         "contributions": (
-            Contribution("requests", "number of requests", Decimal("-0.50")),
-            Contribution("tokens_in", "input tokens a request", excess),
-            Contribution("tokens_out", "output tokens a request", Decimal("0.50")),
+            Contribution("traffic_growth", "more requests", Decimal("-0.50")),
+            Contribution("context_bloat", "longer input in summaries", excess),
+            Contribution("output_growth:chat", "longer output in chat", Decimal("0.50")),
         ),
         "feature": "summaries",
         "sentences": (
@@ -108,7 +108,13 @@ def grant(group: str, *labels: str) -> None:
 
 
 def grant_all() -> None:
-    handle = ("opslog.handle_incident", "opslog.review_incident", "opslog.run_triage")
-    grant("operations", *handle, "budgets.end_timedmitigation")
-    grant("director", *handle, "budgets.end_timedmitigation", "budgets.change_automaticmitigation")
-    grant("administrator", "opslog.run_triage", "budgets.change_automaticmitigation")
+    handle, review, run = (
+        "opslog.handle_incident",
+        "opslog.review_incident",
+        "opslog.run_triage",
+    )
+    end, automatic = "budgets.end_timedmitigation", "budgets.change_automaticmitigation"
+    grant("operations", handle, review, run, end)
+    grant("director", handle, review, run, end, automatic)
+    grant("vp", handle)
+    grant("administrator", handle, run, end, automatic)

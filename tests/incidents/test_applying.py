@@ -247,7 +247,7 @@ def test_what_somebody_changed_meanwhile_stays(olga: User) -> None:
 
 
 @pytest.mark.parametrize(
-    "told", [{"cause": "none"}, {"confidence": 0.49}], ids=["no cause", "not sure"]
+    "told", [{"cause": "none"}, {"confidence": 0.69}], ids=["no cause", "not sure"]
 )
 def test_a_doubtful_cause_is_for_people(olga: User, told: dict[str, Any]) -> None:
     switch_on()

@@ -346,6 +346,13 @@ def test_the_queries_behind_the_figures_run(history: None) -> None:
                 assert cursor.fetchall() or step == "tools" or feature.startswith("it's"), step
 
 
+@pytest.mark.parametrize("text", ["chat", "it's", "a\\'; DROP TABLE x --", "<b>`ü`\n%s"])
+def test_names_are_read_back_as_they_are(db: None, text: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT " + queries.literal(text))
+        assert cursor.fetchone() == (text,)
+
+
 def test_the_export(db: None, tmp_path: Path) -> None:
     incident = make("mitigating")
     handling.note(incident.pk, "see [this](x) | # and *that*", by="olga", now=NOW)

@@ -76,7 +76,7 @@ def test_a_mitigation_is_shown_in_numbers_before_it_is_applied(incident: Inciden
     client = client_of("operations")
     address = apply_address(incident, "throttle")
     asked = client.get(address).content.decode()
-    assert "Requests per period of summaries: none → 10" in asked
+    assert "summaries: requests per period none → 10." in asked
     assert "In the last 60 minutes it would have refused 0 of 0 starts" in asked
     assert "context grows in summaries" in asked.lower()  # the reason is prefilled
     assert not FeatureControl.objects.exists()  # looking changes nothing

@@ -172,7 +172,7 @@ OFF = ("feature_off", "11.00")
             "context_bloat",
             USED,
             {"contributions": (
-                Contribution("tokens_in", "in", USD(12)), Contribution("mix", "mix", USD(-2)),
+                Contribution("context_bloat", "in", USD(12)), Contribution("other", "", USD(-2)),
             )},
             [("context_messages", "10.00"), *BROAD, OFF],  # never more than the excess
         ),
@@ -186,7 +186,8 @@ OFF = ("feature_off", "11.00")
             "price_or_model_switch",
             {"previous_model": "gpt-4o-mini", **USED},
             {"contributions": (
-                Contribution("price", "price", USD(9)), Contribution("requests", "n", USD(1)),
+                Contribution("price_or_model_switch", "", USD(9)),
+                Contribution("price_or_model_switch:chat", "", USD(1)),
             )},
             [("substitute_model", "9.00"), *BROAD, OFF],
         ),
@@ -220,7 +221,7 @@ def test_the_runbooks_values() -> None:
     )
     values: dict[str, object] = {}
     for cause in ("hidden_recompute", "context_bloat", "tool_failure_storm", "feature_dominance"):
-        part = (Contribution("tokens_in", "in", USD(10)),)
+        part = (Contribution(cause, "in", USD(10)),)
         for each in propose(finding(cause, parts, contributions=part), "minor"):
             values |= each.values
     assert values == {
@@ -270,7 +271,7 @@ def test_a_verdict_that_does_not_fit_together(told: dict[str, object]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "quoted"),
-    [("chat", "'chat'"), ("it's", "'it''s'"), ("a\\'b", "E'a\\\\''b'")],
+    [("chat", "'chat'"), ("it's", "E'it\\U00000027s'"), ("\\`", "E'\\U0000005C\\U00000060'")],
 )
 def test_literals(text: str, quoted: str) -> None:
     assert literal(text) == quoted
