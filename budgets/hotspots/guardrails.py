@@ -90,11 +90,10 @@ def _limits(hotspot: Hotspot) -> list[Guardrail]:
     for limit in Budget.objects.filter(covers):
         if limit.amount is None:
             continue
-        amount = (
-            f"${limit.amount:,.2f}"
-            if limit.measure == "usd"
-            else f"{limit.amount:,.0f} {limit.measure.removesuffix('s') if limit.amount == 1 else limit.measure}"
-        )
+        unit = limit.measure.removesuffix("s") if limit.amount == 1 else limit.measure
+        amount = f"{limit.amount:,.0f} {unit}"
+        if limit.measure == Budget.Measure.USD:
+            amount = f"${limit.amount:,.2f}"
         found.append(
             Guardrail(
                 _sentence(limit),

@@ -22,6 +22,7 @@ from budgets.models.counters import (
 from budgets.models.features import FeatureControl
 from budgets.models.hotspots import Contact, Hotspot
 from budgets.models.limits import EACH, Budget, CircuitBreaker, KillSwitch
+from budgets.models.mitigations import AutomaticMitigation, TimedMitigation
 from budgets.models.reports import DailyReport
 from budgets.models.reviews import (
     MonthlyReview,
@@ -29,16 +30,15 @@ from budgets.models.reviews import (
     ReviewDecision,
     ReviewSignature,
 )
-from budgets.models.mitigations import AutomaticMitigation, TimedMitigation
 
 __all__ = [
     "EACH",
     "Alert",
     "ApprovalRule",
     "ApprovalSlot",
+    "AutomaticMitigation",
     "BillImport",
     "BilledCost",
-    "AutomaticMitigation",
     "Budget",
     "CapChange",
     "ChangeLine",

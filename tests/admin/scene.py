@@ -4,6 +4,7 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -135,7 +136,7 @@ def stop_somebody(text: str) -> KillSwitch:
 def burn(text: str) -> Incident:
     """An incident whose throttle the job has applied; the lever is off again."""
     now = timezone.now()
-    lever = {"minutes": 60, "reason": text, "by": text, "now": now}
+    lever: dict[str, Any] = {"minutes": 60, "reason": text, "by": text, "now": now}
     automatic.set_lever("throttle", enabled=True, **lever)
     told = make_finding(
         until=whole_hour(now), feature=text, tool=text, traffic=text, sentences=(text,)
