@@ -8,14 +8,17 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from budgets.exceptions import Conflict, Refused
 from budgets.models import Deployment, DimensionBudget, MonthlyReview
 from budgets.reviews import figures, working
+from opslog.incidents.detecting import record_verdict
 from opslog.models import OperationsEvent, OutboxMessage
 from tests import factories
 from tests.admin.scene import FORMULA, HOSTILE
 from tests.hotspots.test_registry import client_of, hour
+from tests.incidents.findings import make_finding, whole_hour
 
 OCTOBER = date(2026, 10, 1)
 TODAY = date(2026, 11, 1)
@@ -226,3 +229,16 @@ def test_a_monthly_budget_is_changed_on_its_page(db: None) -> None:
     assert client.post(url, told).status_code == 200
     page = reverse("admin:budgets_dimensionbudget_change", args=[budget.pk])
     assert "50 %, 100 %" in client.get(page).content.decode()
+
+
+def test_incidents_of_the_month_are_in_it(db: None) -> None:
+    began = whole_hour(timezone.now())
+    incident = record_verdict(make_finding(until=began), now=timezone.now())
+    assert incident is not None
+    month = incident.started_at.date().replace(day=1)
+    working.open_review(month, by="tollgate")
+    review = MonthlyReview.objects.get()
+    (told,) = review.figures["incidents"]
+    assert told["link"] == reverse("admin:opslog_incident_change", args=[incident.pk])
+    assert "beyond the usual" in client_of(VIEW).get(address("change", review)).content.decode()
+    assert figures.incidents_of(date(2020, 1, 1)) == []
