@@ -21,6 +21,7 @@ from opslog.triage.thresholds import (
     PARTS_OF_A_LOOK,
     RISE,
     SHORT_LOOK,
+    STABLE_HOURS,
     TOKEN_SCATTERS,
     VOLUME_OF_A_THIRD,
     VOLUME_SHARE,
@@ -123,8 +124,10 @@ def rises(panel: Panel, *, floor_usd_per_hour: float) -> list[Rise]:
         cost, base = window(panel.cost, start, now), baseline(panel, start, now, start)
         if base.usd <= 0 or cost < RISE * base.usd or cost - base.usd < floor_usd_per_hour * look:
             continue
-        last = thirds(start, now)[-1]
-        if window(panel.cost, *last) < PART_OF_A_THIRD * baseline(panel, *last, start).usd:
+        if not all(
+            window(panel.cost, low, now) >= PART_OF_A_THIRD * baseline(panel, low, now, start).usd
+            for low in (thirds(start, now)[-1][0], now - STABLE_HOURS)
+        ):
             continue  # it is over
         until = now - (SHORT_LOOK if look <= SHORT_LOOK else LONG_LOOK)
         if until < LEAST_HISTORY:
