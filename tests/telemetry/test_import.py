@@ -24,8 +24,14 @@ HEADER = (
 
 def line(event_id: Any, **kw: Any) -> str:
     told = {
-        "created_at": LONG_AGO.isoformat(), "user_id": "u", "feature": "chat", "model": "m",
-        "trigger_type": "undo", "input_tokens": 9, "output_tokens": 3, "cost_usd": "0.01",
+        "created_at": LONG_AGO.isoformat(),
+        "user_id": "u",
+        "feature": "chat",
+        "model": "m",
+        "trigger_type": "undo",
+        "input_tokens": 9,
+        "output_tokens": 3,
+        "cost_usd": "0.01",
         "success": "1",
         **kw,
     }
