@@ -6,8 +6,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.utils import timezone
 
-from budgets import admission, spending
+from budgets import admission, spending, tasks
 from budgets.admission import FinishTold
 from opslog.models import InferenceEvent, StaleHour
 from opslog.pricing import Usage
@@ -67,7 +68,8 @@ def test_told_by_its_client_too(desk: Desk) -> None:
 
 def test_an_expired_run_that_reports_after_all(desk: Desk) -> None:
     run = run_of(desk.start())
-    Run.objects.filter(pk=run).update(status="expired", cost=Decimal("0.10"))
+    Run.objects.filter(pk=run).update(lease_expires_at=timezone.now())
+    assert tasks.expire_leases() == 1
     assert not InferenceEvent.objects.exists()
     finish(desk, run)
     finish(desk, run)
