@@ -9,6 +9,7 @@ from budgets.hotspots import measuring
 from budgets.reports import selector, telling
 from budgets.reviews import working
 from opslog import health_ping
+from opslog.tasks import run_triage
 
 
 def watch_requests() -> tuple[int, int]:
@@ -62,6 +63,13 @@ def watch_monthly_budgets() -> int:
 def mirror_spend() -> bool:
     """The day's settled spend to Redis, where one is in the settings."""
     return mirror.mirror()
+
+
+def triage() -> int | None:
+    """Every quarter of an hour: judge the cost, then tell the health check that it was judged."""
+    found = run_triage()
+    ping_health()
+    return found
 
 
 def ping_health() -> bool:

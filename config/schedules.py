@@ -18,7 +18,7 @@ SCHEDULES = {
     "sample the latency of admissions": Every(1, "budgets.tasks.sample_latency"),
     "mitigate incidents": Every(1, "budgets.tasks.mitigate_incidents"),
     "mirror the day's spend": Every(1, "budgets.tasks.mirror_spend"),
-    "ping the health check": Every(60, "budgets.tasks.ping_health"),
+    "triage the cost": Every(15, "budgets.tasks.triage"),
     "expire leases": Every(1, "budgets.tasks.expire_leases"),
     "watch cap change requests": Every(5, "budgets.tasks.watch_requests"),
     "sum up telemetry": Every(1, "opslog.tasks.sum_up_telemetry"),

@@ -268,6 +268,7 @@ WEB_WORKERS = take("WEB_WORKERS", default="2", form=forms.whole(1, 64))  # see t
 WEB_THREADS = take("WEB_THREADS", default="4", form=forms.whole(1, 256))
 # A whole service on a database of its own, for `manage.py replay` (the apps import no config).
 TOLLGATE_SCRATCH_SERVICE = "config.scratch.scratch_service"
+TOLLGATE_SCRATCH_DATABASE = "config.scratch.scratch_database"
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Tollgate",

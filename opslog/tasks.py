@@ -8,6 +8,7 @@ from opslog import delivery
 from opslog.incidents import watching
 from opslog.models import Heartbeat
 from opslog.telemetry import rollup, weeks
+from opslog.triaging import running
 
 WORKER = "worker"
 
@@ -45,3 +46,10 @@ def watch_incidents() -> tuple[int, int, int]:
     """Every five minutes: which incidents are over, whom to tell, whom to remind. Gives how many
     were stabilised, escalated and reminded of."""
     return watching.watch(now=timezone.now())
+
+
+def run_triage() -> int | None:
+    """Judge the cost of the hours that are over; gives the incident about it, if there is one."""
+    rollup.refresh()
+    incident = running.run(now=timezone.now())
+    return incident.pk if incident else None

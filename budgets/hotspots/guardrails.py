@@ -91,7 +91,6 @@ def _limits(hotspot: Hotspot) -> list[Guardrail]:
         if limit.amount is None:
             continue
         unit = limit.measure.removesuffix("s") if limit.amount == 1 else limit.measure
-        amount = f"${limit.amount:,.2f}" if unit == "usd" else f"{limit.amount:,.0f} {unit}"
         amount = f"{limit.amount:,.0f} {unit}"
         if limit.measure == Budget.Measure.USD:
             amount = f"${limit.amount:,.2f}"

@@ -4,7 +4,6 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -137,8 +136,6 @@ def stop_somebody(text: str) -> KillSwitch:
 def burn(text: str) -> Incident:
     """An incident whose throttle the job has applied; the lever is off again."""
     now = timezone.now()
-    lever: dict[str, Any] = {"minutes": 60, "reason": text, "by": text, "now": now}
-    automatic.set_lever("throttle", enabled=True, **lever)
 
     def switch(enabled: bool) -> None:
         automatic.set_lever("throttle", enabled=enabled, minutes=60, reason=text, by=text, now=now)
