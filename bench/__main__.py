@@ -10,12 +10,12 @@ from multiprocessing import get_context
 
 import psutil
 
-from bench import crash, guardrails, history, measure
+from bench import crash, guardrails, history, measure, telemetry
 from bench.ground import Ground, ground
 from bench.measure import Bench
 from bench.report import Broken, Figures, aim, interleave
 
-PARTS = ("http", "database", "guardrails", "today", "crash")
+PARTS = ("http", "database", "guardrails", "telemetry", "today", "crash")
 
 
 def arguments() -> argparse.Namespace:
@@ -70,6 +70,14 @@ def with_guardrails(bench: Bench, on: Ground) -> None:
     show("With and without guardrails", got, guardrails.aims(got))
 
 
+def taking_telemetry(bench: Bench, on: Ground) -> None:
+    with telemetry.cells(bench, on) as cells:
+        got = interleave(cells, bench.repetitions, bench.note)
+    show("Telemetry over HTTP, 2 workers x 4 threads, by connections", got, telemetry.aims(got))
+    for name, figures in got.items():
+        print(f"  CPU of the web server per request: {name:16}{figures.cpu_ms:6.1f} ms")
+
+
 def with_history(bench: Bench, on: Ground, title: str, sizes: dict[str, tuple[int, bool]]) -> None:
     first, last = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
     with history.cells(bench, on, sizes) as cells:
@@ -113,6 +121,8 @@ def main() -> int:
                 in_the_database(bench, on)
             if "guardrails" in given.parts:
                 with_guardrails(bench, on)
+            if "telemetry" in given.parts:
+                taking_telemetry(bench, on)
             if "today" in given.parts:
                 with_history(bench, on, "Admission with runs already today, by clients",
                              {"0 runs": (0, True), "1,000 runs": (1_000, True),

@@ -1,33 +1,31 @@
 -- Takes what was told of calls: one statement a batch. Gives the event ids that were known already.
 
 -- The unique index stops the same event at the same time. A copy whose time was told otherwise, or not
--- at all, is found by its id within four days; two that come at once are kept apart by a lock on a
--- share of all ids, which is held until the commit. The locks are taken in order, so that batches wait
--- for each other and never deadlock.
-CREATE FUNCTION tollgate_lock_event_ids(p_class integer, p_rows json) RETURNS void
+-- at all, is found by its id near that time; two that come at once are kept apart by locks on shares
+-- of all ids (of 64, by a checksum that the caller computes), which are held until the commit. They
+-- are taken in order, so that batches wait for each other and never deadlock.
+CREATE FUNCTION tollgate_lock_event_ids(p_class integer, p_shares integer[]) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     share integer;
 BEGIN
-    FOR share IN SELECT DISTINCT hashtext(r.event_id) & 63 AS s
-        FROM json_to_recordset(p_rows) AS r (event_id text) ORDER BY s LOOP
+    FOR share IN SELECT DISTINCT unnest(p_shares) AS s ORDER BY s LOOP
         PERFORM pg_advisory_xact_lock(p_class, share);
     END LOOP;
 END $$;
 
-CREATE FUNCTION tollgate_accept_inference(p_rows json, p_source text) RETURNS text[]
+-- `p_since` and `p_until`: between these times an event of the same id is the same event.
+CREATE FUNCTION tollgate_accept_inference(
+    p_rows json, p_shares integer[], p_since timestamptz, p_until timestamptz, p_source text
+) RETURNS text[]
 LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode TO force_generic_plan
 -- The plan is kept from when a partition was empty; by then it must use the index already.
 SET enable_seqscan TO off AS $$
 DECLARE
-    since timestamptz;
-    until timestamptz;
     written text[];
 BEGIN
-    PERFORM tollgate_lock_event_ids(7301, p_rows);
-    SELECT min(r.created_at) - interval '4 days', max(r.created_at) + interval '4 days'
-    INTO since, until FROM json_to_recordset(p_rows) AS r (created_at timestamptz);
+    PERFORM tollgate_lock_event_ids(7301, p_shares);
     WITH told AS (
         INSERT INTO inference_events (event_id, created_at, source, user_id, feature, model,
             trigger_type, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens,
@@ -46,7 +44,7 @@ BEGIN
             agent_name text, session_id text, surface text, user_agent text)
         -- A look-up for each row in the index; a join might read all four days instead.
         WHERE (SELECT true FROM inference_events e WHERE e.event_id = r.event_id
-            AND e.created_at >= since AND e.created_at <= until LIMIT 1) IS NULL
+            AND e.created_at >= p_since AND e.created_at <= p_until LIMIT 1) IS NULL
         ON CONFLICT DO NOTHING
         RETURNING event_id)
     SELECT array_agg(event_id) INTO written FROM told;
@@ -55,19 +53,17 @@ BEGIN
         EXCEPT SELECT unnest(written));
 END $$;
 
-CREATE FUNCTION tollgate_accept_tools(p_rows json) RETURNS text[]
+CREATE FUNCTION tollgate_accept_tools(
+    p_rows json, p_shares integer[], p_since timestamptz, p_until timestamptz
+) RETURNS text[]
 LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode TO force_generic_plan
 -- The plan is kept from when a partition was empty; by then it must use the index already.
 SET enable_seqscan TO off AS $$
 DECLARE
-    since timestamptz;
-    until timestamptz;
     written text[];
 BEGIN
-    PERFORM tollgate_lock_event_ids(7302, p_rows);
-    SELECT min(r.created_at) - interval '4 days', max(r.created_at) + interval '4 days'
-    INTO since, until FROM json_to_recordset(p_rows) AS r (created_at timestamptz);
+    PERFORM tollgate_lock_event_ids(7302, p_shares);
     WITH told AS (
         INSERT INTO tool_calls (event_id, created_at, tool_name, success, retries, duration_ms,
             inference_event_id, run_id, wo_id, user_id, feature, agent_name, session_id)
@@ -79,7 +75,7 @@ BEGIN
             success boolean, retries integer, duration_ms bigint, inference_event_id text,
             run_id uuid, wo_id text, user_id text, feature text, agent_name text, session_id text)
         WHERE (SELECT true FROM tool_calls e WHERE e.event_id = r.event_id
-            AND e.created_at >= since AND e.created_at <= until LIMIT 1) IS NULL
+            AND e.created_at >= p_since AND e.created_at <= p_until LIMIT 1) IS NULL
         ON CONFLICT DO NOTHING
         RETURNING event_id)
     SELECT array_agg(event_id) INTO written FROM told;

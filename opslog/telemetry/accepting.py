@@ -12,12 +12,15 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID, uuid4
+from zlib import crc32
 
 import msgspec
 from django.db import connections
-from django.db.utils import DEFAULT_DB_ALIAS
+from django.db.utils import DEFAULT_DB_ALIAS, OperationalError
+from psycopg.errors import LockNotAvailable
 
 from opslog import prices
+from opslog.exceptions import Unavailable
 from opslog.money import usd
 from opslog.pricing import PriceBook
 from opslog.telemetry.drafts import D, InferenceDraft, ToolDraft
@@ -25,7 +28,9 @@ from opslog.telemetry.drafts import D, InferenceDraft, ToolDraft
 EARLY: Final = timedelta(minutes=5)  # clocks differ
 LATE: Final = timedelta(hours=48) + EARLY
 OLDEST: Final = timedelta(days=3650)  # as far back as partitions are made
+SAME_EVENT: Final = timedelta(days=4)
 MOST: Final = 1000  # a batch
+SHARES: Final = 64  # of all ids; batches with ids of the same share wait for each other
 
 
 class Status(StrEnum):
@@ -75,7 +80,7 @@ def accept_inference(
     `source` is one of InferenceEvent.Source; `speaker`, what the token that tells is limited to. A
     cost that was not told is computed from the tokens at the price of the call's time; without a
     price it stays unknown, and the outcome says so. `any_age`: for imports, whose partitions the
-    caller makes. Raises DatabaseError.
+    caller makes. Raises DatabaseError, and Unavailable where others are in the way for too long.
     """
     book = prices.current_book()
     return _accept(
@@ -201,8 +206,8 @@ def _tool_row(
     return row, ""
 
 
-ACCEPT_INFERENCE: Final = "SELECT tollgate_accept_inference(%s::json, %s)"
-ACCEPT_TOOLS: Final = "SELECT tollgate_accept_tools(%s::json)"
+ACCEPT_INFERENCE: Final = "SELECT tollgate_accept_inference(%s::json, %s, %s, %s, %s)"
+ACCEPT_TOOLS: Final = "SELECT tollgate_accept_tools(%s::json, %s, %s, %s)"
 
 
 def _accept(
@@ -235,9 +240,22 @@ def _accept(
             outcomes.append(Outcome(Status.ACCEPTED, event_id, note))
     if not rows:
         return outcomes
-    with connections[using].cursor() as cursor:
-        cursor.execute(sql, [msgspec.json.encode(list(rows.values())).decode(), *more])
-        known = set(cursor.fetchone()[0])
+    times = [row.created_at for row in rows.values()]
+    told = [
+        msgspec.json.encode(list(rows.values())).decode(),
+        sorted({crc32(event_id.encode()) % SHARES for event_id in rows}),
+        min(times) - SAME_EVENT,
+        max(times) + SAME_EVENT,
+        *more,
+    ]
+    try:
+        with connections[using].cursor() as cursor:
+            cursor.execute(sql, told)
+            known = set(cursor.fetchone()[0])
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            raise Unavailable("too many batches at once") from error
+        raise
     if not known:
         return outcomes
     return [
