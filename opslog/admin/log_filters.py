@@ -51,19 +51,19 @@ def _text(label: str, most: int = 200, hint: str = "") -> forms.CharField:
 
 
 class FilterForm(forms.Form):
-    kind = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
-    owner_type = forms.ChoiceField(label="about", required=False, widget=UnfoldAdminSelectWidget)
-    owner_id = _text("its id")
-    work_order = _text("work order", 100, "its id")
-    agent = _text("agent", 200, "its name")
-    actor = _text("actor")
-    request_id = _text("request id", 64)
-    text = _text("text in message or details", 200)
+    kind = forms.ChoiceField(label="Kind", required=False, widget=UnfoldAdminSelectWidget)
+    owner_type = forms.ChoiceField(label="About", required=False, widget=UnfoldAdminSelectWidget)
+    owner_id = _text("Its id")
+    work_order = _text("Work order", 100, "its id")
+    agent = _text("Agent", 200, "its name")
+    actor = _text("Actor")
+    request_id = _text("Request id", 64)
+    text = _text("Text in message or details", 200)
     last = forms.ChoiceField(
-        label="time", choices=PERIODS, required=False, widget=UnfoldAdminSelectWidget
+        label="Time", choices=PERIODS, required=False, widget=UnfoldAdminSelectWidget
     )
-    since = MomentField(label="from (UTC)", required=False)
-    until = MomentField(label="until (UTC)", required=False)
+    since = MomentField(label="From (UTC)", required=False)
+    until = MomentField(label="Until (UTC)", required=False)
 
     def __init__(self, told: QueryDict) -> None:
         data = {name: told.get(name, "") for name in self.base_fields}

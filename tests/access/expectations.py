@@ -26,7 +26,7 @@ SCHEMA = frozenset({*SCOPES})
 
 @dataclass(frozen=True)
 class Page:
-    """Groups; superusers may do all of it, and a person of no group nothing."""
+    """Groups; a person of no group may do nothing, a superuser read what all may."""
 
     get: frozenset[str] = NONE
     post: frozenset[str] = NONE
@@ -34,8 +34,9 @@ class Page:
 
 @dataclass(frozen=True)
 class Machine:
-    """Method → the scopes that are let in; `people`: groups that are, in a session. `body` is one
-    that has the right shape: of some addresses the token is judged after it."""
+    """Method → the scopes that are let in; `people`: groups that are, in a session (a superuser
+    is let in or not). `body` is one that has the right shape: of some addresses the token is
+    judged after it."""
 
     scopes: dict[str, frozenset[str]] = field(default_factory=dict)
     people: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -62,7 +63,7 @@ MACHINES = {
     "cap-changes": Machine(people={"GET": ALL}),
     "cap-change": Machine(people={"GET": ALL}),
     "cap-change-decision": Machine(people={"POST": DECIDE}),
-    "cap-change-cancel": Machine(people={"POST": ASK}),
+    "cap-change-cancel": Machine(people={"POST": NONE}),  # whoever asked, who is none of these
     "cap-change-edit": Machine(people={"POST": ASK}),
     "work-order-cap-changes": Machine({"POST": scopes("start")}),
     "work-order-usage": Machine({"GET": scopes("read")}),
@@ -71,9 +72,9 @@ MACHINES = {
         body={"tasks": [{"workOrderId": "w1", "name": "x", "estimatedCostUsd": "0.01"}]},
     ),
     "killswitch": Machine(
-        {"GET": scopes("read", "killswitch", "admin"), "POST": scopes("killswitch")},
+        {"GET": scopes("read", "killswitch", "admin"), "POST": scopes("killswitch", "admin")},
         people={"GET": ALL, "POST": ALL - {"auditor", "finance"}},
-        body={"type": "Identity", "subject": "user:x", "enabled": True, "reason": "x"},
+        body={"scope": "Identity", "target": "user:x", "enabled": True, "reason": "x"},
     ),
     "feature": Machine({"GET": scopes("start", "read", "admin")}),
     "burn-rate": Machine({"GET": scopes("read")}),
@@ -123,8 +124,9 @@ def pages() -> dict[str, Page]:
 def arguments(scene: Scene, name: str, wanted: set[str]) -> dict[str, Any]:
     """A value for each argument of an address, of something that is there."""
     if name.startswith("admin:") and wanted & {"object_id", "id"}:
-        model = next(each for each in scene.ids if name.startswith(f"admin:{each}_"))
-        return dict.fromkeys(wanted, scene.ids[model])
+        models = [each for each in scene.ids if name.startswith(f"admin:{each}_")]
+        if models:
+            return dict.fromkeys(wanted, scene.ids[models[0]])
     known = {
         "wo_id": scene.work_order.pk,
         "run_id": str(scene.run.pk),
@@ -134,5 +136,7 @@ def arguments(scene: Scene, name: str, wanted: set[str]) -> dict[str, Any]:
         "view_id": 1,
         "app_label": "budgets",
         "url": "no-such-page",
+        "content_type_id": 1,
+        "object_id": 1,
     }
     return {each: known[each] for each in wanted}

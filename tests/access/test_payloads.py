@@ -140,7 +140,7 @@ def test_the_parser_sees_what_is_not_escaped(name: str) -> None:
     )
     engine = engines["django"]
     pages = [engine.from_string(place).render({"text": TEXTS[name]}) for place in places]
-    assert sum(bool(injected(page)[0]) for page in pages) >= 3
+    assert sum(bool(injected(page)[0]) for page in pages) >= 2
     safe = engine.from_string("<p title='{{ text }}'>{{ text }}</p>").render({"text": TEXTS[name]})
     assert injected(safe) == ([], 2)
 
