@@ -34,6 +34,7 @@ class Migration(migrations.Migration):
                                     ("otlp", "OpenTelemetry"),
                                     ("litellm", "LiteLLM callback"),
                                     ("run", "a settled run"),
+                                    ("spend", "direct spend"),
                                     ("import", "imported file"),
                                 ],
                                 db_default="api",

@@ -33,6 +33,7 @@ class InferenceEvent(models.Model):
         OTLP = "otlp", "OpenTelemetry"
         LITELLM = "litellm", "LiteLLM callback"
         RUN = "run", "a settled run"
+        SPEND = "spend", "direct spend"
         IMPORT = "import", "imported file"
 
     id = models.BigAutoField(primary_key=True)

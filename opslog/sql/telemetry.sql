@@ -117,20 +117,21 @@ BEGIN
         RAISE EXCEPTION 'telemetry is kept for seven days at least';
     END IF;
     FOR part IN
-        SELECT c.oid::regclass AS name, week.begins, p.relname AS parent
+        SELECT c.relname::text AS name, week.begins
         FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
         CROSS JOIN LATERAL (
             SELECT to_date(right(c.relname, 10), 'YYYY_MM_DD')::timestamp AT TIME ZONE 'UTC' AS begins
         ) week
-        WHERE i.inhparent IN ('public.inference_events'::regclass, 'public.tool_calls'::regclass)
+        WHERE c.relnamespace = 'public'::regnamespace
+            AND i.inhparent IN ('public.inference_events'::regclass, 'public.tool_calls'::regclass)
             AND c.relname ~ ('^' || p.relname || '_[0-9]{4}_[0-9]{2}_[0-9]{2}$')
         ORDER BY week.begins, c.relname
     LOOP
         CONTINUE WHEN part.begins + interval '7 days' > keep_from
             OR EXISTS (SELECT FROM public.stale_hours s
                 WHERE s.hour >= part.begins AND s.hour < part.begins + interval '7 days');
-        EXECUTE format('DROP TABLE %s', part.name);
-        dropped := dropped || part.name::text;
+        EXECUTE format('DROP TABLE public.%I', part.name);
+        dropped := dropped || part.name;
     END LOOP;
     DELETE FROM public.inference_events_default d WHERE d.created_at < keep_from
         AND NOT EXISTS (SELECT FROM public.stale_hours);

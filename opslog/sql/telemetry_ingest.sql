@@ -17,7 +17,9 @@ END $$;
 
 CREATE FUNCTION tollgate_accept_inference(p_rows json, p_source text) RETURNS text[]
 LANGUAGE plpgsql VOLATILE
-SET plan_cache_mode TO force_generic_plan AS $$
+SET plan_cache_mode TO force_generic_plan
+-- The plan is kept from when a partition was empty; by then it must use the index already.
+SET enable_seqscan TO off AS $$
 DECLARE
     since timestamptz;
     until timestamptz;
@@ -55,7 +57,9 @@ END $$;
 
 CREATE FUNCTION tollgate_accept_tools(p_rows json) RETURNS text[]
 LANGUAGE plpgsql VOLATILE
-SET plan_cache_mode TO force_generic_plan AS $$
+SET plan_cache_mode TO force_generic_plan
+-- The plan is kept from when a partition was empty; by then it must use the index already.
+SET enable_seqscan TO off AS $$
 DECLARE
     since timestamptz;
     until timestamptz;

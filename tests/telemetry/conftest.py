@@ -17,3 +17,11 @@ def api(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> "Iterator
 
     with api_service(pristine_database, django_db_blocker, workers=2) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def own_prices() -> None:
+    """The database of the test before had others."""
+    from opslog.prices import forget_book
+
+    forget_book()

@@ -76,7 +76,7 @@ def tool_hours() -> dict[Any, dict[str, Any]]:
 
 def same(got: Any, wanted: Any) -> bool:
     if isinstance(got, float):
-        return abs(got - wanted) <= 1e-9 * abs(wanted)
+        return abs(got - float(wanted)) <= 1e-9 * abs(float(wanted))
     return bool(got == wanted)
 
 

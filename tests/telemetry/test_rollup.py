@@ -3,8 +3,11 @@
 import json
 import random
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -21,20 +24,20 @@ NOON = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(
 TOKENS = (0, 1, 2, 3, 4, 1023, 1024, 2**22 - 1, 2**22, 10**9)
 
 
-def event(name: str, minutes: float = 0, **kw: object) -> InferenceDraft:
+def event(name: str, minutes: float = 0, **kw: Any) -> InferenceDraft:
     return InferenceDraft(
         event_id=name,
         created_at=NOON + timedelta(minutes=minutes),
-        **{"model": "gpt-4o-mini", "feature": "chat", **kw},  # type: ignore[arg-type]
+        **{"model": "gpt-4o-mini", "feature": "chat", **kw},
     )
 
 
-def call(name: str, asked_by: str, minutes: float = 0, **kw: object) -> ToolDraft:
+def call(name: str, asked_by: str, minutes: float = 0, **kw: Any) -> ToolDraft:
     return ToolDraft(
         event_id=name,
         created_at=NOON + timedelta(minutes=minutes),
         inference_event_id=asked_by,
-        **{"tool_name": "search", "feature": "chat", **kw},  # type: ignore[arg-type]
+        **{"tool_name": "search", "feature": "chat", **kw},
     )
 
 
@@ -136,10 +139,10 @@ class TestSums:
         assert differences() == []
 
 
-def in_thread(work: object) -> threading.Thread:
+def in_thread(work: Callable[[], None]) -> threading.Thread:
     def run() -> None:
         try:
-            work()  # type: ignore[operator]
+            work()
         finally:
             connections.close_all()
 
@@ -163,7 +166,7 @@ def test_under_concurrent_ingest_and_refreshers(committed_db: str) -> None:
             rollup.refresh()
 
     refreshers = [in_thread(keep_refreshing) for _ in range(2)]
-    for sender in [in_thread(lambda seed=seed: send(seed)) for seed in (100, 200, 300)]:
+    for sender in [in_thread(partial(send, seed)) for seed in (100, 200, 300)]:
         sender.join()
     done.set()
     for thread in refreshers:
