@@ -13,6 +13,8 @@ from opslog import changes
 from opslog.admin.base import DayByDayMixin, KeptAdmin, LargeTableMixin, by_day
 from opslog.models import ChangeMarker
 
+LONGEST = {"what": 500, "feature": 100}  # as over HTTP
+
 
 class ChangeForm(forms.ModelForm):  # type: ignore[type-arg]  # generic only in the stubs
     class Meta:
@@ -48,11 +50,14 @@ class ChangeMarkerAdmin(DayByDayMixin, LargeTableMixin, KeptAdmin):
         return {"happened_at": timezone.now().replace(second=0, microsecond=0)}
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        if db_field.name in ("what", "feature"):
-            kwargs["widget"] = UnfoldAdminTextInputWidget(
-                attrs={"maxlength": 500 if db_field.name == "what" else 100}
+        if longest := LONGEST.get(db_field.name):
+            return forms.CharField(
+                max_length=longest,
+                required=not db_field.blank,
+                help_text=db_field.help_text,
+                widget=UnfoldAdminTextInputWidget(),
             )
-        elif db_field.name == "kind":
+        if db_field.name == "kind":
             return forms.ChoiceField(
                 choices=ChangeMarker.Kind.choices, widget=UnfoldAdminSelectWidget()
             )

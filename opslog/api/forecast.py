@@ -79,8 +79,8 @@ class ForecastView(APIView):
     @extend_schema(
         operation_id="forecast",
         summary="Spend by the hour, and what it comes to",
-        description="Of telemetry, not of budgets. `low` and `high` are the forecast less and plus "
-        "the error that the same way of guessing had on the past; `error` is that of having chosen "
+        description="Of telemetry, not of budgets. Between `low` and `high` nine in "
+        "ten such forecasts of the past would have ended; `error` is that of having chosen "
         "a way by what was known then, `tried` that of each way. `hours` are the last seven days.",
         tags=["reading"],
         parameters=[

@@ -8,10 +8,12 @@ way that fits by luck does not make the figure better than the future will.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from math import ceil
 from typing import Final
 
 from opslog.forecasting.methods import WAYS, ZERO, Hours, Way
 
+NINE_IN_TEN: Final = Decimal("0.9")
 FEWEST: Final = 3  # trials before an error is told
 
 
@@ -31,15 +33,15 @@ class Trial:
 @dataclass(frozen=True, slots=True)
 class Score:
     """How far one way was off. WAPE: sum of misses over sum of what was; MAPE: average of each
-    miss over what was (trials with nothing spent left out); `rest`: WAPE of the guessed hours
-    alone, without what was spent before them. None: fewer than FEWEST trials."""
+    miss over what was (trials with nothing spent left out); `reach`: nine in ten guesses of the
+    hours to come were off by at most this share of themselves. None: fewer than FEWEST trials."""
 
     name: str
     naive: bool
     trials: int
     wape: Decimal | None
     mape: Decimal | None
-    rest: Decimal | None
+    reach: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +89,34 @@ def backtest(hours: Hours, trials: Sequence[Trial], ways: Iterable[Way] = WAYS) 
         chosen.append(guesses[favourite.name][number])
         ended.append((trial.at + trial.ahead, number))
         ended.sort()
-    spent = sum((trial.spent for trial in tried), ZERO)
-    scores = tuple(_score(way.name, way.naive, guesses[way.name], truths, spent) for way in able)
+    scores = tuple(_score(way.name, way.naive, guesses[way.name], truths, tried) for way in able)
     by_name = {score.name: score for score in scores}
     best = min(able, key=lambda way: by_name[way.name].wape or ZERO)
-    return Backtest(best, _score("chosen by the past", False, chosen, truths, spent), scores)
+    return Backtest(best, _score("chosen by the past", False, chosen, truths, tried), scores)
 
 
 def _score(
-    name: str, naive: bool, guessed: Sequence[Decimal], truths: Sequence[Decimal], spent: Decimal
+    name: str,
+    naive: bool,
+    guessed: Sequence[Decimal],
+    truths: Sequence[Decimal],
+    trials: Sequence[Trial],
 ) -> Score:
     pairs = list(zip(guessed, truths, strict=True))
     whole = sum(truths, ZERO)
     enough = len(pairs) >= FEWEST
     missed = sum((abs(guess - truth) for guess, truth in pairs), ZERO)
     ratios = [abs(guess - truth) / truth for guess, truth in pairs if truth]
+    shares = sorted(
+        abs(guess - truth) / (guess - trial.spent)
+        for (guess, truth), trial in zip(pairs, trials, strict=True)
+        if guess > trial.spent
+    )
     return Score(
         name,
         naive,
         len(pairs),
         missed / whole if enough and whole else None,
         sum(ratios, ZERO) / len(ratios) if enough and ratios else None,
-        missed / (whole - spent) if enough and whole > spent else None,
+        shares[ceil(len(shares) * NINE_IN_TEN) - 1] if len(shares) >= FEWEST else None,
     )

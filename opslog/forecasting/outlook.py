@@ -36,9 +36,9 @@ class Series:
 class Outlook:
     """One window: what it cost so far, and what it will have cost at its end.
 
-    `low` and `high` are the guessed part less and plus its error in the backtest. They and `tested`
-    are None where history is too short to test anything. `tried_days` is how far ahead the backtest
-    guessed; for a month with more days left than that, the true error is larger.
+    Between `low` and `high` nine in ten such forecasts of the past would have ended. They and
+    `tested` are None where history is too short to test anything. `tried_days` is how far ahead the
+    backtest guessed; for a month with more days left than that (`beyond`), the error is larger.
     """
 
     ends: datetime
@@ -49,7 +49,7 @@ class Outlook:
     way: str
     tested: Backtest | None
     tried_days: int
-    beyond: bool = False  # more days are left than the backtest guessed ahead
+    beyond: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def _outlook(
     guessed = way(series.hours, ahead) if way else [ZERO] * ahead
     rest = sum(guessed, ZERO)
     whole = spent + rest
-    error = tested.chosen.rest if tested else None
+    error = tested.chosen.reach if tested else None
     margin = None if error is None else rest * error
     return (
         Outlook(

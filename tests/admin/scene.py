@@ -29,6 +29,11 @@ from budgets.models import (
 from opslog import events, outbox
 from opslog.incidents.detecting import record_verdict
 from opslog.models import Incident, ModelPrice, OperationsEvent, OutboxMessage
+from opslog import changes, events, outbox
+from opslog.models import ChangeMarker, InferenceHour, ModelPrice, OperationsEvent, OutboxMessage
+from opslog.telemetry import rollup
+from opslog.telemetry.accepting import accept_inference
+from opslog.telemetry.drafts import InferenceDraft
 from tests import factories
 from tests.incidents.findings import grant_all, make_finding, whole_hour
 from workorders import tokens
@@ -158,6 +163,18 @@ def spend_something(token_text: str, text: str) -> DirectSpend:
     return DirectSpend.objects.get()
 
 
+def tell_of_a_change(text: str) -> ChangeMarker:
+    now = timezone.now()
+    return changes.record_change(kind="deploy", what=text, feature=text, by="ops", now=now)[0]
+
+
+def sum_up_an_hour(text: str) -> InferenceHour:
+    draft = InferenceDraft(model=text, feature=text, cost_usd=Decimal(1))
+    accept_inference([draft], source="api", now=timezone.now() - timedelta(hours=1))
+    rollup.refresh()
+    return InferenceHour.objects.get()
+
+
 def make_scene(text: str = "Nightly digest") -> Scene:
     people = {
         role: factories.make_user(role, groups=[role], is_staff=True, is_active=True)
@@ -182,6 +199,8 @@ def make_scene(text: str = "Nightly digest") -> Scene:
         "workorders_run": str(run.pk),
         "workorders_agent": agent.pk,
         "workorders_servicetoken": str(token.pk),
+        "opslog_changemarker": str(tell_of_a_change(text).pk),
+        "opslog_inferencehour": str(sum_up_an_hour(text).pk),
         "opslog_modelprice": str(price.pk),
         "opslog_operationsevent": str(event.pk),
         "opslog_outboxmessage": str(make_message(people["auditor"], text).pk),

@@ -125,23 +125,18 @@ def test_the_choice_is_judged_by_what_was_known_then() -> None:
     assert told.chosen.wape >= best
 
 
-@pytest.mark.parametrize(
-    ("spent", "wape"),
-    [("0", "0.5"), ("10", "0.25")],
-)
-def test_wape_of_the_whole_and_of_the_rest(spent: str, wape: str) -> None:
-    """Ten a day, then twenty: yesterday is off by half. With as much spent before, by a quarter
-    of the whole, and still by half of the rest."""
-    ten = [D(10) / DAY] * DAY
-    yesterday = next(way for way in WAYS if way.name == "same hour yesterday")
-    hours: list[Decimal] = ten
-    for step in range(1, 4):
-        hours = hours + [each * 2**step for each in ten]
-    trials = [Trial(DAY * n, DAY, D(spent) * 2**n) for n in (1, 2, 3)]
-    told = backtest(hours, trials, [yesterday])
+@pytest.mark.parametrize(("spent", "wape"), [("0", "0.5"), ("20", "0.25")])
+def test_the_error_is_of_the_whole_and_the_reach_of_what_was_guessed(spent: str, wape: str) -> None:
+    """Each day costs twice the one before: yesterday is off by half of it, by a quarter where as
+    much was spent before, and always by all of what it guessed."""
+    hours = [D(10) / DAY * 2**day for day in range(4) for _ in range(DAY)]
+    yesterday = [way for way in WAYS if way.name == "same hour yesterday"]
+    trials = [Trial(DAY * day, DAY, D(spent) * 2 ** (day - 1)) for day in (1, 2, 3)]
+    told = backtest(hours, trials, yesterday)
     assert told is not None
-    assert told.chosen.rest == pytest.approx(D("0.5"))
     assert told.chosen.wape == pytest.approx(D(wape))
+    assert told.chosen.mape == pytest.approx(D(wape))
+    assert told.chosen.reach == pytest.approx(D(1))
 
 
 def test_trials_end_where_history_does() -> None:
