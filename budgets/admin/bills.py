@@ -121,6 +121,8 @@ class DimensionBudgetAdmin(PageAdmin):
     @display(description="this month")
     def this_month(self, budget: DimensionBudget) -> str:
         usd = self.figures[budget.dimension].usd
+        if budget.monthly_usd is None:
+            return f"${usd:,.2f}, no budget"
         meter = Meter(usd, usd * 0, budget.monthly_usd)
         return render_to_string("tollgate/meter.html", {"meter": meter, "small": True})
 
