@@ -16,26 +16,38 @@ from budgets.models import (
     AlertRule,
     ApprovalRule,
     AutomaticMitigation,
+    BillImport,
     Budget,
     ChangeRequest,
     CircuitBreaker,
+    Contact,
     Counter,
+    DimensionBudget,
     DirectSpend,
     Grant,
+    Hotspot,
     KillSwitch,
+    MonthlyReview,
     PreflightRule,
+    ServiceMapping,
     TimedMitigation,
 )
-from opslog import events, outbox
-from opslog.incidents.detecting import record_verdict
-from opslog.models import Incident, ModelPrice, OperationsEvent, OutboxMessage
+from budgets.reviews import working
 from opslog import changes, events, outbox
-from opslog.models import ChangeMarker, InferenceHour, ModelPrice, OperationsEvent, OutboxMessage
+from opslog.incidents.detecting import record_verdict
+from opslog.models import (
+    ChangeMarker,
+    Incident,
+    InferenceHour,
+    ModelPrice,
+    OperationsEvent,
+    OutboxMessage,
+)
 from opslog.telemetry import rollup
 from opslog.telemetry.accepting import accept_inference
 from opslog.telemetry.drafts import InferenceDraft
 from tests import factories
-from tests.incidents.findings import grant_all, make_finding, whole_hour
+from tests.incidents.findings import make_finding, whole_hour
 from workorders import tokens
 from workorders.models import Agent, Run, ServiceToken, WorkOrder
 
@@ -175,6 +187,23 @@ def sum_up_an_hour(text: str) -> InferenceHour:
     return InferenceHour.objects.get()
 
 
+def month_end(text: str) -> dict[str, str]:
+    """What is gone through once a month: the registry, the bills, the review."""
+    month = whole_hour(timezone.now()).date().replace(day=1)
+    working.open_review(month, by="tollgate")
+    bill = BillImport.objects.create(
+        file_name=text, sha256="0", lines=1, bad_lines=0, billed_usd=1, periods=[], imported_by=text
+    )
+    return {
+        "budgets_hotspot": str(Hotspot.objects.values_list("pk", flat=True)[0]),
+        "budgets_contact": str(Contact.objects.values_list("pk", flat=True)[0]),
+        "budgets_dimensionbudget": str(DimensionBudget.objects.values_list("pk", flat=True)[0]),
+        "budgets_servicemapping": str(ServiceMapping.objects.values_list("pk", flat=True)[0]),
+        "budgets_billimport": str(bill.pk),
+        "budgets_monthlyreview": str(MonthlyReview.objects.get().pk),
+    }
+
+
 def make_scene(text: str = "Nightly digest") -> Scene:
     people = {
         role: factories.make_user(role, groups=[role], is_staff=True, is_active=True)
@@ -183,7 +212,6 @@ def make_scene(text: str = "Nightly digest") -> Scene:
     people["nobody"] = factories.make_user("nobody", is_staff=True)
     people["asker"] = factories.make_user("asker", groups=["operations"], is_staff=True)
     people["root"] = factories.make_user("root", is_staff=True, is_superuser=True)
-    grant_all()
     work_order = factories.make_work_order("w1", title=text)
     agent = factories.make_agent(text, description=text)
     run = make_run(work_order, agent=text, agent_known=False, user_id=text, model=text)
@@ -214,6 +242,7 @@ def make_scene(text: str = "Nightly digest") -> Scene:
         "budgets_automaticmitigation": str(
             AutomaticMitigation.objects.values_list("pk", flat=True)[0]
         ),
+        **month_end(text),
         "budgets_alert": str(Alert.objects.earliest("id").pk),
         "budgets_alertrule": str(AlertRule.objects.earliest("id").pk),
         "budgets_preflightrule": str(PreflightRule.objects.earliest("id").pk),

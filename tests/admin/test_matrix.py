@@ -24,6 +24,9 @@ REGISTER = frozenset({"operations", "administrator"})
 LIMIT = frozenset({"operations", "director", "administrator"})
 
 HANDLE = frozenset({"operations", "director", "vp", "administrator"})
+HOTSPOTS = frozenset({"operations", "director", "administrator"})
+BILLS = frozenset({"finance", "administrator"})
+MONTH = frozenset({"operations", "director", "finance", "vp"})
 
 READ = {  # list, page, and the address of its history, which leads to the events
     "budgets_approvalrule": ALL,
@@ -40,6 +43,12 @@ READ = {  # list, page, and the address of its history, which leads to the event
     "budgets_automaticmitigation": ALL,
     "budgets_timedmitigation": ALL,
     "opslog_incident": ALL,
+    "budgets_hotspot": ALL,
+    "budgets_contact": ALL,
+    "budgets_dimensionbudget": ALL,
+    "budgets_servicemapping": ALL,
+    "budgets_billimport": ALL,
+    "budgets_monthlyreview": ALL,
     "opslog_changemarker": ALL,
     "opslog_inferencehour": ALL,
     "opslog_modelprice": ALL,
@@ -57,6 +66,9 @@ ADD = {
     "budgets_featurecontrol": LIMIT,
     "budgets_killswitch": SUSPEND,
     "budgets_changerequest": ASK,
+    "budgets_hotspot": HOTSPOTS,
+    "budgets_contact": REGISTER,
+    "budgets_servicemapping": BILLS,
     "opslog_changemarker": REGISTER,
     "opslog_modelprice": ADMIN,
     "workorders_agent": REGISTER,
@@ -97,6 +109,14 @@ ACTS = {
         )
     },
     "opslog_incident_export": ALL,
+    "budgets_hotspot_change_entry": HOTSPOTS,
+    "budgets_hotspot_confirm": HOTSPOTS,
+    "budgets_contact_change_contact": REGISTER,
+    "budgets_dimensionbudget_change_budget": BILLS,
+    "budgets_servicemapping_change_mapping": BILLS,
+    "budgets_monthlyreview_decide": MONTH,
+    "budgets_monthlyreview_take_figures": MONTH,
+    "budgets_monthlyreview_sign": frozenset({"director", "finance", "vp"}),
     "budgets_automaticmitigation_change_settings": frozenset({"director", "administrator"}),
     "opslog_incident_review": frozenset({"operations", "director"}),
     "budgets_timedmitigation_end": LIMIT,
@@ -109,6 +129,7 @@ POST_ONLY = {
     "budgets_changerequest_decide_many": DECIDE,
     "budgets_changerequest_withdraw": ASK,
     "opslog_incident_run_triage": LIMIT,
+    "budgets_monthlyreview_tick": MONTH,
 }
 FOR_EVERYBODY = {
     "index",
@@ -148,6 +169,15 @@ TABLES = (
     "incident_mitigations",
     "automatic_mitigations",
     "timed_mitigations",
+    "hotspots",
+    "contacts",
+    "dimension_budgets",
+    "service_mappings",
+    "monthly_reviews",
+    "review_checks",
+    "review_decisions",
+    "review_signatures",
+    "alert_rules",
     "auth_user",
 )
 

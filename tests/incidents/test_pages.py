@@ -14,7 +14,7 @@ from opslog.incidents import watching
 from opslog.incidents.detecting import record_verdict
 from opslog.models import Incident
 from tests.factories import make_token, make_user, make_work_order
-from tests.incidents.findings import grant_all, make_finding, normal_hours, tell_hours, whole_hour
+from tests.incidents.findings import make_finding, normal_hours, tell_hours, whole_hour
 
 
 def client_of(group: str) -> Client:
@@ -28,7 +28,6 @@ def client_of(group: str) -> Client:
 
 @pytest.fixture
 def incident(db: None) -> Incident:
-    grant_all()
     made = record_verdict(make_finding(until=whole_hour(timezone.now())), now=timezone.now())
     assert made is not None
     return made

@@ -2,9 +2,11 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
+from opslog.triage import judge
 from opslog.triage.data import (
     Actor,
     ActorCount,
@@ -13,10 +15,13 @@ from opslog.triage.data import (
     HourTotal,
     Rollups,
 )
-from opslog.triage.judge import follow, triage
 from tests.triage.weeks import HOUR, MONDAY, rollups
 
 QUIET = "." * 100
+# What is optional in a verdict is there in these: the checker of types is told nothing.
+follow: Any = judge.follow
+triage: Any = judge.triage
+
 MONEY = {"floor_usd_per_hour": 0.0}
 
 
@@ -165,8 +170,8 @@ def test_with_weeks_of_history_the_same_hour_of_the_week_counts():
     assert saturday.confirmed
     assert "not two weeks of history" in saturday.sentences[1]
 
-    totals = []
-    by_hour: dict = {}
+    totals: list[Any] = []
+    by_hour: dict[Any, float] = {}
     for each in given.cells:
         by_hour[each.hour] = by_hour.get(each.hour, 0.0) + each.cost_usd
     for hour, cost in by_hour.items():

@@ -23,7 +23,6 @@ from opslog.models import Incident
 from tests import factories
 from tests.incidents.findings import (
     HOUR,
-    grant_all,
     make_finding,
     normal_hours,
     tell_hours,
@@ -98,7 +97,6 @@ def walk(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Walk:
         user = factories.make_user("operations", groups=["operations"], is_staff=True)
         user.set_password(PASSWORD)
         user.save()
-        grant_all()
         factories.lift_limits()
         factories.make_work_order(WO, title="Summaries of the day", max_concurrent_runs=50)
         _, token = factories.make_token(scopes=["start"])
