@@ -7,6 +7,19 @@ from django.db.models.functions import Now
 
 from opslog.model_names import check_match
 from opslog.pricing import long_context
+from opslog.sealing.models import EventTombstone, Seal, SealKey, SealMembers
+
+__all__ = [
+    "EventTombstone",
+    "Heartbeat",
+    "ModelPrice",
+    "OperationsEvent",
+    "OutboxMessage",
+    "PriceBookVersion",
+    "Seal",
+    "SealKey",
+    "SealMembers",
+]
 
 
 class OperationsEvent(models.Model):
