@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect, sync_playwright
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # has no types
+from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
 from pytest_django import DjangoDbBlocker
 
 from config.scratch import ScratchService
@@ -48,11 +48,16 @@ def page(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Iterato
     expect.set_options(timeout=60_000)
     said: list[str] = []
     asked: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            said.append(message.text)
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
         window = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
         window.set_default_timeout(60_000)
-        window.on("console", lambda m: said.append(m.text) if m.type != "verbose" else None)
+        window.on("console", listen)
         window.on("pageerror", lambda error: said.append(str(error)))
         window.on("request", lambda request: asked.append(request.url))
         window.goto(f"{service.url}/ops-logs")
