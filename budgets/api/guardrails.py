@@ -191,6 +191,9 @@ class KillSwitchView(APIView):
 
     @schema.killswitch_list
     def get(self, request: Request) -> Response:
+        is_token = isinstance(request.auth, Bearer)
+        if not is_token and not request.user.has_perm("budgets.view_killswitch"):
+            raise TokenDenied(403, "session", "this person may not read the kill switches")
         return Response({"switches": [switch_as_json(each) for each in KillSwitch.objects.all()]})
 
     @schema.killswitch_set
