@@ -63,6 +63,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             "What happened",
             [
                 _list(request, "opslog", "operationsevent", "Events", "history"),
+                _list(request, "opslog", "seal", "Seals", "verified"),
                 _list(request, "opslog", "outboxmessage", "Messages", "outgoing_mail"),
                 _list(request, "opslog", "modelprice", "Model prices", "sell"),
             ],

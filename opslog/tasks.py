@@ -1,12 +1,17 @@
 """Jobs of the ground floor. Each is safe to run twice."""
 
+import logging
+
 from django.db import connection
 from django.utils import timezone
 
 from opslog import delivery
 from opslog.models import Heartbeat
+from opslog.sealing import heads, keys, sealer
 
 WORKER = "worker"
+
+log = logging.getLogger(__name__)
 
 
 def beat() -> None:
@@ -24,3 +29,17 @@ def make_partitions() -> int:
 def deliver_messages() -> int:
     """Send the messages that are due. Gives how many were tried."""
     return delivery.deliver_due()
+
+
+def seal_events() -> int:
+    """Seal what is committed. Gives how many events. Without a key here there is nothing to do."""
+    try:
+        return sealer.seal().events
+    except keys.NoKey as error:
+        log.warning("the log is not sealed: %s", error)
+        return 0
+
+
+def post_seal_head() -> bool:
+    """Send the newest head to the webhook of the settings."""
+    return heads.post_newest()

@@ -1,1 +1,1 @@
-from opslog.admin import events, outbox, prices  # noqa: F401  (they register themselves)
+from opslog.admin import events, outbox, prices, seals  # noqa: F401  (they register themselves)

@@ -13,6 +13,7 @@ from unfold.contrib.filters.admin import DropdownFilter
 
 from opslog.admin.base import RECENT, DayByDayMixin, LargeTableMixin, PageAdmin, by_day
 from opslog.models import OperationsEvent
+from opslog.sealing.selectors import seal_of
 
 KINDS_OFFERED = timedelta(days=7)
 KNOWN_KINDS = (
@@ -25,6 +26,8 @@ KNOWN_KINDS = (
     "CAP_CHANGE_REFUSED",
     "CAP_CHANGE_REQUESTED",
     "CAP_CHANGE_STALE",
+    "EVENTS_EXPIRED",
+    "EVENTS_VERIFIED",
     "MESSAGE_FAILED",
     "MESSAGE_RETRIED",
     "PASSWORD_REFUSED",
@@ -34,6 +37,7 @@ KNOWN_KINDS = (
     "RUN_EXTENDED",
     "RUN_FINISHED",
     "RUN_OVERRUN",
+    "SEAL_KEY_ROTATED",
     "START_REFUSED",
     "TOKEN_CREATED",
     "TOKEN_REVOKED",
@@ -53,6 +57,8 @@ OWNER_TYPES = (
     ("price_book", "price book"),
     ("model_price", "model price"),
     ("message", "message"),
+    ("seal_key", "seal key"),
+    ("event_month", "expired month"),
 )
 
 
@@ -134,6 +140,7 @@ class OperationsEventAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
         return {
             "event": obj,
             "title": obj.kind,
+            "seal": seal_of(obj.pk),
             "same_act": same_act.order_by("id")[:10] if obj.xact else (),
         }
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 from django.db.transaction import TransactionManagementError
 
 from opslog import events
@@ -20,9 +20,9 @@ class NoKey(Exception):
     """No private key is here, or not the one in use: nothing can be signed."""
 
 
-def hold_lock() -> None:
-    """Wait for whoever signs, rotates or expires, until the end of the transaction."""
-    with connection.cursor() as cursor:
+def hold_lock(using: str = DEFAULT_DB_ALIAS) -> None:
+    """Wait for whoever signs, rotates or expires, and hold it until the end of the transaction."""
+    with connections[using].cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
 
 
@@ -50,9 +50,15 @@ def signer(*, now: datetime) -> Signer:
     if newest is None:
         _introduce(local, generation=1, at=now, by=local)
         return local
-    if bytes(newest.public_key) != local.public_key:
-        local = _finish_rotation(newest)
-    return local
+    return _fitting(local, newest)
+
+
+def in_use() -> Signer:
+    """The key in use, where there is one already. Raises NoKey."""
+    newest, local = SealKey.objects.first(), _local()
+    if newest is None or local is None:
+        raise NoKey("There is no key for seals here yet, or its private part is elsewhere.")
+    return _fitting(local, newest)
 
 
 def rotate(
@@ -133,8 +139,11 @@ def _introduce(new: Signer, *, generation: int, at: datetime, by: Signer) -> Sea
     )
 
 
-def _finish_rotation(newest: SealKey) -> Signer:
-    """A rotation whose process ended before the new key took the old one's place in the file."""
+def _fitting(local: Signer, newest: SealKey) -> Signer:
+    """The private part of the newest key. It may still wait beside the old one's file: a rotation
+    whose process ended before it could take that place."""
+    if local.public_key == bytes(newest.public_key):
+        return local
     waiting = _next(_file()) if _has_file() else None
     if waiting is not None and waiting.exists():
         signer = _read(waiting)

@@ -14,9 +14,10 @@ from typing import Any
 
 import psycopg
 from django.db import connection, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from opslog.models import Heartbeat, Seal
-from opslog.sealing import merkle
+from opslog.sealing import keys, merkle
 from opslog.sealing.chain import Chain, verify_chain
 from opslog.sealing.findings import Kind, Report
 from opslog.sealing.heads import KnownHeads
@@ -28,7 +29,8 @@ LISTS = """
 SELECT s.number, s.root, s.event_count, s.first_id, s.last_id, s.events_from, m.event_ids,
     m.leaf_hashes
 FROM seals s LEFT JOIN seal_members m ON m.seal = s.number
-WHERE s.event_count > 0
+WHERE s.event_count > 0 AND (%(from)s::timestamptz IS NULL
+    OR (s.events_from >= %(from)s AND s.events_from < %(to)s))
 ORDER BY s.first_id, s.number
 """
 LISTS_AT_ONCE = 50
@@ -224,6 +226,16 @@ def verify(
         return examine(known, pinned=pinned, too_long=too_long, progress=progress)
 
 
+def own_key() -> set[bytes]:
+    """The public part of the private key here, which is outside of the database too. At the very
+    first seal, the head file does not know it yet."""
+    try:
+        key = keys.local_public_key()
+    except keys.NoKey:
+        return set()
+    return {key} if key else set()
+
+
 def examine(
     known: KnownHeads, *, pinned: set[bytes], too_long: timedelta, progress: Progress
 ) -> Report:
@@ -248,16 +260,21 @@ def examine(
 
 
 @contextmanager
-def listing() -> Iterator[Iterator[tuple[Any, ...]]]:
-    """The seals with their lists, by their lowest id, through a cursor of the server."""
+def listing(
+    database: BaseDatabaseWrapper = connection,
+    begin: datetime | None = None,
+    end: datetime | None = None,
+) -> Iterator[Iterator[tuple[Any, ...]]]:
+    """The seals with their lists, by their lowest id, through a cursor of the server; of all
+    events, or of those of a time."""
     name = f"tollgate_lists_{next(_names)}"
-    with connection.cursor() as cursor:
-        cursor.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {LISTS}")
+    with database.cursor() as cursor:
+        cursor.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {LISTS}", {"from": begin, "to": end})
 
         def rows() -> Iterator[tuple[Any, ...]]:
-            inner: Any = psycopg.Cursor(connection.connection)
+            inner: Any = psycopg.Cursor(database.connection)
             while True:
-                with connection.wrap_database_errors:
+                with database.wrap_database_errors:
                     inner.execute(f"FETCH FORWARD {LISTS_AT_ONCE} FROM {name}", binary=True)
                 fetched = inner.fetchall()
                 if not fetched:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, Permission, User
 from django.db import transaction
 from django.utils import timezone
 
@@ -24,7 +24,9 @@ from budgets.models import (
     PreflightRule,
 )
 from opslog import events, outbox
-from opslog.models import ModelPrice, OperationsEvent, OutboxMessage
+from opslog.models import ModelPrice, OperationsEvent, OutboxMessage, Seal, SealKey
+from opslog.sealing import merkle
+from opslog.sealing.statements import NO_SEAL, Signer
 from tests import factories
 from workorders import tokens
 from workorders.models import Agent, Run, ServiceToken, WorkOrder
@@ -124,6 +126,36 @@ def make_message(to: User, text: str) -> OutboxMessage:
     return message
 
 
+def make_seal() -> Seal:
+    """An empty one, under a key that is forgotten at once; and everybody may read the seals."""
+    signer, now = Signer.new(), timezone.now()
+    key = SealKey.objects.create(
+        generation=1,
+        key_id=signer.key_id,
+        public_key=signer.public_key,
+        introduced_at=now,
+        endorsed_by=signer.key_id,
+        endorsement=signer.sign(b""),
+    )
+    seal = Seal(
+        number=1,
+        previous=NO_SEAL,
+        root=merkle.EMPTY,
+        event_count=0,
+        sealed_at=now,
+        snapshot="1:1:",
+        encoding=1,
+        key=key,
+    )
+    told = seal.statement()
+    seal.hash, seal.signature = told.hash(), signer.sign(told.text())
+    seal.save(force_insert=True)
+    reading = Permission.objects.get(codename="view_seal")
+    for group in Group.objects.all():
+        group.permissions.add(reading)
+    return seal
+
+
 def stop_somebody(text: str) -> KillSwitch:
     return killswitch.switch("Identity", f"user:{text}", enabled=True, reason=text, by="ops")[0]
 
@@ -160,6 +192,7 @@ def make_scene(text: str = "Nightly digest") -> Scene:
         "workorders_servicetoken": str(token.pk),
         "opslog_modelprice": str(price.pk),
         "opslog_operationsevent": str(event.pk),
+        "opslog_seal": str(make_seal().pk),
         "opslog_outboxmessage": str(make_message(people["auditor"], text).pk),
         "budgets_changerequest": str(request.pk),
         "budgets_grant": str(break_glass(work_order, people["asker"], text).pk),

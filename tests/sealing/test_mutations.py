@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from django.db import connection, transaction
 from django.test import override_settings
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
@@ -18,9 +17,17 @@ from pytest_django import DjangoDbBlocker
 from config.scratch import owner_sql
 from opslog.models import Seal, SealKey, SealMembers
 from opslog.sealing import heads, keys, merkle, sealer
-from opslog.sealing.rows import EVENT_COLUMNS, all_rows, reading
-from opslog.sealing.statements import NO_SEAL, Signer, key_statement
-from tests.sealing.scene import Sealed, connected_to, files_in, kinds, log_ids, ruled
+from opslog.sealing.statements import Signer, key_statement
+from tests.sealing.scene import (
+    Sealed,
+    connected_to,
+    files_in,
+    kinds,
+    leaves_now,
+    log_ids,
+    ruled,
+    sign_anew,
+)
 
 SIZES_BEFORE, SIZES_AFTER = (3, 4, 5), (4, 3)
 PLACES = {"head": 0, "middle": 8, "before the new key": 11, "tail": -1}
@@ -340,7 +347,8 @@ def test_the_tail_cut_off_and_sealed_again(committed: Corpus) -> None:
 def test_all_signed_anew_by_another_key(corpus: Corpus) -> None:
     """Who rules the database can make it agree with itself, under a key of his own."""
     corpus.sealed.tamper("UPDATE operations_events SET actor = 'nobody'")
-    sign_anew(corpus, Signer.new())
+    introduce(corpus, own := Signer.new())
+    sign_anew(corpus.sealed, own)
     told = found(corpus)
     assert set(told) == {"unknown key", "behind the outside head"}
     # Control: by what is in the database alone, nothing would be seen.
@@ -351,7 +359,8 @@ def test_all_signed_anew_by_another_key(corpus: Corpus) -> None:
 
 def test_a_seal_of_a_foreign_key_is_not_told_outside(committed: Corpus) -> None:
     before = committed.sealed.heads_file.read_bytes()
-    sign_anew(committed, Signer.new(), upwards_from=5)
+    introduce(committed, own := Signer.new())
+    sign_anew(committed.sealed, own, upwards_from=5)
     committed.sealed.write(1)
     with pytest.raises(keys.NoKey):
         sealer.seal()
@@ -387,15 +396,6 @@ def ids(numbers: list[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def leaves_now(event_ids: list[int]) -> list[bytes]:
-    """Of these events, as they are in the log now."""
-    query = (
-        f"SELECT {EVENT_COLUMNS} FROM operations_events WHERE id = ANY (%s) ORDER BY id, created_at"
-    )
-    with transaction.atomic(), reading(connection, query, [event_ids]) as reader:
-        return [row.leaf for row in all_rows(reader)]
-
-
 def relist(corpus: Corpus, seal: int, also: list[int] | None = None) -> None:
     """Make the list of a seal fit what is in the log."""
     wanted = SealMembers.objects.get(pk=seal).event_ids + (also or [])
@@ -406,34 +406,14 @@ def relist(corpus: Corpus, seal: int, also: list[int] | None = None) -> None:
     )
 
 
-def sign_anew(corpus: Corpus, signer: Signer, *, upwards_from: int = 1) -> None:
-    """Make the seals from that one on agree with the log and with each other, under this key."""
+def introduce(corpus: Corpus, signer: Signer) -> None:
+    """A key of one's own among the keys, signed for by itself."""
     now = timezone.now()
     told = key_statement(
         generation=9, public_key=signer.public_key, at=now, endorsed_by=signer.key_id
     )
     corpus.sealed.tamper(
-        "INSERT INTO seal_keys VALUES (9, %s, %s, %s, %s, %s)",
+        "INSERT INTO seal_keys (generation, key_id, public_key, introduced_at, endorsed_by,"
+        " endorsement) VALUES (9, %s, %s, %s, %s, %s)",
         params=[signer.key_id, signer.public_key, now, signer.key_id, signer.sign(told)],
     )
-    previous = NO_SEAL
-    for seal in Seal.objects.order_by("number"):
-        if seal.number >= upwards_from:
-            members = SealMembers.objects.get(pk=seal.number)
-            leaves = leaves_now(members.event_ids)
-            seal.previous, seal.root, seal.key_id = previous, merkle.root(leaves), signer.key_id
-            text = seal.statement()
-            corpus.sealed.tamper(
-                "UPDATE seals SET previous = %s, root = %s, key_id = %s, hash = %s, signature = %s"
-                " WHERE number = %s",
-                params=[
-                    *(seal.previous, seal.root, seal.key_id, text.hash()),
-                    *(signer.sign(text.text()), seal.number),
-                ],
-            )
-            corpus.sealed.tamper(
-                "UPDATE seal_members SET leaf_hashes = %s WHERE seal = %s",
-                params=[b"".join(leaves), seal.number],
-            )
-            seal.hash = text.hash()
-        previous = bytes(seal.hash)

@@ -15,7 +15,7 @@ from rich.table import Table
 from opslog import events
 from opslog.sealing import heads
 from opslog.sealing.findings import Report
-from opslog.sealing.verifier import TOO_LONG, verify
+from opslog.sealing.verifier import TOO_LONG, own_key, verify
 
 # Of the catalogue: to count ten million rows takes longer than a person likes to wait for a bar.
 ABOUT = """
@@ -68,11 +68,14 @@ class Command(BaseCommand):
         if not console.is_terminal:
             console.width = 200  # into a file or a pipe: nothing is cut
         known = self.known(file, explicit=options["heads"] is not None, keys=options["key"])
+        pinned = {*known.keys, *options["key"]}
+        if options["heads"] is None:
+            pinned |= own_key()
         with bar(console) as progress:
             task = progress.add_task("events", total=about())
             report = verify(
                 known,
-                pinned={*known.keys, *options["key"]},
+                pinned=pinned,
                 too_long=options["max_delay"],
                 progress=lambda done: progress.advance(task, done),
             )
