@@ -4,16 +4,35 @@ import logging
 import random
 import signal
 import threading
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 
+from budgets.demo.seeding import TRACE
 from budgets.demo.service import find_token
+from budgets.demo.telling import Teller
 from budgets.demo.trickle import trickle
 from budgets.replay.engine import Replay
+from budgets.replay.mapping import Piece
+from budgets.replay.trace import read_trace
 from client.tollgate_client import RetryPolicy, Tollgate
+from opslog import prices
+from opslog.pricing import Usage
 
 GRACE_SECONDS = 0.5
+
+
+def cost_of(piece: Piece) -> Decimal | None:
+    """None where the model has no price, or the database is away: then the usage is told."""
+    try:
+        book = prices.current_book()
+    except DatabaseError:
+        return None
+    usage = Usage(piece.input_tokens, piece.output_tokens)
+    return book.cost(piece.model, usage, datetime.now(UTC))
 
 
 class Command(BaseCommand):
@@ -51,6 +70,8 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, end)
         signal.signal(signal.SIGINT, end)
         with client:
-            replay = Replay(client, speed=1.0, in_flight=8, stop=stop)
+            Teller(options["url"], token, list(read_trace(TRACE)), stop).start()
+            # Runs end with their cost, not with their usage: the product has told of its calls.
+            replay = Replay(client, speed=1.0, in_flight=8, stop=stop, cost_of=cost_of)
             rng = random.Random()  # noqa: S311  (no secret depends on it)
             replay.play(trickle(per_second=options["per_second"], rng=rng))
