@@ -37,18 +37,18 @@ class Refused(Exception):
 
 
 def leaf(event: dict) -> bytes:
-    """Each column with its length before it; numbers and microseconds since 2000 as eight bytes."""
-    told = b""
+    """Each column with its type and length before it, as PostgreSQL sends a row."""
+    told = struct.pack(">i", len(COLUMNS))
     for name in COLUMNS:
         value = event[name]
         if name in ("id", "xact"):
-            data = struct.pack(">q", value)
+            kind, data = 20, struct.pack(">q", value)
         elif name == "created_at":
             since = datetime.fromisoformat(value.replace("Z", "+00:00")) - EPOCH
-            data = struct.pack(">q", since // timedelta(microseconds=1))
+            kind, data = 1184, struct.pack(">q", since // timedelta(microseconds=1))
         else:
-            data = value.encode()
-        told += struct.pack(">i", len(data)) + data
+            kind, data = 25, value.encode()
+        told += struct.pack(">Ii", kind, len(data)) + data
     return hashlib.sha256(b"\x00tollgate.event.v1\x00" + told).digest()
 
 

@@ -1,9 +1,9 @@
 """The one way in which an event is written as bytes before it is hashed.
 
-A row is its columns in a fixed order, each with its length before it, as PostgreSQL itself sends
-them in binary: integers and times as eight bytes, text as UTF-8, `meta` as the text that the
-database prints of it. So the bytes of a result are hashed as they came, with nothing parsed and
-nothing rounded; and because every length stands before its value, no two rows share an encoding.
+A row is its columns in a fixed order, each with its type and its length before it, as PostgreSQL
+itself sends a row in binary: integers and times as eight bytes, text as UTF-8, `meta` as the text
+that the database prints of it. So the bytes of a result are hashed as they came, nothing parsed
+or rounded; and because every length stands before its value, no two rows share an encoding.
 """
 
 import hashlib
@@ -28,11 +28,15 @@ COLUMNS = (
     "db_user",
     "xact",
 )
-ID, CREATED_AT, XACT = 0, 1, 11
 NUMBERS = frozenset({"id", "xact"})
+# PostgreSQL's own numbers of bigint, timestamptz and text, which never change.
+TYPES = tuple(20 if name in NUMBERS else 1184 if name == "created_at" else 25 for name in COLUMNS)
+# Where the values of the three that are not text stand.
+ID, CREATED_AT, XACT = slice(12, 20), slice(28, 36), slice(-8, None)
 # The first byte tells leaves from nodes (RFC 6962); the rest, events from anything else signed.
 PREFIX = b"\x00tollgate.event.v1\x00"
-LENGTH = Struct(">i")
+COUNT = Struct(">i")
+HEAD = Struct(">Ii")  # type and length
 EIGHT_BYTES = Struct(">q")
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -40,8 +44,25 @@ MICROSECOND = timedelta(microseconds=1)
 
 def row_bytes(values: Sequence[bytes]) -> bytes:
     """One event from the binary values of its columns, in the order of `COLUMNS`."""
-    pack = LENGTH.pack
-    return b"".join([part for value in values for part in (pack(len(value)), value)])
+    parts = [COUNT.pack(len(COLUMNS))]
+    for number, value in zip(TYPES, values, strict=True):
+        parts += (HEAD.pack(number, len(value)), value)
+    return b"".join(parts)
+
+
+def values_in(row: bytes) -> list[bytes]:
+    """The reverse of `row_bytes`. Raises ValueError for what is no row of the log."""
+    values, at = [], COUNT.size
+    for number in TYPES:
+        told, length = HEAD.unpack_from(row, at)
+        at += HEAD.size
+        if told != number or length < 0:
+            raise ValueError("a column of the log has another type, or no value")
+        values.append(row[at : at + length])
+        at += length
+    if at != len(row):
+        raise ValueError("the log has other columns")
+    return values
 
 
 def leaf_hash(row: bytes) -> bytes:

@@ -16,7 +16,7 @@ from opslog.models import EventTombstone, Seal
 from opslog.sealing import keys
 from opslog.sealing.chain import Chain
 from opslog.sealing.findings import Report
-from opslog.sealing.rows import EVENT_COLUMNS, reading
+from opslog.sealing.rows import EVENT_ROW, reading
 from opslog.sealing.snapshots import Snapshot
 from opslog.sealing.verifier import Comparison, listing
 
@@ -126,7 +126,7 @@ def examine(month: Month) -> Report:
     chain = Chain()
     if last is not None:
         chain.snapshot, chain.after_id = Snapshot.parse(last.snapshot), last.after_id
-    query = f'SELECT {EVENT_COLUMNS} FROM "{month.partition}" ORDER BY id, created_at'  # noqa: S608
+    query = f'SELECT {EVENT_ROW} FROM "{month.partition}" ORDER BY id, created_at'  # noqa: S608
     with listing(owner, month.begin, month.end) as lists, reading(owner, query) as rows:
         comparison = Comparison(report, chain, lists)
         while some := rows.next():

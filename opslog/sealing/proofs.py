@@ -9,12 +9,12 @@ from django.db import connection, transaction
 
 from opslog.models import Seal
 from opslog.sealing import encoding, merkle
-from opslog.sealing.rows import EVENT_COLUMNS, Row, all_rows, reading
+from opslog.sealing.rows import EVENT_ROW, Row, all_rows, reading
 from opslog.sealing.selectors import seal_of
 from opslog.sealing.statements import moment
 
 FORMAT = "tollgate.proof.v1"
-ROWS = f"SELECT {EVENT_COLUMNS} FROM operations_events WHERE id = %s"  # noqa: S608
+ROWS = f"SELECT {EVENT_ROW} FROM operations_events WHERE id = %s"  # noqa: S608
 
 
 class NoProof(Exception):
@@ -40,7 +40,7 @@ def export(event_id: int) -> dict[str, Any]:
         "format": FORMAT,
         "event": {
             name: moment(value) if name == "created_at" else value
-            for name, value in encoding.event_of(row.values).items()
+            for name, value in encoding.event_of(encoding.values_in(row.image)).items()
         },
         "position": position,
         "path": [each.hex() for each in merkle.path(leaves, position)],

@@ -17,29 +17,27 @@ from django.db.transaction import TransactionManagementError
 from opslog.sealing import encoding
 
 FETCH = 5000  # rows at a time: a few megabytes
-EVENT_COLUMNS = ", ".join(
-    "meta::text" if column == "meta" else column for column in encoding.COLUMNS
-)
-WIDTH = len(encoding.COLUMNS)
+_columns = ", ".join("meta::text" if name == "meta" else name for name in encoding.COLUMNS)
+EVENT_ROW = f"ROW({_columns})"  # in binary: what `encoding.row_bytes` makes
 
 _names = count(1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
-    """An event as bytes. `number_of` and `time_of` of `encoding` read its values."""
+    """An event as bytes, and its leaf of the tree."""
 
     id: int
     leaf: bytes
-    values: list[bytes]
+    image: bytes
 
     @property
     def created_at(self) -> datetime:
-        return encoding.time_of(self.values[encoding.CREATED_AT])
+        return encoding.time_of(self.image[encoding.CREATED_AT])
 
     @property
     def xact(self) -> int:
-        return encoding.number_of(self.values[encoding.XACT])
+        return encoding.number_of(self.image[encoding.XACT])
 
 
 class Reader:
@@ -54,21 +52,23 @@ class Reader:
         with self._connection.wrap_database_errors:
             cursor.execute(self._fetch, binary=True)
         result = cursor.pgresult
-        get, number, pack = result.get_value, encoding.number_of, encoding.LENGTH.pack
-        columns = range(WIDTH)
-        rows = []
-        for at in range(result.ntuples):
-            values = [get(at, column) for column in columns]
-            image = b"".join([part for each in values for part in (pack(len(each)), each)])
-            rows.append(Row(number(values[0]), encoding.leaf_hash(image), values))
-        return rows
+        get, number, leaf, place = (
+            result.get_value,
+            encoding.number_of,
+            encoding.leaf_hash,
+            encoding.ID,
+        )
+        return [
+            Row(number(image[place]), leaf(image), image)
+            for image in [get(at, 0) for at in range(result.ntuples)]
+        ]
 
 
 @contextmanager
 def reading(
     connection: BaseDatabaseWrapper, query: str, params: Sequence[Any] | dict[str, Any] = ()
 ) -> Iterator[Reader]:
-    """Open a query whose first columns are `EVENT_COLUMNS`, within the caller's transaction."""
+    """Open a query whose first column is `EVENT_ROW`, within the caller's transaction."""
     if not connection.in_atomic_block:
         raise TransactionManagementError("A cursor of the server lives in a transaction.")
     name = f"tollgate_rows_{next(_names)}"

@@ -19,7 +19,7 @@ from django.db.transaction import TransactionManagementError
 from opslog import jobs
 from opslog.models import Heartbeat, Seal, SealMembers
 from opslog.sealing import encoding, heads, keys, merkle
-from opslog.sealing.rows import EVENT_COLUMNS, Row, all_rows, reading
+from opslog.sealing.rows import EVENT_ROW, Row, all_rows, reading
 from opslog.sealing.snapshots import NOTHING, Snapshot
 from opslog.sealing.statements import NO_SEAL, SealStatement, Signer
 
@@ -31,7 +31,7 @@ POST_JOB = "opslog.tasks.post_seal_head"
 
 log = logging.getLogger("tollgate.seals")
 
-SELECT = f"SELECT {EVENT_COLUMNS}, date_trunc('month', created_at, 'UTC') AS month"
+SELECT = f"SELECT {EVENT_ROW}, date_trunc('month', created_at, 'UTC') AS month"
 # One month after the other, so that a month can expire with its seals.
 ORDER = "ORDER BY month, id, created_at"
 NEW = f"""{SELECT} FROM operations_events

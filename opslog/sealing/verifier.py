@@ -21,10 +21,10 @@ from opslog.sealing import keys, merkle
 from opslog.sealing.chain import Chain, verify_chain
 from opslog.sealing.findings import Kind, Report
 from opslog.sealing.heads import KnownHeads
-from opslog.sealing.rows import EVENT_COLUMNS, Row, reading
+from opslog.sealing.rows import EVENT_ROW, Row, reading
 from opslog.sealing.sealer import HEARTBEAT, SEALER
 
-EVENTS = f"SELECT {EVENT_COLUMNS} FROM operations_events ORDER BY id, created_at"  # noqa: S608
+EVENTS = f"SELECT {EVENT_ROW} FROM operations_events ORDER BY id, created_at"  # noqa: S608
 LISTS = """
 SELECT s.number, s.root, s.event_count, s.first_id, s.last_id, s.events_from, m.event_ids,
     m.leaf_hashes

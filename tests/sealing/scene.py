@@ -17,7 +17,7 @@ from opslog import events
 from opslog.models import Seal, SealMembers
 from opslog.sealing import heads, merkle, sealer
 from opslog.sealing.findings import Report
-from opslog.sealing.rows import EVENT_COLUMNS, all_rows, reading
+from opslog.sealing.rows import EVENT_ROW, all_rows, reading
 from opslog.sealing.snapshots import Snapshot
 from opslog.sealing.statements import NO_SEAL, Signer
 from opslog.sealing.verifier import TOO_LONG, examine, own_key, verify
@@ -162,9 +162,7 @@ def insert(writer: "psycopg.Connection[Any]", kind: str = "LATE") -> int:
 
 def leaves_now(event_ids: list[int]) -> list[bytes]:
     """Of these events, as they are in the log now."""
-    query = (
-        f"SELECT {EVENT_COLUMNS} FROM operations_events WHERE id = ANY (%s) ORDER BY id, created_at"
-    )
+    query = f"SELECT {EVENT_ROW} FROM operations_events WHERE id = ANY (%s) ORDER BY id, created_at"
     with transaction.atomic(), reading(connection, query, [event_ids]) as reader:
         return [row.leaf for row in all_rows(reader)]
 

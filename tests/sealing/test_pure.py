@@ -42,7 +42,14 @@ def test_text_cannot_move_to_the_column_beside_it(event: dict[str, Any], text: s
 
 @given(EVENTS)
 def test_an_encoding_can_be_read_back(event: dict[str, Any]) -> None:
-    assert encoding.event_of(encoding.values_of(event)) == event
+    row = encoding.row_bytes(encoding.values_of(event))
+    assert encoding.event_of(encoding.values_in(row)) == event
+    assert encoding.number_of(row[encoding.ID]) == event["id"]
+    assert encoding.number_of(row[encoding.XACT]) == event["xact"]
+    assert encoding.time_of(row[encoding.CREATED_AT]) == event["created_at"]
+    for wrong in (row[:-1], row + b"x", row[:4] + b"\x01" + row[5:]):
+        with pytest.raises(ValueError, match="the log"):
+            encoding.values_in(wrong)
 
 
 def slow_root(leaves: list[bytes]) -> bytes:
