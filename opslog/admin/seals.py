@@ -59,4 +59,6 @@ class SealAdmin(LargeTableMixin, PageAdmin):
     def of(self, seal: Seal) -> str:
         if seal.events_from is None or seal.events_to is None:
             return "none: a sign of life"
-        return f"{seal.events_from:%Y-%m-%d %H:%M:%S} to {seal.events_to:%H:%M:%S}"
+        same_day = seal.events_from.date() == seal.events_to.date()
+        end = f"{seal.events_to:%H:%M:%S}" if same_day else f"{seal.events_to:%Y-%m-%d %H:%M:%S}"
+        return f"{seal.events_from:%Y-%m-%d %H:%M:%S} to {end}"
