@@ -19,8 +19,8 @@ CREATE FUNCTION tollgate_accept_inference(
     p_rows json, p_shares integer[], p_since timestamptz, p_until timestamptz, p_source text
 ) RETURNS text[]
 LANGUAGE plpgsql VOLATILE
-SET plan_cache_mode TO force_generic_plan
--- The plan is kept from when a partition was empty; by then it must use the index already.
+-- A plan that was kept from when a week was empty would read the whole of it for each look-up.
+SET plan_cache_mode TO force_custom_plan
 SET enable_seqscan TO off AS $$
 DECLARE
     written text[];
@@ -57,8 +57,8 @@ CREATE FUNCTION tollgate_accept_tools(
     p_rows json, p_shares integer[], p_since timestamptz, p_until timestamptz
 ) RETURNS text[]
 LANGUAGE plpgsql VOLATILE
-SET plan_cache_mode TO force_generic_plan
--- The plan is kept from when a partition was empty; by then it must use the index already.
+-- A plan that was kept from when a week was empty would read the whole of it for each look-up.
+SET plan_cache_mode TO force_custom_plan
 SET enable_seqscan TO off AS $$
 DECLARE
     written text[];

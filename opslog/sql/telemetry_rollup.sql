@@ -1,4 +1,5 @@
--- Sums of an hour, computed from its events. See opslog/telemetry/rollup.py.
+-- Sums of an hour, computed from its events. See opslog/telemetry/rollup.py. Statements are planned
+-- anew for each hour: one that was planned when a week was empty would read the whole of it later.
 
 CREATE FUNCTION tollgate_histogram_step(counts bigint[], bucket integer, n bigint) RETURNS bigint[]
 LANGUAGE plpgsql IMMUTABLE AS $$
@@ -17,7 +18,8 @@ CREATE FUNCTION tollgate_token_bucket(tokens bigint) RETURNS integer LANGUAGE sq
 $$;
 
 CREATE FUNCTION tollgate_sum_up_inference(p_hour timestamptz) RETURNS void
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode TO force_custom_plan AS $$
 BEGIN
     DELETE FROM inference_hours WHERE hour = p_hour;
     -- One pass over the events; what follows works on its few groups.
@@ -62,7 +64,8 @@ END $$;
 -- A call of a tool comes up to three hours after the model call that asked for it (or, where clocks
 -- differ, five minutes before it).
 CREATE FUNCTION tollgate_sum_up_tools(p_hour timestamptz) RETURNS void
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode TO force_custom_plan AS $$
 BEGIN
     DELETE FROM tool_hours WHERE hour = p_hour;
     INSERT INTO tool_hours (hour, feature, tool_name, calls, failures, retries, retry_requests,
@@ -97,7 +100,8 @@ END $$;
 -- statement before the sums, so the sums hold whatever the deleted notes stood for; a batch that
 -- commits later leaves its own note behind.
 CREATE FUNCTION tollgate_refresh_hours(p_upto bigint, p_most integer) RETURNS integer
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode TO force_custom_plan AS $$
 DECLARE
     hours timestamptz[];
     each timestamptz;

@@ -30,6 +30,8 @@ ENDPOINTS: dict[tuple[str, str], tuple[set[str], Any]] = {
     ("run-finish", "POST"): ({"start", "admin"}, {"status": "success", "costUsd": "0.01"}),
     ("run-extend", "POST"): ({"start", "admin"}, {}),
     ("operations-events", "GET"): ({"read"}, None),
+    ("inference-events", "POST"): ({"ingest"}, {"model": "gpt-4o-mini"}),
+    ("tool-calls", "POST"): ({"ingest"}, {"toolName": "search"}),
     ("work-order-cap-changes", "POST"): ({"start"}, {"usdPerDay": 8, "justification": "more"}),
     ("preflight", "POST"): ({"start"}, {"tasks": [{"workOrderId": WORK_ORDER, "name": "digest"}]}),
     ("feature", "GET"): ({"start", "read", "admin"}, None),

@@ -62,6 +62,7 @@ VALUES: dict[str, tuple[list[str], list[str]]] = {
         ["", "https://pings.example/abc"],
         [f"ftp://{SECRET}", "pings.example/abc", "https://"],
     ),
+    "EVENT_RETENTION_DAYS": (["", "0", "7", "36500"], ["6", "-1", "36501", "90 days", "7.5"]),
 }
 # What is told of all these: read in one process, since a start of Python for each costs minutes.
 PROGRAM = """
