@@ -158,10 +158,11 @@ def _parts_up(ledger: Ledger, look: int, ratio: float) -> list[Rise]:
                 dollars += own
         if not dollars or dollars < (RISE - 1) * (cost - dollars):
             continue
+        least = VOLUME_OF_A_THIRD if part == "hidden" else PART_OF_A_THIRD
         for low, high in thirds(start, now):
             third = [e for name in features if (e := ledger.of(name, low, high))]
             own = sum(e.part(part) for e in third)
-            if own < (PART_OF_A_THIRD - 1) * (window(ledger.panel.cost, low, high) - own):
+            if own < (least - 1) * (window(ledger.panel.cost, low, high) - own):
                 break
         else:
             found.append(Rise(look, part, dollars / max(cost - dollars, 1e-12), ratio))

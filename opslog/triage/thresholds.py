@@ -1,7 +1,8 @@
-"""Every number that the triage decides by, with its reason. There are no others.
+"""Every number that the triage decides by, with its reason.
 
-The rise and the two hours are the runbook's. The rest was chosen on labelled weeks made from public
-traces (docs/triage.md) and holds within wide margins: none was tuned to a single week.
+The rise and the two hours are the runbook's; the rest was chosen on labelled weeks made from public
+traces (docs/triage.md). How an estimate is made (neighbours of an hour, prior requests) stands
+where it is made.
 """
 
 # The runbook: a spike is more than 20 % above the baseline, and not a blip.
@@ -9,8 +10,9 @@ RISE = 1.2
 # "Sustained": the looked-at hours are cut in three, and each third must be raised. A burst of less
 # than an hour touches two clock hours at most, so it never fills three parts of an hour or more.
 PARTS_OF_A_LOOK = 3
-# How much of the rise each third must show: of the volume all of it, because volume strays by
-# itself and a burst plus an ordinary hour must not pass; of any other part half of it.
+# How much of the rise each third must show. Requests come in bursts, so of the volume and of hidden
+# requests all of it: a burst of half an hour beside two ordinary hours must not pass. Of any other
+# part half of it.
 VOLUME_OF_A_THIRD = 1.2
 PART_OF_A_THIRD = 1.1
 # How far back a run looks, in hours. Short looks find steep spikes soon, long ones find small ones.

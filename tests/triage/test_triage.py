@@ -1,6 +1,6 @@
 """Weeks written as letters (see `weeks`): what is confirmed, since when, and why."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -18,11 +18,15 @@ from opslog.triage.data import (
 from tests.triage.weeks import HOUR, MONDAY, rollups
 
 QUIET = "." * 100
+
 # What is optional in a verdict is there in these: the checker of types is told nothing.
 follow: Any = judge.follow
 triage: Any = judge.triage
 
-MONEY = {"floor_usd_per_hour": 0.0}
+def judged(given: str | Rollups, **options: Any) -> Any:
+    """The verdict, whatever it costs (these weeks cost cents)."""
+    known = rollups(given) if isinstance(given, str) else given
+    return triage(known, floor_usd_per_hour=0.0, **options)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +50,7 @@ MONEY = {"floor_usd_per_hour": 0.0}
     ],
 )
 def test_the_cause_of_a_spike(letters, cause, feature, tool):
-    verdict = triage(rollups(letters), **MONEY)
+    verdict = judged(letters)
     assert verdict.confirmed
     assert (verdict.cause, verdict.feature, verdict.tool) == (cause, feature, tool)
     assert verdict.ranked[0].cause == cause
@@ -68,10 +72,12 @@ def test_the_cause_of_a_spike(letters, cause, feature, tool):
         QUIET + "FFFFFF",  # a tool that fails and costs nothing
         "." * 40 + "T" * 8 + "." * 48,  # an incident that is over
         "." * 90 + "T" * 8 + "." * 3,
+        QUIET + "U.",  # half of an hour of undo, as one burst
+        QUIET + "UU.",
     ],
 )
 def test_what_is_no_spike(letters):
-    verdict = triage(rollups(letters), **MONEY)
+    verdict = judged(letters)
     assert not verdict.confirmed
     assert verdict.cause == "none"
     assert verdict.sentences
@@ -87,7 +93,7 @@ def test_it_says_why_there_is_no_verdict(letters, told):
 
 @pytest.mark.parametrize("letter", "TDHhCOPMS")
 def test_contributions_and_decomposition_sum_to_the_change(letter):
-    verdict = triage(rollups(QUIET + letter * 12), **MONEY)
+    verdict = judged(QUIET + letter * 12)
     assert sum((each.usd for each in verdict.contributions), Decimal(0)) == verdict.change_usd
     split = verdict.evidence.decomposition
     assert sum(split.parts.values()) == pytest.approx(split.change)
@@ -99,7 +105,7 @@ def test_contributions_and_decomposition_sum_to_the_change(letter):
     [("T", "requests"), ("C", "input_tokens"), ("O", "output_tokens"), ("P", "price")],
 )
 def test_the_decomposition_agrees_with_the_cause(letter, part):
-    parts = triage(rollups(QUIET + letter * 12), **MONEY).evidence.decomposition.parts
+    parts = judged(QUIET + letter * 12).evidence.decomposition.parts
     assert max(parts, key=lambda name: parts[name]) == part
 
 
@@ -111,11 +117,11 @@ def test_a_spike_below_the_floor_wakes_nobody():
 def test_the_hour_that_runs_is_not_looked_at():
     given = rollups(QUIET + "OOOO")
     early = Rollups(given.until - 4 * HOUR, given.cells, given.tools)
-    assert not triage(early, **MONEY).confirmed
+    assert not judged(early).confirmed
 
 
 def test_evidence_of_each_step():
-    evidence = triage(rollups(QUIET + "SSSS"), **MONEY).evidence
+    evidence = judged(QUIET + "SSSS").evidence
     lookup = next(row for row in evidence.tools if row.tool == "lookup")
     assert lookup.failure_rate > 0.6
     assert lookup.failure_rate_before == 0
@@ -125,7 +131,7 @@ def test_evidence_of_each_step():
     assert evidence.attribution["feature"][0].explains > 0.8
     assert len(evidence.hours) == 4
 
-    tokens = triage(rollups(QUIET + "CCCC"), **MONEY).evidence.tokens
+    tokens = judged(QUIET + "CCCC").evidence.tokens
     assert tokens.input.average == pytest.approx(3600)
     assert tokens.input_before.average == pytest.approx(600)
     assert 2048 <= tokens.input.p95 < 4096
@@ -137,7 +143,7 @@ def test_evidence_of_each_step():
 
 
 def test_the_start_is_kept_and_the_cause_follows_the_evidence():
-    opened = triage(rollups(QUIET + "TTTTTTTTT"), **MONEY)
+    opened = judged(QUIET + "TTTTTTTTT")
     later = follow(opened, rollups(QUIET + "T" * 9 + "S" * 20))
     assert later.start == opened.start
     assert later.cause == "tool_failure_storm"
@@ -145,7 +151,7 @@ def test_the_start_is_kept_and_the_cause_follows_the_evidence():
 
 
 def test_what_is_over_is_not_judged_again():
-    opened = triage(rollups(QUIET + "OOOO"), **MONEY)
+    opened = judged(QUIET + "OOOO")
     over = follow(opened, rollups(QUIET + "OOOO" + "." * 5))
     assert not over.raised
     assert (over.cause, over.until) == (opened.cause, opened.until)
@@ -166,25 +172,25 @@ def test_only_a_spike_can_be_followed():
 def test_with_weeks_of_history_the_same_hour_of_the_week_counts():
     """Saturdays are three times as dear, always: a spike by days, none by weeks."""
     given = rollups("." * 120 + "T" * 12)
-    saturday = triage(given, **MONEY)
+    saturday = judged(given)
     assert saturday.confirmed
     assert "not two weeks of history" in saturday.sentences[1]
 
-    totals: list[Any] = []
-    by_hour: dict[Any, float] = {}
+    totals: list[HourTotal] = []
+    by_hour: dict[datetime, float] = {}
     for each in given.cells:
         by_hour[each.hour] = by_hour.get(each.hour, 0.0) + each.cost_usd
     for hour, cost in by_hour.items():
         totals.extend(HourTotal(hour - timedelta(days=7 * n), 1, cost) for n in range(4))
     known = Rollups(given.until, given.cells, given.tools, totals)
-    assert not triage(known, **MONEY).confirmed
+    assert not judged(known).confirmed
     worse = Rollups(
         given.until,
         given.cells,
         given.tools,
         [HourTotal(t.hour, 1, t.cost_usd / 2 if t.hour < MONDAY else t.cost_usd) for t in totals],
     )
-    verdict = triage(worse, **MONEY)
+    verdict = judged(worse)
     assert verdict.confirmed
     assert "weeks" in verdict.sentences[1]
 
@@ -210,9 +216,9 @@ def actors(verdict, *, of_one: float) -> Detail:
 )
 def test_one_user_behind_it_is_told_from_growth(of_one, told):
     given = rollups(QUIET + "T" * 9)
-    first = triage(given, **MONEY)
+    first = judged(given)
     assert first.actor is None
-    known = triage(given, detail=actors(first, of_one=of_one), **MONEY)
+    known = judged(given, detail=actors(first, of_one=of_one))
     assert any(told in sentence for sentence in known.sentences)
     assert (known.actor is not None) == (of_one > 0.5)
 
@@ -224,13 +230,13 @@ def test_a_change_shortly_before_is_named():
         Change(at, "prompt_template", "longer answers", "agent"),
         Change(at, "deploy", "release 7", "chat"),
     ]
-    verdict = triage(rollups(QUIET + "OOOO"), changes=changes, **MONEY)
+    verdict = judged(QUIET + "OOOO", changes=changes)
     assert [change.what for change in verdict.changes] == ["longer answers", "release 7"]
     assert any("longer answers" in sentence for sentence in verdict.sentences)
 
 
 def test_the_sentences_say_since_when_how_much_and_why():
-    verdict = triage(rollups(QUIET + "SSSS"), **MONEY)
+    verdict = judged(QUIET + "SSSS")
     text = " ".join(verdict.sentences)
     assert "Since 2026-03-06 04:00 UTC" in text
     assert "an hour above the baseline" in text
@@ -238,9 +244,10 @@ def test_the_sentences_say_since_when_how_much_and_why():
 
 
 def test_the_comparison_is_at_most_a_day_long():
-    opened = triage(rollups(QUIET + "OOOO"), **MONEY)
+    opened = judged(QUIET + "OOOO")
     later = follow(opened, rollups(QUIET + "O" * 40))
     window = later.comparison
+    assert window is not None
     assert window.until - window.start == 24 * HOUR
     assert window.baseline_until == window.start
     assert window.feature == "agent"

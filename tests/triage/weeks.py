@@ -73,8 +73,10 @@ def cells_of(at: int, letter: str) -> Iterator[Cell]:
         price = 2.0 if chat and letter == "P" else 1.0
         model = {"M": "large", "R": "middle-2"}.get(letter, usual_model) if chat else usual_model
         extra: dict[str, float] = {}
-        if chat and letter in "Hh":
-            extra = {"undo": 4.0} if letter == "H" else {"undo": 2.0, "user_request": 2.0}
+        if chat and letter in "HhU":
+            extra = {"undo": 2.0 if letter in "hU" else 4.0}
+            if letter == "h":
+                extra["user_request"] = 2.0
         if agent and letter == "S":
             extra = {"retry": 4.0}
         for trigger, share in TRIGGERS.items():
