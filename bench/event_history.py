@@ -225,10 +225,10 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--insert", action="store_true", help="only what an event costs to write")
     given = parser.parse_args()
+    os.environ["LOG_LEVEL"] = "WARNING"
     with ground() as on:
         import django
 
-        os.environ["LOG_LEVEL"] = "WARNING"
         os.environ["DATABASE_URL"] = on.app_url(on.template)
         if given.insert:
             insert(on)

@@ -48,16 +48,16 @@ def page(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Iterato
     expect.set_options(timeout=60_000)
     said: list[str] = []
     asked: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            said.append(message.text)
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
         window = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
         window.set_default_timeout(60_000)
-
-        def keep(message: ConsoleMessage) -> None:
-            if message.type != "debug":
-                said.append(message.text)
-
-        window.on("console", keep)
+        window.on("console", listen)
         window.on("pageerror", lambda error: said.append(str(error)))
         window.on("request", lambda request: asked.append(request.url))
         window.goto(f"{service.url}/ops-logs")
