@@ -10,12 +10,13 @@ from multiprocessing import get_context
 
 import psutil
 
-from bench import crash, guardrails, history, measure, telemetry
+from bench import crash, guardrails, history, measure, sealing, telemetry
 from bench.ground import Ground, ground
 from bench.measure import Bench
 from bench.report import Broken, Figures, aim, interleave
 
 PARTS = ("http", "database", "guardrails", "telemetry", "today", "crash")
+ASKED_FOR = ("history", "sealing")
 
 
 def arguments() -> argparse.Namespace:
@@ -24,7 +25,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--history", action="store_true", help="also ten million rows (minutes)")
     parser.add_argument("--seconds", type=float, help="length of a repetition")
     parser.add_argument("--repetitions", type=int)
-    parser.add_argument("--only", choices=(*PARTS, "history"), action="append", default=[])
+    parser.add_argument("--only", choices=(*PARTS, *ASKED_FOR), action="append", default=[])
     given = parser.parse_args()
     given.seconds = given.seconds or (0.6 if given.quick else 3.0)
     given.repetitions = given.repetitions or (3 if given.quick else 5)
@@ -98,6 +99,14 @@ def after_crashes(on: Ground, loader: ProcessPoolExecutor, rounds: int) -> None:
     print("  " + aim("acknowledged starts lost", ours.lost, 0, at_least=False))
 
 
+def with_seals(on: Ground, rows: int) -> None:
+    got = sealing.measure(on, rows)
+    print(f"\nSealing and verifying {rows:,} events, one process")
+    for line in sealing.lines(got):
+        print(f"  {line}")
+    print("  " + aim("seconds to verify", got.verify_seconds, 60, at_least=False))
+
+
 def main() -> int:
     given = arguments()
     began = time.monotonic()
@@ -131,6 +140,8 @@ def main() -> int:
                 with_history(bench, on, "Admission with history, by clients",
                              {"empty table": (0, False),
                               "ten million runs": (10_000_000, False)})  # fmt: skip
+            if "sealing" in given.parts:
+                with_seals(on, 100_000 if given.quick else 1_000_000)
             if "crash" in given.parts:
                 after_crashes(on, loader, 2 if given.quick else 5)
         except Broken as error:

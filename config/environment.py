@@ -96,6 +96,12 @@ def http_url(text: str) -> str:
     return text
 
 
+def private_key(text: str) -> str:
+    if text and not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise Expected("64 hexadecimal digits")
+    return text
+
+
 def redis_url(text: str) -> str:
     if text and not re.fullmatch(r"(rediss?|unix)://\S+", text):
         raise Expected("the address of a Redis, as in redis://HOST:6379/0")

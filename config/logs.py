@@ -78,6 +78,8 @@ def logging_config(level: str, *, json: bool) -> dict[str, Any]:
             # Their lines repeat the addresses of channels, which are credentials.
             "apprise": {"level": "CRITICAL"},
             "urllib3": {"level": "CRITICAL"},
+            "httpx2": {"level": "WARNING"},
+            "httpcore2": {"level": "WARNING"},
             "requests_oauthlib": {"level": "CRITICAL"},
             "oauthlib": {"level": "CRITICAL"},
         },

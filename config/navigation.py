@@ -85,6 +85,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 },
                 _list(request, "opslog", "inferencehour", "Spend by hour", "stacked_bar_chart"),
                 _list(request, "opslog", "changemarker", "Changes", "published_with_changes"),
+                _list(request, "opslog", "seal", "Seals", "verified"),
                 _list(request, "opslog", "outboxmessage", "Messages", "outgoing_mail"),
                 _list(request, "opslog", "modelprice", "Model prices", "sell"),
             ],

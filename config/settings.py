@@ -246,6 +246,19 @@ TOLLGATE_HEALTHCHECK_SECRET_URL = take(
     "HEALTHCHECK_URL", default="", form=forms.http_url, secret=True
 )
 
+# Seals of the log. The private key is in a file of the data folder, or in the environment; the
+# heads go to a file that only grows. The names keep credentials off Django's debug pages.
+TOLLGATE_SEAL_SECRET_KEY = take("SEAL_KEY", default="", form=forms.private_key, secret=True)
+TOLLGATE_SEAL_KEY_FILE = env.str("SEAL_KEY_FILE", default="") or (
+    str(DATA.path / "seal_key") if EMBEDDED else ""
+)
+TOLLGATE_SEAL_HEADS_FILE = env.str("SEAL_HEADS_FILE", default="") or str(
+    DATA.path / "seal_heads.jsonl"
+)
+TOLLGATE_SEAL_WEBHOOK_SECRET_URL = take(
+    "SEAL_WEBHOOK_URL", default="", form=forms.http_url, secret=True
+)
+
 LOG_LEVEL = take("LOG_LEVEL", default="INFO", form=forms.log_level)
 LOGGING = logging_config(LOG_LEVEL, json=env.bool("LOG_JSON", default=True))
 

@@ -5,4 +5,5 @@ from opslog.admin import (  # noqa: F401  (they register themselves)
     incidents,
     outbox,
     prices,
+    seals,
 )

@@ -30,6 +30,7 @@ from opslog.event_export import FORMATS, Busy, Export
 from opslog.event_filters import Filters, Key
 from opslog.exceptions import NotAllowedNow
 from opslog.models import OperationsEvent
+from opslog.sealing.selectors import seal_of
 
 TAIL_SECONDS = 4
 # An event is seen when its transaction commits, which may be after a later one's: so the tail asks
@@ -140,6 +141,7 @@ def event_page(request: HttpRequest, event_id: int) -> HttpResponse:
         **admin.site.each_context(request),
         "title": event.kind,
         "event": event,
+        "seal": seal_of(event.pk),
         "changes": event_record.changes(event),
         "same_act": event_record.same_act(event),
         "same_request": event_record.same_request(event),

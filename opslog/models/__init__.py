@@ -6,6 +6,7 @@ from opslog.models.events import Heartbeat, OperationsEvent
 from opslog.models.incidents import Incident, IncidentEntry, Mitigation
 from opslog.models.outbox import OutboxMessage
 from opslog.models.prices import ModelPrice, PriceBookVersion
+from opslog.models.seals import EventTombstone, Seal, SealKey, SealMembers
 from opslog.models.telemetry import (
     InferenceEvent,
     InferenceHour,
@@ -18,6 +19,7 @@ from opslog.models.views import SavedView
 
 __all__ = [
     "ChangeMarker",
+    "EventTombstone",
     "Heartbeat",
     "Incident",
     "IncidentEntry",
@@ -29,6 +31,9 @@ __all__ = [
     "OutboxMessage",
     "PriceBookVersion",
     "SavedView",
+    "Seal",
+    "SealKey",
+    "SealMembers",
     "StaleHour",
     "ToolCall",
     "ToolHour",

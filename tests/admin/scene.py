@@ -42,7 +42,11 @@ from opslog.models import (
     ModelPrice,
     OperationsEvent,
     OutboxMessage,
+    Seal,
+    SealKey,
 )
+from opslog.sealing import merkle
+from opslog.sealing.statements import NO_SEAL, Signer
 from opslog.telemetry import rollup
 from opslog.telemetry.accepting import accept_inference
 from opslog.telemetry.drafts import InferenceDraft
@@ -146,6 +150,33 @@ def make_message(to: User, text: str) -> OutboxMessage:
     return message
 
 
+def make_seal() -> Seal:
+    """An empty one, under a key that is forgotten at once; and everybody may read the seals."""
+    signer, now = Signer.new(), timezone.now()
+    key = SealKey.objects.create(
+        generation=1,
+        key_id=signer.key_id,
+        public_key=signer.public_key,
+        introduced_at=now,
+        endorsed_by=signer.key_id,
+        endorsement=signer.sign(b""),
+    )
+    seal = Seal(
+        number=1,
+        previous=NO_SEAL,
+        root=merkle.EMPTY,
+        event_count=0,
+        sealed_at=now,
+        snapshot="1:1:",
+        encoding=1,
+        key=key,
+    )
+    told = seal.statement()
+    seal.hash, seal.signature = told.hash(), signer.sign(told.text())
+    seal.save(force_insert=True)
+    return seal
+
+
 def stop_somebody(text: str) -> KillSwitch:
     return killswitch.switch("Identity", f"user:{text}", enabled=True, reason=text, by="ops")[0]
 
@@ -231,6 +262,7 @@ def make_scene(text: str = "Nightly digest") -> Scene:
         "opslog_inferencehour": str(sum_up_an_hour(text).pk),
         "opslog_modelprice": str(price.pk),
         "opslog_operationsevent": str(event.pk),
+        "opslog_seal": str(make_seal().pk),
         "opslog_outboxmessage": str(make_message(people["auditor"], text).pk),
         "budgets_changerequest": str(request.pk),
         "budgets_grant": str(break_glass(work_order, people["asker"], text).pk),

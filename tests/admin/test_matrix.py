@@ -54,6 +54,7 @@ READ = {  # list, page, and the address of its history, which leads to the event
     "opslog_modelprice": ALL,
     "opslog_operationsevent": ALL,
     "opslog_outboxmessage": ALL,
+    "opslog_seal": ALL,
     "workorders_agent": ALL,
     "workorders_run": ALL,
     "workorders_servicetoken": ALL,
@@ -145,6 +146,7 @@ FOR_EVERYBODY = {
 }
 TABLES = (
     "operations_events",
+    "seals",
     "work_orders",
     "work_order_runs",
     "agents",
