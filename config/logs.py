@@ -75,7 +75,9 @@ def logging_config(level: str, *, json: bool) -> dict[str, Any]:
             "django.request": {"level": "ERROR", "filters": ["unhandled"]},
             "django-q": {"handlers": [], "level": "WARNING", "propagate": True},
             "axes": {"level": "WARNING"},
-            # Their lines repeat the addresses of channels, which are credentials.
+            # Their lines repeat addresses of channels and of the health check: credentials.
+            "httpx2": {"level": "WARNING"},
+            "httpcore2": {"level": "WARNING"},
             "apprise": {"level": "CRITICAL"},
             "urllib3": {"level": "CRITICAL"},
             "httpx2": {"level": "WARNING"},

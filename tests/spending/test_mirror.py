@@ -150,7 +150,9 @@ def sink() -> Iterator[tuple[str, list[bytes]]]:
     server.shutdown()
 
 
-def test_the_health_check_is_pinged(sink: tuple[str, list[bytes]], settings: Any) -> None:
+def test_the_health_check_is_pinged(
+    sink: tuple[str, list[bytes]], settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     address, taken = sink
     assert ping_health() is False  # no address, no ping
     settings.TOLLGATE_HEALTHCHECK_SECRET_URL = f"http://{address}/ping/secret"
@@ -159,6 +161,7 @@ def test_the_health_check_is_pinged(sink: tuple[str, list[bytes]], settings: Any
     spend("52")
     assert ping_health() is True
     assert json.loads(taken[-1]) == {"budget_usd": 52.0, "budget_blocked": True}
+    assert "/ping/secret" not in caplog.text  # the address is a credential
 
 
 def test_sentry_is_told_of_the_warning_and_of_the_limit(

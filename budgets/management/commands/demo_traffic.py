@@ -1,6 +1,5 @@
 """manage.py demo_traffic: the live trickle of `make run`."""
 
-import logging
 import random
 import signal
 import threading
@@ -50,7 +49,6 @@ class Command(BaseCommand):
         if not token:
             self.stdout.write("No demo token here: no simulated traffic.")
             return
-        logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every request
         stop = threading.Event()
         try:
             # A restarting server is waited for: an ask that fails is counted and the next is made.

@@ -1,6 +1,5 @@
 """manage.py replay: a recorded trace of real LLM requests against the public HTTP API."""
 
-import logging
 import os
 import signal
 import time
@@ -65,7 +64,6 @@ class Command(BaseCommand):
         parser.add_argument("--token", default="", help="its token (TOLLGATE_TOKEN)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every request
         console = Console()
         if options["url"] and options["caps"]:
             raise CommandError("--caps is for a database of its own; leave it out with --url.")

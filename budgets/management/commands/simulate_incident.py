@@ -1,6 +1,5 @@
 """`manage.py simulate_incident`: which safeguard stops a runaway, and at how many dollars."""
 
-import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import IO, Any, cast
@@ -33,7 +32,6 @@ class Command(BaseCommand):
         parser.add_argument("--markdown", action="store_true", help="the table as Markdown")
 
     def handle(self, *args: Any, only_shipped: bool, markdown: bool, **options: Any) -> None:
-        logging.getLogger("httpx2").setLevel(logging.WARNING)
         console = Console(stderr=True)
         rows: list[tuple[Story, Safeguard | None]] = []
         looked = ""
