@@ -24,7 +24,8 @@ from unfold.views import ChangeList
 from budgets import approvals, overview, verification
 from budgets.admin import asking, deciding, evidence_page, raising
 from budgets.admin.forms import ChooseForm, DecisionForm, ManyForm
-from budgets.admin.told import lines_told, use_charts
+from budgets.admin.told import lines_told, units_of, use_charts
+from budgets.evidence import refusals_by_request
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest
 from opslog.admin.base import PageAdmin
@@ -48,21 +49,35 @@ class WhoseFilter(admin.SimpleListFilter):
         return queryset
 
 
-class WaitingList(ChangeList):
-    """Adds to each row of the queue who has signed and what it blocks, read once for all."""
+class RequestList(ChangeList):
+    """Adds to each row what it is about, read once for all."""
 
     result_list: Any
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         rows = self.result_list = list(self.result_list)
+        names, units = approvals.names_of(rows), units_of(rows)
+        for row in rows:
+            row.name, row.href = approvals.name_of(row, names), raising.address_of(row, names)
+            row.told = lines_told(row, units)
+
+
+class WaitingList(RequestList):
+    """Adds to each row of the queue who has signed and what it blocks, read once for all."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows = self.result_list
         slots = overview.signatures_of(rows)
         caps = [row.subject_id for row in rows if row.subject_type == approvals.WORK_ORDER]
-        blocked = overview.refusals_by_reason(overview.today(), caps)
+        begins = overview.today()
+        of_caps = overview.refusals_by_reason(begins, caps)
+        of_limits = refusals_by_request(rows, begins)
         for row in rows:
             is_caps = row.subject_type == approvals.WORK_ORDER
             row.slots = slots[row.pk]
-            row.blocked = blocked.get(row.subject_id, []) if is_caps else raising.blocked_by(row)
+            row.blocked = of_caps.get(row.subject_id, []) if is_caps else of_limits.get(row.pk, [])
 
 
 @admin.register(ChangeRequest)
@@ -92,7 +107,7 @@ class ChangeRequestAdmin(PageAdmin):
         ]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
-        return WaitingList if _is_queue(request) else super().get_changelist(request, **kwargs)
+        return WaitingList if _is_queue(request) else RequestList
 
     def get_list_display(self, request: HttpRequest) -> Any:
         return self.list_waiting if _is_queue(request) else self.list_display
@@ -233,6 +248,7 @@ class ChangeRequestAdmin(PageAdmin):
         mine: Any = request.user.pk
         user = User.objects.prefetch_related("groups").get(pk=mine)
         known = approvals.Known.about(row.subject_id for row in rows)
+        names, units = approvals.names_of(rows), units_of(rows)
         return self.render(
             request,
             "budgets/decide_many.html",
@@ -244,8 +260,8 @@ class ChangeRequestAdmin(PageAdmin):
                 {
                     "request_": row,
                     "revision": (seen or {}).get(row.pk, row.revision),
-                    "name": approvals.name_of(row),
-                    "lines": lines_told(row),
+                    "name": approvals.name_of(row, names),
+                    "lines": lines_told(row, units),
                     "alone": approvals.needs_password(row),
                     "reason": deciding.why_not(row, user, known),
                 }
@@ -272,13 +288,12 @@ class ChangeRequestAdmin(PageAdmin):
         return f"#{obj.pk}"
 
     @display(description="limits of")
-    def subject(self, obj: ChangeRequest) -> str:
-        told = {"name": approvals.name_of(obj), "href": raising.address_of(obj)}
-        return render_to_string("budgets/subject.html", told)
+    def subject(self, obj: Any) -> str:
+        return render_to_string("budgets/subject.html", {"name": obj.name, "href": obj.href})
 
     @display(description="change")
-    def change(self, obj: ChangeRequest) -> str:
-        return render_to_string("budgets/changes.html", {"lines": lines_told(obj), "request_": obj})
+    def change(self, obj: Any) -> str:
+        return render_to_string("budgets/changes.html", {"lines": obj.told, "request_": obj})
 
     @display(description="state")
     def state(self, obj: ChangeRequest) -> str:

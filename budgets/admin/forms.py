@@ -58,7 +58,23 @@ class ChooseForm(forms.Form):
     )
 
 
-class AskForm(forms.Form):
+class JustifiedForm(forms.Form):
+    """What every request says for itself."""
+
+    justification = forms.CharField(
+        max_length=2000,
+        widget=lines(4),
+        help_text="Why the work needs it. Approvers read this first.",
+    )
+    expected_cost_impact = forms.CharField(
+        max_length=500,
+        required=False,
+        widget=lines(2),
+        help_text="What it will cost: dollars a day or a month, and how you know.",
+    )
+
+
+class AskForm(JustifiedForm):
     """Other caps, for good or for a time. What is left empty stays as it is."""
 
     runs_per_day = forms.IntegerField(
@@ -81,19 +97,9 @@ class AskForm(forms.Form):
         required=False,
         widget=UnfoldAdminIntegerFieldWidget(),
     )
-    justification = forms.CharField(
-        max_length=2000,
-        widget=lines(4),
-        help_text="Why the work needs it. Approvers read this first.",
-    )
-    expected_cost_impact = forms.CharField(
-        max_length=500,
-        required=False,
-        widget=lines(2),
-        help_text="What it will cost: dollars a day or a month, and how you know.",
-    )
     grant_from = forms.DateTimeField(label="From (UTC)", required=False, widget=MomentInput())
     grant_until = forms.DateTimeField(label="Until (UTC)", required=False, widget=MomentInput())
+    field_order = (*CAPS, "justification", "expected_cost_impact", "grant_from", "grant_until")
 
     def __init__(
         self,
@@ -153,20 +159,8 @@ class AskForm(forms.Form):
         return {"new": self.wanted(), **{name: self.cleaned_data[name] for name in names}}
 
 
-class RaiseForm(forms.Form):
+class RaiseForm(JustifiedForm):
     """Higher limits of what many share. What is left as it is stays."""
-
-    justification = forms.CharField(
-        max_length=2000,
-        widget=lines(4),
-        help_text="Why it must be more. Approvers read this first.",
-    )
-    expected_cost_impact = forms.CharField(
-        max_length=500,
-        required=False,
-        widget=lines(2),
-        help_text="What it will cost: dollars a day or a month, and how you know.",
-    )
 
     def __init__(
         self, *args: Any, values: Mapping[str, Decimal], labels: Mapping[str, str], **kwargs: Any
@@ -184,6 +178,7 @@ class RaiseForm(forms.Form):
                 widget=UnfoldAdminDecimalFieldWidget(),
                 help_text=f"Now {value:,f}.",
             )
+        self.fields["justification"].help_text = "Why it must be more. Approvers read this first."
         self.order_fields([*values, "justification", "expected_cost_impact"])
 
     def told(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Asking for more of what many work orders share: a shared limit, or the limits of a feature."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -77,23 +78,13 @@ def edit(page: PageAdmin, request: HttpRequest, obj: ChangeRequest) -> HttpRespo
     return _page(page, request, subject, form, obj, title=title, editing=obj)
 
 
-def address_of(request: ChangeRequest) -> str:
+def address_of(request: ChangeRequest, names: Mapping[tuple[str, str], str] | None = None) -> str:
     """The page of what it is about; none where a limit of it is gone."""
-    gone = {
-        subjects.SharedLimit.kind: Budget,
-        subjects.FeatureLimits.kind: FeatureControl,
-    }.get(request.subject_type)
-    if gone is not None and not gone.objects.filter(pk=request.subject_id).exists():  # type: ignore[attr-defined]  # both are models
+    if names is None:
+        names = approvals.names_of([request])
+    if (request.subject_type, request.subject_id) not in names:
         return ""
     return reverse(PAGES[request.subject_type], args=[quote(request.subject_id)])
-
-
-def blocked_by(request: ChangeRequest) -> list[tuple[str, int]]:
-    """What this limit refused today, as the queue shows it."""
-    found = limit_evidence(request, now=timezone.now())
-    if found is None or not found.refused_today:
-        return []
-    return [(found.denials[0], found.refused_today)]
 
 
 def shown(request: ChangeRequest) -> dict[str, Any]:

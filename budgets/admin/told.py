@@ -1,11 +1,12 @@
 """Values and days of use, as the pages of cap changes show them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
 from budgets import approvals, overview
+from budgets.approvals.subjects import SharedLimit
 from budgets.models import Budget, ChangeRequest, Measure
 from opslog import changes
 from opslog.meters import Chart, chart
@@ -22,12 +23,23 @@ UNITS = {
 }
 
 
-def lines_told(request: ChangeRequest) -> list[dict[str, Any]]:
-    """What a request changes, in the unit of its limit."""
+def units_of(requests: Iterable[ChangeRequest]) -> dict[str, str]:
+    """The unit of each shared limit that these requests are about, by its id; one query."""
+    ids = {each.subject_id for each in requests if each.subject_type == SharedLimit.kind}
+    if not ids:
+        return {}
+    in_usd = Budget.objects.filter(pk__in=ids, measure=Budget.Measure.USD)
+    dollars = {str(pk) for pk in in_usd.values_list("pk", flat=True)}
+    return {pk: "usd" if pk in dollars else "runs" for pk in ids}
+
+
+def lines_told(
+    request: ChangeRequest, units: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """What a request changes, in the unit of its limit. `units`: of many at once."""
     unit = None
-    if request.subject_type == "budget":
-        of = Budget.objects.filter(pk=request.subject_id).values_list("measure", flat=True).first()
-        unit = "usd" if of == Budget.Measure.USD else "runs"
+    if request.subject_type == SharedLimit.kind:
+        unit = (units_of([request]) if units is None else units)[request.subject_id]
     return [
         values_told(line.measure, line.old, line.new, unit=unit) for line in request.lines.all()
     ]

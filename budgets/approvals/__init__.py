@@ -22,7 +22,7 @@ from budgets.approvals.people import (
 )
 from budgets.approvals.reminders import remind
 from budgets.approvals.requests import LIFETIME, ask, cancel, edit
-from budgets.approvals.subjects import CAPS, WORK_ORDER, caps_of, name_of
+from budgets.approvals.subjects import CAPS, WORK_ORDER, caps_of, name_of, names_of
 
 __all__ = [
     "CAPS",
@@ -46,6 +46,7 @@ __all__ = [
     "lines_of",
     "may_decide",
     "name_of",
+    "names_of",
     "needs_password",
     "open_slots",
     "raise_at_once",

@@ -1,7 +1,7 @@
 """What a request changes the limits of. Requests are built over "a limit of a subject": a further
 kind of subject is a class here with these methods, and an entry in KINDS."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import ClassVar, Protocol
 
@@ -207,15 +207,28 @@ def lock(kind: str, subject_id: str) -> Subject:
     return KINDS[kind].lock(subject_id)
 
 
-def name_of(request: ChangeRequest) -> str:
-    """What people call its subject; a work order by its id."""
-    if request.subject_type == SharedLimit.kind:
-        budget = Budget.objects.filter(pk=request.subject_id).first()
-        return SharedLimit(budget).label if budget else f"limit {request.subject_id}"
-    if request.subject_type == FeatureLimits.kind:
-        control = FeatureControl.objects.filter(pk=request.subject_id).first()
-        return FeatureLimits(control).label if control else f"feature {request.subject_id}"
-    return request.subject_id
+def names_of(requests: Iterable[ChangeRequest]) -> dict[tuple[str, str], str]:
+    """What people call the subjects that are still there, by (type, id); a work order by its id.
+    Two queries at most, whatever the number of requests."""
+    keys = {(each.subject_type, each.subject_id) for each in requests}
+    ids = {kind: [pk for of, pk in keys if of == kind] for kind in KINDS}
+    names = {(WORK_ORDER, pk): pk for pk in ids[WORK_ORDER]}
+    if ids[SharedLimit.kind]:
+        for budget in Budget.objects.filter(pk__in=ids[SharedLimit.kind]):
+            names[SharedLimit.kind, str(budget.pk)] = SharedLimit(budget).label
+    if ids[FeatureLimits.kind]:
+        for control in FeatureControl.objects.filter(pk__in=ids[FeatureLimits.kind]):
+            names[FeatureLimits.kind, str(control.pk)] = FeatureLimits(control).label
+    return names
+
+
+def name_of(request: ChangeRequest, names: Mapping[tuple[str, str], str] | None = None) -> str:
+    """What people call its subject, also where that is gone."""
+    if names is None:
+        names = names_of([request])
+    key = (request.subject_type, request.subject_id)
+    word = "limit" if request.subject_type == SharedLimit.kind else request.subject_type
+    return names.get(key, f"{word} {request.subject_id}")
 
 
 def checked(measure: str, told: Decimal | int, *, step: Decimal | None = None) -> Decimal:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db.models import Count
+from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import TruncDate
 
 from budgets import features, limits, overview
@@ -16,6 +17,7 @@ from budgets.models import Budget, ChangeRequest, FeatureControl
 from opslog.models import OperationsEvent
 
 DAYS = 30
+FEATURE_DENIALS = ("feature_rate", "feature_off")
 OWN_DENIALS = {"user": "user_quota", "address": "address_rate"}
 
 
@@ -60,6 +62,44 @@ def denials_of(budget: Budget) -> tuple[str, ...]:
     return (OWN_DENIALS.get(budget.scope, f"budget:{budget.scope}:{budget.window}"),)
 
 
+def denials_by_request(requests: Sequence[ChangeRequest]) -> dict[int, tuple[str, ...]]:
+    """What the refusals by the limits of these requests are called; one query. Requests on caps,
+    and on limits that are gone, are left out."""
+    found = {
+        each.pk: FEATURE_DENIALS for each in requests if each.subject_type == FeatureLimits.kind
+    }
+    shared = {
+        each.pk: int(each.subject_id) for each in requests if each.subject_type == SharedLimit.kind
+    }
+    budgets = Budget.objects.in_bulk(shared.values()) if shared else {}
+    return found | {
+        pk: denials_of(budgets[budget]) for pk, budget in shared.items() if budget in budgets
+    }
+
+
+def refusals_by_request(
+    requests: Sequence[ChangeRequest], since: datetime
+) -> dict[int, list[tuple[str, int]]]:
+    """How often the limits of these requests refused since, under the first name of it; two
+    queries, whatever the number of requests."""
+    denials = denials_by_request(requests)
+    names = {name for each in denials.values() for name in each}
+    if not names:
+        return {}
+    times = Tally(
+        dict(
+            OperationsEvent.objects.filter(
+                kind__in=overview.REFUSALS, created_at__gte=since, meta__reason__in=names
+            )
+            .order_by()
+            .values_list(KeyTextTransform("reason", "meta"))
+            .annotate(times=Count("id"))
+        )
+    )
+    told = {pk: sum(times[name] for name in each) for pk, each in denials.items()}
+    return {pk: [(denials[pk][0], count)] for pk, count in told.items() if count}
+
+
 def limit_evidence(request: ChangeRequest, *, now: datetime) -> LimitEvidence | None:
     """None where the limit is gone."""
     days: Sequence[overview.DayOfUse] = ()
@@ -76,7 +116,7 @@ def limit_evidence(request: ChangeRequest, *, now: datetime) -> LimitEvidence | 
         if control is None:
             return None
         used, used_by = features.recent(control.feature).usd, control.feature
-        denials = ("feature_rate", "feature_off")
+        denials = FEATURE_DENIALS
     else:
         return None
     return LimitEvidence(now, used, used_by, days, denials, _refusals(denials, now))

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from budgets import approvals
 from budgets.models import CapChange, ChangeRequest, Vote
+from opslog.events import record
 from opslog.models import OperationsEvent
 from tests import factories
 from tests.admin.scene import HOSTILE, Scene, ask, make_run, make_scene, refuse, use
@@ -100,6 +101,36 @@ def test_the_queue_does_not_grow_and_tells_what_is_blocked(scene: Scene) -> None
     assert [row.pk for row in rows] == sorted(row.pk for row in rows), "the oldest first"
     assert rows[-1].blocked == [("usd_per_day", 2)]
     assert "budget cap: 2" in answer.content.decode()
+
+
+@pytest.mark.parametrize("query", ["?whose=me", ""])
+def test_shared_limits_do_not_make_the_lists_grow(scene: Scene, query: str) -> None:
+    def ask_for(scope: str) -> ChangeRequest:
+        limit = factories.set_limit(scope, "day", "tokens", 100)
+        return approvals.ask(
+            str(limit.pk),
+            kind="budget",
+            new={"shared_limit": Decimal(200)},
+            justification="quarter end",
+            by=scene.people["asker"],
+        )
+
+    client = log_in(scene, "director")
+    url = reverse("admin:budgets_changerequest_changelist") + query
+    request = ask_for("user")
+    ask_for("surface")
+    few = queries(client, url)
+    for scope in ("feature", "model", "agent", "team"):
+        ask_for(scope)
+    for denial in ("user_quota", "user_quota", "budget:surface:day"):
+        record("RATE_LIMIT_429", message="", actor="test", meta={"reason": denial})
+    many = queries(client, url)
+    assert len(many) <= len(few) + 2, "\n".join(many)
+    rows = {row.pk: row for row in client.get(url).context["cl"].result_list}
+    assert rows[request.pk].href
+    if query:
+        assert rows[request.pk].blocked == [("user_quota", 2)]
+        assert rows[request.pk + 2].blocked == []
 
 
 def test_what_people_type_stays_text(db: None) -> None:
