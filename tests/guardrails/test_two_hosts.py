@@ -22,7 +22,7 @@ from budgets import breaker, killswitch, ledger
 from config.children import WebServer, web_server
 from config.scratch import ScratchService, child_environment, scratch_service
 from tests import factories
-from tests.admission.test_concurrency import Connection
+from tests.admission.storms import Connection
 
 CLIENTS = 64
 ROOM = 7
