@@ -116,12 +116,14 @@ def test_the_breaker_trips_once_and_lets_no_more_through(storm: Storm) -> None:
         ask = {"workOrderId": name, "agentName": "a", "estimatedCostUsd": str(PRICE)}
         answers = storm.ask([ask] * CLIENTS)
         with storm.inside():
-            assert Alert.objects.filter(kind="breaker_opened").count() == opened + 1
-            breaker.reset("global", "", reason="the next round", by="test")
+            opened = Alert.objects.filter(kind="breaker_opened").count() - opened
+            if opened:
+                breaker.reset("global", "", reason="the next round", by="test")
             # What leaves the sixty seconds meanwhile makes room: such a storm shows nothing.
             if slot_of_the_database("5 seconds") != begun:
                 continue
         assert answers == {201: ROOM, "breaker_open": CLIENTS - ROOM}
+        assert opened == 1
         whole += 1
 
 
