@@ -80,8 +80,6 @@ def logging_config(level: str, *, json: bool) -> dict[str, Any]:
             "httpcore2": {"level": "WARNING"},
             "apprise": {"level": "CRITICAL"},
             "urllib3": {"level": "CRITICAL"},
-            "httpx2": {"level": "WARNING"},
-            "httpcore2": {"level": "WARNING"},
             "requests_oauthlib": {"level": "CRITICAL"},
             "oauthlib": {"level": "CRITICAL"},
         },

@@ -23,6 +23,7 @@ QUIET = "." * 100
 follow: Any = judge.follow
 triage: Any = judge.triage
 
+
 def judged(given: str | Rollups, **options: Any) -> Any:
     """The verdict, whatever it costs (these weeks cost cents)."""
     known = rollups(given) if isinstance(given, str) else given
