@@ -1,12 +1,10 @@
 """From the triage's verdict to a finding: per hour, named, with what the proposals are made from.
 
-Takes the verdict by its attributes and imports nothing of the triage; that knows nothing of
-incidents either.
+The triage knows nothing of incidents; this knows both.
 """
 
 from collections.abc import Iterator
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any
 
 from opslog.incidents.finding import (
     ZERO,
@@ -19,6 +17,10 @@ from opslog.incidents.finding import (
     Ranked,
     Suspect,
 )
+from opslog.triage.data import Detail
+from opslog.triage.tokens import Tokens
+from opslog.triage.verdict import Evidence as TriageEvidence
+from opslog.triage.verdict import Verdict
 
 MICRO = Decimal("0.000001")
 TRAFFIC = ("traffic_growth", "feature_dominance")
@@ -41,7 +43,7 @@ FACTORS = {
 }
 
 
-def finding_of(verdict: Any, detail: Any = None) -> Finding | None:
+def finding_of(verdict: Verdict, detail: Detail | None = None) -> Finding | None:
     """None where there is nothing to record: no spike, or one whose cost is back."""
     if not verdict.confirmed or verdict.start is None or not verdict.raised:
         return None
@@ -67,9 +69,9 @@ def finding_of(verdict: Any, detail: Any = None) -> Finding | None:
             for each in verdict.ranked
             if each.usd > 0
         ],
-        evidence=list(_evidence(verdict)) if verdict.evidence else (),
+        evidence=list(_evidence(verdict.evidence, verdict.hours)) if verdict.evidence else (),
         changes=[Marker(each.at, each.kind, each.what, each.feature) for each in verdict.changes],
-        parts=_parts(verdict, detail) if verdict.evidence else Parts(),
+        parts=_parts(verdict, verdict.evidence, detail) if verdict.evidence else Parts(),
     )
 
 
@@ -77,7 +79,7 @@ def each_hour(usd: Decimal | float, hours: int) -> Decimal:
     return (Decimal(str(usd)) / hours).quantize(MICRO, ROUND_HALF_UP)
 
 
-def _traffic(verdict: Any) -> str:
+def _traffic(verdict: Verdict) -> str:
     if verdict.cause not in TRAFFIC:
         return ""
     if verdict.actor is not None:
@@ -85,7 +87,7 @@ def _traffic(verdict: Any) -> str:
     return "campaign" if any(each.kind == "campaign" for each in verdict.changes) else ""
 
 
-def _contributions(verdict: Any, excess: Decimal) -> list[Contribution]:
+def _contributions(verdict: Verdict, excess: Decimal) -> list[Contribution]:
     """By cause and feature; what rounding leaves goes to the rest, so that they sum to the change.
 
     The cause that was found keeps its own name; the same cause elsewhere has the feature behind it.
@@ -106,8 +108,8 @@ def _contributions(verdict: Any, excess: Decimal) -> list[Contribution]:
     return found
 
 
-def _parts(verdict: Any, detail: Any) -> Parts:
-    evidence, hours = verdict.evidence, verdict.hours
+def _parts(verdict: Verdict, evidence: TriageEvidence, detail: Detail | None) -> Parts:
+    hours = verdict.hours
     feature = next(
         (e for e in evidence.attribution.get("feature", ()) if e.name == verdict.feature), None
     )
@@ -151,8 +153,7 @@ def _parts(verdict: Any, detail: Any) -> Parts:
     )
 
 
-def _evidence(verdict: Any) -> Iterator[Evidence]:
-    found, hours = verdict.evidence, verdict.hours
+def _evidence(found: TriageEvidence, hours: int) -> Iterator[Evidence]:
     yield Evidence(
         "confirm",
         f"{hours} hours since it began, each against what it should have cost.",
@@ -213,7 +214,7 @@ def _evidence(verdict: Any) -> Iterator[Evidence]:
     )
 
 
-def _tokens(told: Any) -> Iterator[Figure]:
+def _tokens(told: Tokens) -> Iterator[Figure]:
     for name, before, after in (
         ("input", told.input_before, told.input),
         ("output", told.output_before, told.output),

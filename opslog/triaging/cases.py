@@ -94,7 +94,7 @@ def play(folder: Path) -> Prediction:
         now = hour + HOUR
         if now - begin >= FIRST_HOUR * HOUR:
             rollup.refresh()
-            running.run(now=now)
+            running.run(now=now, floor_usd_per_hour=0.0)  # a week of cents is a week, too
     return predicted(folder.name)
 
 

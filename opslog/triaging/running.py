@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from django.db import connection, transaction
 
@@ -11,6 +12,7 @@ from opslog.incidents.translating import finding_of
 from opslog.models import Incident
 from opslog.triage.data import Detail, Rollups
 from opslog.triage.judge import follow, triage
+from opslog.triage.thresholds import FLOOR_USD_PER_HOUR
 from opslog.triage.verdict import Verdict
 from opslog.triaging import reads
 
@@ -20,8 +22,9 @@ ALONE = 7403  # the advisory lock of whoever runs it
 OVER = (Incident.State.STABILISED, Incident.State.REVIEWED)
 
 
-def run(*, now: datetime) -> Incident | None:
-    """Judge the whole hours before `now`; gives the incident that there is about it, if any.
+def run(*, now: datetime, floor_usd_per_hour: float = FLOOR_USD_PER_HOUR) -> Incident | None:
+    """Judge the whole hours before `now`; gives the incident that there is about it, if any. What
+    is less than the floor above the baseline, in dollars an hour, is not worth an alarm.
 
     All of it is one transaction: a worker that is killed leaves nothing, and the next run finds
     the same. Whoever comes while another runs goes away again: there is nothing to add.
@@ -33,20 +36,20 @@ def run(*, now: datetime) -> Incident | None:
                 log.info("another triage is under way")
                 return None
         until = now.replace(minute=0, second=0, microsecond=0)
-        verdict, detail = judged(reads.rollups(until))
+        verdict, detail = judged(reads.rollups(until), floor_usd_per_hour)
         return record_verdict(finding_of(verdict, detail), now=now)
 
 
-def judged(rollups: Rollups) -> tuple[Verdict, Detail | None]:
+def judged(
+    rollups: Rollups, floor_usd_per_hour: float = FLOOR_USD_PER_HOUR
+) -> tuple[Verdict, Detail | None]:
     """The verdict, and who it was where there is a spike. An active incident is followed: its
     start stays, and the rest follows the evidence of the hours since then."""
     incident = Incident.objects.exclude(state__in=OVER).order_by("-id").first()
-    judge: Callable[..., Verdict] = triage
+    judge: Callable[..., Verdict] = partial(triage, floor_usd_per_hour=floor_usd_per_hour)
     if incident is not None:
         known = Verdict(rollups.until, confirmed=True, start=incident.started_at)
-
-        def judge(rollups: Rollups, **more: object) -> Verdict:
-            return follow(known, rollups, **more)  # type: ignore[arg-type]  # as triage takes them
+        judge = partial(follow, known)
 
     first = judge(rollups)
     comparison = first.comparison

@@ -1,8 +1,8 @@
-"""The triage's verdict, turned into what an incident keeps. Stand-ins have the verdict's names."""
+"""The triage's verdict, turned into what an incident keeps."""
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
-from types import SimpleNamespace as Thing
 from typing import Any
 
 import pytest
@@ -10,80 +10,87 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opslog.incidents.translating import finding_of
+from opslog.triage.attribution import Element
+from opslog.triage.data import ActorCount, Change, Comparison, Detail
+from opslog.triage.decompose import Decomposition
+from opslog.triage.normal import DAY, Baseline
+from opslog.triage.recompute import Recompute, TriggerShare
+from opslog.triage.tokens import TokenFigures, Tokens
+from opslog.triage.toolcalls import ToolFigures
+from opslog.triage.verdict import Contribution, Evidence, Ranked, Verdict
 from tests.incidents.findings import HOUR
 from tests.incidents.test_rules import AT
 
 
-def figures(average: float) -> Thing:
-    return Thing(average=average, p95=average * 2)
+def figures(average: float) -> TokenFigures:
+    return TokenFigures(100, average, average * 2)
 
 
-def element(dimension: str, name: str, usd: float, before: float) -> Thing:
-    return Thing(
-        dimension=dimension, name=name, usd=usd, usd_before=before, requests=400.0,
-        explains=(usd - before) / 40, surprise=0.4,
-    )  # fmt: skip
+def element(dimension: str, name: str, usd: float, before: float) -> Element:
+    return Element(dimension, name, usd, before, 400.0, (usd - before) / 40, 0.4)
 
 
-def verdict(**told: Any) -> Thing:
-    """Four hours, $60 where $20 is usual."""
-    evidence = Thing(
-        hours=tuple((AT - n * HOUR, 15.0, 5.0) for n in (4, 3, 2, 1)),
-        decomposition=Thing(parts={"requests": 41.0, "price": -1.0}),
-        recompute=Thing(
-            share=0.5,
-            share_before=0.2,
-            triggers=(
-                Thing(trigger_type="undo", hidden=True, usd=32.0, share=0.4, share_before=0.1),
-                Thing(trigger_type="retry", hidden=True, usd=4.0, share=0.1, share_before=0.1),
-            ),
+EVIDENCE = Evidence(
+    hours=tuple((AT - n * HOUR, 15.0, 5.0) for n in (4, 3, 2, 1)),
+    baseline=Baseline(20.0, DAY, 3, 1.0),
+    decomposition=Decomposition(40.0, 41.0, 0.0, 0.0, 0.0, -1.0),
+    recompute=Recompute(
+        0.5,
+        0.2,
+        (
+            TriggerShare("undo", 160.0, 32.0, share=0.4, share_before=0.1),
+            TriggerShare("retry", 40.0, 4.0, share=0.1, share_before=0.1),
         ),
-        tokens=Thing(
-            input=figures(900), input_before=figures(300), output=figures(9),
-            output_before=figures(9), growth=None,
+    ),
+    tokens=Tokens(figures(900), figures(300), figures(9), figures(9), growth=None),
+    attribution={
+        "feature": (element("feature", "chat", 52.0, 12.0),),
+        "model": (element("model", "new", 40.0, 0.0), element("model", "old", 1.0, 16.0)),
+        "user": (element("user", "u1", 24.0, 4.0),),
+    },
+    tools=(
+        ToolFigures(
+            "chat", "search", calls=100.0, failures=50.0, retries=100.0, retry_usd=8.0,
+            failure_rate_before=0.1, retries_per_call_before=0.25,
         ),
-        attribution={
-            "feature": (element("feature", "chat", 52.0, 12.0),),
-            "model": (element("model", "new", 40.0, 0.0), element("model", "old", 1.0, 16.0)),
-            "user": (element("user", "u1", 24.0, 4.0),),
-        },
-        tools=(
-            Thing(
-                tool="search", feature="chat", calls=100.0, failure_rate=0.5,
-                failure_rate_before=0.1, retry_usd=8.0, retries_per_call=1.0,
-                retries_per_call_before=0.25,
-            ),
-        ),
-    )  # fmt: skip
-    columns: dict[str, Any] = {
-        "until": AT, "confirmed": True, "raised": True, "start": AT - timedelta(hours=4),
-        "hours": 4,
-        "cause": "hidden_recompute", "feature": "chat", "tool": None, "confidence": 0.9,
-        "cost_usd": Decimal(60), "baseline_usd": Decimal(20), "change_usd": Decimal(40),
-        "contributions": (
-            Thing(cause="hidden_recompute", feature="chat", tool="", usd=Decimal(36)),
-            Thing(cause="hidden_recompute", feature="mail", tool="", usd=Decimal(3)),
-            Thing(cause="other", feature="", tool="", usd=Decimal(1)),
-        ),
-        "ranked": (
-            Thing(cause="hidden_recompute", usd=Decimal(39), share=1.0, feature="chat", tool=None),
-            Thing(cause="output_growth", usd=Decimal(0), share=0.0, feature=None, tool=None),
-        ),
-        "actor": None, "changes": (), "sentences": ("It is undo.",), "evidence": evidence,
-    }  # fmt: skip
-    return Thing(**{**columns, **told})
+    ),
+)  # fmt: skip
+# Four hours, $60 where $20 is usual.
+SPIKE = Verdict(
+    until=AT,
+    confirmed=True,
+    raised=True,
+    start=AT - timedelta(hours=4),
+    cause="hidden_recompute",
+    feature="chat",
+    confidence=0.9,
+    cost_usd=Decimal(60),
+    baseline_usd=Decimal(20),
+    contributions=(
+        Contribution("hidden_recompute", "chat", "", Decimal(36)),
+        Contribution("hidden_recompute", "mail", "", Decimal(3)),
+        Contribution("other", "", "", Decimal(1)),
+    ),
+    ranked=(
+        Ranked("hidden_recompute", Decimal(39), 1.0, "chat", None),
+        Ranked("output_growth", Decimal(0), 0.0, None, None),
+    ),
+    sentences=("It is undo.",),
+    evidence=EVIDENCE,
+)
 
 
 @pytest.mark.parametrize(
     "told", [{"confirmed": False}, {"raised": False}, {"start": None}, {"cost_usd": Decimal(20)}]
 )
 def test_nothing_to_record(told: dict[str, Any]) -> None:
-    assert finding_of(verdict(**told)) is None
+    assert finding_of(replace(SPIKE, **told)) is None
 
 
 def test_per_hour_and_by_name() -> None:
-    detail = Thing(counts=[Thing(dimension="user", names=7)])
-    found = finding_of(verdict(tool="search"), detail)
+    hours = Comparison(AT - 4 * HOUR, AT, AT - 8 * HOUR, AT - 4 * HOUR, "chat")
+    detail = Detail(hours, counts=[ActorCount("user", 7, 5)])
+    found = finding_of(replace(SPIKE, tool="search"), detail)
     assert found is not None
     assert (found.cost_usd_per_hour, found.baseline_usd_per_hour) == (Decimal(15), Decimal(5))
     assert [(part.name, part.usd_per_hour) for part in found.contributions] == [
@@ -116,10 +123,11 @@ def test_per_hour_and_by_name() -> None:
 )
 def test_the_kind_of_traffic(cause: str, actor: str, change: str, kind: str) -> None:
     found = finding_of(
-        verdict(
+        replace(
+            SPIKE,
             cause=cause,
-            actor=Thing(dimension=actor) if actor else None,
-            changes=[Thing(at=AT, kind=change, what="x", feature="")] if change else (),
+            actor=element(actor, "x", 24.0, 4.0) if actor else None,
+            changes=(Change(AT, change, "x"),) if change else (),
         )
     )
     assert found is not None
@@ -128,12 +136,12 @@ def test_the_kind_of_traffic(cause: str, actor: str, change: str, kind: str) -> 
 
 @given(st.lists(st.decimals("-5", "50", places=6), max_size=5), st.integers(1, 30))
 def test_the_parts_sum_to_the_change_whatever_is_rounded(parts: list[Decimal], hours: int) -> None:
-    told = verdict(
-        hours=hours,
-        contributions=[
-            Thing(cause="context_bloat", feature=str(n), tool="", usd=usd)
-            for n, usd in enumerate(parts)
-        ],
+    told = replace(
+        SPIKE,
+        start=AT - hours * HOUR,
+        contributions=tuple(
+            Contribution("context_bloat", str(n), "", usd) for n, usd in enumerate(parts)
+        ),
     )
     found = finding_of(told)
     assert found is not None
