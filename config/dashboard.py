@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
@@ -41,16 +42,27 @@ CHARTS = (
 )
 
 
+MAY = "budgets.view_budget"
+
+
 @require_safe
 def page(request: HttpRequest) -> HttpResponseBase:
     """The first page of the admin under the address that people know."""
+    _may_read(request)
     return admin.site.index(request)
 
 
 @require_safe
 def live(request: HttpRequest) -> HttpResponse:
     """What of it renews itself."""
+    _may_read(request)
     return render(request, "dashboard/state.html", first_page(request, {}))
+
+
+def _may_read(request: HttpRequest) -> None:
+    """For everybody who may read budgets."""
+    if not request.user.has_perm(MAY):
+        raise PermissionDenied
 
 
 def figures(day: last_day.LastDay) -> dict[str, Any]:
@@ -86,7 +98,12 @@ def figures(day: last_day.LastDay) -> dict[str, Any]:
 
 
 def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """unfold's DASHBOARD_CALLBACK. The number of queries does not grow with anything."""
+    """unfold's DASHBOARD_CALLBACK. The number of queries does not grow with anything.
+
+    Whoever can log in sees this page, but figures only who is in a group.
+    """
+    if not request.user.has_perm(MAY):
+        return {**context, "title": "Overview", "outsider": True}
     usage = selectors.usage_of_all()
     begins = usage.reset_at - timedelta(days=1)
     limits = overview.shared_limits()

@@ -81,6 +81,7 @@ ADMINISTER = [
 HANDLE = ["opslog.handle_incident"]
 TRIAGE = ["opslog.run_triage", "budgets.end_timedmitigation"]
 REVIEW = ["opslog.review_incident"]
+VIEWS = ["opslog.add_savedview"]
 AUTOMATE = ["budgets.change_automaticmitigation"]
 HOTSPOTS = ["budgets.add_hotspot", "budgets.change_hotspot"]
 CONTACTS = ["budgets.add_contact", "budgets.change_contact"]
@@ -105,6 +106,7 @@ GROUPS: dict[str, list[str]] = {
         + HANDLE
         + TRIAGE
         + REVIEW
+        + VIEWS
         + HOTSPOTS
         + CONTACTS
         + MARK
@@ -122,12 +124,13 @@ GROUPS: dict[str, list[str]] = {
         + TRIAGE
         + REVIEW
         + AUTOMATE
+        + VIEWS
         + HOTSPOTS
         + MONTH
         + SIGN
     ),
-    "finance": ASK + DECIDE + BILLS + MONTH + SIGN,
-    "vp": ASK + DECIDE + SUSPEND + STOP + STOP_ALL + HANDLE + MONTH + SIGN,
+    "finance": ASK + DECIDE + BILLS + MONTH + SIGN + VIEWS,
+    "vp": ASK + DECIDE + SUSPEND + STOP + STOP_ALL + HANDLE + MONTH + SIGN + VIEWS,
     "auditor": [],
     "administrator": (
         ASK
@@ -139,6 +142,7 @@ GROUPS: dict[str, list[str]] = {
         + HANDLE
         + TRIAGE
         + AUTOMATE
+        + VIEWS
         + HOTSPOTS
         + CONTACTS
         + MARK

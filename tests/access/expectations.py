@@ -15,6 +15,7 @@ An argument of an address that is not told in `arguments()` needs a line there.
 from dataclasses import dataclass, field
 from typing import Any
 
+from opslog.models import Mitigation
 from tests.admin import test_matrix as admin_matrix
 from tests.admin.scene import ROLES, Scene
 
@@ -47,10 +48,18 @@ def scopes(*names: str) -> frozenset[str]:
     return frozenset(names)
 
 
-DECIDE, ASK = admin_matrix.DECIDE, admin_matrix.ASK
+DECIDE, ASK, LIMIT = admin_matrix.DECIDE, admin_matrix.ASK, admin_matrix.LIMIT
 
 PAGES = {
     "burn-rate-page": Page(get=ALL),
+    "daily-report-page": Page(get=ALL),
+    "daily-report-csv": Page(get=ALL),
+    "forecast-page": Page(get=ALL),
+    "incident-mitigation": Page(get=LIMIT, post=LIMIT),  # the one of the scene is a throttle
+    "ops-dashboard": Page(get=ALL),
+    "ops-dashboard-live": Page(get=ALL),
+    "runbooks": Page(get=ALL),
+    "runbook": Page(get=ALL),
     "ops-logs": Page(get=ALL),
     "ops-logs-rows": Page(get=ALL),
     "ops-logs-event": Page(get=ALL),
@@ -92,10 +101,21 @@ MACHINES = {
     "work-order": Machine({"GET": scopes("read")}),
     "work-order-runs": Machine({"GET": scopes("read")}),
     "operations-events": Machine({"GET": scopes("read")}),
+    "inference-events": Machine({"POST": scopes("ingest")}, body={"model": "m"}),
+    "tool-calls": Machine({"POST": scopes("ingest")}, body={"toolName": "search"}),
+    "otlp-traces": Machine({"POST": scopes("ingest")}, body={"resourceSpans": []}),
+    "litellm-callback": Machine({"POST": scopes("ingest")}, body={"id": "x", "model": "m"}),
+    "changes": Machine(
+        {"GET": scopes("read"), "POST": scopes("ingest")}, body={"kind": "deploy", "what": "x"}
+    ),
+    "forecast": Machine({"GET": scopes("read")}),
+    "incidents": Machine({"GET": scopes("read")}),
+    "incident": Machine({"GET": scopes("read")}),
 }
 # Files, for the test of payloads: how to get one, and the extension that says how to read it.
-EXPORTS = {
+EXPORTS: dict[str, list[tuple[str, dict[str, str], str]]] = {
     "ops-logs-export": [("POST", {"format": "csv"}, "csv"), ("POST", {"format": "jsonl"}, "jsonl")],
+    "daily-report-csv": [("GET", {}, "csv")],
 }
 # For everybody, and they tell nothing of anybody. `metrics` is open to its networks.
 OPEN = {"", "healthz", "readyz", "metrics", "schema", "docs"}
@@ -121,6 +141,15 @@ def pages() -> dict[str, Page]:
     return {**PAGES, **admin_pages()}
 
 
+def throttle(scene: Scene) -> int:
+    """A proposal of the incident that changes a feature's limits."""
+    proposed = Mitigation.objects.filter(incident_id=scene.ids["opslog_incident"])
+    levers = (Mitigation.Lever.KILL_SWITCH, Mitigation.Lever.LOWER_CAP)
+    found = proposed.filter(state=Mitigation.State.PROPOSED).exclude(lever__in=levers).first()
+    assert found is not None
+    return found.pk
+
+
 def arguments(scene: Scene, name: str, wanted: set[str]) -> dict[str, Any]:
     """A value for each argument of an address, of something that is there."""
     if name.startswith("admin:") and wanted & {"object_id", "id"}:
@@ -134,6 +163,9 @@ def arguments(scene: Scene, name: str, wanted: set[str]) -> dict[str, Any]:
         "event_id": scene.event.pk,
         "feature": "summaries",
         "view_id": 1,
+        "incident_id": scene.ids["opslog_incident"],
+        "mitigation_id": throttle(scene),
+        "slug": "cost-spike",
         "app_label": "budgets",
         "url": "no-such-page",
         "content_type_id": 1,

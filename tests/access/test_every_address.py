@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, Permission
 from django.test import Client
 
 from tests import factories
@@ -38,13 +37,6 @@ ANYTHING = {
 @pytest.fixture
 def scene(db: None) -> Scene:
     return make_scene()
-
-
-def may_keep_views() -> None:
-    """As a migration gives it: to all but the auditor."""
-    permission = Permission.objects.get(codename="add_savedview")
-    for group in Group.objects.exclude(name="auditor"):
-        group.permissions.add(permission)
 
 
 def is_login(answer: Any) -> bool:
@@ -79,7 +71,6 @@ def right(name: str, method: str, who: str) -> str:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("who", walking.PEOPLE)
 def test_people_and_pages(scene: Scene, who: str) -> None:
-    may_keep_views()
     client = walking.client_of(scene, who)
     wrong = {}
     for address in walking.addresses():
@@ -189,7 +180,6 @@ def try_everything(scene: Scene, client: Client, methods: Sequence[str]) -> list
 def test_the_auditor_changes_nothing_anywhere(committed_db: str) -> None:
     """Of all tables only the log has more rows: those that tell of the auditor's exports."""
     scene = make_scene()
-    may_keep_views()
     client = walking.logged_in(scene.people["auditor"])
     before = walking.rows_of_everything(without="OPS_LOG_EXPORT")
     done = try_everything(scene, client, METHODS[1:])
@@ -202,7 +192,6 @@ def test_the_auditor_changes_nothing_anywhere(committed_db: str) -> None:
 def test_the_control_would_see_a_change(committed_db: str) -> None:
     """The same attempts by an administrator are seen to change something."""
     scene = make_scene()
-    may_keep_views()
     client = walking.logged_in(scene.people["administrator"])
     before = walking.rows_of_everything(without="OPS_LOG_EXPORT")
     try_everything(scene, client, ["POST"])

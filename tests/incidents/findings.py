@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.contrib.auth.models import Group, Permission
 from django.db import connection
 
 from opslog.incidents.finding import (
@@ -25,7 +24,7 @@ INSERT = """
 INSERT INTO inference_events (created_at, feature, model, user_id, trigger_type, input_tokens,
     output_tokens, cost_usd)
 SELECT h.hour + n * interval '3 seconds', %s, 'gpt-4o-mini', 'user-' || n %% 7, 'user_request',
-    900, 200, h.usd / 20
+    %s, 200, h.usd / 20
 FROM unnest(%s::timestamptz[], %s::numeric[]) h (hour, usd), generate_series(0, 19) n
 """
 
@@ -84,37 +83,19 @@ def make_finding(*, until: datetime, cost: str = "20.00", **told: Any) -> Findin
     return Finding(**{**columns, **told})
 
 
-def tell_hours(hours: Mapping[datetime, str | Decimal], feature: str = "summaries") -> None:
+def tell_hours(
+    hours: Mapping[datetime, str | Decimal],
+    feature: str = "summaries",
+    *,
+    input_tokens: int = 900,
+) -> None:
     """Calls of a feature that cost so many dollars in each of these hours."""
     with connection.cursor() as cursor:
         since = min(hours).date() - timedelta(days=7)
         cursor.execute("SELECT tollgate_ensure_telemetry_partitions(%s)", [since])
         amounts = [Decimal(usd) for usd in hours.values()]
-        cursor.execute(INSERT, [feature, list(hours), amounts])
+        cursor.execute(INSERT, [feature, input_tokens, list(hours), amounts])
 
 
 def normal_hours(until: datetime, days: int = 15) -> dict[datetime, Decimal]:
     return {until - n * HOUR: NORMAL for n in range(1, days * 24 + 1)}
-
-
-def grant(group: str, *labels: str) -> None:
-    """What a group needs, until a migration gives it."""
-    found, _ = Group.objects.get_or_create(name=group)
-    for label in labels:
-        app, codename = label.split(".")
-        found.permissions.add(
-            Permission.objects.get(content_type__app_label=app, codename=codename)
-        )
-
-
-def grant_all() -> None:
-    handle, review, run = (
-        "opslog.handle_incident",
-        "opslog.review_incident",
-        "opslog.run_triage",
-    )
-    end, automatic = "budgets.end_timedmitigation", "budgets.change_automaticmitigation"
-    grant("operations", handle, review, run, end)
-    grant("director", handle, review, run, end, automatic)
-    grant("vp", handle)
-    grant("administrator", handle, run, end, automatic)

@@ -18,12 +18,12 @@ from pytest_django import DjangoDbBlocker
 
 from config.scratch import ScratchService
 from opslog.incidents import watching
-from opslog.incidents.detecting import record_verdict
 from opslog.models import Incident
+from opslog.telemetry import rollup
+from opslog.triaging import running
 from tests import factories
 from tests.incidents.findings import (
     HOUR,
-    make_finding,
     normal_hours,
     tell_hours,
     whole_hour,
@@ -32,11 +32,13 @@ from tests.walks.test_approval import CHROMIUM, PASSWORD, QUIET
 
 T = TypeVar("T")
 WO = "summaries-of-the-day"
+LONG = 7700  # input tokens: what $1 a call buys, where 900 and the answer cost $0.20
 
 
 def triage(now: datetime) -> None:
-    """The one line that knows how the triage is run."""
-    record_verdict(make_finding(until=whole_hour(now)), now=now)
+    """As its job does it."""
+    rollup.refresh()
+    running.run(now=now)
 
 
 class Walk:
@@ -120,7 +122,8 @@ def test_a_spike_from_its_arrival_to_its_review(walk: Walk, browser: Browser) ->
     expect(page.get_by_text("Nothing here yet")).to_be_visible()
 
     # It arrives, and is found.
-    walk.behind(lambda: tell_hours({now - n * HOUR: "20.00" for n in (1, 2, 3)}))
+    spike = {now - n * HOUR: "20.00" for n in (1, 2, 3)}
+    walk.behind(lambda: tell_hours(spike, input_tokens=LONG))
     walk.behind(lambda: triage(now + timedelta(minutes=5)))
     page.reload()
     picture(page, "list")
