@@ -19,6 +19,7 @@ from django.views.decorators.http import require_safe
 from budgets import breaker, contacts, overview, selectors, spike_signs, starts
 from budgets.admin.forms import rules_table
 from budgets.admin.limits import amount_told, sentence, told_at, whose
+from budgets.approvals import CAPS
 from budgets.models import (
     Budget,
     DimensionBudget,
@@ -119,7 +120,7 @@ def of_a_breach(work_order: WorkOrder | None) -> Facts:
 
 def of_caps(work_order: WorkOrder | None) -> Facts:
     new = WorkOrder()  # with the defaults that one begins with
-    defaults = {measure: getattr(new, measure) for measure in Measure.values}
+    defaults = {measure: getattr(new, measure) for measure in CAPS}
     return {
         "defaults": defaults,
         "reset_at": overview.today() + timedelta(days=1),

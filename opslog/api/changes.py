@@ -16,7 +16,7 @@ from rest_framework.response import Response
 
 from opslog import changes
 from opslog.api.errors import BadRequest
-from opslog.api.filters import KnownFiltersOnly, MomentFilter, in_utc
+from opslog.api.filters import ChoiceFilter, KnownFiltersOnly, MomentFilter, in_utc
 from opslog.api.pagination import KeysetPagination
 from opslog.api.requests import NAMING, Body, Label, Name, RawJSONParser, decode
 from opslog.api.schema import BODY_ERRORS, COMMON, DENIAL, ERROR, example, said, shape
@@ -45,7 +45,7 @@ class ChangeMarkerSerializer(serializers.ModelSerializer[ChangeMarker]):
 
 
 class ChangeFilter(django_filters.FilterSet):
-    kind = django_filters.ChoiceFilter(choices=ChangeMarker.Kind)
+    kind = ChoiceFilter(choices=ChangeMarker.Kind)
     feature = django_filters.CharFilter(method="of_feature", max_length=100)
     since = MomentFilter(field_name="happened_at", lookup_expr="gte")
     until = MomentFilter(field_name="happened_at", lookup_expr="lt")

@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import generics, serializers
 
-from opslog.api.filters import KnownFiltersOnly, MomentFilter
+from opslog.api.filters import ChoiceFilter, KnownFiltersOnly, MomentFilter
 from opslog.api.pagination import KeysetPagination
 from opslog.api.schema import COMMON, DENIAL, NOT_FOUND, record
 from opslog.incidents.detecting import headline
@@ -128,9 +128,9 @@ class WholeIncidentSerializer(IncidentSerializer):
 
 
 class IncidentFilter(django_filters.FilterSet):
-    state = django_filters.ChoiceFilter(choices=Incident.State.choices)
-    severity = django_filters.ChoiceFilter(choices=Incident.Severity.choices)
-    cause = django_filters.ChoiceFilter(choices=Incident.Cause.choices)
+    state = ChoiceFilter(choices=Incident.State)
+    severity = ChoiceFilter(choices=Incident.Severity)
+    cause = ChoiceFilter(choices=Incident.Cause)
     feature = django_filters.CharFilter(max_length=200)
     since = MomentFilter(field_name="started_at", lookup_expr="gte")
     until = MomentFilter(field_name="started_at", lookup_expr="lt")

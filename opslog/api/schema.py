@@ -99,5 +99,7 @@ def require_bodies(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     for item in result["paths"].values():
         for operation in item.values():
             if "requestBody" in operation:
-                operation["requestBody"]["required"] = True
+                # An export of nothing is no byte at all in protobuf.
+                binary = "application/x-protobuf" in operation["requestBody"]["content"]
+                operation["requestBody"]["required"] = not binary
     return result

@@ -128,7 +128,7 @@ def admin_pages() -> dict[str, Page]:
     found = {}
     for name, readers in admin_matrix.expected().items():
         model, _, last = name.rpartition("_")
-        post = readers
+        post = NONE if name in admin_matrix.GET_ONLY else readers
         if last == "change" and model in admin_matrix.READ:
             post = admin_matrix.CHANGE.get(model, NONE)
         found[f"admin:{name}"] = Page(readers, post)

@@ -34,7 +34,9 @@ class Injected(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in ("script", "style", "textarea", "title", "iframe"):
-            self.inside.append(tag)
+            # JSON is data: a browser runs none of it, and its end is found as that of a script.
+            data = tag == "script" and ("type", "application/json") in attrs
+            self.inside.append("json" if data else tag)
         for name, value in attrs:
             told = value or ""
             if MARK in name or (MARK in told and name.startswith(EVALUATED)):
@@ -47,7 +49,7 @@ class Injected(HTMLParser):
             self.seen += MARK in told
 
     def handle_endtag(self, tag: str) -> None:
-        if self.inside and self.inside[-1] == tag:
+        if self.inside and self.inside[-1] in (tag, "json" if tag == "script" else tag):
             self.inside.pop()
 
     def handle_data(self, data: str) -> None:

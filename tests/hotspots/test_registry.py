@@ -57,6 +57,9 @@ def hour(day: date, *, feature: str = "chat", usd: str = "1", requests: int = 10
         output_tokens=0,
         reasoning_tokens=0,
         cost_usd=Decimal(usd),
+        input_squares=0,
+        output_squares=0,
+        cost_squares=0,
         input_buckets=[],
         output_buckets=[],
     )

@@ -329,7 +329,7 @@ def test_without_the_claim_it_is_applied_twice(
     def work(number: int) -> bool:
         try:
             mitigations.apply(
-                pk, {"requests_per_period": 10 - number}, reason=WHY,
+                pk, {"requests_per_period": 10}, reason=f"{WHY} {number}",
                 by=User.objects.get(pk=olga.pk), now=NOW,
             )  # fmt: skip
         except (NotAllowedNow, Refused, OperationalError):  # (who waited too long has lost, too)

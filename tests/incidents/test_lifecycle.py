@@ -273,9 +273,9 @@ def test_sums_and_events_give_the_same_hours(history: None) -> None:
         cursor.execute(
             "INSERT INTO inference_hours (hour, feature, model, trigger_type, requests, failed,"
             " unpriced, users, input_tokens, cached_input_tokens, output_tokens, reasoning_tokens,"
-            " cost_usd, input_buckets, output_buckets)"
+            " cost_usd, input_squares, output_squares, cost_squares, input_buckets, output_buckets)"
             " SELECT date_trunc('hour', created_at, 'UTC'), feature, model, trigger_type, count(*),"
-            " 0, 0, 1, 0, 0, 0, 0, sum(cost_usd), '{}', '{}'"
+            " 0, 0, 1, 0, 0, 0, 0, sum(cost_usd), 0, 0, 0, '{}', '{}'"
             " FROM inference_events GROUP BY 1, 2, 3, 4"
         )
         cursor.execute("DELETE FROM stale_hours WHERE hour < %s", [UNTIL - 2 * HOUR])

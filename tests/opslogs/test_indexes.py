@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import connections
 
-migration: Any = import_module("opslog.migrations.0031_history_indexes")
+migration: Any = import_module("opslog.migrations.0013_history_indexes")
 WANTED = {f"operations_events_by_{name}" for name in migration.INDEXES}
 ATTACHED = """
 SELECT p.relname, count(*) FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid

@@ -18,29 +18,29 @@ def reader(sealed: Sealed) -> Client:
 
 
 def text(client: Client, name: str, *args: object) -> str:
-    answer = client.get(reverse(f"admin:{name}", args=args))
+    answer = client.get(reverse(name, args=args))
     assert answer.status_code == 200
     return answer.content.decode()
 
 
 def test_the_list_and_the_page(sealed: Sealed, reader: Client) -> None:
     sealed.seal(2, 3)
-    listed = text(reader, "opslog_seal_changelist")
+    listed = text(reader, "admin:opslog_seal_changelist")
     assert "It was not run yet." in listed
-    page = text(reader, "opslog_seal_change", 2)
+    page = text(reader, "admin:opslog_seal_change", 2)
     assert "Seal 2" in page
     assert "number 2" in page  # a message of one of its events
     assert reverse("admin:opslog_seal_change", args=[1]) in page
     call_command("verify_events")
-    assert "nothing was altered" in text(reader, "opslog_seal_changelist")
-    assert "up to no. 2" in text(reader, "opslog_seal_change", 2)
+    assert "nothing was altered" in text(reader, "admin:opslog_seal_changelist")
+    assert "up to no. 2" in text(reader, "admin:opslog_seal_change", 2)
 
 
 def test_an_event_tells_its_seal(sealed: Sealed, reader: Client) -> None:
     sealed.write(1)
     [event] = log_ids()
-    assert "not yet sealed" in text(reader, "opslog_operationsevent_change", event)
+    assert "not yet sealed" in text(reader, "ops-logs-event", event)
     sealed.seal()
-    page = text(reader, "opslog_operationsevent_change", event)
+    page = text(reader, "ops-logs-event", event)
     assert "sealed in no. 1" in page
     assert reverse("admin:opslog_seal_change", args=[1]) in page

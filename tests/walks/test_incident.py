@@ -134,7 +134,7 @@ def test_a_spike_from_its_arrival_to_its_review(walk: Walk, browser: Browser) ->
         "heading", name="Context grows in summaries: $20.00 an hour, where $4.00 is normal"
     )
     expect(heading).to_be_in_viewport()
-    expect(page.get_by_text("Input tokens a request went from 900 to 5,400")).to_be_in_viewport()
+    expect(page.get_by_text("Input tokens a request went from 900 to 7,700")).to_be_in_viewport()
     picture(page, "page")
     page.get_by_text("The query behind it").first.click()
     expect(page.get_by_text("FROM inference_events").first).to_be_visible()
