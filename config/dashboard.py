@@ -25,7 +25,9 @@ from budgets import (
 from budgets.approvals.break_glass import REVIEW_WITHIN
 from budgets.models import AlertRule, Budget
 from opslog import changes
+from opslog.incidents.detecting import headline
 from opslog.meters import Meter, chart
+from opslog.models import Incident
 from workorders.models import WorkOrder
 
 ROWS = 8
@@ -57,6 +59,12 @@ def live(request: HttpRequest) -> HttpResponse:
     """What of it renews itself."""
     _may_read(request)
     return render(request, "dashboard/state.html", first_page(request, {}))
+
+
+def open_incidents() -> list[Incident]:
+    """Those that burn first, then those that wait for their review."""
+    found = Incident.objects.exclude(state=Incident.State.REVIEWED).select_related("owner")
+    return sorted(found.order_by("-id")[:ROWS], key=lambda each: not each.is_active)
 
 
 def _may_read(request: HttpRequest) -> None:
@@ -161,6 +169,7 @@ def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             unit="usd",
             markers=changes.for_days([day.day for day in days]),
         ),
+        "incidents": [(each, headline(each)) for each in open_incidents()],
         "stopped": list(killswitch.in_force()[:ROWS]),
         "tripped": breaker.not_closed()[:ROWS],
         "glass": glass,

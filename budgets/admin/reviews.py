@@ -17,7 +17,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 from budgets.exceptions import Refused
 from budgets.models import MonthlyReview
 from budgets.reviews import figures, working
-from opslog.admin.base import PageAdmin, badge
+from opslog.admin.base import PageAdmin, SureForm, badge
 from opslog.models import OperationsEvent
 
 WORK = "budgets.change_monthlyreview"
@@ -49,10 +49,6 @@ class SignForm(forms.Form):
         help_text="It stands beside your name.",
     )
     seen = forms.CharField(max_length=64, widget=forms.HiddenInput)
-
-
-class NothingForm(forms.Form):
-    """A button that needs nothing said."""
 
 
 @admin.register(MonthlyReview)
@@ -122,7 +118,7 @@ class MonthlyReviewAdmin(PageAdmin):
         return self.act(
             request,
             review,
-            form=NothingForm,
+            form=SureForm,
             perform=perform,
             refusals=(Refused,),
             title=f"Take the figures anew: {review}",

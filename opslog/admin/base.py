@@ -182,6 +182,12 @@ class ReasonForm(forms.Form):
     )
 
 
+class SureForm(forms.Form):
+    """Nothing to be said, and yet no empty form does anything."""
+
+    sure = forms.CharField(widget=forms.HiddenInput, initial="yes")
+
+
 class DayFilter(SimpleListFilter):
     """One UTC day of a large table, found by an index range; never a list of all days there are.
 

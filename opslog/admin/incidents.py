@@ -27,7 +27,7 @@ from unfold.widgets import (
 )
 
 from opslog import jobs
-from opslog.admin.base import PageAdmin, ReasonForm, badge
+from opslog.admin.base import PageAdmin, ReasonForm, SureForm, badge
 from opslog.exceptions import NotAllowedNow
 from opslog.incidents import charting, costs, handling, mitigating, queries, reviewing, watching
 from opslog.incidents.detecting import headline
@@ -46,12 +46,6 @@ def choice(choices: Any, label: str, help_text: str = "") -> Any:
     return forms.ChoiceField(
         choices=choices, label=label, help_text=help_text, widget=UnfoldAdminSelectWidget()
     )
-
-
-class SureForm(forms.Form):
-    """Nothing to be said, and yet no empty form does anything."""
-
-    sure = forms.CharField(widget=forms.HiddenInput, initial="yes")
 
 
 class SeverityForm(ReasonForm):
