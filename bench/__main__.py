@@ -10,13 +10,13 @@ from multiprocessing import get_context
 
 import psutil
 
-from bench import crash, guardrails, history, measure, sealing, telemetry
+from bench import crash, guardrails, history, measure, sealing, telemetry, triage
 from bench.ground import Ground, ground
 from bench.measure import Bench
 from bench.report import Broken, Figures, aim, interleave
 
 PARTS = ("http", "database", "guardrails", "telemetry", "today", "crash")
-ASKED_FOR = ("history", "sealing")
+ASKED_FOR = ("history", "sealing", "triage")
 
 
 def arguments() -> argparse.Namespace:
@@ -107,6 +107,14 @@ def with_seals(on: Ground, rows: int) -> None:
     print("  " + aim("seconds to verify", got.verify_seconds, 60, at_least=False))
 
 
+def with_telemetry(on: Ground, rows: int) -> None:
+    got = triage.measure(on, rows)
+    print("\nThe triage, one process")
+    for line in triage.lines(got):
+        print(f"  {line}")
+    print("  " + aim("seconds of the slowest", max(got.seconds.values()), 10, at_least=False))
+
+
 def main() -> int:
     given = arguments()
     began = time.monotonic()
@@ -142,6 +150,8 @@ def main() -> int:
                               "ten million runs": (10_000_000, False)})  # fmt: skip
             if "sealing" in given.parts:
                 with_seals(on, 100_000 if given.quick else 1_000_000)
+            if "triage" in given.parts:
+                with_telemetry(on, 500_000 if given.quick else 10_000_000)
             if "crash" in given.parts:
                 after_crashes(on, loader, 2 if given.quick else 5)
         except Broken as error:
