@@ -10,7 +10,7 @@ from bench.ground import Ground
 
 HOUR = timedelta(hours=1)
 DAYS = 7
-# Evenly over the week; one in fourteen asks a tool. From `since` on `chat` has four times the input.
+# Evenly over the week; one in fourteen asks a tool. From `since` on `chat` is four times as long.
 EVENTS = """
 INSERT INTO inference_events (event_id, created_at, user_id, session_id, agent_name, user_agent,
     wo_id, feature, model, trigger_type, input_tokens, output_tokens, cost_usd, success)

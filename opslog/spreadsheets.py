@@ -7,25 +7,24 @@ apostrophe before it makes it text; the full-width forms count in some of them, 
 import csv
 import io
 from collections.abc import Sequence
+from decimal import Decimal
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "|")
+FORMULA_STARTS = ("=", "+", "-", "@", "|", "%", "＝", "＋", "－", "＠")
+CONTROLS = ("\t", "\r", "\n")
 
 
 def cell(value: object) -> str:
-    """The text of a cell: None is empty, and what would start a formula gets an apostrophe.
-
-    Numbers that begin with a minus are told as text, too: who reads them back strips the
-    apostrophe.
-    """
+    """The text of a cell: None is empty, numbers are as they are, and text that would start a
+    formula gets an apostrophe. Null characters, which no CSV may hold, are left out."""
     if value is None:
         return ""
-    text = str(value)
-    return f"'{text}" if text.startswith(FORMULA_STARTS) or _begins(text) else text
-
-
-def _begins(text: str) -> bool:
-    """Some programs skip blanks before they look."""
-    return text.lstrip().startswith(FORMULA_STARTS)
+    if isinstance(value, int | float | Decimal):
+        return f"{value:f}" if isinstance(value, Decimal) else str(value)
+    text = str(value).replace("\x00", "")
+    # Some programs skip blanks before they look.
+    if text.startswith(CONTROLS) or text.lstrip().startswith(FORMULA_STARTS):
+        return f"'{text}"
+    return text
 
 
 def line(values: Sequence[object]) -> str:

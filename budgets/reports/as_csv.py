@@ -1,12 +1,11 @@
 """The daily report as CSV: every work order, safe to be opened by a spreadsheet."""
 
-import csv
 from collections.abc import Iterator
 from datetime import date
 
 from budgets.reports import selector
 from budgets.reports.rules import SAID, Row
-from opslog import csv_cells
+from opslog import spreadsheets
 
 COLUMNS = (
     "work_order",
@@ -22,19 +21,11 @@ COLUMNS = (
 )
 
 
-class Line:
-    """The buffer of a csv writer that gives each line back."""
-
-    def write(self, text: str) -> str:
-        return text
-
-
 def csv_lines(day: date) -> Iterator[str]:
     """Every work order of the day, the most used first."""
-    writer = csv.writer(Line())
-    yield writer.writerow(COLUMNS)
+    yield spreadsheets.line(COLUMNS)
     for row in selector.every_row(day):
-        yield writer.writerow(csv_cells.row(_cells(row)))
+        yield spreadsheets.line(_cells(row))
 
 
 def _cells(row: Row) -> tuple[object, ...]:

@@ -7,7 +7,7 @@ import pytest
 
 from budgets.reports.rules import Action, Row, report, roomier
 from budgets.reports.telling import days_due
-from opslog.csv_cells import cell
+from opslog.spreadsheets import cell
 from tests.reports.rows import at
 
 
