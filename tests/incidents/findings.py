@@ -23,9 +23,10 @@ NORMAL = Decimal("4.00")
 INSERT = """
 INSERT INTO inference_events (created_at, feature, model, user_id, trigger_type, input_tokens,
     output_tokens, cost_usd)
-SELECT h.hour + n * interval '3 seconds', %s, 'gpt-4o-mini', 'user-' || n %% 7, 'user_request',
-    %s, 200, h.usd / 20
-FROM unnest(%s::timestamptz[], %s::numeric[]) h (hour, usd), generate_series(0, 19) n
+SELECT h.hour + n * interval '3 seconds', %(feature)s, 'gpt-4o-mini', 'user-' || n %% 7, 'user_request',
+    %(tokens)s, 200, h.usd / %(calls)s
+FROM unnest(%(hours)s::timestamptz[], %(usd)s::numeric[]) h (hour, usd),
+    generate_series(0, %(calls)s - 1) n
 """
 
 
@@ -88,13 +89,15 @@ def tell_hours(
     feature: str = "summaries",
     *,
     input_tokens: int = 900,
+    calls: int = 20,
 ) -> None:
     """Calls of a feature that cost so many dollars in each of these hours."""
     with connection.cursor() as cursor:
         since = min(hours).date() - timedelta(days=7)
         cursor.execute("SELECT tollgate_ensure_telemetry_partitions(%s)", [since])
         amounts = [Decimal(usd) for usd in hours.values()]
-        cursor.execute(INSERT, [feature, input_tokens, list(hours), amounts])
+        told = {"feature": feature, "tokens": input_tokens, "calls": calls}
+        cursor.execute(INSERT, {**told, "hours": list(hours), "usd": amounts})
 
 
 def normal_hours(until: datetime, days: int = 15) -> dict[datetime, Decimal]:
