@@ -10,12 +10,13 @@ from multiprocessing import get_context
 
 import psutil
 
-from bench import crash, guardrails, history, measure
+from bench import crash, guardrails, history, measure, sealing, telemetry, triage
 from bench.ground import Ground, ground
 from bench.measure import Bench
 from bench.report import Broken, Figures, aim, interleave
 
-PARTS = ("http", "database", "guardrails", "today", "crash")
+PARTS = ("http", "database", "guardrails", "telemetry", "today", "crash")
+ASKED_FOR = ("history", "sealing", "triage")
 
 
 def arguments() -> argparse.Namespace:
@@ -24,7 +25,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--history", action="store_true", help="also ten million rows (minutes)")
     parser.add_argument("--seconds", type=float, help="length of a repetition")
     parser.add_argument("--repetitions", type=int)
-    parser.add_argument("--only", choices=(*PARTS, "history"), action="append", default=[])
+    parser.add_argument("--only", choices=(*PARTS, *ASKED_FOR), action="append", default=[])
     given = parser.parse_args()
     given.seconds = given.seconds or (0.6 if given.quick else 3.0)
     given.repetitions = given.repetitions or (3 if given.quick else 5)
@@ -70,6 +71,14 @@ def with_guardrails(bench: Bench, on: Ground) -> None:
     show("With and without guardrails", got, guardrails.aims(got))
 
 
+def taking_telemetry(bench: Bench, on: Ground) -> None:
+    with telemetry.cells(bench, on) as cells:
+        got = interleave(cells, bench.repetitions, bench.note)
+    show("Telemetry over HTTP, 2 workers x 4 threads, by connections", got, telemetry.aims(got))
+    for name, figures in got.items():
+        print(f"  CPU of the web server per request: {name:16}{figures.cpu_ms:6.1f} ms")
+
+
 def with_history(bench: Bench, on: Ground, title: str, sizes: dict[str, tuple[int, bool]]) -> None:
     first, last = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
     with history.cells(bench, on, sizes) as cells:
@@ -88,6 +97,22 @@ def after_crashes(on: Ground, loader: ProcessPoolExecutor, rounds: int) -> None:
     print(f"  admission                     {ours.lost} of {ours.acknowledged}")
     print(f"  control, asynchronous commit  {control.lost} of {control.acknowledged}")
     print("  " + aim("acknowledged starts lost", ours.lost, 0, at_least=False))
+
+
+def with_seals(on: Ground, rows: int) -> None:
+    got = sealing.measure(on, rows)
+    print(f"\nSealing and verifying {rows:,} events, one process")
+    for line in sealing.lines(got):
+        print(f"  {line}")
+    print("  " + aim("seconds to verify", got.verify_seconds, 60, at_least=False))
+
+
+def with_telemetry(on: Ground, rows: int) -> None:
+    got = triage.measure(on, rows)
+    print("\nThe triage, one process")
+    for line in triage.lines(got):
+        print(f"  {line}")
+    print("  " + aim("seconds of the slowest", max(got.seconds.values()), 10, at_least=False))
 
 
 def main() -> int:
@@ -113,6 +138,8 @@ def main() -> int:
                 in_the_database(bench, on)
             if "guardrails" in given.parts:
                 with_guardrails(bench, on)
+            if "telemetry" in given.parts:
+                taking_telemetry(bench, on)
             if "today" in given.parts:
                 with_history(bench, on, "Admission with runs already today, by clients",
                              {"0 runs": (0, True), "1,000 runs": (1_000, True),
@@ -121,6 +148,10 @@ def main() -> int:
                 with_history(bench, on, "Admission with history, by clients",
                              {"empty table": (0, False),
                               "ten million runs": (10_000_000, False)})  # fmt: skip
+            if "sealing" in given.parts:
+                with_seals(on, 100_000 if given.quick else 1_000_000)
+            if "triage" in given.parts:
+                with_telemetry(on, 500_000 if given.quick else 10_000_000)
             if "crash" in given.parts:
                 after_crashes(on, loader, 2 if given.quick else 5)
         except Broken as error:

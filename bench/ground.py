@@ -23,8 +23,11 @@ FIXTURE = f"""
 INSERT INTO auth_user (username, password, is_active, is_superuser, is_staff, first_name, last_name,
     email, date_joined) VALUES ('bench', '', true, false, false, '', '', '', now());
 INSERT INTO service_tokens (name, prefix, digest, scopes, owner_id)
-    SELECT 'bench', 'tg_bench', sha256('{TOKEN}'), ARRAY['start'], id FROM auth_user;
+    SELECT 'bench', 'tg_bench', sha256('{TOKEN}'), ARRAY['ingest', 'start'], id FROM auth_user;
 INSERT INTO agents (name) VALUES ('bench');
+INSERT INTO model_prices (model, source, effective_from, input_per_mtok, output_per_mtok,
+    cached_input_per_mtok, tiers, tier)
+    VALUES ('bench-model', 'own', '2020-01-01', 1, 4, 0.1, '[]', 'middle');
 INSERT INTO work_orders (id, title, max_concurrent_runs)
     SELECT name, name, {HUGE}
     FROM unnest($names${{{",".join([HOT, *SPREAD])}}}$names$::text[]) name;

@@ -19,6 +19,7 @@ log = logging.getLogger("tollgate.alerts")
 
 BATCH = 100
 JOB = "budgets.tasks.tell_alerts"
+TRIAGE = "budgets.tasks.triage"
 
 
 def tell_soon() -> None:
@@ -58,6 +59,8 @@ def tell() -> int:
                     key=str(alert.pk),
                 )
             tell_sentry(alert)
+            if alert.kind == Alert.Kind.BREAKER_OPENED:
+                jobs.enqueue(TRIAGE)
             told += 1
             Alert.objects.filter(pk=alert.pk).update(told_at=Now())
     return told

@@ -14,4 +14,4 @@ class BudgetsConfig(AppConfig):
         from budgets import checks  # noqa: F401  (checks register on import)
 
         authority.probe_with(LAST_LOCK)
-        append_only("cap_changes", "change_votes")
+        append_only("cap_changes", "change_votes", "review_decisions", "review_signatures")

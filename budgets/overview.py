@@ -217,7 +217,7 @@ def last_refusals(*, at_most: int) -> list[Refusals]:
     """
     found: list[OperationsEvent] = []
     for kind in REFUSALS:
-        found += OperationsEvent.objects.filter(kind=kind).order_by("-id")[:100]
+        found += OperationsEvent.objects.filter(kind=kind)[:100]
     alike: dict[tuple[str, str, str], list[OperationsEvent]] = {}
     for event in sorted(found, key=lambda event: -event.pk):
         reason = str(event.meta.get("reason") or event.kind)

@@ -1,9 +1,15 @@
 """Jobs of the budgets. Each is safe to run twice, and nothing is wrong while none of them runs."""
 
 from django.db import connection, transaction
+from django.utils import timezone
 
-from budgets import alerts, approvals, leases, mirror, spending
+from budgets import alert_rules, alerts, approvals, automatic, latency, leases, mirror, spending
+from budgets.bills import monthly_budgets
+from budgets.hotspots import measuring
+from budgets.reports import selector, telling
+from budgets.reviews import working
 from opslog import health_ping
+from opslog.tasks import run_triage
 
 
 def watch_requests() -> tuple[int, int]:
@@ -24,13 +30,46 @@ def tell_alerts() -> int:
 
 
 def sweep_alerts() -> int:
-    """Every minute: thresholds that were passed without an admission, then whoever is not told."""
-    return alerts.sweep() + alerts.tell()
+    """Every minute: thresholds that were passed without an admission, the alert rules, then
+    whoever is not told."""
+    return alerts.sweep() + alert_rules.evaluate() + alerts.tell()
+
+
+def sample_latency() -> bool:
+    """How long admissions took, for the chart of the first page."""
+    return latency.sample()
+
+
+def tell_daily_report() -> int:
+    """The budget report of each day that is over, from 00:05 UTC on, once."""
+    return telling.tell_due()
+
+
+def measure_hotspots() -> int:
+    """The ranges of the hotspot registry, from telemetry."""
+    return measuring.measure()
+
+
+def open_monthly_review() -> bool:
+    """The review of the month that is over, on the first of the next or as soon as it can."""
+    return working.open_due(selector.today())
+
+
+def watch_monthly_budgets() -> int:
+    """Tiers of the monthly budgets that were reached; people are told of each once."""
+    return monthly_budgets.watch(selector.today())
 
 
 def mirror_spend() -> bool:
     """The day's settled spend to Redis, where one is in the settings."""
     return mirror.mirror()
+
+
+def triage() -> int | None:
+    """Every quarter of an hour: judge the cost, then tell the health check that it was judged."""
+    found = run_triage()
+    ping_health()
+    return found
 
 
 def ping_health() -> bool:
@@ -73,3 +112,10 @@ def _drop(statement: str) -> int:
         dropped += gone
         if gone < BATCH:
             return dropped
+
+
+def mitigate_incidents() -> tuple[int, int]:
+    """Every minute: end automatic mitigations whose time is over, then apply what open incidents
+    propose, for the levers that are switched on. Gives how many of each."""
+    now = timezone.now()
+    return automatic.end_overdue(now=now), automatic.apply_proposals(now=now)

@@ -34,6 +34,9 @@ IDS = {
     "REDIS_URL": "config.E016",
     "SENTRY_DSN": "config.E017",
     "HEALTHCHECK_URL": "config.E018",
+    "SEAL_KEY": "config.E020",
+    "SEAL_WEBHOOK_URL": "config.E021",
+    "EVENT_RETENTION_DAYS": "config.E022",
 }
 
 

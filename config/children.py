@@ -92,6 +92,9 @@ class Child:
         self.process = None
 
 
+COUNTS = "PROMETHEUS_MULTIPROC_DIR"
+
+
 class WebServer(Child):
     """The web server, whose worker processes count for `/metrics` in one folder they share."""
 
@@ -99,7 +102,7 @@ class WebServer(Child):
 
     def start(self) -> None:
         self.counts = self.counts or tempfile.mkdtemp(prefix="tollgate-metrics-")
-        self.env = {**self.env, "PROMETHEUS_MULTIPROC_DIR": self.counts}
+        self.env = {**self.env, COUNTS: self.counts}
         super().start()
 
     def kill(self) -> None:

@@ -57,6 +57,12 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return form
 
 
+def retention_days(text: str) -> int:
+    if not WHOLE.fullmatch(text) or not (int(text) == 0 or 7 <= int(text) <= 36_500):
+        raise Expected("a number of days from 7 to 36500, or 0 for ever")
+    return int(text)
+
+
 def retry_after(text: str) -> str:
     if text == "midnight" or (WHOLE.fullmatch(text) and int(text) > 0):
         return text
@@ -87,6 +93,12 @@ def environment_name(text: str) -> str:
 def http_url(text: str) -> str:
     if text and not re.fullmatch(r"https?://[^\s/]+\S*", text):
         raise Expected("an address that begins with http:// or https://")
+    return text
+
+
+def private_key(text: str) -> str:
+    if text and not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise Expected("64 hexadecimal digits")
     return text
 
 

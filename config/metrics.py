@@ -28,7 +28,8 @@ SELECT coalesce(max(open_runs) FILTER (WHERE "window" = 'open'), 0),
        (SELECT count(*) FROM django_q_ormq),
        (SELECT coalesce(extract(epoch FROM now() - min(lock)), 0) FROM django_q_ormq
         WHERE lock <= now()),
-       (SELECT extract(epoch FROM now() - at) FROM heartbeats WHERE name = 'worker')
+       (SELECT extract(epoch FROM now() - at) FROM heartbeats WHERE name = 'worker'),
+       coalesce(extract(epoch FROM now() - tollgate_oldest_unsealed()), 0)
 FROM counters
 WHERE key = ANY (ARRAY[
     tollgate_counter_key('global', '', 'open', 'epoch'),
@@ -42,6 +43,7 @@ NAMES = (
     ("tollgate_queue_depth", "Jobs that wait."),
     ("tollgate_queue_age_seconds", "Seconds that the oldest waiting job waits."),
     ("tollgate_worker_heartbeat_age_seconds", "Seconds since the job worker was known to work."),
+    ("tollgate_unsealed_age_seconds", "Seconds since the oldest event without a seal was written."),
 )
 
 

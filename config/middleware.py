@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import IO
 
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
@@ -53,6 +54,7 @@ class WholeBodyMiddleware:
 
     Granian closes a connection whose request body was not read to its end, without saying so, and
     the client's next request on it is lost: a 401 or a 503 would break the request after it.
+    A body that is too large to keep is read and thrown away, within reason.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -61,9 +63,19 @@ class WholeBodyMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.META.get("CONTENT_LENGTH"):
             # Too large, or cut off: what needs the body says so.
-            with suppress(RequestDataTooBig, UnreadablePostError):
-                _ = request.body
+            with suppress(UnreadablePostError):
+                try:
+                    _ = request.body
+                except RequestDataTooBig:
+                    throw_away(request.META["wsgi.input"], int(request.META["CONTENT_LENGTH"]))
         return self.get_response(request)
+
+
+def throw_away(body: IO[bytes], length: int) -> None:
+    """Not through the request, which may be read once. Beyond 64 MiB the connection may break."""
+    left = min(length, 64 * 1024 * 1024)
+    while left > 0 and (part := body.read(min(left, 65_536))):
+        left -= len(part)
 
 
 MACHINES = "default-src 'none'; frame-ancestors 'none'"

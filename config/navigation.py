@@ -37,6 +37,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "icon": "local_fire_department",
                     "link": reverse("burn-rate-page"),
                 },
+                _page(request, "daily-report-page", "Daily report", "today"),
                 requests,
                 for_me if request.user.has_perm("budgets.decide_changerequest") else None,
                 _list(request, "budgets", "grant", "Grants", "timer"),
@@ -44,9 +45,16 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 _list(request, "budgets", "killswitch", "Kill switch", "power_settings_new"),
                 _list(request, "budgets", "circuitbreaker", "Circuit breaker", "electric_bolt"),
                 _list(request, "budgets", "featurecontrol", "Feature controls", "toggle_on"),
+                _list(
+                    request, "budgets", "automaticmitigation", "Automatic mitigation", "autorenew"
+                ),
                 _list(request, "budgets", "alert", "Alerts", "notifications"),
+                _list(request, "budgets", "alertrule", "Alert rules", "notification_important"),
                 _list(request, "budgets", "preflightrule", "Pre-flight", "flight_takeoff"),
                 _list(request, "budgets", "approvalrule", "Approval rules", "checklist"),
+                _list(request, "budgets", "hotspot", "Hotspots", "mode_heat"),
+                _list(request, "budgets", "dimensionbudget", "Monthly budgets", "account_balance"),
+                _list(request, "budgets", "monthlyreview", "Monthly reviews", "event_available"),
             ],
         ),
         (
@@ -62,9 +70,31 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         (
             "What happened",
             [
-                _list(request, "opslog", "operationsevent", "Events", "history"),
+                _list(request, "opslog", "incident", "Incidents", "emergency_home"),
+                {
+                    "title": "Event history",
+                    "icon": "history",
+                    "link": reverse("ops-logs"),
+                    "may": request.user.has_perm("opslog.view_operationsevent"),
+                },
+                {
+                    "title": "Forecast",
+                    "icon": "trending_up",
+                    "link": reverse("forecast-page"),
+                    "may": request.user.has_perm("opslog.view_inferencehour"),
+                },
+                _list(request, "opslog", "inferencehour", "Spend by hour", "stacked_bar_chart"),
+                _list(request, "opslog", "changemarker", "Changes", "published_with_changes"),
+                _list(request, "opslog", "seal", "Seals", "verified"),
                 _list(request, "opslog", "outboxmessage", "Messages", "outgoing_mail"),
                 _list(request, "opslog", "modelprice", "Model prices", "sell"),
+            ],
+        ),
+        (
+            "Help",
+            [
+                _page(request, "runbooks", "Runbooks", "menu_book"),
+                _list(request, "budgets", "contact", "Contacts", "call"),
             ],
         ),
         (
@@ -79,6 +109,17 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         {"title": title, "items": [item for item in items if item and item.get("may", True)]}
         for title, items in groups
     ]
+
+
+def _page(
+    request: HttpRequest, name: str, title: str, icon: str, may: str = "budgets.view_budget"
+) -> dict[str, Any]:
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse(name),
+        "may": request.user.has_perm(may),
+    }
 
 
 def _list(

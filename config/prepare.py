@@ -70,6 +70,7 @@ def migrate() -> None:
     # After months at rest the first event must find its partition, before the job has run.
     with connections["owner"].cursor() as cursor:
         cursor.execute("SELECT tollgate_ensure_event_partitions()")
+        cursor.execute("SELECT tollgate_ensure_telemetry_partitions()")
 
 
 def wants_demo() -> bool:

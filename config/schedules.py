@@ -1,23 +1,40 @@
 """What the job worker does by the clock: one row per schedule, made after each migration."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
+
+from django.utils import timezone
 
 
 @dataclass(frozen=True)
 class Every:
     minutes: int
     task: str  # dotted path of a function without arguments that is safe to run twice
+    offset: int = 0  # seconds after the first run of the others, when the row is made
 
 
 SCHEDULES = {
     "heartbeat": Every(1, "opslog.tasks.beat"),
     "deliver messages": Every(1, "opslog.tasks.deliver_messages"),
+    "watch incidents": Every(5, "opslog.tasks.watch_incidents"),
     "tell of alerts": Every(1, "budgets.tasks.sweep_alerts"),
+    "sample the latency of admissions": Every(1, "budgets.tasks.sample_latency"),
+    "mitigate incidents": Every(1, "budgets.tasks.mitigate_incidents"),
     "mirror the day's spend": Every(1, "budgets.tasks.mirror_spend"),
-    "ping the health check": Every(60, "budgets.tasks.ping_health"),
+    "triage the cost": Every(15, "budgets.tasks.triage"),
     "expire leases": Every(1, "budgets.tasks.expire_leases"),
     "watch cap change requests": Every(5, "budgets.tasks.watch_requests"),
+    "sum up telemetry": Every(1, "opslog.tasks.sum_up_telemetry"),
+    "keep weeks of telemetry": Every(60, "opslog.tasks.keep_weeks_of_telemetry"),
+    "tell the daily report": Every(5, "budgets.tasks.tell_daily_report"),
+    "measure hotspots": Every(60, "budgets.tasks.measure_hotspots"),
+    "open the monthly review": Every(60, "budgets.tasks.open_monthly_review"),
+    "watch monthly budgets": Every(60, "budgets.tasks.watch_monthly_budgets"),
+    # Three rows, 20 s apart: the queue looks at the clock twice a minute, and an event may wait 60.
+    "seal events": Every(1, "opslog.tasks.seal_events"),
+    "seal events, 20 s later": Every(1, "opslog.tasks.seal_events", offset=20),
+    "seal events, 40 s later": Every(1, "opslog.tasks.seal_events", offset=40),
     "make log partitions": Every(24 * 60, "opslog.tasks.make_partitions"),
     "tidy counters and idempotency records": Every(60, "budgets.tasks.tidy"),
 }
@@ -34,4 +51,7 @@ def ensure_schedules(*, using: str, **kwargs: Any) -> None:
             "minutes": every.minutes,
             "repeats": -1,
         }
-        Schedule.objects.using(using).update_or_create(name=name, defaults=wanted)
+        first = timezone.now() + timedelta(seconds=every.offset)
+        Schedule.objects.using(using).update_or_create(
+            name=name, defaults=wanted, create_defaults={**wanted, "next_run": first}
+        )

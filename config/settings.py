@@ -191,7 +191,7 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
-DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
+DATA_UPLOAD_MAX_MEMORY_SIZE = 5_242_880  # a batch of telemetry (opslog.api.batches)
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["workorders.api.auth.ServiceTokenAuthentication"],
@@ -246,6 +246,19 @@ TOLLGATE_HEALTHCHECK_SECRET_URL = take(
     "HEALTHCHECK_URL", default="", form=forms.http_url, secret=True
 )
 
+# Seals of the log. The private key is in a file of the data folder, or in the environment; the
+# heads go to a file that only grows. The names keep credentials off Django's debug pages.
+TOLLGATE_SEAL_SECRET_KEY = take("SEAL_KEY", default="", form=forms.private_key, secret=True)
+TOLLGATE_SEAL_KEY_FILE = env.str("SEAL_KEY_FILE", default="") or (
+    str(DATA.path / "seal_key") if EMBEDDED else ""
+)
+TOLLGATE_SEAL_HEADS_FILE = env.str("SEAL_HEADS_FILE", default="") or str(
+    DATA.path / "seal_heads.jsonl"
+)
+TOLLGATE_SEAL_WEBHOOK_SECRET_URL = take(
+    "SEAL_WEBHOOK_URL", default="", form=forms.http_url, secret=True
+)
+
 LOG_LEVEL = take("LOG_LEVEL", default="INFO", form=forms.log_level)
 LOGGING = logging_config(LOG_LEVEL, json=env.bool("LOG_JSON", default=True))
 
@@ -261,10 +274,14 @@ TOLLGATE_CONFIRM_OVER_USD = take("CONFIRM_OVER_USD", default="5.00", form=forms.
 TOLLGATE_LEASE_SECONDS = take("LEASE_SECONDS", default="900", form=forms.whole(1, 86_400))
 TOLLGATE_EARLY_LOCK_RELEASE = env.bool("EARLY_LOCK_RELEASE", default=True)
 TOLLGATE_DATABASE_TIMEOUT = take("DATABASE_TIMEOUT", default="2.5", form=forms.seconds(0.2, 2.9))
+TOLLGATE_EVENT_RETENTION_DAYS = take(
+    "EVENT_RETENTION_DAYS", default="90", form=forms.retention_days
+)
 WEB_WORKERS = take("WEB_WORKERS", default="2", form=forms.whole(1, 64))  # see the supervisor
 WEB_THREADS = take("WEB_THREADS", default="4", form=forms.whole(1, 256))
 # A whole service on a database of its own, for `manage.py replay` (the apps import no config).
 TOLLGATE_SCRATCH_SERVICE = "config.scratch.scratch_service"
+TOLLGATE_SCRATCH_DATABASE = "config.scratch.scratch_database"
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Tollgate",
@@ -283,6 +300,10 @@ SPECTACULAR_SETTINGS = {
     "TAGS": [
         {"name": "spending", "description": "Ask before you spend; report what it cost."},
         {"name": "guardrails", "description": "Kill switch, feature controls, burn rate."},
+        {
+            "name": "telemetry",
+            "description": "Model calls, tool calls and changes, as programs tell them.",
+        },
         {"name": "reading", "description": "Work orders, runs, usage, events."},
         {"name": "cap changes", "description": "Asked for by tokens; decided by people."},
         {"name": "administration", "description": "Needs the scope `admin`."},

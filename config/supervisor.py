@@ -11,11 +11,12 @@ import socket
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import NoReturn
 
-from config.children import BASE_DIR, Child, WebServer, job_worker, stop_all, web_server
+from config.children import BASE_DIR, COUNTS, Child, WebServer, job_worker, stop_all, web_server
 from config.data_folder import DataFolder, EmbeddedError
 from config.database_url import UnusableDatabase, check_database
 from config.embedded import EmbeddedPostgres
@@ -105,7 +106,8 @@ class Supervisor:
                 "web",
                 web_server(self.host, self.port, workers=self.workers, threads=self.threads),
             )
-            self.start("jobs", job_worker())
+            # It reads there how long admissions took.
+            self.start("jobs", job_worker(), {COUNTS: web.env[COUNTS]})
             self.wait_for_answer(web)
             self.greet()
             if self.wants_traffic():
@@ -140,8 +142,8 @@ class Supervisor:
         if code != 0:
             raise CannotRun("" if code == 2 else "The database was not made ready (see above).")
 
-    def start(self, name: str, argv: list[str]) -> Child:
-        child = WebServer(name, argv) if name == "web" else Child(name, argv)
+    def start(self, name: str, argv: list[str], env: Mapping[str, str] | None = None) -> Child:
+        child = WebServer(name, argv) if name == "web" else Child(name, argv, env or {})
         self.children.append(child)
         self.restarts[name] = Restarts()
         child.start()

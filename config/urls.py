@@ -8,8 +8,12 @@ from django.views.decorators.http import require_safe
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from budgets.admin.burn_rate_page import burn_rate_page
+from budgets.admin.mitigation_page import mitigation_page
 from budgets.api.urls import v1_urlpatterns
-from config import health, metrics
+from config import dashboard, health, metrics, runbooks
+from opslog.admin import log_pages
+from opslog.admin.forecast_page import forecast_page
+from opslog.api.urls import v1_urlpatterns as opslog_v1_urlpatterns
 
 OPEN = {"authentication_classes": (), "permission_classes": ()}
 
@@ -46,6 +50,7 @@ urlpatterns = [
     path("metrics", metrics.metrics),
     path("api/", include("budgets.api.urls")),
     path("v1/", include(v1_urlpatterns)),
+    path("v1/", include(opslog_v1_urlpatterns)),
     path("api/", include("workorders.api.urls")),
     path("api/", include("opslog.api.urls")),
     path("api/schema", SpectacularJSONAPIView.as_view(**OPEN), name="schema"),
@@ -54,6 +59,18 @@ urlpatterns = [
         SpectacularSwaggerSplitView.as_view(url_name="schema", **OPEN),
         name="docs",
     ),
+    path("admin/forecast/", admin.site.admin_view(forecast_page), name="forecast-page"),
+    path("ops-dashboard", admin.site.admin_view(dashboard.page), name="ops-dashboard"),
+    path("ops-dashboard/live", admin.site.admin_view(dashboard.live), name="ops-dashboard-live"),
+    path("", include(log_pages.urlpatterns)),
     path("admin/burn-rate/", admin.site.admin_view(burn_rate_page), name="burn-rate-page"),
+    path("admin/", include("budgets.admin.pages")),
+    path("admin/runbooks/", admin.site.admin_view(runbooks.runbooks), name="runbooks"),
+    path("admin/runbooks/<slug:slug>/", admin.site.admin_view(runbooks.runbook), name="runbook"),
+    path(
+        "admin/incident-mitigation/<int:mitigation_id>/",
+        admin.site.admin_view(mitigation_page),
+        name="incident-mitigation",
+    ),
     path("admin/", admin.site.urls),
 ]

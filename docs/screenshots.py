@@ -50,7 +50,7 @@ PICTURES = (
     Picture("request", "director", "request"),
     Picture("request-evidence", "director", "request", height=1900),
     Picture("waiting", "director", "/admin/budgets/changerequest/?whose=me", height=560),
-    Picture("events", "auditor", "/admin/opslog/operationsevent/?kind=refusals", height=760),
+    Picture("events", "auditor", "/ops-logs?kind=refusals", height=760),
 )
 
 

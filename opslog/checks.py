@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Info, register
 from django.db import connections
 
@@ -27,5 +28,20 @@ def two_roles(databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
             hint="The log is then protected against mistakes, not against the owner's intent. "
             "Let another role own the tables: TOLLGATE_OWNER_DATABASE_URL.",
             id="opslog.I001",
+        )
+    ]
+
+
+@register("database")
+def somebody_can_seal(databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """With a PostgreSQL of one's own the key has to be given: the log is not sealed without."""
+    if not databases or settings.TOLLGATE_SEAL_SECRET_KEY or settings.TOLLGATE_SEAL_KEY_FILE:
+        return []
+    return [
+        Info(
+            "No key for the seals of the log is in the settings.",
+            hint="Set SEAL_KEY or SEAL_KEY_FILE where the job worker runs: see "
+            "docs/tamper-evidence.md. Where another host seals, this is as it should be.",
+            id="opslog.I002",
         )
     ]

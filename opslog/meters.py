@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
 NEAR = Decimal("0.8")  # of a limit: from here on a bar warns
@@ -68,7 +68,8 @@ def runs_meter(runs: int, running: int, cap: int) -> Meter:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One day of a chart; coordinates are per mille of its width and height, from the top left."""
+    """One day of a chart, or one hour where `day` is a moment; coordinates are per mille of its
+    width and height, from the top left."""
 
     day: date
     value: Decimal
@@ -77,6 +78,28 @@ class Column:
     width: str
     height: str
     over: bool
+    guessed: bool = False
+
+    @property
+    def label(self) -> str:
+        if isinstance(self.day, datetime):
+            return f"{self.day.astimezone(UTC):%Y-%m-%d %H:%M}"
+        return f"{self.day:%Y-%m-%d}"
+
+    @property
+    def short(self) -> str:
+        if isinstance(self.day, datetime):
+            return f"{self.day.astimezone(UTC):%b} {self.day.day} {self.day:%H:%M}"
+        return f"{self.day:%b} {self.day.day}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A change drawn as an upright line; `said` is its text."""
+
+    at: datetime
+    said: str
+    x: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +121,11 @@ class Chart:
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
     highest: Decimal
+    marks: tuple[Mark, ...] = ()
+
+    @property
+    def span(self) -> str:
+        return "Hour" if isinstance(self.columns[0].day, datetime) else "Day"
 
     @property
     def busiest(self) -> Column | None:
@@ -117,8 +145,13 @@ def chart(
     limits: Sequence[tuple[str, Decimal, str]],
     *,
     unit: str,
+    markers: Sequence[tuple[datetime, str]] = (),
+    guessed: int = 0,
 ) -> Chart:
     """`limits` are (label, value, style); the first is the one that a day is held against.
+
+    Hours instead of days where `days` are moments. `markers` are changes, drawn at their moment;
+    those outside the chart are left out. The last `guessed` columns are drawn as a forecast.
 
     A limit more than three times as high as the busiest day is not drawn, only told: days that are
     too flat to be read would say nothing.
@@ -143,10 +176,28 @@ def chart(
                 f"{pitch * Decimal('0.72'):.1f}",
                 f"{max(height, Decimal(6)) if value else Decimal(0):.1f}",
                 bool(limits) and value >= limits[0][1],
+                index >= len(days) - guessed,
             )
         )
     lines = tuple(
         Line(label, value, f"{1000 - value / top * 1000:.1f}", style, value > top)
         for label, value, style in limits
     )
-    return Chart(unit, tuple(columns), lines, highest)
+    return Chart(unit, tuple(columns), lines, highest, _marks([day for day, _ in days], markers))
+
+
+def _marks(days: Sequence[date], markers: Sequence[tuple[datetime, str]]) -> tuple[Mark, ...]:
+    """Where each change stands between the columns, which are evenly spaced."""
+    if len(days) < 2:
+        return ()
+    starts = [
+        day if isinstance(day, datetime) else datetime.combine(day, time(), UTC)
+        for day in (days[0], days[1])
+    ]
+    whole = (starts[1] - starts[0]) * len(days)
+    marks = []
+    for at, said in sorted(markers):
+        share = Decimal((at - starts[0]) / whole)
+        if 0 <= share < 1:
+            marks.append(Mark(at, said, f"{share * 1000:.1f}"))
+    return tuple(marks)

@@ -9,7 +9,15 @@ from typing import Any
 from django.conf import settings
 from django.db import connections
 
-APPEND_ONLY_TABLES: set[str] = {"operations_events"}
+APPEND_ONLY_TABLES: set[str] = {
+    "operations_events",
+    "change_markers",
+    "incident_entries",
+    "seals",
+    "seal_members",
+    "seal_keys",
+    "event_tombstones",
+}
 
 
 def append_only(*tables: str) -> None:

@@ -1,12 +1,21 @@
 """Jobs of the ground floor. Each is safe to run twice."""
 
+import logging
+
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
 from opslog import delivery
+from opslog.incidents import watching
 from opslog.models import Heartbeat
+from opslog.sealing import heads, keys, sealer
+from opslog.telemetry import rollup, weeks
+from opslog.triaging import running
 
 WORKER = "worker"
+
+log = logging.getLogger(__name__)
 
 
 def beat() -> None:
@@ -24,3 +33,42 @@ def make_partitions() -> int:
 def deliver_messages() -> int:
     """Send the messages that are due. Gives how many were tried."""
     return delivery.deliver_due()
+
+
+def sum_up_telemetry() -> int:
+    """Sum up the hours that something was written into. Gives how many."""
+    return rollup.refresh()
+
+
+def keep_weeks_of_telemetry() -> list[str]:
+    """Make the coming weeks' partitions; drop those past retention. Gives the dropped ones."""
+    weeks.make()
+    rollup.refresh()
+    return weeks.drop(older_than_days=settings.TOLLGATE_EVENT_RETENTION_DAYS)
+
+
+def watch_incidents() -> tuple[int, int, int]:
+    """Every five minutes: which incidents are over, whom to tell, whom to remind. Gives how many
+    were stabilised, escalated and reminded of."""
+    return watching.watch(now=timezone.now())
+
+
+def run_triage() -> int | None:
+    """Judge the cost of the hours that are over; gives the incident about it, if there is one."""
+    rollup.refresh()
+    incident = running.run(now=timezone.now())
+    return incident.pk if incident else None
+
+
+def seal_events() -> int:
+    """Seal what is committed. Gives how many events. Without a key here there is nothing to do."""
+    try:
+        return sealer.seal().events
+    except keys.NoKey as error:
+        log.warning("the log is not sealed: %s", error)
+        return 0
+
+
+def post_seal_head() -> bool:
+    """Send the newest head to the webhook of the settings."""
+    return heads.post_newest()

@@ -34,6 +34,8 @@ class Bearer:
     scopes: frozenset[str]
     work_orders: tuple[str, ...]
     digest: bytes
+    surface: str = ""  # pinned: it wins over what a request says
+    feature: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +122,8 @@ def revoke(token_id: int, *, by: str, reason: str) -> bool:
 
 
 JUDGE = """
-SELECT b.token_id, b.owner_id, b.actor, b.token_name, b.scopes, b.work_orders, b.refusal,
-       a.status, a.denial, a.error
+SELECT b.token_id, b.owner_id, b.actor, b.token_name, b.scopes, b.work_orders, b.surface, b.feature,
+       b.refusal, a.status, a.denial, a.error
 FROM tollgate_bearer(%s, %s, %s, %s) b
 CROSS JOIN LATERAL tollgate_token_answer(b.refusal) a
 """
@@ -137,7 +139,12 @@ def judge(
     """
     key = digest(text[:MAX_LENGTH])
     row = authority.fetch_row(JUDGE, [key, address or None, list(scopes), work_order])
-    token_id, owner_id, actor, name, held, work_orders, refusal, status, denial, error = row
+    token_id, owner_id, actor, name, held, work_orders, surface, feature, *verdict = row
+    refusal, status, denial, error = verdict
     if refusal:
         return TokenRefusal(status, denial, error)
-    return Bearer(token_id, owner_id, actor, name, frozenset(held), tuple(work_orders), key)
+    return Bearer(
+        *(token_id, owner_id, actor, name, frozenset(held), tuple(work_orders), key),
+        surface=surface,
+        feature=feature,
+    )

@@ -12,14 +12,18 @@ from budgets import approvals, overview, selectors
 from budgets.admin.forms import AskForm, rules_table
 from budgets.admin.told import use_charts, values_told
 from budgets.exceptions import Refused
-from budgets.models import ChangeRequest, Grant
+from budgets.models import ChangeRequest, Grant, Measure
 from opslog.admin.base import PageAdmin
 from workorders.models import WorkOrder
+
+# What a link to the form may fill in; people see it, and change it.
+PROPOSED = (*Measure.values, "justification", "expected_cost_impact")
 
 
 def ask(page: PageAdmin, request: HttpRequest, work_order: WorkOrder) -> HttpResponseBase:
     user: Any = request.user
-    form = AskForm(request.POST or None, work_order=work_order)
+    proposed = {name: request.GET[name] for name in PROPOSED if request.GET.get(name)}
+    form = AskForm(request.POST or None, work_order=work_order, proposed=proposed)
     preview: dict[str, Any] = {}
     if request.method == "POST" and form.is_valid():
         try:

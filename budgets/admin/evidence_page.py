@@ -12,6 +12,7 @@ from django.utils.http import urlencode
 from budgets.admin.told import charts_of
 from budgets.evidence import Evidence, evidence_for
 from budgets.models import ChangeRequest, Measure
+from opslog import changes
 from opslog.meters import chart
 from workorders.models import WorkOrder
 
@@ -46,7 +47,7 @@ def evidence_of(request: ChangeRequest) -> Evidence | None:
 def shown(evidence: Evidence) -> dict[str, Any]:
     """What the template `budgets/evidence.html` needs besides the evidence itself."""
     runs = reverse("admin:workorders_run_changelist")
-    refusals = reverse("admin:opslog_operationsevent_changelist")
+    refusals = reverse("ops-logs")
     day = evidence.at.date().isoformat()
     of_today = {"wo__id__exact": evidence.work_order_id, "day": day}
     refused: Tally[str] = Tally()
@@ -79,6 +80,7 @@ def shown(evidence: Evidence) -> dict[str, Any]:
             [(each.day, Decimal(sum(each.refusals.values()))) for each in evidence.days],
             [],
             unit="runs",
+            markers=changes.for_days([each.day for each in evidence.days]),
         ),
         "caps_stay": all(each.old == each.new for each in evidence.changes),
     }

@@ -86,7 +86,8 @@ class FeatureControlAdmin(PageAdmin):
     ) -> HttpResponseBase:
         if not self.has_add_permission(request):
             raise PermissionDenied
-        form = NewFeatureForm(request.POST or None)
+        asked = {"feature": request.GET.get("feature", "")}
+        form = NewFeatureForm(request.POST or None, initial=asked)
         if request.method == "POST" and form.is_valid():
             said = dict(form.cleaned_data)
             name, reason = said.pop("feature"), said.pop("reason")

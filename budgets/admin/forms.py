@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
@@ -100,17 +101,35 @@ class AskForm(JustifiedForm):
     grant_until = forms.DateTimeField(label="Until (UTC)", required=False, widget=MomentInput())
     field_order = (*CAPS, "justification", "expected_cost_impact", "grant_from", "grant_until")
 
-    def __init__(self, *args: Any, work_order: WorkOrder, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        work_order: WorkOrder,
+        proposed: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.work_order = work_order
-        caps = {measure: getattr(work_order, measure) for measure in CAPS}
+        caps = {str(measure): getattr(work_order, measure) for measure in CAPS}
         kwargs["initial"] = {**caps, **kwargs.get("initial", {})}
         super().__init__(*args, **kwargs)
         for measure in CAPS:
             # What was shown goes along: a cap that moves meanwhile is not put back unasked.
             self.fields[measure].show_hidden_initial = True
+        if proposed and not self.is_bound:
+            self._propose(proposed, caps)
         self.fields["runs_per_day"].help_text = f"Now {work_order.runs_per_day:,}."
         self.fields["usd_per_day"].help_text = f"Now ${work_order.usd_per_day:,.2f}."
         self.fields["max_concurrent_runs"].help_text = f"Now {work_order.max_concurrent_runs:,}."
+
+    def _propose(self, proposed: Mapping[str, str], caps: Mapping[str, Any]) -> None:
+        """Show other values than those that hold. What holds stays the hidden value, so that what
+        is proposed counts as a change. A value that the field cannot have is left out."""
+        for name, text in proposed.items():
+            try:
+                self.initial[name] = self.fields[name].clean(text)
+            except ValidationError:
+                continue
+        self.data = {self.add_initial_prefix(name): caps[name] for name in CAPS}
 
     def clean(self) -> dict[str, Any]:
         told = super().clean() or self.cleaned_data

@@ -111,7 +111,7 @@ def shown(request: ChangeRequest) -> dict[str, Any]:
         )
         if values
     ]
-    events = reverse("admin:opslog_operationsevent_changelist")
+    events = reverse("ops-logs")
     return {
         "limit": found,
         "unit": unit,

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from budgets import approvals, overview
 from budgets.approvals.subjects import SharedLimit
 from budgets.models import Budget, ChangeRequest, Measure
+from opslog import changes
 from opslog.meters import Chart, chart
 from workorders.models import WorkOrder
 
@@ -71,6 +72,7 @@ def charts_of(
 ) -> list[tuple[str, Chart]]:
     """Each day's use against the cap as it is and, where it differs, as it is asked for."""
     drawn = []
+    markers = changes.for_days([day.day for day in days])
     for measure, label, values in (
         (Measure.USD_PER_DAY, "US dollars a day", [(day.day, day.usd) for day in days]),
         (Measure.RUNS_PER_DAY, "Runs a day", [(day.day, Decimal(day.runs)) for day in days]),
@@ -79,7 +81,7 @@ def charts_of(
         limits = [("cap now", old, "now")]
         if new != old:
             limits.append(("asked for", new, "asked"))
-        drawn.append((label, chart(values, limits, unit=UNITS[measure])))
+        drawn.append((label, chart(values, limits, unit=UNITS[measure], markers=markers)))
     return drawn
 
 

@@ -23,6 +23,7 @@ from budgets.admin.grants import LONGEST_MINUTES, BreakGlassForm
 from budgets.approvals.break_glass import HIGHEST_USD, LONGEST
 from budgets.exceptions import Refused
 from budgets.models import CapChange
+from opslog import changes
 from opslog.admin.base import PageAdmin, ReasonForm, badge
 from opslog.meters import Meter, chart, runs_meter
 from opslog.models import OperationsEvent
@@ -293,6 +294,7 @@ class WorkOrderAdmin(PageAdmin):
                 [(day.day, day.usd) for day in days],
                 [("cap", obj.usd_cap, "now")],
                 unit="usd",
+                markers=changes.for_days([day.day for day in days]),
             ),
             "runs": Run.objects.filter(wo=obj).order_by("-started_at")[:10],
             "events": self.notable(obj)[:8],
@@ -310,7 +312,7 @@ class WorkOrderAdmin(PageAdmin):
         """Of its last 300 events those that are not the daily bread: a bounded read, however many
         runs there are."""
         told = OperationsEvent.objects.filter(owner_type="work_order", owner_id=work_order.pk)
-        last = told.order_by("-id").values("pk")[:RECENT_EVENTS]
+        last = told.values("pk")[:RECENT_EVENTS]
         return OperationsEvent.objects.filter(pk__in=last).exclude(kind__in=DAILY_BREAD)
 
     @display(description="status", ordering="status")

@@ -29,7 +29,7 @@ from budgets.evidence import evidence_for, limit_evidence
 from budgets.exceptions import Conflict, PasswordRequired, Refused
 from budgets.models import ChangeRequest, Measure
 from opslog.api.errors import BadRequest
-from opslog.api.filters import KnownFiltersOnly
+from opslog.api.filters import ChoiceFilter, KnownFiltersOnly
 from opslog.api.pagination import KeysetPagination
 from opslog.api.requests import RawJSONParser, decode
 from opslog.money import usd_text
@@ -164,7 +164,7 @@ class ChangeDetailSerializer(ChangeSerializer):
 
 
 class ChangeFilter(django_filters.FilterSet):
-    status = django_filters.ChoiceFilter(choices=ChangeRequest.Status)
+    status = ChoiceFilter(choices=ChangeRequest.Status)
     workOrder = django_filters.CharFilter(method="of_work_order", max_length=100)
 
     class Meta:

@@ -59,7 +59,8 @@ DENIAL = OpenApiParameter(
     str,
     "header",
     response=[401, 403, 404, 409, 422, 428, 429],
-    description="Which check refused.",
+    description="Which check refused. What to do about a 429, with the figures of the moment: "
+    "`/admin/runbooks/runs-429/` and `/admin/runbooks/usd-429/`, for people with a login.",
 )
 RETRY_AFTER = OpenApiParameter(
     "Retry-After", int, "header", response=[429, 503], description="Seconds to wait."

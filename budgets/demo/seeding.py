@@ -5,7 +5,7 @@ the stamps of the log: the application's role cannot. The triggers are on again 
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +20,13 @@ from django.db import connections, transaction
 from budgets.demo import records
 from budgets.demo.cast import JOBS, KNOWN_AGENTS, PEOPLE, SERVICE_OWNER, Job
 from budgets.demo.history import PriceOf, history
+from budgets.demo.product import calls_between
 from budgets.models import CapChange, ChangeLine, ChangeRequest, Measure, Vote
-from budgets.replay.trace import read_trace
+from budgets.replay.trace import TraceRequest, read_trace
+from opslog.models import InferenceEvent
 from opslog.pricing import PriceBook, Usage
+from opslog.telemetry.accepting import MOST, accept_inference, accept_tools
+from opslog.telemetry.drafts import InferenceDraft, ToolDraft
 from workorders import tokens
 from workorders.models import Agent, ServiceToken, WorkOrder
 
@@ -45,6 +49,7 @@ class Seeded:
     token: str
     runs: int
     refusals: int
+    calls: int
 
 
 def is_empty() -> bool:
@@ -55,7 +60,8 @@ def seed(*, book: PriceBook, now: datetime) -> Seeded:
     """Raises LookupError where a model of the demo has no price in the book."""
     today = now.astimezone(UTC).date()
     days = [today - timedelta(days=ago) for ago in range(DAYS, 0, -1)]
-    told = history(JOBS, list(read_trace(TRACE)), days=days, price=_priced(book, now))
+    requests, price = list(read_trace(TRACE)), _priced(book, now)
+    told = history(JOBS, requests, days=days, price=price)
     passwords = {person.username: secrets.token_urlsafe(12) for person in PEOPLE}
     with transaction.atomic(using=OWNER), _unguarded():
         people = _people(passwords)
@@ -70,8 +76,31 @@ def seed(*, book: PriceBook, now: datetime) -> Seeded:
         with connections[OWNER].cursor() as cursor:
             records.write_runs(cursor, told, token_id=token.pk)
             records.write_events(cursor, log)
+        calls = _telemetry(requests, price, now)
     _count_and_analyze()
-    return Seeded(passwords, text, len(told.runs), len(told.refusals))
+    return Seeded(passwords, text, len(told.runs), len(told.refusals), calls)
+
+
+def _telemetry(requests: Sequence[TraceRequest], price: PriceOf, now: datetime) -> int:
+    """The calls of the product until now, through the same door as all others. Gives how many."""
+    this_hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    events: list[InferenceDraft] = []
+    tools: list[ToolDraft] = []
+    with connections[OWNER].cursor() as cursor:
+        cursor.execute("SELECT tollgate_ensure_telemetry_partitions(current_date - %s)", [DAYS + 2])
+    for ago in range(DAYS * 24, -1, -1):
+        since = this_hour - timedelta(hours=ago)
+        more = calls_between(since, min(since + timedelta(hours=1), now), requests, price=price)
+        events += (each for each in more[0] if each.created_at and each.created_at < now)
+        tools += (each for each in more[1] if each.created_at and each.created_at < now)
+    for begin in range(0, len(events), MOST):
+        batch = events[begin : begin + MOST]
+        accept_inference(
+            batch, source=InferenceEvent.Source.API, now=now, any_age=True, using=OWNER
+        )
+    for begin in range(0, len(tools), MOST):
+        accept_tools(tools[begin : begin + MOST], now=now, any_age=True, using=OWNER)
+    return len(events)
 
 
 def _priced(book: PriceBook, now: datetime) -> PriceOf:
@@ -216,4 +245,6 @@ def _count_and_analyze() -> None:
         # The history was written past admission: the counters of shared limits learn of it here.
         cursor.execute("SELECT tollgate_hold_counters()")
         cursor.execute('SELECT tollgate_fill(scope, "window") FROM budgets')
-        cursor.execute("ANALYZE work_order_runs, counters, operations_events")
+        cursor.execute(
+            "ANALYZE work_order_runs, counters, operations_events, inference_events, tool_calls"
+        )

@@ -70,6 +70,7 @@ ADMINISTER = [
     "workorders.add_servicetoken",
     "budgets.change_approvalrule",
     "budgets.change_preflightrule",
+    "budgets.change_alertrule",
     "budgets.change_circuitbreaker",
     "opslog.add_modelprice",
     "opslog.change_modelprice",
@@ -77,14 +78,76 @@ ADMINISTER = [
     "auth.add_user",
     "auth.change_user",
 ]
+HANDLE = ["opslog.handle_incident"]
+TRIAGE = ["opslog.run_triage", "budgets.end_timedmitigation"]
+REVIEW = ["opslog.review_incident"]
+VIEWS = ["opslog.add_savedview"]
+AUTOMATE = ["budgets.change_automaticmitigation"]
+HOTSPOTS = ["budgets.add_hotspot", "budgets.change_hotspot"]
+CONTACTS = ["budgets.add_contact", "budgets.change_contact"]
+MARK = ["opslog.add_changemarker"]
+BILLS = [
+    "budgets.change_dimensionbudget",
+    "budgets.add_servicemapping",
+    "budgets.change_servicemapping",
+]
+MONTH = ["budgets.change_monthlyreview"]
+SIGN = ["budgets.sign_monthlyreview"]
 # Everybody reads everything of ours; the auditor does nothing else.
 GROUPS: dict[str, list[str]] = {
-    "operations": ASK + DECIDE + SUSPEND + REGISTER + BREAK_GLASS + STOP + LIMIT,
-    "director": ASK + DECIDE + SUSPEND + BREAK_GLASS + STOP + STOP_ALL + LIMIT,
-    "finance": ASK + DECIDE,
-    "vp": ASK + DECIDE + SUSPEND + STOP + STOP_ALL,
+    "operations": (
+        ASK
+        + DECIDE
+        + SUSPEND
+        + REGISTER
+        + BREAK_GLASS
+        + STOP
+        + LIMIT
+        + HANDLE
+        + TRIAGE
+        + REVIEW
+        + VIEWS
+        + HOTSPOTS
+        + CONTACTS
+        + MARK
+        + MONTH
+    ),
+    "director": (
+        ASK
+        + DECIDE
+        + SUSPEND
+        + BREAK_GLASS
+        + STOP
+        + STOP_ALL
+        + LIMIT
+        + HANDLE
+        + TRIAGE
+        + REVIEW
+        + AUTOMATE
+        + VIEWS
+        + HOTSPOTS
+        + MONTH
+        + SIGN
+    ),
+    "finance": ASK + DECIDE + BILLS + MONTH + SIGN + VIEWS,
+    "vp": ASK + DECIDE + SUSPEND + STOP + STOP_ALL + HANDLE + MONTH + SIGN + VIEWS,
     "auditor": [],
-    "administrator": ASK + SUSPEND + REGISTER + ADMINISTER + STOP + LIMIT,
+    "administrator": (
+        ASK
+        + SUSPEND
+        + REGISTER
+        + ADMINISTER
+        + STOP
+        + LIMIT
+        + HANDLE
+        + TRIAGE
+        + AUTOMATE
+        + VIEWS
+        + HOTSPOTS
+        + CONTACTS
+        + MARK
+        + BILLS
+    ),
 }
 
 

@@ -1,5 +1,6 @@
 """What people are told of without having asked, and what is looked at before a batch starts."""
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -21,6 +22,8 @@ class Alert(models.Model):
         FEATURE_SWITCHED_OFF = "feature_switched_off", "feature switched off"
         KILL_SWITCH = "kill_switch", "kill switch"
         PREFLIGHT = "preflight", "pre-flight"
+        RULE = "rule", "alert rule"
+        DIMENSION_TIER = "dimension_tier", "tier of a monthly budget"
 
     kind = models.TextField(choices=Kind)
     key = models.TextField(unique=True)
@@ -39,6 +42,66 @@ class Alert(models.Model):
 
     def __str__(self) -> str:
         return self.message
+
+
+class AlertRule(models.Model):
+    """What operations are told of besides thresholds of budgets: a measure of the last `minutes`
+    above `over`. Told once per occurrence, which lasts until the measure is at or below it again.
+
+    What a work order reaches of its caps is told by the thresholds of its budgets (`budgets`,
+    scope `work_order`), as it happens.
+    """
+
+    class Check(models.TextChoices):
+        REFUSALS = "refusals", "refusals by a limit"
+        ERROR_RATE = "error_rate", "runs that failed, % of those that ended"
+        SPREAD = "refusals_spread", "refusals across different work orders"
+
+    class Severity(models.TextChoices):
+        LOW = "low", "low"
+        MEDIUM = "medium", "medium"
+        HIGH = "high", "high"
+
+    check_name = models.TextField("check", choices=Check, unique=True)
+    severity = models.TextField(choices=Severity)
+    over = models.DecimalField(max_digits=10, decimal_places=2)
+    minutes = models.IntegerField(help_text="How far it looks back.")
+    at_least = models.IntegerField(
+        default=1,
+        help_text="Ended runs, or different work orders, below which it says nothing.",
+    )
+    enabled = models.BooleanField(default=True)
+    firing_since = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        db_table = "alert_rules"
+        ordering = ("id",)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(over__gte=0, minutes__range=(1, 1440), at_least__gte=1),
+                name="alert_rules_sane",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.get_check_name_display()
+
+
+class LatencySample(models.Model):
+    """How long admissions took since the web server started: cumulative counts, once a minute.
+
+    `buckets` as the histogram of `/metrics` has them, the last one is all of them. A sample below
+    the one before it means that the server was started again.
+    """
+
+    at = models.DateTimeField(primary_key=True)
+    buckets = ArrayField(models.BigIntegerField())
+
+    class Meta:
+        db_table = "latency_samples"
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M}"
 
 
 class PreflightRule(models.Model):

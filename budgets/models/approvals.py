@@ -296,6 +296,7 @@ class CapChange(models.Model):
     class Meta:
         db_table = "cap_changes"
         ordering = ("-id",)
+        indexes = (models.Index(fields=("applied_at",), name="cap_changes_applied"),)
         constraints = (
             models.CheckConstraint(condition=~models.Q(reason=""), name="cap_changes_reason"),
         )

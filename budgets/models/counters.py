@@ -48,6 +48,14 @@ class Counter(models.Model):
                 name="counters_not_negative",
             ),
         )
+        indexes = (
+            # The daily report reads one day of all work orders.
+            models.Index(
+                fields=("starts_at",),
+                condition=models.Q(scope="work_order", window="day"),
+                name="counters_work_order_days",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.scope} {self.subject} {self.window} {self.starts_at:%Y-%m-%d %H:%M}"

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 
 from budgets.replay.mapping import Mapping, Piece
 from budgets.replay.tally import Tally
@@ -36,6 +37,7 @@ def at_speed(
 
 class Replay:
     """One replay. `speed` also shortens the work itself: a run lasts as long as its output took.
+    A run ends with its usage, or with its cost in dollars where `cost_of` knows it.
 
     Unpaced work is not dropped: where the service or this machine is slower than the trace, the
     replay falls behind, and `behind` says by how many seconds.
@@ -49,6 +51,7 @@ class Replay:
         in_flight: int,
         stop: threading.Event | None = None,
         on_ask: Callable[[], object] = lambda: None,
+        cost_of: Callable[[Piece], Decimal | None] = lambda piece: None,
     ) -> None:
         self.tally = Tally()
         self.behind = 0.0
@@ -57,6 +60,7 @@ class Replay:
         self._in_flight = in_flight
         self._stop = stop or threading.Event()
         self._on_ask = on_ask
+        self._cost_of = cost_of
 
     def play(self, work: Iterable[Timed]) -> Tally:
         """Until the work is done or `stop` is set. What was begun is settled in either case."""
@@ -114,13 +118,13 @@ class Replay:
             with run:
                 self.tally.admit(run.admission)
                 self._stop.wait(piece.seconds / self._speed)
-                run.settle(
-                    usage=Usage(
-                        model=piece.model,
-                        input_tokens=piece.input_tokens,
-                        output_tokens=piece.output_tokens,
-                    )
+                cost = self._cost_of(piece)
+                usage = Usage(
+                    model=piece.model,
+                    input_tokens=piece.input_tokens,
+                    output_tokens=piece.output_tokens,
                 )
+                run.settle(cost_usd=cost, usage=usage if cost is None else None)
                 run.checkpoint()
         except TollgateError as error:
             if not run.started:

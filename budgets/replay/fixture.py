@@ -1,21 +1,18 @@
 """What a replay needs in a database of its own: work orders, limits, prices and a token."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from io import StringIO
 
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db import connections, transaction
+from django.db import transaction
 
 from budgets.models import Budget, CapChange
 from opslog import events
 from workorders import tokens
 from workorders.models import Agent, WorkOrder
-
-ALIASES = ("default", "owner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +26,6 @@ class Caps:
             f"{self.runs_per_day} runs/day, ${self.usd_per_day}/day and {self.concurrent} "
             "concurrent runs"
         )
-
-
-@contextmanager
-def connected_to(database: str) -> Iterator[None]:
-    """This process uses another database of the same server for a while. Not for threads that
-    have connections already."""
-    before = {alias: connections[alias].settings_dict["NAME"] for alias in ALIASES}
-
-    def point(names: dict[str, str]) -> None:
-        for alias, name in names.items():
-            connections[alias].close()
-            connections[alias].settings_dict["NAME"] = name
-
-    point(dict.fromkeys(ALIASES, database))
-    try:
-        yield
-    finally:
-        point(before)
 
 
 def prepare(work_orders: Sequence[str], agents: Sequence[str], caps: Caps) -> str:

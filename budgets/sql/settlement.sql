@@ -170,6 +170,18 @@ BEGIN
     IF r.status = 'expired' THEN
         kind := 'RUN_FINISHED_LATE';
     END IF;
+    IF p_usage IS NOT NULL THEN
+        -- Telemetry of it, once: whoever finishes the run again is answered above. Before the lock
+        -- that all take, because nothing is decided by it.
+        INSERT INTO inference_events (event_id, created_at, source, run_id, wo_id, agent_name, user_id,
+            surface, feature, model, input_tokens, cached_input_tokens, output_tokens,
+            reasoning_tokens, cost_usd, success)
+        VALUES (r.id::text, tollgate_now(), 'run', r.id, r.wo_id, r.agent_name, r.user_id, r.surface,
+            r.feature, p_usage->>'model', (p_usage->>'inputTokens')::bigint,
+            (p_usage->>'cachedInputTokens')::bigint, (p_usage->>'outputTokens')::bigint,
+            (p_usage->>'reasoningTokens')::bigint, p_cost, p_status <> 'error')
+        ON CONFLICT DO NOTHING;
+    END IF;
     SELECT r.status AS status, r.cost AS cost, (SELECT max(id) FROM alerts) AS alert INTO was;
     PERFORM tollgate_hold_counters();
     r := tollgate_settle(r, p_status, cost, note, p_usage, p_tokens, p_fingerprint,

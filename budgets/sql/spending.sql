@@ -144,6 +144,15 @@ BEGIN
         agent_name, source_ip, token_id)
     VALUES (spend_id, at, p_cost, p_tokens, p_model, p_usage, p_user, surface_name, feature_name,
         p_agent, p_address, b.token_id);
+    IF p_usage IS NOT NULL THEN
+        INSERT INTO inference_events (event_id, created_at, source, agent_name, user_id, surface,
+            feature, model, input_tokens, cached_input_tokens, output_tokens, reasoning_tokens,
+            cost_usd)
+        VALUES (spend_id::text, at, 'spend', p_agent, p_user, surface_name, feature_name, p_model,
+            (p_usage->>'inputTokens')::bigint, (p_usage->>'cachedInputTokens')::bigint,
+            (p_usage->>'outputTokens')::bigint, (p_usage->>'reasoningTokens')::bigint, p_cost)
+        ON CONFLICT DO NOTHING;
+    END IF;
     INSERT INTO operations_events (kind, message, owner_type, owner_id, actor, meta, request_id)
     VALUES ('LLM_SPEND', format('$%s spent%s', tollgate_usd(p_cost),
             coalesce(' on ' || nullif(p_model, ''), '')), 'direct_spend', spend_id::text, b.actor,

@@ -1,1 +1,9 @@
-from opslog.admin import events, outbox, prices  # noqa: F401  (they register themselves)
+from opslog.admin import (  # noqa: F401  (they register themselves)
+    changes,
+    events,
+    hours,
+    incidents,
+    outbox,
+    prices,
+    seals,
+)

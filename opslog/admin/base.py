@@ -49,8 +49,8 @@ class KeptAdmin(ModelAdmin):
         self, request: HttpRequest, object_id: str, extra_context: Any = None
     ) -> HttpResponse:
         """What happened is the events, not a second log."""
-        events = reverse(f"{self.admin_site.name}:opslog_operationsevent_changelist")
-        return HttpResponseRedirect(f"{events}?{urlencode({'owner_id': unquote(object_id)})}")
+        told = urlencode({"owner_id": unquote(object_id)})
+        return HttpResponseRedirect(f"{reverse('ops-logs')}?{told}")
 
 
 class PageAdmin(KeptAdmin):
@@ -180,6 +180,12 @@ class ReasonForm(forms.Form):
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
         help_text="Recorded with your name in the event, where everybody can read it.",
     )
+
+
+class SureForm(forms.Form):
+    """Nothing to be said, and yet no empty form does anything."""
+
+    sure = forms.CharField(widget=forms.HiddenInput, initial="yes")
 
 
 class DayFilter(SimpleListFilter):

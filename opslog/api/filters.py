@@ -3,11 +3,14 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import django_filters
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
+from django.db.models.enums import Choices
 from django_filters import IsoDateTimeFilter
 from django_filters.fields import IsoDateTimeField
 from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.drainage import set_override
 from drf_spectacular.utils import extend_schema_field
 from rest_framework.request import Request
 
@@ -40,6 +43,16 @@ class MomentFilter(IsoDateTimeFilter):
     """Empty: no bound, as a form sends it."""
 
     field_class = MomentField
+
+
+class ChoiceFilter(django_filters.ChoiceFilter):
+    """Empty: no filter, as a form sends it."""
+
+    def __init__(self, *args: Any, choices: type[Choices], **kwargs: Any) -> None:
+        super().__init__(*args, choices=choices.choices, **kwargs)
+        one = {"type": "string", "enum": choices.values}
+        empty = {"type": "string", "maxLength": 0}
+        set_override(self, "field", {"anyOf": [one, empty]})
 
 
 class KnownFiltersOnly(DjangoFilterBackend):

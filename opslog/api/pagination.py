@@ -67,4 +67,6 @@ class KeysetPagination(CursorPagination):
 
 
 class NewestEventsFirst(KeysetPagination):
-    ordering = "-id"
+    """In the order of the log's indexes."""
+
+    ordering = ("-created_at", "-id")

@@ -38,10 +38,16 @@ class RawJSONParser(BaseParser):
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        body: bytes = stream.read(MAX_BODY + 1)
-        if len(body) > MAX_BODY:
-            raise TooLarge
-        return body
+        return whole_body(stream, parser_context, most=MAX_BODY)
+
+
+def whole_body(stream: Any, parser_context: Any, *, most: int) -> bytes:
+    """The bytes of a body. Raises TooLarge, also for one that was so large that it was not kept."""
+    length = str(parser_context["request"].META.get("CONTENT_LENGTH") or "0")
+    body: bytes = stream.read(most + 1)
+    if len(body) > most or (length.isdigit() and int(length) > most):
+        raise TooLarge
+    return body
 
 
 IS_AMOUNT = re.compile(AMOUNT)
@@ -59,23 +65,29 @@ def decode(decoder: "msgspec.json.Decoder[B]", body: Any) -> B:
     try:
         decoded = decoder.decode(body)
     except msgspec.ValidationError as error:
-        text = str(error)
-        at = AT.search(text)
-        path = at["path"] if at else ""
-        told = text[: at.start()] if at else text
-        if told.startswith(NOT_MATCHING):
-            told = "Expected only characters that are allowed here, and not only blanks"
-        if named := NAMED.search(told):
-            path = f"{path}.{named['name']}".strip(".")
+        path, told = place_and_problem(error)
         if not path:
-            raise BadRequest(told.replace("`", "")) from None
-        raise BadRequest("bad input", {path: [told.replace("`", "")]}) from None
+            raise BadRequest(told) from None
+        raise BadRequest("bad input", {path: [told]}) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise BadRequest("the body is not JSON in UTF-8") from None
     except RecursionError:
         raise BadRequest("the body is nested too deeply") from None
     examine_pairs(body, amounts_of(decoder.type))
     return decoded
+
+
+def place_and_problem(error: msgspec.ValidationError) -> tuple[str, str]:
+    """The name of the field that is wrong, "" where it is the whole; and what is wrong with it."""
+    text = str(error)
+    at = AT.search(text)
+    path = at["path"] if at else ""
+    told = text[: at.start()] if at else text
+    if told.startswith(NOT_MATCHING):
+        told = "Expected only characters that are allowed here, and not only blanks"
+    if named := NAMED.search(told):
+        path = f"{path}.{named['name']}".strip(".")
+    return path, told.replace("`", "")
 
 
 @cache

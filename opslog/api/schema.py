@@ -5,8 +5,6 @@ from typing import Any
 import msgspec
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
-from opslog.api.requests import Body
-
 TIME = {"type": "string", "format": "date-time"}
 USD = {"type": "string", "pattern": r"^\d+\.\d{2,9}$", "example": "0.05"}
 EITHER_HEADER: Any = [{"bearer": []}, {"apiKey": []}]
@@ -31,7 +29,7 @@ BAD_REQUEST: dict[str, Any] = {
 }
 
 
-def shape(body: type[Body]) -> dict[str, Any]:
+def shape(body: type[msgspec.Struct]) -> dict[str, Any]:
     """The JSON schema of a request, nested definitions put in their places."""
     told = msgspec.json.schema(body)
     definitions = told["$defs"]
@@ -92,7 +90,7 @@ BODY_ERRORS = {
 }
 
 
-def example(name: str, value: dict[str, Any], **kwargs: Any) -> OpenApiExample:
+def example(name: str, value: Any, **kwargs: Any) -> OpenApiExample:
     return OpenApiExample(name, value=value, **kwargs)
 
 
@@ -101,5 +99,7 @@ def require_bodies(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     for item in result["paths"].values():
         for operation in item.values():
             if "requestBody" in operation:
-                operation["requestBody"]["required"] = True
+                # An export of nothing is no byte at all in protobuf.
+                binary = "application/x-protobuf" in operation["requestBody"]["content"]
+                operation["requestBody"]["required"] = not binary
     return result

@@ -2,7 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from typing import Any
 
 from django import template
@@ -10,6 +10,7 @@ from django.contrib.admin.utils import quote  # noqa: TID251  (it makes addresse
 from django.urls import NoReverseMatch, reverse
 from django.utils.timesince import timesince, timeuntil
 
+from opslog.event_filters import Key
 from opslog.models import OperationsEvent
 from opslog.money import usd_text
 
@@ -36,6 +37,15 @@ BADGES = {
     "revoked": "bad",
     "known": "calm",
     "unknown": "warn",
+    # incidents and mitigations
+    "detected": "bad",
+    "triaged": "bad",
+    "mitigating": "warn",
+    "stabilised": "info",
+    "reviewed": "good",
+    "minor": "calm",
+    "major": "warn",
+    "critical": "bad",
 }
 WORDS = {"draft": "working", "pending": "waiting"}
 REASONS = {
@@ -47,7 +57,7 @@ REASONS = {
     "unpriced_model": "model without a price",
     "confirm": "large estimate not confirmed",
 }
-BAD_KINDS = ("KILL", "BREAKER")
+BAD_KINDS = ("KILL", "BREAKER", "INCIDENT_DETECTED", "INCIDENT_ESCALATED", "INCIDENT_RELAPSED")
 WARN_KINDS = (
     "RATE_LIMIT",
     "PASSWORD_REFUSED",
@@ -57,7 +67,14 @@ WARN_KINDS = (
     "SUSPENDED",
     "REVOKED",
 )
-GOOD_KINDS = ("RESUMED", "CAP_CHANGE", "CREATED", "REGISTERED")
+GOOD_KINDS = (
+    "RESUMED",
+    "CAP_CHANGE",
+    "CREATED",
+    "REGISTERED",
+    "INCIDENT_STABILISED",
+    "INCIDENT_REVIEWED",
+)
 
 SUBJECTS = {
     "work_order": "admin:workorders_workorder_change",
@@ -67,6 +84,14 @@ SUBJECTS = {
     "model_price": "admin:opslog_modelprice_change",
     "run": "admin:workorders_run_change",
     "message": "admin:opslog_outboxmessage_change",
+    "change": "admin:opslog_changemarker_change",
+    "hotspot": "admin:budgets_hotspot_change",
+    "contact": "admin:budgets_contact_change",
+    "monthly_review": "admin:budgets_monthlyreview_change",
+    "dimension_budget": "admin:budgets_dimensionbudget_change",
+    "service_mapping": "admin:budgets_servicemapping_change",
+    "bill_import": "admin:budgets_billimport_change",
+    "incident": "admin:opslog_incident_change",
 }
 
 
@@ -84,6 +109,24 @@ def money(amount: Decimal | None) -> str:
     amount = Decimal(amount)
     step = Decimal("0.01") if amount == 0 or abs(amount) >= Decimal("0.1") else Decimal("0.0001")
     return f"${amount.quantize(step, ROUND_HALF_UP):,f}"
+
+
+@register.filter
+def small_money(amount: Decimal | None) -> str:
+    """What one request costs: two figures, however small."""
+    if amount is None:
+        return "–"
+    amount = Decimal(amount)
+    if amount == 0 or abs(amount) >= Decimal("0.1"):
+        return money(amount)
+    step = Decimal(1).scaleb(amount.adjusted() - 1)
+    return f"${amount.quantize(step, ROUND_HALF_UP):f}"
+
+
+@register.filter
+def signed(amount: Decimal) -> str:
+    """A change: "+$1.20", "−$0.35"."""
+    return f"{'−' if amount < 0 else '+'}{money(abs(amount))}"
 
 
 @register.filter
@@ -105,6 +148,17 @@ def cap(value: Decimal | None, unit: str) -> str:
 @register.filter
 def moment(at: datetime | None) -> str:
     return "–" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+@register.filter
+def stamp(at: datetime | None) -> str:
+    """As `moment`, under a heading that says UTC."""
+    return "–" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+@register.filter
+def fraction(at: datetime) -> str:
+    return f"{at:.%f}"
 
 
 @register.filter
@@ -163,8 +217,45 @@ def percent(ratio: float | Decimal | None) -> str:
 
 
 @register.filter
+def tenths(ratio: Decimal | None) -> str:
+    """A share in per cent with one decimal: "7.4 %"."""
+    return "–" if ratio is None else f"{ratio * 100:.1f}\u00a0%"
+
+
+@register.filter
+def signed_percent(ratio: Decimal | None) -> str:
+    return "–" if ratio is None else f"{ratio:+.0%}"
+
+
+@register.filter
+def share(ratio: Decimal | None) -> str:
+    """With a decimal, rounded down: 100 % is said only of what is full."""
+    if ratio is None:
+        return "–"
+    return f"{(ratio * 100).quantize(Decimal('0.1'), ROUND_DOWN)} %"
+
+
+@register.filter
 def pretty_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+@register.filter
+def told(value: Any) -> str:
+    """A value of before or after: text as it is, all else as JSON."""
+    if value is None or value == "":
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+@register.filter
+def place(event: OperationsEvent) -> str:
+    return str(Key.of(event))
+
+
+@register.filter
+def export_name(form: str) -> str:
+    return {"csv": "CSV", "jsonl": "JSON Lines"}.get(form, form)
 
 
 @register.filter
@@ -189,6 +280,12 @@ def kind_class(kind: str) -> str:
         if any(part in kind for part in parts):
             return f"tg-badge-{level}"
     return "tg-badge-calm"
+
+
+@register.filter
+def severity_class(severity: str) -> str:
+    level = {"low": "info", "medium": "warn"}.get(severity, "bad")
+    return f"tg-badge-{level}"
 
 
 @register.filter

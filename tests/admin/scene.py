@@ -9,23 +9,49 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from budgets import approvals, features, killswitch, overview, spending
+from budgets import approvals, automatic, features, killswitch, overview, spending
 from budgets.admission import Caller
 from budgets.models import (
     Alert,
+    AlertRule,
     ApprovalRule,
+    AutomaticMitigation,
+    BillImport,
     Budget,
     ChangeRequest,
     CircuitBreaker,
+    Contact,
     Counter,
+    DimensionBudget,
     DirectSpend,
     Grant,
+    Hotspot,
     KillSwitch,
+    MonthlyReview,
     PreflightRule,
+    ServiceMapping,
+    TimedMitigation,
 )
-from opslog import events, outbox
-from opslog.models import ModelPrice, OperationsEvent, OutboxMessage
+from budgets.reviews import working
+from opslog import changes, events, outbox
+from opslog.incidents.detecting import record_verdict
+from opslog.models import (
+    ChangeMarker,
+    Incident,
+    InferenceHour,
+    ModelPrice,
+    OperationsEvent,
+    OutboxMessage,
+    Seal,
+    SealKey,
+)
+from opslog.sealing import merkle
+from opslog.sealing.statements import NO_SEAL, Signer
+from opslog.telemetry import rollup
+from opslog.telemetry.accepting import accept_inference
+from opslog.telemetry.drafts import InferenceDraft
 from tests import factories
+from tests.incidents.findings import make_finding, whole_hour
 from workorders import tokens
 from workorders.models import Agent, Run, ServiceToken, WorkOrder
 
@@ -124,8 +150,53 @@ def make_message(to: User, text: str) -> OutboxMessage:
     return message
 
 
+def make_seal() -> Seal:
+    """An empty one, under a key that is forgotten at once; and everybody may read the seals."""
+    signer, now = Signer.new(), timezone.now()
+    key = SealKey.objects.create(
+        generation=1,
+        key_id=signer.key_id,
+        public_key=signer.public_key,
+        introduced_at=now,
+        endorsed_by=signer.key_id,
+        endorsement=signer.sign(b""),
+    )
+    seal = Seal(
+        number=1,
+        previous=NO_SEAL,
+        root=merkle.EMPTY,
+        event_count=0,
+        sealed_at=now,
+        snapshot="1:1:",
+        encoding=1,
+        key=key,
+    )
+    told = seal.statement()
+    seal.hash, seal.signature = told.hash(), signer.sign(told.text())
+    seal.save(force_insert=True)
+    return seal
+
+
 def stop_somebody(text: str) -> KillSwitch:
     return killswitch.switch("Identity", f"user:{text}", enabled=True, reason=text, by="ops")[0]
+
+
+def burn(text: str) -> Incident:
+    """An incident whose throttle the job has applied; the lever is off again."""
+    now = timezone.now()
+
+    def switch(enabled: bool) -> None:
+        automatic.set_lever("throttle", enabled=enabled, minutes=60, reason=text, by=text, now=now)
+
+    switch(True)
+    told = make_finding(
+        until=whole_hour(now), feature=text, tool=text, traffic=text, sentences=(text,)
+    )
+    incident = record_verdict(told, now=now)
+    automatic.apply_proposals(now=now)
+    switch(False)
+    assert incident is not None
+    return incident
 
 
 def spend_something(token_text: str, text: str) -> DirectSpend:
@@ -133,6 +204,35 @@ def spend_something(token_text: str, text: str) -> DirectSpend:
     who = spending.Who(user_id=text, feature=text)
     spending.spend(caller=caller, who=who, cost_usd=Decimal("0.01"))
     return DirectSpend.objects.get()
+
+
+def tell_of_a_change(text: str) -> ChangeMarker:
+    now = timezone.now()
+    return changes.record_change(kind="deploy", what=text, feature=text, by="ops", now=now)[0]
+
+
+def sum_up_an_hour(text: str) -> InferenceHour:
+    draft = InferenceDraft(model=text, feature=text, cost_usd=Decimal(1))
+    accept_inference([draft], source="api", now=timezone.now() - timedelta(hours=1))
+    rollup.refresh()
+    return InferenceHour.objects.get()
+
+
+def month_end(text: str) -> dict[str, str]:
+    """What is gone through once a month: the registry, the bills, the review."""
+    month = whole_hour(timezone.now()).date().replace(day=1)
+    working.open_review(month, by="tollgate")
+    bill = BillImport.objects.create(
+        file_name=text, sha256="0", lines=1, bad_lines=0, billed_usd=1, periods=[], imported_by=text
+    )
+    return {
+        "budgets_hotspot": str(Hotspot.objects.values_list("pk", flat=True)[0]),
+        "budgets_contact": str(Contact.objects.values_list("pk", flat=True)[0]),
+        "budgets_dimensionbudget": str(DimensionBudget.objects.values_list("pk", flat=True)[0]),
+        "budgets_servicemapping": str(ServiceMapping.objects.values_list("pk", flat=True)[0]),
+        "budgets_billimport": str(bill.pk),
+        "budgets_monthlyreview": str(MonthlyReview.objects.get().pk),
+    }
 
 
 def make_scene(text: str = "Nightly digest") -> Scene:
@@ -158,15 +258,25 @@ def make_scene(text: str = "Nightly digest") -> Scene:
         "workorders_run": str(run.pk),
         "workorders_agent": agent.pk,
         "workorders_servicetoken": str(token.pk),
+        "opslog_changemarker": str(tell_of_a_change(text).pk),
+        "opslog_inferencehour": str(sum_up_an_hour(text).pk),
         "opslog_modelprice": str(price.pk),
         "opslog_operationsevent": str(event.pk),
+        "opslog_seal": str(make_seal().pk),
         "opslog_outboxmessage": str(make_message(people["auditor"], text).pk),
         "budgets_changerequest": str(request.pk),
         "budgets_grant": str(break_glass(work_order, people["asker"], text).pk),
         "budgets_killswitch": str(stop_somebody(text).pk),
         "budgets_circuitbreaker": str(CircuitBreaker.objects.get(scope="global").pk),
         "budgets_featurecontrol": str(features.change(text, {}, reason=text, by="ops").pk),
+        "opslog_incident": str(burn(text).pk),
+        "budgets_timedmitigation": str(TimedMitigation.objects.values_list("pk", flat=True)[0]),
+        "budgets_automaticmitigation": str(
+            AutomaticMitigation.objects.values_list("pk", flat=True)[0]
+        ),
+        **month_end(text),
         "budgets_alert": str(Alert.objects.earliest("id").pk),
+        "budgets_alertrule": str(AlertRule.objects.earliest("id").pk),
         "budgets_preflightrule": str(PreflightRule.objects.earliest("id").pk),
         "budgets_directspend": str(spend_something(token_text, text).pk),
         "budgets_budget": str(Budget.objects.values_list("pk", flat=True)[0]),

@@ -23,6 +23,11 @@ SUSPEND = frozenset({"operations", "director", "vp", "administrator"})
 REGISTER = frozenset({"operations", "administrator"})
 LIMIT = frozenset({"operations", "director", "administrator"})
 
+HANDLE = frozenset({"operations", "director", "vp", "administrator"})
+HOTSPOTS = frozenset({"operations", "director", "administrator"})
+BILLS = frozenset({"finance", "administrator"})
+MONTH = frozenset({"operations", "director", "finance", "vp"})
+
 READ = {  # list, page, and the address of its history, which leads to the events
     "budgets_approvalrule": ALL,
     "budgets_changerequest": ALL,
@@ -33,10 +38,23 @@ READ = {  # list, page, and the address of its history, which leads to the event
     "budgets_directspend": ALL,
     "budgets_featurecontrol": ALL,
     "budgets_killswitch": ALL,
+    "budgets_alertrule": ALL,
     "budgets_preflightrule": ALL,
+    "budgets_automaticmitigation": ALL,
+    "budgets_timedmitigation": ALL,
+    "opslog_incident": ALL,
+    "budgets_hotspot": ALL,
+    "budgets_contact": ALL,
+    "budgets_dimensionbudget": ALL,
+    "budgets_servicemapping": ALL,
+    "budgets_billimport": ALL,
+    "budgets_monthlyreview": ALL,
+    "opslog_changemarker": ALL,
+    "opslog_inferencehour": ALL,
     "opslog_modelprice": ALL,
     "opslog_operationsevent": ALL,
     "opslog_outboxmessage": ALL,
+    "opslog_seal": ALL,
     "workorders_agent": ALL,
     "workorders_run": ALL,
     "workorders_servicetoken": ALL,
@@ -49,6 +67,10 @@ ADD = {
     "budgets_featurecontrol": LIMIT,
     "budgets_killswitch": SUSPEND,
     "budgets_changerequest": ASK,
+    "budgets_hotspot": HOTSPOTS,
+    "budgets_contact": REGISTER,
+    "budgets_servicemapping": BILLS,
+    "opslog_changemarker": REGISTER,
     "opslog_modelprice": ADMIN,
     "workorders_agent": REGISTER,
     "workorders_servicetoken": ADMIN,
@@ -65,6 +87,7 @@ ACTS = {
     "budgets_circuitbreaker_change_settings": ADMIN,
     "budgets_featurecontrol_switch": LIMIT,
     "budgets_featurecontrol_levers": LIMIT,
+    "budgets_alertrule_change_rule": ADMIN,
     "budgets_preflightrule_change_rule": ADMIN,
     "workorders_workorder_suspend": SUSPEND,
     "workorders_workorder_resume": SUSPEND,
@@ -74,14 +97,41 @@ ACTS = {
     "budgets_grant_end": frozenset({"operations"}),
     "budgets_grant_review": DECIDE,
     "workorders_servicetoken_revoke": SUSPEND,
+    **{
+        f"opslog_incident_{act}": HANDLE
+        for act in (
+            "take",
+            "severity",
+            "cause",
+            "note",
+            "escalate",
+            "dismiss",
+            "stabilise",
+        )
+    },
+    "opslog_incident_export": ALL,
+    "budgets_hotspot_change_entry": HOTSPOTS,
+    "budgets_hotspot_confirm": HOTSPOTS,
+    "budgets_contact_change_contact": REGISTER,
+    "budgets_dimensionbudget_change_budget": BILLS,
+    "budgets_servicemapping_change_mapping": BILLS,
+    "budgets_monthlyreview_decide": MONTH,
+    "budgets_monthlyreview_take_figures": MONTH,
+    "budgets_monthlyreview_sign": frozenset({"director", "finance", "vp"}),
+    "budgets_automaticmitigation_change_settings": frozenset({"director", "administrator"}),
+    "opslog_incident_review": frozenset({"operations", "director"}),
+    "budgets_timedmitigation_end": LIMIT,
     "auth_user_password_change": ADMIN,
     "opslog_outboxmessage_retry": ADMIN,
     "budgets_changerequest_edit": NONE,  # whoever asked, who is none of these
 }
+GET_ONLY = {"opslog_incident_export"}
 POST_ONLY = {
     "budgets_changerequest_decide": DECIDE,
     "budgets_changerequest_decide_many": DECIDE,
     "budgets_changerequest_withdraw": ASK,
+    "opslog_incident_run_triage": LIMIT,
+    "budgets_monthlyreview_tick": MONTH,
 }
 FOR_EVERYBODY = {
     "index",
@@ -97,9 +147,11 @@ FOR_EVERYBODY = {
 }
 TABLES = (
     "operations_events",
+    "seals",
     "work_orders",
     "work_order_runs",
     "agents",
+    "change_markers",
     "service_tokens",
     "change_requests",
     "change_votes",
@@ -115,6 +167,20 @@ TABLES = (
     "alerts",
     "preflight_rules",
     "direct_spend",
+    "incidents",
+    "incident_entries",
+    "incident_mitigations",
+    "automatic_mitigations",
+    "timed_mitigations",
+    "hotspots",
+    "contacts",
+    "dimension_budgets",
+    "service_mappings",
+    "monthly_reviews",
+    "review_checks",
+    "review_decisions",
+    "review_signatures",
+    "alert_rules",
     "auth_user",
 )
 
@@ -144,7 +210,9 @@ def expected() -> dict[str, frozenset[str]]:
 
 def address(scene: Scene, name: str) -> str:
     model, _, last = name.rpartition("_")
-    if last in ("changelist", "add") or name == "budgets_changerequest_decide_many":
+    if last in ("changelist", "add") or name == "opslog_incident_run_triage":
+        return reverse(f"admin:{name}")
+    if name == "budgets_changerequest_decide_many":
         return reverse(f"admin:{name}")
     model = next(each for each in scene.ids if name.startswith(f"{each}_"))
     pk = scene.ids[model]
@@ -198,7 +266,7 @@ def test_who_may_post_what(scene: Scene, role: str) -> None:
     pages = {**expected(), **POST_ONLY}
     for name, allowed in pages.items():
         model, _, last = name.rpartition("_")
-        if last in ("changelist", "history"):
+        if last in ("changelist", "history") or name in GET_ONLY:
             continue
         if model in READ and last == "change":
             if role in CHANGE.get(model, NONE):

@@ -1,6 +1,6 @@
 """Bars and charts as numbers."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
@@ -55,6 +55,33 @@ def test_a_limit_near_the_days_is_drawn_and_a_far_one_only_told() -> None:
 def test_days_over_the_limit_are_marked() -> None:
     drawn = chart(days("1", "5", "6"), [("cap", D(5), "now")], unit="usd")
     assert [column.over for column in drawn.columns] == [False, True, True]
+
+
+def test_changes_are_drawn_where_they_happened_and_told_in_words() -> None:
+    drawn = chart(
+        days("1", "4"),
+        [],
+        unit="usd",
+        markers=[
+            (datetime(2026, 1, 2, 12, tzinfo=UTC), "deploy: two"),
+            (datetime(2026, 1, 1, 12, tzinfo=UTC), "deploy: one"),
+            (datetime(2026, 1, 3, tzinfo=UTC), "deploy: after it"),
+            (datetime(2025, 12, 31, tzinfo=UTC), "deploy: before it"),
+        ],
+    )
+    assert [(mark.said, mark.x) for mark in drawn.marks] == [
+        ("deploy: one", "250.0"),
+        ("deploy: two", "750.0"),
+    ]
+
+
+def test_hours_are_told_by_the_hour_and_guesses_apart() -> None:
+    hours = [(datetime(2026, 1, 1, hour, tzinfo=UTC), D(hour)) for hour in range(4)]
+    drawn = chart(hours, [], unit="usd", guessed=1, markers=[(hours[2][0], "deploy")])
+    assert drawn.span == "Hour"
+    assert [column.label for column in drawn.columns][-1] == "2026-01-01 03:00"
+    assert [column.guessed for column in drawn.columns] == [False, False, False, True]
+    assert drawn.marks[0].x == "500.0"
 
 
 def test_no_day_and_no_use() -> None:

@@ -19,7 +19,9 @@ WORK_ORDER = "nightly-digest"
 WRITTEN = (
     "SELECT (SELECT count(*) FROM work_order_runs), (SELECT count(*) FROM operations_events),"
     " (SELECT count(*) FROM change_requests), (SELECT count(*) FROM change_votes),"
-    " (SELECT count(*) FROM idempotency_records), (SELECT count(*) FROM work_orders),"
+    " (SELECT count(*) FROM inference_events), (SELECT count(*) FROM tool_calls),"
+    " (SELECT count(*) FROM change_markers), (SELECT count(*) FROM idempotency_records),"
+    " (SELECT count(*) FROM work_orders),"
     " (SELECT coalesce(sum(runs * 1000 + open_runs + reserved_usd + settled_usd), 0) FROM counters)"
 )
 

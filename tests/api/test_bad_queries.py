@@ -68,19 +68,19 @@ CASES = [
 ]
 # A position that is no value of the column it is compared with.
 ELSEWHERE = [
-    *((RUNS, cursor(f"p={at}")) for at in ("abc", "5", "2026-01-01T00:00:00%2B99:00", "%00")),
-    (RUNS, cursor("p=0001-01-01T00:00:00%2B16:14")),
-    *((EVENTS, cursor(f"p={position}")) for position in ("abc", "1.5", "2026-01-01", "1_%00")),
+    *(
+        (path, cursor(f"p={at}"))
+        for path in (RUNS, EVENTS)
+        for at in ("abc", "5", "2026-01-01T00:00:00%2B99:00", "0001-01-01T00:00:00%2B16:14")
+    ),
     *((path, cursor("p=%00")) for path in LISTS),
 ]
 FINE = [
     *((path, "limit=1") for path in LISTS),
     *((path, "limit=200") for path in LISTS),
-    (EVENTS, f"cursor={cursor('p=' + '9' * 30)}"),
-    (EVENTS, f"cursor={cursor('p=-' + '9' * 30)}"),
     *((path, "since=0001-01-01T00:00:00Z&until=9999-12-31T23:59:59Z") for path in (RUNS, EVENTS)),
     *((path, "since=0635-09-01T03:09:58%2B16:14") for path in (RUNS, EVENTS)),
-    (RUNS, "cursor=" + cursor("p=0635-09-01T03:09:58%2B16:14")),
+    *((path, "cursor=" + cursor("p=0635-09-01T03:09:58%2B16:14")) for path in (RUNS, EVENTS)),
     (EVENTS, "since=2026-01-01"),
     (RUNS, "agent=%FF%FE"),
     (RUNS, "agent=%ED%A0%80&status=running"),

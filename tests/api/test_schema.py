@@ -75,7 +75,7 @@ def test_every_example_is_true(api: Api, client: httpx2.Client, schema: dict[str
             answer = client.request(method, place, json=example["value"])
             assert answer.is_success, (path, name, answer.text)
             assert str(answer.status_code) in operation["responses"], (path, name)
-            assert json.loads(answer.text)
+            assert json.loads(answer.text) is not None  # OTLP says all is well with {}
             sent += 1
         assert not body or body.get("examples"), f"{path} has no example"
     assert sent >= 8

@@ -11,8 +11,10 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
+from opslog.incidents.detecting import record_verdict
 from tests import factories
 from tests.api.harness import WORK_ORDER, Api
+from tests.incidents.findings import make_finding, whole_hour
 from workorders import tokens
 from workorders.models import Scope
 
@@ -30,6 +32,15 @@ ENDPOINTS: dict[tuple[str, str], tuple[set[str], Any]] = {
     ("run-finish", "POST"): ({"start", "admin"}, {"status": "success", "costUsd": "0.01"}),
     ("run-extend", "POST"): ({"start", "admin"}, {}),
     ("operations-events", "GET"): ({"read"}, None),
+    ("inference-events", "POST"): ({"ingest"}, {"model": "gpt-4o-mini"}),
+    ("tool-calls", "POST"): ({"ingest"}, {"toolName": "search"}),
+    ("litellm-callback", "POST"): ({"ingest"}, {"id": "x", "model": "gpt-4o-mini"}),
+    ("otlp-traces", "POST"): ({"ingest"}, {"resourceSpans": []}),
+    ("changes", "GET"): ({"read"}, None),
+    ("changes", "POST"): ({"ingest"}, {"kind": "deploy", "what": "search 4.12.0"}),
+    ("forecast", "GET"): ({"read"}, None),
+    ("incidents", "GET"): ({"read"}, None),
+    ("incident", "GET"): ({"read"}, None),
     ("work-order-cap-changes", "POST"): ({"start"}, {"usdPerDay": 8, "justification": "more"}),
     ("preflight", "POST"): ({"start"}, {"tasks": [{"workOrderId": WORK_ORDER, "name": "digest"}]}),
     ("feature", "GET"): ({"start", "read", "admin"}, None),
@@ -48,6 +59,7 @@ FOR_PEOPLE = {
     ("cap-change-cancel", "POST"),
     ("cap-change-edit", "POST"),
 }
+INCIDENT = "1"  # the first of the fresh database
 SPARE = count()  # one request may be open on a work order: each ask has its own
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 NOT_GOOD = {
@@ -86,6 +98,9 @@ def held(api: Api, django_db_blocker: DjangoDbBlocker) -> dict[str, str]:
         for number in range(80):
             factories.make_work_order(f"spare-{number}")
         factories.make_work_order("other", max_concurrent_runs=1000)
+        found = record_verdict(make_finding(until=whole_hour(timezone.now())), now=timezone.now())
+        assert found is not None
+        assert str(found.pk) == INCIDENT
         gone = factories.make_user("gone", is_active=False)
         past = timezone.now() - timedelta(seconds=1)
         revoked, text = factories.make_token(every)
@@ -126,6 +141,7 @@ def call(
     work_order = f"spare-{next(SPARE)}" if name == "work-order-cap-changes" else WORK_ORDER
     path = path.replace("<wo:wo_id>", work_order).replace("<uuid:run_id>", run_id)
     path = path.replace("<str:feature>", "chat")
+    path = path.replace("<int:incident_id>", INCIDENT)
     return http.request(method, path, json=ENDPOINTS[name, method][1], headers=headers)
 
 
@@ -161,7 +177,9 @@ def test_tokens_that_are_not_good(
             basic = headers.get("Authorization", "").startswith("Basic")
             told = (answer.status_code, answer.headers["Tollgate-Denial"])
             assert told == ((401, "token") if basic else (status, denial)), (kind, headers)
-            assert set(answer.json()) == {"error"}
+            # OTLP says what an error looks like: a google.rpc.Status.
+            shape = {"code", "message"} if name == "otlp-traces" else {"error"}
+            assert set(answer.json()) == shape
             assert (answer.headers.get("WWW-Authenticate") == "Bearer") == (told[0] == 401)
     assert api.written() == before
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from budgets.replay.fixture import Caps, connected_to, prepare
+from budgets.replay.fixture import Caps, prepare
 from client.tollgate_client import (
     InvalidRequest,
     Refused,
@@ -20,6 +20,7 @@ from client.tollgate_client import (
     Usage,
 )
 from config.scratch import scratch_service
+from opslog.another_database import connected_to
 
 ORDERS = ["digest", "capped", "poor", "stopped", "lapsed"]
 

@@ -58,10 +58,16 @@ VALUES: dict[str, tuple[list[str], list[str]]] = {
         ["", f"https://{SECRET}@sentry.example/4"],
         [SECRET, f"{SECRET}@sentry.example/4", "sentry.example"],
     ),
+    "SEAL_KEY": (["", "0f" * 32, "0F" * 32], [SECRET, "0f" * 31, "0g" * 32]),
+    "SEAL_WEBHOOK_URL": (
+        ["", "https://heads.example/abc"],
+        [f"ftp://{SECRET}", "heads.example/abc", "https://"],
+    ),
     "HEALTHCHECK_URL": (
         ["", "https://pings.example/abc"],
         [f"ftp://{SECRET}", "pings.example/abc", "https://"],
     ),
+    "EVENT_RETENTION_DAYS": (["", "0", "7", "36500"], ["6", "-1", "36501", "90 days", "7.5"]),
 }
 # What is told of all these: read in one process, since a start of Python for each costs minutes.
 PROGRAM = """

@@ -10,8 +10,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from budgets.demo.seeding import TRACE
-from budgets.replay.fixture import Caps, connected_to, prepare
+from budgets.replay.fixture import Caps, prepare
 from config.scratch import ScratchService, scratch_service
+from opslog.another_database import connected_to
 
 SABOTAGE = """
 CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $$

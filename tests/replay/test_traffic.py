@@ -12,9 +12,9 @@ import psycopg
 import pytest
 
 from budgets.demo.seeding import seed
-from budgets.replay.fixture import connected_to
 from config.children import BASE_DIR
 from config.scratch import ScratchService, scratch_service
+from opslog.another_database import connected_to
 from opslog.price_import import bundled
 from opslog.prices import import_prices
 from opslog.pricing import PriceBook

@@ -160,7 +160,7 @@ def test_break_glass_and_its_review(walk: Walk) -> None:
     expect(page.get_by_text("5,000").first).to_be_visible()
     grants = walk.open("director", "/admin/budgets/grant/?state=unreviewed")
     grants.locator("#result_list a").first.click()
-    grants.get_by_role("link", name="Review").first.click()
+    grants.get_by_role("link", name="Review…").first.click()
     grants.fill("[name=review]", "It was right; the queue had been stuck.")
     walk.picture("director", "review")
     grants.locator("main form button[type=submit], form.tg-card button[type=submit]").first.click()

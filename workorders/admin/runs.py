@@ -123,7 +123,7 @@ class RunAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
         return {
             "run": obj,
             "title": f"Run of {obj.agent_name}",
-            "events": told.order_by("id")[:20],
+            "events": told.order_by("created_at", "id")[:20],
             "overrun": obj.cost - obj.reserved_usd
             if obj.cost is not None and obj.cost > obj.reserved_usd
             else None,

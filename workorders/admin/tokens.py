@@ -181,7 +181,7 @@ class ServiceTokenAdmin(PageAdmin):
             "token": obj,
             "state": state_of(obj),
             "may": [Scope(scope).label for scope in obj.scopes],
-            "events": told.order_by("-id")[:8],
+            "events": told[:8],
             "may_revoke": not obj.revoked_at
             and request.user.has_perm("workorders.revoke_servicetoken"),
         }

@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from opslog.api.errors import BadRequest
-from opslog.api.filters import KnownFiltersOnly, MomentFilter
+from opslog.api.filters import ChoiceFilter, KnownFiltersOnly, MomentFilter
 from opslog.api.pagination import KeysetPagination
 from opslog.api.requests import Body, Name, RawJSONParser, decode
 from opslog.api.schema import (
@@ -126,7 +126,7 @@ class RunSerializer(serializers.ModelSerializer[Run]):
 
 
 class RunFilter(django_filters.FilterSet):
-    status = django_filters.ChoiceFilter(choices=Run.Status)
+    status = ChoiceFilter(choices=Run.Status)
     agent = django_filters.CharFilter(field_name="agent_name", max_length=200)
     since = MomentFilter(field_name="started_at", lookup_expr="gte")
     until = MomentFilter(field_name="started_at", lookup_expr="lt")

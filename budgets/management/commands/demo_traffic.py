@@ -3,16 +3,33 @@
 import random
 import signal
 import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from budgets.demo.seeding import TRACE
 from budgets.demo.service import find_token
+from budgets.demo.telling import Teller
 from budgets.demo.trickle import trickle
 from budgets.replay.engine import Replay
+from budgets.replay.mapping import Piece
+from budgets.replay.trace import read_trace
 from client.tollgate_client import RetryPolicy, Tollgate
+from opslog.price_import import bundled
+from opslog.pricing import PriceBook, Usage
 
 GRACE_SECONDS = 0.5
+
+
+def cost_by(book: PriceBook) -> Callable[[Piece], Decimal | None]:
+    def cost(piece: Piece) -> Decimal | None:
+        usage = Usage(piece.input_tokens, piece.output_tokens)
+        return book.cost(piece.model, usage, datetime.now(UTC))
+
+    return cost
 
 
 class Command(BaseCommand):
@@ -49,6 +66,9 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, end)
         signal.signal(signal.SIGINT, end)
         with client:
-            replay = Replay(client, speed=1.0, in_flight=8, stop=stop)
+            Teller(options["url"], token, list(read_trace(TRACE)), stop).start()
+            cost = cost_by(PriceBook(0, bundled()))
+            # Runs end with their cost, not with their usage: the product has told of its calls.
+            replay = Replay(client, speed=1.0, in_flight=8, stop=stop, cost_of=cost)
             rng = random.Random()  # noqa: S311  (no secret depends on it)
             replay.play(trickle(per_second=options["per_second"], rng=rng))

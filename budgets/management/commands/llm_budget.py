@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import import_string
 
 from budgets import spending
-from budgets.replay.fixture import connected_to
+from opslog.another_database import connected_to
 from opslog.exceptions import Unavailable
 from workorders import tokens
 

@@ -21,11 +21,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from budgets.replay.audit import Exceeded, exceeded, recorded, recorded_over_http
 from budgets.replay.engine import Replay, at_speed
-from budgets.replay.fixture import Caps, connected_to, prepare
+from budgets.replay.fixture import Caps, prepare
 from budgets.replay.mapping import Mapping
 from budgets.replay.report import print_report
 from budgets.replay.trace import TraceError, TraceRequest, read_trace
 from client.tollgate_client import Tollgate, TollgateError
+from opslog.another_database import connected_to
 
 
 class Command(BaseCommand):

@@ -41,7 +41,10 @@ class Command(BaseCommand):
             table.add_row(person.username, seeded.passwords[person.username], person.may)
         console.print(table)
         console.print(f"Service token (shown once): {seeded.token}", markup=False, highlight=False)
-        console.print(f"{seeded.runs:,} runs and {seeded.refusals:,} refusals of {DAYS} days.")
+        console.print(
+            f"{seeded.runs:,} runs, {seeded.refusals:,} refusals and {seeded.calls:,} calls of "
+            f"models of {DAYS} days."
+        )
         # After the history, so that the log's order is that of time.
         call_command("update_prices", apply=True, reason="prices for the demo", stdout=StringIO())
         for wish in WISHES:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from budgets import incident
 from budgets.incident import SAFEGUARDS, Safeguard, Story
-from budgets.replay.fixture import connected_to
+from opslog.another_database import connected_to
 
 FASTER = 6  # where no safeguard that is left looks at the pace
 LONGEST = 240.0  # seconds of the real pace

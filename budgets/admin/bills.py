@@ -1,0 +1,224 @@
+"""Monthly budgets of the kinds of bills, mappings of services, and the files that were imported."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin import display
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.template.loader import render_to_string
+
+from budgets.admin.hotspots import dress
+from budgets.bills import actuals, monthly_budgets
+from budgets.exceptions import Refused
+from budgets.models import BillImport, DimensionBudget, ServiceMapping
+from budgets.reports import selector
+from opslog.admin.base import PageAdmin, ReasonForm
+from opslog.meters import Meter
+from opslog.models import OperationsEvent
+
+
+class BudgetForm(ReasonForm, forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = DimensionBudget
+        fields = monthly_budgets.FIELDS
+
+    field_order = (*monthly_budgets.FIELDS, "reason")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        dress(self, "covers")
+
+    def _post_clean(self) -> None:
+        """The domain judges the values, under its lock; here is the shape alone."""
+
+
+class MappingForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = ServiceMapping
+        fields = monthly_budgets.MAPPED
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        dress(self)
+
+    def _post_clean(self) -> None:
+        """As above."""
+
+
+@admin.register(DimensionBudget)
+class DimensionBudgetAdmin(PageAdmin):
+    list_display = ("what", "this_month", "from_where", "tiers_said", "owner")
+    list_select_related = ("owner",)
+    list_before_template = "budgets/dimension_budgets_note.html"
+    page_template = "budgets/dimension_budget.html"
+    acts = {"change-budget": "change_budget"}
+    sortable_by = ()
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        month = actuals.first_of(selector.today())
+        self.figures = actuals.of_month(month)
+        extra = {
+            **(extra_context or {}),
+            "month": month,
+            "unmapped": actuals.unmapped(month),
+            "last_import": BillImport.objects.first(),
+        }
+        return super().changelist_view(request, extra)  # type: ignore[no-any-return]
+
+    def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        this = actuals.first_of(selector.today())
+        months = [this]
+        while len(months) < 6:
+            months.append(actuals.month_before(months[-1]))
+        found = [(month, actuals.of_month(month)[obj.dimension]) for month in months]
+        return {
+            "budget": obj,
+            "meter": Meter(found[0][1].usd, found[0][1].usd * 0, obj.monthly_usd),
+            "months": found,
+            "passed": actuals.tiers_passed(found[0][1].usd, obj),
+            "events": OperationsEvent.objects.filter(
+                owner_type="dimension_budget", owner_id=str(obj.pk)
+            ).order_by("-id")[:6],
+            "may": request.user.has_perm("budgets.change_dimensionbudget"),
+        }
+
+    def change_budget(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        if not request.user.has_perm("budgets.change_dimensionbudget"):
+            raise PermissionDenied
+        found = self.thing(request, object_id)
+
+        def form(data: Any = None) -> BudgetForm:
+            return BudgetForm(data, instance=DimensionBudget.objects.get(pk=found.pk))
+
+        def perform(said: dict[str, Any]) -> str:
+            values = dict(said)
+            reason = values.pop("reason")
+            monthly_budgets.change(found.pk, values, reason=reason, by=request.user.get_username())
+            return "Saved."
+
+        return self.act(
+            request,
+            found,
+            form=form,
+            perform=perform,
+            refusals=(Refused,),
+            title=f"Monthly budget of {found}",
+            verb="Save",
+            effects=(
+                "People are told once when a month reaches a tier.",
+                "Nothing is refused by it: a limit of the cost dimension does that.",
+            ),
+        )
+
+    @display(description="kind of bill")
+    def what(self, budget: DimensionBudget) -> str:
+        return str(budget)
+
+    @display(description="this month")
+    def this_month(self, budget: DimensionBudget) -> str:
+        usd = self.figures[budget.dimension].usd
+        if budget.monthly_usd is None:
+            return f"${usd:,.2f}, no budget"
+        meter = Meter(usd, usd * 0, budget.monthly_usd)
+        return render_to_string("tollgate/meter.html", {"meter": meter, "small": True})
+
+    @display(description="counted from")
+    def from_where(self, budget: DimensionBudget) -> str:
+        return self.figures[budget.dimension].source
+
+    @display(description="people are told at")
+    def tiers_said(self, budget: DimensionBudget) -> str:
+        return ", ".join(f"{tier} %" for tier in budget.tiers)
+
+
+@admin.register(ServiceMapping)
+class ServiceMappingAdmin(PageAdmin):
+    list_display = ("service_category", "service", "dimension")
+    list_filter = ("dimension",)
+    list_before_template = "budgets/service_mappings_note.html"
+    page_template = "budgets/service_mapping.html"
+    acts = {"change-mapping": "change_mapping"}
+    sortable_by = ()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("budgets.add_servicemapping"))
+
+    def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        return {"mapping": obj, "may": request.user.has_perm("budgets.change_servicemapping")}
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponseBase:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        asked = {name: request.GET.get(name, "")[:500] for name in monthly_budgets.MAPPED[:2]}
+        form = MappingForm(request.POST or None, initial=asked)
+        if request.method == "POST" and form.is_valid():
+            try:
+                made = monthly_budgets.map_service(
+                    None, form.cleaned_data, by=request.user.get_username()
+                )
+            except Refused as error:
+                form.add_error(None, str(error))
+            else:
+                messages.success(request, f"{made} belongs to {made.get_dimension_display()} now.")
+                return HttpResponseRedirect(self.address(made))
+        return self.render(
+            request,
+            "tollgate/act.html",
+            None,
+            title="Map a service to a kind of bill",
+            form=form,
+            verb="Map it",
+            effects=("It holds for the past as well, except for figures that a review has taken.",),
+            back="../",
+        )
+
+    def change_mapping(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        if not request.user.has_perm("budgets.change_servicemapping"):
+            raise PermissionDenied
+        found = self.thing(request, object_id)
+
+        def form(data: Any = None) -> MappingForm:
+            return MappingForm(data, instance=ServiceMapping.objects.get(pk=found.pk))
+
+        def perform(said: dict[str, Any]) -> str:
+            monthly_budgets.map_service(found.pk, said, by=request.user.get_username())
+            return "Saved."
+
+        return self.act(
+            request,
+            found,
+            form=form,
+            perform=perform,
+            refusals=(Refused,),
+            title=f"Map {found}",
+            verb="Save",
+        )
+
+    @display(description="service")
+    def service(self, mapping: ServiceMapping) -> str:
+        return mapping.service_name or "every service of it"
+
+
+@admin.register(BillImport)
+class BillImportAdmin(PageAdmin):
+    list_display = ("file_name", "when", "billed", "lines", "bad_lines", "imported_by")
+    list_before_template = "budgets/bill_imports_note.html"
+    page_template = "budgets/bill_import.html"
+    sortable_by = ()
+
+    def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        return {"bill": obj, "title": obj.file_name}
+
+    @display(description="imported (UTC)")
+    def when(self, bill: BillImport) -> str:
+        return f"{bill.imported_at:%Y-%m-%d %H:%M}"
+
+    @display(description="billed")
+    def billed(self, bill: BillImport) -> str:
+        return f"${bill.billed_usd:,.2f}"

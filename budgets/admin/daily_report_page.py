@@ -1,0 +1,94 @@
+"""The daily budget report as a page, a page of it at a time, and as CSV with every row."""
+
+from datetime import date, timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.views.decorators.http import require_safe
+
+from budgets.models import DailyReport
+from budgets.reports import selector
+from budgets.reports.as_csv import csv_lines
+from budgets.reports.rules import SAID, Action, Row
+from opslog.admin.base import parse_day
+from opslog.meters import Meter, runs_meter
+
+MOST_PAGES = 1_000_000
+OLDEST = date(2000, 1, 1)
+
+
+def asked_day(request: HttpRequest, today: date) -> date:
+    """The day of the address; yesterday where there is none that could be shown."""
+    day = parse_day(request.GET.get("day"))
+    return day if day and OLDEST <= day <= today else today - timedelta(days=1)
+
+
+@require_safe
+def daily_report_page(request: HttpRequest) -> HttpResponse:
+    """For everybody who may read budgets."""
+    _may_read(request)
+    today = selector.today()
+    day = asked_day(request, today)
+    only = next((each for each in Action if each == request.GET.get("only")), None)
+    asked = request.GET.get("page", "")
+    page = min(max(int(asked), 1), MOST_PAGES) if asked.isascii() and asked.isdigit() else 1
+    found = selector.read(day, only=only, page=page)
+    shown = found.totals.of(only) if only else found.totals.work_orders
+    pages = max(1, -(-shown // selector.PAGE))
+    may_ask = request.user.has_perm("budgets.ask_changerequest")
+    context: dict[str, Any] = {
+        **admin.site.each_context(request),
+        "title": f"Daily budget report, {day:%Y-%m-%d}",
+        "report": found,
+        "rows": [
+            {
+                "row": row,
+                "said": SAID[row.action] if row.action else "",
+                "usd": Meter(row.usd, row.usd * 0, row.usd_cap),
+                "runs": runs_meter(row.runs, 0, row.runs_cap),
+                "ask": _ask(row, day) if may_ask and row.proposal and row.status == "draft" else "",
+            }
+            for row in found.rows
+        ],
+        "tabs": [("", "All", found.totals.work_orders)]
+        + [(each.value, SAID[each].partition(":")[0], found.totals.of(each)) for each in Action],
+        "only": only or "",
+        "is_today": day == today,
+        "before": day - timedelta(days=1),
+        "after": day + timedelta(days=1) if day < today else None,
+        "today": today,
+        "page_number": page,
+        "pages": pages,
+        "told": DailyReport.objects.filter(day=day).first(),
+    }
+    return TemplateResponse(request, "budgets/daily_report.html", context)
+
+
+@require_safe
+def daily_report_csv(request: HttpRequest) -> HttpResponseBase:
+    _may_read(request)
+    day = asked_day(request, selector.today())
+    answer = StreamingHttpResponse(csv_lines(day), content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="budget-report-{day:%Y-%m-%d}.csv"'
+    return answer
+
+
+def _ask(row: Row, day: date) -> str:
+    """The form of a cap change, filled in with what the day's use speaks for."""
+    why = (
+        f"On {day:%Y-%m-%d} it used {row.runs:,} of {row.runs_cap:,} runs ({row.runs_share:.0%}) "
+        f"and ${row.usd:,.2f} of ${row.usd_cap:,.2f} ({row.usd_share:.0%})."
+    )
+    caps = {measure: str(value) for measure, value in row.proposal.items()}
+    told = {"work_order": row.work_order, **caps, "justification": why}
+    return f"{reverse('admin:budgets_changerequest_add')}?{urlencode(told)}"
+
+
+def _may_read(request: HttpRequest) -> None:
+    if not request.user.has_perm("budgets.view_budget"):
+        raise PermissionDenied

@@ -1,0 +1,154 @@
+"""The alert rules: what is measured, when it is told, and how a rule is changed.
+
+One occurrence is one alert: from the moment that a measure is above its threshold until it is not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection, transaction
+
+from budgets.exceptions import Refused
+from budgets.models import Alert, AlertRule
+from opslog.events import record
+
+# The runs of an interval are those that started in it: that is what there is an index for, and a
+# run that fails does so soon.
+MEASURED = """
+SELECT tollgate_now(),
+    (SELECT count(*) FROM operations_events WHERE kind = 'RATE_LIMIT_429'
+        AND created_at >= tollgate_now() - make_interval(mins => %(minutes)s)),
+    (SELECT count(DISTINCT owner_id) FROM operations_events WHERE kind = 'RATE_LIMIT_429'
+        AND created_at >= tollgate_now() - make_interval(mins => %(minutes)s)),
+    (SELECT count(*) FROM work_order_runs WHERE status = 'error'
+        AND started_at >= tollgate_now() - make_interval(mins => %(minutes)s)),
+    (SELECT count(*) FROM work_order_runs WHERE status IN ('success', 'error')
+        AND started_at >= tollgate_now() - make_interval(mins => %(minutes)s))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What happened in the interval of a rule."""
+
+    refusals: int
+    work_orders: int  # different ones that were refused
+    failed: int
+    ended: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a rule says of its measure; `value` in its own unit."""
+
+    value: Decimal
+    fires: bool
+    sentence: str
+
+
+def judge(check: str, over: Decimal, minutes: int, at_least: int, found: Measured) -> Finding:
+    """Pure. Exactly at the threshold is not above it."""
+    span = f"in {minutes} minutes"
+    if check == AlertRule.Check.ERROR_RATE:
+        share = Decimal(100 * found.failed) / found.ended if found.ended else Decimal(0)
+        return Finding(
+            share,
+            share > over and found.ended >= at_least,
+            f"{found.failed} of {found.ended} ended runs failed {span} "
+            f"({share:.1f} %, over {over:f} %)",
+        )
+    value = Decimal(found.refusals)
+    across = f" across {found.work_orders} work orders" if check == AlertRule.Check.SPREAD else ""
+    enough = check != AlertRule.Check.SPREAD or found.work_orders >= at_least
+    return Finding(
+        value,
+        value > over and enough,
+        f"{found.refusals} refusals by a limit{across} {span} (over {over:f})",
+    )
+
+
+def evaluate() -> int:
+    """Judge every rule that is on, tell of new occurrences and close those that are over. Gives
+    how many are new. Safe to run twice, and by two workers: each rule's row is locked meanwhile."""
+    told = 0
+    for pk in AlertRule.objects.values_list("pk", flat=True):
+        with transaction.atomic():
+            rule = AlertRule.objects.select_for_update().get(pk=pk)
+            now, found = measured(rule.minutes)
+            finding = judge(rule.check_name, rule.over, rule.minutes, rule.at_least, found)
+            fires = rule.enabled and finding.fires
+            if fires == (rule.firing_since is not None):
+                continue
+            rule.firing_since = now if fires else None
+            rule.save(update_fields=["firing_since"])
+            if fires:
+                _tell(rule, finding, since=now)
+                told += 1
+    return told
+
+
+def measured(minutes: int) -> tuple[datetime, Measured]:
+    """The database's clock, and what happened in the last minutes."""
+    with connection.cursor() as cursor:
+        cursor.execute(MEASURED, {"minutes": minutes})
+        now, *figures = cursor.fetchone()
+        return now, Measured(*figures)
+
+
+def _tell(rule: AlertRule, finding: Finding, *, since: datetime) -> None:
+    message = f"{rule.severity.capitalize()} priority: {finding.sentence}"
+    meta = {
+        "check": rule.check_name,
+        "severity": rule.severity,
+        "value": f"{finding.value:.2f}",
+        "over": str(rule.over),
+    }
+    Alert.objects.create(
+        kind=Alert.Kind.RULE,
+        key=f"rule:{rule.check_name}:{since.timestamp():.6f}",
+        message=message,
+        owner_type="alert_rule",
+        owner_id=str(rule.pk),
+        meta=meta,
+    )
+    record(
+        "ALERT_RULE",
+        message=message,
+        actor="tollgate",
+        owner=("alert_rule", str(rule.pk)),
+        label=str(rule),
+        meta=meta,
+    )
+
+
+@transaction.atomic
+def change(pk: int, wanted: Mapping[str, Any], *, reason: str, by: str) -> AlertRule:
+    """Change threshold, interval, least number, severity or the switch; with its event.
+
+    Raises Refused without a reason, or where nothing would change.
+    """
+    if not reason.strip():
+        raise Refused("A change needs a reason.")
+    rule = AlertRule.objects.select_for_update().get(pk=pk)
+    changes = {
+        name: {"old": str(getattr(rule, name)), "new": str(value)}
+        for name, value in wanted.items()
+        if getattr(rule, name) != value
+    }
+    if not changes:
+        raise Refused("Nothing would change.")
+    for name in changes:
+        setattr(rule, name, wanted[name])
+    rule.save(update_fields=list(changes))
+    record(
+        "ALERT_RULE_CHANGED",
+        message=f"Alert rule changed: {rule}",
+        actor=by,
+        owner=("alert_rule", str(rule.pk)),
+        label=str(rule),
+        meta={"changes": changes, "reason": reason},
+    )
+    return rule

@@ -1,0 +1,172 @@
+"""Automatic mitigation: the job pulls a lever that an open incident proposes, for a bounded time.
+
+Off as shipped, for each lever. A control is set and, when the time is over, put back. The other
+way, a control that is computed anew for every start, would have each start look for incidents. Late
+is safe here: until the job has put it back, the control is tighter than it need be, never looser.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import IntegrityError, connection, transaction
+
+from budgets import features, mitigations
+from budgets.acting import acting
+from budgets.exceptions import Refused
+from budgets.models import AutomaticMitigation, FeatureControl, TimedMitigation
+from opslog import events
+from opslog.exceptions import NotAllowedNow
+from opslog.incidents import mitigating, notices, timeline
+from opslog.models import Incident, Mitigation
+
+BY = "tollgate"
+SURE = Decimal("0.7")  # more than twice what the next cause explains; the rest is for people
+ACTIVE = (Incident.State.DETECTED, Incident.State.TRIAGED, Incident.State.MITIGATING)
+
+
+def set_lever(
+    lever: str, *, enabled: bool, minutes: int, reason: str, by: str, now: datetime
+) -> AutomaticMitigation:
+    """Raises Refused for an empty reason or a time out of bounds."""
+    reason = reason.strip()
+    if not reason:
+        raise Refused("A change needs a reason.")
+    if not 5 <= minutes <= 1440:
+        raise Refused("It ends after 5 to 1,440 minutes.")
+    with transaction.atomic():
+        row = AutomaticMitigation.objects.select_for_update(no_key=True).get(lever=lever)
+        old = {"enabled": row.enabled, "minutes": row.minutes}
+        row.enabled, row.minutes, row.reason = enabled, minutes, reason
+        row.changed_by, row.changed_at = by, now
+        row.save()
+        events.record(
+            "AUTOMATIC_MITIGATION_CHANGE",
+            message=f"Automatic {row}: {'on' if enabled else 'off'}, for {minutes} minutes",
+            owner=("automatic_mitigation", str(row.pk)),
+            label=str(row),
+            actor=by,
+            meta={"old": old, "new": {"enabled": enabled, "minutes": minutes}, "reason": reason},
+        )
+    return row
+
+
+def apply_proposals(*, now: datetime) -> int:
+    """Apply what is proposed and switched on; gives how many. Two at once apply each only once."""
+    levers = AutomaticMitigation.objects.filter(enabled=True).values_list("lever", flat=True)
+    waiting = Mitigation.objects.filter(
+        state=Mitigation.State.PROPOSED,
+        lever__in=list(levers),
+        incident__state__in=ACTIVE,
+        incident__confidence__gte=SURE,
+    ).exclude(incident__cause=Incident.Cause.NONE)
+    ids = waiting.order_by("incident_id", "rank").values_list("pk", flat=True)
+    return sum(_apply(pk, now=now) for pk in list(ids))
+
+
+def _apply(mitigation_id: int, *, now: datetime) -> bool:
+    try:
+        with transaction.atomic():
+            mitigation = mitigating.hold(mitigation_id)
+            row = AutomaticMitigation.objects.filter(lever=mitigation.lever, enabled=True).first()
+            if row is None:
+                return False
+            _set(mitigation, now + timedelta(minutes=row.minutes), now=now)
+    except (Refused, NotAllowedNow, IntegrityError):
+        return False  # nothing would change, a person was quicker, or one is live already
+    return True
+
+
+def _set(mitigation: Mitigation, until: datetime, *, now: datetime) -> None:
+    incident = mitigation.incident
+    reason = f"Automatic mitigation of incident #{incident.pk}, until {until:%Y-%m-%d %H:%M} UTC"
+    _hold_counters()
+    control = features.control_of(mitigation.feature)
+    values = mitigations.values_for(mitigation)
+    before = {name: getattr(control, name) for name in values}
+    effect = mitigations.set_feature(mitigation.feature, values, reason=reason, by=BY)
+    TimedMitigation.objects.create(
+        mitigation=mitigation,
+        lever=mitigation.lever,
+        feature=mitigation.feature,
+        before=mitigations.plain(before),
+        applied=mitigations.plain(values),
+        applied_at=now,
+        until=until,
+    )
+    mitigating.record_applied(
+        mitigation, mitigations.plain(values), effect=effect, reason=reason, by=BY, now=now,
+        until=until, automatic=True,
+    )  # fmt: skip
+    said = f"Applied automatically, until {until:%H:%M} UTC: {mitigation.label}. {effect}"
+    to = notices.people("operations")
+    notices.tell(incident, f"automatic:{mitigation.pk}", said, to=to, channels=True)
+
+
+def end_overdue(*, now: datetime) -> int:
+    """Put back the controls whose time is over; gives how many."""
+    over = TimedMitigation.objects.filter(ended_at=None, until__lte=now).order_by("id")
+    ids = list(over.values_list("pk", flat=True))
+    return sum(bool(_end(pk, how="The time is over.", by=BY, now=now)) for pk in ids)
+
+
+def end(timed_id: int, *, reason: str, by: str, now: datetime) -> str:
+    """A person ends it before its time; gives what came of it. Raises Refused."""
+    if not reason.strip():
+        raise Refused("A change needs a reason.")
+    said = _end(timed_id, how=reason.strip(), by=by, now=now)
+    if not said:
+        raise Refused("It has ended already.")
+    return said
+
+
+def _end(timed_id: int, *, how: str, by: str, now: datetime) -> str:
+    with transaction.atomic():
+        # The order of locks: incident, this row, counters (docs/locking.md).
+        mitigation = (
+            TimedMitigation.objects.select_related("mitigation").get(pk=timed_id).mitigation
+        )
+        incident = timeline.lock(mitigation.incident_id)
+        timed = TimedMitigation.objects.select_for_update(no_key=True).get(pk=timed_id)
+        if timed.ended_at is not None:
+            return ""
+        outcome = put_back(timed, reason=how, by=by, now=now)
+        timed.ended_at, timed.ended_by, timed.outcome = now, by, outcome
+        timed.save(update_fields=["ended_at", "ended_by", "outcome"])
+        mitigating.record_ended(mitigation.pk, how=f"{how} {outcome}", by=by, now=now)
+        said = f"{mitigation.label}: ended. {outcome}"
+        to = notices.people("operations")
+        notices.tell(incident, f"automatic-end:{mitigation.pk}", said, to=to, channels=True)
+    return outcome
+
+
+def put_back(timed: TimedMitigation, *, reason: str, by: str, now: datetime) -> str:
+    """Set what still says what was applied to what it said before; gives a sentence.
+
+    The one place where a throttle or a cap rises without being asked for: to where it was.
+    """
+    with acting(by=by, reason=reason):
+        _hold_counters()
+        control = FeatureControl.objects.get(feature=timed.feature)
+        before, applied = _typed(timed.before), _typed(timed.applied)
+        if any(getattr(control, name) != value for name, value in applied.items()):
+            return "Somebody has changed the control meanwhile: it stays as it is."
+        for name, value in before.items():
+            setattr(control, name, value)
+        control.reason, control.changed_by, control.changed_at = reason, by, now
+        control.save()
+    return "The control is as it was before."
+
+
+def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON back to what the columns hold."""
+    return {
+        name: FeatureControl._meta.get_field(name).to_python(value)  # type: ignore[union-attr]
+        for name, value in values.items()
+    }
+
+
+def _hold_counters() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tollgate_hold_counters()")

@@ -1,0 +1,112 @@
+"""What each dimension cost in a month: LLM from our own telemetry, the rest from bills."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+
+from django.db import connection
+
+from budgets.models import DimensionBudget
+from workorders.models import CostDimension
+
+ZERO = Decimal(0)
+TELEMETRY, RUNS, BILLS, NOTHING = "telemetry", "settled runs", "bills", "nothing yet"
+
+# The mapping of category and name wins over that of the category.
+BILLED = """
+SELECT coalesce(exact.dimension, general.dimension, ''), sum(c.billed_usd)
+FROM billed_costs c
+LEFT JOIN service_mappings exact ON exact.service_category = c.service_category
+    AND exact.service_name = c.service_name AND exact.service_name <> ''
+LEFT JOIN service_mappings general ON general.service_category = c.service_category
+    AND general.service_name = ''
+WHERE c.day >= %(first)s AND c.day < %(after)s GROUP BY 1
+"""
+UNMAPPED = """
+SELECT c.service_category, c.service_name, sum(c.billed_usd) AS usd FROM billed_costs c
+WHERE c.day >= %(first)s AND c.day < %(after)s AND NOT EXISTS (
+    SELECT FROM service_mappings m WHERE m.service_category = c.service_category
+        AND m.service_name IN ('', c.service_name))
+GROUP BY 1, 2 ORDER BY usd DESC LIMIT 20
+"""
+TOLD = """
+SELECT (SELECT sum(cost_usd) FROM inference_hours WHERE hour >= %(from)s AND hour < %(until)s),
+    (SELECT sum(settled_usd) FROM counters WHERE scope = 'global' AND subject = ''
+        AND "window" = 'day' AND starts_at >= %(from)s AND starts_at < %(until)s)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """US dollars of one dimension in one month, where they come from, and what else is known:
+    `governed` is what runs settled, `billed` what bills say."""
+
+    dimension: str
+    usd: Decimal
+    source: str
+    governed: Decimal | None = None
+    billed: Decimal | None = None
+
+
+def first_of(day: date) -> date:
+    return day.replace(day=1)
+
+
+def month_before(first: date) -> date:
+    return first_of(first - timedelta(days=1))
+
+
+def month_after(first: date) -> date:
+    return first_of(first + timedelta(days=32))
+
+
+def of_month(first: date) -> dict[str, Figure]:
+    """Every dimension; in two queries. Charges of no known dimension stand under ''."""
+    with connection.cursor() as cursor:
+        cursor.execute(BILLED, _days(first))
+        billed: dict[str, Decimal] = dict(cursor.fetchall())
+        cursor.execute(TOLD, _moments(first))
+        telemetry, governed = cursor.fetchone()
+    found = {
+        name: Figure(name, billed.get(name, ZERO), BILLS if name in billed else NOTHING)
+        for name in CostDimension.values
+    }
+    llm = CostDimension.LLM_API.value
+    usd, source = llm_cost(telemetry, governed)
+    found[llm] = Figure(llm, usd, source, governed=governed, billed=billed.get(llm))
+    if "" in billed:
+        found[""] = Figure("", billed[""], BILLS)
+    return found
+
+
+def llm_cost(telemetry: Decimal | None, governed: Decimal | None) -> tuple[Decimal, str]:
+    """Telemetry where it tells of anything, else what runs settled."""
+    if telemetry is not None:
+        return telemetry, TELEMETRY
+    return (governed, RUNS) if governed is not None else (ZERO, NOTHING)
+
+
+def unmapped(first: date) -> list[tuple[str, str, Decimal]]:
+    """Services of the month's bills that no mapping covers, the dearest first."""
+    with connection.cursor() as cursor:
+        cursor.execute(UNMAPPED, _days(first))
+        return list(cursor.fetchall())
+
+
+def tiers_passed(usd: Decimal, budget: DimensionBudget) -> list[int]:
+    """The tiers that a month's cost has reached, lowest first."""
+    if budget.monthly_usd is None:
+        return []
+    return [tier for tier in sorted(set(budget.tiers)) if usd * 100 >= budget.monthly_usd * tier]
+
+
+def _days(first: date) -> Mapping[str, date]:
+    return {"first": first, "after": month_after(first)}
+
+
+def _moments(first: date) -> Mapping[str, datetime]:
+    return {
+        "from": datetime.combine(first, time(), UTC),
+        "until": datetime.combine(month_after(first), time(), UTC),
+    }

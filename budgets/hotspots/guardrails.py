@@ -1,0 +1,174 @@
+"""Which rows hold a hotspot, and which of them can be lowered or switched: read, never typed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Q
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from budgets import breaker, features
+from budgets.models import Budget, CircuitBreaker, FeatureControl, Hotspot, KillSwitch
+from budgets.models.hotspots import EVERY_FEATURE
+from workorders.models import CostDimension
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail:
+    """`state`: what it allows, or that it stops; `lever`: the page of the act that tightens it."""
+
+    what: str
+    state: str
+    in_force: bool
+    page: str
+    lever: str = ""
+    lever_said: str = ""
+
+
+def of(hotspot: Hotspot) -> list[Guardrail]:
+    """In a bounded number of queries. Admission holds runs and reported spend: a bill that no
+    program asks Tollgate about (storage, say) is held by its cost dimension's limit alone."""
+    found = [*_controls(hotspot), *_limits(hotspot)]
+    if hotspot.dimension == CostDimension.LLM_API or hotspot.feature:
+        found += [*_breakers(), *_switches()]
+    return found
+
+
+def _controls(hotspot: Hotspot) -> list[Guardrail]:
+    if not hotspot.feature:
+        return []
+    controls = FeatureControl.objects.order_by("feature")
+    if hotspot.feature != EVERY_FEATURE:
+        controls = controls.filter(feature=hotspot.feature)
+    found = []
+    for control in controls[:50]:
+        throttle = (
+            f"{control.requests_per_period:,} requests of a user {control.get_period_display()}"
+            if control.requests_per_period
+            else "no throttle"
+        )
+        cap = (
+            f"${control.cost_cap_usd:,.2f} in any 60 minutes"
+            if control.cost_cap_usd
+            else "no cost cap"
+        )
+        found.append(
+            Guardrail(
+                f"Feature control of {control.feature}",
+                f"{'on' if control.enabled else 'off'}; {throttle}; {cap}",
+                not control.enabled or bool(control.requests_per_period or control.cost_cap_usd),
+                reverse("admin:budgets_featurecontrol_change", args=[control.pk]),
+                reverse("admin:budgets_featurecontrol_levers", args=[control.pk]),
+                "throttle, cap and levers",
+            )
+        )
+    if not found and hotspot.feature != EVERY_FEATURE:
+        found.append(
+            Guardrail(
+                f"Feature control of {hotspot.feature}",
+                "not registered: on, without throttle or cap",
+                False,
+                reverse("admin:budgets_featurecontrol_changelist"),
+                reverse("admin:budgets_featurecontrol_add")
+                + "?"
+                + urlencode({"feature": hotspot.feature}),
+                "register it",
+            )
+        )
+    return found
+
+
+def _limits(hotspot: Hotspot) -> list[Guardrail]:
+    covers = Q(scope=Budget.Scope.COST_DIMENSION, subject__in=("*", hotspot.dimension))
+    if hotspot.feature == EVERY_FEATURE:
+        covers |= Q(scope=Budget.Scope.FEATURE)
+    elif hotspot.feature:
+        covers |= Q(scope=Budget.Scope.FEATURE, subject__in=("*", hotspot.feature))
+    if hotspot.dimension == CostDimension.LLM_API or hotspot.feature:
+        covers |= Q(scope__in=("global", "user", "model_tier"))
+    found = []
+    for limit in Budget.objects.filter(covers):
+        if limit.amount is None:
+            continue
+        unit = limit.measure.removesuffix("s") if limit.amount == 1 else limit.measure
+        amount = f"{limit.amount:,.0f} {unit}"
+        if limit.measure == Budget.Measure.USD:
+            amount = f"${limit.amount:,.2f}"
+        found.append(
+            Guardrail(
+                _sentence(limit),
+                f"{amount} {limit.get_window_display()}",
+                True,
+                reverse("admin:budgets_budget_change", args=[limit.pk]),
+                reverse("admin:budgets_budget_lower", args=[limit.pk]),
+                "lower it",
+            )
+        )
+    return found
+
+
+def _sentence(limit: Budget) -> str:
+    if limit.scope == Budget.Scope.GLOBAL:
+        return "Limit of everything"
+    label, _, within = limit.get_scope_display().partition(", ")
+    whose = f"each {label}" if limit.subject == "*" else f"{label} {limit.subject}"
+    return f"Limit of {whose}, {within}" if within else f"Limit of {whose}"
+
+
+def _breakers() -> list[Guardrail]:
+    trips = breaker.committed().trips_at
+    found = CircuitBreaker.objects.filter(scope="global").first()
+    if found is None:
+        return []
+    at = f"opens at ${trips:,.2f} in any 60 seconds" if trips else "never opens by itself"
+    return [
+        Guardrail(
+            "Circuit breaker",
+            f"{found.get_state_display()}; {at}",
+            bool(trips),
+            reverse("admin:budgets_circuitbreaker_change", args=[found.pk]),
+            reverse("admin:budgets_circuitbreaker_trip", args=[found.pk]),
+            "open it by hand",
+        )
+    ]
+
+
+def _switches() -> list[Guardrail]:
+    add = reverse("admin:budgets_killswitch_add")
+    on = list(KillSwitch.objects.filter(enabled=True, scope__in=("Global", "Surface"))[:20])
+    found = [
+        Guardrail(
+            f"Kill switch: {switch}",
+            f"stopped since {switch.changed_at:%Y-%m-%d %H:%M} UTC",
+            True,
+            reverse("admin:budgets_killswitch_change", args=[switch.pk]),
+        )
+        for switch in on
+    ]
+    found.append(
+        Guardrail(
+            "Kill switch",
+            f"{len(on)} on" if on else "none is on; ready",
+            True,
+            reverse("admin:budgets_killswitch_changelist"),
+            f"{add}?scope=Surface",
+            "stop one surface",
+        )
+    )
+    return found
+
+
+def levers(hotspot: Hotspot) -> list[tuple[str, str, Any, str]]:
+    """What services obey of a feature's control, with the page that sets each: the feature, the
+    lever's name, its value now, the address."""
+    if hotspot.feature in ("", EVERY_FEATURE):
+        return []
+    control = features.control_of(hotspot.feature)
+    page = (
+        reverse("admin:budgets_featurecontrol_levers", args=[control.pk])
+        if control.pk
+        else reverse("admin:budgets_featurecontrol_add")
+    )
+    return [
+        (hotspot.feature, name, value, page) for name, value in features.levers(control).items()
+    ]

@@ -1,0 +1,66 @@
+"""`manage.py daily_report`: the budget report of a UTC day, as a table or as CSV."""
+
+from datetime import date, timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.table import Table
+
+from budgets.reports import selector, telling
+from budgets.reports.as_csv import csv_lines
+from budgets.reports.rules import SAID
+
+
+class Command(BaseCommand):
+    help = "What each work order used of its caps on a UTC day, the most used first."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--date", help="YYYY-MM-DD; yesterday where it is left out.")
+        parser.add_argument("--csv", action="store_true", help="Every row, as CSV.")
+        parser.add_argument("--limit", type=int, default=50, help="Rows of the table.")
+        parser.add_argument(
+            "--send",
+            action="store_true",
+            help="Tell operations and the channels, unless they were told of that day.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        today = selector.today()
+        try:
+            asked = options["date"]
+            day = date.fromisoformat(asked) if asked else today - timedelta(days=1)
+        except ValueError:
+            raise CommandError("A date is written as 2026-01-31.") from None
+        if day > today:
+            raise CommandError("That day has not begun.")
+        if options["send"]:
+            if day == today:
+                raise CommandError("The day is not over.")
+            self.stdout.write("Told." if telling.tell(day) else "Told before.")
+            return
+        if options["csv"]:
+            for line in csv_lines(day):
+                self.stdout.write(line, ending="")
+            return
+        found = selector.read(day, size=max(options["limit"], 1))
+        table = Table()
+        for column in ("work order", "title", "runs", "cap", "%", "USD", "cap", "%", "what to do"):
+            table.add_column(column)
+        for row in found.rows:
+            table.add_row(
+                row.work_order,
+                row.title,
+                f"{row.runs:,}",
+                f"{row.runs_cap:,}",
+                f"{row.runs_share * 100:.1f}",
+                f"{row.usd:,.2f}",
+                f"{row.usd_cap:,.2f}",
+                f"{row.usd_share * 100:.1f}",
+                SAID[row.action] if row.action else "",
+            )
+        console = Console(file=getattr(self.stdout, "_out", None), markup=False)
+        if not console.is_terminal:
+            console.width = 200  # into a file or a pipe: nothing is cut
+        console.print(table)
+        self.stdout.write(telling.headline(found))

@@ -1,0 +1,62 @@
+"""`manage.py import_focus`: a bill in the columns of the FOCUS specification."""
+
+import getpass
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from budgets.bills import focus, importing
+from budgets.exceptions import Refused
+
+SHOWN = 50
+
+
+class Command(BaseCommand):
+    help = (
+        "Import the charges of a CSV with FOCUS columns. What is stored of the billing periods in "
+        "it is replaced, so a file may be read again. A bad line stops the import and is told."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", type=Path)
+        parser.add_argument("--skip-bad", action="store_true", help="Import the other lines.")
+        parser.add_argument(
+            "--shrink",
+            action="store_true",
+            help="The file is whole, though it has fewer days of a period than are stored.",
+        )
+        parser.add_argument("--by", default="", help="Who imports it; else the system's user.")
+
+    def handle(self, *args: Any, file: Path, **options: Any) -> None:
+        try:
+            with file.open("rb") as raw:
+                sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
+            with file.open(encoding="utf-8-sig", newline="") as lines:
+                bill = focus.read(lines)
+        except UnicodeDecodeError:
+            raise CommandError("The file is not UTF-8.") from None
+        except OSError as error:
+            raise CommandError(f"{file}: {error.strerror}") from None
+        except focus.NotFocus as error:
+            raise CommandError(str(error)) from None
+        for line, problem in bill.problems[:SHOWN]:
+            self.stderr.write(f"line {line}: {problem}")
+        if bill.bad_lines > SHOWN:
+            self.stderr.write(f"and {bill.bad_lines - SHOWN:,} more bad lines")
+        try:
+            made = importing.store(
+                bill,
+                file_name=file.name,
+                sha256=sha256,
+                by=options["by"] or getpass.getuser(),
+                skip_bad=options["skip_bad"],
+                shrink=options["shrink"],
+            )
+        except Refused as error:
+            raise CommandError(str(error)) from None
+        self.stdout.write(
+            f"{made.lines - made.bad_lines:,} lines, ${made.billed_usd:,.2f}; "
+            f"{made.bad_lines:,} lines left out. Replaced: {', '.join(made.periods)}."
+        )

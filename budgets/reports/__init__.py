@@ -1,0 +1,1 @@
+"""The daily budget report: what work orders used of their caps, and what is to be done about it."""

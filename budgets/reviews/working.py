@@ -1,0 +1,186 @@
+"""Opening a review, working through it, and closing it."""
+
+import hashlib
+import json
+from datetime import date
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.urls import reverse
+from django.utils import timezone
+
+from budgets.bills import actuals
+from budgets.exceptions import Conflict, Refused
+from budgets.models import (
+    Deployment,
+    DimensionBudget,
+    MonthlyReview,
+    ReviewCheck,
+    ReviewDecision,
+    ReviewSignature,
+)
+from budgets.reviews import figures
+from opslog import events, outbox
+
+SIGNATURES = 2
+CHECKLIST = (
+    "The bills of every provider are imported for the whole month.",
+    "Every charge belongs to a dimension; none is left unmapped.",
+    "Telemetry, settled runs and the provider's bill for models agree, or the gap is explained.",
+    "Each tier that was reached has a cause that somebody can name.",
+    "Each incident and alert of the month is understood.",
+    "Work orders that use under a tenth of their caps were looked at.",
+    "Stale entries of the hotspot registry are confirmed or changed.",
+    "The budgets of the coming month are right, given the trend.",
+    "What the last review decided is done.",
+)
+
+
+def open_due(today: date) -> bool:
+    """Open the review of the month that is over, unless it is there, or nothing was there to be
+    reviewed: a database that was made this month has no last one. Safe to run twice."""
+    month = actuals.month_before(actuals.first_of(today))
+    if MonthlyReview.objects.filter(month=month).exists():
+        return False
+    stamped = Deployment.objects.values_list("stamped_at", flat=True).first()
+    if stamped is not None and stamped.date() >= actuals.month_after(month):
+        return False
+    return open_review(month, by="tollgate")
+
+
+def open_review(month: date, *, by: str) -> bool:
+    """Open the review of a month, with its figures and its checklist; False where it is there."""
+    taken = figures.take(month)
+    with transaction.atomic():
+        review, made = MonthlyReview.objects.get_or_create(
+            month=month, defaults={"figures": taken, "figures_at": timezone.now()}
+        )
+        if not made:
+            return False
+        ReviewCheck.objects.bulk_create(
+            ReviewCheck(review=review, position=place, text=text)
+            for place, text in enumerate(CHECKLIST, start=1)
+        )
+        _record(review, "REVIEW_OPENED", f"{review} opened", by)
+        owners = DimensionBudget.objects.values("owner")
+        people = User.objects.filter(is_active=True, groups__in=owners).distinct()
+        total = figures.shown(taken)["total"]
+        for to in (list(people), "channels"):
+            outbox.send(
+                topic="monthly_review",
+                to=to,
+                subject=f"{review}: ${total:,.2f} to be looked at",
+                text=f"{review} is open. Work through its checklist; two people sign it.",
+                link=reverse("admin:budgets_monthlyreview_change", args=[review.pk]),
+                key=f"{month:%Y-%m}",
+            )
+    return True
+
+
+def take_again(review_id: int, *, by: str) -> None:
+    """The figures of this moment: bills and late telemetry may have come in."""
+    month = MonthlyReview.objects.values_list("month", flat=True).get(pk=review_id)
+    taken = figures.take(month)
+    with transaction.atomic():
+        review = _locked(review_id)
+        MonthlyReview.objects.filter(pk=review.pk).update(figures=taken, figures_at=timezone.now())
+        _record(review, "REVIEW_FIGURES", f"{review}: figures taken anew", by)
+
+
+def tick(check_id: int, *, done: bool, note: str, by: str) -> None:
+    """Tick a point of the checklist, or take the tick back."""
+    with transaction.atomic():
+        found = ReviewCheck.objects.get(pk=check_id)
+        review = _locked(found.review_id)
+        ReviewCheck.objects.filter(pk=found.pk).update(
+            done_by=by if done else "",
+            done_at=timezone.now() if done else None,
+            note=note.strip()[:500],
+        )
+        said = "done" if done else "open again"
+        _record(review, "REVIEW_CHECK", f"{review}, point {found.position}: {said}", by, note=note)
+
+
+def decide(review_id: int, *, text: str, who: str, due: date | None, by: str) -> None:
+    """Write down what was decided. It cannot be changed: another decision corrects it."""
+    if not text.strip():
+        raise Refused("A decision says what is to be done.")
+    with transaction.atomic():
+        review = _locked(review_id)
+        ReviewDecision.objects.create(
+            review=review, text=text.strip(), who=who.strip(), due=due, by=by
+        )
+        _record(review, "REVIEW_DECISION", f"{review}: {text.strip()[:200]}", by)
+
+
+def sign(review_id: int, *, seen: str, comment: str, by: User) -> bool:
+    """Sign the state that was seen; gives whether the review is closed by it.
+
+    Raises Conflict where something changed since, and Refused for a second signature by the same
+    person, or while points of the checklist are open.
+    """
+    if not comment.strip():
+        raise Refused("A signature says what was looked at.")
+    with transaction.atomic():
+        review = _locked(review_id)
+        state = state_of(review)
+        if seen != state:
+            raise Conflict("The review has changed since you looked: look again.")
+        if left := review.checks.filter(done_at=None).count():
+            raise Refused(f"{left} of the checklist {'is' if left == 1 else 'are'} open.")
+        signed = signed_by(review, state)
+        if any(each.person_id == by.pk for each in signed):
+            raise Refused("You have signed this state. Somebody else must sign as well.")
+        ReviewSignature.objects.create(
+            review=review, person=by, state=state, comment=comment.strip()
+        )
+        name = by.get_username()
+        _record(review, "REVIEW_SIGNED", f"{review} signed by {name}", name, state=state)
+        if len(signed) + 1 < SIGNATURES:
+            return False
+        MonthlyReview.objects.filter(pk=review.pk).update(
+            status=MonthlyReview.Status.CLOSED, closed_at=timezone.now(), closed_state=state
+        )
+        _record(review, "REVIEW_CLOSED", f"{review} closed", name, state=state)
+    return True
+
+
+def state_of(review: MonthlyReview) -> str:
+    """A digest of everything that is signed: figures, checklist, decisions."""
+    told = {
+        "month": f"{review.month:%Y-%m}",
+        "figures": review.figures,
+        "checks": [
+            [each.position, each.text, each.done_by, each.note] for each in review.checks.all()
+        ],
+        "decisions": [
+            [each.pk, each.text, each.who, str(each.due or ""), each.by]
+            for each in review.decisions.all()
+        ],
+    }
+    text = json.dumps(told, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def signed_by(review: MonthlyReview, state: str) -> list[ReviewSignature]:
+    """The signatures that count for this state."""
+    return list(review.signatures.filter(state=state).select_related("person"))
+
+
+def _locked(review_id: int) -> MonthlyReview:
+    review = MonthlyReview.objects.select_for_update().get(pk=review_id)
+    if review.status == MonthlyReview.Status.CLOSED:
+        raise Refused("The review is closed; that is final.")
+    return review
+
+
+def _record(review: MonthlyReview, kind: str, message: str, by: str, **meta: Any) -> None:
+    events.record(
+        kind,
+        message=message,
+        owner=("monthly_review", str(review.pk)),
+        label=str(review),
+        actor=by,
+        meta={"month": f"{review.month:%Y-%m}", **meta},
+    )

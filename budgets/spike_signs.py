@@ -1,0 +1,86 @@
+"""The last 24 complete hours of telemetry against the 24 before: the signs of a cost spike."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.db import connection
+
+HIDDEN = ("undo", "retry", "auto_save")
+MODELS = """
+SELECT d.newer, coalesce(sum(h.cost_usd), 0), coalesce(sum(h.requests), 0),
+    coalesce(sum(h.requests) FILTER (WHERE h.trigger_type = ANY (%(hidden)s)), 0),
+    coalesce(sum(h.input_tokens), 0), coalesce(sum(h.output_tokens), 0)
+FROM (VALUES (true), (false)) d (newer)
+LEFT JOIN inference_hours h ON h.hour >= date_trunc('hour', tollgate_now(), 'UTC')
+        - CASE WHEN d.newer THEN interval '24 hours' ELSE interval '48 hours' END
+    AND h.hour < date_trunc('hour', tollgate_now(), 'UTC')
+        - CASE WHEN d.newer THEN interval '0' ELSE interval '24 hours' END
+GROUP BY d.newer ORDER BY d.newer DESC
+"""
+TOOLS = """
+SELECT tool_name, sum(calls), sum(failures), sum(retries), sum(retry_cost_usd) FROM tool_hours
+WHERE hour >= date_trunc('hour', tollgate_now(), 'UTC') - interval '24 hours'
+GROUP BY tool_name HAVING sum(failures) > 0 ORDER BY sum(failures) DESC, tool_name LIMIT 5
+"""
+FEATURES = """
+SELECT feature, sum(cost_usd), sum(requests) FROM inference_hours
+WHERE hour >= date_trunc('hour', tollgate_now(), 'UTC') - interval '24 hours'
+GROUP BY feature ORDER BY 2 DESC, 1 LIMIT 5
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """One figure, now and before; `usd`: it is money. `change` is a share of what was before."""
+
+    name: str
+    now: Decimal
+    before: Decimal
+    usd: bool = False
+    ratio: bool = False
+
+    @property
+    def change(self) -> Decimal | None:
+        return (self.now - self.before) / self.before if self.before else None
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """`features`: name, $, requests. `tools`: name, calls, failures, retries, $ of retries."""
+
+    signs: list[Sign]
+    features: list[tuple[str, Decimal, int]]
+    tools: list[tuple[str, int, int, int, Decimal]]
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(sign.now or sign.before for sign in self.signs)
+
+
+def read() -> Signs:
+    with connection.cursor() as cursor:
+        cursor.execute(MODELS, {"hidden": list(HIDDEN)})
+        now, before = (tuple(map(Decimal, row[1:])) for row in cursor.fetchall())
+        cursor.execute(FEATURES)
+        features = cursor.fetchall()
+        cursor.execute(TOOLS)
+        tools = cursor.fetchall()
+    return Signs(signs_of(now, before), features, tools)
+
+
+def signs_of(now: tuple[Decimal, ...], before: tuple[Decimal, ...]) -> list[Sign]:
+    """From (cost, requests, hidden requests, input tokens, output tokens) of both days."""
+
+    def each(values: tuple[Decimal, ...], number: int) -> Decimal:
+        return values[number] / values[1] if values[1] else Decimal(0)
+
+    return [
+        Sign("Cost", now[0], before[0], usd=True),
+        Sign("Requests", now[1], before[1]),
+        Sign("Cost of a request", each(now, 0), each(before, 0), usd=True),
+        Sign(
+            "Undo, retry and auto-save, of all requests", each(now, 2), each(before, 2), ratio=True
+        ),
+        Sign("Input tokens of a request", each(now, 3), each(before, 3)),
+        Sign("Output tokens of a request", each(now, 4), each(before, 4)),
+    ]

@@ -1,0 +1,220 @@
+"""The runbooks: what to do when something happens, with the figures and levers of this moment.
+
+They join all floors and have no rule of their own: every number is read from the row that holds it,
+and every step links to the page that does it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.views.decorators.http import require_safe
+
+from budgets import breaker, contacts, overview, selectors, spike_signs, starts
+from budgets.admin.forms import rules_table
+from budgets.admin.limits import amount_told, sentence, told_at, whose
+from budgets.approvals import CAPS
+from budgets.models import (
+    Budget,
+    DimensionBudget,
+    FeatureControl,
+    Hotspot,
+    KillSwitch,
+    Measure,
+)
+from budgets.reports.rules import IDLE, NEAR
+from workorders.models import WorkOrder
+
+Facts = dict[str, Any]
+MAY = "budgets.view_budget"
+
+
+@dataclass(frozen=True, slots=True)
+class Runbook:
+    """`about` is one line for the list; `facts` reads what its page shows."""
+
+    slug: str
+    title: str
+    about: str
+    icon: str
+    facts: Callable[[WorkOrder | None], Facts]
+
+
+def people(*topics: str) -> Facts:
+    found = contacts.active(*topics)
+    known = contacts.people_of(found)
+    return {"contacts": [(each, known[each.pk]) for each in found]}
+
+
+def of_a_cap(measure: Measure) -> Callable[[WorkOrder | None], Facts]:
+    """What both cap runbooks show: who is at the cap, and who must agree to a higher one."""
+
+    def read(work_order: WorkOrder | None) -> Facts:
+        begins = overview.today()
+        asked = overview.with_use(WorkOrder.objects.exclude(status="archived"), begins)
+        rules = [each for each in rules_table() if each["rule"].measure == measure]
+        return {
+            "measure": measure.value,
+            "full": [
+                each
+                for each in overview.blocked(begins, at_most=20)
+                if each.work_order.status == "draft"
+            ],
+            "use": asked.get(pk=work_order.pk) if work_order else None,
+            "agents": starts.agents_of(work_order.pk, begins.date()) if work_order else [],
+            "reset_at": begins + timedelta(days=1),
+            "retry_after": settings.TOLLGATE_RETRY_AFTER,
+            "rules": rules,
+            **people("caps", "large_caps"),
+        }
+
+    return read
+
+
+def of_suspicion(work_order: WorkOrder | None) -> Facts:
+    return {
+        "starts": starts.recent(work_order.pk if work_order else ""),
+        "newest": starts.NEWEST,
+        "refusals": overview.last_refusals(at_most=10),
+        "address_limit": Budget.objects.filter(scope="address").exclude(amount=None).first(),
+        **people("abuse"),
+    }
+
+
+def of_a_spike(work_order: WorkOrder | None) -> Facts:
+    return {
+        "signs": spike_signs.read(),
+        "controls": list(FeatureControl.objects.all()[:20]),
+        **people("breach", "provider"),
+    }
+
+
+def of_a_breach(work_order: WorkOrder | None) -> Facts:
+    limits = Budget.objects.filter(measure="usd").exclude(amount=None)
+    return {
+        "limits": [
+            {
+                "limit": each,
+                "what": sentence(each),
+                "whose": whose(each),
+                "amount": amount_told(each),
+                "told": told_at(each),
+            }
+            for each in limits[:20]
+        ],
+        "today": selectors.usage_of_all(),
+        "pace": breaker.committed(),
+        "budgets": list(DimensionBudget.objects.exclude(monthly_usd=None)),
+        "controls": list(FeatureControl.objects.all()[:20]),
+        "stopped": list(KillSwitch.objects.filter(enabled=True)[:10]),
+        "hotspots": list(Hotspot.objects.all()[:12]),
+        **people("breach", "provider"),
+    }
+
+
+def of_caps(work_order: WorkOrder | None) -> Facts:
+    new = WorkOrder()  # with the defaults that one begins with
+    defaults = {measure: getattr(new, measure) for measure in CAPS}
+    return {
+        "defaults": defaults,
+        "reset_at": overview.today() + timedelta(days=1),
+        "retry_after": settings.TOLLGATE_RETRY_AFTER,
+        "rules": rules_table(),
+        "near": NEAR,
+        "idle": IDLE,
+        "confirm_over": settings.TOLLGATE_CONFIRM_OVER_USD,
+        **people("caps"),
+    }
+
+
+def of_contacts(work_order: WorkOrder | None) -> Facts:
+    return people()
+
+
+RUNBOOKS = {
+    each.slug: each
+    for each in (
+        Runbook(
+            "runs-429",
+            "Refused: runs a day",
+            "A start got 429 with “runs/day cap reached”.",
+            "format_list_numbered",
+            of_a_cap(Measure.RUNS_PER_DAY),
+        ),
+        Runbook(
+            "usd-429",
+            "Refused: dollars a day",
+            "A start got 429 with “budget cap reached”.",
+            "attach_money",
+            of_a_cap(Measure.USD_PER_DAY),
+        ),
+        Runbook(
+            "suspicious",
+            "Suspicious activity",
+            "Runs that nobody expected: who started what, and from where.",
+            "policy",
+            of_suspicion,
+        ),
+        Runbook(
+            "cost-spike",
+            "Cost spike",
+            "Models cost more than they did yesterday.",
+            "trending_up",
+            of_a_spike,
+        ),
+        Runbook(
+            "budget-breach",
+            "Budget breach",
+            "A budget is used up, or soon will be: five phases.",
+            "gpp_maybe",
+            of_a_breach,
+        ),
+        Runbook(
+            "caps",
+            "Caps, for those who are new",
+            "What a cap is, why a start is refused, and how to ask for more.",
+            "school",
+            of_caps,
+        ),
+        Runbook("contacts", "Whom to call", "Names and ways to reach them.", "call", of_contacts),
+    )
+}
+
+
+@require_safe
+def runbooks(request: HttpRequest) -> HttpResponse:
+    """The list."""
+    return _page(request, "runbooks/index.html", "Runbooks", {"runbooks": RUNBOOKS.values()})
+
+
+@require_safe
+def runbook(request: HttpRequest, slug: str) -> HttpResponse:
+    """One of them; `?work_order=ID` puts that work order's figures into it."""
+    found = RUNBOOKS.get(slug)
+    if found is None:
+        raise Http404("There is no such runbook.")
+    asked = request.GET.get("work_order", "")
+    work_order = (
+        WorkOrder.objects.filter(pk=asked).first() if asked and "\x00" not in asked else None
+    )
+    _may_read(request)
+    facts = {"runbook": found, "work_order": work_order, **found.facts(work_order)}
+    return _page(request, f"runbooks/{slug.replace('-', '_')}.html", found.title, facts)
+
+
+def _page(request: HttpRequest, template: str, title: str, facts: Facts) -> HttpResponse:
+    _may_read(request)
+    context = {**admin.site.each_context(request), "title": title, **facts}
+    return TemplateResponse(request, template, context)
+
+
+def _may_read(request: HttpRequest) -> None:
+    """For everybody who may read budgets."""
+    if not request.user.has_perm(MAY):
+        raise PermissionDenied

@@ -1,0 +1,81 @@
+"""Spend by the hour, what the day and the month will come to, and which hours stand out."""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.views.decorators.http import require_safe
+
+from opslog import changes, spend_hours
+from opslog.meters import Chart, chart
+from opslog.spend_hours import Category, Spend
+
+HOURS_SHOWN = 72
+UNUSUAL_SHOWN = 20
+
+
+@require_safe
+def forecast_page(request: HttpRequest) -> HttpResponse:
+    """For everybody who may read the sums of the hours."""
+    if not request.user.has_perm("opslog.view_inferencehour"):
+        raise PermissionDenied
+    model = request.GET.get("model", "")[:200].replace("\x00", "")
+    spend = spend_hours.spend(model=model)
+    categories = [
+        ("By feature", "feature", linked(spend.features, "feature")),
+        ("By model", "model", linked(spend.models, "model")),
+        ("By trigger", "trigger", linked(spend.triggers, "trigger_type")),
+    ]
+    context: dict[str, Any] = {
+        **admin.site.each_context(request),
+        "title": "Forecast",
+        "spend": spend,
+        "model": model,
+        "models": [each.name for each in spend.models],
+        "chart": hours_chart(spend) if spend.forecast else None,
+        "categories": categories,
+        "unusual": [
+            (each, rows_url(each.found.first.date(), model=each.model or None))
+            for each in spend.unusual[:UNUSUAL_SHOWN]
+        ],
+        "unusual_more": max(len(spend.unusual) - UNUSUAL_SHOWN, 0),
+        "today_url": rows_url(spend.series.ends.date(), model=model or None),
+        "month_url": rows_url(None, model=model or None),
+        "unpriced": sum(each.unpriced for each in spend.models),
+    }
+    return TemplateResponse(request, "tollgate/forecast.html", context)
+
+
+def hours_chart(spend: Spend) -> Chart:
+    """The last three days and the rest of this one, with the changes that were told."""
+    series, told = spend.series, spend.forecast
+    guessed = list(told.hours) if told else []
+    past = min(HOURS_SHOWN, len(series.hours))
+    starts = series.ends - timedelta(hours=past)
+    known = [(starts + timedelta(hours=step), usd) for step, usd in enumerate(series.hours[-past:])]
+    ends = series.ends + timedelta(hours=len(guessed))
+    return chart(
+        known + guessed,
+        [],
+        unit="usd",
+        markers=changes.for_chart(starts, ends),
+        guessed=len(guessed),
+    )
+
+
+def linked(categories: Sequence[Category], column: str) -> list[tuple[Category, str]]:
+    return [(each, rows_url(None, **{column: each.name})) for each in categories]
+
+
+def rows_url(day: date | datetime | None, **chosen: str | None) -> str:
+    """The rows behind a figure."""
+    query = {name: value for name, value in chosen.items() if value is not None}
+    if day:
+        query["day"] = day.isoformat()
+    return reverse("admin:opslog_inferencehour_changelist") + f"?{urlencode(query)}"

@@ -1,0 +1,62 @@
+"""The sums of each hour, which the forecast and the triage read: the rows behind their figures."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin import SimpleListFilter, display
+from django.http import HttpRequest
+
+from opslog.admin.base import DayByDayMixin, KeptAdmin, LargeTableMixin, by_day
+from opslog.models import InferenceHour
+from opslog.templatetags.tollgate import usd
+
+
+class ChosenFilter(SimpleListFilter):
+    """One value, by the links of other pages; shown only where it is chosen. An empty value is one
+    as well: calls whose feature or model was not told."""
+
+    parameter_name: str
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        chosen = request.GET.get(self.parameter_name)
+        return [] if chosen is None else [(chosen, chosen[:60] or "not told")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        chosen = self.value()
+        return queryset if chosen is None else queryset.filter(**{self.parameter_name: chosen})
+
+
+class FeatureChosen(ChosenFilter):
+    title = parameter_name = "feature"
+
+
+class ModelChosen(ChosenFilter):
+    title = parameter_name = "model"
+
+
+class TriggerChosen(ChosenFilter):
+    title = "trigger"
+    parameter_name = "trigger_type"
+
+
+@admin.register(InferenceHour)
+class InferenceHourAdmin(DayByDayMixin, LargeTableMixin, KeptAdmin):
+    list_display = ("when", "feature", "model", "trigger_type", "requests", "failed", "cost")
+    list_display_links = ("when",)
+    list_filter = (FeatureChosen, ModelChosen, TriggerChosen, by_day("hour"))
+    ordering = ("-hour", "-cost_usd")
+    sortable_by = ()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @display(description="hour (UTC)")
+    def when(self, row: InferenceHour) -> str:
+        return f"{row.hour:%Y-%m-%d %H:00}"
+
+    @display(description="cost")
+    def cost(self, row: InferenceHour) -> str:
+        return usd(row.cost_usd)

@@ -1,0 +1,64 @@
+"""The seals of the log, read-only: when, how many events, signed with which key."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin import display
+from django.http import HttpRequest, HttpResponse
+
+from opslog.admin.base import LargeTableMixin, PageAdmin, by_day
+from opslog.models import OperationsEvent, Seal, SealMembers
+from opslog.sealing.selectors import last_verification
+
+EVENTS_SHOWN = 50
+
+
+@admin.register(Seal)
+class SealAdmin(LargeTableMixin, PageAdmin):
+    list_display = ("no", "when", "event_count", "of", "key_id")
+    list_display_links = ("no", "when")
+    list_filter = (by_day("sealed_at"),)
+    list_before_template = "tollgate/seals_note.html"
+    page_template = "tollgate/seal.html"
+    ordering = ("-number",)
+    sortable_by = ()
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        extra = {**(extra_context or {}), "verified": last_verification()}
+        return super().changelist_view(request, extra)  # type: ignore[no-any-return]
+
+    def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        members = SealMembers.objects.filter(pk=obj.pk).values_list("event_ids", flat=True).first()
+        events: Any = ()
+        if members:
+            events = OperationsEvent.objects.filter(
+                pk__in=members[:EVENTS_SHOWN], created_at__range=(obj.events_from, obj.events_to)
+            ).order_by("id")
+        return {
+            "seal": obj,
+            "title": str(obj),
+            "told": obj.statement().values(),
+            "signature": bytes(obj.signature).hex(),
+            "own_hash": bytes(obj.hash).hex(),
+            "events": events,
+            "shown": EVENTS_SHOWN,
+            "verified": last_verification(),
+        }
+
+    @display(description="no.")
+    def no(self, seal: Seal) -> str:
+        return str(seal.number)
+
+    @display(description="sealed (UTC)")
+    def when(self, seal: Seal) -> str:
+        return f"{seal.sealed_at:%Y-%m-%d %H:%M:%S}"
+
+    @display(description="events of")
+    def of(self, seal: Seal) -> str:
+        if seal.events_from is None or seal.events_to is None:
+            return "none: a sign of life"
+        same_day = seal.events_from.date() == seal.events_to.date()
+        end = f"{seal.events_to:%H:%M:%S}" if same_day else f"{seal.events_to:%Y-%m-%d %H:%M:%S}"
+        return f"{seal.events_from:%Y-%m-%d %H:%M:%S} to {end}"

@@ -1,0 +1,141 @@
+"""Bodies that hold many items: larger than others, maybe compressed, each item judged by itself."""
+
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from rest_framework import exceptions
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+
+from opslog.api.errors import BadRequest, TooLarge
+from opslog.api.requests import IS_AMOUNT, NO_AMOUNT, place_and_problem, whole_body
+from opslog.telemetry.accepting import MOST, Outcome, Speaker, Status
+from opslog.telemetry.drafts import D
+
+MAX_BATCH = 5_242_880  # bytes, also when inflated; DATA_UPLOAD_MAX_MEMORY_SIZE is the same
+GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say: with the header of gzip
+
+
+class UnsupportedEncoding(exceptions.APIException):
+    status_code = 415
+    default_detail = "Content-Encoding: only gzip and identity are understood"
+
+
+class BatchParser(BaseParser):
+    """Hands the bytes over, inflated."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        body = whole_body(stream, parser_context, most=MAX_BATCH)
+        encoding = parser_context["request"].META.get("HTTP_CONTENT_ENCODING", "")
+        match encoding.strip().lower():
+            case "" | "identity":
+                return body
+            case "gzip" | "x-gzip":
+                return inflated(body)
+        raise UnsupportedEncoding
+
+
+def inflated(body: bytes) -> bytes:
+    """What one gzip stream holds. Raises BadRequest for a broken one, TooLarge for a bomb."""
+    stream = zlib.decompressobj(GZIP)
+    try:
+        plain = stream.decompress(body, MAX_BATCH + 1)
+    except zlib.error:
+        raise BadRequest("the body is not gzip, or it is broken") from None
+    if len(plain) > MAX_BATCH:
+        raise TooLarge
+    if not stream.eof:
+        raise BadRequest("the body is cut off: its gzip stream does not end")
+    if stream.unused_data:
+        raise BadRequest("something follows the end of the body's gzip stream")
+    return plain
+
+
+def speaker_of(request: Request) -> Speaker:
+    """What the token of a request is limited to."""
+    auth: Any = request.auth
+    return Speaker(auth.work_orders, auth.surface, auth.feature)
+
+
+@dataclass(slots=True)
+class Batch(Generic[D]):
+    """The items that could be read, by their place in the body, and the reasons of the others."""
+
+    drafts: dict[int, D] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
+
+    def take_in(self, accept: Callable[[list[D]], list[Outcome]]) -> tuple[int, dict[str, Any]]:
+        """Hand the drafts over; status and body of the answer.
+
+        200: all were written, or had been; 207: some were refused; 400: all were.
+        """
+        outcomes = dict(zip(self.drafts, accept(list(self.drafts.values())), strict=True))
+        items: list[dict[str, Any]] = []
+        count = dict.fromkeys(Status, 0)
+        for index in range(len(self.drafts) + len(self.refused)):
+            told = outcomes.get(index) or Outcome(Status.REFUSED, "", self.refused.get(index, ""))
+            count[told.status] += 1
+            item = {"index": index, "status": told.status}
+            if told.event_id:
+                item["eventId"] = told.event_id
+            if told.reason:
+                item["reason" if told.status is Status.REFUSED else "note"] = told.reason
+            items.append(item)
+        body = {
+            "accepted": count[Status.ACCEPTED],
+            "duplicates": count[Status.DUPLICATE],
+            "refused": count[Status.REFUSED],
+            "items": items,
+        }
+        if not count[Status.REFUSED]:
+            return 200, body
+        if count[Status.REFUSED] < len(items):
+            return 207, body
+        return 400, {"error": f"nothing was accepted: {items[0]['reason']}", **body}
+
+
+COST_IN_QUOTES = re.compile(rb'"costUsd"\s*:\s*"([^"]*)"')
+ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+NOT_JSON = "not JSON in UTF-8"
+TOO_DEEP = "nested too deeply"
+T = TypeVar("T")
+
+
+def read_batch(decoder: "msgspec.json.Decoder[D]", body: Any) -> Batch[D]:
+    """The items of a body: one object, or an array of up to 1,000. Raises BadRequest."""
+    if not isinstance(body, bytes) or not body.strip():
+        raise BadRequest("the body must be JSON, sent with its Content-Length")
+    if body.lstrip()[:1] != b"[":
+        body = b"[" + body + b"]"
+    try:
+        items = ITEMS.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BadRequest(f"the body is {NOT_JSON}") from None
+    except RecursionError:
+        raise BadRequest(f"the body is {TOO_DEEP}") from None
+    if not 1 <= len(items) <= MOST:
+        raise BadRequest(f"expected 1 to {MOST} items, not {len(items)}")
+    batch: Batch[D] = Batch()
+    for index, item in enumerate(items):
+        try:
+            batch.drafts[index] = decoder.decode(item)
+        except msgspec.ValidationError as error:
+            place, problem = place_and_problem(error)
+            batch.refused[index] = f"{place}: {problem}" if place else problem
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            batch.refused[index] = NOT_JSON
+        except RecursionError:
+            batch.refused[index] = TOO_DEEP
+        else:
+            # The decoder takes all that Decimal reads; a string has the digits that are told of.
+            quoted = COST_IN_QUOTES.search(item)
+            if quoted and not IS_AMOUNT.fullmatch(quoted[1].decode(errors="replace")):
+                del batch.drafts[index]
+                batch.refused[index] = f"costUsd: {NO_AMOUNT}"
+    return batch

@@ -1,0 +1,121 @@
+"""An incident as Markdown, to begin a post-mortem with. Text of people and programs is data here:
+it can make no heading, no link and no table of its own."""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from opslog.incidents import queries
+from opslog.incidents.detecting import headline
+from opslog.models import Incident, IncidentEntry, Mitigation
+
+ACTIVE = re.compile(r"([\\`*_{}\[\]<>#|~!])")
+STEP_TITLES = {
+    "confirm": "Is it real?",
+    "traffic": "More traffic, or dearer requests?",
+    "hidden": "Hidden recompute",
+    "tokens": "Tokens",
+    "attribution": "Who and what",
+    "tools": "Tool calls",
+}
+
+
+def markdown(
+    incident: Incident, entries: Iterable[IncidentEntry], mitigations: Iterable[Mitigation]
+) -> str:
+    sql = queries.of(incident.started_at, incident.judged_until, incident.feature)
+    parts = [
+        f"# {plain(str(incident))}: {plain(headline(incident))}",
+        _facts(incident),
+        "\n\n".join(plain(each) for each in incident.sentences),
+        "## What the change consists of\n\n" + _contributions(incident.contributions),
+        "## Timeline (UTC)\n\n"
+        + table(
+            ("When", "What", "Who"),
+            ((minute(each.at), each.text, each.actor) for each in entries),
+        ),
+        "## Mitigations\n\n"
+        + table(
+            ("Mitigation", "Estimated saving", "State", "By"),
+            (
+                (
+                    each.label,
+                    f"${each.saving_usd_per_hour:,.2f} an hour",
+                    each.state,
+                    each.applied_by,
+                )
+                for each in mitigations
+            ),
+        ),
+        "## Evidence",
+        *(_evidence(each, sql.get(each["step"], "")) for each in incident.evidence),
+        "## Review\n\n" + _review(incident),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def plain(text: str) -> str:
+    """One line, in which nothing means anything to Markdown."""
+    return ACTIVE.sub(r"\\\1", " ".join(text.split()))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    lines += [f"| {' | '.join(plain(cell) or '–' for cell in row)} |" for row in rows]
+    return "\n".join(lines) if len(lines) > 2 else "None."
+
+
+def minute(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M}" if at else "–"
+
+
+def _facts(incident: Incident) -> str:
+    owner = incident.owner.get_username() if incident.owner else "nobody"
+    facts = (
+        ("State", incident.state),
+        ("Severity", incident.severity),
+        ("Owner", owner),
+        ("Started", f"{minute(incident.started_at)} UTC"),
+        ("Detected", f"{minute(incident.detected_at)} UTC"),
+        ("Stabilised", f"{minute(incident.stabilised_at)} UTC" if incident.stabilised_at else "–"),
+        ("Cause", f"{Incident.Cause(incident.cause).label} ({incident.confidence:.0%} sure)"),
+        ("Spent above normal", f"${incident.excess_usd_total:,.2f} until it was last looked at"),
+    )
+    return "\n".join(f"- {name}: {plain(told)}" for name, told in facts)
+
+
+def _contributions(parts: Sequence[dict[str, Any]]) -> str:
+    rows = [(each["label"], f"${Decimal(each['usdPerHour']):+,.2f}") for each in parts]
+    total = sum((Decimal(each["usdPerHour"]) for each in parts), Decimal(0))
+    if rows:
+        rows.append(("All of the change", f"${total:+,.2f}"))
+    return table(("Part", "$ an hour"), rows)
+
+
+def _evidence(each: dict[str, Any], sql: str) -> str:
+    title = STEP_TITLES.get(each["step"], each["step"])
+    figures = table(
+        ("Figure", "Before", "In the spike"),
+        ((one["label"], one["before"], one["after"]) for one in each["figures"]),
+    )
+    query = each["sql"] or sql
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", query)), 3)
+    return (
+        f"### {plain(title)}\n\n{plain(each['text'])}\n\n{figures}\n\n{fence}sql\n{query}\n{fence}"
+    )
+
+
+def _review(incident: Incident) -> str:
+    if incident.state != Incident.State.REVIEWED:
+        return "- Root cause:\n- Mitigation:\n- Alert created:\n- Follow-up on:"
+    return "\n".join(
+        (
+            f"- Root cause: {plain(incident.root_cause)}",
+            f"- Mitigation: {plain(incident.mitigation)}",
+            f"- Alert created: {'yes' if incident.alert_created else 'no'}",
+            f"- Follow-up on: {incident.follow_up_on}",
+            f"- Reviewed: {minute(incident.reviewed_at)} UTC by {plain(incident.reviewed_by)}",
+        )
+    )

@@ -1,0 +1,215 @@
+"""Cause and evidence in, mitigations out: in order of effect, each with what it may save an hour.
+
+The values are the runbook's (its seventh step). Savings are estimates from the hours of the spike,
+and say what the text beside them says. Levers that touch the fault come first, then those that slow
+the whole feature, then those that stop something; inside of each, the largest saving first.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from opslog.incidents.finding import CENT, ZERO, Finding
+
+AUTO_SAVE_MS = 30_000  # was 5,000 in the runbook: five of six saves fall away
+AUTO_SAVE_SAVED = Decimal(5) / 6
+UNDO_A_MINUTE = 3
+CONTEXT_MESSAGES = 10
+TOOL_RETRIES = 2  # was 5 in the runbook: three of five retries fall away
+TOOL_RETRIES_SAVED = Decimal(3) / 5
+BREAKER_FAILURES, BREAKER_SECONDS = 3, 60
+THROTTLE_AN_HOUR = 10
+CAP_OVER_NORMAL = 2  # a cost cap lets twice the normal hour through
+LEAST_CAP = Decimal(1)
+DAY_OVER_NORMAL = Decimal("1.2")  # a lowered cap leaves the usual day, and a fifth
+SUSPECT_SHARE = Decimal("0.25")  # of the excess: less is not worth stopping somebody for
+SUSPECTS_AT_MOST = 3
+
+FAULT, FEATURE, STOP, STOP_ALL = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    lever: str
+    label: str
+    why: str
+    saving_usd_per_hour: Decimal
+    tier: int
+    feature: str = ""
+    target: str = ""  # user:…, agent:…, the id of a work order, a tool
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.lever, self.feature, self.target
+
+
+def propose(finding: Finding, severity: str) -> list[Proposal]:
+    found = [*_of_cause(finding), *_of_feature(finding), *_of_suspects(finding)]
+    if severity == "critical":
+        found.append(_everything(finding))
+    once = {each.key: each for each in found if each.saving_usd_per_hour >= CENT}
+    return sorted(once.values(), key=lambda each: (each.tier, -each.saving_usd_per_hour))
+
+
+def _of_cause(f: Finding) -> Iterator[Proposal]:
+    """What touches the fault itself. Levers belong to a feature: without one there is none."""
+    if not f.feature:
+        return
+    excess, parts = f.excess_usd_per_hour, f.parts
+
+    def lever(
+        name: str,
+        label: str,
+        why: str,
+        saving: Decimal,
+        values: Mapping[str, Any],
+        target: str = "",
+    ) -> Proposal:
+        saved = _cents(min(max(saving, ZERO), excess))
+        return Proposal(name, label, why, saved, FAULT, f.feature, target, values)
+
+    if f.cause == "hidden_recompute":
+        yield lever(
+            "undo_rate", f"Limit undo to {UNDO_A_MINUTE} a minute",
+            "Undo calls the model again; this takes away what undo costs above normal.",
+            parts.trigger_excess.get("undo", ZERO),
+            {"undo_rate_limit": UNDO_A_MINUTE, "undo_rate_period": "minute"},
+        )  # fmt: skip
+        yield lever(
+            "auto_save", f"Auto-save every {AUTO_SAVE_MS:,} ms",
+            "From every 5 to every 30 seconds, five of six saves fall away.",
+            parts.trigger_excess.get("auto_save", ZERO) * AUTO_SAVE_SAVED,
+            {"auto_save_interval_ms": AUTO_SAVE_MS},
+        )  # fmt: skip
+        yield lever(
+            "tool_retries", f"At most {TOOL_RETRIES} retries",
+            "From 5 to 2, three of five retries fall away.",
+            parts.trigger_excess.get("retry", ZERO) * TOOL_RETRIES_SAVED,
+            {"max_tool_retries": TOOL_RETRIES},
+        )  # fmt: skip
+    elif f.cause == "context_bloat":
+        yield lever(
+            "context_messages", f"Send the last {CONTEXT_MESSAGES} messages only",
+            "A context that is cut cannot grow; this takes away what longer input costs.",
+            f.explained, {"max_context_messages": CONTEXT_MESSAGES},
+        )  # fmt: skip
+    elif f.cause == "tool_failure_storm":
+        retried = parts.retry_usd or f.explained
+        yield lever(
+            "tool_breaker",
+            f"Stop calling {f.tool or 'a tool'} for {BREAKER_SECONDS} s after "
+            f"{BREAKER_FAILURES} failures",
+            "A tool that is down is not asked again; this takes away what trying again costs.",
+            retried,
+            {
+                "tool_breaker_failures": BREAKER_FAILURES,
+                "tool_breaker_seconds": BREAKER_SECONDS,
+            },
+            f.tool,
+        )
+        yield lever(
+            "tool_retries", f"At most {TOOL_RETRIES} retries",
+            "From 5 to 2, three of five retries fall away.",
+            retried * TOOL_RETRIES_SAVED, {"max_tool_retries": TOOL_RETRIES},
+        )  # fmt: skip
+    if parts.previous_model and f.cause in ("price_or_model_switch", "output_growth"):
+        yield lever(
+            "substitute_model", f"Use {parts.previous_model} again",
+            "The model that was used before the change, until the new one is understood.",
+            f.explained,
+            {"substitute_model": parts.previous_model},
+        )  # fmt: skip
+
+
+def _of_feature(f: Finding) -> Iterator[Proposal]:
+    """What slows, caps or stops the guilty feature, whatever the fault is."""
+    if not f.feature:
+        return
+    parts, excess = f.parts, f.excess_usd_per_hour
+    cost = parts.feature_usd or excess
+    itself = f.cause in ("feature_dominance", "traffic_growth")
+    stopped = Decimal(1)
+    if parts.requests and parts.users:
+        passing = Decimal(str(parts.users)) * THROTTLE_AN_HOUR / Decimal(str(parts.requests))
+        stopped = max(ZERO, 1 - passing)
+    yield Proposal(
+        "throttle",
+        f"Throttle {f.feature} to {THROTTLE_AN_HOUR} an hour for each user",
+        "Starts over it are refused with 429; the users who ask least notice nothing."
+        if parts.users
+        else "Starts over it are refused with 429. How many users ask is not known.",
+        _cents(min(excess, cost * stopped)),
+        FAULT if itself else FEATURE,
+        f.feature,
+        values={"requests_per_period": THROTTLE_AN_HOUR, "period": "rolling_hour"},
+    )
+    if parts.normal_feature_usd:
+        cap = max(LEAST_CAP, _cents(parts.normal_feature_usd * CAP_OVER_NORMAL))
+        yield Proposal(
+            "cost_cap",
+            f"Cap {f.feature} at ${cap:,.2f} in any 60 minutes",
+            f"That is {CAP_OVER_NORMAL} times its normal hour. Reaching it switches it off.",
+            _cents(max(ZERO, cost - cap)),
+            FEATURE,
+            f.feature,
+            values={"cost_cap_usd": str(cap)},
+        )
+    yield Proposal(
+        "feature_off",
+        f"Switch {f.feature} off",
+        "Nobody can use it then; what it normally costs is saved, too.",
+        _cents(cost),
+        STOP,
+        f.feature,
+        values={"enabled": False},
+    )
+
+
+def _of_suspects(f: Finding) -> Iterator[Proposal]:
+    """Somebody who explains a quarter of the excess or more is stopped, or held to the usual."""
+    guilty = sorted(
+        (each for each in f.parts.suspects
+         if each.excess >= f.excess_usd_per_hour * SUSPECT_SHARE),
+        key=lambda each: -each.excess,
+    )[:SUSPECTS_AT_MOST]  # fmt: skip
+    abused = f.traffic in ("bot", "abuse")
+    for each in guilty:
+        share = f"{each.excess / f.excess_usd_per_hour:.0%} of the excess"
+        saving = _cents(min(each.excess, f.excess_usd_per_hour))
+        if each.dimension in ("user", "agent"):
+            yield Proposal(
+                "kill_switch",
+                f"Stop {each.dimension} {each.name}",
+                f"{share} comes from there. It is stopped until the switch is lifted.",
+                saving,
+                FAULT if abused else STOP,
+                target=f"{each.dimension}:{each.name}",
+            )
+        elif each.dimension == "work_order" and each.normal_usd_per_hour > 0:
+            day = _cents(each.normal_usd_per_hour * 24 * DAY_OVER_NORMAL)
+            yield Proposal(
+                "lower_cap",
+                f"Lower the cap of {each.name} to ${max(day, CENT):,.2f} a day",
+                f"{share} comes from there. The new cap is its usual day and a fifth.",
+                saving,
+                FEATURE,
+                target=each.name,
+                values={"usd_per_day": str(max(day, CENT))},
+            )
+
+
+def _everything(f: Finding) -> Proposal:
+    return Proposal(
+        "kill_switch",
+        "Stop everything",
+        "The last resort: every start is refused until the switch is lifted.",
+        _cents(f.cost_usd_per_hour),
+        STOP_ALL,
+        target="Global",
+    )
+
+
+def _cents(amount: Decimal) -> Decimal:
+    return amount.quantize(CENT, ROUND_HALF_UP)

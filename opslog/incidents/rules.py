@@ -1,0 +1,139 @@
+"""The rules of an incident that need no database: how bad, which spike, when normal, who knows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+# The cost of an hour against its baseline: over the double is major, over the fivefold critical.
+MAJOR_OVER = Decimal(1)
+CRITICAL_OVER = Decimal(4)
+
+# Two verdicts that blame different features are about one spike where it starts within these hours.
+SAME_START = timedelta(hours=6)
+# A stabilised incident whose spike comes back within a day is the same one again.
+RELAPSE = timedelta(hours=24)
+
+# Stabilised: cost back within 20 % of the baseline for two hours, as the playbook has it. Where an
+# hour normally costs next to nothing, a tenth of the former excess counts as normal, too.
+WITHIN = Decimal("0.2")
+OF_EXCESS = Decimal("0.1")
+CALM_HOURS = 2
+
+# The runbook: at once, within an hour, then critical.
+STEP = timedelta(hours=1)
+
+
+def severity_of(cost: Decimal, baseline: Decimal) -> str:
+    """minor, major or critical, by how many times the baseline the cost is above it."""
+    if baseline <= 0:
+        return "critical"
+    times = (cost - baseline) / baseline
+    return "critical" if times > CRITICAL_OVER else "major" if times > MAJOR_OVER else "minor"
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """What matching needs to know of an incident that is not reviewed."""
+
+    id: int
+    feature: str
+    started_at: datetime
+    stabilised_at: datetime | None
+
+
+def same_spike(
+    incidents: Sequence[Open], feature: str, started_at: datetime, now: datetime
+) -> int | None:
+    """The incident that a verdict is about, or None for a new one.
+
+    The same feature first: nothing else burns there meanwhile. Then one where either has no
+    feature: it is known better now, or less well. Then another feature with about the same start:
+    the blame has moved. A stabilised incident is taken for the same feature only, within a day.
+    """
+    active = [each for each in incidents if each.stabilised_at is None]
+    for each in active:
+        if each.feature == feature:
+            return each.id
+    by_start = sorted(active, key=lambda each: abs(each.started_at - started_at))
+    for each in by_start:
+        if not each.feature or not feature:
+            return each.id
+    for each in by_start:
+        if abs(each.started_at - started_at) <= SAME_START:
+            return each.id
+    for each in incidents:
+        calm = each.stabilised_at
+        if calm is not None and each.feature == feature and now - calm <= RELAPSE:
+            return each.id
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """What one complete hour cost, and what it normally costs."""
+
+    at: datetime
+    usd: Decimal
+    baseline_usd: Decimal
+
+
+def allowed(baseline: Decimal, excess_per_hour: Decimal) -> Decimal:
+    """Up to which cost an hour counts as normal again."""
+    return max(baseline * (1 + WITHIN), baseline + excess_per_hour * OF_EXCESS)
+
+
+def is_normal(hour: Hour, excess_per_hour: Decimal) -> bool:
+    return hour.usd <= allowed(hour.baseline_usd, excess_per_hour)
+
+
+def calm_since(hours: Sequence[Hour], excess_per_hour: Decimal) -> int:
+    """How many of the last hours in a row were normal; hours in order of time."""
+    count = 0
+    for hour in reversed(hours):
+        if not is_normal(hour, excess_per_hour):
+            break
+        count += 1
+    return count
+
+
+def is_rising(hours: Sequence[Hour], acted_at: datetime | None) -> bool:
+    """Whether the last hour that began after `acted_at` costs no less than the one before it was
+    done. Without an act, and without a whole hour since, there is nothing to say yet."""
+    if acted_at is None:
+        return False
+    after = [hour for hour in hours if hour.at >= acted_at]
+    before = [hour for hour in hours if hour.at < acted_at]
+    return bool(after and before) and after[-1].usd >= max(hour.usd for hour in before[-2:])
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What escalation looks at. `above`: the last complete hour was not normal."""
+
+    level: int
+    severity: str
+    detected_at: datetime
+    mitigated_at: datetime | None
+    escalated_at: datetime | None
+    above: bool
+    rising: bool
+
+
+def level_due(seen: Situation, now: datetime) -> int:
+    """The escalation level that time has brought: never lower than the present one.
+
+    1, immediately: cost still rises after a mitigation, or nobody did anything for an hour.
+    2, an hour after that: still above normal. 3, another hour: still above, and critical.
+    """
+    if not seen.above:
+        return seen.level
+    waited = seen.escalated_at is not None and now - seen.escalated_at >= STEP
+    if seen.level == 0:
+        nobody_acted = seen.mitigated_at is None and now - seen.detected_at >= STEP
+        return 1 if seen.rising or nobody_acted else 0
+    if seen.level == 1:
+        return 2 if waited else 1
+    if seen.level == 2 and waited and seen.severity == "critical":
+        return 3
+    return seen.level

@@ -1,0 +1,28 @@
+"""`manage.py export_incident N`: an incident as Markdown, for a post-mortem."""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from opslog.incidents.postmortem import markdown
+from opslog.models import Incident
+
+
+class Command(BaseCommand):
+    help = "Write an incident as Markdown: what it was, its timeline, evidence and review."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("number", type=int)
+        parser.add_argument("--output", type=Path, help="a file; else it is printed")
+
+    def handle(self, *args: Any, number: int, output: Path | None, **options: Any) -> None:
+        incident = Incident.objects.select_related("owner").filter(pk=number).first()
+        if incident is None:
+            raise CommandError(f"There is no incident #{number}.")
+        text = markdown(incident, incident.entries.all(), incident.mitigations.all())
+        if output is None:
+            self.stdout.write(text, ending="")
+        else:
+            output.write_text(text, encoding="utf-8")
+            self.stdout.write(f"Written to {output}.")

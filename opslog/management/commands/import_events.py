@@ -1,0 +1,157 @@
+"""manage.py import_events: model calls or tool calls of any age, from a file."""
+
+from argparse import RawDescriptionHelpFormatter
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from opslog.models import InferenceEvent
+from opslog.telemetry import rollup, weeks
+from opslog.telemetry.accepting import (
+    EARLY,
+    MOST,
+    OLDEST,
+    Outcome,
+    Status,
+    accept_inference,
+    accept_tools,
+)
+from opslog.telemetry.drafts import InferenceDraft, ToolDraft
+from opslog.telemetry.files import Row, Unreadable, opened, read
+
+SHOWN = 100
+COLUMNS = """
+Columns (CSV) or names (JSON lines); those of the API do as well, and empty means not told:
+  event_id, created_at (required, UTC where it has no offset), user_id, feature, model (required),
+  trigger_type, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens,
+  reasoning_tokens, cost_usd, success, run_id, wo_id, agent_name, session_id, surface, user_agent
+with --tools:
+  event_id, created_at (required), tool_name (required), success, retries, duration_ms,
+  inference_event_id, run_id, wo_id, user_id, feature, agent_name, session_id;
+  or tool_call_id, attempt (from 1), and event_id for the model call that asked for the tool
+"""
+
+
+class Command(BaseCommand):
+    help = (
+        "Imports model calls, or tool calls, of up to ten years ago from FILE: .csv or .jsonl, or "
+        "one of them with .gz. A bad row is told of by its line and left out; what is there "
+        "already is skipped, so that a file may be imported again. Exit code 1 if any was refused."
+    )
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(
+            prog_name,
+            subcommand,
+            epilog=COLUMNS,
+            formatter_class=RawDescriptionHelpFormatter,
+            **kwargs,
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", type=Path, metavar="FILE")
+        parser.add_argument("--tools", action="store_true", help="the file has tool calls")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        console = Console(stderr=True)
+        importing = Import(ToolDraft if options["tools"] else InferenceDraft)
+        try:
+            importing.run(options["file"], console)
+            hours = rollup.refresh()
+        except Unreadable as error:
+            raise CommandError(str(error)) from None
+        except DatabaseError as error:
+            raise CommandError(f"The database refused: {' '.join(str(error).split())}") from None
+        self.stdout.write(
+            f"{importing.count[Status.ACCEPTED]} imported, "
+            f"{importing.count[Status.DUPLICATE]} there already, "
+            f"{importing.count[Status.REFUSED]} refused, {importing.unpriced} without a price; "
+            f"{hours} hours summed up."
+        )
+        if importing.expiring:
+            self.stdout.write(
+                f"{importing.expiring} are older than EVENT_RETENTION_DAYS: they will be dropped, "
+                "their sums stay."
+            )
+        if importing.count[Status.REFUSED]:
+            raise SystemExit(1)
+
+
+class Import:
+    """One file on its way into the tables, a thousand rows at a time."""
+
+    def __init__(self, kind: type[Any]) -> None:
+        self.kind = kind
+        self.now = datetime.now(UTC)
+        self.count = dict.fromkeys(Status, 0)
+        self.unpriced = 0
+        self.expiring = 0
+        self._weeks: set[date] = set()
+        self._told = 0
+
+    def run(self, path: Path, console: Console) -> None:
+        """Raises Unreadable and DatabaseError; what was written before stays."""
+        with (
+            opened(path) as (text, raw),
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                DownloadColumn(),
+                TimeRemainingColumn(),
+                console=console,
+            ) as progress,
+        ):
+            task = progress.add_task("Importing", total=path.stat().st_size)
+            rows = read(path, text, self.kind)
+            while batch := list(islice(rows, MOST)):
+                self.write(batch, progress.console)
+                progress.update(task, completed=raw.tell())
+
+    def write(self, rows: list[Row[Any]], console: Console) -> None:
+        good = [(row.line, row.draft) for row in rows if row.draft is not None]
+        drafts = [draft for _, draft in good]
+        self.make_weeks(drafts)
+        problems = {row.line: row.problem for row in rows if row.draft is None}
+        for (line, _), outcome in zip(good, self.accept(drafts), strict=True):
+            self.count[outcome.status] += 1
+            if outcome.status is Status.REFUSED:
+                problems[line] = outcome.reason
+            elif outcome.status is Status.ACCEPTED and outcome.reason:
+                self.unpriced += 1
+        for line, problem in sorted(problems.items()):
+            self.tell(line, problem, console)
+        self.count[Status.REFUSED] += len(rows) - len(good)
+
+    def accept(self, drafts: list[Any]) -> list[Outcome]:
+        if self.kind is InferenceDraft:
+            source = InferenceEvent.Source.IMPORT
+            return accept_inference(drafts, source=source, now=self.now, any_age=True)
+        return accept_tools(drafts, now=self.now, any_age=True)
+
+    def make_weeks(self, drafts: list[Any]) -> None:
+        kept = settings.TOLLGATE_EVENT_RETENTION_DAYS
+        expires = self.now - timedelta(days=kept) if kept else None
+        days = set()
+        for draft in drafts:
+            at = draft.created_at
+            if at is not None and self.now - OLDEST <= at <= self.now + EARLY:
+                day = at.astimezone(UTC).date()
+                days.add(day - timedelta(days=day.weekday()))
+                self.expiring += expires is not None and at < expires
+        if fresh := days - self._weeks:
+            weeks.make(fresh)
+            self._weeks |= fresh
+
+    def tell(self, line: int, problem: str, console: Console) -> None:
+        self._told += 1
+        if self._told <= SHOWN:
+            console.print(f"line {line}: {problem}", markup=False, highlight=False)
+        elif self._told == SHOWN + 1:
+            console.print("… and more lines like these")

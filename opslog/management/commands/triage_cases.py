@@ -1,0 +1,90 @@
+"""manage.py triage_cases: labelled cases through the real tables and the real triage."""
+
+import json
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import AbstractContextManager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import django
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections
+from django.utils.module_loading import import_string
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Command(BaseCommand):
+    help = (
+        "Plays labelled cases (folders with inference_events.csv.gz and tool_calls.csv.gz) hour by "
+        "hour through the tables, the hourly sums and the triage, on a database of its own that is "
+        "removed afterwards. Prints one JSON line a case: case_id, spike, cause, feature, tool, "
+        "detected_at, ranked_causes."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("folder", type=Path, help="a case, or a folder of cases")
+        parser.add_argument("--out", type=Path, help="write the predictions there, not to stdout")
+        parser.add_argument("--jobs", type=int, default=2, help="cases at a time (2)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        from opslog.triaging import cases
+
+        found = cases.folders(options["folder"])
+        if not found:
+            raise CommandError(f"There is no case in {options['folder']}.")
+        lines = self.play(found, max(1, options["jobs"]))
+        text = "".join(f"{json.dumps(lines[folder.name])}\n" for folder in found)
+        if options["out"]:
+            options["out"].write_text(text, encoding="utf-8")
+        else:
+            self.stdout.write(text, ending="")
+
+    def play(self, folders: list[Path], jobs: int) -> dict[str, dict[str, Any]]:
+        lines: dict[str, dict[str, Any]] = {}
+        with (
+            scratch_database() as template,
+            ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=ready) as pool,
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=Console(file=sys.stderr),
+            ) as progress,
+        ):
+            bar = progress.add_task("cases", total=len(folders))
+            for done in as_completed(pool.submit(play_one, folder, template) for folder in folders):
+                line = done.result()
+                lines[line["case_id"]] = line
+                progress.advance(bar)
+        return lines
+
+
+def ready() -> None:
+    """A process of its own has the settings to read first."""
+    django.setup()
+
+
+def scratch_database(template: str | None = None) -> AbstractContextManager[str]:
+    scratch: Callable[..., AbstractContextManager[str]] = import_string(
+        settings.TOLLGATE_SCRATCH_DATABASE
+    )
+    return scratch(template)
+
+
+def play_one(folder: Path, template: str) -> dict[str, Any]:
+    """One case, on a database that is made for it and dropped again."""
+    from opslog.another_database import connected_to
+    from opslog.triaging import cases
+
+    with scratch_database(template) as database:
+        try:
+            with connected_to(database):
+                return cases.play(folder).as_json()
+        finally:
+            connections.close_all()

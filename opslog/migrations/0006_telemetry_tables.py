@@ -1,0 +1,11 @@
+from pathlib import Path
+
+from django.db import migrations
+
+SQL = Path(__file__).resolve().parent.parent / "sql"
+
+
+class Migration(migrations.Migration):
+    dependencies = [("opslog", "0005_telemetry")]
+
+    operations = [migrations.RunSQL((SQL / "telemetry.sql").read_text(encoding="utf-8"))]

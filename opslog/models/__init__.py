@@ -1,0 +1,41 @@
+"""The ground: what happened. No model here points at a row of another app: an event names its
+subject by type, id and label, so that the record outlives the subject."""
+
+from opslog.models.changes import ChangeMarker
+from opslog.models.events import Heartbeat, OperationsEvent
+from opslog.models.incidents import Incident, IncidentEntry, Mitigation
+from opslog.models.outbox import OutboxMessage
+from opslog.models.prices import ModelPrice, PriceBookVersion
+from opslog.models.seals import EventTombstone, Seal, SealKey, SealMembers
+from opslog.models.telemetry import (
+    InferenceEvent,
+    InferenceHour,
+    StaleHour,
+    ToolCall,
+    ToolHour,
+    TriggerType,
+)
+from opslog.models.views import SavedView
+
+__all__ = [
+    "ChangeMarker",
+    "EventTombstone",
+    "Heartbeat",
+    "Incident",
+    "IncidentEntry",
+    "InferenceEvent",
+    "InferenceHour",
+    "Mitigation",
+    "ModelPrice",
+    "OperationsEvent",
+    "OutboxMessage",
+    "PriceBookVersion",
+    "SavedView",
+    "Seal",
+    "SealKey",
+    "SealMembers",
+    "StaleHour",
+    "ToolCall",
+    "ToolHour",
+    "TriggerType",
+]

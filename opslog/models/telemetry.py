@@ -1,0 +1,190 @@
+"""What programs tell of their model calls and tool calls, and what is summed up of it by the hour.
+
+Telemetry is never a budget's business: it explains what was spent, it does not decide what may be.
+Both tables are partitioned by week on `created_at` (see `opslog/sql/telemetry.sql`), so their
+primary keys in the database are (id, created_at).
+"""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Now
+
+
+class TriggerType(models.TextChoices):
+    """Why a call was made. Others are taken as they come; these mean something to the triage."""
+
+    USER_REQUEST = "user_request", "user request"
+    TOOL_RESULT = "tool_result", "tool result"
+    UNDO = "undo", "undo"
+    RETRY = "retry", "retry"
+    AUTO_SAVE = "auto_save", "auto-save"
+    SCHEDULED = "scheduled", "scheduled"
+
+
+class InferenceEvent(models.Model):
+    """One call of a model, as it was told. Sending the same (event_id, created_at) again is safe.
+
+    Cached and cache-write tokens are part of the input tokens, reasoning tokens of the output
+    tokens. `cost_usd` is null where neither a cost nor a price was known: unknown is not free.
+    """
+
+    class Source(models.TextChoices):
+        API = "api", "ingest endpoint"
+        OTLP = "otlp", "OpenTelemetry"
+        LITELLM = "litellm", "LiteLLM callback"
+        RUN = "run", "a settled run"
+        SPEND = "spend", "direct spend"
+        IMPORT = "import", "imported file"
+
+    id = models.BigAutoField(primary_key=True)
+    event_id = models.TextField()
+    created_at = models.DateTimeField(help_text="When the call was made.")
+    received_at = models.DateTimeField(db_default=Now(), editable=False)
+    source = models.TextField(choices=Source, db_default="api")
+    user_id = models.TextField(db_default="")
+    feature = models.TextField(db_default="")
+    model = models.TextField(db_default="")
+    trigger_type = models.TextField(db_default="user_request")
+    input_tokens = models.BigIntegerField(db_default=0)
+    cached_input_tokens = models.BigIntegerField(db_default=0)
+    cache_write_tokens = models.BigIntegerField(db_default=0)
+    output_tokens = models.BigIntegerField(db_default=0)
+    reasoning_tokens = models.BigIntegerField(db_default=0)
+    cost_usd = models.DecimalField(max_digits=20, decimal_places=9, null=True)
+    success = models.BooleanField(db_default=True)
+    run_id = models.UUIDField(null=True)
+    wo_id = models.TextField(db_default="")
+    agent_name = models.TextField(db_default="")
+    session_id = models.TextField(db_default="")
+    surface = models.TextField(db_default="")
+    user_agent = models.TextField(db_default="")
+
+    class Meta:
+        db_table = "inference_events"
+        verbose_name = "inference event"
+        ordering = ("-created_at", "-id")
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.created_at:%Y-%m-%d %H:%M:%S}"
+
+
+class ToolCall(models.Model):
+    """One call of a tool by a model, with the attempts that were made before it gave up or worked.
+
+    `inference_event_id` is the `event_id` of the model call that asked for it, where it was told.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    event_id = models.TextField()
+    created_at = models.DateTimeField(help_text="When the call was made.")
+    received_at = models.DateTimeField(db_default=Now(), editable=False)
+    tool_name = models.TextField()
+    success = models.BooleanField(db_default=True)
+    retries = models.IntegerField(db_default=0, help_text="Attempts before this one.")
+    duration_ms = models.BigIntegerField(null=True)
+    inference_event_id = models.TextField(db_default="")
+    run_id = models.UUIDField(null=True)
+    wo_id = models.TextField(db_default="")
+    user_id = models.TextField(db_default="")
+    feature = models.TextField(db_default="")
+    agent_name = models.TextField(db_default="")
+    session_id = models.TextField(db_default="")
+
+    class Meta:
+        db_table = "tool_calls"
+        verbose_name = "tool call"
+        ordering = ("-created_at", "-id")
+
+    def __str__(self) -> str:
+        return f"{self.tool_name} {self.created_at:%Y-%m-%d %H:%M:%S}"
+
+
+class InferenceHour(models.Model):
+    """Sums of one hour × feature × model × trigger, recomputed from the events of that hour.
+
+    The 24 buckets hold how many calls had a number of tokens n with so many binary digits: none,
+    one (n = 1), two (2 and 3), three (4 to 7), …; the last one holds 2^22 and more. Sums of squares
+    are of tokens² and dollars² over the calls: with them it is known how sure an average is.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    hour = models.DateTimeField()
+    feature = models.TextField()
+    model = models.TextField()
+    trigger_type = models.TextField()
+    requests = models.BigIntegerField()
+    failed = models.BigIntegerField()
+    unpriced = models.BigIntegerField()
+    users = models.BigIntegerField(help_text="Different user ids, those that were told.")
+    input_tokens = models.BigIntegerField()
+    cached_input_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    reasoning_tokens = models.BigIntegerField()
+    cost_usd = models.DecimalField(max_digits=20, decimal_places=9)
+    input_squares = models.FloatField()
+    output_squares = models.FloatField()
+    cost_squares = models.FloatField()
+    input_buckets = ArrayField(models.BigIntegerField())
+    output_buckets = ArrayField(models.BigIntegerField())
+
+    class Meta:
+        db_table = "inference_hours"
+        constraints = (
+            models.UniqueConstraint(
+                fields=("hour", "feature", "model", "trigger_type"), name="inference_hours_once"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H:00} {self.feature} {self.model} {self.trigger_type}"
+
+
+class ToolHour(models.Model):
+    """Sums of one hour × feature × tool.
+
+    `calls`, `failures` and `retries` (calls that were not the first attempt) are of the calls made
+    in that hour. The others are of the *model calls* of that hour and feature that asked for such
+    a further attempt, each counted once for a tool: what trying again cost. The hidden ones among
+    them have a trigger that nobody asked for (undo, retry, auto-save).
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    hour = models.DateTimeField()
+    feature = models.TextField()
+    tool_name = models.TextField()
+    calls = models.BigIntegerField()
+    failures = models.BigIntegerField()
+    retries = models.BigIntegerField()
+    retry_requests = models.BigIntegerField()
+    retry_cost_usd = models.DecimalField(max_digits=20, decimal_places=9)
+    retry_hidden_requests = models.BigIntegerField()
+    retry_hidden_cost_usd = models.DecimalField(max_digits=20, decimal_places=9)
+
+    class Meta:
+        db_table = "tool_hours"
+        constraints = (
+            models.UniqueConstraint(
+                fields=("hour", "feature", "tool_name"), name="tool_hours_once"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H:00} {self.feature} {self.tool_name}"
+
+
+class StaleHour(models.Model):
+    """An hour whose sums must be computed again: one row a batch that was written into it.
+
+    Whoever refreshes deletes the rows that it sees and sums up the hour in the same transaction. A
+    batch that commits later leaves its own row behind, so nothing is missed and nobody waits.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    hour = models.DateTimeField()
+
+    class Meta:
+        db_table = "stale_hours"
+        indexes = (models.Index("hour", name="stale_hours_hour"),)
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H:00}"

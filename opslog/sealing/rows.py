@@ -1,0 +1,85 @@
+"""Reading events as the bytes that are hashed, through a cursor of the server.
+
+Results are taken in PostgreSQL's binary form, past Django's and psycopg's conversions.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from typing import Any
+
+import psycopg
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.transaction import TransactionManagementError
+
+from opslog.sealing import encoding
+
+FETCH = 5000  # rows at a time: a few megabytes
+_columns = ", ".join("meta::text" if name == "meta" else name for name in encoding.COLUMNS)
+EVENT_ROW = f"ROW({_columns})"  # in binary: what `encoding.row_bytes` makes
+
+_names = count(1)
+
+
+@dataclass(slots=True)
+class Row:
+    """An event as bytes, and its leaf of the tree."""
+
+    id: int
+    leaf: bytes
+    image: bytes
+
+    @property
+    def created_at(self) -> datetime:
+        return encoding.time_of(self.image[encoding.CREATED_AT])
+
+    @property
+    def xact(self) -> int:
+        return encoding.number_of(self.image[encoding.XACT])
+
+
+class Reader:
+    """An open cursor of the server; `next` gives the rows of one fetch, and none at the end."""
+
+    def __init__(self, connection: BaseDatabaseWrapper, name: str) -> None:
+        self._connection = connection
+        self._fetch = f"FETCH FORWARD {FETCH} FROM {name}"
+
+    def next(self) -> list[Row]:
+        cursor: Any = psycopg.Cursor(self._connection.connection)
+        with self._connection.wrap_database_errors:
+            cursor.execute(self._fetch, binary=True)
+        result = cursor.pgresult
+        get, number, leaf, place = (
+            result.get_value,
+            encoding.number_of,
+            encoding.leaf_hash,
+            encoding.ID,
+        )
+        return [
+            Row(number(image[place]), leaf(image), image)
+            for image in [get(at, 0) for at in range(result.ntuples)]
+        ]
+
+
+@contextmanager
+def reading(
+    connection: BaseDatabaseWrapper, query: str, params: Sequence[Any] | dict[str, Any] = ()
+) -> Iterator[Reader]:
+    """Open a query whose first column is `EVENT_ROW`, within the caller's transaction."""
+    if not connection.in_atomic_block:
+        raise TransactionManagementError("A cursor of the server lives in a transaction.")
+    name = f"tollgate_rows_{next(_names)}"
+    with connection.cursor() as cursor:
+        # All rows are wanted: plan for the last one, not for the first.
+        cursor.execute("SET LOCAL cursor_tuple_fraction = 1")
+        cursor.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {query}", params)
+        yield Reader(connection, name)
+        cursor.execute(f"CLOSE {name}")
+
+
+def all_rows(reader: Reader) -> Iterator[Row]:
+    while rows := reader.next():
+        yield from rows

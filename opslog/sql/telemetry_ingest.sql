@@ -1,0 +1,85 @@
+-- Takes what was told of calls: one statement a batch. Gives the event ids that were known already.
+
+-- The unique index stops the same event at the same time. A copy whose time was told otherwise, or not
+-- at all, is found by its id near that time; two that come at once are kept apart by locks on shares
+-- of all ids (of 64, by a checksum that the caller computes), which are held until the commit. They
+-- are taken in order, so that batches wait for each other and never deadlock.
+CREATE FUNCTION tollgate_lock_event_ids(p_class integer, p_shares integer[]) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    share integer;
+BEGIN
+    FOR share IN SELECT DISTINCT unnest(p_shares) AS s ORDER BY s LOOP
+        PERFORM pg_advisory_xact_lock(p_class, share);
+    END LOOP;
+END $$;
+
+-- `p_since` and `p_until`: between these times an event of the same id is the same event.
+CREATE FUNCTION tollgate_accept_inference(
+    p_rows json, p_shares integer[], p_since timestamptz, p_until timestamptz, p_source text
+) RETURNS text[]
+LANGUAGE plpgsql VOLATILE
+-- A plan that was kept from when a week was empty would read the whole of it for each look-up.
+SET plan_cache_mode TO force_custom_plan
+SET enable_seqscan TO off AS $$
+DECLARE
+    written text[];
+BEGIN
+    PERFORM tollgate_lock_event_ids(7301, p_shares);
+    WITH told AS (
+        INSERT INTO inference_events (event_id, created_at, source, user_id, feature, model,
+            trigger_type, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens,
+            reasoning_tokens, cost_usd, success, run_id, wo_id, agent_name, session_id, surface,
+            user_agent)
+        SELECT r.event_id, r.created_at, p_source, coalesce(r.user_id, ''), coalesce(r.feature, ''),
+            r.model, coalesce(nullif(r.trigger_type, ''), 'user_request'), r.input_tokens,
+            coalesce(r.cached_input_tokens, 0), coalesce(r.cache_write_tokens, 0), r.output_tokens,
+            coalesce(r.reasoning_tokens, 0), r.cost_usd, coalesce(r.success, true), r.run_id,
+            coalesce(r.wo_id, ''), coalesce(r.agent_name, ''), coalesce(r.session_id, ''),
+            coalesce(r.surface, ''), coalesce(r.user_agent, '')
+        FROM json_to_recordset(p_rows) AS r (event_id text, created_at timestamptz, user_id text,
+            feature text, model text, trigger_type text, input_tokens bigint,
+            cached_input_tokens bigint, cache_write_tokens bigint, output_tokens bigint,
+            reasoning_tokens bigint, cost_usd numeric, success boolean, run_id uuid, wo_id text,
+            agent_name text, session_id text, surface text, user_agent text)
+        -- A look-up for each row in the index; a join might read all four days instead.
+        WHERE (SELECT true FROM inference_events e WHERE e.event_id = r.event_id
+            AND e.created_at >= p_since AND e.created_at <= p_until LIMIT 1) IS NULL
+        ON CONFLICT DO NOTHING
+        RETURNING event_id)
+    SELECT array_agg(event_id) INTO written FROM told;
+    RETURN ARRAY(SELECT r.event_id FROM json_to_recordset(p_rows) AS r (event_id text)
+        WHERE cardinality(written) IS DISTINCT FROM json_array_length(p_rows)
+        EXCEPT SELECT unnest(written));
+END $$;
+
+CREATE FUNCTION tollgate_accept_tools(
+    p_rows json, p_shares integer[], p_since timestamptz, p_until timestamptz
+) RETURNS text[]
+LANGUAGE plpgsql VOLATILE
+-- A plan that was kept from when a week was empty would read the whole of it for each look-up.
+SET plan_cache_mode TO force_custom_plan
+SET enable_seqscan TO off AS $$
+DECLARE
+    written text[];
+BEGIN
+    PERFORM tollgate_lock_event_ids(7302, p_shares);
+    WITH told AS (
+        INSERT INTO tool_calls (event_id, created_at, tool_name, success, retries, duration_ms,
+            inference_event_id, run_id, wo_id, user_id, feature, agent_name, session_id)
+        SELECT r.event_id, r.created_at, r.tool_name, coalesce(r.success, true),
+            coalesce(r.retries, 0), r.duration_ms, coalesce(r.inference_event_id, ''), r.run_id,
+            coalesce(r.wo_id, ''), coalesce(r.user_id, ''), coalesce(r.feature, ''),
+            coalesce(r.agent_name, ''), coalesce(r.session_id, '')
+        FROM json_to_recordset(p_rows) AS r (event_id text, created_at timestamptz, tool_name text,
+            success boolean, retries integer, duration_ms bigint, inference_event_id text,
+            run_id uuid, wo_id text, user_id text, feature text, agent_name text, session_id text)
+        WHERE (SELECT true FROM tool_calls e WHERE e.event_id = r.event_id
+            AND e.created_at >= p_since AND e.created_at <= p_until LIMIT 1) IS NULL
+        ON CONFLICT DO NOTHING
+        RETURNING event_id)
+    SELECT array_agg(event_id) INTO written FROM told;
+    RETURN ARRAY(SELECT r.event_id FROM json_to_recordset(p_rows) AS r (event_id text)
+        WHERE cardinality(written) IS DISTINCT FROM json_array_length(p_rows)
+        EXCEPT SELECT unnest(written));
+END $$;

@@ -1,0 +1,5 @@
+"""What programs tell of their model calls and tool calls: taken in, summed up, kept and dropped.
+
+Whoever has something to tell (the endpoints, OpenTelemetry, LiteLLM, imported files, the demo)
+makes drafts (`drafts`) and hands them to `accepting`, which answers item by item.
+"""

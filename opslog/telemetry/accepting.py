@@ -1,0 +1,266 @@
+"""Taking drafts in: one statement a batch, an answer for each item.
+
+Sending again is safe. The same event id within four days is the same event, whether its time is
+told again, told otherwise or not told: half of the four days because a late event may be 48 hours
+old, half because it may be sent again for as long.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID, uuid4
+from zlib import crc32
+
+import msgspec
+from django.db import connections
+from django.db.utils import DEFAULT_DB_ALIAS, OperationalError
+from psycopg.errors import LockNotAvailable
+
+from opslog import prices
+from opslog.exceptions import Unavailable
+from opslog.money import usd
+from opslog.pricing import PriceBook
+from opslog.telemetry.drafts import D, InferenceDraft, ToolDraft
+
+EARLY: Final = timedelta(minutes=5)  # clocks differ
+LATE: Final = timedelta(hours=48) + EARLY
+OLDEST: Final = timedelta(days=3650)  # as far back as partitions are made
+SAME_EVENT: Final = timedelta(days=4)
+MOST: Final = 1000  # a batch
+SHARES: Final = 64  # of all ids; batches with ids of the same share wait for each other
+
+
+class Status(StrEnum):
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one item. `reason`: why it was refused; or a note on what was accepted."""
+
+    status: Status
+    event_id: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """What a token is limited to; nothing by itself. What is pinned wins over what an item says."""
+
+    work_orders: Sequence[str] = ()
+    surface: str = ""
+    feature: str = ""
+
+
+ANYBODY: Final = Speaker()
+OTHER_WORK_ORDER: Final = "workOrderId: this token may not be used for this work order"
+UNPRICED: Final = "the model has no price: its cost is unknown"
+IN_THE_FUTURE: Final = "createdAt: more than five minutes ahead of the clock here"
+TOO_OLD: Final = "createdAt: more than 48 hours ago (manage.py import_events takes older ones)"
+ANCIENT: Final = "createdAt: more than ten years ago"
+
+
+def accept_inference(
+    drafts: Sequence[InferenceDraft],
+    *,
+    source: str,
+    speaker: Speaker = ANYBODY,
+    now: datetime | None = None,
+    any_age: bool = False,
+    using: str = DEFAULT_DB_ALIAS,
+) -> list[Outcome]:
+    """Write the calls of models that are new, all of them or (on an error) none; outcomes in the
+    order of the drafts.
+
+    `source` is one of InferenceEvent.Source; `speaker`, what the token that tells is limited to. A
+    cost that was not told is computed from the tokens at the price of the call's time; without a
+    price it stays unknown, and the outcome says so. `any_age`: for imports, whose partitions the
+    caller makes. Raises DatabaseError, and Unavailable where others are in the way for too long.
+    """
+    book = prices.current_book()
+    return _accept(
+        drafts,
+        lambda draft, event_id, at: _inference_row(draft, event_id, at, speaker, book),
+        sql=ACCEPT_INFERENCE,
+        more=(source,),
+        speaker=speaker,
+        now=now or datetime.now(UTC),
+        any_age=any_age,
+        using=using,
+    )
+
+
+def accept_tools(
+    drafts: Sequence[ToolDraft],
+    *,
+    speaker: Speaker = ANYBODY,
+    now: datetime | None = None,
+    any_age: bool = False,
+    using: str = DEFAULT_DB_ALIAS,
+) -> list[Outcome]:
+    """Write the calls of tools that are new. As `accept_inference`. Raises DatabaseError."""
+    return _accept(
+        drafts,
+        lambda draft, event_id, at: _tool_row(draft, event_id, at, speaker),
+        sql=ACCEPT_TOOLS,
+        more=(),
+        speaker=speaker,
+        now=now or datetime.now(UTC),
+        any_age=any_age,
+        using=using,
+    )
+
+
+class _InferenceRow(msgspec.Struct, omit_defaults=True):
+    """As the database takes it; what is absent there has the column's default."""
+
+    event_id: str
+    created_at: datetime
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Decimal | None = None
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    success: bool = True
+    user_id: str | None = None
+    feature: str | None = None
+    trigger_type: str | None = None
+    run_id: UUID | None = None
+    wo_id: str | None = None
+    agent_name: str | None = None
+    session_id: str | None = None
+    surface: str | None = None
+    user_agent: str | None = None
+
+
+class _ToolRow(msgspec.Struct, omit_defaults=True):
+    event_id: str
+    created_at: datetime
+    tool_name: str
+    success: bool = True
+    retries: int = 0
+    duration_ms: int | None = None
+    inference_event_id: str | None = None
+    run_id: UUID | None = None
+    wo_id: str | None = None
+    user_id: str | None = None
+    feature: str | None = None
+    agent_name: str | None = None
+    session_id: str | None = None
+
+
+def _inference_row(
+    draft: InferenceDraft, event_id: str, at: datetime, speaker: Speaker, book: PriceBook
+) -> tuple[_InferenceRow, str]:
+    cost = draft.cost_usd
+    cost = book.cost(draft.model, draft.usage(), at) if cost is None else usd(cost)
+    row = _InferenceRow(
+        event_id,
+        at,
+        draft.model,
+        draft.input_tokens,
+        draft.output_tokens,
+        cost,
+        draft.cached_input_tokens,
+        draft.cache_write_tokens,
+        draft.reasoning_tokens,
+        draft.success,
+        draft.user_id,
+        speaker.feature or draft.feature,
+        draft.trigger_type,
+        draft.run_id,
+        draft.work_order_id,
+        draft.agent_name,
+        draft.session_id,
+        speaker.surface or draft.surface,
+        draft.user_agent,
+    )
+    return row, UNPRICED if cost is None else ""
+
+
+def _tool_row(
+    draft: ToolDraft, event_id: str, at: datetime, speaker: Speaker
+) -> tuple[_ToolRow, str]:
+    row = _ToolRow(
+        event_id,
+        at,
+        draft.tool_name,
+        draft.success,
+        draft.retries,
+        draft.duration_ms,
+        draft.inference_event_id,
+        draft.run_id,
+        draft.work_order_id,
+        draft.user_id,
+        speaker.feature or draft.feature,
+        draft.agent_name,
+        draft.session_id,
+    )
+    return row, ""
+
+
+ACCEPT_INFERENCE: Final = "SELECT tollgate_accept_inference(%s::json, %s, %s, %s, %s)"
+ACCEPT_TOOLS: Final = "SELECT tollgate_accept_tools(%s::json, %s, %s, %s)"
+
+
+def _accept(
+    drafts: Sequence[D],
+    row_of: Callable[[D, str, datetime], tuple[Any, str]],
+    *,
+    sql: str,
+    more: tuple[str, ...],
+    speaker: Speaker,
+    now: datetime,
+    any_age: bool,
+    using: str,
+) -> list[Outcome]:
+    oldest, newest = now - (OLDEST if any_age else LATE), now + EARLY
+    outcomes: list[Outcome] = []
+    rows: dict[str, Any] = {}
+    for draft in drafts:
+        event_id = draft.event_id or str(uuid4())
+        at = draft.created_at or now
+        if at > newest:
+            outcomes.append(Outcome(Status.REFUSED, event_id, IN_THE_FUTURE))
+        elif at < oldest:
+            outcomes.append(Outcome(Status.REFUSED, event_id, ANCIENT if any_age else TOO_OLD))
+        elif speaker.work_orders and draft.work_order_id not in (None, "", *speaker.work_orders):
+            outcomes.append(Outcome(Status.REFUSED, event_id, OTHER_WORK_ORDER))
+        elif event_id in rows:
+            outcomes.append(Outcome(Status.DUPLICATE, event_id))
+        else:
+            rows[event_id], note = row_of(draft, event_id, at.astimezone(UTC))
+            outcomes.append(Outcome(Status.ACCEPTED, event_id, note))
+    if not rows:
+        return outcomes
+    times = [row.created_at for row in rows.values()]
+    told = [
+        msgspec.json.encode(list(rows.values())).decode(),
+        sorted({crc32(event_id.encode()) % SHARES for event_id in rows}),
+        min(times) - SAME_EVENT,
+        max(times) + SAME_EVENT,
+        *more,
+    ]
+    try:
+        with connections[using].cursor() as cursor:
+            cursor.execute(sql, told)
+            known = set(cursor.fetchone()[0])
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            raise Unavailable("too many batches at once") from error
+        raise
+    if not known:
+        return outcomes
+    return [
+        Outcome(Status.DUPLICATE, each.event_id)
+        if each.status is Status.ACCEPTED and each.event_id in known
+        else each
+        for each in outcomes
+    ]

@@ -1,0 +1,169 @@
+"""One call of a model or of a tool as it was told: checked, not written yet. Pure.
+
+A draft cannot be made with something in it that the tables would refuse: decoding and construction
+both raise ValueError. Names in JSON are camelCase, as everywhere in the API.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Final, TypeVar
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from opslog.money import MAX_USD
+from opslog.pricing import Usage
+
+MOST_TOKENS: Final = 1_000_000_000
+MOST_ATTEMPTS: Final = 1_000_000
+MOST_MILLISECONDS: Final = 10**12
+# Control characters and halves of surrogate pairs: no log line and no UTF-8 may hold them.
+UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def _text(longest: int) -> Meta:
+    """For the schema alone: `_examine` checks, because construction must be checked as well."""
+    return Meta(extra_json_schema={"maxLength": longest, "pattern": r"^[^\x00-\x1f\x7f-\x9f]*$"})
+
+
+Id = Annotated[str, _text(200)]
+Text = Annotated[str, _text(200)]
+Label = Annotated[str, _text(100)]
+LongText = Annotated[str, _text(500)]
+Tokens = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
+Usd = Annotated[
+    Decimal,
+    Meta(
+        description=f"US dollars, a number or a string, from 0 to {MAX_USD}. Absent: computed from "
+        "the tokens by the price book.",
+        extra_json_schema={
+            "oneOf": [
+                {"type": "number", "minimum": 0, "maximum": int(MAX_USD)},
+                {"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,30})?$"},
+            ]
+        },
+    ),
+]
+Moment = Annotated[
+    datetime, Meta(tz=True, description="When the call was made, with its offset. Absent: now.")
+]
+TEXTS: Final = {
+    "event_id": 200,
+    "user_id": 200,
+    "feature": 100,
+    "work_order_id": 100,
+    "agent_name": 200,
+    "session_id": 200,
+}
+D = TypeVar("D", "InferenceDraft", "ToolDraft")
+
+
+class InferenceDraft(
+    msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=True, kw_only=True
+):
+    """One call of a model.
+
+    Cached and cache-write tokens are part of the input tokens, reasoning tokens of the output
+    tokens. None is the same as absent. Raises ValueError for what cannot be written.
+    """
+
+    model: Text
+    event_id: Id | None = None
+    created_at: Moment | None = None
+    user_id: Text | None = None
+    feature: Label | None = None
+    trigger_type: Label | None = None
+    input_tokens: Tokens = 0
+    cached_input_tokens: Tokens = 0
+    cache_write_tokens: Tokens = 0
+    output_tokens: Tokens = 0
+    reasoning_tokens: Tokens = 0
+    cost_usd: Usd | None = None
+    success: bool = True
+    run_id: UUID | None = None
+    work_order_id: Label | None = None
+    agent_name: Text | None = None
+    session_id: Text | None = None
+    surface: Label | None = None
+    user_agent: LongText | None = None
+
+    def __post_init__(self) -> None:
+        _examine(self, INFERENCE_TEXTS)
+        if not self.model or self.model.isspace():
+            raise ValueError("model: it must be named")
+        if max(self.input_tokens, self.output_tokens) > MOST_TOKENS:
+            raise ValueError(f"tokens: {MOST_TOKENS} at most")
+        self.usage()
+        cost = self.cost_usd
+        if cost is not None and not (cost.is_finite() and 0 <= cost <= MAX_USD):
+            raise ValueError(f"costUsd: expected US dollars from 0 to {MAX_USD}")
+
+    def usage(self) -> Usage:
+        return Usage(
+            self.input_tokens,
+            self.output_tokens,
+            cached_input_tokens=self.cached_input_tokens,
+            reasoning_tokens=self.reasoning_tokens,
+            cache_write_tokens=self.cache_write_tokens,
+        )
+
+
+class ToolDraft(
+    msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=True, kw_only=True
+):
+    """One call of a tool. `retries`: attempts before this one. `inference_event_id`: the event id
+    of the model call that asked for it. Raises ValueError for what cannot be written."""
+
+    tool_name: Text
+    event_id: Id | None = None
+    created_at: Moment | None = None
+    success: bool = True
+    retries: Annotated[int, Meta(ge=0, le=MOST_ATTEMPTS)] = 0
+    duration_ms: Annotated[int, Meta(ge=0, le=MOST_MILLISECONDS)] | None = None
+    inference_event_id: Id | None = None
+    run_id: UUID | None = None
+    work_order_id: Label | None = None
+    user_id: Text | None = None
+    feature: Label | None = None
+    agent_name: Text | None = None
+    session_id: Text | None = None
+
+    def __post_init__(self) -> None:
+        _examine(self, TOOL_TEXTS)
+        if not self.tool_name or self.tool_name.isspace():
+            raise ValueError("toolName: it must be named")
+        if not 0 <= self.retries <= MOST_ATTEMPTS:
+            raise ValueError(f"retries: expected 0 to {MOST_ATTEMPTS}")
+        if not 0 <= (self.duration_ms or 0) <= MOST_MILLISECONDS:
+            raise ValueError(f"durationMs: expected 0 to {MOST_MILLISECONDS}")
+
+
+INFERENCE_TEXTS: Final = {
+    **TEXTS, "model": 200, "trigger_type": 100, "surface": 100, "user_agent": 500
+}  # fmt: skip
+TOOL_TEXTS: Final = {**TEXTS, "tool_name": 200, "inference_event_id": 200}
+SHORTEST_LIMIT: Final = 100
+
+
+def _examine(draft: "InferenceDraft | ToolDraft", limits: Mapping[str, int]) -> None:
+    """The texts and the moment. All texts in one search: there are thousands of drafts a second."""
+    if draft.created_at is not None and draft.created_at.tzinfo is None:
+        raise ValueError("createdAt: it must have an offset")
+    together = "".join([text for name in limits if (text := getattr(draft, name))])
+    bad = UNPRINTABLE.search(together)
+    if len(together) <= SHORTEST_LIMIT and bad is None:
+        return
+    for name, longest in limits.items():
+        text = getattr(draft, name) or ""
+        if len(text) > longest:
+            raise ValueError(f"{_camel(name)}: {longest} characters at most")
+        if UNPRINTABLE.search(text):
+            raise ValueError(f"{_camel(name)}: a control character is in it")
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.title() for word in others)

@@ -1,0 +1,319 @@
+"""Spans of OpenTelemetry as drafts of model calls and tool calls. Pure.
+
+The names are those of OpenTelemetry's conventions for generative AI (`gen_ai.*`), the current ones
+first and then those that older instrumentations still send. What is Tollgate's own (feature,
+trigger, work order, run) stands in attributes `tollgate.*`, on the span or, for all spans of a
+program, on its resource. Every other span is none of ours: passed over, not refused.
+"""
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+from uuid import UUID
+
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from opslog.telemetry.drafts import InferenceDraft, ToolDraft
+
+Attributes = Mapping[str, Any]
+
+CALLS: Final = frozenset({"chat", "text_completion", "generate_content", "embeddings"})
+TOOLS: Final = frozenset({"execute_tool"})
+# Of the agent as a whole: the calls within it are spans of their own, and would count twice.
+ENCLOSING: Final = frozenset(
+    {"create_agent", "invoke_agent", "invoke_workflow", "retrieval", "evaluation"}
+)
+MODEL: Final = ("gen_ai.response.model", "gen_ai.request.model")
+INPUT: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
+OUTPUT: Final = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
+CACHED: Final = (
+    "gen_ai.usage.cache_read.input_tokens",
+    "gen_ai.usage.cache_read_input_tokens",
+    "gen_ai.usage.input_tokens.cached",
+    "gen_ai.usage.cached_tokens",
+)
+WRITTEN: Final = (
+    "gen_ai.usage.cache_creation.input_tokens",
+    "gen_ai.usage.cache_creation_input_tokens",
+    "gen_ai.usage.input_tokens.cache_write",
+)
+REASONING: Final = (
+    "gen_ai.usage.reasoning.output_tokens",
+    "gen_ai.usage.reasoning_tokens",
+    "gen_ai.usage.output_tokens.reasoning",
+)
+COST: Final = ("tollgate.cost_usd", "gen_ai.usage.cost")
+USER: Final = ("tollgate.user_id", "user.id", "enduser.id", "gen_ai.user.id")
+SESSION: Final = ("tollgate.session_id", "gen_ai.conversation.id", "session.id")
+AGENT: Final = ("tollgate.agent_name", "gen_ai.agent.name")
+SURFACE: Final = ("tollgate.surface", "service.name")
+WORK_ORDER: Final = ("tollgate.wo_id", "tollgate.work_order_id")
+USER_AGENT: Final = ("tollgate.user_agent", "user_agent.original")
+UNKNOWN: Final = "unknown"  # a call whose model or tool was not told is a call all the same
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+HEX_IDS: Final = ("traceId", "spanId", "parentSpanId")
+IS_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*\Z")
+
+
+class BadExport(ValueError):
+    """A body that is no export of spans; the message says why."""
+
+
+@dataclass(slots=True)
+class Spans:
+    """What an export holds for us. `refused`: one reason for each span of ours that is no good."""
+
+    calls: list[InferenceDraft] = field(default_factory=list)
+    tools: list[ToolDraft] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    ignored: int = 0
+
+
+def from_protobuf(body: bytes) -> ExportTraceServiceRequest:
+    """Raises BadExport."""
+    try:
+        request: ExportTraceServiceRequest = ExportTraceServiceRequest.FromString(body)
+    except DecodeError:
+        raise BadExport("the body is no ExportTraceServiceRequest in protobuf") from None
+    return request
+
+
+def from_json(body: bytes) -> ExportTraceServiceRequest:
+    """Raises BadExport. Fields that are not known are passed over, as OTLP asks."""
+    try:
+        told = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadExport("the body is not JSON in UTF-8") from None
+    if not isinstance(told, dict):
+        raise BadExport("the body must be one JSON object")
+    try:
+        _ids_in_base64(told)
+        request = ExportTraceServiceRequest()
+        json_format.ParseDict(told, request, ignore_unknown_fields=True)
+    except (json_format.ParseError, RecursionError, ValueError, TypeError) as error:
+        said = str(error).splitlines()[0][:200] if str(error) else "it is nested too deeply"
+        raise BadExport(f"the body is no ExportTraceServiceRequest in JSON: {said}") from None
+    return request
+
+
+def _ids_in_base64(told: dict[str, Any]) -> None:
+    """OTLP writes ids in hex, where protobuf's own JSON reads base64, without an error and wrong.
+
+    Only in the ids of spans and links: an attribute may be called `traceId`, too.
+    """
+    for of_resource in _listed(told, "resourceSpans"):
+        for of_scope in _listed(of_resource, "scopeSpans"):
+            for span in _listed(of_scope, "spans"):
+                for holder in (span, *_listed(span, "links")):
+                    for name in HEX_IDS:
+                        if (text := holder.get(name)) is None:
+                            continue
+                        if not isinstance(text, str) or not IS_HEX.match(text):
+                            raise BadExport(f"{name}: expected hexadecimal digits")
+                        holder[name] = b64encode(bytes.fromhex(text)).decode()
+
+
+def _listed(holder: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    found = holder.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise BadExport(f"{name}: expected an array of objects")
+    return found
+
+
+def read_spans(request: ExportTraceServiceRequest) -> Spans:
+    """The drafts of an export, each with the ids of its span as its event id: an export that is
+    sent again is the same events."""
+    spans = Spans()
+    ours = [
+        (span, {**resource, **attributes}, kind)
+        for span, resource, attributes in _all_spans(request)
+        if (kind := kind_of(attributes)) or _count_ignored(spans)
+    ]
+    models = {span.span_id for span, _, kind in ours if kind == "model"}
+    for span, attributes, kind in ours:
+        try:
+            event_id = event_id_of(span)
+            if kind == "model":
+                spans.calls.append(_model_call(span, attributes, event_id))
+            else:
+                asked_by = span.parent_span_id if span.parent_span_id in models else b""
+                spans.tools.append(_tool_call(span, attributes, event_id, asked_by))
+        except ValueError as error:
+            spans.refused.append(f"span {span.span_id.hex() or '(no id)'}: {error}")
+    return spans
+
+
+def kind_of(attributes: Attributes) -> str:
+    """ "model", "tool", or "" for a span that is none of ours."""
+    operation = attributes.get("gen_ai.operation.name")
+    if operation in ENCLOSING:
+        return ""
+    if operation in TOOLS or (not operation and attributes.get("gen_ai.tool.name")):
+        return "tool"
+    if operation in CALLS or any(name in attributes for name in (*MODEL, *INPUT, *OUTPUT)):
+        return "model"
+    return ""
+
+
+def event_id_of(span: Span) -> str:
+    """Trace id and span id. Raises ValueError without them: it could not be sent again safely."""
+    for name, found, length in (("traceId", span.trace_id, 16), ("spanId", span.span_id, 8)):
+        if len(found) != length or not any(found):
+            raise ValueError(f"{name}: expected {length} bytes that are not all zero")
+    return f"{span.trace_id.hex()}:{span.span_id.hex()}"
+
+
+def _model_call(span: Span, attributes: Attributes, event_id: str) -> InferenceDraft:
+    tokens = [_tokens(attributes, names) for names in (INPUT, OUTPUT, CACHED, WRITTEN, REASONING)]
+    input_tokens, output_tokens, cached, written, reasoning = tokens
+    # The parts are part of the whole. Some instrumentations pass on what a provider says that
+    # counts them beside it: then, and only then, they are added.
+    if cached + written > input_tokens:
+        input_tokens += cached + written
+    if reasoning > output_tokens:
+        output_tokens += reasoning
+    return InferenceDraft(
+        event_id=event_id,
+        created_at=_began(span),
+        model=_text(attributes, MODEL) or UNKNOWN,
+        user_id=_text(attributes, USER),
+        feature=_text(attributes, ("tollgate.feature",)),
+        trigger_type=_text(attributes, ("tollgate.trigger_type",)),
+        input_tokens=input_tokens,
+        cached_input_tokens=cached,
+        cache_write_tokens=written,
+        output_tokens=output_tokens,
+        reasoning_tokens=reasoning,
+        cost_usd=_cost(attributes),
+        success=_worked(span, attributes),
+        run_id=_run_id(attributes),
+        work_order_id=_text(attributes, WORK_ORDER),
+        agent_name=_text(attributes, AGENT),
+        session_id=_text(attributes, SESSION),
+        surface=_text(attributes, SURFACE),
+        user_agent=_text(attributes, USER_AGENT),
+    )
+
+
+def _tool_call(span: Span, attributes: Attributes, event_id: str, asked_by: bytes) -> ToolDraft:
+    lasted = (span.end_time_unix_nano - span.start_time_unix_nano) // 1_000_000
+    known = span.start_time_unix_nano and lasted >= 0
+    return ToolDraft(
+        event_id=event_id,
+        created_at=_began(span),
+        tool_name=_text(attributes, ("gen_ai.tool.name",))
+        or span.name.removeprefix("execute_tool").strip()
+        or UNKNOWN,
+        success=_worked(span, attributes),
+        retries=_tokens(attributes, ("tollgate.retries",)),
+        duration_ms=lasted if known else None,
+        inference_event_id=f"{span.trace_id.hex()}:{asked_by.hex()}" if asked_by else None,
+        run_id=_run_id(attributes),
+        work_order_id=_text(attributes, WORK_ORDER),
+        user_id=_text(attributes, USER),
+        feature=_text(attributes, ("tollgate.feature",)),
+        agent_name=_text(attributes, AGENT),
+        session_id=_text(attributes, SESSION),
+    )
+
+
+def _all_spans(
+    request: ExportTraceServiceRequest,
+) -> Iterator[tuple[Span, dict[str, Any], dict[str, Any]]]:
+    for of_resource in request.resource_spans:
+        resource = _plain(of_resource.resource.attributes)
+        for of_scope in of_resource.scope_spans:
+            for span in of_scope.spans:
+                yield span, resource, _plain(span.attributes)
+
+
+def _count_ignored(spans: Spans) -> bool:
+    spans.ignored += 1
+    return False
+
+
+def _plain(attributes: Iterable[KeyValue]) -> dict[str, Any]:
+    """Attributes with a value of one piece. Lists and maps say nothing that is kept here."""
+    return {each.key: value for each in attributes if (value := _value(each)) is not None}
+
+
+def _value(attribute: KeyValue) -> str | bool | int | float | None:
+    value: AnyValue = attribute.value
+    match value.WhichOneof("value"):
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case "int_value":
+            return value.int_value
+        case "double_value":
+            return value.double_value
+    return None
+
+
+def _text(attributes: Attributes, names: tuple[str, ...]) -> str | None:
+    for name in names:
+        if (value := attributes.get(name)) not in (None, ""):
+            return str(value)
+    return None
+
+
+def _tokens(attributes: Attributes, names: tuple[str, ...]) -> int:
+    """A whole number, also where it was sent as a text or with a point. Raises ValueError."""
+    for name in names:
+        value = attributes.get(name)
+        if value in (None, ""):
+            continue
+        try:
+            number = Decimal(str(value))
+            if number.is_finite() and number == int(number) and 0 <= number <= 10**15:
+                return int(number)
+        except (InvalidOperation, OverflowError):
+            pass
+        raise ValueError(f"{name}: expected a whole number that is not negative")
+    return 0
+
+
+def _cost(attributes: Attributes) -> Decimal | None:
+    told = _text(attributes, COST)
+    if told is None:
+        return None
+    try:
+        return Decimal(told)
+    except InvalidOperation:
+        raise ValueError("cost: expected US dollars") from None
+
+
+def _run_id(attributes: Attributes) -> UUID | None:
+    told = _text(attributes, ("tollgate.run_id",))
+    if told is None:
+        return None
+    try:
+        return UUID(told)
+    except ValueError:
+        raise ValueError("tollgate.run_id: expected a UUID") from None
+
+
+def _began(span: Span) -> datetime | None:
+    """When the span began. None, for now, where no clock was read."""
+    nanoseconds = span.start_time_unix_nano or span.end_time_unix_nano
+    if not nanoseconds:
+        return None
+    try:
+        return EPOCH + timedelta(microseconds=nanoseconds // 1000)
+    except OverflowError:
+        raise ValueError("startTimeUnixNano: no moment that has a name") from None
+
+
+def _worked(span: Span, attributes: Attributes) -> bool:
+    failed: bool = span.status.code == Status.STATUS_CODE_ERROR
+    return not failed and not attributes.get("error.type")

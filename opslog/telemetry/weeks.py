@@ -1,0 +1,47 @@
+"""The weekly partitions of telemetry: made ahead of time, dropped when all in them is too old."""
+
+from collections.abc import Iterable
+from datetime import date
+from typing import Final
+
+from django.db import connection, transaction
+
+from opslog.events import record
+
+SHORTEST: Final = 7  # days; the database refuses less
+
+
+def make(days: Iterable[date] = ()) -> int:
+    """Make the partitions of these days' weeks, else those until two weeks ahead; gives how many.
+
+    Raises DatabaseError for a day more than ten years ago.
+    """
+    with connection.cursor() as cursor:
+        made = 0
+        for day in sorted(set(days)):
+            cursor.execute("SELECT tollgate_ensure_telemetry_partitions(%s, %s)", [day, day])
+            made += cursor.fetchone()[0]
+        cursor.execute("SELECT tollgate_ensure_telemetry_partitions()")
+        return made + int(cursor.fetchone()[0])
+
+
+@transaction.atomic
+def drop(*, older_than_days: int) -> list[str]:
+    """Drop the partitions whose rows are all older; gives their names. 0 keeps everything.
+
+    The sums by the hour stay. A week that has not been summed up yet stays until it is.
+    """
+    if not older_than_days:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tollgate_drop_telemetry_partitions(%s)", [older_than_days])
+        dropped: list[str] = cursor.fetchone()[0]
+    if dropped:
+        record(
+            "TELEMETRY_DROPPED",
+            message=f"Telemetry older than {older_than_days} days dropped: {len(dropped)} tables",
+            owner=("telemetry", ""),
+            actor="tollgate",
+            meta={"tables": dropped, "retentionDays": older_than_days},
+        )
+    return dropped

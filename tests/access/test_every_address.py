@@ -1,0 +1,212 @@
+"""Role × address, over every address of the site: it is read from the URL configuration, so that a
+new page without a line in `expectations.py` is a failure."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from tests import factories
+from tests.access import expectations, walking
+from tests.access.expectations import ADMINS_OWN, ALL, MACHINES, OPEN, SCOPES
+from tests.admin.scene import Scene, make_scene
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+LET_IN = (200, 302, 400, 404, 409)  # 302: done, or on to the page that has it
+# What somebody would send who means to change something; with a reason, wherever one is asked for.
+ANYTHING = {
+    "reason": "because",
+    "comment": "because",
+    "decision": "approve",
+    "format": "csv",
+    "name": "mine",
+    "title": "mine",
+    "action": "decide_many",
+    "enabled": "false",
+    "post": "yes",
+    "amount": "1",
+    "is_active": "on",
+    "username": "mine",
+    "shared": "on",
+    "minutes": "10",
+}
+
+
+@pytest.fixture
+def scene(db: None) -> Scene:
+    return make_scene()
+
+
+def is_login(answer: Any) -> bool:
+    return answer.status_code == 302 and "/admin/login/" in answer["Location"]
+
+
+def test_every_address_has_a_line() -> None:
+    known = {*expectations.pages(), *MACHINES, *OPEN, *ADMINS_OWN}
+    found = {address.name for address in walking.addresses()}
+    assert found - known == set(), "say in tests/access/expectations.py who may do what there"
+    assert known - found == set(), "these are no addresses any more"
+
+
+def test_no_address_is_there_twice() -> None:
+    names = [address.name for address in walking.addresses()]
+    assert len(names) == len(set(names))
+
+
+def right(name: str, method: str, who: str) -> str:
+    """What a person has to get: "in", "login", "no" (403 or 405)."""
+    page = expectations.pages()[name]
+    if who in ("anonymous", "off", "no staff"):
+        return "login"
+    allowed = page.get if method == "GET" else page.post
+    if who == "root":
+        return "in" if allowed == ALL and method == "GET" else "any"
+    if name.endswith("_history"):
+        return "in"  # it only leads on to the events, which have their own check
+    return "in" if who in allowed else "no"
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("who", walking.PEOPLE)
+def test_people_and_pages(scene: Scene, who: str) -> None:
+    client = walking.client_of(scene, who)
+    wrong = {}
+    for address in walking.addresses():
+        if address.name not in expectations.pages():
+            continue
+        path = address.path(scene)
+        for method in ("GET", "POST"):
+            # An empty form says what is missing. An agent's empty form would switch it off.
+            if method == "POST" and address.name.endswith("workorders_agent_change"):
+                continue
+            answer = client.generic(method, path)
+            wanted = right(address.name, method, who)
+            if not {
+                "in": answer.status_code in LET_IN and not is_login(answer),
+                "login": is_login(answer),
+                "no": answer.status_code in (403, 405),
+                "any": True,
+            }[wanted]:
+                wrong[f"{method} {path}"] = (answer.status_code, wanted)
+    assert wrong == {}, "\n".join(f"{where}: {what}" for where, what in wrong.items())
+
+
+def send(client: Client, method: str, path: str, body: Any, **headers: str) -> Any:
+    data = json.dumps(body) if method != "GET" else ""
+    return client.generic(method, path, data, "application/json", headers=headers)
+
+
+# Who is no staff cannot log in; a session from before that acts at the API until it ends.
+AT_THE_API = [*SCOPES, "no such token", *(who for who in walking.PEOPLE if who != "no staff")]
+
+
+@pytest.mark.parametrize("who", AT_THE_API)
+def test_tokens_and_people_at_the_api(committed_db: str, who: str) -> None:
+    """Commits are real here: the decision on a start commits by itself."""
+    scene = make_scene()
+    client, headers = Client(), {}
+    if who in walking.PEOPLE:
+        client = walking.client_of(scene, who)
+    elif who in SCOPES:
+        owner = factories.make_user("owner")
+        text = factories.make_token([who], owner=owner, name=who)[1]
+        headers = {"authorization": f"Bearer {text}"}
+    else:
+        headers = {"authorization": "Bearer tg_0000"}
+    wrong = {}
+    for address in walking.addresses():
+        if address.name not in MACHINES:
+            continue
+        row, path = MACHINES[address.name], address.path(scene)
+        for method in METHODS:
+            offered = method in row.scopes or method in row.people
+            may = who in row.scopes.get(method, ()) or who in row.people.get(method, ())
+            status = send(client, method, path, row.body, **headers).status_code
+            unsaid = who == "root" and method in row.people
+            if not unsaid and not fits(status, may=may, offered=offered):
+                wrong[f"{method} {path}"] = status
+    assert wrong == {}
+
+
+def fits(status: int, *, may: bool, offered: bool) -> bool:
+    if not offered:
+        return status in (401, 403, 405)
+    return status not in (401, 403, 405, 500) if may else status in (401, 403)
+
+
+@pytest.mark.timeout(600)
+def test_tokens_open_no_page(scene: Scene) -> None:
+    text = factories.make_token(SCOPES, owner=scene.people["root"], name="all")[1]
+    for address in walking.addresses():
+        if address.name in expectations.pages():
+            answer = send(Client(), "GET", address.path(scene), {}, authorization=f"Bearer {text}")
+            assert is_login(answer), address
+
+
+@pytest.mark.parametrize("name", sorted(OPEN))
+def test_open_addresses_change_nothing(db: None, name: str) -> None:
+    path = f"/{name}" if name not in ("schema", "docs") else f"/api/{name}"
+    before = walking.rows_of_everything()
+    for method in METHODS:
+        status = Client().generic(method, path).status_code
+        assert status in ((200, 302, 503) if method == "GET" else (200, 403, 405)), method
+    assert walking.rows_of_everything() == before
+
+
+def try_everything(scene: Scene, client: Client, methods: Sequence[str]) -> list[str]:
+    """Every address, with what might change something; gives what answered with a success."""
+    done = []
+    for address in walking.addresses():
+        if address.name in ("admin:logout", "admin:login"):
+            continue
+        path = address.path(scene)
+        body = MACHINES[address.name].body if address.name in MACHINES else ANYTHING
+        for method in methods:
+            answers = [client.generic(method, path, json.dumps(body), "application/json")]
+            if method == "POST":
+                form = "application/x-www-form-urlencoded"
+                answers += [client.generic(method, path, "", form), client.post(path, ANYTHING)]
+            for answer in answers:
+                if answer.streaming:
+                    answer.getvalue()
+                if answer.status_code < 300:
+                    done.append(f"{method} {address.name}")
+    return done
+
+
+@pytest.mark.timeout(600)
+def test_the_auditor_changes_nothing_anywhere(committed_db: str) -> None:
+    """Of all tables only the log has more rows: those that tell of the auditor's exports."""
+    scene = make_scene()
+    client = walking.logged_in(scene.people["auditor"])
+    before = walking.rows_of_everything(without="OPS_LOG_EXPORT")
+    done = try_everything(scene, client, METHODS[1:])
+    assert "POST ops-logs-export" in done
+    after = walking.rows_of_everything(without="OPS_LOG_EXPORT")
+    assert {table: rows for table, rows in after.items() if before[table] != rows} == {}
+
+
+@pytest.mark.timeout(600)
+def test_the_control_would_see_a_change(committed_db: str) -> None:
+    """The same attempts by an administrator are seen to change something."""
+    scene = make_scene()
+    client = walking.logged_in(scene.people["administrator"])
+    before = walking.rows_of_everything(without="OPS_LOG_EXPORT")
+    try_everything(scene, client, ["POST"])
+    after = walking.rows_of_everything(without="OPS_LOG_EXPORT")
+    changed = {table for table, rows in after.items() if before[table] != rows}
+    assert {"operations_events", "kill_switches", "service_tokens", "budgets"} <= changed
+
+
+def test_the_auditor_reads_everything() -> None:
+    """Whatever anybody may look at (not: do), but people and their groups."""
+    looking = {
+        name: page
+        for name, page in expectations.pages().items()
+        if name.endswith(("_changelist", "_change", "_history"))
+        or (name in expectations.PAGES and page.post != page.get)
+    }
+    kept = {name for name, page in looking.items() if page.get and "auditor" not in page.get}
+    assert {name for name in kept if not name.startswith("admin:auth_")} == set()

@@ -1,0 +1,149 @@
+"""Alert rules: what fires, once per occurrence, and who is told."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.db import connection
+
+from budgets import alert_rules, last_day, latency
+from budgets.alert_rules import Measured, judge
+from budgets.exceptions import Refused
+from budgets.models import Alert, AlertRule
+from opslog.models import OperationsEvent
+from tests import factories
+from tests.admission.desk import Desk
+
+NOTHING = Measured(0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("check", "found", "fires"),
+    [
+        ("refusals", Measured(10, 1, 0, 0), False),
+        ("refusals", Measured(11, 1, 0, 0), True),
+        ("refusals_spread", Measured(11, 1, 0, 0), False),
+        ("refusals_spread", Measured(11, 2, 0, 0), True),
+        ("refusals_spread", Measured(10, 10, 0, 0), False),
+        ("error_rate", Measured(0, 0, 1, 100), False),
+        ("error_rate", Measured(0, 0, 2, 100), True),
+        ("error_rate", Measured(0, 0, 1, 1), False),
+        ("error_rate", Measured(0, 0, 1, 20), True),
+        ("error_rate", NOTHING, False),
+    ],
+)
+def test_a_rule_fires_above_its_threshold_only(check: str, found: Measured, fires: bool) -> None:
+    shipped = {"refusals": (10, 1), "refusals_spread": (10, 2), "error_rate": (1, 20)}
+    over, at_least = shipped[check]
+    assert judge(check, Decimal(over), 10, at_least, found).fires is fires
+
+
+def refuse(times: int, work_order: str = "w1") -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO operations_events (kind, owner_type, owner_id) "
+            "SELECT 'RATE_LIMIT_429', 'work_order', %s FROM generate_series(1, %s)",
+            [work_order, times],
+        )
+
+
+def firing() -> set[str]:
+    return set(AlertRule.objects.exclude(firing_since=None).values_list("check_name", flat=True))
+
+
+@pytest.mark.django_db
+def test_the_shipped_rules_are_those_of_operations() -> None:
+    told = AlertRule.objects.values_list("check_name", "severity", "over", "minutes")
+    assert set(told) == {
+        ("refusals", "low", Decimal(10), 10),
+        ("error_rate", "medium", Decimal(1), 60),
+        ("refusals_spread", "high", Decimal(10), 10),
+    }
+
+
+@pytest.mark.django_db
+def test_an_occurrence_is_told_once_and_ends_when_it_is_over() -> None:
+    refuse(11)
+    assert alert_rules.evaluate() == 1
+    assert alert_rules.evaluate() == 0
+    assert firing() == {"refusals"}
+    assert OperationsEvent.objects.filter(kind="ALERT_RULE").count() == 1
+    refuse(1, "w2")
+    assert alert_rules.evaluate() == 1
+    assert firing() == {"refusals", "refusals_spread"}
+    alert_rules.change(
+        AlertRule.objects.get(check_name="refusals").pk,
+        {"over": Decimal(100)},
+        reason="a test",
+        by="test",
+    )
+    assert alert_rules.evaluate() == 0
+    assert firing() == {"refusals_spread"}
+    alert_rules.change(
+        AlertRule.objects.get(check_name="refusals").pk,
+        {"over": Decimal(10)},
+        reason="a test",
+        by="test",
+    )
+    assert alert_rules.evaluate() == 1
+    assert Alert.objects.filter(kind="rule").count() == 3
+
+
+@pytest.mark.django_db
+def test_a_rule_that_is_off_says_nothing() -> None:
+    rule = AlertRule.objects.get(check_name="refusals")
+    alert_rules.change(rule.pk, {"enabled": False}, reason="noise", by="admin")
+    refuse(50)
+    assert alert_rules.evaluate() == 0
+    event = OperationsEvent.objects.get(kind="ALERT_RULE_CHANGED")
+    assert event.meta["changes"] == {"enabled": {"old": "True", "new": "False"}}
+    assert event.actor == "admin"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("reason", ["", "   "])
+def test_a_change_needs_a_reason(reason: str) -> None:
+    rule = AlertRule.objects.get(check_name="refusals")
+    with pytest.raises(Refused):
+        alert_rules.change(rule.pk, {"enabled": False}, reason=reason, by="admin")
+
+
+def test_the_largest_series_are_shown_and_the_rest_is_one() -> None:
+    hour = datetime(2026, 1, 1, tzinfo=UTC)
+    shown = last_day.stacked(
+        [hour], [(hour, name, Decimal(value)) for value, name in enumerate("abcdefg", start=1)]
+    )
+    assert [(each.name, sum(each.values)) for each in shown] == [
+        ("g", 7),
+        ("f", 6),
+        ("e", 5),
+        ("d", 4),
+        ("c", 3),
+        ("others", 3),
+    ]
+
+
+def test_latency_is_what_came_between_two_samples() -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    none = [0] * len(latency.BOUNDS)
+    ten = [0, 5, 9, *[10] * (len(latency.BOUNDS) - 3)]
+    samples = [
+        (at + timedelta(minutes=n), counts) for n, counts in enumerate([none, ten, ten, none])
+    ]
+    first, second, restarted = latency.differences(samples)
+    assert (first.asked, first.median, first.p95) == (10, latency.BOUNDS[1], latency.BOUNDS[3])
+    assert (second.asked, second.median) == (0, None)
+    assert (restarted.asked, restarted.p95) == (0, None)
+
+
+def test_the_last_day_counts_runs_refusals_and_money(committed_db: str) -> None:
+    desk = Desk()
+    factories.make_work_order("w1", runs_per_day=1)
+    factories.lift_limits()
+    answer = desk.start("w1", "0.50")
+    assert answer.status == 201
+    assert desk.start("w1", "0.50").status == 429
+    found = last_day.last_day(datetime.now(UTC))
+    assert (found.runs, found.failed, found.ended, found.usd) == (1, 0, 0, Decimal("0.50"))
+    assert found.refused == [("runs_per_day", 1)]
+    assert found.runs_by_hour[-1] == 1

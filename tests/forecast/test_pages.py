@@ -1,0 +1,169 @@
+"""The forecast as it is read: page, API, and the rows behind the figures."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries, DjangoDbBlocker
+
+from opslog import changes, spend_hours
+from opslog.models import InferenceHour
+from tests import factories
+from tests.api.harness import Api
+
+D = Decimal
+HOUR = timedelta(hours=1)
+
+
+def make_hour(hour: datetime, usd: str, **columns: object) -> InferenceHour:
+    values: dict[str, object] = {
+        "feature": "chat",
+        "model": "gpt-4o-mini",
+        "trigger_type": "user_request",
+        "requests": 10,
+        "failed": 0,
+        "unpriced": 0,
+        "users": 1,
+        "input_tokens": 1,
+        "cached_input_tokens": 0,
+        "output_tokens": 1,
+        "reasoning_tokens": 0,
+        "input_buckets": [],
+        "output_buckets": [],
+        "input_squares": 0,
+        "output_squares": 0,
+        "cost_squares": 0,
+        **columns,
+    }
+    return InferenceHour.objects.create(hour=hour, cost_usd=D(usd), **values)
+
+
+def make_history(days: int = 16) -> datetime:
+    """Two models, two features; a runaway hour yesterday. Gives the start of the current hour."""
+    now = spend_hours.hour_of(timezone.now())
+    for ago in range(1, days * 24):
+        hour = now - HOUR * ago
+        make_hour(hour, "0.10")
+        if ago % 2:
+            make_hour(hour, "0.30", feature="draw", model="big", trigger_type="undo")
+    InferenceHour.objects.filter(hour=now - 30 * HOUR, model="gpt-4o-mini").update(cost_usd=D(3))
+    make_hour(now, "9.99")  # not over yet: not counted
+    return now
+
+
+def log_in(*permissions: str) -> Client:
+    user = factories.make_user("reader", is_staff=True)
+    for permission in permissions:
+        user.user_permissions.add(Permission.objects.get(codename=permission))
+    client = Client()
+    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    return client
+
+
+@pytest.mark.django_db
+def test_spend_of_all_and_of_one_model() -> None:
+    now = make_history()
+    spend = spend_hours.spend()
+    assert spend.series.ends == now
+    assert sum(spend.series.hours[-2:]) == D("0.50")
+    assert {each.name: each.day_usd for each in spend.models} == {
+        "big": D("3.60"),
+        "gpt-4o-mini": D("2.40"),
+    }
+    assert {each.name for each in spend.triggers} == {"user_request", "undo"}
+    assert {(each.model, each.found.first) for each in spend.unusual} == {
+        ("gpt-4o-mini", now - 30 * HOUR),
+        ("", now - 30 * HOUR),
+    }
+    of_one = spend_hours.spend(model="big")
+    assert sum(of_one.series.hours[-2:]) == D("0.30")
+    assert of_one.models == spend.models
+
+
+@pytest.mark.django_db
+def test_queries_do_not_grow_with_models(
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    now = spend_hours.hour_of(timezone.now())
+    for number in range(30):
+        make_hour(now - HOUR, "1", model=f"m-{number}")
+    with django_assert_max_num_queries(6):
+        spend_hours.spend()
+
+
+@pytest.mark.django_db
+def test_the_page_leads_to_its_rows_and_draws_changes() -> None:
+    now = make_history()
+    changes.record_change(
+        kind="deploy", what="chat <2.0>", by="ada", now=now, happened_at=now - 20 * HOUR
+    )
+    client = log_in("view_inferencehour")
+    page = client.get(reverse("forecast-page"))
+    text = page.content.decode()
+    assert page.status_code == 200
+    assert "deploy: chat &lt;2.0&gt;" in text
+    assert "WAPE" in text
+    assert "(forecast)" in text or now.hour == 23
+    rows = f"{reverse('admin:opslog_inferencehour_changelist')}?model=big"
+    assert rows in text
+    listed = client.get(rows).content.decode()
+    assert "undo" in listed
+    assert "user_request" not in listed
+
+
+@pytest.mark.django_db
+def test_with_nothing_and_with_little() -> None:
+    client = log_in("view_inferencehour")
+    assert "Nothing was told" in client.get(reverse("forecast-page")).content.decode()
+    make_hour(spend_hours.hour_of(timezone.now()) - HOUR, "1", unpriced=3)
+    text = client.get(reverse("forecast-page")).content.decode()
+    assert "history is too short" in text
+    assert "3 calls of the last seven days told no cost" in text
+    nothing = client.get(reverse("forecast-page"), {"model": "<b>\x00"}).content.decode()
+    assert "Nothing was told of this model" in nothing
+
+
+@pytest.mark.django_db
+def test_for_who_may_read_only() -> None:
+    assert log_in().get(reverse("forecast-page")).status_code == 403
+    assert Client().get(reverse("forecast-page")).status_code == 302
+
+
+@pytest.mark.django_db
+def test_sums_are_changed_by_nobody() -> None:
+    row = make_hour(datetime(2026, 1, 1, tzinfo=UTC), "1")
+    client = Client()
+    root = factories.make_user("root", is_staff=True, is_superuser=True)
+    client.force_login(root, backend="django.contrib.auth.backends.ModelBackend")
+    for act in ("add", "delete"):
+        args = [] if act == "add" else [row.pk]
+        assert (
+            client.get(reverse(f"admin:opslog_inferencehour_{act}", args=args)).status_code == 403
+        )
+
+
+def test_over_http(api: Api, django_db_blocker: DjangoDbBlocker) -> None:
+    with api.client("read") as client:
+        nothing = client.get("/api/forecast").json()
+        with factories.inside(api.service.database, django_db_blocker):
+            now = make_history()
+        told = client.get("/api/forecast").json()
+        one = client.get("/api/forecast", params={"model": "big"}).json()
+        bad = [
+            client.get("/api/forecast", params=query).status_code
+            for query in ({"modle": "x"}, {"model": "x" * 201}, {"model": "a\x00"})
+        ]
+    assert (nothing["day"], nothing["hours"]) == (None, [])
+    assert told["at"] == f"{now:%Y-%m-%dT%H:%M:%SZ}"
+    assert len(told["hours"]) == 168
+    assert told["day"]["error"]["trials"] > 20
+    assert [each["way"] for each in told["day"]["tried"] if each["naive"]]
+    assert {each["model"] for each in told["unusual"]} == {"", "gpt-4o-mini"}
+    assert D(one["day"]["spentUsd"]) < D(told["day"]["spentUsd"]) or now.hour < 2
+    assert bad == [400, 400, 400]
+    with api.client("ingest") as client:
+        assert client.get("/api/forecast").status_code == 403

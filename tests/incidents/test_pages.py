@@ -1,0 +1,176 @@
+"""The incident's pages say what is known, and do what their buttons say."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from budgets.models import FeatureControl
+from opslog.incidents import watching
+from opslog.incidents.detecting import record_verdict
+from opslog.models import Incident
+from tests.factories import make_token, make_user, make_work_order
+from tests.incidents.findings import make_finding, normal_hours, tell_hours, whole_hour
+
+
+def client_of(group: str) -> Client:
+    user = make_user(f"a-{group}", groups=[group], is_staff=True)
+    client = Client()
+    client.force_login(
+        User.objects.get(pk=user.pk), backend="django.contrib.auth.backends.ModelBackend"
+    )
+    return client
+
+
+@pytest.fixture
+def incident(db: None) -> Incident:
+    made = record_verdict(make_finding(until=whole_hour(timezone.now())), now=timezone.now())
+    assert made is not None
+    return made
+
+
+def page(client: Client, incident: Incident) -> str:
+    answer = client.get(reverse("admin:opslog_incident_change", args=[incident.pk]))
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def apply_address(incident: Incident, lever: str) -> str:
+    return reverse("incident-mitigation", args=[incident.mitigations.get(lever=lever).pk])
+
+
+def test_the_page_tells_cause_figures_and_proposals(incident: Incident) -> None:
+    tell_hours(normal_hours(whole_hour(timezone.now()), days=2))
+    said = page(client_of("operations"), incident)
+    for text in (
+        "Context grows in summaries: $20.00 an hour, where $4.00 is normal",
+        "Input tokens a request went from 900 to 5,400",
+        "$16.00/h",
+        "91% sure",
+        "−$0.50/h",
+        "prompt template: summaries v12",
+        "Send the last 10 messages only",
+        "saves about",
+        "PERCENTILE_CONT(0.95)",
+        "back within 20 % of its baseline",
+        "As a table",
+    ):
+        assert text in said, text
+    assert said.count("Apply…") == incident.mitigations.count()
+
+
+def test_an_auditor_reads_and_has_no_buttons(incident: Incident) -> None:
+    client = client_of("auditor")
+    said = page(client, incident)
+    assert "Take ownership" not in said
+    assert "Run the triage" not in client.get("/admin/opslog/incident/").content.decode()
+    assert client.get(apply_address(incident, "throttle")).status_code == 403
+
+
+def test_a_mitigation_is_shown_in_numbers_before_it_is_applied(incident: Incident) -> None:
+    client = client_of("operations")
+    address = apply_address(incident, "throttle")
+    asked = client.get(address).content.decode()
+    assert "summaries: requests per period none → 10." in asked
+    assert "In the last 60 minutes it would have refused 0 of 0 starts" in asked
+    assert "context grows in summaries" in asked.lower()  # the reason is prefilled
+    assert not FeatureControl.objects.exists()  # looking changes nothing
+    empty = client.post(address, {})
+    assert empty.status_code == 200
+    assert "required" in empty.content.decode()
+    done = client.post(
+        address,
+        {"requests_per_period": "7", "period": "rolling_hour", "reason": "it burns"},
+        follow=True,
+    )
+    assert "Applied, and recorded on the incident" in done.content.decode()
+    assert FeatureControl.objects.get().requests_per_period == 7
+    again = client.get(address, follow=True).content.decode()
+    assert "is applied already" in again
+
+
+def test_from_ownership_to_review(incident: Incident) -> None:
+    client = client_of("operations")
+
+    def act(name: str, **said: str) -> str:
+        address = reverse(f"admin:opslog_incident_{name}", args=[incident.pk])
+        assert client.get(address).status_code == 200
+        return client.post(address, said, follow=True).content.decode()
+
+    assert "You own it." in act("take", sure="yes")
+    assert "The severity is set." in act("severity", severity="critical", reason="night")
+    assert "The cause is set." in act("cause", cause="output_growth", reason="I looked")
+    assert "They are told." in act("escalate", reason="still up")
+    throttle = incident.mitigations.get(lever="throttle")
+    assert "It is dismissed." in act("dismiss", mitigation=str(throttle.pk), reason="no")
+    assert "waits for its review" in act("stabilise", reason="quiet")
+    day = (timezone.now() + timedelta(days=7)).date().isoformat()
+    answers = {"root_cause": "a prompt", "mitigation": "reverted", "follow_up_on": day}
+    assert "required" in act("review", **answers)
+    assert "reviewed and closed" in act("review", **answers, alert_created="no")
+    incident.refresh_from_db()
+    assert (incident.state, incident.alert_created) == ("reviewed", False)
+    assert "a prompt" in page(client, incident)
+    exported = client.get(reverse("admin:opslog_incident_export", args=[incident.pk]))
+    assert exported["Content-Type"] == "text/markdown; charset=utf-8"
+    assert "- Root cause: a prompt" in exported.content.decode()
+
+
+def test_the_list_has_the_open_ones_first(incident: Incident) -> None:
+    watching.stabilise(incident.pk, reason="quiet", by="x", now=timezone.now())
+    record_verdict(
+        make_finding(until=whole_hour(timezone.now()), feature="chat"), now=timezone.now()
+    )
+    record_verdict(
+        make_finding(
+            until=whole_hour(timezone.now()),
+            feature="mail",
+            started_at=whole_hour(timezone.now()) - timedelta(hours=20),
+        ),
+        now=timezone.now(),
+    )
+    watching.stabilise(
+        Incident.objects.get(feature="mail").pk, reason="quiet", by="x", now=timezone.now()
+    )
+    said = client_of("auditor").get("/admin/opslog/incident/").content.decode()
+    places = [said.index(f">{feature}<") for feature in ("chat", "mail", "summaries")]
+    assert places == sorted(places)
+
+
+def test_the_triage_is_asked_to_run(incident: Incident) -> None:
+    client = client_of("operations")
+    before = OrmQ.objects.count()
+    said = client.post(reverse("admin:opslog_incident_run_triage"), follow=True)
+    assert "The triage runs now" in said.content.decode()
+    assert OrmQ.objects.count() == before + 1
+    assert OrmQ.objects.latest("id").func() == "opslog.tasks.run_triage"
+
+
+def test_over_rest(incident: Incident, client: Client) -> None:
+    _, text = make_token(scopes=["read"])
+    head = {"HTTP_AUTHORIZATION": f"Bearer {text}"}
+    (row,) = client.get("/api/incidents?state=triaged", **head).json()["results"]  # type: ignore[arg-type]
+    assert (row["id"], row["cause"], row["usdPerHour"]) == (
+        incident.pk,
+        "context_bloat",
+        "20.00",
+    )
+    whole = client.get(f"/api/incidents/{incident.pk}", **head).json()  # type: ignore[arg-type]
+    assert whole["mitigations"][0]["lever"] == "context_messages"
+    assert whole["timeline"][0]["kind"] == "detected"
+    assert whole["contributions"][0]["usdPerHour"] == "-0.50"
+    assert client.get("/api/incidents?mood=bad", **head).status_code == 400  # type: ignore[arg-type]
+    assert client.get("/api/incidents/999", **head).status_code == 404  # type: ignore[arg-type]
+    assert client.get("/api/incidents").status_code == 401
+
+
+def test_a_token_of_one_work_order_sees_none(incident: Incident, client: Client) -> None:
+    make_work_order("w1")
+    _, text = make_token(scopes=["read"], work_orders=["w1"])
+    head = {"HTTP_AUTHORIZATION": f"Bearer {text}"}
+    assert client.get("/api/incidents", **head).json()["results"] == []  # type: ignore[arg-type]
+    assert client.get(f"/api/incidents/{incident.pk}", **head).status_code == 404  # type: ignore[arg-type]

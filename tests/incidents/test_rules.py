@@ -1,0 +1,277 @@
+"""The rules as tables, without a database."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opslog.incidents import charting, rules
+from opslog.incidents.costs import baseline
+from opslog.incidents.finding import Contribution, Finding, Parts, Suspect
+from opslog.incidents.proposals import Proposal, propose
+from opslog.incidents.queries import literal
+from opslog.incidents.rules import Hour, Open, Situation
+from tests.incidents.findings import HOUR, make_finding
+
+AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
+USD = Decimal
+
+
+@pytest.mark.parametrize(
+    ("cost", "normal", "severity"),
+    [
+        ("1.30", "1", "minor"),
+        ("2.00", "1", "minor"),
+        ("2.01", "1", "major"),
+        ("5.00", "1", "major"),
+        ("5.01", "1", "critical"),
+        ("0.10", "0", "critical"),
+    ],
+)
+def test_severity(cost: str, normal: str, severity: str) -> None:
+    assert rules.severity_of(USD(cost), USD(normal)) == severity
+
+
+OPEN = [
+    Open(4, "chat", AT, None),
+    Open(3, "", AT - 9 * HOUR, None),
+    Open(2, "search", AT - 30 * HOUR, AT - 25 * HOUR),
+    Open(1, "mail", AT - 30 * HOUR, AT - 23 * HOUR),
+]
+
+
+@pytest.mark.parametrize(
+    ("opens", "feature", "start", "found"),
+    [
+        (OPEN, "chat", AT, 4),
+        (OPEN, "chat", AT + 90 * HOUR, 4),  # it never stopped
+        (OPEN, "", AT, 3),  # the one that nobody could attribute either
+        (OPEN, "code", AT, 3),  # … and here somebody can
+        (OPEN[:1], "code", AT + 6 * HOUR, 4),  # the blame moved
+        (OPEN[:1], "code", AT + 7 * HOUR, None),  # another spike
+        (OPEN[:1], "", AT + 90 * HOUR, 4),
+        (OPEN[2:], "mail", AT, 1),  # back within a day
+        (OPEN[2:], "search", AT, None),  # a day later: a new one
+        (OPEN[2:], "", AT, None),
+        ([], "chat", AT, None),
+    ],
+)
+def test_which_spike_it_is(
+    opens: list[Open], feature: str, start: datetime, found: int | None
+) -> None:
+    assert rules.same_spike(opens, feature, start, AT) == found
+
+
+def hours(*usd: str, normal: str = "10") -> list[Hour]:
+    return [Hour(AT + n * HOUR, USD(each), USD(normal)) for n, each in enumerate(usd)]
+
+
+@pytest.mark.parametrize(
+    ("costs", "normal", "calm"),
+    [
+        (("30", "12", "12"), "10", 2),
+        (("30", "12", "12.01"), "10", 0),
+        (("12", "30", "11"), "10", 1),
+        (("30", "1.9", "2"), "0", 2),  # a tenth of the former excess, where nothing is normal
+        (("30", "2.01"), "0", 0),
+        ((), "10", 0),
+    ],
+)
+def test_calm_hours(costs: tuple[str, ...], normal: str, calm: int) -> None:
+    assert rules.calm_since(hours(*costs, normal=normal), USD(20)) == calm
+
+
+@pytest.mark.parametrize(
+    ("costs", "acted_after", "rising"),
+    [
+        (("10", "30", "31"), 2, True),
+        (("10", "30", "29"), 2, False),
+        (("10", "30", "31"), 3, False),  # no whole hour since
+        (("10", "30", "31"), None, False),
+    ],
+)
+def test_rising(costs: tuple[str, ...], acted_after: int | None, rising: bool) -> None:
+    acted = None if acted_after is None else AT + acted_after * HOUR
+    assert rules.is_rising(hours(*costs), acted) == rising
+
+
+@pytest.mark.parametrize(
+    ("level", "severity", "mitigated", "escalated", "above", "rising", "due"),
+    [
+        (0, "minor", 10, None, True, True, 1),  # at once: it rises after a mitigation
+        (0, "minor", 10, None, True, False, 0),
+        (0, "minor", None, None, True, False, 1),  # nobody did anything for an hour
+        (0, "critical", None, None, False, False, 0),  # it came down by itself
+        (1, "minor", 10, 59, True, True, 1),
+        (1, "minor", 10, 60, True, False, 2),  # an hour, and still above
+        (1, "minor", 10, 60, False, False, 1),
+        (2, "major", 10, 60, True, True, 2),
+        (2, "critical", 10, 60, True, True, 3),
+        (2, "critical", 10, 59, True, True, 2),
+        (3, "critical", 10, 600, True, True, 3),
+    ],
+)
+def test_escalation(
+    level: int, severity: str, mitigated: int | None, escalated: int | None, above: bool,
+    rising: bool, due: int,
+) -> None:  # fmt: skip
+    def ago(minutes: int | None) -> datetime | None:
+        return None if minutes is None else AT - timedelta(minutes=minutes)
+
+    seen = Situation(
+        level, severity, AT - HOUR, ago(mitigated), ago(escalated), above=above, rising=rising
+    )
+    assert rules.level_due(seen, AT) == due
+
+
+def test_baselines() -> None:
+    """The median of the same hour of the week; of any day where there are less than two."""
+    monday = datetime(2026, 11, 2, tzinfo=UTC)
+    past = {monday + n * HOUR: USD(n // 24) for n in range(15 * 24)}  # the number of the day
+    normal = baseline(past, monday, monday + timedelta(days=15))
+    assert normal[0, 5] == 7  # Mondays 0, 7, 14
+    assert normal[1, 5] == USD("4.5")  # Tuesdays 1 and 8
+    short = baseline(past, monday, monday + timedelta(days=3))
+    assert short[0, 5] == short[6, 5] == 1  # days 0, 1, 2
+    assert baseline({}, monday, monday) == {}
+    assert baseline({monday: USD(4)}, monday, monday + 25 * HOUR)[0, 0] == 2  # 4, and nothing
+
+
+def levers(found: list[Proposal]) -> list[tuple[str, str]]:
+    return [(each.lever, f"{each.saving_usd_per_hour:.2f}") for each in found]
+
+
+def finding(cause: str, parts: Parts, **told: object) -> Finding:
+    base = {"feature": "editor", "tool": "", "contributions": (), "parts": parts}
+    return make_finding(until=AT, cause=cause, cost="14.00", **{**base, **told})
+
+
+USED = {"feature_usd": USD(11), "normal_feature_usd": USD(1), "requests": 700.0, "users": 7.0}
+BROAD = [("throttle", "9.90"), ("cost_cap", "9.00")]
+OFF = ("feature_off", "11.00")
+
+
+@pytest.mark.parametrize(
+    ("cause", "parts", "told", "expected"),
+    [
+        (
+            "hidden_recompute",
+            {"trigger_excess": {"undo": USD(2), "auto_save": USD(6), "retry": USD(1)}, **USED},
+            {},
+            [("auto_save", "5.00"), ("undo_rate", "2.00"), ("tool_retries", "0.60"), *BROAD, OFF],
+        ),
+        (
+            "hidden_recompute",  # what costs nothing is not proposed
+            {"trigger_excess": {"auto_save": USD(9)}, **USED},
+            {},
+            [("auto_save", "7.50"), *BROAD, OFF],
+        ),
+        (
+            "context_bloat",
+            USED,
+            {"contributions": (
+                Contribution("context_bloat", "in", USD(12)), Contribution("other", "", USD(-2)),
+            )},
+            [("context_messages", "10.00"), *BROAD, OFF],  # never more than the excess
+        ),
+        (
+            "tool_failure_storm",
+            {"retry_usd": USD(8), **USED},
+            {"tool": "search"},
+            [("tool_breaker", "8.00"), ("tool_retries", "4.80"), *BROAD, OFF],
+        ),
+        (
+            "price_or_model_switch",
+            {"previous_model": "gpt-4o-mini", **USED},
+            {"contributions": (
+                Contribution("price_or_model_switch", "", USD(9)),
+                Contribution("price_or_model_switch:chat", "", USD(1)),
+            )},
+            [("substitute_model", "9.00"), *BROAD, OFF],
+        ),
+        ("output_growth", USED, {}, [*BROAD, OFF]),
+        ("feature_dominance", USED, {}, [*BROAD, OFF]),
+        # Ten an hour lets all of them through: a throttle would save nothing.
+        ("feature_dominance", {**USED, "requests": 70.0}, {}, [("cost_cap", "9.00"), OFF]),
+        ("feature_dominance", {}, {}, [("throttle", "10.00"), ("feature_off", "10.00")]),
+        ("none", {}, {"feature": ""}, []),
+        (
+            "traffic_growth",
+            {"suspects": (
+                Suspect("user", "u1", USD(7)), Suspect("agent", "loop", USD(3), USD("0.40")),
+                Suspect("user", "u2", USD("2.4")), Suspect("work_order", "w1", USD(6), USD(1)),
+            )},
+            {"feature": "", "traffic": "abuse"},
+            [("kill_switch", "7.00"), ("kill_switch", "2.60"), ("lower_cap", "5.00")],
+        ),
+    ],
+)  # fmt: skip
+def test_proposals(
+    cause: str, parts: dict[str, object], told: dict[str, object], expected: list[tuple[str, str]]
+) -> None:
+    found = propose(finding(cause, Parts(**parts), **told), "major")  # type: ignore[arg-type]
+    assert levers(found) == expected
+
+
+def test_the_runbooks_values() -> None:
+    parts = Parts(
+        trigger_excess={"undo": USD(2), "auto_save": USD(2), "retry": USD(2)}, retry_usd=USD(2)
+    )
+    values: dict[str, object] = {}
+    for cause in ("hidden_recompute", "context_bloat", "tool_failure_storm", "feature_dominance"):
+        part = (Contribution(cause, "in", USD(10)),)
+        for each in propose(finding(cause, parts, contributions=part), "minor"):
+            values |= each.values
+    assert values == {
+        "auto_save_interval_ms": 30_000,
+        "undo_rate_limit": 3,
+        "undo_rate_period": "minute",
+        "max_context_messages": 10,
+        "max_tool_retries": 2,
+        "tool_breaker_failures": 3,
+        "tool_breaker_seconds": 60,
+        "requests_per_period": 10,
+        "period": "rolling_hour",
+        "enabled": False,
+    }
+
+
+def test_everything_is_stopped_last_and_only_where_it_is_critical() -> None:
+    found = propose(finding("none", Parts(), feature=""), "critical")
+    assert [(each.lever, each.target) for each in found] == [("kill_switch", "Global")]
+
+
+@given(
+    st.lists(st.decimals("-50", "50", places=2), min_size=1, max_size=6).filter(
+        lambda parts: sum(parts) > 0
+    )
+)
+def test_bars_end_where_the_change_does(parts: list[Decimal]) -> None:
+    drawn = charting.bars([Contribution(str(n), str(n), part) for n, part in enumerate(parts)])
+    assert sum(bar.usd_per_hour for bar in drawn) == sum(parts)
+    assert all(0 <= float(bar.left) <= 100 for bar in drawn)
+    assert all(float(bar.left) + float(bar.width) <= 100.5 for bar in drawn)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"until": AT, "started_at": AT},
+        {"until": AT, "confidence": 1.2},
+        {"until": AT, "cost": "3.00"},
+        {"until": AT, "contributions": (Contribution("x", "x", USD(1)),)},
+    ],
+)
+def test_a_verdict_that_does_not_fit_together(told: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"spike|confidence|contributions"):
+        make_finding(**told)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [("chat", "'chat'"), ("it's", "E'it\\U00000027s'"), ("\\`", "E'\\U0000005C\\U00000060'")],
+)
+def test_literals(text: str, quoted: str) -> None:
+    assert literal(text) == quoted

@@ -1,0 +1,48 @@
+"""Counters, caps and grants of past days, as admissions and approvals would have left them."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+
+from django.db import connections
+
+from budgets import overview
+from budgets.models import Counter
+from workorders.models import WorkOrder
+
+
+def at(day: int, clock: str) -> datetime:
+    return datetime.combine(date(2026, 11, day), time.fromisoformat(clock), UTC)
+
+
+def begins(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def used(work_order: WorkOrder, day: date, *, runs: int, usd: str, held: str = "0") -> Counter:
+    return Counter.objects.create(
+        key=overview.key("work_order", work_order.pk, "day", begins(day)),
+        scope="work_order",
+        subject=work_order.pk,
+        window="day",
+        starts_at=begins(day),
+        runs=runs,
+        settled_usd=Decimal(usd),
+        reserved_usd=Decimal(held),
+    )
+
+
+def long_ago(*work_orders: WorkOrder) -> None:
+    """They were there already."""
+    ids = [each.pk for each in work_orders]
+    WorkOrder.objects.filter(pk__in=ids).update(created_at=begins(date(2020, 1, 1)))
+
+
+def changed_at(work_order: WorkOrder, days_ago: int) -> None:
+    """Its applied changes happened then. The owner alone can say so, and only in a test."""
+    moment = begins(overview.today().date()) - timedelta(days=days_ago) + timedelta(hours=12)
+    with connections["owner"].cursor() as cursor:
+        cursor.execute("ALTER TABLE cap_changes DISABLE TRIGGER append_only")
+        cursor.execute(
+            "UPDATE cap_changes SET applied_at = %s WHERE wo_id = %s", [moment, work_order.pk]
+        )
+        cursor.execute("ALTER TABLE cap_changes ENABLE TRIGGER append_only")

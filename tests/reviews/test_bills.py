@@ -1,0 +1,184 @@
+"""Bills in the database: imported again and again, mapped, held against monthly budgets."""
+
+import io
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError, connection, transaction
+
+from budgets.bills import actuals, monthly_budgets
+from budgets.exceptions import Refused
+from budgets.models import Alert, BilledCost, BillImport, Counter, DimensionBudget, ServiceMapping
+from opslog.models import OperationsEvent
+from tests.hotspots.test_registry import hour
+from tests.reviews.test_focus import HEADER
+
+MONTH = date(2026, 10, 1)
+
+
+def line(usd: str, day: int = 3, category: str = "Compute", name: str = "Machines") -> str:
+    return f"{usd},USD,2026-10-{day:02}T00:00:00Z,{category},{name}"
+
+
+@pytest.fixture
+def bill(tmp_path: Path):
+    def write(*lines: str) -> str:
+        file = tmp_path / "bill.csv"
+        file.write_text("\n".join([HEADER, *lines]) + "\n", encoding="utf-8-sig")
+        return str(file)
+
+    return write
+
+
+def imported(file: str, *options: str) -> str:
+    out = io.StringIO()
+    call_command("import_focus", file, "--by=finance", *options, stdout=out, stderr=out)
+    return out.getvalue()
+
+
+def test_reading_a_file_again_changes_nothing(db: None, bill) -> None:
+    file = bill(line("1.50"), line("2"), line("4", 9, "Storage", "Objects"))
+    for _ in range(2):
+        assert "3 lines, $7.50" in imported(file)
+    assert BilledCost.objects.count() == 2
+    found = actuals.of_month(MONTH)
+    assert (found["compute"].usd, found["storage"].usd) == (Decimal("3.50"), Decimal(4))
+    assert BillImport.objects.count() == 2
+    assert OperationsEvent.objects.filter(kind="BILL_IMPORTED", actor="finance").count() == 2
+
+
+def test_a_corrected_file_replaces(db: None, bill) -> None:
+    imported(bill(line("1.50"), line("9", 4)))
+    imported(bill(line("1.00"), line("2", 4, name="Other")))
+    assert actuals.of_month(MONTH)["compute"].usd == 3
+
+
+def test_a_part_of_a_period_is_refused(db: None, bill) -> None:
+    imported(bill(line("1", 1), line("1", 2)))
+    part = bill(line("5", 2))
+    with pytest.raises(CommandError, match="2 days are stored and the file has 1"):
+        imported(part)
+    assert actuals.of_month(MONTH)["compute"].usd == 2
+    imported(part, "--shrink")
+    assert actuals.of_month(MONTH)["compute"].usd == 5
+
+
+def test_bad_lines_stop_it_and_are_told(db: None, bill) -> None:
+    file = bill(line("1"), line("x"), line("2", 4))
+    told = io.StringIO()
+    with pytest.raises(CommandError, match="1 of 3 lines are bad; nothing was imported"):
+        call_command("import_focus", file, stderr=told)
+    assert "line 3: BilledCost is no number: 'x'" in told.getvalue()
+    assert not BilledCost.objects.exists()
+    assert "1 lines left out" in imported(file, "--skip-bad")
+    assert actuals.of_month(MONTH)["compute"].usd == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"a,b\n1,2\n", b'"open'])
+def test_what_is_no_bill(db: None, tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "x.csv"
+    file.write_bytes(content)
+    with pytest.raises(CommandError):
+        imported(str(file))
+    with pytest.raises(CommandError):
+        imported(str(tmp_path / "none.csv"))
+
+
+def test_a_service_wins_over_its_category(db: None, bill) -> None:
+    imported(bill(line("1"), line("4", name="Runners"), line("9", category="Media")))
+    assert actuals.of_month(MONTH)[""].usd == 9
+    assert actuals.unmapped(MONTH) == [("Media", "Machines", Decimal(9))]
+    told = {"service_category": "Compute", "service_name": "Runners", "dimension": "ci_cd"}
+    monthly_budgets.map_service(None, told, by="ops")
+    found = actuals.of_month(MONTH)
+    assert (found["compute"].usd, found["ci_cd"].usd) == (Decimal(1), Decimal(4))
+    with pytest.raises(Refused):
+        monthly_budgets.map_service(None, told, by="ops")
+
+
+def day_counter(usd: str) -> None:
+    Counter.objects.create(
+        key=f"day:{usd}:global:",
+        scope="global",
+        subject="",
+        window="day",
+        starts_at=datetime.combine(MONTH, time(), UTC),
+        runs=1,
+        settled_usd=Decimal(usd),
+        reserved_usd=0,
+    )
+
+
+def test_models_are_counted_by_ourselves(db: None, bill) -> None:
+    assert actuals.of_month(MONTH)["llm_api"].source == actuals.NOTHING
+    day_counter("5")
+    found = actuals.of_month(MONTH)["llm_api"]
+    assert (found.usd, found.source) == (Decimal(5), actuals.RUNS)
+    hour(date(2026, 10, 31), usd="7")
+    hour(date(2026, 11, 1), usd="100")
+    imported(bill(line("6", category="AI and Machine Learning", name="Models")))
+    found = actuals.of_month(MONTH)["llm_api"]
+    assert (found.usd, found.source) == (Decimal(7), actuals.TELEMETRY)
+    assert (found.governed, found.billed) == (Decimal(5), Decimal(6))
+
+
+@pytest.mark.parametrize(
+    ("usd", "tiers"),
+    [("69.99", []), ("70", [70]), ("90", [70, 90]), ("99.99", [70, 90]), ("500", [70, 90, 100])],
+)
+def test_tiers(db: None, usd: str, tiers: list[int]) -> None:
+    budget = DimensionBudget.objects.get(dimension="compute")
+    assert actuals.tiers_passed(Decimal(usd), budget) == []
+    budget.monthly_usd = Decimal(100)
+    assert actuals.tiers_passed(Decimal(usd), budget) == tiers
+
+
+def test_each_tier_is_told_once(db: None, bill) -> None:
+    DimensionBudget.objects.filter(dimension="compute").update(monthly_usd=100)
+    imported(bill(line("75")))
+    assert monthly_budgets.watch(date(2026, 10, 20)) == 1
+    assert monthly_budgets.watch(date(2026, 11, 2)) == 0
+    imported(bill(line("120")))
+    assert monthly_budgets.watch(date(2026, 11, 2)) == 2  # bills of October come late
+    alerts = Alert.objects.filter(kind="dimension_tier").order_by("id")
+    assert [alert.meta["tier"] for alert in alerts] == [70, 90, 100]
+    assert "100 % of the budget of 2026-10 reached ($120.00 of $100.00)" in alerts[2].message
+
+
+def test_changing_a_budget_leaves_an_event(db: None) -> None:
+    budget = DimensionBudget.objects.get(dimension="compute")
+    told = {name: getattr(budget, name) for name in monthly_budgets.FIELDS}
+    told["monthly_usd"] = Decimal(80)
+    monthly_budgets.change(budget.pk, told, reason="trend", by="fin")
+    event = OperationsEvent.objects.get(kind="MONTHLY_BUDGET_CHANGE")
+    assert event.meta["changes"] == {"monthly_usd": {"old": "None", "new": "80"}}
+    bad: list[dict[str, object]] = [
+        {"monthly_usd": Decimal(-1)},
+        {"tiers": []},
+        {"tiers": [0]},
+        {"tiers": [500]},
+    ]
+    for wrong in bad:
+        with pytest.raises(Refused):
+            monthly_budgets.change(budget.pk, told | wrong, reason="x", by="fin")
+    with pytest.raises(Refused):
+        monthly_budgets.change(budget.pk, told, reason=" ", by="fin")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE dimension_budgets SET monthly_usd = 0",
+        "UPDATE dimension_budgets SET tiers = '{}'",
+        "UPDATE dimension_budgets SET dimension = 'gold'",
+        "UPDATE service_mappings SET dimension = 'gold'",
+        "UPDATE service_mappings SET service_category = ''",
+    ],
+)
+def test_the_database_refuses_too(db: None, sql: str) -> None:
+    with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(sql)
+    assert ServiceMapping.objects.count() == 7

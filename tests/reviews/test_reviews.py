@@ -1,0 +1,244 @@
+"""The monthly review: opened once, worked through, closed by two people, final."""
+
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from budgets.exceptions import Conflict, Refused
+from budgets.models import Deployment, DimensionBudget, MonthlyReview
+from budgets.reviews import figures, working
+from opslog.incidents.detecting import record_verdict
+from opslog.models import OperationsEvent, OutboxMessage
+from tests import factories
+from tests.admin.scene import FORMULA, HOSTILE
+from tests.hotspots.test_registry import client_of, hour
+from tests.incidents.findings import make_finding, whole_hour
+
+OCTOBER = date(2026, 10, 1)
+TODAY = date(2026, 11, 1)
+
+
+@pytest.fixture
+def review(db: None) -> MonthlyReview:
+    DimensionBudget.objects.filter(dimension="llm_api").update(monthly_usd=10)
+    hour(date(2026, 10, 5), usd="9.50")
+    hour(date(2026, 9, 5), usd="4.00")
+    working.open_review(OCTOBER, by="tollgate")
+    return MonthlyReview.objects.get()
+
+
+def work_through(review: MonthlyReview) -> None:
+    for check in review.checks.all():
+        working.tick(check.pk, done=True, note="", by="fin")
+
+
+def sign(review: MonthlyReview, name: str, seen: str = "") -> bool:
+    person = factories.make_user(name, groups=["finance"], is_staff=True)
+    review.refresh_from_db()
+    return working.sign(
+        review.pk, seen=seen or working.state_of(review), comment="looked", by=person
+    )
+
+
+def test_it_is_opened_on_the_first_and_once(db: None) -> None:
+    Deployment.objects.update(stamped_at="2026-01-01T00:00:00Z")
+    factories.make_user("ops", groups=["operations"])
+    assert working.open_due(TODAY)
+    assert not working.open_due(TODAY)
+    assert not working.open_due(date(2026, 11, 30))
+    assert working.open_due(date(2026, 12, 9))  # the worker was away on the first
+    months = MonthlyReview.objects.values_list("month", flat=True)
+    assert list(months) == [date(2026, 11, 1), OCTOBER]
+    assert MonthlyReview.objects.get(month=OCTOBER).checks.count() == len(working.CHECKLIST)
+    assert OutboxMessage.objects.filter(topic="monthly_review", recipient_label="ops").count() == 2
+
+
+def test_a_database_of_this_month_has_no_last_one(db: None) -> None:
+    Deployment.objects.update(stamped_at="2026-11-01T00:00:00Z")
+    assert not working.open_due(date(2026, 11, 20))
+    assert working.open_due(date(2026, 12, 1))
+
+
+def test_month_against_budget_and_month_before(review: MonthlyReview) -> None:
+    found = figures.shown(review.figures)
+    row = next(each for each in found["rows"] if each["dimension"] == "llm_api")
+    assert (str(row["usd"]), str(row["last"]), row["passed"]) == ("9.50", "4.00", [70, 90])
+    assert (f"{row['share']:.2f}", f"{row['change']:.3f}") == ("0.95", "1.375")
+    assert str(found["total"]) == "9.50"
+
+
+def test_two_people_close_it(review: MonthlyReview) -> None:
+    with pytest.raises(Refused, match="9 of the checklist are open"):
+        sign(review, "ann")
+    work_through(review)
+    assert not sign(review, "ann")
+    with pytest.raises(Refused, match="Somebody else"):
+        sign(review, "ann")
+    assert sign(review, "bob")
+    review.refresh_from_db()
+    assert review.status == "closed"
+    with pytest.raises(Refused, match="final"):
+        working.decide(review.pk, text="late", who="", due=None, by="ann")
+    kinds = OperationsEvent.objects.filter(owner_type="monthly_review").values_list(
+        "kind", flat=True
+    )
+    assert {"REVIEW_OPENED", "REVIEW_CHECK", "REVIEW_SIGNED", "REVIEW_CLOSED"} <= set(kinds)
+
+
+@pytest.mark.parametrize("what", ["decide", "tick", "figures"])
+def test_a_change_leaves_a_signature_behind(review: MonthlyReview, what: str) -> None:
+    work_through(review)
+    sign(review, "ann")
+    seen = working.state_of(review)
+    if what == "decide":
+        working.decide(review.pk, text="Less", who="ops", due=None, by="fin")
+    elif what == "tick":
+        working.tick(review.checks.latest("pk").pk, done=True, note="seen", by="fin")
+    else:
+        hour(date(2026, 10, 6), usd="1.00")
+        working.take_again(review.pk, by="fin")
+    with pytest.raises(Conflict):
+        sign(review, "bob", seen)
+    assert not sign(review, "bob")
+    assert sign(review, "ann")
+
+
+def test_figures_do_not_change_by_themselves(review: MonthlyReview) -> None:
+    state = working.state_of(review)
+    hour(date(2026, 10, 6), usd="1.00")
+    review.refresh_from_db()
+    assert working.state_of(review) == state
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE monthly_reviews SET status = 'closed', closed_at = now(), closed_state = 'x'",
+        "UPDATE monthly_reviews SET month = '2026-01-01'",
+        "UPDATE monthly_reviews SET status = 'closed'",
+        "DELETE FROM monthly_reviews",
+        "DELETE FROM review_checks",
+        "UPDATE review_checks SET done_at = now() WHERE done_by = ''",
+    ],
+)
+def test_sql_cannot_get_around_it(review: MonthlyReview, sql: str) -> None:
+    with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE monthly_reviews SET figures = '{}'",
+        "UPDATE monthly_reviews SET status = 'open', closed_at = NULL, closed_state = ''",
+        "UPDATE review_checks SET note = 'x'",
+        (
+            "INSERT INTO review_decisions (review_id, text, by) "
+            "SELECT id, 'x', 'y' FROM monthly_reviews"
+        ),
+    ],
+)
+def test_what_is_closed_is_final(review: MonthlyReview, sql: str) -> None:
+    work_through(review)
+    sign(review, "ann")
+    sign(review, "bob")
+    with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def address(name: str, review: MonthlyReview) -> str:
+    return reverse(f"admin:budgets_monthlyreview_{name}", args=[review.pk])
+
+
+VIEW = "budgets.view_monthlyreview"
+WORK = (VIEW, "budgets.change_monthlyreview")
+SIGN = (VIEW, "budgets.sign_monthlyreview")
+
+
+def posted(client: Client, url: str, **told: Any) -> str:
+    answer = client.post(url, told, follow=True)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def test_it_is_worked_through_on_its_page(review: MonthlyReview) -> None:
+    reader, worker = client_of(VIEW), client_of(*WORK)
+    first = client_of(*SIGN, group="director")
+    page = reader.get(address("change", review)).content.decode()
+    for said in ("over 90 %", "Checklist", "Nothing was decided yet", "No incident and no alert"):
+        assert said in page
+    assert "Done</button>" not in page
+    for check in review.checks.all():
+        posted(worker, address("tick", review), check=check.pk, done="1", note=HOSTILE)
+    told = {"text": f"{FORMULA} {HOSTILE}", "who": "ops", "due": "2026-12-01"}
+    page = posted(worker, address("decide", review), **told)
+    assert HOSTILE not in page
+    assert "until 2026-12-01" in page
+    seen = first.get(address("sign", review)).context["form"]["seen"].value()
+    assert "Somebody else must sign" in posted(
+        first, address("sign", review), comment="all", seen=seen
+    )
+    assert "You have signed" in first.get(address("change", review)).content.decode()
+    second = client_of(*SIGN, "budgets.change_monthlyreview", group="finance")
+    page = posted(second, address("sign", review), comment="all", seen=seen)
+    assert "Signed, and closed" in page
+    assert "Write a decision" not in page
+
+
+@pytest.mark.parametrize("name", ["tick", "decide", "sign", "take_figures"])
+def test_acts_are_for_who_may(review: MonthlyReview, name: str) -> None:
+    reader = client_of(VIEW)
+    assert reader.post(address(name, review), {}).status_code == 403
+    expected = 405 if name == "tick" else 403
+    assert reader.get(address(name, review)).status_code == expected
+
+
+@pytest.mark.parametrize("check", ["", "x", "0", "99999"])
+def test_a_point_that_is_not_there(review: MonthlyReview, check: str) -> None:
+    assert "no such point" in posted(client_of(*WORK), address("tick", review), check=check)
+
+
+@pytest.mark.parametrize(
+    "name", ["monthlyreview", "dimensionbudget", "servicemapping", "billimport"]
+)
+def test_lists_and_empty_states(db: None, name: str) -> None:
+    client = client_of(f"budgets.view_{name}")
+    assert client.get(reverse(f"admin:budgets_{name}_changelist")).status_code == 200
+    assert client_of("budgets.view_alert").get(
+        reverse(f"admin:budgets_{name}_changelist")
+    ).status_code in (200, 403)
+
+
+def test_a_monthly_budget_is_changed_on_its_page(db: None) -> None:
+    client = client_of("budgets.view_dimensionbudget", "budgets.change_dimensionbudget")
+    budget = DimensionBudget.objects.get(dimension="compute")
+    url = reverse("admin:budgets_dimensionbudget_change_budget", args=[budget.pk])
+    form = client.get(url).context["form"]
+    told = {name: form[name].value() or "" for name in form.fields}
+    told |= {"monthly_usd": "120.00", "tiers": "50,100", "reason": "growth"}
+    assert "Saved." in posted(client, url, **told)
+    budget.refresh_from_db()
+    assert (budget.monthly_usd, budget.tiers) == (Decimal(120), [50, 100])
+    told["tiers"] = "0"
+    assert client.post(url, told).status_code == 200
+    page = reverse("admin:budgets_dimensionbudget_change", args=[budget.pk])
+    assert "50 %, 100 %" in client.get(page).content.decode()
+
+
+def test_incidents_of_the_month_are_in_it(db: None) -> None:
+    began = whole_hour(timezone.now())
+    incident = record_verdict(make_finding(until=began), now=timezone.now())
+    assert incident is not None
+    month = incident.started_at.date().replace(day=1)
+    working.open_review(month, by="tollgate")
+    review = MonthlyReview.objects.get()
+    (told,) = review.figures["incidents"]
+    assert told["link"] == reverse("admin:opslog_incident_change", args=[incident.pk])
+    assert "beyond the usual" in client_of(VIEW).get(address("change", review)).content.decode()
+    assert figures.incidents_of(date(2020, 1, 1)) == []

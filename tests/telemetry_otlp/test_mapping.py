@@ -1,0 +1,247 @@
+"""Which spans are ours, and what is read from them."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from opslog.telemetry.otlp import BadExport, Spans, from_json, read_spans
+
+TRACE, SPAN, CHILD = "5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174", "eee19b7ec3c1b175"
+BEGAN = 1_764_158_400_000_000_000  # 2025-11-26 12:00 UTC
+
+
+def value(of: Any) -> dict[str, Any]:
+    kinds = {bool: "boolValue", int: "intValue", float: "doubleValue", str: "stringValue"}
+    return {kinds[type(of)]: str(of) if type(of) is int else of}
+
+
+def pairs(attributes: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"key": key, "value": value(of)} for key, of in attributes.items()]
+
+
+def span(attributes: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "traceId": TRACE,
+        "spanId": SPAN,
+        "name": "chat",
+        "startTimeUnixNano": str(BEGAN),
+        "endTimeUnixNano": str(BEGAN + 2_500_000_000),
+        "attributes": pairs(attributes),
+        **more,
+    }
+
+
+def export(*spans: dict[str, Any], resource: dict[str, Any] | None = None) -> bytes:
+    return json.dumps(
+        {
+            "resourceSpans": [
+                {
+                    "resource": {"attributes": pairs(resource or {})},
+                    "scopeSpans": [{"scope": {"name": "t"}, "spans": list(spans)}],
+                }
+            ]
+        }
+    ).encode()
+
+
+def read(*spans: dict[str, Any], resource: dict[str, Any] | None = None) -> Spans:
+    return read_spans(from_json(export(*spans, resource=resource)))
+
+
+def test_everything_that_is_told() -> None:
+    run = "018f2f3e-7a0b-7c3d-9b1a-0a3a5f0f5f01"
+    (call,) = read(
+        span(
+            {
+                "gen_ai.operation.name": "chat",
+                "gen_ai.provider.name": "openai",
+                "gen_ai.request.model": "gpt-4o-mini",
+                "gen_ai.response.model": "gpt-4o-mini-2024-07-18",
+                "gen_ai.usage.input_tokens": 1200,
+                "gen_ai.usage.cache_read.input_tokens": 800,
+                "gen_ai.usage.cache_creation.input_tokens": 100,
+                "gen_ai.usage.output_tokens": 150,
+                "gen_ai.usage.reasoning.output_tokens": 90,
+                "gen_ai.conversation.id": "s-1",
+                "gen_ai.agent.name": "digest",
+                "user.id": "u-1",
+                "tollgate.trigger_type": "undo",
+                "tollgate.wo_id": "w-1",
+                "tollgate.run_id": run,
+                "tollgate.cost_usd": 0.0125,
+            }
+        ),
+        resource={"service.name": "editor", "tollgate.feature": "summary"},
+    ).calls
+    assert call.event_id == f"{TRACE}:{SPAN}"
+    assert call.created_at == datetime(2025, 11, 26, 12, tzinfo=UTC)
+    assert (call.model, call.feature, call.surface) == (
+        "gpt-4o-mini-2024-07-18",
+        "summary",
+        "editor",
+    )
+    assert (call.input_tokens, call.cached_input_tokens, call.cache_write_tokens) == (
+        1200,
+        800,
+        100,
+    )
+    assert (call.output_tokens, call.reasoning_tokens) == (150, 90)
+    assert (call.session_id, call.agent_name, call.user_id) == ("s-1", "digest", "u-1")
+    assert (call.trigger_type, call.work_order_id, call.run_id) == ("undo", "w-1", UUID(run))
+    assert call.cost_usd == Decimal("0.0125")
+    assert call.success
+
+
+@pytest.mark.parametrize(
+    ("attributes", "tokens"),
+    [
+        ({"gen_ai.usage.prompt_tokens": 5, "gen_ai.usage.completion_tokens": 6}, (5, 0, 0, 6, 0)),
+        ({"gen_ai.usage.input_tokens": "7", "gen_ai.usage.output_tokens": 8.0}, (7, 0, 0, 8, 0)),
+        (
+            {"gen_ai.usage.input_tokens": 9, "gen_ai.usage.cache_read_input_tokens": 4},
+            (9, 4, 0, 0, 0),
+        ),
+        # Counted beside the input: added. Counted in it: not.
+        (
+            {
+                "gen_ai.usage.input_tokens": 10,
+                "gen_ai.usage.cache_read.input_tokens": 90,
+                "gen_ai.usage.cache_creation.input_tokens": 5,
+            },
+            (105, 90, 5, 0, 0),
+        ),
+        (
+            {"gen_ai.usage.output_tokens": 3, "gen_ai.usage.reasoning_tokens": 20},
+            (0, 0, 0, 23, 20),
+        ),
+        ({}, (0, 0, 0, 0, 0)),
+    ],
+)
+def test_old_and_new_names_of_tokens(attributes: dict[str, Any], tokens: tuple[int, ...]) -> None:
+    (call,) = read(span({"gen_ai.request.model": "m", **attributes})).calls
+    assert (
+        call.input_tokens,
+        call.cached_input_tokens,
+        call.cache_write_tokens,
+        call.output_tokens,
+        call.reasoning_tokens,
+    ) == tokens
+
+
+@pytest.mark.parametrize(
+    ("attributes", "kind"),
+    [
+        ({"gen_ai.operation.name": "chat"}, "model"),
+        ({"gen_ai.operation.name": "embeddings", "gen_ai.request.model": "e"}, "model"),
+        ({"gen_ai.system": "openai", "gen_ai.request.model": "m"}, "model"),
+        ({"gen_ai.operation.name": "something_new", "gen_ai.usage.input_tokens": 1}, "model"),
+        ({"gen_ai.operation.name": "something_new"}, "none"),
+        ({"gen_ai.operation.name": "invoke_agent", "gen_ai.usage.input_tokens": 1}, "none"),
+        ({"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "t"}, "tool"),
+        ({"gen_ai.tool.name": "t"}, "tool"),
+        ({"http.request.method": "GET"}, "none"),
+        ({"db.system": "postgresql", "user.id": "u"}, "none"),
+        ({}, "none"),
+    ],
+)
+def test_which_spans_are_ours(attributes: dict[str, Any], kind: str) -> None:
+    spans = read(span(attributes))
+    found = (len(spans.calls), len(spans.tools), spans.ignored)
+    assert found == {"model": (1, 0, 0), "tool": (0, 1, 0), "none": (0, 0, 1)}[kind]
+    assert spans.refused == []
+
+
+def test_a_tool_with_the_call_that_asked_for_it() -> None:
+    spans = read(
+        span({"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}),
+        span(
+            {"gen_ai.operation.name": "execute_tool", "error.type": "timeout"},
+            spanId=CHILD,
+            parentSpanId=SPAN,
+            name="execute_tool fetch",
+        ),
+    )
+    (tool,) = spans.tools
+    assert (tool.tool_name, tool.success, tool.duration_ms) == ("fetch", False, 2500)
+    assert tool.inference_event_id == f"{TRACE}:{SPAN}"
+
+
+def test_a_parent_that_is_no_call_of_a_model_is_not_taken_for_one() -> None:
+    spans = read(
+        span({"gen_ai.operation.name": "invoke_agent"}),
+        span({"gen_ai.tool.name": "t"}, spanId=CHILD, parentSpanId=SPAN),
+    )
+    assert spans.tools[0].inference_event_id is None
+
+
+@pytest.mark.parametrize(
+    ("more", "worked"),
+    [({}, True), ({"status": {"code": 1}}, True), ({"status": {"code": 2}}, False)],
+)
+def test_errors(more: dict[str, Any], worked: bool) -> None:
+    (call,) = read(span({"gen_ai.request.model": "m"}, **more)).calls
+    assert call.success is worked
+
+
+def test_what_is_missing_stays_unknown() -> None:
+    told = pairs({"gen_ai.system": "x", "gen_ai.operation.name": "chat"})
+    (call,) = read({"traceId": TRACE, "spanId": SPAN, "attributes": told}).calls
+    assert (call.model, call.created_at, call.feature, call.surface) == (
+        "unknown",
+        None,
+        None,
+        None,
+    )
+    assert call.cost_usd is None
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (span({"gen_ai.request.model": "m"}, traceId="00" * 16), "traceId"),
+        (span({"gen_ai.request.model": "m"}, spanId="abcd"), "spanId"),
+        (span({"gen_ai.request.model": "m", "gen_ai.usage.input_tokens": -1}), "input_tokens"),
+        (span({"gen_ai.request.model": "m", "gen_ai.usage.input_tokens": "many"}), "input_tokens"),
+        (span({"gen_ai.request.model": "m", "gen_ai.usage.output_tokens": 1.5}), "output_tokens"),
+        (span({"gen_ai.request.model": "m", "tollgate.run_id": "seven"}), "run_id"),
+        (span({"gen_ai.request.model": "m", "tollgate.cost_usd": "NaN"}), "costUsd"),
+        (span({"gen_ai.request.model": "m", "tollgate.feature": "x" * 101}), "feature"),
+        (span({"gen_ai.request.model": "m", "user.id": "a\x00b"}), "userId"),
+    ],
+)
+def test_a_bad_span_is_named_and_the_others_are_taken(broken: dict[str, Any], said: str) -> None:
+    spans = read(broken, span({"gen_ai.request.model": "m"}, spanId=CHILD))
+    assert len(spans.calls) == 1
+    (reason,) = spans.refused
+    assert said in reason
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"7",
+        b"\xff\xfe",
+        b"{",
+        b"[" * 100_000,
+        b'{"resourceSpans": 7}',
+        b'{"resourceSpans": [7]}',
+        b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "xyz"}]}]}]}',
+        b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": 7}]}]}]}',
+        b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": {}}]}]}]}',
+        b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": "x"}]}]}]}',
+    ],
+)
+def test_what_is_no_export(body: bytes) -> None:
+    with pytest.raises(BadExport):
+        from_json(body)
+
+
+def test_unknown_fields_and_an_attribute_called_trace_id_are_left_alone() -> None:
+    told = span({"gen_ai.request.model": "m", "traceId": "not hex"}, someday="new")
+    assert len(read(told).calls) == 1
