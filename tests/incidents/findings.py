@@ -23,8 +23,8 @@ NORMAL = Decimal("4.00")
 INSERT = """
 INSERT INTO inference_events (created_at, feature, model, user_id, trigger_type, input_tokens,
     output_tokens, cost_usd)
-SELECT h.hour + n * interval '3 seconds', %(feature)s, 'gpt-4o-mini', 'user-' || n %% 7, 'user_request',
-    %(tokens)s, 200, h.usd / %(calls)s
+SELECT h.hour + n * interval '3 seconds', %(feature)s, 'gpt-4o-mini', 'user-' || n %% 7,
+    'user_request', %(tokens)s, 200, h.usd / %(calls)s
 FROM unnest(%(hours)s::timestamptz[], %(usd)s::numeric[]) h (hour, usd),
     generate_series(0, %(calls)s - 1) n
 """
@@ -96,7 +96,7 @@ def tell_hours(
         since = min(hours).date() - timedelta(days=7)
         cursor.execute("SELECT tollgate_ensure_telemetry_partitions(%s)", [since])
         amounts = [Decimal(usd) for usd in hours.values()]
-        told = {"feature": feature, "tokens": input_tokens, "calls": calls}
+        told: dict[str, Any] = {"feature": feature, "tokens": input_tokens, "calls": calls}
         cursor.execute(INSERT, {**told, "hours": list(hours), "usd": amounts})
 
 
