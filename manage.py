@@ -10,6 +10,7 @@ def main() -> None:
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
     from django.db import OperationalError
+    from psycopg import OperationalError as DriverError
 
     from config.data_folder import NOT_RUNNING, EmbeddedError
 
@@ -19,7 +20,7 @@ def main() -> None:
         sys.exit(f"tollgate: {error}")
     except EmbeddedError as error:
         sys.exit(f"tollgate: {error}")
-    except OperationalError as error:
+    except (OperationalError, DriverError) as error:
         if NOT_RUNNING not in str(error):
             raise
         sys.exit("tollgate: no database is running: start it with `make run`, or set DATABASE_URL.")

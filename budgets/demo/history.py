@@ -1,4 +1,5 @@
-"""Thirty days of runs that could have happened: drawn from real requests, held to the limits.
+"""Thirty days, and today so far, of runs that could have happened: drawn from real requests, held
+to the limits.
 
 Pure and deterministic: the same requests, days and seed give the same history. The limits of a
 moment are held as admission holds them, so the history is one that the service could have written.
@@ -77,21 +78,26 @@ def history(
     requests: Sequence[TraceRequest],
     *,
     days: Sequence[date],
+    until: datetime,
     price: PriceOf,
     seed: int = 20231116,
 ) -> History:
-    """`days` in order; the last one is where the history ends."""
+    """`days` in order, none after the day of `until`; nothing starts at that moment or later."""
     told = History()
     rng = random.Random(seed)
     stock = cycle(requests)
     for day in days:
-        age = (days[-1] - day).days + 1
+        age = (until.date() - day).days
         for job in jobs:
             if job.suspended_days_ago is not None and age < job.suspended_days_ago:
                 continue
             _play_day(told, job, day, caps_of(job, age), rng, stock, price)
-    told.runs.sort(key=lambda run: run.started_at)
-    told.refusals.sort(key=lambda refusal: refusal.at)
+    told.runs = sorted(
+        (run for run in told.runs if run.started_at < until), key=lambda run: run.started_at
+    )
+    told.refusals = sorted(
+        (refusal for refusal in told.refusals if refusal.at < until), key=lambda each: each.at
+    )
     return told
 
 

@@ -1,11 +1,12 @@
-"""The telemetry of the demo: people who use four features of a product, without anything unusual.
+"""The telemetry of the demo: people who use four features of a product, and the release of one of
+them that costs more than anybody thought.
 
 Pure and deterministic: the same requests and the same span of time give the same calls.
 """
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -37,6 +38,10 @@ FEATURES = (
     Feature("code-help", "gpt-4o", "coder", 4, (1, 4), ("read_file", "run_tests"), 0.06),
     Feature("event-analysis", "gpt-4o-mini", "analyst", 6, (1, 1), by_clock=True),
 )
+# What the triage of the demo finds. The release went out shortly before these whole hours began.
+RELEASE = "doc-editor 3.2: suggestions while typing"
+RELEASED = replace(FEATURES[1], sessions=80, turns=(3, 8), hidden=0.85, hidden_trigger="undo")
+RELEASE_HOURS = 4
 TOOL_FAILS = 0.05
 BROWSERS = ("Mozilla/5.0 (X11; Linux x86_64)", "Mozilla/5.0 (Macintosh)", "Mozilla/5.0 (Windows)")
 USERS = 120
@@ -61,6 +66,18 @@ def calls_between(
             begins = since + rng.random() * (until - since)
             _session(feature, begins, requests, rng, price, events, tools)
     return events, tools
+
+
+def calls_of_the_release(
+    since: datetime, until: datetime, requests: Sequence[TraceRequest], *, price: PriceOf
+) -> list[InferenceDraft]:
+    """What the release adds: each suggestion that is not wanted is undone, and undo asks again."""
+    rng = random.Random(f"release {since.isoformat()}")
+    events: list[InferenceDraft] = []
+    for _ in range(round(RELEASED.sessions * ((until - since) / timedelta(hours=1)))):
+        begins = since + rng.random() * (until - since)
+        _session(RELEASED, begins, requests, rng, price, events, [])
+    return events
 
 
 def _session(

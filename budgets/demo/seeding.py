@@ -1,4 +1,5 @@
-"""Writes the demo into an empty database: people, work orders, a token, thirty days of history.
+"""Writes the demo into an empty database: people, work orders, a token, thirty days of history
+and what there was of today.
 
 All in one transaction of the owner, because the past can only be written by whoever may switch off
 the stamps of the log: the application's role cannot. The triggers are on again before it commits.
@@ -20,7 +21,7 @@ from django.db import connections, transaction
 from budgets.demo import records
 from budgets.demo.cast import JOBS, KNOWN_AGENTS, PEOPLE, SERVICE_OWNER, Job
 from budgets.demo.history import PriceOf, history
-from budgets.demo.product import calls_between
+from budgets.demo.product import RELEASE_HOURS, calls_between, calls_of_the_release
 from budgets.models import CapChange, ChangeLine, ChangeRequest, Measure, Vote
 from budgets.replay.trace import TraceRequest, read_trace
 from opslog.models import InferenceEvent
@@ -33,6 +34,8 @@ from workorders.models import Agent, ServiceToken, WorkOrder
 TRACE = Path(__file__).with_name("azure2023_code_slice.csv.gz")
 OWNER = "owner"
 DAYS = 30
+# Before the service is there, so that every run has ended and no window of an hour knows one.
+QUIET = timedelta(minutes=90)
 # What holds the application to the present: the owner, who tells a history, turns it off meanwhile.
 GUARDS = (
     ("operations_events", "stamp"),
@@ -58,10 +61,11 @@ def is_empty() -> bool:
 
 def seed(*, book: PriceBook, now: datetime) -> Seeded:
     """Raises LookupError where a model of the demo has no price in the book."""
-    today = now.astimezone(UTC).date()
-    days = [today - timedelta(days=ago) for ago in range(DAYS, 0, -1)]
+    now = now.astimezone(UTC)
+    today = now.date()
+    days = [today - timedelta(days=ago) for ago in range(DAYS, -1, -1)]
     requests, price = list(read_trace(TRACE)), _priced(book, now)
-    told = history(JOBS, requests, days=days, price=price)
+    told = history(JOBS, requests, days=days, until=now - QUIET, price=price)
     passwords = {person.username: secrets.token_urlsafe(12) for person in PEOPLE}
     with transaction.atomic(using=OWNER), _unguarded():
         people = _people(passwords)
@@ -83,7 +87,7 @@ def seed(*, book: PriceBook, now: datetime) -> Seeded:
 
 def _telemetry(requests: Sequence[TraceRequest], price: PriceOf, now: datetime) -> int:
     """The calls of the product until now, through the same door as all others. Gives how many."""
-    this_hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    this_hour = now.replace(minute=0, second=0, microsecond=0)
     events: list[InferenceDraft] = []
     tools: list[ToolDraft] = []
     with connections[OWNER].cursor() as cursor:
@@ -93,6 +97,10 @@ def _telemetry(requests: Sequence[TraceRequest], price: PriceOf, now: datetime) 
         more = calls_between(since, min(since + timedelta(hours=1), now), requests, price=price)
         events += (each for each in more[0] if each.created_at and each.created_at < now)
         tools += (each for each in more[1] if each.created_at and each.created_at < now)
+    for ago in range(RELEASE_HOURS, 0, -1):
+        since = this_hour - timedelta(hours=ago)
+        more = calls_of_the_release(since, since + timedelta(hours=1), requests, price=price)
+        events += (each for each in more if each.created_at and each.created_at < now)
     for begin in range(0, len(events), MOST):
         batch = events[begin : begin + MOST]
         accept_inference(

@@ -12,7 +12,8 @@ from django.db import DatabaseError, connections
 
 from budgets.demo.cast import JOBS, PEOPLE
 from budgets.demo.history import caps_of, history
-from budgets.demo.seeding import TRACE, seed
+from budgets.demo.product import RELEASED
+from budgets.demo.seeding import QUIET, TRACE, seed
 from budgets.demo.trickle import trickle
 from budgets.models import Counter
 from budgets.replay.audit import Limits, RecordedRun, exceeded
@@ -20,9 +21,13 @@ from budgets.replay.trace import read_trace
 from opslog.models import OperationsEvent
 from opslog.price_import import bundled
 from opslog.pricing import PriceBook
+from opslog.telemetry import rollup
+from opslog.triaging import running
 from workorders.models import Run, WorkOrder
 
 DAYS = [date(2026, 11, 1) + timedelta(days=n) for n in range(20)]
+HOUR = timedelta(hours=1)
+END = datetime(2026, 11, 21, tzinfo=UTC)
 
 
 def price(model: str, given: int, made: int) -> Decimal:
@@ -31,8 +36,8 @@ def price(model: str, given: int, made: int) -> Decimal:
 
 
 def test_no_day_of_it_is_over_the_caps_of_that_day() -> None:
-    told = history(JOBS, list(read_trace(TRACE)), days=DAYS, price=price)
-    again = history(JOBS, list(read_trace(TRACE)), days=DAYS, price=price)
+    told = history(JOBS, list(read_trace(TRACE)), days=DAYS, until=END, price=price)
+    again = history(JOBS, list(read_trace(TRACE)), days=DAYS, until=END, price=price)
     assert [run.id for run in told.runs] == [run.id for run in again.runs]
     assert {run.day for run in told.runs} == set(DAYS)
     assert {refusal.denial for refusal in told.refusals} >= {"runs_per_day", "usd_per_day"}
@@ -45,12 +50,12 @@ def test_no_day_of_it_is_over_the_caps_of_that_day() -> None:
                 for run in told.runs
                 if run.job is job and run.day == day
             ]
-            caps = caps_of(job, (DAYS[-1] - day).days + 1)
+            caps = caps_of(job, (END.date() - day).days)
             assert exceeded(runs, {job.id: Limits(*caps, job.concurrent)}) == []
 
 
 def test_every_run_ends_on_its_day_and_ids_follow_time() -> None:
-    runs = history(JOBS, list(read_trace(TRACE)), days=DAYS, price=price).runs
+    runs = history(JOBS, list(read_trace(TRACE)), days=DAYS, until=END, price=price).runs
     assert all(run.finished_at.date() == run.day for run in runs)
     assert [run.id.version for run in runs[:3]] == [7, 7, 7]
     assert {run.status for run in runs} == {"success", "error", "expired", "cancelled"}
@@ -63,9 +68,11 @@ def seeded(committed_db: str) -> dict[str, str]:
 
 def test_the_seeded_database(seeded: dict[str, str]) -> None:
     call_command("verify_counters")
-    yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    assert Run.objects.latest("started_at").day == yesterday
-    assert Run.objects.earliest("started_at").day == yesterday - timedelta(days=29)
+    now = datetime.now(UTC)
+    latest = Run.objects.latest("started_at")
+    assert now.date() - timedelta(days=1) <= latest.day
+    assert latest.started_at < now - QUIET
+    assert Run.objects.earliest("started_at").day == now.date() - timedelta(days=30)
     assert not Run.objects.filter(status="running").exists()
     assert WorkOrder.objects.count() == len(JOBS)
     for job in JOBS:
@@ -99,3 +106,26 @@ def test_the_trickle_is_gentle_and_asks_for_all() -> None:
     work = list(islice(trickle(per_second=1.0, rng=random.Random(1)), 4000))
     assert work[-1].due / len(work) == pytest.approx(1.0, rel=0.1)
     assert {timed.piece.work_order_id for timed in work} == {job.id for job in JOBS}
+
+
+def test_today_is_told_until_its_last_hours() -> None:
+    today = date(2026, 11, 21)
+    noon = datetime(2026, 11, 21, 12, tzinfo=UTC)
+    requests = list(read_trace(TRACE))
+    told = history(JOBS, requests, days=[*DAYS, today], until=noon, price=price)
+    before = history(JOBS, requests, days=DAYS, until=END, price=price)
+    assert [run.id for run in told.runs if run.day != today] == [run.id for run in before.runs]
+    assert noon - timedelta(hours=1) < told.runs[-1].started_at < noon
+    assert all(refusal.at < noon for refusal in told.refusals)
+
+
+@pytest.mark.parametrize("hour", [3, 13])
+def test_the_triage_finds_the_release(committed_db: str, hour: int) -> None:
+    """At night, too: a demo that is started then has its incident."""
+    now = datetime.now(UTC).replace(hour=hour, minute=20)
+    seed(book=PriceBook(0, bundled()), now=now)
+    rollup.refresh()
+    incident = running.run(now=now)
+    assert incident is not None
+    assert (incident.cause, incident.feature) == ("hidden_recompute", RELEASED.name)
+    assert incident.started_at == now.replace(minute=0, second=0, microsecond=0) - 4 * HOUR

@@ -1,5 +1,6 @@
 """manage.py seed_demo: people, work orders, a token, thirty days of history."""
 
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
@@ -11,10 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from budgets import approvals
-from budgets.demo.cast import PEOPLE, WISHES
+from budgets.demo.cast import PEOPLE, SERVICE_OWNER, WISHES
+from budgets.demo.product import RELEASE, RELEASE_HOURS, RELEASED
 from budgets.demo.seeding import DAYS, is_empty, seed
 from budgets.demo.service import keep_token
 from budgets.models import Measure
+from opslog import changes
+from opslog.models import ChangeMarker
 from opslog.price_import import bundled
 from opslog.pricing import PriceBook
 
@@ -22,14 +26,15 @@ from opslog.pricing import PriceBook
 class Command(BaseCommand):
     help = (
         "Fills an empty database with demo people for every tier, work orders, a service token "
-        f"and {DAYS} days of history that end yesterday. Passwords and token are printed once."
+        f"{DAYS} days of history and what there was of today. Passwords and token are printed once."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not is_empty():
             raise CommandError("The database has people or work orders already; nothing was done.")
         try:
-            seeded = seed(book=PriceBook(0, bundled()), now=timezone.now())
+            now = timezone.now()
+            seeded = seed(book=PriceBook(0, bundled()), now=now)
         except LookupError as error:
             raise CommandError(str(error)) from None
         keep_token(seeded.token)
@@ -47,6 +52,15 @@ class Command(BaseCommand):
         )
         # After the history, so that the log's order is that of time.
         call_command("update_prices", apply=True, reason="prices for the demo", stdout=StringIO())
+        this_hour = now.replace(minute=0, second=0, microsecond=0)
+        changes.record_change(
+            kind=ChangeMarker.Kind.DEPLOY,
+            what=RELEASE,
+            feature=RELEASED.name,
+            by=SERVICE_OWNER,
+            now=now,
+            happened_at=this_hour - timedelta(hours=RELEASE_HOURS, minutes=20),
+        )
         for wish in WISHES:
             approvals.ask(
                 wish.work_order_id,
