@@ -99,8 +99,8 @@ def _telemetry(requests: Sequence[TraceRequest], price: PriceOf, now: datetime) 
         tools += (each for each in more[1] if each.created_at and each.created_at < now)
     for ago in range(RELEASE_HOURS, 0, -1):
         since = this_hour - timedelta(hours=ago)
-        more = calls_of_the_release(since, since + timedelta(hours=1), requests, price=price)
-        events += (each for each in more if each.created_at and each.created_at < now)
+        late = calls_of_the_release(since, since + timedelta(hours=1), requests, price=price)
+        events += (each for each in late if each.created_at and each.created_at < now)
     for begin in range(0, len(events), MOST):
         batch = events[begin : begin + MOST]
         accept_inference(
