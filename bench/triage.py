@@ -25,7 +25,7 @@ FROM (SELECT n, at, feature,
     FROM (SELECT n, %(first)s::timestamptz + n * (%(until)s::timestamptz - %(first)s::timestamptz)
                 / %(rows)s AS at,
             'feature-' || n %% 30 AS other, n %% 4 = 0 AS chats
-        FROM generate_series(0, %(rows)s - 1) n) numbered,
+        FROM generate_series(0, %(rows)s::bigint - 1) n) numbered,
         LATERAL (SELECT CASE WHEN chats THEN 'chat' ELSE other END AS feature) named) told
 """
 TOOLS = """
