@@ -32,8 +32,8 @@ TOOLS = """
 INSERT INTO tool_calls (event_id, inference_event_id, created_at, user_id, feature, tool_name,
     retries, success)
 SELECT 't' || event_id, event_id, created_at, user_id, feature,
-    'tool-' || length(user_id || feature), (input_tokens %% 10 = 0)::int, input_tokens %% 20 <> 0
-FROM inference_events WHERE trigger_type = 'tool_result' AND input_tokens %% 2 = 0
+    'tool-' || length(user_id || feature), (input_tokens % 10 = 0)::int, input_tokens % 20 <> 0
+FROM inference_events WHERE trigger_type = 'tool_result' AND input_tokens % 2 = 0
 """
 
 
