@@ -35,9 +35,7 @@ SELECT b.id, coalesce(max(k.used), 0), max(k.subject)
 FROM budgets b LEFT JOIN LATERAL (
     SELECT s.subject, sum(s.reserved_usd + s.settled_usd) AS used FROM counters s
     WHERE s.scope = b.scope AND s."window" = b."window" AND b.subject IN ('', '*', s.subject)
-        AND CASE WHEN b."window" IN ('rolling_minute', 'rolling_hour')
-            THEN s.starts_at > %(now)s - tollgate_reach(b."window")
-            ELSE s.starts_at = tollgate_begins(b."window", %(now)s) END
+        AND s.starts_at BETWEEN tollgate_counts_from(b."window", %(now)s) AND %(now)s
     GROUP BY s.subject ORDER BY used DESC LIMIT 1) k ON true
 WHERE b.measure = 'usd' AND b.amount IS NOT NULL GROUP BY b.id
 """

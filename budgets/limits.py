@@ -13,8 +13,9 @@ from budgets.models import Budget
 
 HIGHEST = Decimal("1000000000")
 USED = """
+WITH clock AS MATERIALIZED (SELECT tollgate_now() AS now)
 SELECT b.id, coalesce(k.subject, ''), coalesce(k.settled, 0), coalesce(k.held, 0)
-FROM budgets b LEFT JOIN LATERAL (
+FROM clock c CROSS JOIN budgets b LEFT JOIN LATERAL (
     SELECT s.subject,
         sum(CASE b.measure WHEN 'usd' THEN s.settled_usd WHEN 'tokens' THEN s.settled_tokens
             WHEN 'runs' THEN 0 ELSE s.runs END) AS settled,
@@ -24,9 +25,7 @@ FROM budgets b LEFT JOIN LATERAL (
     WHERE s.scope = b.scope AND s."window" = b."window"
         AND (b.subject IN ('', '*', s.subject)
             OR (b.scope = 'model_tier' AND b.subject = split_part(s.subject, chr(31), 2)))
-        AND CASE WHEN b."window" IN ('rolling_minute', 'rolling_hour')
-            THEN s.starts_at > tollgate_now() - tollgate_reach(b."window")
-            ELSE s.starts_at = tollgate_begins(b."window", tollgate_now()) END
+        AND s.starts_at BETWEEN tollgate_counts_from(b."window", c.now) AND c.now
     GROUP BY s.subject ORDER BY 3 + 4 DESC, sum(s.runs) DESC LIMIT 1) k ON true
 WHERE b.id = ANY (%s)
 """

@@ -11,7 +11,6 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import (
-    Case,
     Count,
     DecimalField,
     F,
@@ -20,8 +19,8 @@ from django.db.models import (
     Subquery,
     TextField,
     Value,
-    When,
 )
+from django.db.models.expressions import RawSQL
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, Coalesce, Concat, Greatest
 from django.utils import timezone
@@ -33,6 +32,38 @@ from opslog.meters import Meter, runs_meter
 from opslog.models import OperationsEvent
 from workorders.models import WorkOrder
 
+# Every work order with its use of a day and its caps in force, in one pass.
+USE_OF_ALL = """
+SELECT o.id, o.status, o.usd_per_day / o.runs_per_day AS fair, coalesce(k.runs, 0) AS runs,
+    coalesce(k.reserved_usd + k.settled_usd, 0) AS usd, c.runs AS runs_cap, c.usd AS usd_cap,
+    greatest(coalesce(k.runs, 0)::numeric / c.runs,
+        coalesce(k.reserved_usd + k.settled_usd, 0) / c.usd) AS share
+FROM work_orders o
+LEFT JOIN counters k ON k.subject = o.id AND k.scope = 'work_order' AND k."window" = 'day'
+    AND k.starts_at = %s
+LEFT JOIN (
+    SELECT wo_id, max(value) FILTER (WHERE measure = 'runs_per_day') AS runs,
+        max(value) FILTER (WHERE measure = 'usd_per_day') AS usd
+    FROM cap_grants WHERE starts_at <= now() AND ends_at > now() GROUP BY wo_id
+) g ON g.wo_id = o.id
+CROSS JOIN LATERAL (
+    SELECT greatest(o.runs_per_day, g.runs) AS runs, greatest(o.usd_per_day, g.usd) AS usd
+) c
+WHERE o.status <> 'archived'
+"""
+BUSIEST = f"""
+SELECT id, '' FROM ({USE_OF_ALL}) used WHERE runs > 0 ORDER BY share DESC, id LIMIT %s
+"""  # noqa: S608  (constants put together)
+BLOCKED = f"""
+SELECT id, why FROM (
+    SELECT id, CASE WHEN status = 'suspended' THEN 'suspended'
+        WHEN runs >= runs_cap THEN 'runs/day cap reached'
+        WHEN usd >= usd_cap THEN 'budget cap reached'
+        WHEN usd > usd_cap - coalesce(s.p95_usd, fair) THEN 'no room for a run of its usual cost'
+        END AS why
+    FROM ({USE_OF_ALL}) used LEFT JOIN cost_statistics s ON s.wo_id = used.id
+) judged WHERE why IS NOT NULL ORDER BY why, id LIMIT %s
+"""  # noqa: S608  (constants put together)
 REFUSALS = ("RATE_LIMIT_429", "START_REFUSED")
 COUNTED_AT_MOST = 1000
 MONEY = DecimalField(max_digits=20, decimal_places=9)
@@ -121,10 +152,17 @@ def runs_meter_of(work_order: Any) -> Meter:
     )
 
 
+def used_to(begins: datetime, share: Decimal | None = None) -> RawSQL:
+    """The ids of the work orders that were used today, to that share of a cap or more: for a
+    filter `pk__in`. All of them are read at once, where `with_use` looks up one by one."""
+    reached = "runs > 0" if share is None else "share >= %s"
+    given = [begins] if share is None else [begins, share]
+    return RawSQL(f"SELECT id FROM ({USE_OF_ALL}) used WHERE {reached}", given)  # noqa: S608, S611
+
+
 def busiest(begins: datetime, *, at_most: int) -> list[WorkOrder]:
     """The work orders nearest to one of their caps today, those that were not used left out."""
-    used = with_use(WorkOrder.objects.exclude(status="archived"), begins)
-    return list(used.filter(runs_today__gt=0).order_by("-share", "id")[:at_most])
+    return [each for each, _ in _leading(BUSIEST, begins, at_most)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,29 +176,20 @@ class Blocked:
 
 def blocked(begins: datetime, *, at_most: int) -> list[Blocked]:
     """Suspended, or without room for another run of the usual cost (its recent 95th percentile)."""
-    found = (
-        with_use(WorkOrder.objects.exclude(status="archived"), begins)
-        .annotate(
-            why=Case(
-                When(status="suspended", then=Value("suspended")),
-                When(runs_today__gte=F("runs_cap"), then=Value("runs/day cap reached")),
-                When(used_usd_today__gte=F("usd_cap"), then=Value("budget cap reached")),
-                When(
-                    used_usd_today__gt=F("usd_cap") - F("usual_usd"),
-                    then=Value("no room for a run of its usual cost"),
-                ),
-                default=Value(""),
-                output_field=TextField(),
-            )
-        )
-        .exclude(why="")
-        .order_by("why", "id")
-    )
     reset = begins + timedelta(days=1)
     return [
-        Blocked(each, each.why, None if each.status == "suspended" else reset)
-        for each in found[:at_most]
+        Blocked(each, why, None if each.status == "suspended" else reset)
+        for each, why in _leading(BLOCKED, begins, at_most)
     ]
+
+
+def _leading(statement: str, begins: datetime, at_most: int) -> list[tuple[Any, str]]:
+    """The first few of all work orders, `with_use`, and what the statement says beside them."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [begins, at_most])
+        told: dict[str, str] = dict(cursor.fetchall())
+    found = with_use(WorkOrder.objects.filter(pk__in=told), begins).in_bulk()
+    return [(found[wo_id], why) for wo_id, why in told.items() if wo_id in found]
 
 
 @dataclass(frozen=True, slots=True)

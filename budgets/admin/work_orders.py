@@ -76,11 +76,11 @@ class RoomFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if self.value() == "used":
-            return queryset.filter(runs_today__gt=0)
+            return queryset.filter(pk__in=overview.used_to(overview.today()))
         if self.value() == "near":
-            return queryset.filter(share__gte="0.8")
+            return queryset.filter(pk__in=overview.used_to(overview.today(), Decimal("0.8")))
         if self.value() == "full":
-            return queryset.filter(share__gte=1)
+            return queryset.filter(pk__in=overview.used_to(overview.today(), Decimal(1)))
         return queryset
 
 

@@ -45,11 +45,7 @@ class Migration(migrations.Migration):
         ),
         AddIndexConcurrently(
             model_name="counter",
-            index=models.Index(
-                fields=["starts_at"],
-                condition=models.Q(("scope", "work_order"), ("window", "day")),
-                name="counters_work_order_days",
-            ),
+            index=models.Index(fields=["scope", "window", "starts_at"], name="counters_by_window"),
         ),
         AddIndexConcurrently(
             model_name="capchange",

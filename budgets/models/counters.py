@@ -49,12 +49,8 @@ class Counter(models.Model):
             ),
         )
         indexes = (
-            # The daily report reads one day of all work orders.
-            models.Index(
-                fields=("starts_at",),
-                condition=models.Q(scope="work_order", window="day"),
-                name="counters_work_order_days",
-            ),
+            # What counts now, of all subjects of a scope; one day of all work orders.
+            models.Index(fields=("scope", "window", "starts_at"), name="counters_by_window"),
         )
 
     def __str__(self) -> str:

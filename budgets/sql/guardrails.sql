@@ -63,6 +63,14 @@ CREATE FUNCTION tollgate_reach(win text) RETURNS interval LANGUAGE sql IMMUTABLE
     SELECT CASE win WHEN 'rolling_minute' THEN interval '65 seconds' ELSE interval '61 minutes' END
 $$;
 
+-- The earliest slot that counts at that moment; for the index, which a CASE over the slots is not.
+CREATE FUNCTION tollgate_counts_from(win text, at timestamptz) RETURNS timestamptz
+LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN win IN ('rolling_minute', 'rolling_hour')
+        THEN at - tollgate_reach(win) + interval '1 microsecond'
+        ELSE tollgate_begins(win, at) END
+$$;
+
 -- When time cures a limit that is used up: null for what only the end of a run cures.
 CREATE FUNCTION tollgate_cured_at(c tollgate_charge, at timestamptz) RETURNS timestamptz
 LANGUAGE sql STABLE AS $$
@@ -309,9 +317,7 @@ BEGIN
             WHEN 'runs' THEN s.open_runs ELSE s.runs END) AS used
         FROM counters s
         WHERE s.scope = b.scope AND s."window" = b."window"
-            AND CASE WHEN b."window" IN ('rolling_minute', 'rolling_hour')
-                THEN s.starts_at > at - tollgate_reach(b."window")
-                ELSE s.starts_at = tollgate_begins(b."window", at) END
+            AND s.starts_at BETWEEN tollgate_counts_from(b."window", at) AND at
             AND (b.subject IN ('', s.subject) OR (b.scope = 'model_tier'
                     AND b.subject = split_part(s.subject, chr(31), 2))
                 OR (b.subject = '*' AND NOT EXISTS (

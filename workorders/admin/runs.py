@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils import timezone
-from unfold.contrib.filters.admin import DropdownFilter, RelatedDropdownFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
 
 from opslog.admin.base import (
     RECENT,
@@ -41,8 +41,9 @@ class RunDayFilter(DayFilter):
         )
 
 
-class WorkOrderFilter(RelatedDropdownFilter):
-    """The column is named `wo`; people read "work order"."""
+class WorkOrderFilter(AutocompleteSelectFilter):
+    """The column is named `wo`; people read "work order". Typed and searched: there may be
+    a hundred thousand."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
