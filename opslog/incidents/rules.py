@@ -5,12 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from opslog.triage.data import CELL_HOURS
+from opslog.triage.thresholds import LEAST_HISTORY
+
 # The cost of an hour against its baseline: over the double is major, over the fivefold critical.
 MAJOR_OVER = Decimal(1)
 CRITICAL_OVER = Decimal(4)
 
 # Two verdicts that blame different features are about one spike where it starts within these hours.
 SAME_START = timedelta(hours=6)
+# So long an incident's figures follow the cost. Later too few hours from before it are left to
+# compare with, and what is dear for so long is what is usual for a new spike.
+FOLLOWED = timedelta(hours=CELL_HOURS - LEAST_HISTORY)
 # A stabilised incident whose spike comes back within a day is the same one again.
 RELAPSE = timedelta(hours=24)
 
@@ -47,7 +53,8 @@ def same_spike(
 ) -> int | None:
     """The incident that a verdict is about, or None for a new one.
 
-    The same feature first: nothing else burns there meanwhile. Then one where either has no
+    The same feature first: nothing else burns there meanwhile. Then, of those that are still
+    followed, one where either has no
     feature: it is known better now, or less well. Then another feature with about the same start:
     the blame has moved. A stabilised incident is taken for the same feature only, within a day.
     """
@@ -55,7 +62,8 @@ def same_spike(
     for each in active:
         if each.feature == feature:
             return each.id
-    by_start = sorted(active, key=lambda each: abs(each.started_at - started_at))
+    young = [each for each in active if now - each.started_at <= FOLLOWED]
+    by_start = sorted(young, key=lambda each: abs(each.started_at - started_at))
     for each in by_start:
         if not each.feature or not feature:
             return each.id

@@ -7,6 +7,7 @@ than before (its term of the Jensen–Shannon divergence): what is large and alw
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from math import log2
 
 from opslog.triage.data import Detail
@@ -22,6 +23,8 @@ class Element:
     requests: float
     explains: float  # of the change; the elements of a dimension sum to 1
     surprise: float  # 0 to 1
+    share: float  # of all cost of its hours
+    share_before: float
 
 
 def _term(share: float, mean: float) -> float:
@@ -41,21 +44,15 @@ def rank(
 ) -> tuple[Element, ...]:
     """Rows: name, dollars, dollars before (over as many hours), requests. Most telling first."""
     change = total - total_before
-    found = [
-        Element(
-            dimension,
-            name,
-            usd,
-            before,
-            requests,
-            (usd - before) / change if change else 0.0,
-            surprise(
-                usd / total if total > 0 else 0.0,
-                before / total_before if total_before > 0 else 0.0,
-            ),
+    found = []
+    for name, usd, before, requests in rows:
+        share = usd / total if total > 0 else 0.0
+        share_before = before / total_before if total_before > 0 else 0.0
+        explains = (usd - before) / change if change else 0.0
+        news = surprise(share, share_before)
+        found.append(
+            Element(dimension, name, usd, before, requests, explains, news, share, share_before)
         )
-        for name, usd, before, requests in rows
-    ]
     return tuple(sorted(found, key=lambda e: (-e.explains * e.surprise, e.name)))
 
 
@@ -63,7 +60,9 @@ def attribution(
     panel: Panel, start: int, end: int, detail: Detail | None = None
 ) -> dict[str, tuple[Element, ...]]:
     """By dimension. Users, agents, work orders, sessions and user agents only where `detail` is
-    given. Before: the average of all hours before `start`, over as many hours."""
+    given, and those against the cost of the hours that they were read for. Before: the average of
+    all hours before `start`, over as many hours; of users and the like the hours that the detail
+    was compared with."""
     scale = (end - start) / start if start else 0.0
     total = window(panel.cost, start, end)
     before = window(panel.cost, 0, start) * scale
@@ -83,11 +82,11 @@ def attribution(
         )
     if detail is None:
         return found
-    hours = (detail.comparison.until - detail.comparison.start).total_seconds()
-    hours_before = (
-        detail.comparison.baseline_until - detail.comparison.baseline_start
-    ).total_seconds()
-    factor = hours / hours_before if hours_before else 0.0
+    read = detail.comparison
+    total = _cost_between(panel, read.start, read.until, read.feature)
+    before = _cost_between(panel, read.baseline_start, read.baseline_until, read.feature)
+    hours_before = (read.baseline_until - read.baseline_start).total_seconds()
+    factor = (read.until - read.start).total_seconds() / hours_before if hours_before else 0.0
     for dimension in sorted({actor.dimension for actor in detail.actors}):
         found[dimension] = rank(
             dimension,
@@ -97,6 +96,14 @@ def attribution(
                 if a.dimension == dimension and a.name
             ),
             total,
-            before,
+            before * factor,
         )
     return found
+
+
+def _cost_between(panel: Panel, start: datetime, until: datetime, feature: str | None) -> float:
+    return sum(
+        window(flow.cost, panel.hour_of(start), panel.hour_of(until))
+        for (name, _), flow in panel.models.items()
+        if feature in (None, name)
+    )

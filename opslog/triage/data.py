@@ -18,7 +18,7 @@ Money is float in here, dollars: these are estimates of causes, not accounts. Wh
 dollars is rounded once, to `Decimal`, when it is given out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -106,6 +106,17 @@ class Rollups:
     cells: Sequence[Cell]
     tools: Sequence[ToolCell] = ()
     totals: Sequence[HourTotal] = ()
+
+    def without(self, features: Collection[str]) -> "Rollups":
+        """As if these features were not there; the long history goes with them, because it does
+        not tell them apart."""
+        if not features:
+            return self
+        return Rollups(
+            self.until,
+            [cell for cell in self.cells if cell.feature not in features],
+            [call for call in self.tools if call.feature not in features],
+        )
 
 
 @dataclass(frozen=True, slots=True)

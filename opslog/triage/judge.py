@@ -23,6 +23,7 @@ from opslog.triage.sentences import sentences
 from opslog.triage.thresholds import (
     CHANGE_HOURS,
     FLOOR_USD_PER_HOUR,
+    LARGER_SHARE,
     LEAST_HISTORY,
     ONE_ACTOR,
     RISE,
@@ -224,10 +225,12 @@ def _decomposition(ledger: Ledger, start: int, now: int, base: Baseline) -> Deco
 
 
 def _one_actor(found: Mapping[str, Sequence[Element]]) -> Element | None:
-    """A user agent or user that explains more than half of the change: rather a bot or abuse."""
+    """A user agent or user that explains more than half of the change, and has far more of the cost
+    than it had: rather a bot or abuse. Who always was most of it and grew with the rest is not."""
     for dimension in ("user_agent", "user"):
         for element in found.get(dimension, ()):
-            if element.explains > ONE_ACTOR:
+            news = element.share > LARGER_SHARE * element.share_before
+            if element.explains > ONE_ACTOR and news:
                 return element
     return None
 

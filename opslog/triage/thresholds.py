@@ -53,5 +53,8 @@ LEAST_SHARE = 0.02
 STABLE_HOURS = 2
 # A user or user agent that makes up more than this of the change: a bot or abuse, not growth.
 ONE_ACTOR = 0.5
+# And its share of the cost must be this many times what it was: a user agent that all people have
+# makes up all of any change.
+LARGER_SHARE = 1.5
 # A change marker up to so many hours before the start is named.
 CHANGE_HOURS = 6

@@ -85,10 +85,9 @@ class Verdict:
 
     @property
     def comparison(self) -> Comparison | None:
-        """The hours whose raw events tell who it was: at most a day of the spike, and as many
-        hours before it."""
+        """The hours whose raw events tell who it was: at most a day of the spike, and the same
+        hours of the day before it, since by night others are at work."""
         if self.start is None:
             return None
-        hours = min(self.hours, DAY) * HOUR
-        feature = self.feature
-        return Comparison(self.start, self.start + hours, self.start - hours, self.start, feature)
+        hours, before = min(self.hours, DAY) * HOUR, self.start - DAY * HOUR
+        return Comparison(self.start, self.start + hours, before, before + hours, self.feature)

@@ -1,13 +1,15 @@
-"""The triage at work: one at a time, from the hourly sums to the incident."""
+"""The triage at work: one at a time, from the hourly sums to the incidents."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
 from django.db import connection, transaction
 
 from opslog.incidents.detecting import record_verdict
+from opslog.incidents.rules import FOLLOWED, SAME_START
 from opslog.incidents.translating import finding_of
 from opslog.models import Incident
 from opslog.triage.data import Detail, Rollups
@@ -21,40 +23,95 @@ log = logging.getLogger("tollgate.triage")
 ALONE = 7403  # the advisory lock of whoever runs it
 OVER = (Incident.State.STABILISED, Incident.State.REVIEWED)
 
+Judge = Callable[..., Verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A verdict, and who it was where there is a spike."""
+
+    verdict: Verdict
+    detail: Detail | None = None
+
 
 def run(*, now: datetime, floor_usd_per_hour: float = FLOOR_USD_PER_HOUR) -> Incident | None:
-    """Judge the whole hours before `now`; gives the incident that there is about it, if any. What
-    is less than the floor above the baseline, in dollars an hour, is not worth an alarm.
+    """Judge the whole hours before `now`; gives the incident that there is about them, the newest
+    if there are several. What is less than the floor above the baseline, in dollars an hour, is
+    not worth an alarm.
 
     All of it is one transaction: a worker that is killed leaves nothing, and the next run finds
     the same. Whoever comes while another runs goes away again: there is nothing to add.
     """
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [ALONE])
-            if not cursor.fetchone()[0]:
-                log.info("another triage is under way")
-                return None
+        if not _alone():
+            log.info("another triage is under way")
+            return None
         until = now.replace(minute=0, second=0, microsecond=0)
-        verdict, detail = judged(reads.rollups(until), floor_usd_per_hour)
-        return record_verdict(finding_of(verdict, detail), now=now)
+        rollups = reads.rollups(until)
+        burning = [
+            each
+            for each in Incident.objects.exclude(state__in=OVER).order_by("id")
+            if until - each.started_at <= FOLLOWED
+        ]
+        found: Incident | None = None
+        for incident in burning:
+            told = followed(incident, rollups, [each for each in burning if each != incident])
+            found = record_verdict(finding_of(told.verdict, told.detail), now=now) or found
+        told = fresh(rollups, burning, floor_usd_per_hour)
+        return record_verdict(finding_of(told.verdict, told.detail), now=now) or found
 
 
-def judged(
-    rollups: Rollups, floor_usd_per_hour: float = FLOOR_USD_PER_HOUR
-) -> tuple[Verdict, Detail | None]:
-    """The verdict, and who it was where there is a spike. An active incident is followed: its
-    start stays, and the rest follows the evidence of the hours since then."""
-    incident = Incident.objects.exclude(state__in=OVER).order_by("-id").first()
-    judge: Callable[..., Verdict] = partial(triage, floor_usd_per_hour=floor_usd_per_hour)
-    if incident is not None:
-        known = Verdict(rollups.until, confirmed=True, start=incident.started_at)
-        judge = partial(follow, known)
+def _alone() -> bool:
+    """Until the end of the transaction, or of its process."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [ALONE])
+        return bool(cursor.fetchone()[0])
 
-    first = judge(rollups)
+
+def followed(incident: Incident, rollups: Rollups, others: Sequence[Incident] = ()) -> Judged:
+    """An active incident: its start stays, and the rest follows the evidence of the hours since
+    then. What burns beside it is left to the incident that it has."""
+    known = Verdict(rollups.until, confirmed=True, start=incident.started_at)
+    return _named(partial(follow, known), rollups, features_of(others) - {incident.feature})
+
+
+def fresh(
+    rollups: Rollups,
+    burning: Sequence[Incident] = (),
+    floor_usd_per_hour: float = FLOOR_USD_PER_HOUR,
+) -> Judged:
+    """A spike that no active incident is about. What began with an incident is a part of it; what
+    is in no single feature, the incident's or this, cannot be told apart from it."""
+    nothing = Judged(Verdict(rollups.until, confirmed=False))
+    if any(not each.feature for each in burning):
+        return nothing
+    judge = partial(triage, floor_usd_per_hour=floor_usd_per_hour)
+    told = _named(judge, rollups, features_of(burning))
+    start = told.verdict.start
+    if burning and not told.verdict.feature:
+        return nothing
+    if start and any(abs(start - each.started_at) <= SAME_START for each in burning):
+        return nothing
+    return told
+
+
+def features_of(incidents: Sequence[Incident]) -> set[str]:
+    return {each.feature for each in incidents if each.feature}
+
+
+def _named(judge: Judge, rollups: Rollups, left_out: Collection[str]) -> Judged:
+    """Judged twice where there is a spike: the first time to know which hours' raw events say who
+    it was."""
+    looked_at = rollups.without(left_out)
+    first = judge(looked_at)
     comparison = first.comparison
     if not first.confirmed or first.start is None or comparison is None or first.evidence is None:
-        return first, None
+        return Judged(first)
     detail = reads.detail(comparison)
     changes = reads.changes_before(first.start, rollups.until)
-    return judge(rollups, detail=detail, changes=changes), detail
+    verdict = judge(looked_at, detail=detail, changes=changes)
+    if left_out:
+        beside = ", ".join(sorted(left_out))
+        said = f"Without {beside}, which an incident of its own is about."
+        verdict = replace(verdict, sentences=(*verdict.sentences, said))
+    return Judged(verdict, detail)

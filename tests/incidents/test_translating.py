@@ -27,7 +27,7 @@ def figures(average: float) -> TokenFigures:
 
 
 def element(dimension: str, name: str, usd: float, before: float) -> Element:
-    return Element(dimension, name, usd, before, 400.0, (usd - before) / 40, 0.4)
+    return Element(dimension, name, usd, before, 400.0, (usd - before) / 40, 0.4, 0.6, 0.1)
 
 
 EVIDENCE = Evidence(
