@@ -59,10 +59,11 @@ class Decomposition:
 
 def log_mean(a: float, b: float) -> float:
     """Between the two; of equal ones that one. Both positive."""
-    ratio = a / b
-    if abs(ratio - 1) < 1e-9:
+    # Of each, not of the ratio: that of the smallest and the largest numbers is no number.
+    difference = log(a) - log(b)
+    if abs(difference) < 1e-9:
         return (a + b) / 2
-    return (a - b) / log(ratio)
+    return (a - b) / difference
 
 
 def decompose(before: Mapping[str, State], after: Mapping[str, State]) -> Decomposition:
@@ -72,7 +73,7 @@ def decompose(before: Mapping[str, State], after: Mapping[str, State]) -> Decomp
         name: [] for name in ("requests", "mix", "input_tokens", "output_tokens", "price")
     }
     changes: list[float] = []
-    growth = log(total_after / total_before) if total_after > 0 and total_before > 0 else 0.0
+    growth = log(total_after) - log(total_before) if total_after > 0 and total_before > 0 else 0.0
     for name in sorted({*before, *after}):
         old, new = before.get(name, EMPTY), after.get(name, EMPTY)
         change = new.cost - old.cost
@@ -90,8 +91,9 @@ def decompose(before: Mapping[str, State], after: Mapping[str, State]) -> Decomp
                 told += x1 - x0
                 continue
             weight = log_mean(x1, x0)
-            more = weight * log(new.requests / old.requests)
-            longer = weight * (log(tokens1 / tokens0) - log(new.requests / old.requests))
+            asked = log(new.requests) - log(old.requests)
+            more = weight * asked
+            longer = weight * (log(tokens1) - log(tokens0) - asked)
             parts["requests"].append(weight * growth)
             parts["mix"].append(more - weight * growth)
             parts[kind].append(longer)
