@@ -379,6 +379,5 @@ def chart_of(incident: Incident, now: datetime) -> charting.Chart:
     return charting.chart(
         costs.of(incident, since, until),
         started_at=incident.started_at,
-        excess=incident.excess_usd_per_hour,
         changes=changes,
     )

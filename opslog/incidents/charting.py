@@ -48,9 +48,7 @@ class Chart:
         return not any(column.usd for column in self.columns)
 
 
-def chart(
-    hours: Sequence[Hour], *, started_at: datetime, excess: Decimal, changes: Sequence[Marker]
-) -> Chart:
+def chart(hours: Sequence[Hour], *, started_at: datetime, changes: Sequence[Marker]) -> Chart:
     """Hours in order of time, without gaps."""
     if not hours:
         return Chart((), "", ())
@@ -72,7 +70,7 @@ def chart(
                 f"{pitch * Decimal('0.72'):.1f}",
                 f"{max(height, LEAST) if hour.usd else ZERO:.1f}",
                 hour.at >= started_at.replace(minute=0, second=0, microsecond=0)
-                and not is_normal(hour, excess),
+                and not is_normal(hour),
             )
         )
         points += [f"{left:.1f},{normal:.1f}", f"{left + pitch:.1f},{normal:.1f}"]

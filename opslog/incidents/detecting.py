@@ -95,7 +95,7 @@ def _update(incident: Incident, finding: Finding, *, now: datetime, by: str) -> 
 
 def _is_calm(incident: Incident, until: datetime) -> bool:
     hours = costs.of(incident, until - costs.HOUR, until)
-    return all(rules.is_normal(hour, incident.excess_usd_per_hour) for hour in hours)
+    return all(rules.is_normal(hour) for hour in hours)
 
 
 def _relapse(incident: Incident, *, now: datetime, by: str) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from opslog.triage.thresholds import FLOOR_USD_PER_HOUR
+
 # The cost of an hour against its baseline: over the double is major, over the fivefold critical.
 MAJOR_OVER = Decimal(1)
 CRITICAL_OVER = Decimal(4)
@@ -15,9 +17,11 @@ SAME_START = timedelta(hours=6)
 RELAPSE = timedelta(hours=24)
 
 # Stabilised: cost back within 20 % of the baseline for two hours, as the playbook has it. Where an
-# hour normally costs next to nothing, a tenth of the former excess counts as normal, too.
+# hour normally costs next to nothing, that is less than the triage gets up for: what it would alarm
+# nobody about (its floor, dollars an hour above the baseline) is normal, too. Nothing else is: a
+# share of the former excess was rejected, because of a dear spike that is still a lot of money.
 WITHIN = Decimal("0.2")
-OF_EXCESS = Decimal("0.1")
+FLOOR = Decimal(str(FLOOR_USD_PER_HOUR))
 CALM_HOURS = 2
 
 # The runbook: at once, within an hour, then critical.
@@ -78,20 +82,20 @@ class Hour:
     baseline_usd: Decimal
 
 
-def allowed(baseline: Decimal, excess_per_hour: Decimal) -> Decimal:
+def allowed(baseline: Decimal) -> Decimal:
     """Up to which cost an hour counts as normal again."""
-    return max(baseline * (1 + WITHIN), baseline + excess_per_hour * OF_EXCESS)
+    return max(baseline * (1 + WITHIN), baseline + FLOOR)
 
 
-def is_normal(hour: Hour, excess_per_hour: Decimal) -> bool:
-    return hour.usd <= allowed(hour.baseline_usd, excess_per_hour)
+def is_normal(hour: Hour) -> bool:
+    return hour.usd <= allowed(hour.baseline_usd)
 
 
-def calm_since(hours: Sequence[Hour], excess_per_hour: Decimal) -> int:
+def calm_since(hours: Sequence[Hour]) -> int:
     """How many of the last hours in a row were normal; hours in order of time."""
     count = 0
     for hour in reversed(hours):
-        if not is_normal(hour, excess_per_hour):
+        if not is_normal(hour):
             break
         count += 1
     return count

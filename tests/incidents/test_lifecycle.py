@@ -220,7 +220,7 @@ def burn(*usd: str, begins: datetime = UNTIL - 3 * HOUR) -> datetime:
         (("20", "20", "20", "4.80", "4.80"), "stabilised"),
         (("20", "20", "20", "4.80", "7"), "mitigating"),
         (("20", "20", "20", "4.80"), "mitigating"),  # one hour is not two
-        (("20", "20", "20", "5.70", "5.60"), "mitigating"),  # above a tenth of the excess, too
+        (("20", "20", "20", "4.81", "4.81"), "mitigating"),  # 20 %, however dear the spike was
     ],
 )
 def test_it_is_over_after_two_normal_hours(

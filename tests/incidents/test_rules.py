@@ -74,13 +74,16 @@ def hours(*usd: str, normal: str = "10") -> list[Hour]:
         (("30", "12", "12"), "10", 2),
         (("30", "12", "12.01"), "10", 0),
         (("12", "30", "11"), "10", 1),
-        (("30", "1.9", "2"), "0", 2),  # a tenth of the former excess, where nothing is normal
-        (("30", "2.01"), "0", 0),
+        (("300", "12", "12.01"), "10", 0),  # however dear the spike was
+        (("30", "0.1", "0.1"), "0", 2),  # what nobody is woken for, where nothing is normal
+        (("30", "0.1", "0.11"), "0", 0),
+        (("30", "0.30", "0.30"), "0.20", 2),
+        (("30", "0.60", "0.61"), "0.50", 0),
         ((), "10", 0),
     ],
 )
 def test_calm_hours(costs: tuple[str, ...], normal: str, calm: int) -> None:
-    assert rules.calm_since(hours(*costs, normal=normal), USD(20)) == calm
+    assert rules.calm_since(hours(*costs, normal=normal)) == calm
 
 
 @pytest.mark.parametrize(
