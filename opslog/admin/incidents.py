@@ -29,7 +29,16 @@ from unfold.widgets import (
 from opslog import jobs
 from opslog.admin.base import PageAdmin, ReasonForm, SureForm, badge
 from opslog.exceptions import NotAllowedNow
-from opslog.incidents import charting, costs, handling, mitigating, queries, reviewing, watching
+from opslog.incidents import (
+    charting,
+    costs,
+    handling,
+    mitigating,
+    permitting,
+    queries,
+    reviewing,
+    watching,
+)
 from opslog.incidents.detecting import headline
 from opslog.incidents.finding import Contribution, Marker
 from opslog.incidents.notices import ADVICE
@@ -157,6 +166,9 @@ class IncidentAdmin(PageAdmin):
             "proposals": [each for each in proposals if each.state == "proposed"],
             "settled": [each for each in proposals if each.state in ("applied", "dismissed")],
             "apply": APPLY,
+            "appliable": {
+                each.pk for each in proposals if permitting.may_apply(each, request.user)
+            },
             "evidence": evidence_of(obj),
             "checks": watching.check(obj, now) if obj.is_active else [],
             "entries": list(obj.entries.all()),
@@ -254,7 +266,7 @@ class IncidentAdmin(PageAdmin):
         return self._act(
             request, object_id, form=ReviewForm, verb="Close the incident", title="Review",
             permission="opslog.review_incident",
-            initial=lambda incident: {"mitigation": "; ".join(each.label for each in applied)},
+            initial=lambda incident: {"mitigation": "; ".join(each.told for each in applied)},
             effects=("What is written here stands for good.",),
             perform=lambda pk, said, now: reviewing.review(
                 pk,

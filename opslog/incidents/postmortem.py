@@ -41,7 +41,7 @@ def markdown(
             ("Mitigation", "Estimated saving", "State", "By"),
             (
                 (
-                    each.label,
+                    each.told,
                     f"${each.saving_usd_per_hour:,.2f} an hour",
                     each.state,
                     each.applied_by,

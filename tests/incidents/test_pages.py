@@ -1,6 +1,7 @@
 """The incident's pages say what is known, and do what their buttons say."""
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,6 +13,7 @@ from django_q.models import OrmQ
 from budgets.models import FeatureControl
 from opslog.incidents import watching
 from opslog.incidents.detecting import record_verdict
+from opslog.incidents.finding import Parts, Suspect
 from opslog.models import Incident
 from tests.factories import make_token, make_user, make_work_order
 from tests.incidents.findings import make_finding, normal_hours, tell_hours, whole_hour
@@ -91,6 +93,42 @@ def test_a_mitigation_is_shown_in_numbers_before_it_is_applied(incident: Inciden
     assert FeatureControl.objects.get().requests_per_period == 7
     again = client.get(address, follow=True).content.decode()
     assert "is applied already" in again
+
+
+def test_each_lever_is_offered_to_whom_may_pull_it(db: None) -> None:
+    now = timezone.now()
+    parts = Parts(suspects=(Suspect("user", "u-17", Decimal(30)),))
+    critical = record_verdict(
+        make_finding(until=whole_hour(now), cost="90.00", parts=parts), now=now
+    )
+    assert critical is not None
+    everything = critical.mitigations.get(target="Global")
+    one = critical.mitigations.get(target="user:u-17")
+    offered = {
+        group: [
+            reverse("incident-mitigation", args=[each.pk]) in page(client_of(group), critical)
+            for each in (everything, one)
+        ]
+        for group in ("operations", "director", "finance", "auditor")
+    }
+    assert offered == {
+        "operations": [False, True],
+        "director": [True, True],
+        "finance": [False, False],
+        "auditor": [False, False],
+    }
+    answer = client_of("vp").get(reverse("incident-mitigation", args=[everything.pk]))
+    assert answer.status_code == 200
+
+
+def test_a_cap_that_would_rise_is_not_offered(db: None) -> None:
+    make_work_order("w1", usd_per_day="2.00")
+    now = timezone.now()
+    parts = Parts(suspects=(Suspect("work_order", "w1", Decimal(9), Decimal("0.50")),))
+    incident = record_verdict(make_finding(until=whole_hour(now), parts=parts), now=now)
+    assert incident is not None
+    said = client_of("operations").get(apply_address(incident, "lower_cap"), follow=True)
+    assert "$14.40 would not lower it" in said.content.decode()
 
 
 def test_from_ownership_to_review(incident: Incident) -> None:
