@@ -26,7 +26,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from opslog import jobs
+from opslog import changes, jobs
 from opslog.admin.base import PageAdmin, ReasonForm, SureForm, badge
 from opslog.exceptions import NotAllowedNow
 from opslog.incidents import (
@@ -40,7 +40,7 @@ from opslog.incidents import (
     watching,
 )
 from opslog.incidents.detecting import headline
-from opslog.incidents.finding import Contribution, Marker
+from opslog.incidents.finding import Contribution
 from opslog.incidents.notices import ADVICE
 from opslog.incidents.postmortem import STEP_TITLES, markdown
 from opslog.models import Incident, Mitigation
@@ -377,19 +377,16 @@ def evidence_of(incident: Incident) -> list[dict[str, Any]]:
 
 
 def chart_of(incident: Incident, now: datetime) -> charting.Chart:
-    """A day before the spike until six hours after it was stable, of everything."""
+    """A day before the spike until six hours after it was stable, of everything; with all that was
+    changed meanwhile, not only what the triage names."""
     until = costs.whole_hour(now)
     if incident.stabilised_at:
         until = min(until, costs.whole_hour(incident.stabilised_at) + AFTER)
     begins = costs.whole_hour(incident.started_at)
     until = max(until, begins + costs.HOUR)
     since = max(begins - BEFORE, until - MOST)
-    changes = [
-        Marker(datetime.fromisoformat(each["at"]), each["kind"], each["what"], each["feature"])
-        for each in incident.changes
-    ]
     return charting.chart(
         costs.of(incident, since, until),
         started_at=incident.started_at,
-        changes=changes,
+        changes=changes.for_chart(since, until),
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from opslog.incidents.finding import Contribution, Marker
+from opslog.incidents.finding import Contribution
 from opslog.incidents.rules import Hour, is_normal
 
 ROOM = Decimal("1.08")  # above the highest column
@@ -48,8 +48,10 @@ class Chart:
         return not any(column.usd for column in self.columns)
 
 
-def chart(hours: Sequence[Hour], *, started_at: datetime, changes: Sequence[Marker]) -> Chart:
-    """Hours in order of time, without gaps."""
+def chart(
+    hours: Sequence[Hour], *, started_at: datetime, changes: Sequence[tuple[datetime, str]]
+) -> Chart:
+    """Hours in order of time, without gaps; changes as `opslog.changes.for_chart` has them."""
     if not hours:
         return Chart((), "", ())
     highest = max(max(hour.usd, hour.baseline_usd) for hour in hours) or Decimal(1)
@@ -80,10 +82,7 @@ def chart(hours: Sequence[Hour], *, started_at: datetime, changes: Sequence[Mark
         return f"{(at - begins) / (ends - begins) * 1000:.1f}"
 
     lines = [Line(place(started_at), started_at, "the spike begins", "start")]
-    lines += [
-        Line(place(each.at), each.at, f"{each.kind.replace('_', ' ')}: {each.what}", "change")
-        for each in changes
-    ]
+    lines += [Line(place(at), at, said, "change") for at, said in changes]
     shown = tuple(line for line in lines if begins <= line.at <= ends)
     return Chart(tuple(columns), " ".join(points), shown)
 

@@ -11,6 +11,8 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from budgets.models import FeatureControl
+from opslog import changes
+from opslog.admin.incidents import chart_of
 from opslog.incidents import watching
 from opslog.incidents.detecting import record_verdict
 from opslog.incidents.finding import Parts, Suspect
@@ -46,7 +48,12 @@ def apply_address(incident: Incident, lever: str) -> str:
 
 
 def test_the_page_tells_cause_figures_and_proposals(incident: Incident) -> None:
-    tell_hours(normal_hours(whole_hour(timezone.now()), days=2))
+    now = timezone.now()
+    tell_hours(normal_hours(whole_hour(now), days=2))
+    changes.record_change(
+        kind="prompt_template", what="summaries v12", by="ops", now=now,
+        happened_at=incident.started_at, feature="summaries",
+    )  # fmt: skip
     said = page(client_of("operations"), incident)
     for text in (
         "Context grows in summaries: $20.00 an hour, where $4.00 is normal",
@@ -54,7 +61,7 @@ def test_the_page_tells_cause_figures_and_proposals(incident: Incident) -> None:
         "$16.00/h",
         "91% sure",
         "−$0.50/h",
-        "prompt template: summaries v12",
+        "prompt template: summaries v12 (summaries)",
         "Send the last 10 messages only",
         "saves about",
         "PERCENTILE_CONT(0.95)",
@@ -63,6 +70,24 @@ def test_the_page_tells_cause_figures_and_proposals(incident: Incident) -> None:
     ):
         assert text in said, text
     assert said.count("Apply…") == incident.mitigations.count()
+
+
+def test_every_change_of_its_hours_is_on_the_chart(incident: Incident) -> None:
+    """Hours before the spike and while it lasts, told before it was found or later."""
+    now = timezone.now()
+    for what, at in (
+        ("long before", incident.started_at - timedelta(hours=25)),
+        ("a day before", incident.started_at - timedelta(hours=23)),
+        ("meanwhile", incident.started_at + timedelta(minutes=90)),
+    ):
+        changes.record_change(kind="deploy", what=what, by="ops", now=now, happened_at=at)
+    lines = chart_of(incident, now).lines
+    assert [line.label for line in lines] == [
+        "the spike begins",
+        "deploy: a day before",
+        "deploy: meanwhile",
+    ]
+    assert [float(line.x) for line in lines[1:]] == pytest.approx([1000 / 27, 25500 / 27], abs=0.1)
 
 
 def test_an_auditor_reads_and_has_no_buttons(incident: Incident) -> None:
