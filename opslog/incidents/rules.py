@@ -24,7 +24,7 @@ WITHIN = Decimal("0.2")
 FLOOR = Decimal(str(FLOOR_USD_PER_HOUR))
 CALM_HOURS = 2
 
-# The runbook: at once, within an hour, then critical.
+# The runbook: at once, within an hour; the last one if it is critical.
 STEP = timedelta(hours=1)
 
 
@@ -127,15 +127,16 @@ class Situation:
 def level_due(seen: Situation, now: datetime) -> int:
     """The escalation level that time has brought: never lower than the present one.
 
-    1, immediately: cost still rises after a mitigation, or nobody did anything for an hour.
-    2, an hour after that: still above normal. 3, another hour: still above, and critical.
+    1, immediately: the incident is critical, or cost still rises after a mitigation; for any other,
+    where nobody did anything for an hour. 2, an hour after that: still above normal. 3, another
+    hour: still above, and critical.
     """
     if not seen.above:
         return seen.level
     waited = seen.escalated_at is not None and now - seen.escalated_at >= STEP
     if seen.level == 0:
         nobody_acted = seen.mitigated_at is None and now - seen.detected_at >= STEP
-        return 1 if seen.rising or nobody_acted else 0
+        return 1 if seen.severity == "critical" or seen.rising or nobody_acted else 0
     if seen.level == 1:
         return 2 if waited else 1
     if seen.level == 2 and waited and seen.severity == "critical":

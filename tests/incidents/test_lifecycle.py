@@ -302,11 +302,13 @@ def test_it_escalates_by_time(history: None) -> None:
     for person in ("operations", "director", "vp"):
         make_user(person, groups=[person])
     incident = make("mitigating")
-    handling.set_severity(incident.pk, "critical", reason="night", by="olga", now=NOW)
     now = burn("20", "20", "20", "22")  # mitigated at 15:05: no whole hour since
-    assert watching.watch(now=now)[1] == 0
-    levels = []
-    for cost in ("24", "25", "26"):
+    assert watching.watch(now=now)[1] == 0  # it is major, and somebody did something
+    handling.set_severity(incident.pk, "critical", reason="night", by="olga", now=now)
+    assert watching.watch(now=now)[1] == 1  # at once
+    incident.refresh_from_db()
+    levels = [incident.escalation]
+    for cost in ("21", "20"):  # not rising, and still above
         now = burn(cost, begins=whole_hour(now))
         watching.watch(now=now)
         watching.watch(now=now)  # twice is as good as once

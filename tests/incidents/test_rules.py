@@ -106,6 +106,7 @@ def test_rising(costs: tuple[str, ...], acted_after: int | None, rising: bool) -
         (0, "minor", 10, None, True, True, 1),  # at once: it rises after a mitigation
         (0, "minor", 10, None, True, False, 0),
         (0, "minor", None, None, True, False, 1),  # nobody did anything for an hour
+        (0, "critical", 10, None, True, False, 1),  # at once, whatever was done
         (0, "critical", None, None, False, False, 0),  # it came down by itself
         (1, "minor", 10, 59, True, True, 1),
         (1, "minor", 10, 60, True, False, 2),  # an hour, and still above
@@ -127,6 +128,27 @@ def test_escalation(
         level, severity, AT - HOUR, ago(mitigated), ago(escalated), above=above, rising=rising
     )
     assert rules.level_due(seen, AT) == due
+
+
+@pytest.mark.parametrize(
+    ("severity", "reached"),
+    [
+        ("critical", {0: 1, 59: 1, 60: 2, 119: 2, 120: 3, 600: 3}),  # the runbook's three
+        ("major", {0: 0, 59: 0, 60: 1, 119: 1, 120: 2, 600: 2}),
+    ],
+)
+def test_levels_of_an_incident_that_nobody_looks_at(
+    severity: str, reached: dict[int, int]
+) -> None:
+    """Every minute the job looks; so many minutes after it was detected such a level is reached."""
+    level, escalated, levels = 0, None, {}
+    for minute in range(601):
+        now = AT + timedelta(minutes=minute)
+        seen = Situation(level, severity, AT, None, escalated, above=True, rising=False)
+        if (due := rules.level_due(seen, now)) != level:
+            level, escalated = due, now
+        levels[minute] = level
+    assert {minute: levels[minute] for minute in reached} == reached
 
 
 def test_baselines() -> None:
