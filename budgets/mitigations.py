@@ -64,7 +64,9 @@ def may_apply(mitigation: Mitigation, person: User | AnonymousUser) -> bool:
 
 def plan(mitigation: Mitigation) -> Plan:
     """Raises Refused where nothing would change."""
-    saving = f"Estimated saving: ${mitigation.saving_usd_per_hour:,.2f} an hour. {mitigation.why}"
+    usd = mitigation.saving_usd_per_hour
+    saved = f"${usd:,.2f} an hour" if usd else "not known"
+    saving = f"Estimated saving: {saved}. {mitigation.why}"
     if mitigation.lever == Lever.KILL_SWITCH:
         scope, target = scope_of(mitigation)
         stops = killswitch.effect(scope, killswitch.normalised(scope, target))
@@ -261,6 +263,9 @@ def _plan_of_feature(mitigation: Mitigation, saving: str) -> Plan:
         effects.append(
             f"In the last 60 minutes it would have refused {refused} of {runs} starts, "
             f"of {users} users."
+            if recent.runs
+            else f"No start of {feature} asked Tollgate in the last 24 hours, so a throttle here "
+            "stops nothing until its service asks, or reads it."
         )
     elif mitigation.lever in (Lever.COST_CAP, Lever.FEATURE_OFF):
         effects.append("What runs may finish, and gets no more money.")

@@ -42,7 +42,9 @@ def markdown(
             (
                 (
                     each.told,
-                    f"${each.saving_usd_per_hour:,.2f} an hour",
+                    f"${each.saving_usd_per_hour:,.2f} an hour"
+                    if each.saving_usd_per_hour
+                    else "not known",
                     each.state,
                     each.applied_by,
                 )

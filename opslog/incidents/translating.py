@@ -18,6 +18,7 @@ from opslog.incidents.finding import (
     Suspect,
 )
 from opslog.triage.data import Detail
+from opslog.triage.panel import HOUR
 from opslog.triage.tokens import Tokens
 from opslog.triage.verdict import Evidence as TriageEvidence
 from opslog.triage.verdict import Verdict
@@ -139,6 +140,7 @@ def _parts(verdict: Verdict, evidence: TriageEvidence, detail: Detail | None) ->
         normal_feature_usd=each_hour(feature.usd_before, hours) if feature else ZERO,
         requests=feature.requests / hours if feature else 0,
         users=next((c.names for c in detail.counts if c.dimension == "user"), 0) if detail else 0,
+        user_hours=(detail.comparison.until - detail.comparison.start) / HOUR if detail else 1,
         previous_model=fallen.name if fallen is not None and replaced else "",
         suspects=[
             Suspect(

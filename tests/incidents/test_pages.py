@@ -17,6 +17,7 @@ from opslog.incidents import watching
 from opslog.incidents.detecting import record_verdict
 from opslog.incidents.finding import Parts, Suspect
 from opslog.models import Incident
+from tests.admin.scene import make_run
 from tests.factories import make_token, make_user, make_work_order
 from tests.incidents.findings import make_finding, normal_hours, tell_hours, whole_hour
 
@@ -103,7 +104,10 @@ def test_a_mitigation_is_shown_in_numbers_before_it_is_applied(incident: Inciden
     address = apply_address(incident, "throttle")
     asked = client.get(address).content.decode()
     assert "summaries: requests per period none → 10." in asked
-    assert "In the last 60 minutes it would have refused 0 of 0 starts" in asked
+    assert "No start of summaries asked Tollgate in the last 24 hours" in asked
+    make_run(make_work_order("w1"), feature="summaries")
+    asked = client.get(address).content.decode()
+    assert "In the last 60 minutes it would have refused 0 of 1 starts" in asked
     assert "context grows in summaries" in asked.lower()  # the reason is prefilled
     assert not FeatureControl.objects.exists()  # looking changes nothing
     empty = client.post(address, {})

@@ -137,9 +137,7 @@ def test_escalation(
         ("major", {0: 0, 59: 0, 60: 1, 119: 1, 120: 2, 600: 2}),
     ],
 )
-def test_levels_of_an_incident_that_nobody_looks_at(
-    severity: str, reached: dict[int, int]
-) -> None:
+def test_levels_of_an_incident_that_nobody_looks_at(severity: str, reached: dict[int, int]) -> None:
     """Every minute the job looks; so many minutes after it was detected such a level is reached."""
     level, escalated, levels = 0, None, {}
     for minute in range(601):
@@ -218,8 +216,16 @@ OFF = ("feature_off", "11.00")
         ),
         ("output_growth", USED, {}, [*BROAD, OFF]),
         ("feature_dominance", USED, {}, [*BROAD, OFF]),
-        # Ten an hour lets all of them through: a throttle would save nothing.
-        ("feature_dominance", {**USED, "requests": 70.0}, {}, [("cost_cap", "9.00"), OFF]),
+        # Ten an hour lets all of them through, if they are spread evenly: proposed all the same.
+        (
+            "feature_dominance", {**USED, "requests": 70.0}, {},
+            [("throttle", "0.00"), ("cost_cap", "9.00"), OFF],
+        ),
+        # 480 users of two days are ten an hour at least: of 200 requests half are stopped.
+        (
+            "output_growth", {**USED, "requests": 200.0, "users": 480.0, "user_hours": 48.0}, {},
+            [("cost_cap", "9.00"), ("throttle", "5.50"), OFF],
+        ),
         ("feature_dominance", {}, {}, [("throttle", "10.00"), ("feature_off", "10.00")]),
         ("none", {}, {"feature": ""}, []),
         (
