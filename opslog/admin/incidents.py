@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -35,15 +34,15 @@ from opslog.incidents import (
     handling,
     mitigating,
     permitting,
+    proposing,
     queries,
     reviewing,
     watching,
 )
 from opslog.incidents.detecting import headline
-from opslog.incidents.finding import Contribution
 from opslog.incidents.notices import ADVICE
 from opslog.incidents.postmortem import STEP_TITLES, markdown
-from opslog.models import Incident, Mitigation
+from opslog.models import Incident, IncidentEntry, Mitigation
 from opslog.templatetags.tollgate import ago
 
 TRIAGE = "opslog.tasks.run_triage"
@@ -162,7 +161,8 @@ class IncidentAdmin(PageAdmin):
             "title": f"{obj}: {obj.get_cause_display()}",
             "headline": headline(obj),
             "chart": chart_of(obj, now),
-            "bars": charting.bars(parts_of(obj)),
+            "bars": charting.bars(proposing.contributions_of(obj)),
+            "named": named_cause(obj),
             "proposals": [each for each in proposals if each.state == "proposed"],
             "settled": [each for each in proposals if each.state in ("applied", "dismissed")],
             "apply": APPLY,
@@ -356,11 +356,11 @@ def name(request: HttpRequest) -> str:
     return request.user.get_username()
 
 
-def parts_of(incident: Incident) -> list[Contribution]:
-    return [
-        Contribution(each["name"], each["label"], Decimal(each["usdPerHour"]))
-        for each in incident.contributions
-    ]
+def named_cause(incident: Incident) -> IncidentEntry | None:
+    """Who said which cause it is, where a person did."""
+    if not incident.cause_by_hand:
+        return None
+    return incident.entries.filter(kind=IncidentEntry.Kind.CAUSE).last()
 
 
 def evidence_of(incident: Incident) -> list[dict[str, Any]]:

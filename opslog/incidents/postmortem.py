@@ -29,6 +29,9 @@ def markdown(
     parts = [
         f"# {plain(str(incident))}: {plain(headline(incident))}",
         _facts(incident),
+        "A person named the cause; what follows is what the triage found."
+        if incident.cause_by_hand
+        else "",
         "\n\n".join(plain(each) for each in incident.sentences),
         "## What the change consists of\n\n" + _contributions(incident.contributions),
         "## Timeline (UTC)\n\n"
@@ -75,6 +78,7 @@ def minute(at: datetime | None) -> str:
 
 def _facts(incident: Incident) -> str:
     owner = incident.owner.get_username() if incident.owner else "nobody"
+    sure = "named by a person" if incident.cause_by_hand else f"{incident.confidence:.0%} sure"
     facts = (
         ("State", incident.state),
         ("Severity", incident.severity),
@@ -82,7 +86,7 @@ def _facts(incident: Incident) -> str:
         ("Started", f"{minute(incident.started_at)} UTC"),
         ("Detected", f"{minute(incident.detected_at)} UTC"),
         ("Stabilised", f"{minute(incident.stabilised_at)} UTC" if incident.stabilised_at else "–"),
-        ("Cause", f"{Incident.Cause(incident.cause).label} ({incident.confidence:.0%} sure)"),
+        ("Cause", f"{Incident.Cause(incident.cause).label} ({sure})"),
         ("Spent above normal", f"${incident.excess_usd_total:,.2f} until it was last looked at"),
     )
     return "\n".join(f"- {name}: {plain(told)}" for name, told in facts)

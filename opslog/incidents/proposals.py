@@ -5,8 +5,8 @@ and say what the text beside them says. Levers that touch the fault come first, 
 the whole feature, then those that stop something; inside of each, the largest saving first.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
@@ -46,12 +46,24 @@ class Proposal:
         return self.lever, self.feature, self.target
 
 
-def propose(finding: Finding, severity: str) -> list[Proposal]:
-    found = [*_of_cause(finding), *_of_feature(finding), *_of_suspects(finding)]
+def propose(finding: Finding, severity: str, *, by_hand: bool = False) -> list[Proposal]:
+    """`by_hand`: a person has named the cause of the finding, where the triage found another."""
+    of_cause = of_named_cause(finding) if by_hand else _of_cause(finding)
+    found = [*of_cause, *_of_feature(finding), *_of_suspects(finding)]
     if severity == "critical":
         found.append(_everything(finding))
     once = {each.key: each for each in found if each.always or each.saving_usd_per_hour >= CENT}
-    return sorted(once.values(), key=lambda each: (each.tier, -each.saving_usd_per_hour))
+    return _in_order(once.values())
+
+
+def of_named_cause(finding: Finding) -> list[Proposal]:
+    """What touches the fault that a person has named: all of it, whatever the triage makes of its
+    part in the cost."""
+    return _in_order(replace(each, always=True) for each in _of_cause(finding))
+
+
+def _in_order(found: Iterable[Proposal]) -> list[Proposal]:
+    return sorted(found, key=lambda each: (each.tier, -each.saving_usd_per_hour))
 
 
 def _of_cause(f: Finding) -> Iterator[Proposal]:

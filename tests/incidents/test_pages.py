@@ -171,6 +171,7 @@ def test_from_ownership_to_review(incident: Incident) -> None:
     assert "You own it." in act("take", sure="yes")
     assert "The severity is set." in act("severity", severity="critical", reason="night")
     assert "The cause is set." in act("cause", cause="output_growth", reason="I looked")
+    assert "a-operations named the cause: <strong>longer answers</strong>" in page(client, incident)
     assert "They are told." in act("escalate", reason="still up")
     throttle = incident.mitigations.get(lever="throttle")
     assert "It is dismissed." in act("dismiss", mitigation=str(throttle.pk), reason="no")
