@@ -365,7 +365,7 @@ def named_cause(incident: Incident) -> IncidentEntry | None:
 
 def evidence_of(incident: Incident) -> list[dict[str, Any]]:
     """Each step with its title and the query behind its figures."""
-    sql = queries.of(incident.started_at, incident.judged_until, incident.feature)
+    sql = queries.of(incident.started_at, incident.judged_until, incident.feature or None)
     return [
         {
             **each,

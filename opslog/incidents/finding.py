@@ -37,8 +37,8 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one step found. `sql` is the query behind its figures; empty: the runbook's query of
-    that step, for the hours of the incident (`opslog.incidents.queries`)."""
+    """What one step found. `sql` is the query behind its figures; empty: the query of that step for
+    the hours of the incident (`opslog.incidents.queries`)."""
 
     step: str
     text: str

@@ -25,7 +25,7 @@ STEP_TITLES = {
 def markdown(
     incident: Incident, entries: Iterable[IncidentEntry], mitigations: Iterable[Mitigation]
 ) -> str:
-    sql = queries.of(incident.started_at, incident.judged_until, incident.feature)
+    sql = queries.of(incident.started_at, incident.judged_until, incident.feature or None)
     parts = [
         f"# {plain(str(incident))}: {plain(headline(incident))}",
         _facts(incident),

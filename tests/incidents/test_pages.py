@@ -65,7 +65,8 @@ def test_the_page_tells_cause_figures_and_proposals(incident: Incident) -> None:
         "prompt template: summaries v12 (summaries)",
         "Send the last 10 messages only",
         "saves about",
-        "PERCENTILE_CONT(0.95)",
+        "p95_input",
+        "FROM inference_hours",
         "back within 20 % of its baseline",
         "As a table",
     ):
