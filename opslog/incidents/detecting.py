@@ -15,6 +15,7 @@ from opslog.models import Incident
 
 # What people notice: a change of one of these is a line in the timeline, other figures are not.
 NOTABLE = ("cause", "feature", "tool", "traffic", "severity")
+TRAFFIC = ("traffic_growth", "feature_dominance")
 ORDER = ("minor", "major", "critical")
 
 
@@ -141,7 +142,8 @@ def headline(incident: Incident) -> str:
     cause = Incident.Cause(incident.cause).label
     where = f" in {incident.feature}" if incident.feature else ""
     tool = f" ({incident.tool})" if incident.tool else ""
-    kind = f" ({incident.traffic})" if incident.traffic else ""
+    traffic = incident.traffic if incident.cause in TRAFFIC else ""  # a person may name another
+    kind = f" ({traffic})" if traffic else ""
     named = cause[0].upper() + cause[1:] if incident.cause != "none" else "Cost is up"
     return (
         f"{named}{tool}{kind}{where}: ${incident.cost_usd_per_hour:,.2f} an hour, where "

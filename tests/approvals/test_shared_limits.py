@@ -114,7 +114,7 @@ def test_the_charts_of_a_limit_have_the_changes(people: dict[str, User]) -> None
     changes.record_change(
         kind="deploy", what="chat 2.0", by="ops", now=now, happened_at=now - timedelta(days=3)
     )
-    about = ChangeRequest(subject_type="budget", subject_id=limit("global", "day", "usd").pk)
+    about = ChangeRequest(subject_type="budget", subject_id=str(limit("global", "day", "usd").pk))
     charts = raising.shown(about)["charts"]
     assert charts
     assert all([mark.said for mark in chart.marks] == ["deploy: chat 2.0"] for _, chart in charts)

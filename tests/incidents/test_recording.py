@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -138,7 +139,7 @@ def proposed(incident: Incident) -> list[str]:
 
 def test_what_is_proposed_follows_the_cause_that_a_person_named(db: None) -> None:
     """At once, and after the verdicts that come, which still find another cause."""
-    storm = {"cause": "tool_failure_storm", "tool": "search", "contributions": ()}
+    storm: dict[str, Any] = {"cause": "tool_failure_storm", "tool": "search", "contributions": ()}
     incident = record_verdict(make_finding(until=UNTIL, **storm), now=NOW)
     assert incident is not None
     assert proposed(incident)[:2] == ["tool_breaker", "tool_retries"]
