@@ -99,7 +99,7 @@ def _set(mitigation: Mitigation, until: datetime, *, now: datetime) -> None:
         mitigation, mitigations.plain(values), effect=effect, reason=reason, by=BY, now=now,
         until=until, automatic=True,
     )  # fmt: skip
-    said = f"Applied automatically, until {until:%H:%M} UTC: {mitigation.label}. {effect}"
+    said = f"Applied automatically, until {until:%H:%M} UTC: {mitigation.told}. {effect}"
     to = notices.people("operations")
     notices.tell(incident, f"automatic:{mitigation.pk}", said, to=to, channels=True)
 
@@ -135,7 +135,7 @@ def _end(timed_id: int, *, how: str, by: str, now: datetime) -> str:
         timed.ended_at, timed.ended_by, timed.outcome = now, by, outcome
         timed.save(update_fields=["ended_at", "ended_by", "outcome"])
         mitigating.record_ended(mitigation.pk, how=f"{how} {outcome}", by=by, now=now)
-        said = f"{mitigation.label}: ended. {outcome}"
+        said = f"{mitigation.told}: ended. {outcome}"
         to = notices.people("operations")
         notices.tell(incident, f"automatic-end:{mitigation.pk}", said, to=to, channels=True)
     return outcome

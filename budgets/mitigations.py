@@ -16,8 +16,8 @@ from django.db import connection, transaction
 
 from budgets import approvals, features, killswitch
 from budgets.exceptions import Refused
-from budgets.models import FeatureControl
-from opslog.incidents import mitigating
+from budgets.models import ChangeRequest, FeatureControl
+from opslog.incidents import mitigating, permitting
 from opslog.models import Mitigation
 from workorders.models import WorkOrder
 
@@ -45,22 +45,28 @@ class Plan:
     danger: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`applied` False: it waits for an approval, and nothing has changed yet."""
+
+    applied: bool
+    said: str
+
+
 def is_of_feature(mitigation: Mitigation) -> bool:
     return mitigation.lever not in (Lever.KILL_SWITCH, Lever.LOWER_CAP)
 
 
 def may_apply(mitigation: Mitigation, person: User | AnonymousUser) -> bool:
     """Whoever may change the control itself; nothing more is allowed by an incident."""
-    if mitigation.lever == Lever.KILL_SWITCH:
-        return killswitch.may_switch(scope_of(mitigation)[0], person=person)
-    if mitigation.lever == Lever.LOWER_CAP:
-        return person.has_perm("budgets.ask_changerequest")
-    return person.has_perms(("budgets.add_featurecontrol", "budgets.change_featurecontrol"))
+    return permitting.may_apply(mitigation, person)
 
 
 def plan(mitigation: Mitigation) -> Plan:
     """Raises Refused where nothing would change."""
-    saving = f"Estimated saving: ${mitigation.saving_usd_per_hour:,.2f} an hour. {mitigation.why}"
+    usd = mitigation.saving_usd_per_hour
+    saved = f"${usd:,.2f} an hour" if usd else "not known"
+    saving = f"Estimated saving: {saved}. {mitigation.why}"
     if mitigation.lever == Lever.KILL_SWITCH:
         scope, target = scope_of(mitigation)
         stops = killswitch.effect(scope, killswitch.normalised(scope, target))
@@ -79,6 +85,7 @@ def plan(mitigation: Mitigation) -> Plan:
         if work_order is None:
             raise Refused(f"There is no work order {mitigation.target}: nothing to lower.")
         new = Decimal(mitigation.values["usd_per_day"])
+        _lowers(mitigation.target, work_order.usd_per_day, new)
         change = f"${work_order.usd_per_day:,.2f} → ${new:,.2f} a day, from the next start on."
         return Plan({"usd_per_day": new}, (saving, change), "Lower it")
     return _plan_of_feature(mitigation, saving)
@@ -86,11 +93,12 @@ def plan(mitigation: Mitigation) -> Plan:
 
 def apply(
     mitigation_id: int, changed: Mapping[str, Any], *, reason: str, by: User, now: datetime
-) -> str:
-    """Change the control and record it on the incident; gives a sentence about it.
+) -> Outcome:
+    """Change the control and record it on the incident.
 
-    `changed` are values that a person has typed over those of the plan. Raises Refused,
-    NotAllowedNow (`opslog.exceptions`), and PermissionError for who may not change the control.
+    `changed` are values that a person has typed over those of the plan. What would need an approval
+    is asked for, and the proposal stays open. Raises Refused, NotAllowedNow (`opslog.exceptions`),
+    and PermissionError for who may not change the control.
     """
     with transaction.atomic():
         mitigation = mitigating.hold(mitigation_id)
@@ -98,11 +106,41 @@ def apply(
             raise PermissionError
         told = plan(mitigation)
         values = {**told.values, **{k: v for k, v in changed.items() if k in told.values}}
-        effect = _set(mitigation, values, reason=reason, by=by)
+        actor = by.get_username()
+        if mitigation.lever == Lever.LOWER_CAP:
+            effect, request = _lower(mitigation, values, reason=reason, by=by)
+            if request.status != ChangeRequest.Status.APPLIED:
+                mitigating.record_asked(
+                    mitigation, plain(values), effect=effect, reason=reason, by=actor, now=now
+                )
+                return Outcome(False, effect)
+        else:
+            effect = _set(mitigation, values, reason=reason, by=by)
         mitigating.record_applied(
-            mitigation, plain(values), effect=effect, reason=reason, by=by.get_username(), now=now
+            mitigation, plain(values), effect=effect, reason=reason, by=actor, now=now
         )
-    return effect
+    return Outcome(True, effect)
+
+
+def _lower(
+    mitigation: Mitigation, values: Mapping[str, Any], *, reason: str, by: User
+) -> tuple[str, ChangeRequest]:
+    """What came of it, and the request: applied, or pending where somebody has lowered the cap
+    further since it was looked at."""
+    target, new = mitigation.target, Decimal(values["usd_per_day"])
+    _lowers(target, WorkOrder.objects.get(pk=target).usd_per_day, new)
+    request = approvals.ask(target, new=values, justification=reason, by=by)
+    if request.status == ChangeRequest.Status.APPLIED:
+        return f"The cap of {target} is ${new:,.2f} a day (request #{request.pk}).", request
+    return f"${new:,.2f} a day for {target} is a raise by now: request #{request.pk}.", request
+
+
+def _lowers(work_order: str, current: Decimal, new: Decimal) -> None:
+    """Raises Refused where it would not: a raise has its own form, and its own approvers."""
+    if new >= current:
+        raise Refused(
+            f"The cap of {work_order} is ${current:,.2f} a day: ${new:,.2f} would not lower it."
+        )
 
 
 def _set(mitigation: Mitigation, values: Mapping[str, Any], *, reason: str, by: User) -> str:
@@ -112,10 +150,6 @@ def _set(mitigation: Mitigation, values: Mapping[str, Any], *, reason: str, by: 
             scope, target, enabled=True, reason=reason, by=by.get_username()
         )
         return f"{made} is stopped: {stops.running} runs were under way."
-    if mitigation.lever == Lever.LOWER_CAP:
-        request = approvals.ask(mitigation.target, new=values, justification=reason, by=by)
-        cap = f"${values['usd_per_day']:,.2f} a day"
-        return f"The cap of {mitigation.target} is {cap} (request #{request.pk})."
     return set_feature(mitigation.feature, values, reason=reason, by=by.get_username())
 
 
@@ -229,6 +263,9 @@ def _plan_of_feature(mitigation: Mitigation, saving: str) -> Plan:
         effects.append(
             f"In the last 60 minutes it would have refused {refused} of {runs} starts, "
             f"of {users} users."
+            if recent.runs
+            else f"No start of {feature} asked Tollgate in the last 24 hours, so a throttle here "
+            "stops nothing until its service asks, or reads it."
         )
     elif mitigation.lever in (Lever.COST_CAP, Lever.FEATURE_OFF):
         effects.append("What runs may finish, and gets no more money.")

@@ -41,13 +41,16 @@ def mitigation_page(request: HttpRequest, mitigation_id: int) -> HttpResponse:
         values = dict(form.cleaned_data)
         reason = values.pop("reason")
         try:
-            said = mitigations.apply(
+            outcome = mitigations.apply(
                 mitigation.pk, values, reason=reason, by=person, now=timezone.now()
             )
         except (Refused, NotAllowedNow) as error:
             form.add_error(None, str(error))
         else:
-            messages.success(request, f"Applied, and recorded on the incident. {said}")
+            if outcome.applied:
+                messages.success(request, f"Applied, and recorded on the incident. {outcome.said}")
+            else:
+                messages.warning(request, f"Not applied: it waits for approval. {outcome.said}")
             return HttpResponseRedirect(back)
     context = {
         **admin.site.each_context(request),

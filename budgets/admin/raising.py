@@ -19,6 +19,7 @@ from budgets.approvals import subjects
 from budgets.evidence import limit_evidence
 from budgets.exceptions import Refused
 from budgets.models import Budget, ChangeRequest, FeatureControl, Measure
+from opslog import changes
 from opslog.admin.base import PageAdmin
 from opslog.meters import chart
 
@@ -99,8 +100,12 @@ def shown(request: ChangeRequest) -> dict[str, Any]:
         window = str(budget.get_window_display())
         if budget.window == Budget.Window.DAY and unit == "usd" and budget.amount is not None:
             limits = [("limit now", budget.amount, "now")]
+    markers = changes.for_days([day for day, _ in found.refused])
     charts = [
-        (label, chart(values, limits if label.startswith("US") else [], unit=of))
+        (
+            label,
+            chart(values, limits if label.startswith("US") else [], unit=of, markers=markers),
+        )
         for label, of, values in (
             ("US dollars a day, everything", "usd", [(day.day, day.usd) for day in found.days]),
             (

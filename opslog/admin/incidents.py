@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -26,15 +25,24 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from opslog import jobs
+from opslog import changes, jobs
 from opslog.admin.base import PageAdmin, ReasonForm, SureForm, badge
 from opslog.exceptions import NotAllowedNow
-from opslog.incidents import charting, costs, handling, mitigating, queries, reviewing, watching
+from opslog.incidents import (
+    charting,
+    costs,
+    handling,
+    mitigating,
+    permitting,
+    proposing,
+    queries,
+    reviewing,
+    watching,
+)
 from opslog.incidents.detecting import headline
-from opslog.incidents.finding import Contribution, Marker
 from opslog.incidents.notices import ADVICE
 from opslog.incidents.postmortem import STEP_TITLES, markdown
-from opslog.models import Incident, Mitigation
+from opslog.models import Incident, IncidentEntry, Mitigation
 from opslog.templatetags.tollgate import ago
 
 TRIAGE = "opslog.tasks.run_triage"
@@ -153,10 +161,14 @@ class IncidentAdmin(PageAdmin):
             "title": f"{obj}: {obj.get_cause_display()}",
             "headline": headline(obj),
             "chart": chart_of(obj, now),
-            "bars": charting.bars(parts_of(obj)),
+            "bars": charting.bars(proposing.contributions_of(obj)),
+            "named": named_cause(obj),
             "proposals": [each for each in proposals if each.state == "proposed"],
             "settled": [each for each in proposals if each.state in ("applied", "dismissed")],
             "apply": APPLY,
+            "appliable": {
+                each.pk for each in proposals if permitting.may_apply(each, request.user)
+            },
             "evidence": evidence_of(obj),
             "checks": watching.check(obj, now) if obj.is_active else [],
             "entries": list(obj.entries.all()),
@@ -254,7 +266,7 @@ class IncidentAdmin(PageAdmin):
         return self._act(
             request, object_id, form=ReviewForm, verb="Close the incident", title="Review",
             permission="opslog.review_incident",
-            initial=lambda incident: {"mitigation": "; ".join(each.label for each in applied)},
+            initial=lambda incident: {"mitigation": "; ".join(each.told for each in applied)},
             effects=("What is written here stands for good.",),
             perform=lambda pk, said, now: reviewing.review(
                 pk,
@@ -344,16 +356,16 @@ def name(request: HttpRequest) -> str:
     return request.user.get_username()
 
 
-def parts_of(incident: Incident) -> list[Contribution]:
-    return [
-        Contribution(each["name"], each["label"], Decimal(each["usdPerHour"]))
-        for each in incident.contributions
-    ]
+def named_cause(incident: Incident) -> IncidentEntry | None:
+    """Who said which cause it is, where a person did."""
+    if not incident.cause_by_hand:
+        return None
+    return incident.entries.filter(kind=IncidentEntry.Kind.CAUSE).last()
 
 
 def evidence_of(incident: Incident) -> list[dict[str, Any]]:
     """Each step with its title and the query behind its figures."""
-    sql = queries.of(incident.started_at, incident.judged_until, incident.feature)
+    sql = queries.of(incident.started_at, incident.judged_until, incident.feature or None)
     return [
         {
             **each,
@@ -365,20 +377,16 @@ def evidence_of(incident: Incident) -> list[dict[str, Any]]:
 
 
 def chart_of(incident: Incident, now: datetime) -> charting.Chart:
-    """A day before the spike until six hours after it was stable, of everything."""
+    """A day before the spike until six hours after it was stable, of everything; with all that was
+    changed meanwhile, not only what the triage names."""
     until = costs.whole_hour(now)
     if incident.stabilised_at:
         until = min(until, costs.whole_hour(incident.stabilised_at) + AFTER)
     begins = costs.whole_hour(incident.started_at)
     until = max(until, begins + costs.HOUR)
     since = max(begins - BEFORE, until - MOST)
-    changes = [
-        Marker(datetime.fromisoformat(each["at"]), each["kind"], each["what"], each["feature"])
-        for each in incident.changes
-    ]
     return charting.chart(
         costs.of(incident, since, until),
         started_at=incident.started_at,
-        excess=incident.excess_usd_per_hour,
-        changes=changes,
+        changes=changes.for_chart(since, until),
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from opslog.incidents.finding import Contribution, Marker
+from opslog.incidents.finding import Contribution
 from opslog.incidents.rules import Hour, is_normal
 
 ROOM = Decimal("1.08")  # above the highest column
@@ -49,9 +49,9 @@ class Chart:
 
 
 def chart(
-    hours: Sequence[Hour], *, started_at: datetime, excess: Decimal, changes: Sequence[Marker]
+    hours: Sequence[Hour], *, started_at: datetime, changes: Sequence[tuple[datetime, str]]
 ) -> Chart:
-    """Hours in order of time, without gaps."""
+    """Hours in order of time, without gaps; changes as `opslog.changes.for_chart` has them."""
     if not hours:
         return Chart((), "", ())
     highest = max(max(hour.usd, hour.baseline_usd) for hour in hours) or Decimal(1)
@@ -72,7 +72,7 @@ def chart(
                 f"{pitch * Decimal('0.72'):.1f}",
                 f"{max(height, LEAST) if hour.usd else ZERO:.1f}",
                 hour.at >= started_at.replace(minute=0, second=0, microsecond=0)
-                and not is_normal(hour, excess),
+                and not is_normal(hour),
             )
         )
         points += [f"{left:.1f},{normal:.1f}", f"{left + pitch:.1f},{normal:.1f}"]
@@ -82,10 +82,7 @@ def chart(
         return f"{(at - begins) / (ends - begins) * 1000:.1f}"
 
     lines = [Line(place(started_at), started_at, "the spike begins", "start")]
-    lines += [
-        Line(place(each.at), each.at, f"{each.kind.replace('_', ' ')}: {each.what}", "change")
-        for each in changes
-    ]
+    lines += [Line(place(at), at, said, "change") for at, said in changes]
     shown = tuple(line for line in lines if begins <= line.at <= ends)
     return Chart(tuple(columns), " ".join(points), shown)
 

@@ -1,19 +1,21 @@
 """A verdict becomes an incident, or updates the one that is open: never a second for one spike."""
 
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
 
-from opslog.incidents import costs, notices, rules
+from opslog.incidents import costs, notices, proposing, rules
 from opslog.incidents.finding import Finding
-from opslog.incidents.proposals import Proposal, propose
+from opslog.incidents.proposals import propose
 from opslog.incidents.timeline import Kind, State, hold_all, lock, tell
-from opslog.models import Incident, Mitigation
+from opslog.models import Incident
 
 # What people notice: a change of one of these is a line in the timeline, other figures are not.
 NOTABLE = ("cause", "feature", "tool", "traffic", "severity")
+TRAFFIC = ("traffic_growth", "feature_dominance")
 ORDER = ("minor", "major", "critical")
 
 
@@ -67,7 +69,8 @@ def _update(incident: Incident, finding: Finding, *, now: datetime, by: str) -> 
         del new["started_at"]  # it began when it began; a later verdict may only see further back
     if incident.cause_by_hand or finding.cause == "none":
         del new["cause"]
-    if not finding.feature:
+    # What is not known now may have been known before; but traffic of everything has no feature.
+    if not finding.feature and (finding.cause == "none" or incident.cause_by_hand):
         del new["feature"]
     severity = rules.severity_of(finding.cost_usd_per_hour, finding.baseline_usd_per_hour)
     if not incident.severity_by_hand and ORDER.index(severity) > ORDER.index(incident.severity):
@@ -95,7 +98,7 @@ def _update(incident: Incident, finding: Finding, *, now: datetime, by: str) -> 
 
 def _is_calm(incident: Incident, until: datetime) -> bool:
     hours = costs.of(incident, until - costs.HOUR, until)
-    return all(rules.is_normal(hour, incident.excess_usd_per_hour) for hour in hours)
+    return all(rules.is_normal(hour) for hour in hours)
 
 
 def _relapse(incident: Incident, *, now: datetime, by: str) -> None:
@@ -127,33 +130,11 @@ def _columns(finding: Finding) -> dict[str, Any]:
 
 
 def _propose(incident: Incident, finding: Finding) -> None:
-    """The proposals as they are now; what was applied or dismissed keeps its state."""
-    wanted = propose(finding, incident.severity)
-    kept = {(each.lever, each.feature, each.target): each for each in incident.mitigations.all()}
-    for rank, proposal in enumerate(wanted, start=1):
-        columns = _mitigation(proposal, rank)
-        mitigation = kept.pop(proposal.key, None)
-        if mitigation is None:
-            lever, feature, target = proposal.key
-            Mitigation.objects.create(
-                incident=incident, lever=lever, feature=feature, target=target, **columns
-            )
-        elif mitigation.state in (Mitigation.State.PROPOSED, Mitigation.State.WITHDRAWN):
-            Mitigation.objects.filter(pk=mitigation.pk).update(
-                state=Mitigation.State.PROPOSED, **columns
-            )
-    gone = [each.pk for each in kept.values() if each.state == Mitigation.State.PROPOSED]
-    Mitigation.objects.filter(pk__in=gone).update(state=Mitigation.State.WITHDRAWN)
-
-
-def _mitigation(proposal: Proposal, rank: int) -> dict[str, Any]:
-    return {
-        "rank": rank,
-        "label": proposal.label,
-        "why": proposal.why,
-        "saving_usd_per_hour": proposal.saving_usd_per_hour,
-        "values": dict(proposal.values),
-    }
+    """The proposals as they are now, for the cause that a person has named where one has."""
+    named = incident.cause_by_hand and incident.cause != finding.cause
+    if named:
+        finding = replace(finding, cause=incident.cause, tool=finding.tool or incident.tool)
+    proposing.keep(incident, propose(finding, incident.severity, by_hand=named))
 
 
 def headline(incident: Incident) -> str:
@@ -161,7 +142,8 @@ def headline(incident: Incident) -> str:
     cause = Incident.Cause(incident.cause).label
     where = f" in {incident.feature}" if incident.feature else ""
     tool = f" ({incident.tool})" if incident.tool else ""
-    kind = f" ({incident.traffic})" if incident.traffic else ""
+    traffic = incident.traffic if incident.cause in TRAFFIC else ""  # a person may name another
+    kind = f" ({traffic})" if traffic else ""
     named = cause[0].upper() + cause[1:] if incident.cause != "none" else "Cost is up"
     return (
         f"{named}{tool}{kind}{where}: ${incident.cost_usd_per_hour:,.2f} an hour, where "

@@ -37,8 +37,8 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one step found. `sql` is the query behind its figures; empty: the runbook's query of
-    that step, for the hours of the incident (`opslog.incidents.queries`)."""
+    """What one step found. `sql` is the query behind its figures; empty: the query of that step for
+    the hours of the incident (`opslog.incidents.queries`)."""
 
     step: str
     text: str
@@ -91,7 +91,8 @@ class Parts:
     feature_usd: Decimal = ZERO  # all cost of the feature
     normal_feature_usd: Decimal = ZERO
     requests: float = 0  # of the feature
-    users: float = 0  # different ones, of the feature
+    users: float = 0  # different ones, of the feature, in so many hours:
+    user_hours: float = 1
     previous_model: str = ""  # where another is used now
     suspects: Sequence[Suspect] = ()
 

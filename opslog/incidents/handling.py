@@ -6,7 +6,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from opslog.exceptions import NotAllowedNow
-from opslog.incidents import notices
+from opslog.incidents import notices, proposing
 from opslog.incidents.timeline import Kind, State, lock_active, lock_open, tell
 from opslog.models import Incident
 
@@ -51,7 +51,8 @@ def set_severity(
 
 
 def set_cause(incident_id: int, cause: str, *, reason: str, by: str, now: datetime) -> Incident:
-    """A person knows better, or first. Later verdicts leave the cause alone."""
+    """A person knows better, or first. Later verdicts leave the cause alone, and what is proposed
+    against the fault is for this one."""
     with transaction.atomic():
         incident = lock_open(incident_id)
         new = Incident.Cause(cause)
@@ -60,6 +61,8 @@ def set_cause(incident_id: int, cause: str, *, reason: str, by: str, now: dateti
         if incident.state == State.DETECTED and new != Incident.Cause.NONE:
             incident.state = State.TRIAGED
         incident.save(update_fields=["cause", "cause_by_hand", "state"])
+        if incident.is_active:
+            proposing.follow_cause(incident)
         tell(
             incident, Kind.CAUSE, f"{Incident.Cause(before).label} → {new.label}: {needed(reason)}",
             event="INCIDENT_TRIAGED", by=by, now=now, before=before, reason=reason.strip(),

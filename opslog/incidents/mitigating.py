@@ -56,6 +56,7 @@ def record_applied(
     )
     if not changed:
         raise NotAllowedNow("Somebody was quicker.")
+    mitigation.state, mitigation.applied_values = Mitigation.State.APPLIED, dict(values)
     incident = mitigation.incident
     incident.mitigated_at = now
     incident.state = State.MITIGATING
@@ -63,10 +64,29 @@ def record_applied(
     ends = f", until {until:%Y-%m-%d %H:%M} UTC" if until else ""
     how = "Applied automatically" if automatic else "Applied"
     tell(
-        incident, Kind.MITIGATION, f"{how}{ends}: {mitigation.label}. {effect}",
+        incident, Kind.MITIGATION, f"{how}{ends}: {mitigation.told}. {effect}",
         event="INCIDENT_MITIGATED", by=by, now=now, mitigationId=mitigation.pk,
         lever=mitigation.lever, values=dict(values), reason=reason.strip(), automatic=automatic,
         savingUsdPerHour=f"{mitigation.saving_usd_per_hour:f}",
+    )  # fmt: skip
+
+
+def record_asked(
+    mitigation: Mitigation,
+    values: Mapping[str, Any],
+    *,
+    effect: str,
+    reason: str,
+    by: str,
+    now: datetime,
+) -> None:
+    """Note that the change waits for an approval: nothing is applied, the proposal stays open and
+    the incident where it is. `mitigation` comes from `hold`."""
+    tell(
+        mitigation.incident, Kind.MITIGATION,
+        f"Asked for, not applied: {mitigation.label}. It waits for approval. {effect}",
+        event="INCIDENT_MITIGATION_ASKED", by=by, now=now, mitigationId=mitigation.pk,
+        lever=mitigation.lever, values=dict(values), reason=needed(reason),
     )  # fmt: skip
 
 
@@ -81,7 +101,7 @@ def record_ended(mitigation_id: int, *, how: str, by: str, now: datetime) -> Non
         if not changed:
             return
         tell(
-            incident, Kind.MITIGATION, f"Ended: {mitigation.label}. {how}",
+            incident, Kind.MITIGATION, f"Ended: {mitigation.told}. {how}",
             event="INCIDENT_MITIGATION_ENDED", by=by, now=now, mitigationId=mitigation.pk,
             lever=mitigation.lever,
         )  # fmt: skip

@@ -25,10 +25,13 @@ STEP_TITLES = {
 def markdown(
     incident: Incident, entries: Iterable[IncidentEntry], mitigations: Iterable[Mitigation]
 ) -> str:
-    sql = queries.of(incident.started_at, incident.judged_until, incident.feature)
+    sql = queries.of(incident.started_at, incident.judged_until, incident.feature or None)
     parts = [
         f"# {plain(str(incident))}: {plain(headline(incident))}",
         _facts(incident),
+        "A person named the cause; what follows is what the triage found."
+        if incident.cause_by_hand
+        else "",
         "\n\n".join(plain(each) for each in incident.sentences),
         "## What the change consists of\n\n" + _contributions(incident.contributions),
         "## Timeline (UTC)\n\n"
@@ -41,8 +44,10 @@ def markdown(
             ("Mitigation", "Estimated saving", "State", "By"),
             (
                 (
-                    each.label,
-                    f"${each.saving_usd_per_hour:,.2f} an hour",
+                    each.told,
+                    f"${each.saving_usd_per_hour:,.2f} an hour"
+                    if each.saving_usd_per_hour
+                    else "not known",
                     each.state,
                     each.applied_by,
                 )
@@ -73,6 +78,7 @@ def minute(at: datetime | None) -> str:
 
 def _facts(incident: Incident) -> str:
     owner = incident.owner.get_username() if incident.owner else "nobody"
+    sure = "named by a person" if incident.cause_by_hand else f"{incident.confidence:.0%} sure"
     facts = (
         ("State", incident.state),
         ("Severity", incident.severity),
@@ -80,7 +86,7 @@ def _facts(incident: Incident) -> str:
         ("Started", f"{minute(incident.started_at)} UTC"),
         ("Detected", f"{minute(incident.detected_at)} UTC"),
         ("Stabilised", f"{minute(incident.stabilised_at)} UTC" if incident.stabilised_at else "–"),
-        ("Cause", f"{Incident.Cause(incident.cause).label} ({incident.confidence:.0%} sure)"),
+        ("Cause", f"{Incident.Cause(incident.cause).label} ({sure})"),
         ("Spent above normal", f"${incident.excess_usd_total:,.2f} until it was last looked at"),
     )
     return "\n".join(f"- {name}: {plain(told)}" for name, told in facts)

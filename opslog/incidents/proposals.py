@@ -5,12 +5,12 @@ and say what the text beside them says. Levers that touch the fault come first, 
 the whole feature, then those that stop something; inside of each, the largest saving first.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from opslog.incidents.finding import CENT, ZERO, Finding
+from opslog.incidents.finding import CENT, ZERO, Finding, Parts
 
 AUTO_SAVE_MS = 30_000  # was 5,000 in the runbook: five of six saves fall away
 AUTO_SAVE_SAVED = Decimal(5) / 6
@@ -39,18 +39,31 @@ class Proposal:
     feature: str = ""
     target: str = ""  # user:…, agent:…, the id of a work order, a tool
     values: Mapping[str, Any] = field(default_factory=dict)
+    always: bool = False  # proposed even where nothing tells what it saves
 
     @property
     def key(self) -> tuple[str, str, str]:
         return self.lever, self.feature, self.target
 
 
-def propose(finding: Finding, severity: str) -> list[Proposal]:
-    found = [*_of_cause(finding), *_of_feature(finding), *_of_suspects(finding)]
+def propose(finding: Finding, severity: str, *, by_hand: bool = False) -> list[Proposal]:
+    """`by_hand`: a person has named the cause of the finding, where the triage found another."""
+    of_cause = of_named_cause(finding) if by_hand else _of_cause(finding)
+    found = [*of_cause, *_of_feature(finding), *_of_suspects(finding)]
     if severity == "critical":
         found.append(_everything(finding))
-    once = {each.key: each for each in found if each.saving_usd_per_hour >= CENT}
-    return sorted(once.values(), key=lambda each: (each.tier, -each.saving_usd_per_hour))
+    once = {each.key: each for each in found if each.always or each.saving_usd_per_hour >= CENT}
+    return _in_order(once.values())
+
+
+def of_named_cause(finding: Finding) -> list[Proposal]:
+    """What touches the fault that a person has named: all of it, whatever the triage makes of its
+    part in the cost."""
+    return _in_order(replace(each, always=True) for each in _of_cause(finding))
+
+
+def _in_order(found: Iterable[Proposal]) -> list[Proposal]:
+    return sorted(found, key=lambda each: (each.tier, -each.saving_usd_per_hour))
 
 
 def _of_cause(f: Finding) -> Iterator[Proposal]:
@@ -130,20 +143,16 @@ def _of_feature(f: Finding) -> Iterator[Proposal]:
     parts, excess = f.parts, f.excess_usd_per_hour
     cost = parts.feature_usd or excess
     itself = f.cause in ("feature_dominance", "traffic_growth")
-    stopped = Decimal(1)
-    if parts.requests and parts.users:
-        passing = Decimal(str(parts.users)) * THROTTLE_AN_HOUR / Decimal(str(parts.requests))
-        stopped = max(ZERO, 1 - passing)
+    stopped, how = _stopped(parts)
     yield Proposal(
         "throttle",
         f"Throttle {f.feature} to {THROTTLE_AN_HOUR} an hour for each user",
-        "Starts over it are refused with 429; the users who ask least notice nothing."
-        if parts.users
-        else "Starts over it are refused with 429. How many users ask is not known.",
+        f"Starts over it are refused with 429. {how}",
         _cents(min(excess, cost * stopped)),
         FAULT if itself else FEATURE,
         f.feature,
         values={"requests_per_period": THROTTLE_AN_HOUR, "period": "rolling_hour"},
+        always=True,
     )
     if parts.normal_feature_usd:
         cap = max(LEAST_CAP, _cents(parts.normal_feature_usd * CAP_OVER_NORMAL))
@@ -164,6 +173,29 @@ def _of_feature(f: Finding) -> Iterator[Proposal]:
         STOP,
         f.feature,
         values={"enabled": False},
+    )
+
+
+def _stopped(parts: Parts) -> tuple[Decimal, str]:
+    """Which share of the requests a throttle for each user would stop, and how that is told.
+
+    Known are the different users of all hours together, not those of each hour: each was there in
+    one of the hours at least, so there were at least so many of them an hour.
+    """
+    if not parts.requests or not parts.users:
+        return Decimal(1), "How many users ask is not known: this is the most it can save."
+    an_hour = Decimal(str(parts.requests))
+    hours = max(Decimal(1), Decimal(str(parts.user_hours)))
+    active = min(an_hour, Decimal(str(parts.users)) / hours)
+    stopped = 1 - min(an_hour, active * THROTTLE_AN_HOUR) / an_hour
+    if not stopped:
+        return stopped, (
+            f"Were the {an_hour:,.0f} requests an hour spread evenly over the users, nobody would "
+            "reach it: it saves what a few of them ask beyond it."
+        )
+    return stopped, (
+        f"Estimated with {active:,.1f} users an hour ({parts.users:,.0f} in {hours:,.0f} hours, "
+        f"each in one of them) who share {an_hour:,.0f} requests evenly."
     )
 
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from opslog.triage.data import CELL_HOURS
-from opslog.triage.thresholds import LEAST_HISTORY
+from opslog.triage.thresholds import FLOOR_USD_PER_HOUR, LEAST_HISTORY
 
 # The cost of an hour against its baseline: over the double is major, over the fivefold critical.
 MAJOR_OVER = Decimal(1)
@@ -21,12 +21,14 @@ FOLLOWED = timedelta(hours=CELL_HOURS - LEAST_HISTORY)
 RELAPSE = timedelta(hours=24)
 
 # Stabilised: cost back within 20 % of the baseline for two hours, as the playbook has it. Where an
-# hour normally costs next to nothing, a tenth of the former excess counts as normal, too.
+# hour normally costs next to nothing, that is less than the triage gets up for: what it would alarm
+# nobody about (its floor, dollars an hour above the baseline) is normal, too. Nothing else is: a
+# share of the former excess was rejected, because of a dear spike that is still a lot of money.
 WITHIN = Decimal("0.2")
-OF_EXCESS = Decimal("0.1")
+FLOOR = Decimal(str(FLOOR_USD_PER_HOUR))
 CALM_HOURS = 2
 
-# The runbook: at once, within an hour, then critical.
+# The runbook: at once, within an hour; the last one if it is critical.
 STEP = timedelta(hours=1)
 
 
@@ -86,20 +88,20 @@ class Hour:
     baseline_usd: Decimal
 
 
-def allowed(baseline: Decimal, excess_per_hour: Decimal) -> Decimal:
+def allowed(baseline: Decimal) -> Decimal:
     """Up to which cost an hour counts as normal again."""
-    return max(baseline * (1 + WITHIN), baseline + excess_per_hour * OF_EXCESS)
+    return max(baseline * (1 + WITHIN), baseline + FLOOR)
 
 
-def is_normal(hour: Hour, excess_per_hour: Decimal) -> bool:
-    return hour.usd <= allowed(hour.baseline_usd, excess_per_hour)
+def is_normal(hour: Hour) -> bool:
+    return hour.usd <= allowed(hour.baseline_usd)
 
 
-def calm_since(hours: Sequence[Hour], excess_per_hour: Decimal) -> int:
+def calm_since(hours: Sequence[Hour]) -> int:
     """How many of the last hours in a row were normal; hours in order of time."""
     count = 0
     for hour in reversed(hours):
-        if not is_normal(hour, excess_per_hour):
+        if not is_normal(hour):
             break
         count += 1
     return count
@@ -131,15 +133,16 @@ class Situation:
 def level_due(seen: Situation, now: datetime) -> int:
     """The escalation level that time has brought: never lower than the present one.
 
-    1, immediately: cost still rises after a mitigation, or nobody did anything for an hour.
-    2, an hour after that: still above normal. 3, another hour: still above, and critical.
+    1, immediately: the incident is critical, or cost still rises after a mitigation; for any other,
+    where nobody did anything for an hour. 2, an hour after that: still above normal. 3, another
+    hour: still above, and critical.
     """
     if not seen.above:
         return seen.level
     waited = seen.escalated_at is not None and now - seen.escalated_at >= STEP
     if seen.level == 0:
         nobody_acted = seen.mitigated_at is None and now - seen.detected_at >= STEP
-        return 1 if seen.rising or nobody_acted else 0
+        return 1 if seen.severity == "critical" or seen.rising or nobody_acted else 0
     if seen.level == 1:
         return 2 if waited else 1
     if seen.level == 2 and waited and seen.severity == "critical":

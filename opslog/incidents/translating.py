@@ -4,8 +4,10 @@ The triage knows nothing of incidents; this knows both.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
 
+from opslog.incidents import queries
 from opslog.incidents.finding import (
     ZERO,
     Contribution,
@@ -17,7 +19,10 @@ from opslog.incidents.finding import (
     Ranked,
     Suspect,
 )
+from opslog.triage.attribution import Element
 from opslog.triage.data import Detail
+from opslog.triage.normal import DAY, WEEK
+from opslog.triage.panel import HOUR
 from opslog.triage.tokens import Tokens
 from opslog.triage.verdict import Evidence as TriageEvidence
 from opslog.triage.verdict import Verdict
@@ -69,7 +74,7 @@ def finding_of(verdict: Verdict, detail: Detail | None = None) -> Finding | None
             for each in verdict.ranked
             if each.usd > 0
         ],
-        evidence=list(_evidence(verdict.evidence, verdict.hours)) if verdict.evidence else (),
+        evidence=_evidence_of(verdict, verdict.evidence) if verdict.evidence else (),
         changes=[Marker(each.at, each.kind, each.what, each.feature) for each in verdict.changes],
         parts=_parts(verdict, verdict.evidence, detail) if verdict.evidence else Parts(),
     )
@@ -139,18 +144,27 @@ def _parts(verdict: Verdict, evidence: TriageEvidence, detail: Detail | None) ->
         normal_feature_usd=each_hour(feature.usd_before, hours) if feature else ZERO,
         requests=feature.requests / hours if feature else 0,
         users=next((c.names for c in detail.counts if c.dimension == "user"), 0) if detail else 0,
+        user_hours=(detail.comparison.until - detail.comparison.start) / HOUR if detail else 1,
         previous_model=fallen.name if fallen is not None and replaced else "",
         suspects=[
             Suspect(
                 each.dimension,
                 each.name,
-                each_hour(each.usd, hours),
-                each_hour(each.usd_before, hours),
+                each_hour(each.usd, _counted(each, hours)),
+                each_hour(each.usd_before, _counted(each, hours)),
             )
             for dimension in ("user", "agent", "work_order")
             for each in evidence.attribution.get(dimension, ())
         ],
     )
+
+
+def _evidence_of(verdict: Verdict, found: TriageEvidence) -> list[Evidence]:
+    """Each step with the query that gives its figures: the triage looked at these hours."""
+    start = verdict.start or verdict.until
+    weekly = found.baseline.step == WEEK
+    sql = queries.of(start, verdict.until, verdict.feature, weekly=weekly)
+    return [replace(each, sql=sql[each.step]) for each in _evidence(found, verdict.hours)]
 
 
 def _evidence(found: TriageEvidence, hours: int) -> Iterator[Evidence]:
@@ -185,7 +199,11 @@ def _evidence(found: TriageEvidence, hours: int) -> Iterator[Evidence]:
             ),
         ],
     )
-    yield Evidence("tokens", "Tokens a request.", list(_tokens(found.tokens)))
+    yield Evidence(
+        "tokens",
+        "Tokens a request; the 95th percentile is an estimate, from powers of two.",
+        list(_tokens(found.tokens)),
+    )
     dimensions = [(name, rows) for name, rows in found.attribution.items() if rows]
     yield Evidence(
         "attribution",
@@ -193,8 +211,9 @@ def _evidence(found: TriageEvidence, hours: int) -> Iterator[Evidence]:
         [
             Figure(
                 f"{each.dimension.replace('_', ' ')} {each.name or '(none)'}",
-                f"${each_hour(each.usd_before, hours):,.2f}",
-                f"${each_hour(each.usd, hours):,.2f} ({each.explains:.0%} of the change)",
+                f"${each_hour(each.usd_before, _counted(each, hours)):,.2f}",
+                f"${each_hour(each.usd, _counted(each, hours)):,.2f} "
+                f"({each.explains * hours / _counted(each, hours):.0%} of the change)",
             )
             for _, rows in dimensions
             for each in rows[:2]
@@ -212,6 +231,11 @@ def _evidence(found: TriageEvidence, hours: int) -> Iterator[Evidence]:
             for each in found.tools[:5]
         ],
     )
+
+
+def _counted(element: Element, hours: int) -> int:
+    """Over how many hours its dollars are: who it was is asked of the spike's first day at most."""
+    return hours if element.dimension in ("feature", "model") else min(hours, DAY)
 
 
 def _tokens(told: Tokens) -> Iterator[Figure]:

@@ -6,7 +6,6 @@ from what is read there: twice, or two at once, is as good as once.
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 
 from django.db import transaction
 
@@ -32,8 +31,8 @@ class Check:
 
 
 def check(incident: Incident, now: datetime) -> list[Check]:
-    """The stabilisation checks: cost of everything, and of the guilty feature, back within 20 % of
-    the baseline for two whole hours that began after the spike did; and telemetry that arrives."""
+    """The stabilisation checks: cost of everything, and of the guilty feature, back to normal
+    (`rules.allowed`) for two whole hours that began after the spike did; and telemetry arrives."""
     until = costs.whole_hour(now)
     since = max(until - LOOK_BACK, costs.whole_hour(incident.started_at))
     scopes = [("everything", "")]
@@ -42,13 +41,14 @@ def check(incident: Incident, now: datetime) -> list[Check]:
     checks = []
     for name, feature in scopes:
         hours = costs.of(incident, since, until, feature)
-        calm = rules.calm_since(hours, incident.excess_usd_per_hour)
+        calm = rules.calm_since(hours)
         checks.append(
             Check(
                 f"cost:{name}" if feature else "cost",
-                f"Cost of {name} is back within 20 % of its baseline for {rules.CALM_HOURS} hours",
+                f"Cost of {name} is back within 20 % of its baseline (or ${rules.FLOOR:.2f}, "
+                f"if that is more) for {rules.CALM_HOURS} hours",
                 calm >= rules.CALM_HOURS,
-                _told(hours, calm, incident.excess_usd_per_hour),
+                _told(hours, calm),
             )
         )
     calls = costs.requests_in(until - rules.CALM_HOURS * costs.HOUR, until)
@@ -118,7 +118,7 @@ def escalate_if_due(incident_id: int, *, now: datetime) -> bool:
         incident.detected_at,
         incident.mitigated_at,
         incident.escalated_at,
-        above=not rules.is_normal(hours[-1], incident.excess_usd_per_hour),
+        above=not rules.is_normal(hours[-1]),
         rising=rules.is_rising(hours, incident.mitigated_at),
     )
     due = rules.level_due(situation, now)
@@ -154,11 +154,11 @@ def remind(*, today: date, now: datetime) -> int:
     return reminded
 
 
-def _told(hours: list[Hour], calm: int, excess: Decimal) -> str:
+def _told(hours: list[Hour], calm: int) -> str:
     if not hours:
         return "no whole hour has passed since the spike began"
     last = hours[-1]
     return (
         f"{calm} of {rules.CALM_HOURS} hours; the one from {last.at:%H:%M} UTC: ${last.usd:,.2f}, "
-        f"up to ${rules.allowed(last.baseline_usd, excess):,.2f} is normal"
+        f"up to ${rules.allowed(last.baseline_usd):,.2f} is normal"
     )

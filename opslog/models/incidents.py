@@ -302,3 +302,14 @@ class Mitigation(models.Model):
 
     def __str__(self) -> str:
         return self.label
+
+    @property
+    def told(self) -> str:
+        """What was set, where that is something else than what was proposed; else the proposal."""
+        if self.state != self.State.APPLIED or self.applied_values == self.values:
+            return self.label
+        values = ", ".join(
+            f"{name.replace('_', ' ')} {value}" for name, value in self.applied_values.items()
+        )
+        where = self.feature or self.target
+        return f"{self.get_lever_display().capitalize()}, {where}: {values}"

@@ -1,13 +1,17 @@
 """Raising what many work orders share: asked for, judged by its daily equivalent, applied once."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 from django.contrib.auth.models import User
+from django.utils import timezone
 
 from budgets import approvals, features, limits, rules
+from budgets.admin import raising
 from budgets.exceptions import Conflict, Refused
 from budgets.models import Budget, ChangeRequest, FeatureControl
+from opslog import changes
 from opslog.models import OperationsEvent, OutboxMessage
 from tests.approvals.test_workflow import decide, everybody
 from tests.factories import make_user, make_work_order, set_limit
@@ -103,6 +107,17 @@ def test_a_limit_that_was_lowered_meanwhile_makes_it_stale(people: dict[str, Use
     assert decide(request, people["director"]).status == Status.STALE
     users.refresh_from_db()
     assert users.amount == 50_000
+
+
+def test_the_charts_of_a_limit_have_the_changes(people: dict[str, User]) -> None:
+    now = timezone.now()
+    changes.record_change(
+        kind="deploy", what="chat 2.0", by="ops", now=now, happened_at=now - timedelta(days=3)
+    )
+    about = ChangeRequest(subject_type="budget", subject_id=str(limit("global", "day", "usd").pk))
+    charts = raising.shown(about)["charts"]
+    assert charts
+    assert all([mark.said for mark in chart.marks] == ["deploy: chat 2.0"] for _, chart in charts)
 
 
 def test_what_is_not_asked_for(people: dict[str, User]) -> None:

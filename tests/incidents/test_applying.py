@@ -11,10 +11,11 @@ from django.contrib.auth.models import User
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from budgets import automatic, features, mitigations, tasks
+from budgets import approvals, automatic, features, killswitch, mitigations, tasks
 from budgets.exceptions import Refused
 from budgets.models import (
     AutomaticMitigation,
+    ChangeRequest,
     FeatureControl,
     KillSwitch,
     TimedMitigation,
@@ -22,6 +23,7 @@ from budgets.models import (
 from opslog.exceptions import NotAllowedNow
 from opslog.incidents.detecting import record_verdict
 from opslog.incidents.finding import Parts, Suspect
+from opslog.incidents.postmortem import markdown
 from opslog.models import Incident, Mitigation, OperationsEvent, OutboxMessage
 from tests.factories import make_user, make_work_order
 from tests.incidents.findings import make_finding, whole_hour
@@ -43,7 +45,9 @@ def proposal(incident: Incident, lever: str) -> Mitigation:
 
 
 def apply(incident: Incident, lever: str, by: User, **changed: Any) -> str:
-    return mitigations.apply(proposal(incident, lever).pk, changed, reason=WHY, by=by, now=NOW)
+    outcome = mitigations.apply(proposal(incident, lever).pk, changed, reason=WHY, by=by, now=NOW)
+    assert outcome.applied
+    return outcome.said
 
 
 @pytest.fixture
@@ -72,9 +76,26 @@ def test_the_control_is_changed_and_the_incident_told(olga: User) -> None:
 
 
 def test_a_value_may_be_typed_over(olga: User) -> None:
-    apply(spike(), "throttle", olga, requests_per_period=4, enabled=False)
+    incident = spike()
+    apply(incident, "throttle", olga, requests_per_period=4, enabled=False)
     control = FeatureControl.objects.get()
     assert (control.requests_per_period, control.enabled) == (4, True)  # only what is proposed
+    # … and it is told as it was set, wherever it is told.
+    told = incident.entries.get(kind="mitigation").text
+    assert "Throttle, summaries: period rolling_hour, requests per period 4." in told
+    assert "10 an hour" not in told
+    assert proposal(incident, "throttle").told in markdown(
+        Incident.objects.get(), incident.entries.all(), incident.mitigations.all()
+    ).replace("\\", "")
+
+
+def test_a_step_tighter_is_told_as_it_was_set(olga: User) -> None:
+    """The label says 10 messages; the control said so already, and says 5 now."""
+    incident = spike()
+    apply(incident, "context_messages", olga)
+    told = incident.entries.get(kind="mitigation").text
+    assert "max context messages 5" in told
+    assert "last 10 messages" not in told
 
 
 def test_what_the_control_refuses_is_not_recorded(olga: User) -> None:
@@ -102,11 +123,54 @@ def test_a_user_is_stopped(olga: User) -> None:
     assert (switch.scope, switch.target, switch.enabled) == ("Identity", "user:u-17", True)
 
 
+W1 = Parts(suspects=(Suspect("work_order", "w1", Decimal(9), Decimal("0.50")),))
+
+
 def test_a_cap_is_lowered(olga: User) -> None:
     make_work_order("w1", usd_per_day="50.00")
-    suspects = (Suspect("work_order", "w1", Decimal(9), Decimal("0.50")),)
-    apply(spike(parts=Parts(suspects=suspects)), "lower_cap", olga)
+    apply(spike(parts=W1), "lower_cap", olga)
     assert WorkOrder.objects.get().usd_per_day == Decimal("14.40")
+
+
+@pytest.mark.parametrize(
+    ("cap", "changed"),
+    [("2.00", {}), ("14.40", {}), ("50.00", {"usd_per_day": Decimal(500)})],
+    ids=["proposed above the cap", "as it is", "typed above the cap"],
+)
+def test_lowering_a_cap_never_raises_it(olga: User, cap: str, changed: dict[str, Any]) -> None:
+    make_work_order("w1", usd_per_day=cap)
+    incident = spike(parts=W1)
+    with pytest.raises(Refused, match="would not lower it"):
+        apply(incident, "lower_cap", olga, **changed)
+    incident.refresh_from_db()
+    assert (incident.state, proposal(incident, "lower_cap").state) == ("triaged", "proposed")
+    assert not ChangeRequest.objects.exists()
+    assert not incident.entries.filter(kind="mitigation").exists()
+
+
+def test_what_waits_for_approval_is_not_applied(
+    olga: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody lowers the cap further after it was looked at, before it is locked."""
+    make_work_order("w1", usd_per_day="50.00")
+    incident, ask = spike(parts=W1), approvals.ask
+
+    def slower(*told: Any, **more: Any) -> ChangeRequest:
+        ask("w1", new={"usd_per_day": Decimal(3)}, justification=WHY, by=olga)
+        return ask(*told, **more)
+
+    monkeypatch.setattr(approvals, "ask", slower)
+    pk = proposal(incident, "lower_cap").pk
+    outcome = mitigations.apply(pk, {}, reason=WHY, by=olga, now=NOW)
+    assert not outcome.applied
+    assert ChangeRequest.objects.latest("id").status == "pending"
+    incident.refresh_from_db()
+    assert (incident.state, incident.mitigated_at) == ("triaged", None)
+    assert proposal(incident, "lower_cap").state == "proposed"
+    told = incident.entries.get(kind="mitigation").text
+    assert told.startswith("Asked for, not applied")
+    assert "waits for approval" in told
+    assert WorkOrder.objects.get().usd_per_day == Decimal("3.00")
 
 
 @pytest.mark.parametrize(
@@ -132,6 +196,26 @@ def test_only_who_may_change_the_control(db: None, group: str, lever: str, may: 
         with pytest.raises(PermissionError):
             apply(incident, lever, person)
     assert proposal(incident, lever).state == ("applied" if may else "proposed")
+
+
+@pytest.mark.parametrize(
+    "group", ["operations", "director", "finance", "vp", "administrator", "auditor"]
+)
+@pytest.mark.parametrize("target", ["Global", "user:u-17"])
+def test_the_table_of_permissions_is_the_rule_of_the_switch(
+    db: None, group: str, target: str
+) -> None:
+    person = User.objects.get(pk=make_user("somebody", groups=[group]).pk)
+    stop = Mitigation(lever="kill_switch", target=target)
+    scope = mitigations.scope_of(stop)[0]
+    assert mitigations.may_apply(stop, person) == killswitch.may_switch(scope, person=person)
+
+
+def test_a_cap_is_lowered_by_operations_only(olga: User) -> None:
+    lower = Mitigation(lever="lower_cap", target="w1")
+    assert mitigations.may_apply(lower, User.objects.get(pk=olga.pk))
+    dora = User.objects.get(pk=make_user("dora", groups=["director"]).pk)
+    assert not mitigations.may_apply(lower, dora)
 
 
 def test_everything_is_stopped_by_a_director_only(olga: User) -> None:

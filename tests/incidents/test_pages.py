@@ -1,6 +1,7 @@
 """The incident's pages say what is known, and do what their buttons say."""
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.contrib.auth.models import User
@@ -10,9 +11,13 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from budgets.models import FeatureControl
+from opslog import changes
+from opslog.admin.incidents import chart_of
 from opslog.incidents import watching
 from opslog.incidents.detecting import record_verdict
+from opslog.incidents.finding import Parts, Suspect
 from opslog.models import Incident
+from tests.admin.scene import make_run
 from tests.factories import make_token, make_user, make_work_order
 from tests.incidents.findings import make_finding, normal_hours, tell_hours, whole_hour
 
@@ -44,7 +49,12 @@ def apply_address(incident: Incident, lever: str) -> str:
 
 
 def test_the_page_tells_cause_figures_and_proposals(incident: Incident) -> None:
-    tell_hours(normal_hours(whole_hour(timezone.now()), days=2))
+    now = timezone.now()
+    tell_hours(normal_hours(whole_hour(now), days=2))
+    changes.record_change(
+        kind="prompt_template", what="summaries v12", by="ops", now=now,
+        happened_at=incident.started_at, feature="summaries",
+    )  # fmt: skip
     said = page(client_of("operations"), incident)
     for text in (
         "Context grows in summaries: $20.00 an hour, where $4.00 is normal",
@@ -52,15 +62,34 @@ def test_the_page_tells_cause_figures_and_proposals(incident: Incident) -> None:
         "$16.00/h",
         "91% sure",
         "−$0.50/h",
-        "prompt template: summaries v12",
+        "prompt template: summaries v12 (summaries)",
         "Send the last 10 messages only",
         "saves about",
-        "PERCENTILE_CONT(0.95)",
+        "p95_input",
+        "FROM inference_hours",
         "back within 20 % of its baseline",
         "As a table",
     ):
         assert text in said, text
     assert said.count("Apply…") == incident.mitigations.count()
+
+
+def test_every_change_of_its_hours_is_on_the_chart(incident: Incident) -> None:
+    """Hours before the spike and while it lasts, told before it was found or later."""
+    now = timezone.now()
+    for what, at in (
+        ("long before", incident.started_at - timedelta(hours=25)),
+        ("a day before", incident.started_at - timedelta(hours=23)),
+        ("meanwhile", incident.started_at + timedelta(minutes=90)),
+    ):
+        changes.record_change(kind="deploy", what=what, by="ops", now=now, happened_at=at)
+    lines = chart_of(incident, now).lines
+    assert [line.label for line in lines] == [
+        "the spike begins",
+        "deploy: a day before",
+        "deploy: meanwhile",
+    ]
+    assert [float(line.x) for line in lines[1:]] == pytest.approx([1000 / 27, 25500 / 27], abs=0.1)
 
 
 def test_an_auditor_reads_and_has_no_buttons(incident: Incident) -> None:
@@ -76,7 +105,10 @@ def test_a_mitigation_is_shown_in_numbers_before_it_is_applied(incident: Inciden
     address = apply_address(incident, "throttle")
     asked = client.get(address).content.decode()
     assert "summaries: requests per period none → 10." in asked
-    assert "In the last 60 minutes it would have refused 0 of 0 starts" in asked
+    assert "No start of summaries asked Tollgate in the last 24 hours" in asked
+    make_run(make_work_order("w1"), feature="summaries")
+    asked = client.get(address).content.decode()
+    assert "In the last 60 minutes it would have refused 0 of 1 starts" in asked
     assert "context grows in summaries" in asked.lower()  # the reason is prefilled
     assert not FeatureControl.objects.exists()  # looking changes nothing
     empty = client.post(address, {})
@@ -93,6 +125,42 @@ def test_a_mitigation_is_shown_in_numbers_before_it_is_applied(incident: Inciden
     assert "is applied already" in again
 
 
+def test_each_lever_is_offered_to_whom_may_pull_it(db: None) -> None:
+    now = timezone.now()
+    parts = Parts(suspects=(Suspect("user", "u-17", Decimal(30)),))
+    critical = record_verdict(
+        make_finding(until=whole_hour(now), cost="90.00", parts=parts), now=now
+    )
+    assert critical is not None
+    everything = critical.mitigations.get(target="Global")
+    one = critical.mitigations.get(target="user:u-17")
+    offered = {
+        group: [
+            reverse("incident-mitigation", args=[each.pk]) in page(client_of(group), critical)
+            for each in (everything, one)
+        ]
+        for group in ("operations", "director", "finance", "auditor")
+    }
+    assert offered == {
+        "operations": [False, True],
+        "director": [True, True],
+        "finance": [False, False],
+        "auditor": [False, False],
+    }
+    answer = client_of("vp").get(reverse("incident-mitigation", args=[everything.pk]))
+    assert answer.status_code == 200
+
+
+def test_a_cap_that_would_rise_is_not_offered(db: None) -> None:
+    make_work_order("w1", usd_per_day="2.00")
+    now = timezone.now()
+    parts = Parts(suspects=(Suspect("work_order", "w1", Decimal(9), Decimal("0.50")),))
+    incident = record_verdict(make_finding(until=whole_hour(now), parts=parts), now=now)
+    assert incident is not None
+    said = client_of("operations").get(apply_address(incident, "lower_cap"), follow=True)
+    assert "$14.40 would not lower it" in said.content.decode()
+
+
 def test_from_ownership_to_review(incident: Incident) -> None:
     client = client_of("operations")
 
@@ -104,6 +172,7 @@ def test_from_ownership_to_review(incident: Incident) -> None:
     assert "You own it." in act("take", sure="yes")
     assert "The severity is set." in act("severity", severity="critical", reason="night")
     assert "The cause is set." in act("cause", cause="output_growth", reason="I looked")
+    assert "a-operations named the cause: <strong>longer answers</strong>" in page(client, incident)
     assert "They are told." in act("escalate", reason="still up")
     throttle = incident.mitigations.get(lever="throttle")
     assert "It is dismissed." in act("dismiss", mitigation=str(throttle.pk), reason="no")

@@ -4,11 +4,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from opslog.incidents import detecting, mitigating, notices
+from opslog.incidents import detecting, handling, mitigating, notices
 from opslog.incidents.detecting import record_verdict
 from opslog.models import Incident, IncidentEntry, Mitigation, OperationsEvent, OutboxMessage
 from tests.factories import make_user
@@ -129,6 +130,46 @@ def test_what_a_person_said_is_left_alone(db: None) -> None:
     incident.refresh_from_db()
     assert (incident.cause, incident.severity) == ("output_growth", "minor")
     assert incident.cost_usd_per_hour == 90
+
+
+def proposed(incident: Incident) -> list[str]:
+    found = incident.mitigations.filter(state="proposed").order_by("rank")
+    return list(found.values_list("lever", flat=True))
+
+
+def test_what_is_proposed_follows_the_cause_that_a_person_named(db: None) -> None:
+    """At once, and after the verdicts that come, which still find another cause."""
+    storm: dict[str, Any] = {"cause": "tool_failure_storm", "tool": "search", "contributions": ()}
+    incident = record_verdict(make_finding(until=UNTIL, **storm), now=NOW)
+    assert incident is not None
+    assert proposed(incident)[:2] == ["tool_breaker", "tool_retries"]
+    said = {"reason": "I looked", "by": "olga", "now": NOW}
+    handling.set_cause(incident.pk, "context_bloat", **said)  # type: ignore[arg-type]
+    for _ in range(2):
+        levers = proposed(incident)
+        assert levers[0] == "context_messages"
+        assert not {"tool_breaker", "tool_retries"} & set(levers)
+        assert {"throttle", "cost_cap", "feature_off"} <= set(levers)
+        ranks = list(incident.mitigations.filter(state="proposed").values_list("rank", flat=True))
+        assert len(ranks) == len(set(ranks))
+        record_verdict(make_finding(until=UNTIL + HOUR, **storm), now=NOW + HOUR)
+    handling.set_cause(incident.pk, "hidden_recompute", **said)  # type: ignore[arg-type]
+    assert set(proposed(incident)[:3]) == {"auto_save", "undo_rate", "tool_retries"}
+
+
+def test_traffic_of_everything_is_in_no_feature(db: None) -> None:
+    record_verdict(make_finding(until=UNTIL), now=NOW)
+    unknown = make_finding(until=UNTIL + HOUR, cause="none", feature="")
+    record_verdict(unknown, now=NOW + HOUR)
+    assert Incident.objects.get().feature == "summaries"  # what was known stays
+    traffic = make_finding(until=UNTIL + 2 * HOUR, cause="traffic_growth", feature="")
+    record_verdict(traffic, now=NOW + 2 * HOUR)
+    incident = Incident.objects.get()
+    assert (incident.cause, incident.feature) == ("traffic_growth", "")
+    changed = IncidentEntry.objects.filter(kind="verdict").last()
+    assert changed is not None
+    assert changed.data["changes"]["feature"] == {"old": "summaries", "new": ""}
+    assert "throttle" not in proposed(incident)
 
 
 @pytest.mark.parametrize("at", ["_propose", "_create", "notices"])

@@ -74,13 +74,16 @@ def hours(*usd: str, normal: str = "10") -> list[Hour]:
         (("30", "12", "12"), "10", 2),
         (("30", "12", "12.01"), "10", 0),
         (("12", "30", "11"), "10", 1),
-        (("30", "1.9", "2"), "0", 2),  # a tenth of the former excess, where nothing is normal
-        (("30", "2.01"), "0", 0),
+        (("300", "12", "12.01"), "10", 0),  # however dear the spike was
+        (("30", "0.1", "0.1"), "0", 2),  # what nobody is woken for, where nothing is normal
+        (("30", "0.1", "0.11"), "0", 0),
+        (("30", "0.30", "0.30"), "0.20", 2),
+        (("30", "0.60", "0.61"), "0.50", 0),
         ((), "10", 0),
     ],
 )
 def test_calm_hours(costs: tuple[str, ...], normal: str, calm: int) -> None:
-    assert rules.calm_since(hours(*costs, normal=normal), USD(20)) == calm
+    assert rules.calm_since(hours(*costs, normal=normal)) == calm
 
 
 @pytest.mark.parametrize(
@@ -103,6 +106,7 @@ def test_rising(costs: tuple[str, ...], acted_after: int | None, rising: bool) -
         (0, "minor", 10, None, True, True, 1),  # at once: it rises after a mitigation
         (0, "minor", 10, None, True, False, 0),
         (0, "minor", None, None, True, False, 1),  # nobody did anything for an hour
+        (0, "critical", 10, None, True, False, 1),  # at once, whatever was done
         (0, "critical", None, None, False, False, 0),  # it came down by itself
         (1, "minor", 10, 59, True, True, 1),
         (1, "minor", 10, 60, True, False, 2),  # an hour, and still above
@@ -124,6 +128,25 @@ def test_escalation(
         level, severity, AT - HOUR, ago(mitigated), ago(escalated), above=above, rising=rising
     )
     assert rules.level_due(seen, AT) == due
+
+
+@pytest.mark.parametrize(
+    ("severity", "reached"),
+    [
+        ("critical", {0: 1, 59: 1, 60: 2, 119: 2, 120: 3, 600: 3}),  # the runbook's three
+        ("major", {0: 0, 59: 0, 60: 1, 119: 1, 120: 2, 600: 2}),
+    ],
+)
+def test_levels_of_an_incident_that_nobody_looks_at(severity: str, reached: dict[int, int]) -> None:
+    """Every minute the job looks; so many minutes after it was detected such a level is reached."""
+    level, escalated, levels = 0, None, {}
+    for minute in range(601):
+        now = AT + timedelta(minutes=minute)
+        seen = Situation(level, severity, AT, None, escalated, above=True, rising=False)
+        if (due := rules.level_due(seen, now)) != level:
+            level, escalated = due, now
+        levels[minute] = level
+    assert {minute: levels[minute] for minute in reached} == reached
 
 
 def test_baselines() -> None:
@@ -193,8 +216,16 @@ OFF = ("feature_off", "11.00")
         ),
         ("output_growth", USED, {}, [*BROAD, OFF]),
         ("feature_dominance", USED, {}, [*BROAD, OFF]),
-        # Ten an hour lets all of them through: a throttle would save nothing.
-        ("feature_dominance", {**USED, "requests": 70.0}, {}, [("cost_cap", "9.00"), OFF]),
+        # Ten an hour lets all of them through, if they are spread evenly: proposed all the same.
+        (
+            "feature_dominance", {**USED, "requests": 70.0}, {},
+            [("throttle", "0.00"), ("cost_cap", "9.00"), OFF],
+        ),
+        # 480 users of two days are ten an hour at least: of 200 requests half are stopped.
+        (
+            "output_growth", {**USED, "requests": 200.0, "users": 480.0, "user_hours": 48.0}, {},
+            [("cost_cap", "9.00"), ("throttle", "5.50"), OFF],
+        ),
         ("feature_dominance", {}, {}, [("throttle", "10.00"), ("feature_off", "10.00")]),
         ("none", {}, {"feature": ""}, []),
         (

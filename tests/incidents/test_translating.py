@@ -102,7 +102,7 @@ def test_per_hour_and_by_name() -> None:
     assert found.parts.trigger_excess == {"undo": 6}  # three quarters of $32 in four hours
     assert found.parts.retry_usd == Decimal("1.5")
     assert (found.parts.feature_usd, found.parts.normal_feature_usd) == (Decimal(13), Decimal(3))
-    assert (found.parts.requests, found.parts.users) == (100, 7)
+    assert (found.parts.requests, found.parts.users, found.parts.user_hours) == (100, 7, 4)
     assert found.parts.previous_model == "old"
     assert [(each.name, each.excess) for each in found.parts.suspects] == [("u1", Decimal(5))]
     assert [each.cause for each in found.ranked] == ["hidden_recompute"]

@@ -138,7 +138,7 @@ def test_a_spike_from_its_arrival_to_its_review(walk: Walk, browser: Browser) ->
     expect(page.get_by_text("Input tokens a request went from 900 to 7,700")).to_be_in_viewport()
     picture(page, "page")
     page.get_by_text("The query behind it").first.click()
-    expect(page.get_by_text("FROM inference_events").first).to_be_visible()
+    expect(page.get_by_text("FROM inference_hours").first).to_be_visible()
 
     # One click throttles the feature; the eleventh start of an hour is refused.
     for _ in range(10):

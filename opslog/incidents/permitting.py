@@ -1,0 +1,33 @@
+"""Who may apply a proposal: whoever may change that control without an incident.
+
+The controls belong to the floor above, which uses this table; here are the names of its permissions
+alone, so that a page offers a person only what that person may do.
+"""
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser, User
+
+from opslog.models import Mitigation
+
+Lever = Mitigation.Lever
+EVERYTHING = "Global"  # the target of the kill switch that stops everything
+OF_A_FEATURE = ("budgets.add_featurecontrol", "budgets.change_featurecontrol")
+OPERATIONS = "operations"  # a cap is lowered by its people alone, at once
+
+
+def needed(lever: str, target: str) -> tuple[str, ...]:
+    """The permissions that applying this takes, all of them."""
+    if lever == Lever.KILL_SWITCH:
+        return ("budgets.stop_everything" if target == EVERYTHING else "budgets.stop_identity",)
+    if lever == Lever.LOWER_CAP:
+        return ("budgets.ask_changerequest",)
+    return OF_A_FEATURE
+
+
+def may_apply(mitigation: Mitigation, person: AbstractBaseUser | AnonymousUser) -> bool:
+    if not isinstance(person, User) or not person.is_active:
+        return False
+    if not person.has_perms(needed(mitigation.lever, mitigation.target)):
+        return False
+    lowers = mitigation.lever == Lever.LOWER_CAP
+    return not lowers or person.groups.filter(name=OPERATIONS).exists()
