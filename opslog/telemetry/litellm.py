@@ -6,6 +6,7 @@ what is named here is read; messages and responses, which may be in it, are drop
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -16,6 +17,7 @@ from opslog.telemetry.drafts import InferenceDraft, ToolDraft
 
 TOOL_CALLS: Final = frozenset({"call_mcp_tool"})
 LONGEST_ID: Final = 150
+MOST_DIGITS: Final = 100
 MOST_AFTER_POINT: Final = Decimal("1e-12")
 # Told by the caller of the proxy, in its metadata or as a tag `name:value`.
 OURS: Final = {
@@ -37,18 +39,25 @@ class BadCallback(ValueError):
 def payloads(body: bytes) -> list[Any]:
     """The payloads of a body: an array, one object, or one object a line. Raises BadCallback."""
     try:
-        told = json.loads(body)
+        told = json.loads(body, parse_int=_whole)
     except (ValueError, RecursionError):
         try:
-            return [json.loads(line) for line in body.splitlines() if line.strip()]
+            return [
+                json.loads(line, parse_int=_whole) for line in body.splitlines() if line.strip()
+            ]
         except (ValueError, RecursionError):
             raise BadCallback("the body is neither JSON in UTF-8 nor one object a line") from None
     return told if isinstance(told, list) else [told]
 
 
+def _whole(digits: str) -> int | float:
+    """More digits than any number here has are infinite: Python would refuse the whole body."""
+    return int(digits) if len(digits) <= MOST_DIGITS else math.inf
+
+
 def draft_of(payload: Any) -> InferenceDraft | ToolDraft:
     """Raises ValueError for what is no such payload, naming what is wrong."""
-    if not isinstance(payload, dict) or not payload.get("id"):
+    if not isinstance(payload, dict) or not _text(payload.get("id")):
         raise ValueError("id: it must be there, as in a StandardLoggingPayload")
     metadata = _mapping(payload, "metadata")
     own = _own(payload, metadata)
@@ -65,7 +74,7 @@ def draft_of(payload: Any) -> InferenceDraft | ToolDraft:
         "agent_name": own.get("agent_name") or _text(metadata.get("user_api_key_alias")),
         "session_id": own.get("session_id") or _text(payload.get("trace_id")),
     }
-    if payload.get("call_type") in TOOL_CALLS:
+    if _text(payload.get("call_type")) in TOOL_CALLS:
         tool = _mapping(metadata, "mcp_tool_call_metadata")
         return ToolDraft(tool_name=_text(tool.get("name")) or "unknown", **common)
     usage = _mapping(metadata, "usage_object")
@@ -108,7 +117,7 @@ def _own(payload: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, s
         told |= _mapping(metadata, source)
     tags = payload.get("request_tags") or []
     for tag in tags if isinstance(tags, list) else []:
-        name, colon, value = str(tag).partition(":")
+        name, colon, value = (_text(tag) or "").partition(":")
         if colon:
             told[name.strip()] = value.strip()
     own = {}
@@ -131,7 +140,9 @@ def _text(value: Any) -> str | None:
 
 def _tokens(holder: Mapping[str, Any], name: str) -> int:
     value = holder.get(name) or 0
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name}: expected a whole number")
+    if isinstance(value, float) and not (math.isfinite(value) and value.is_integer()):
         raise ValueError(f"{name}: expected a whole number")
     if value < 0:
         raise ValueError(f"{name}: a number of tokens is never negative")

@@ -7,6 +7,7 @@ program, on its resource. Every other span is none of ours: passed over, not ref
 """
 
 import json
+import math
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
@@ -90,7 +91,7 @@ def from_protobuf(body: bytes) -> ExportTraceServiceRequest:
 def from_json(body: bytes) -> ExportTraceServiceRequest:
     """Raises BadExport. Fields that are not known are passed over, as OTLP asks."""
     try:
-        told = json.loads(body)
+        told = json.loads(body, parse_float=_double, parse_constant=str)
     except (ValueError, RecursionError):
         raise BadExport("the body is not JSON in UTF-8") from None
     if not isinstance(told, dict):
@@ -99,10 +100,23 @@ def from_json(body: bytes) -> ExportTraceServiceRequest:
         _ids_in_base64(told)
         request = ExportTraceServiceRequest()
         json_format.ParseDict(told, request, ignore_unknown_fields=True)
-    except (json_format.ParseError, RecursionError, ValueError, TypeError) as error:
+    except (
+        json_format.ParseError,
+        RecursionError,
+        ArithmeticError,
+        ValueError,
+        TypeError,
+    ) as error:
         said = str(error).splitlines()[0][:200] if str(error) else "it is nested too deeply"
         raise BadExport(f"the body is no ExportTraceServiceRequest in JSON: {said}") from None
     return request
+
+
+def _double(digits: str) -> float | str:
+    """As protobuf's JSON wants it: what is not finite in quotes, or it would refuse all spans for
+    the one that has it (`parse_constant` does so for NaN)."""
+    number = float(digits)
+    return number if math.isfinite(number) else str(number).replace("inf", "Infinity")
 
 
 def _ids_in_base64(told: dict[str, Any]) -> None:
@@ -275,7 +289,8 @@ def _tokens(attributes: Attributes, names: tuple[str, ...]) -> int:
             continue
         try:
             number = Decimal(str(value))
-            if number.is_finite() and number == int(number) and 0 <= number <= 10**15:
+            # In this order: the whole of 1e999999999 would not fit into memory.
+            if number.is_finite() and 0 <= number <= 10**15 and number == int(number):
                 return int(number)
         except (InvalidOperation, OverflowError):
             pass

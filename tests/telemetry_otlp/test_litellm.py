@@ -1,6 +1,7 @@
 """What a LiteLLM proxy's generic callback sends."""
 
 import json
+import math
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -148,12 +149,22 @@ def test_a_tool_of_mcp() -> None:
         payload(prompt_tokens="many"),
         payload(response_cost="NaN"),
         payload(response_cost=-1),
+        payload(id=["a"]),
+        payload(id=math.inf),
+        *(payload(prompt_tokens=each) for each in (math.inf, math.nan, 10**400, 1e300, 1.5, True)),
+        *(payload(startTime=each) for each in (math.inf, math.nan, 10**400, -1e300, {})),
+        *(payload(response_cost=each) for each in (math.inf, math.nan, 10**400, 1e300, [1], True)),
+        payload(metadata={"usage_object": {"prompt_tokens_details": {"cached_tokens": math.inf}}}),
         payload(request_tags=["run_id:seven"]),
     ],
 )
 def test_what_is_no_payload(bad: Any) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  (drafts raise it too, with what is wrong)
         draft_of(bad)
+
+
+def test_a_kind_of_call_that_is_no_text_is_a_call_of_a_model() -> None:
+    assert call(call_type=["call_mcp_tool"]).model == "gpt-4o-mini"
 
 
 def test_the_three_formats() -> None:
@@ -182,6 +193,24 @@ def test_over_http_each_by_itself_and_once(api: Api) -> None:
         "SELECT source, feature, trigger_type, cost_usd::text FROM inference_events"
         " WHERE user_id = 'u-17'"
     ) == [("litellm", "summary", "retry", "0.000214500")]
+
+
+@pytest.mark.parametrize("number", ["1e999", "NaN", "-Infinity", "9" * 400, "9" * 9999])
+@pytest.mark.parametrize("name", ["prompt_tokens", "startTime", "response_cost"])
+def test_over_http_a_number_that_is_none_refuses_its_payload_alone(
+    api: Api, name: str, number: str
+) -> None:
+    bad = f'{{"id": "a", "{name}": {number}}}'
+    good = json.dumps(
+        payload(id=f"beside-{name}-{number[:20]}{len(number)}", startTime=time.time())
+    )
+    with api.client("ingest") as client:
+        told = {"Content-Type": "application/json"}
+        answer = client.post("/api/litellm-callback", content=f"[{bad}, {good}]", headers=told)
+    assert answer.status_code == 207, answer.text
+    assert [item["status"] for item in answer.json()["items"]] == ["refused", "accepted"]
+    assert answer.json()["items"][0]["reason"].startswith((name, "costUsd"))
+    assert api.errors() == []
 
 
 def test_over_http_lines_and_nonsense(api: Api) -> None:

@@ -1,6 +1,7 @@
 """Which spans are ours, and what is read from them."""
 
 import json
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -235,11 +236,29 @@ def test_a_bad_span_is_named_and_the_others_are_taken(broken: dict[str, Any], sa
         b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": 7}]}]}]}',
         b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": {}}]}]}]}',
         b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": "x"}]}]}]}',
+        b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": 1e999}]}]}]}',
+        export(span({"a": 1.5})).replace(b"1.5", b"9" * 400),
+        export(span({"a": 1.5})).replace(b"1.5", b"9" * 9999),
     ],
 )
 def test_what_is_no_export(body: bytes) -> None:
     with pytest.raises(BadExport):
         from_json(body)
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", '"NaN"', '"-Infinity"'])
+@pytest.mark.parametrize("name", ["gen_ai.usage.input_tokens", "gen_ai.usage.cost"])
+def test_a_number_that_is_none_refuses_its_span_alone(name: str, number: str) -> None:
+    bad, good = span({"gen_ai.request.model": "m", name: 1.5}), span({"gen_ai.tool.name": "t"})
+    spans = read_spans(from_json(export(bad, good).replace(b"1.5", number.encode())))
+    assert (len(spans.calls), len(spans.tools), len(spans.refused)) == (0, 1, 1)
+
+
+def test_an_endless_number_in_a_text_takes_no_time() -> None:
+    told = {"gen_ai.request.model": "m", "gen_ai.usage.input_tokens": "1e99999999"}
+    began = time.perf_counter()
+    assert "input_tokens" in read(span(told)).refused[0]
+    assert time.perf_counter() - began < 1
 
 
 def test_unknown_fields_and_an_attribute_called_trace_id_are_left_alone() -> None:
