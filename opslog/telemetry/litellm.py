@@ -140,9 +140,8 @@ def _text(value: Any) -> str | None:
 
 def _tokens(holder: Mapping[str, Any], name: str) -> int:
     value = holder.get(name) or 0
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{name}: expected a whole number")
-    if isinstance(value, float) and not (math.isfinite(value) and value.is_integer()):
+    whole = value.is_integer() if isinstance(value, float) else type(value) is int
+    if not whole:
         raise ValueError(f"{name}: expected a whole number")
     if value < 0:
         raise ValueError(f"{name}: a number of tokens is never negative")
