@@ -25,6 +25,7 @@ PAYLOAD = {
         "startTime": {"type": "number", "description": "Seconds since 1970."},
         "call_type": {"type": "string"},
         "model": {"type": "string"},
+        "custom_llm_provider": {"type": ["string", "null"]},
         "status": {"type": "string", "enum": ["success", "failure"]},
         "prompt_tokens": {"type": "integer", "minimum": 0},
         "completion_tokens": {"type": "integer", "minimum": 0},

@@ -115,7 +115,8 @@ inference_events = extend_schema(
             "A batch",
             [
                 {"eventId": "e-1", "model": "gpt-4o-mini", "inputTokens": 900, "outputTokens": 80},
-                {"eventId": "e-2", "model": "gpt-4o-mini", "costUsd": "0.00042"},
+                {"eventId": "e-2", "model": "llama-3.3-70b-versatile", "provider": "groq"},
+                {"eventId": "e-4", "model": "gpt-4o-mini", "costUsd": "0.00042"},
                 {
                     "eventId": "e-3",
                     "model": "gpt-4o-mini",

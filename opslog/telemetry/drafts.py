@@ -47,6 +47,14 @@ Usd = Annotated[
         },
     ),
 ]
+Provider = Annotated[
+    str,
+    Meta(
+        description="Who was asked, where the model's name does not say it: `groq`, `aws.bedrock`. "
+        "Finds the price of that provider; not kept."
+    ),
+    _text(100),
+]
 Moment = Annotated[
     datetime, Meta(tz=True, description="When the call was made, with its offset. Absent: now.")
 ]
@@ -71,6 +79,7 @@ class InferenceDraft(
     """
 
     model: Text
+    provider: Provider | None = None
     event_id: Id | None = None
     created_at: Moment | None = None
     user_id: Text | None = None
@@ -142,7 +151,7 @@ class ToolDraft(
 
 
 INFERENCE_TEXTS: Final = {
-    **TEXTS, "model": 200, "trigger_type": 100, "surface": 100, "user_agent": 500
+    **TEXTS, "model": 200, "provider": 100, "trigger_type": 100, "surface": 100, "user_agent": 500
 }  # fmt: skip
 TOOL_TEXTS: Final = {**TEXTS, "tool_name": 200, "inference_event_id": 200}
 SHORTEST_LIMIT: Final = 100

@@ -88,6 +88,7 @@ def draft_of(payload: Any) -> InferenceDraft | ToolDraft:
     )
     return InferenceDraft(
         model=_text(payload.get("model")) or _text(payload.get("model_group")) or "unknown",
+        provider=_text(payload.get("custom_llm_provider")),
         trigger_type=own.get("trigger_type"),
         # A part above its whole was counted beside it.
         input_tokens=max(input_tokens, cached + written),

@@ -34,6 +34,7 @@ ENCLOSING: Final = frozenset(
     {"create_agent", "invoke_agent", "invoke_workflow", "retrieval", "evaluation"}
 )
 MODEL: Final = ("gen_ai.response.model", "gen_ai.request.model")
+PROVIDER: Final = ("gen_ai.provider.name", "gen_ai.system")
 INPUT: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
 OUTPUT: Final = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
 CACHED: Final = (
@@ -199,6 +200,7 @@ def _model_call(span: Span, attributes: Attributes, event_id: str) -> InferenceD
         event_id=event_id,
         created_at=_began(span),
         model=_text(attributes, MODEL) or UNKNOWN,
+        provider=_text(attributes, PROVIDER),
         user_id=_text(attributes, USER),
         feature=_text(attributes, ("tollgate.feature",)),
         trigger_type=_text(attributes, ("tollgate.trigger_type",)),

@@ -79,6 +79,7 @@ def test_everything_that_is_told() -> None:
     assert (draft.input_tokens, draft.cached_input_tokens) == (1230, 1024)
     assert (draft.output_tokens, draft.reasoning_tokens) == (150, 64)
     assert draft.cost_usd == Decimal("0.0002145")
+    assert (draft.model, draft.provider) == ("gpt-4o-mini", "openai")
     assert (draft.feature, draft.trigger_type, draft.surface) == ("summary", "retry", "editor")
     assert (draft.work_order_id, draft.user_id) == ("w-1", "u-17")
     assert (draft.agent_name, draft.session_id) == ("digest-service", SUCCESS["trace_id"])

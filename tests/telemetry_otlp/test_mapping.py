@@ -9,10 +9,18 @@ from uuid import UUID
 
 import pytest
 
+from opslog.model_names import SELLS_MODELS_OF, key_of
+from opslog.price_import import bundled
+from opslog.pricing import PriceBook
 from opslog.telemetry.otlp import BadExport, Spans, from_json, read_spans
 
 TRACE, SPAN, CHILD = "5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174", "eee19b7ec3c1b175"
 BEGAN = 1_764_158_400_000_000_000  # 2025-11-26 12:00 UTC
+
+
+@pytest.fixture(scope="module")
+def bundled_book() -> PriceBook:
+    return PriceBook(1, bundled())
 
 
 def value(of: Any) -> dict[str, Any]:
@@ -131,6 +139,48 @@ def test_old_and_new_names_of_tokens(attributes: dict[str, Any], tokens: tuple[i
         call.output_tokens,
         call.reasoning_tokens,
     ) == tokens
+
+
+@pytest.mark.parametrize(
+    ("attributes", "provider"),
+    [
+        ({"gen_ai.provider.name": "groq", "gen_ai.system": "openai"}, "groq"),
+        ({"gen_ai.system": "groq"}, "groq"),
+        ({}, None),
+    ],
+)
+def test_the_provider(attributes: dict[str, Any], provider: str | None) -> None:
+    (call,) = read(span({"gen_ai.request.model": "m", **attributes})).calls
+    assert call.provider == provider
+
+
+# The values of the conventions that the price book sells something of.
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [
+        ("groq", "llama-3.3-70b-versatile"),
+        ("openai", "gpt-4o-mini"),
+        ("azure.ai.openai", "gpt-4o-mini"),
+        ("anthropic", "claude-3-5-haiku-20241022"),
+        ("aws.bedrock", "amazon.nova-lite-v1:0"),
+        ("gcp.vertex_ai", "gemini-2.5-flash"),
+        ("gcp.gemini", "gemini-2.5-flash"),
+        ("mistral_ai", "mistral-small-latest"),
+        ("x_ai", "grok-3"),
+        ("deepseek", "deepseek-chat"),
+        ("cohere", "command-r"),
+        ("cerebras", "llama3.1-8b"),
+    ],
+)
+def test_a_provider_of_the_conventions_has_a_price(
+    bundled_book: PriceBook, provider: str, model: str
+) -> None:
+    told = {"gen_ai.provider.name": provider, "gen_ai.request.model": model}
+    (call,) = read(span(told)).calls
+    price = bundled_book.find(call.model, datetime.now(UTC), provider=call.provider or "")
+    assert price is not None
+    told_by, _ = key_of(provider, "")
+    assert price.provider in (told_by, *SELLS_MODELS_OF.get(told_by, ()))
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,9 @@ SHOWN = 100
 COLUMNS = """
 Columns (CSV) or names (JSON lines); those of the API do as well, and empty means not told:
   event_id, created_at (required, UTC where it has no offset), user_id, feature, model (required),
-  trigger_type, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens,
-  reasoning_tokens, cost_usd, success, run_id, wo_id, agent_name, session_id, surface, user_agent
+  provider (finds the price; not kept), trigger_type, input_tokens, cached_input_tokens,
+  cache_write_tokens, output_tokens, reasoning_tokens, cost_usd, success, run_id, wo_id, agent_name,
+  session_id, surface, user_agent
 with --tools:
   event_id, created_at (required), tool_name (required), success, retries, duration_ms,
   inference_event_id, run_id, wo_id, user_id, feature, agent_name, session_id;
@@ -43,8 +44,8 @@ class Command(BaseCommand):
     help = (
         "Imports model calls, or tool calls, of up to ten years ago from FILE: .csv or .jsonl, or "
         "one of them with .gz. A bad row is told of by its line and left out; what is there "
-        "already is skipped, so that a file may be imported again. Exit code 1 if any was refused, or "
-        "if the file breaks off; what could be read is imported then, too."
+        "already is skipped, so that a file may be imported again. Exit code 1 if any was refused, "
+        "or if the file breaks off; what could be read is imported then, too."
     )
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
