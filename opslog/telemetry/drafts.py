@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -155,6 +155,26 @@ INFERENCE_TEXTS: Final = {
 }  # fmt: skip
 TOOL_TEXTS: Final = {**TEXTS, "tool_name": 200, "inference_event_id": 200}
 SHORTEST_LIMIT: Final = 100
+
+
+# What only describes a call. A work order, a run or an id that was cut would name another one.
+DESCRIPTIVE: Final = (
+    "provider",
+    "user_id",
+    "feature",
+    "trigger_type",
+    "agent_name",
+    "session_id",
+    "surface",
+    "user_agent",
+)
+
+
+def shortened(kind: type[D], **told: Any) -> D:
+    """A draft of what others' instrumentation told: a long description is cut to its limit, so
+    that the call and its cost are not lost with it. Raises ValueError as the draft does."""
+    cut = {name: text[: INFERENCE_TEXTS[name]] for name in DESCRIPTIVE if (text := told.get(name))}
+    return kind(**{**told, **cut})
 
 
 def _examine(draft: "InferenceDraft | ToolDraft", limits: Mapping[str, int]) -> None:

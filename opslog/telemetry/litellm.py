@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from uuid import UUID
 
-from opslog.telemetry.drafts import InferenceDraft, ToolDraft
+from opslog.telemetry.drafts import InferenceDraft, ToolDraft, shortened
 
 TOOL_CALLS: Final = frozenset({"call_mcp_tool"})
 LONGEST_ID: Final = 150
@@ -76,7 +76,7 @@ def draft_of(payload: Any) -> InferenceDraft | ToolDraft:
     }
     if _text(payload.get("call_type")) in TOOL_CALLS:
         tool = _mapping(metadata, "mcp_tool_call_metadata")
-        return ToolDraft(tool_name=_text(tool.get("name")) or "unknown", **common)
+        return shortened(ToolDraft, tool_name=_text(tool.get("name")) or "unknown", **common)
     usage = _mapping(metadata, "usage_object")
     of_input = _mapping(usage, "prompt_tokens_details")
     of_output = _mapping(usage, "completion_tokens_details")
@@ -86,7 +86,8 @@ def draft_of(payload: Any) -> InferenceDraft | ToolDraft:
     written = _tokens(of_input, "cache_creation_tokens") or _tokens(
         usage, "cache_creation_input_tokens"
     )
-    return InferenceDraft(
+    return shortened(
+        InferenceDraft,
         model=_text(payload.get("model")) or _text(payload.get("model_group")) or "unknown",
         provider=_text(payload.get("custom_llm_provider")),
         trigger_type=own.get("trigger_type"),

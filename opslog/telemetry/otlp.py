@@ -23,7 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from opslog.telemetry.drafts import InferenceDraft, ToolDraft
+from opslog.telemetry.drafts import InferenceDraft, ToolDraft, shortened
 
 Attributes = Mapping[str, Any]
 
@@ -196,7 +196,8 @@ def _model_call(span: Span, attributes: Attributes, event_id: str) -> InferenceD
         input_tokens += cached + written
     if reasoning > output_tokens:
         output_tokens += reasoning
-    return InferenceDraft(
+    return shortened(
+        InferenceDraft,
         event_id=event_id,
         created_at=_began(span),
         model=_text(attributes, MODEL) or UNKNOWN,
@@ -223,7 +224,8 @@ def _model_call(span: Span, attributes: Attributes, event_id: str) -> InferenceD
 def _tool_call(span: Span, attributes: Attributes, event_id: str, asked_by: bytes) -> ToolDraft:
     lasted = (span.end_time_unix_nano - span.start_time_unix_nano) // 1_000_000
     known = span.start_time_unix_nano and lasted >= 0
-    return ToolDraft(
+    return shortened(
+        ToolDraft,
         event_id=event_id,
         created_at=_began(span),
         tool_name=_text(attributes, ("gen_ai.tool.name",))

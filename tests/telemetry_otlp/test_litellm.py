@@ -164,6 +164,23 @@ def test_what_is_no_payload(bad: Any) -> None:
         draft_of(bad)
 
 
+def test_long_descriptions_are_cut_and_the_call_is_kept() -> None:
+    long = {
+        "end_user": "u" * 999,
+        "trace_id": "s" * 999,
+        "user_agent": "b" * 999,
+        "request_tags": [f"feature:{'f' * 999}", f"surface:{'v' * 999}", f"agent_name:{'a' * 999}"],
+    }
+    draft = call(**long)
+    assert (draft.user_id, draft.session_id, draft.agent_name) == ("u" * 200, "s" * 200, "a" * 200)
+    assert (draft.feature, draft.surface, draft.user_agent) == ("f" * 100, "v" * 100, "b" * 500)
+    assert draft.cost_usd is not None
+    tool = draft_of(payload(call_type="call_mcp_tool", **long))
+    assert (tool.user_id, tool.feature) == ("u" * 200, "f" * 100)
+    with pytest.raises(ValueError, match="workOrderId"):
+        call(request_tags=[f"tollgate_work_order_id:{'w' * 101}"])
+
+
 def test_a_kind_of_call_that_is_no_text_is_a_call_of_a_model() -> None:
     assert call(call_type=["call_mcp_tool"]).model == "gpt-4o-mini"
 

@@ -260,7 +260,7 @@ def test_what_is_missing_stays_unknown() -> None:
         (span({"gen_ai.request.model": "m", "gen_ai.usage.output_tokens": 1.5}), "output_tokens"),
         (span({"gen_ai.request.model": "m", "tollgate.run_id": "seven"}), "run_id"),
         (span({"gen_ai.request.model": "m", "tollgate.cost_usd": "NaN"}), "costUsd"),
-        (span({"gen_ai.request.model": "m", "tollgate.feature": "x" * 101}), "feature"),
+        (span({"gen_ai.request.model": "m", "tollgate.wo_id": "x" * 101}), "workOrderId"),
         (span({"gen_ai.request.model": "m", "user.id": "a\x00b"}), "userId"),
     ],
 )
@@ -294,6 +294,30 @@ def test_a_bad_span_is_named_and_the_others_are_taken(broken: dict[str, Any], sa
 def test_what_is_no_export(body: bytes) -> None:
     with pytest.raises(BadExport):
         from_json(body)
+
+
+def test_long_descriptions_are_cut_and_the_call_is_kept() -> None:
+    long = {
+        "gen_ai.provider.name": "p" * 999,
+        "user.id": "u" * 999,
+        "session.id": "s" * 999,
+        "gen_ai.agent.name": "a" * 999,
+        "user_agent.original": "b" * 999,
+        "tollgate.trigger_type": "t" * 999,
+    }
+    resource = {"service.name": "v" * 999, "tollgate.feature": "f" * 999}
+    spans = read(
+        span({"gen_ai.request.model": "m", **long}),
+        span({"gen_ai.tool.name": "t", **long}, spanId=CHILD),
+        resource=resource,
+    )
+    assert spans.refused == []
+    (call,), (tool,) = spans.calls, spans.tools
+    assert (call.user_id, call.session_id, call.agent_name) == ("u" * 200, "s" * 200, "a" * 200)
+    assert (call.surface, call.feature, call.trigger_type) == ("v" * 100, "f" * 100, "t" * 100)
+    assert call.user_agent == "b" * 500
+    assert (tool.user_id, tool.session_id, tool.agent_name) == ("u" * 200, "s" * 200, "a" * 200)
+    assert tool.feature == "f" * 100
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", '"NaN"', '"-Infinity"'])
