@@ -30,6 +30,14 @@ def _text(longest: int) -> Meta:
 
 
 Id = Annotated[str, _text(200)]
+EventId = Annotated[
+    str,
+    Meta(
+        description="Yours; of all senders, not of one: another's event of the same id within four "
+        "days is taken for this one. A UUID is best."
+    ),
+    _text(200),
+]
 Text = Annotated[str, _text(200)]
 Label = Annotated[str, _text(100)]
 LongText = Annotated[str, _text(500)]
@@ -80,7 +88,7 @@ class InferenceDraft(
 
     model: Text
     provider: Provider | None = None
-    event_id: Id | None = None
+    event_id: EventId | None = None
     created_at: Moment | None = None
     user_id: Text | None = None
     feature: Label | None = None
@@ -127,7 +135,7 @@ class ToolDraft(
     of the model call that asked for it. Raises ValueError for what cannot be written."""
 
     tool_name: Text
-    event_id: Id | None = None
+    event_id: EventId | None = None
     created_at: Moment | None = None
     success: bool = True
     retries: Annotated[int, Meta(ge=0, le=MOST_ATTEMPTS)] = 0

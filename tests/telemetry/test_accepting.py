@@ -80,6 +80,12 @@ class TestItems:
         (told,) = accept_tools([ToolDraft(tool_name="t", event_id="x")])
         assert told.status is Status.DUPLICATE
 
+    def test_ids_belong_to_no_token(self) -> None:
+        """A service may send again with a new token. So two services need different ids."""
+        assert statuses([draft("1")], speaker=Speaker(feature="chat")) == ["accepted"]
+        assert statuses([draft("1")], speaker=Speaker(feature="search")) == ["duplicate"]
+        assert InferenceEvent.objects.get().feature == "chat"
+
     @pytest.mark.parametrize(
         ("at", "status", "why"),
         [
