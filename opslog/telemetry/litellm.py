@@ -7,15 +7,23 @@ what is named here is read; messages and responses, which may be in it, are drop
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from uuid import UUID
 
+from msgspec import structs
+
 from opslog.telemetry.drafts import InferenceDraft, ToolDraft, shortened
+from opslog.telemetry.loops import Askers, ModelStep, ToolStep, attempts
+
+Draft = InferenceDraft | ToolDraft
 
 TOOL_CALLS: Final = frozenset({"call_mcp_tool"})
+# In the kinds of calls that may ask for a tool; embeddings and pictures do not.
+ASKING: Final = ("completion", "responses", "messages", "generate_content")
+UNKNOWN: Final = "unknown"
 LONGEST_ID: Final = 150
 MOST_DIGITS: Final = 100
 MOST_AFTER_POINT: Final = Decimal("1e-12")
@@ -55,7 +63,55 @@ def _whole(digits: str) -> int | float:
     return int(digits) if len(digits) <= MOST_DIGITS else math.inf
 
 
-def draft_of(payload: Any) -> InferenceDraft | ToolDraft:
+def drafts_of(payloads: Sequence[Any]) -> tuple[dict[int, Draft], dict[int, str]]:
+    """The drafts by their place, and the reasons of those that are none. A tool has with it what
+    the payloads of its trace beside it show: who asked for it, and the attempts before it."""
+    drafts: dict[int, Draft] = {}
+    refused: dict[int, str] = {}
+    for place, payload in enumerate(payloads):
+        try:
+            drafts[place] = draft_of(payload)
+        except ValueError as error:
+            refused[place] = str(error)
+    return drafts | _in_their_loops(payloads, drafts), refused
+
+
+def _in_their_loops(payloads: Sequence[Any], drafts: Mapping[int, Draft]) -> dict[int, ToolDraft]:
+    models: list[ModelStep] = []
+    tools: dict[int, tuple[ToolDraft, ToolStep]] = {}
+    for place, draft in drafts.items():
+        payload = payloads[place]
+        trace, event_id = _text(payload.get("trace_id")), draft.event_id or ""
+        if not trace or draft.created_at is None:
+            continue
+        began = draft.created_at.timestamp()
+        if isinstance(draft, ToolDraft):
+            ended, failed = _ended(payload) or began, not draft.success
+            step = ToolStep(trace, event_id, draft.tool_name, began, ended, failed)
+            tools[place] = (draft, step)
+        elif any(word in str(payload.get("call_type")) for word in ASKING):
+            models.append(ModelStep(trace, event_id, began))
+    askers = Askers(models)
+    before = attempts(step for _, step in tools.values() if step.tool != UNKNOWN)
+    return {
+        place: structs.replace(
+            draft,
+            retries=before.get(step.event_id, 0),
+            inference_event_id=askers.of(step.loop, step.begins),
+        )
+        for place, (draft, step) in tools.items()
+    }
+
+
+def _ended(payload: Mapping[str, Any]) -> float | None:
+    try:
+        moment = _moment(payload.get("endTime"))
+    except ValueError:
+        return None
+    return moment.timestamp() if moment else None
+
+
+def draft_of(payload: Any) -> Draft:
     """Raises ValueError for what is no such payload, naming what is wrong."""
     if not isinstance(payload, dict) or not _text(payload.get("id")):
         raise ValueError("id: it must be there, as in a StandardLoggingPayload")
@@ -76,7 +132,7 @@ def draft_of(payload: Any) -> InferenceDraft | ToolDraft:
     }
     if _text(payload.get("call_type")) in TOOL_CALLS:
         tool = _mapping(metadata, "mcp_tool_call_metadata")
-        return shortened(ToolDraft, tool_name=_text(tool.get("name")) or "unknown", **common)
+        return shortened(ToolDraft, tool_name=_text(tool.get("name")) or UNKNOWN, **common)
     usage = _mapping(metadata, "usage_object")
     of_input = _mapping(usage, "prompt_tokens_details")
     of_output = _mapping(usage, "completion_tokens_details")
@@ -88,7 +144,7 @@ def draft_of(payload: Any) -> InferenceDraft | ToolDraft:
     )
     return shortened(
         InferenceDraft,
-        model=_text(payload.get("model")) or _text(payload.get("model_group")) or "unknown",
+        model=_text(payload.get("model")) or _text(payload.get("model_group")) or UNKNOWN,
         provider=_text(payload.get("custom_llm_provider")),
         trigger_type=own.get("trigger_type"),
         # A part above its whole was counted beside it.

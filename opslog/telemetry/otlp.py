@@ -10,7 +10,7 @@ import json
 import math
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -19,11 +19,13 @@ from uuid import UUID
 
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
+from msgspec import structs
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from opslog.telemetry.drafts import InferenceDraft, ToolDraft, shortened
+from opslog.telemetry.loops import Askers, ModelStep, ToolStep, attempts
 
 Attributes = Mapping[str, Any]
 
@@ -60,7 +62,9 @@ AGENT: Final = ("tollgate.agent_name", "gen_ai.agent.name")
 SURFACE: Final = ("tollgate.surface", "service.name")
 WORK_ORDER: Final = ("tollgate.wo_id", "tollgate.work_order_id")
 USER_AGENT: Final = ("tollgate.user_agent", "user_agent.original")
+RETRIES: Final = ("tollgate.retries",)
 UNKNOWN: Final = "unknown"  # a call whose model or tool was not told is a call all the same
+HIGHEST: Final = 20  # spans around a tool that are looked at
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 HEX_IDS: Final = ("traceId", "spanId", "parentSpanId")
 IS_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*\Z")
@@ -78,6 +82,19 @@ class Spans:
     tools: list[ToolDraft] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     ignored: int = 0
+
+
+Place = tuple[bytes, bytes]  # trace id and span id
+
+
+@dataclass(slots=True)
+class Seen:
+    """What shows the loops of an export. `enclosing`: spans that are none of ours, and their
+    parents."""
+
+    enclosing: dict[Place, Place] = field(default_factory=dict)
+    models: dict[Place, ModelStep] = field(default_factory=dict)
+    tools: list[tuple[Span, Attributes, ToolDraft]] = field(default_factory=list)
 
 
 def from_protobuf(body: bytes) -> ExportTraceServiceRequest:
@@ -147,24 +164,75 @@ def _listed(holder: dict[str, Any], name: str) -> list[dict[str, Any]]:
 def read_spans(request: ExportTraceServiceRequest) -> Spans:
     """The drafts of an export, each with the ids of its span as its event id: an export that is
     sent again is the same events."""
-    spans = Spans()
-    ours = [
-        (span, {**resource, **attributes}, kind)
-        for span, resource, attributes in _all_spans(request)
-        if (kind := kind_of(attributes)) or _count_ignored(spans)
-    ]
-    models = {span.span_id for span, _, kind in ours if kind == "model"}
-    for span, attributes, kind in ours:
+    spans, seen = Spans(), Seen()
+    for span, resource, told in _all_spans(request):
+        kind = kind_of(told)
+        attributes = {**resource, **told}
+        if not kind:
+            spans.ignored += 1
+            if "gen_ai.operation.name" not in told:
+                seen.enclosing[span.trace_id, span.span_id] = _parent(span)
+            continue
         try:
             event_id = event_id_of(span)
             if kind == "model":
                 spans.calls.append(_model_call(span, attributes, event_id))
+                if told.get("gen_ai.operation.name") != "embeddings":
+                    seen.models[span.trace_id, span.span_id] = ModelStep(
+                        _parent(span), event_id, span.start_time_unix_nano
+                    )
             else:
-                asked_by = span.parent_span_id if span.parent_span_id in models else b""
-                spans.tools.append(_tool_call(span, attributes, event_id, asked_by))
+                seen.tools.append((span, attributes, _tool_call(span, attributes, event_id)))
         except ValueError as error:
             spans.refused.append(f"span {span.span_id.hex() or '(no id)'}: {error}")
+    spans.tools = _in_their_loops(seen)
     return spans
+
+
+def _parent(span: Span) -> Place:
+    return span.trace_id, span.parent_span_id
+
+
+def _in_their_loops(seen: Seen) -> list[ToolDraft]:
+    """The calls of tools with who asked for them, and the attempts before them that were seen."""
+    askers = Askers(seen.models.values())
+    drafts, steps = [], []
+    for span, attributes, draft in seen.tools:
+        loop, asker = _loop_of(span, seen, askers)
+        drafts.append(structs.replace(draft, inference_event_id=asker))
+        if draft.event_id and span.start_time_unix_nano and draft.tool_name != UNKNOWN:
+            steps.append(
+                ToolStep(
+                    loop,
+                    draft.event_id,
+                    draft.tool_name,
+                    span.start_time_unix_nano,
+                    span.end_time_unix_nano or span.start_time_unix_nano,
+                    not draft.success,
+                    draft.retries if _text(attributes, RETRIES) else None,
+                )
+            )
+    before = attempts(steps)
+    return [
+        structs.replace(draft, retries=before.get(draft.event_id or "", draft.retries))
+        for draft in drafts
+    ]
+
+
+def _loop_of(span: Span, seen: Seen, askers: Askers) -> tuple[Hashable, str | None]:
+    """The parent of the loop that a tool was called in, and the event id of the model call that
+    asked for it: its parent, or the last one before it among its siblings or those of a span
+    around it that is no agent's, no model's and no tool's ("running tools")."""
+    around = parent = _parent(span)
+    for _ in range(HIGHEST):
+        if model := seen.models.get(around):
+            return model.loop, model.event_id
+        if asker := askers.of(around, span.start_time_unix_nano):
+            return around, asker
+        if around not in seen.enclosing:
+            break
+        around = seen.enclosing[around]
+    return parent, None
 
 
 def kind_of(attributes: Attributes) -> str:
@@ -221,7 +289,7 @@ def _model_call(span: Span, attributes: Attributes, event_id: str) -> InferenceD
     )
 
 
-def _tool_call(span: Span, attributes: Attributes, event_id: str, asked_by: bytes) -> ToolDraft:
+def _tool_call(span: Span, attributes: Attributes, event_id: str) -> ToolDraft:
     lasted = (span.end_time_unix_nano - span.start_time_unix_nano) // 1_000_000
     known = span.start_time_unix_nano and lasted >= 0
     return shortened(
@@ -232,9 +300,8 @@ def _tool_call(span: Span, attributes: Attributes, event_id: str, asked_by: byte
         or span.name.removeprefix("execute_tool").strip()
         or UNKNOWN,
         success=_worked(span, attributes),
-        retries=_tokens(attributes, ("tollgate.retries",)),
+        retries=_tokens(attributes, RETRIES),
         duration_ms=lasted if known else None,
-        inference_event_id=f"{span.trace_id.hex()}:{asked_by.hex()}" if asked_by else None,
         run_id=_run_id(attributes),
         work_order_id=_text(attributes, WORK_ORDER),
         user_id=_text(attributes, USER),
@@ -252,11 +319,6 @@ def _all_spans(
         for of_scope in of_resource.scope_spans:
             for span in of_scope.spans:
                 yield span, resource, _plain(span.attributes)
-
-
-def _count_ignored(spans: Spans) -> bool:
-    spans.ignored += 1
-    return False
 
 
 def _plain(attributes: Iterable[KeyValue]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from opslog.telemetry.drafts import InferenceDraft, ToolDraft
-from opslog.telemetry.litellm import BadCallback, draft_of, payloads
+from opslog.telemetry.litellm import BadCallback, draft_of, drafts_of, payloads
 from tests.api.harness import Api
 
 # As proxies of 1.8x log a call, with what is not read cut short.
@@ -137,6 +137,38 @@ def test_a_tool_of_mcp() -> None:
     assert (draft.tool_name, draft.success, draft.feature) == ("search", False, "summary")
 
 
+def test_tools_of_a_trace_with_who_asked_for_them_and_the_attempts_before() -> None:
+    def at(second: int, **changed: Any) -> dict[str, Any]:
+        return payload(
+            id=f"id-{second}",
+            startTime=second,
+            endTime=second + 0.5,
+            **{"trace_id": "t", **changed},
+        )
+
+    tool = {
+        "call_type": "call_mcp_tool",
+        "metadata": {"mcp_tool_call_metadata": {"name": "search"}},
+    }
+    sent = [
+        at(1),
+        at(2, status="failure", **tool),
+        at(3),
+        at(4, call_type="aembedding"),
+        at(5, **tool),
+        at(6, prompt_tokens=-1),
+        at(7, **{**tool, "trace_id": "another"}),
+        at(8, **{**tool, "trace_id": None}),
+    ]
+    drafts, refused = drafts_of(sent)
+    assert (list(drafts), list(refused)) == ([0, 1, 2, 3, 4, 6, 7], [5])
+    assert [
+        (draft.inference_event_id, draft.retries)
+        for draft in drafts.values()
+        if isinstance(draft, ToolDraft)
+    ] == [("id-1:1", 0), ("id-3:3", 1), (None, 0), (None, 0)]
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -153,8 +185,10 @@ def test_a_tool_of_mcp() -> None:
         payload(id=["a"]),
         payload(id=math.inf),
         *(payload(prompt_tokens=each) for each in (math.inf, math.nan, 10**400, 1e300, 1.5, True)),
-        *(payload(startTime=each) for each in (math.inf, math.nan, 10**400, -1e300, {})),
-        *(payload(response_cost=each) for each in (math.inf, math.nan, 10**400, 1e300, [1], True)),
+        *(payload(startTime=each) for each in (math.inf, math.nan, 10**400, -1e300)),
+        payload(startTime={}),
+        *(payload(response_cost=each) for each in (math.inf, math.nan, 10**400, 1e300, True)),
+        payload(response_cost=[1]),
         payload(metadata={"usage_object": {"prompt_tokens_details": {"cached_tokens": math.inf}}}),
         payload(request_tags=["run_id:seven"]),
     ],

@@ -10,8 +10,11 @@ from uuid import UUID
 import pytest
 
 from opslog.model_names import SELLS_MODELS_OF, key_of
+from opslog.models import ToolHour
 from opslog.price_import import bundled
 from opslog.pricing import PriceBook
+from opslog.telemetry import rollup
+from opslog.telemetry.accepting import accept_inference, accept_tools
 from opslog.telemetry.otlp import BadExport, Spans, from_json, read_spans
 
 TRACE, SPAN, CHILD = "5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174", "eee19b7ec3c1b175"
@@ -219,6 +222,102 @@ def test_a_tool_with_the_call_that_asked_for_it() -> None:
     (tool,) = spans.tools
     assert (tool.tool_name, tool.success, tool.duration_ms) == ("fetch", False, 2500)
     assert tool.inference_event_id == f"{TRACE}:{SPAN}"
+
+
+CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+FETCH = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "fetch"}
+
+
+def step(
+    number: int, attributes: dict[str, Any], parent: int = 99, trace: str = TRACE, **more: Any
+) -> dict[str, Any]:
+    """A span that begins in that second and takes half of one."""
+    begins = BEGAN + number * 10**9
+    return span(
+        attributes,
+        traceId=trace,
+        spanId=f"{number:016x}",
+        parentSpanId=f"{parent:016x}",
+        startTimeUnixNano=str(begins),
+        endTimeUnixNano=str(begins + 5 * 10**8),
+        **more,
+    )
+
+
+def asked(spans: Spans) -> list[tuple[int | None, int]]:
+    """Of each tool: the number of the span that asked for it, and the attempts before it."""
+    assert spans.refused == []
+    return [
+        (
+            int(tool.inference_event_id.partition(":")[2], 16) if tool.inference_event_id else None,
+            tool.retries,
+        )
+        for tool in sorted(spans.tools, key=lambda tool: tool.event_id or "")
+    ]
+
+
+FAILED: Any = {"status": {"code": 2}}
+
+
+@pytest.mark.parametrize(
+    ("spans", "expected"),
+    [
+        # The loop of an agent: each attempt was asked for by the call before it.
+        (
+            [step(1, CHAT), step(2, FETCH, **FAILED), step(3, CHAT), step(4, FETCH, **FAILED),
+             step(5, CHAT), step(6, FETCH), step(7, CHAT), step(8, FETCH)],
+            [(1, 0), (3, 1), (5, 2), (7, 0)],
+        ),
+        # …told in the order in which the spans ended, or in any other
+        ([step(4, FETCH), step(3, CHAT), step(2, FETCH, **FAILED), step(1, CHAT)],
+         [(1, 0), (3, 1)]),
+        # …without the calls of the model
+        ([step(2, FETCH, **FAILED), step(4, FETCH)], [(None, 0), (None, 1)]),
+        # Tools under the call that asked for them.
+        ([step(1, CHAT), step(2, FETCH, 1, **FAILED), step(3, CHAT), step(4, FETCH, 3)],
+         [(1, 0), (3, 1)]),
+        # Under a span of the framework.
+        ([step(1, CHAT), step(2, {}), step(3, FETCH, 2, **FAILED), step(4, CHAT), step(5, {}),
+          step(6, FETCH, 5)], [(1, 0), (4, 1)]),
+        # Not in another loop: of another parent, of another trace, of an agent within.
+        ([step(1, CHAT, 98), step(2, FETCH, 98, **FAILED), step(4, FETCH)], [(1, 0), (None, 0)]),
+        ([step(1, CHAT, trace="ab" * 16), step(2, FETCH, trace="ab" * 16, **FAILED),
+          step(4, FETCH)], [(None, 0), (1, 0)]),
+        ([step(1, CHAT), step(2, {"gen_ai.operation.name": "invoke_agent"}), step(3, FETCH, 2)],
+         [(None, 0)]),
+        # Another tool; one that did not fail; at the same time.
+        ([step(2, FETCH, **FAILED), step(4, {"gen_ai.tool.name": "search"})],
+         [(None, 0), (None, 0)]),
+        ([step(2, FETCH), step(4, FETCH)], [(None, 0), (None, 0)]),
+        # Embeddings ask for nothing.
+        ([step(1, {"gen_ai.operation.name": "embeddings"}), step(2, FETCH)], [(None, 0)]),
+        # What is told wins.
+        ([step(2, FETCH, **FAILED), step(4, {**FETCH, "tollgate.retries": 0})],
+         [(None, 0), (None, 0)]),
+        ([step(2, {**FETCH, "tollgate.retries": 3}, **FAILED), step(4, FETCH)],
+         [(None, 3), (None, 4)]),
+    ],
+)  # fmt: skip
+def test_loops(spans: list[dict[str, Any]], expected: list[tuple[int | None, int]]) -> None:
+    assert asked(read(*spans)) == expected
+
+
+@pytest.mark.django_db
+def test_a_storm_that_no_exporter_tells_of_is_in_the_sums() -> None:
+    paid = {**CHAT, "tollgate.cost_usd": 0.25}
+    failing = [(step(2 * n, paid), step(2 * n + 1, FETCH, **FAILED)) for n in range(1, 5)]
+    spans = read(*(each for both in failing for each in both))
+    now = datetime(2025, 11, 26, 12, 1, tzinfo=UTC)
+    accept_inference(spans.calls, source="otlp", now=now)
+    accept_tools(spans.tools, now=now)
+    rollup.refresh()
+    sums = ToolHour.objects.get()
+    assert (sums.calls, sums.failures, sums.retries) == (4, 4, 3)
+    assert (sums.retry_requests, sums.retry_cost_usd) == (3, Decimal("0.75"))
+
+
+def test_a_span_that_is_its_own_parent() -> None:
+    assert asked(read(step(2, {}, 2), step(3, FETCH, 2))) == [(None, 0)]
 
 
 def test_a_parent_that_is_no_call_of_a_model_is_not_taken_for_one() -> None:
