@@ -7,22 +7,42 @@ from typing import Any, Final, TypeAlias
 
 Key: TypeAlias = tuple[str, str]  # provider, model; both in lower case
 
-# How programs and gateways spell a provider in front of a name ("xai/grok-4").
+# How programs and gateways spell a provider: in front of a name ("xai/grok-4"), or by itself as
+# OpenTelemetry's conventions have it ("aws.bedrock").
 PROVIDER_SPELLINGS: Final[Mapping[str, str]] = {
+    "amazon": "aws",
+    "anthropic_text": "anthropic",
+    "aws.bedrock": "aws",
+    "az.ai.inference": "azure",
+    "az.ai.openai": "azure",
+    "azure.ai.inference": "azure",
+    "azure.ai.openai": "azure",
     "azure_ai": "azure",
+    "azure_text": "azure",
     "bedrock": "aws",
     "bedrock_converse": "aws",
-    "amazon": "aws",
+    "codestral": "mistral",
     "cohere_chat": "cohere",
     "fireworks_ai": "fireworks",
+    "gcp.gemini": "google",
+    "gcp.gen_ai": "google",
+    "gcp.vertex_ai": "google",
     "gemini": "google",
     "google-gla": "google",
     "google-vertex": "google",
     "kimi": "moonshotai",
+    "meta_llama": "meta",
+    "mistral_ai": "mistral",
+    "mistralai": "mistral",
     "moonshot": "moonshotai",
+    "text-completion-openai": "openai",
     "together_ai": "together",
+    "togetherai": "together",
     "vertex_ai": "google",
+    "vertex_ai_beta": "google",
+    "vertexai": "google",
     "voyage": "voyageai",
+    "x_ai": "x-ai",
     "xai": "x-ai",
 }
 # Who sells the models of others under their names, at their prices where it has none of its own.
@@ -53,6 +73,15 @@ def readings_of(name: str) -> list[Key]:
         if found and provider and model:
             readings.append(key_of(provider, model))
     return readings
+
+
+def names_asked(name: str, provider: str) -> list[str]:
+    """What to look for where the provider was told by itself: its own model, then the name alone
+    (a gateway that nobody knows, or a program that calls every provider "openai")."""
+    told, _ = key_of(provider, "")
+    if not told or any(told == of for of, _ in readings_of(name)):
+        return [name]
+    return [f"{told}/{name}", name]
 
 
 def with_dashed_date(name: str) -> str:

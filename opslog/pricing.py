@@ -17,6 +17,7 @@ from opslog.model_names import (
     Key,
     key_of,
     matches,
+    names_asked,
     readings_of,
     with_dashed_date,
 )
@@ -179,6 +180,9 @@ class PriceBook:
     3. the imported price: "provider/model" and "provider:model" in that provider; a bare name in
        the provider whose rule fits it, else where it is an exact name (`EXACT_NAMES_OF`).
 
+    Where the provider is told by itself, "provider/model" is looked up, and the model alone where
+    the provider's list has no such model; an own price of exactly the model's name still wins.
+
     `unusable` are rows that could not be read. Their models have no price at all: falling back to
     another row would charge something nobody decided.
     """
@@ -208,14 +212,14 @@ class PriceBook:
             for provider, models in self._imported.items()
             if (rule := next(iter(models.values()))[0].provider_match) is not None
         ]
-        self._remembered: dict[str, tuple[Series, ...]] = {}
+        self._remembered: dict[tuple[str, str], tuple[Series, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._own) + sum(len(models) for models in self._imported.values())
 
-    def find(self, model: str, at: datetime) -> Price | None:
+    def find(self, model: str, at: datetime, *, provider: str = "") -> Price | None:
         """The price in force for that name at that moment, or None."""
-        for series in self._candidates(model):
+        for series in self._candidates(model, provider):
             for price in series:
                 if price.effective_from <= at:
                     return price
@@ -238,9 +242,9 @@ class PriceBook:
     def _in_force(series: Series, at: datetime) -> Price | None:
         return next((price for price in series if price.effective_from <= at), None)
 
-    def cost(self, model: str, usage: Usage, at: datetime) -> Decimal | None:
+    def cost(self, model: str, usage: Usage, at: datetime, *, provider: str = "") -> Decimal | None:
         """Dollars, or None where no price is known. A price of 0 is a price."""
-        price = self.find(model, at)
+        price = self.find(model, at, provider=provider)
         return None if price is None else price.cost(usage)
 
     def tier(self, model: str, at: datetime) -> str | None:
@@ -248,27 +252,35 @@ class PriceBook:
         price = self.find(model, at)
         return None if price is None else price.tier
 
-    def _candidates(self, name: str) -> tuple[Series, ...]:
-        found = self._remembered.get(name)
+    def _candidates(self, model: str, provider: str) -> tuple[Series, ...]:
+        asked = (model, provider)
+        found = self._remembered.get(asked)
         if found is None:
-            found = self._look_up(name)
+            found = self._look_up(model, provider)
             if len(self._remembered) >= NAMES_REMEMBERED:
                 self._remembered.clear()
-            self._remembered[name] = found
+            self._remembered[asked] = found
         return found
 
-    def _look_up(self, sent: str) -> tuple[Series, ...]:
+    def _look_up(self, sent: str, provider: str) -> tuple[Series, ...]:
         name = sent.strip().lower()
         if not name or len(name) > LONGEST_NAME:
             return ()
-        imported = self._find_imported(name)
-        keys = [("", name), *readings_of(name)]
-        if imported is not None:
-            keys += _meanings(imported, bare=not self._has_host(name))
+        keys: list[Key] = []
+        imported: Series | None = None
+        names = names_asked(name, provider)
+        for asked in names:
+            keys += [("", asked), *readings_of(asked)]
+            if imported is None and (imported := self._find_imported(asked)):
+                keys += _meanings(imported, bare=not self._has_host(asked))
         if not self._unusable.isdisjoint(keys):
             return ()
         found = [self._own[key] for key in dict.fromkeys(keys) if key in self._own]
-        found += [s for s in self._own_rules if s[0].match and matches(s[0].match, name)]
+        found += [
+            series
+            for series in self._own_rules
+            if (rule := series[0].match) and any(matches(rule, asked) for asked in names)
+        ]
         if imported is not None:
             found.append(imported)
         return tuple(found)

@@ -56,6 +56,7 @@ class Spend:
     models: tuple[Category, ...]
     features: tuple[Category, ...]
     triggers: tuple[Category, ...]
+    unpriced: int  # calls of the last 7 days, of all models: those without a price cost least
 
 
 def hour_of(moment: datetime) -> datetime:
@@ -84,7 +85,13 @@ def spend(*, model: str = "", now: datetime | None = None) -> Spend:
         models[:MOST_CATEGORIES],
         by_category(kept, "feature", ends),
         by_category(kept, "trigger_type", ends),
+        _unpriced(kept, ends),
     )
+
+
+def _unpriced(kept: QuerySet[InferenceHour], ends: datetime) -> int:
+    week = kept.filter(hour__gte=ends - timedelta(days=7), unpriced__gt=0)
+    return int(week.aggregate(calls=Sum("unpriced"))["calls"] or 0)
 
 
 def by_category(

@@ -47,7 +47,7 @@ def forecast_page(request: HttpRequest) -> HttpResponse:
         "unusual_more": max(len(spend.unusual) - UNUSUAL_SHOWN, 0),
         "today_url": rows_url(spend.series.ends.date(), model=model or None),
         "month_url": rows_url(None, model=model or None),
-        "unpriced": sum(each.unpriced for each in spend.models),
+        "unpriced": spend.unpriced,
     }
     return TemplateResponse(request, "tollgate/forecast.html", context)
 

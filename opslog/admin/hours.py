@@ -41,7 +41,10 @@ class TriggerChosen(ChosenFilter):
 
 @admin.register(InferenceHour)
 class InferenceHourAdmin(DayByDayMixin, LargeTableMixin, KeptAdmin):
-    list_display = ("when", "feature", "model", "trigger_type", "requests", "failed", "cost")
+    list_display = (
+        *("when", "feature", "model", "trigger_type", "requests", "failed", "cost"),
+        "without_a_price",
+    )
     list_display_links = ("when",)
     list_filter = (FeatureChosen, ModelChosen, TriggerChosen, by_day("hour"))
     ordering = ("-hour", "-cost_usd")
@@ -60,3 +63,8 @@ class InferenceHourAdmin(DayByDayMixin, LargeTableMixin, KeptAdmin):
     @display(description="cost")
     def cost(self, row: InferenceHour) -> str:
         return usd(row.cost_usd)
+
+    @display(description="not in the cost")
+    def without_a_price(self, row: InferenceHour) -> str:
+        """Calls that told no cost and have no price: unknown is not free."""
+        return f"{row.unpriced} without a price" if row.unpriced else ""

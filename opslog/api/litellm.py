@@ -23,8 +23,10 @@ PAYLOAD = {
     "properties": {
         "id": {"type": "string", "minLength": 1},
         "startTime": {"type": "number", "description": "Seconds since 1970."},
+        "endTime": {"type": "number", "description": "Seconds since 1970."},
         "call_type": {"type": "string"},
         "model": {"type": "string"},
+        "custom_llm_provider": {"type": ["string", "null"]},
         "status": {"type": "string", "enum": ["success", "failure"]},
         "prompt_tokens": {"type": "integer", "minimum": 0},
         "completion_tokens": {"type": "integer", "minimum": 0},
@@ -106,10 +108,4 @@ def read_payloads(body: Any) -> "Batch[Any]":
         raise BadRequest(str(error)) from None
     if len(payloads) > MOST:
         raise BadRequest(f"expected at most {MOST} payloads, not {len(payloads)}")
-    batch: Batch[Any] = Batch()
-    for index, payload in enumerate(payloads):
-        try:
-            batch.drafts[index] = litellm.draft_of(payload)
-        except ValueError as error:
-            batch.refused[index] = str(error)
-    return batch
+    return Batch(*litellm.drafts_of(payloads))

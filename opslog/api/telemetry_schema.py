@@ -82,8 +82,10 @@ def one_or_many(item: type[msgspec.Struct]) -> dict[str, Any]:
 BY_ITEM = (
     "One object, or an array of up to 1,000. Each is accepted or refused by itself. Sending an "
     "`eventId` again is safe, whatever its `createdAt` says then; without an `eventId` it is "
-    "another call. Taken when up to 48 hours late, or five minutes ahead of the clock here. A "
-    "token that is limited to some work orders speaks for those only; what it pins wins."
+    "another call. An `eventId` must be unique over all senders and tokens, so take UUIDs: two "
+    "services that count 1, 2, 3 lose each other's calls as duplicates. Taken when up to 48 hours "
+    "late, or five minutes ahead of the clock here. A token that is limited to some work orders "
+    "speaks for those only; what it pins wins."
 )
 inference_events = extend_schema(
     auth=EITHER_HEADER,
@@ -114,10 +116,24 @@ inference_events = extend_schema(
         example(
             "A batch",
             [
-                {"eventId": "e-1", "model": "gpt-4o-mini", "inputTokens": 900, "outputTokens": 80},
-                {"eventId": "e-2", "model": "gpt-4o-mini", "costUsd": "0.00042"},
                 {
-                    "eventId": "e-3",
+                    "eventId": "0f0c9d5e-5a4e-4b57-9a39-6f1c3a7f0e01",
+                    "model": "gpt-4o-mini",
+                    "inputTokens": 900,
+                    "outputTokens": 80,
+                },
+                {
+                    "eventId": "0f0c9d5e-5a4e-4b57-9a39-6f1c3a7f0e02",
+                    "model": "llama-3.3-70b-versatile",
+                    "provider": "groq",
+                },
+                {
+                    "eventId": "0f0c9d5e-5a4e-4b57-9a39-6f1c3a7f0e04",
+                    "model": "gpt-4o-mini",
+                    "costUsd": "0.00042",
+                },
+                {
+                    "eventId": "0f0c9d5e-5a4e-4b57-9a39-6f1c3a7f0e03",
                     "model": "gpt-4o-mini",
                     "triggerType": "retry",
                     "success": False,
@@ -140,14 +156,29 @@ tool_calls = extend_schema(
     examples=[
         example(
             "One call",
-            {"eventId": "t-1", "toolName": "search", "inferenceEventId": "e-1", "durationMs": 240},
+            {
+                "eventId": "b5a8c0de-2f7b-4c56-8a55-0d9be6c1aa01",
+                "toolName": "search",
+                "inferenceEventId": "0f0c9d5e-5a4e-4b57-9a39-6f1c3a7f0e01",
+                "durationMs": 240,
+            },
             request_only=True,
         ),
         example(
             "A call, tried again",
             [
-                {"eventId": "t-2", "toolName": "fetch", "feature": "chat", "success": False},
-                {"eventId": "t-3", "toolName": "fetch", "feature": "chat", "retries": 1},
+                {
+                    "eventId": "b5a8c0de-2f7b-4c56-8a55-0d9be6c1aa02",
+                    "toolName": "fetch",
+                    "feature": "chat",
+                    "success": False,
+                },
+                {
+                    "eventId": "b5a8c0de-2f7b-4c56-8a55-0d9be6c1aa03",
+                    "toolName": "fetch",
+                    "feature": "chat",
+                    "retries": 1,
+                },
             ],
             request_only=True,
         ),

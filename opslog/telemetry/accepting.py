@@ -160,7 +160,10 @@ def _inference_row(
     draft: InferenceDraft, event_id: str, at: datetime, speaker: Speaker, book: PriceBook
 ) -> tuple[_InferenceRow, str]:
     cost = draft.cost_usd
-    cost = book.cost(draft.model, draft.usage(), at) if cost is None else usd(cost)
+    if cost is None:
+        cost = book.cost(draft.model, draft.usage(), at, provider=draft.provider or "")
+    else:
+        cost = usd(cost)
     row = _InferenceRow(
         event_id,
         at,

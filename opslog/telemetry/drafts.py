@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -30,6 +30,14 @@ def _text(longest: int) -> Meta:
 
 
 Id = Annotated[str, _text(200)]
+EventId = Annotated[
+    str,
+    Meta(
+        description="Yours; of all senders, not of one: another's event of the same id within four "
+        "days is taken for this one. A UUID is best."
+    ),
+    _text(200),
+]
 Text = Annotated[str, _text(200)]
 Label = Annotated[str, _text(100)]
 LongText = Annotated[str, _text(500)]
@@ -46,6 +54,14 @@ Usd = Annotated[
             ]
         },
     ),
+]
+Provider = Annotated[
+    str,
+    Meta(
+        description="Who was asked, where the model's name does not say it: `groq`, `aws.bedrock`. "
+        "Finds the price of that provider; not kept."
+    ),
+    _text(100),
 ]
 Moment = Annotated[
     datetime, Meta(tz=True, description="When the call was made, with its offset. Absent: now.")
@@ -71,7 +87,8 @@ class InferenceDraft(
     """
 
     model: Text
-    event_id: Id | None = None
+    provider: Provider | None = None
+    event_id: EventId | None = None
     created_at: Moment | None = None
     user_id: Text | None = None
     feature: Label | None = None
@@ -118,7 +135,7 @@ class ToolDraft(
     of the model call that asked for it. Raises ValueError for what cannot be written."""
 
     tool_name: Text
-    event_id: Id | None = None
+    event_id: EventId | None = None
     created_at: Moment | None = None
     success: bool = True
     retries: Annotated[int, Meta(ge=0, le=MOST_ATTEMPTS)] = 0
@@ -142,10 +159,30 @@ class ToolDraft(
 
 
 INFERENCE_TEXTS: Final = {
-    **TEXTS, "model": 200, "trigger_type": 100, "surface": 100, "user_agent": 500
+    **TEXTS, "model": 200, "provider": 100, "trigger_type": 100, "surface": 100, "user_agent": 500
 }  # fmt: skip
 TOOL_TEXTS: Final = {**TEXTS, "tool_name": 200, "inference_event_id": 200}
 SHORTEST_LIMIT: Final = 100
+
+
+# What only describes a call. A work order, a run or an id that was cut would name another one.
+DESCRIPTIVE: Final = (
+    "provider",
+    "user_id",
+    "feature",
+    "trigger_type",
+    "agent_name",
+    "session_id",
+    "surface",
+    "user_agent",
+)
+
+
+def shortened(kind: type[D], **told: Any) -> D:
+    """A draft of what others' instrumentation told: a long description is cut to its limit, so
+    that the call and its cost are not lost with it. Raises ValueError as the draft does."""
+    cut = {name: text[: INFERENCE_TEXTS[name]] for name in DESCRIPTIVE if (text := told.get(name))}
+    return kind(**{**told, **cut})
 
 
 def _examine(draft: "InferenceDraft | ToolDraft", limits: Mapping[str, int]) -> None:

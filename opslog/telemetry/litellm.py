@@ -6,16 +6,26 @@ what is named here is read; messages and responses, which may be in it, are drop
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from uuid import UUID
 
-from opslog.telemetry.drafts import InferenceDraft, ToolDraft
+from msgspec import structs
+
+from opslog.telemetry.drafts import InferenceDraft, ToolDraft, shortened
+from opslog.telemetry.loops import Askers, ModelStep, ToolStep, attempts
+
+Draft = InferenceDraft | ToolDraft
 
 TOOL_CALLS: Final = frozenset({"call_mcp_tool"})
+# In the kinds of calls that may ask for a tool; embeddings and pictures do not.
+ASKING: Final = ("completion", "responses", "messages", "generate_content")
+UNKNOWN: Final = "unknown"
 LONGEST_ID: Final = 150
+MOST_DIGITS: Final = 100
 MOST_AFTER_POINT: Final = Decimal("1e-12")
 # Told by the caller of the proxy, in its metadata or as a tag `name:value`.
 OURS: Final = {
@@ -37,18 +47,73 @@ class BadCallback(ValueError):
 def payloads(body: bytes) -> list[Any]:
     """The payloads of a body: an array, one object, or one object a line. Raises BadCallback."""
     try:
-        told = json.loads(body)
+        told = json.loads(body, parse_int=_whole)
     except (ValueError, RecursionError):
         try:
-            return [json.loads(line) for line in body.splitlines() if line.strip()]
+            return [
+                json.loads(line, parse_int=_whole) for line in body.splitlines() if line.strip()
+            ]
         except (ValueError, RecursionError):
             raise BadCallback("the body is neither JSON in UTF-8 nor one object a line") from None
     return told if isinstance(told, list) else [told]
 
 
-def draft_of(payload: Any) -> InferenceDraft | ToolDraft:
+def _whole(digits: str) -> int | float:
+    """More digits than any number here has are infinite: Python would refuse the whole body."""
+    return int(digits) if len(digits) <= MOST_DIGITS else math.inf
+
+
+def drafts_of(payloads: Sequence[Any]) -> tuple[dict[int, Draft], dict[int, str]]:
+    """The drafts by their place, and the reasons of those that are none. A tool has with it what
+    the payloads of its trace beside it show: who asked for it, and the attempts before it."""
+    drafts: dict[int, Draft] = {}
+    refused: dict[int, str] = {}
+    for place, payload in enumerate(payloads):
+        try:
+            drafts[place] = draft_of(payload)
+        except ValueError as error:
+            refused[place] = str(error)
+    return drafts | _in_their_loops(payloads, drafts), refused
+
+
+def _in_their_loops(payloads: Sequence[Any], drafts: Mapping[int, Draft]) -> dict[int, ToolDraft]:
+    models: list[ModelStep] = []
+    tools: dict[int, tuple[ToolDraft, ToolStep]] = {}
+    for place, draft in drafts.items():
+        payload = payloads[place]
+        trace, event_id = _text(payload.get("trace_id")), draft.event_id or ""
+        if not trace or draft.created_at is None:
+            continue
+        began = draft.created_at.timestamp()
+        if isinstance(draft, ToolDraft):
+            ended, failed = _ended(payload) or began, not draft.success
+            step = ToolStep(trace, event_id, draft.tool_name, began, ended, failed)
+            tools[place] = (draft, step)
+        elif any(word in str(payload.get("call_type")) for word in ASKING):
+            models.append(ModelStep(trace, event_id, began))
+    askers = Askers(models)
+    before = attempts(step for _, step in tools.values() if step.tool != UNKNOWN)
+    return {
+        place: structs.replace(
+            draft,
+            retries=before.get(step.event_id, 0),
+            inference_event_id=askers.of(step.loop, step.begins),
+        )
+        for place, (draft, step) in tools.items()
+    }
+
+
+def _ended(payload: Mapping[str, Any]) -> float | None:
+    try:
+        moment = _moment(payload.get("endTime"))
+    except ValueError:
+        return None
+    return moment.timestamp() if moment else None
+
+
+def draft_of(payload: Any) -> Draft:
     """Raises ValueError for what is no such payload, naming what is wrong."""
-    if not isinstance(payload, dict) or not payload.get("id"):
+    if not isinstance(payload, dict) or not _text(payload.get("id")):
         raise ValueError("id: it must be there, as in a StandardLoggingPayload")
     metadata = _mapping(payload, "metadata")
     own = _own(payload, metadata)
@@ -65,9 +130,9 @@ def draft_of(payload: Any) -> InferenceDraft | ToolDraft:
         "agent_name": own.get("agent_name") or _text(metadata.get("user_api_key_alias")),
         "session_id": own.get("session_id") or _text(payload.get("trace_id")),
     }
-    if payload.get("call_type") in TOOL_CALLS:
+    if _text(payload.get("call_type")) in TOOL_CALLS:
         tool = _mapping(metadata, "mcp_tool_call_metadata")
-        return ToolDraft(tool_name=_text(tool.get("name")) or "unknown", **common)
+        return shortened(ToolDraft, tool_name=_text(tool.get("name")) or UNKNOWN, **common)
     usage = _mapping(metadata, "usage_object")
     of_input = _mapping(usage, "prompt_tokens_details")
     of_output = _mapping(usage, "completion_tokens_details")
@@ -77,8 +142,10 @@ def draft_of(payload: Any) -> InferenceDraft | ToolDraft:
     written = _tokens(of_input, "cache_creation_tokens") or _tokens(
         usage, "cache_creation_input_tokens"
     )
-    return InferenceDraft(
-        model=_text(payload.get("model")) or _text(payload.get("model_group")) or "unknown",
+    return shortened(
+        InferenceDraft,
+        model=_text(payload.get("model")) or _text(payload.get("model_group")) or UNKNOWN,
+        provider=_text(payload.get("custom_llm_provider")),
         trigger_type=own.get("trigger_type"),
         # A part above its whole was counted beside it.
         input_tokens=max(input_tokens, cached + written),
@@ -108,7 +175,7 @@ def _own(payload: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, s
         told |= _mapping(metadata, source)
     tags = payload.get("request_tags") or []
     for tag in tags if isinstance(tags, list) else []:
-        name, colon, value = str(tag).partition(":")
+        name, colon, value = (_text(tag) or "").partition(":")
         if colon:
             told[name.strip()] = value.strip()
     own = {}
@@ -131,7 +198,8 @@ def _text(value: Any) -> str | None:
 
 def _tokens(holder: Mapping[str, Any], name: str) -> int:
     value = holder.get(name) or 0
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    whole = value.is_integer() if isinstance(value, float) else type(value) is int
+    if not whole:
         raise ValueError(f"{name}: expected a whole number")
     if value < 0:
         raise ValueError(f"{name}: a number of tokens is never negative")

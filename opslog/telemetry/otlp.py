@@ -7,9 +7,10 @@ program, on its resource. Every other span is none of ours: passed over, not ref
 """
 
 import json
+import math
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -18,11 +19,13 @@ from uuid import UUID
 
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
+from msgspec import structs
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from opslog.telemetry.drafts import InferenceDraft, ToolDraft
+from opslog.telemetry.drafts import InferenceDraft, ToolDraft, shortened
+from opslog.telemetry.loops import Askers, ModelStep, ToolStep, attempts
 
 Attributes = Mapping[str, Any]
 
@@ -33,6 +36,7 @@ ENCLOSING: Final = frozenset(
     {"create_agent", "invoke_agent", "invoke_workflow", "retrieval", "evaluation"}
 )
 MODEL: Final = ("gen_ai.response.model", "gen_ai.request.model")
+PROVIDER: Final = ("gen_ai.provider.name", "gen_ai.system")
 INPUT: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
 OUTPUT: Final = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
 CACHED: Final = (
@@ -58,7 +62,9 @@ AGENT: Final = ("tollgate.agent_name", "gen_ai.agent.name")
 SURFACE: Final = ("tollgate.surface", "service.name")
 WORK_ORDER: Final = ("tollgate.wo_id", "tollgate.work_order_id")
 USER_AGENT: Final = ("tollgate.user_agent", "user_agent.original")
+RETRIES: Final = ("tollgate.retries",)
 UNKNOWN: Final = "unknown"  # a call whose model or tool was not told is a call all the same
+HIGHEST: Final = 20  # spans around a tool that are looked at
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 HEX_IDS: Final = ("traceId", "spanId", "parentSpanId")
 IS_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*\Z")
@@ -78,6 +84,19 @@ class Spans:
     ignored: int = 0
 
 
+Place = tuple[bytes, bytes]  # trace id and span id
+
+
+@dataclass(slots=True)
+class Seen:
+    """What shows the loops of an export. `enclosing`: spans that are none of ours, and their
+    parents."""
+
+    enclosing: dict[Place, Place] = field(default_factory=dict)
+    models: dict[Place, ModelStep] = field(default_factory=dict)
+    tools: list[tuple[Span, Attributes, ToolDraft]] = field(default_factory=list)
+
+
 def from_protobuf(body: bytes) -> ExportTraceServiceRequest:
     """Raises BadExport."""
     try:
@@ -90,7 +109,7 @@ def from_protobuf(body: bytes) -> ExportTraceServiceRequest:
 def from_json(body: bytes) -> ExportTraceServiceRequest:
     """Raises BadExport. Fields that are not known are passed over, as OTLP asks."""
     try:
-        told = json.loads(body)
+        told = json.loads(body, parse_float=_double, parse_constant=str)
     except (ValueError, RecursionError):
         raise BadExport("the body is not JSON in UTF-8") from None
     if not isinstance(told, dict):
@@ -99,10 +118,23 @@ def from_json(body: bytes) -> ExportTraceServiceRequest:
         _ids_in_base64(told)
         request = ExportTraceServiceRequest()
         json_format.ParseDict(told, request, ignore_unknown_fields=True)
-    except (json_format.ParseError, RecursionError, ValueError, TypeError) as error:
+    except (
+        json_format.ParseError,
+        RecursionError,
+        ArithmeticError,
+        ValueError,
+        TypeError,
+    ) as error:
         said = str(error).splitlines()[0][:200] if str(error) else "it is nested too deeply"
         raise BadExport(f"the body is no ExportTraceServiceRequest in JSON: {said}") from None
     return request
+
+
+def _double(digits: str) -> float | str:
+    """As protobuf's JSON wants it: what is not finite in quotes, or it would refuse all spans for
+    the one that has it (`parse_constant` does so for NaN)."""
+    number = float(digits)
+    return number if math.isfinite(number) else str(number).replace("inf", "Infinity")
 
 
 def _ids_in_base64(told: dict[str, Any]) -> None:
@@ -132,24 +164,75 @@ def _listed(holder: dict[str, Any], name: str) -> list[dict[str, Any]]:
 def read_spans(request: ExportTraceServiceRequest) -> Spans:
     """The drafts of an export, each with the ids of its span as its event id: an export that is
     sent again is the same events."""
-    spans = Spans()
-    ours = [
-        (span, {**resource, **attributes}, kind)
-        for span, resource, attributes in _all_spans(request)
-        if (kind := kind_of(attributes)) or _count_ignored(spans)
-    ]
-    models = {span.span_id for span, _, kind in ours if kind == "model"}
-    for span, attributes, kind in ours:
+    spans, seen = Spans(), Seen()
+    for span, resource, told in _all_spans(request):
+        kind = kind_of(told)
+        attributes = {**resource, **told}
+        if not kind:
+            spans.ignored += 1
+            if "gen_ai.operation.name" not in told:
+                seen.enclosing[span.trace_id, span.span_id] = _parent(span)
+            continue
         try:
             event_id = event_id_of(span)
             if kind == "model":
                 spans.calls.append(_model_call(span, attributes, event_id))
+                if told.get("gen_ai.operation.name") != "embeddings":
+                    seen.models[span.trace_id, span.span_id] = ModelStep(
+                        _parent(span), event_id, span.start_time_unix_nano
+                    )
             else:
-                asked_by = span.parent_span_id if span.parent_span_id in models else b""
-                spans.tools.append(_tool_call(span, attributes, event_id, asked_by))
+                seen.tools.append((span, attributes, _tool_call(span, attributes, event_id)))
         except ValueError as error:
             spans.refused.append(f"span {span.span_id.hex() or '(no id)'}: {error}")
+    spans.tools = _in_their_loops(seen)
     return spans
+
+
+def _parent(span: Span) -> Place:
+    return span.trace_id, span.parent_span_id
+
+
+def _in_their_loops(seen: Seen) -> list[ToolDraft]:
+    """The calls of tools with who asked for them, and the attempts before them that were seen."""
+    askers = Askers(seen.models.values())
+    drafts, steps = [], []
+    for span, attributes, draft in seen.tools:
+        loop, asker = _loop_of(span, seen, askers)
+        drafts.append(structs.replace(draft, inference_event_id=asker))
+        if draft.event_id and span.start_time_unix_nano and draft.tool_name != UNKNOWN:
+            steps.append(
+                ToolStep(
+                    loop,
+                    draft.event_id,
+                    draft.tool_name,
+                    span.start_time_unix_nano,
+                    span.end_time_unix_nano or span.start_time_unix_nano,
+                    not draft.success,
+                    draft.retries if _text(attributes, RETRIES) else None,
+                )
+            )
+    before = attempts(steps)
+    return [
+        structs.replace(draft, retries=before.get(draft.event_id or "", draft.retries))
+        for draft in drafts
+    ]
+
+
+def _loop_of(span: Span, seen: Seen, askers: Askers) -> tuple[Hashable, str | None]:
+    """The parent of the loop that a tool was called in, and the event id of the model call that
+    asked for it: its parent, or the last one before it among its siblings or those of a span
+    around it that is no agent's, no model's and no tool's ("running tools")."""
+    around = parent = _parent(span)
+    for _ in range(HIGHEST):
+        if model := seen.models.get(around):
+            return model.loop, model.event_id
+        if asker := askers.of(around, span.start_time_unix_nano):
+            return around, asker
+        if around not in seen.enclosing:
+            break
+        around = seen.enclosing[around]
+    return parent, None
 
 
 def kind_of(attributes: Attributes) -> str:
@@ -181,10 +264,12 @@ def _model_call(span: Span, attributes: Attributes, event_id: str) -> InferenceD
         input_tokens += cached + written
     if reasoning > output_tokens:
         output_tokens += reasoning
-    return InferenceDraft(
+    return shortened(
+        InferenceDraft,
         event_id=event_id,
         created_at=_began(span),
         model=_text(attributes, MODEL) or UNKNOWN,
+        provider=_text(attributes, PROVIDER),
         user_id=_text(attributes, USER),
         feature=_text(attributes, ("tollgate.feature",)),
         trigger_type=_text(attributes, ("tollgate.trigger_type",)),
@@ -204,19 +289,19 @@ def _model_call(span: Span, attributes: Attributes, event_id: str) -> InferenceD
     )
 
 
-def _tool_call(span: Span, attributes: Attributes, event_id: str, asked_by: bytes) -> ToolDraft:
+def _tool_call(span: Span, attributes: Attributes, event_id: str) -> ToolDraft:
     lasted = (span.end_time_unix_nano - span.start_time_unix_nano) // 1_000_000
     known = span.start_time_unix_nano and lasted >= 0
-    return ToolDraft(
+    return shortened(
+        ToolDraft,
         event_id=event_id,
         created_at=_began(span),
         tool_name=_text(attributes, ("gen_ai.tool.name",))
         or span.name.removeprefix("execute_tool").strip()
         or UNKNOWN,
         success=_worked(span, attributes),
-        retries=_tokens(attributes, ("tollgate.retries",)),
+        retries=_tokens(attributes, RETRIES),
         duration_ms=lasted if known else None,
-        inference_event_id=f"{span.trace_id.hex()}:{asked_by.hex()}" if asked_by else None,
         run_id=_run_id(attributes),
         work_order_id=_text(attributes, WORK_ORDER),
         user_id=_text(attributes, USER),
@@ -234,11 +319,6 @@ def _all_spans(
         for of_scope in of_resource.scope_spans:
             for span in of_scope.spans:
                 yield span, resource, _plain(span.attributes)
-
-
-def _count_ignored(spans: Spans) -> bool:
-    spans.ignored += 1
-    return False
 
 
 def _plain(attributes: Iterable[KeyValue]) -> dict[str, Any]:
@@ -275,7 +355,8 @@ def _tokens(attributes: Attributes, names: tuple[str, ...]) -> int:
             continue
         try:
             number = Decimal(str(value))
-            if number.is_finite() and number == int(number) and 0 <= number <= 10**15:
+            # In this order: the whole of 1e999999999 would not fit into memory.
+            if number.is_finite() and 0 <= number <= 10**15 and number == int(number):
                 return int(number)
         except (InvalidOperation, OverflowError):
             pass

@@ -51,6 +51,15 @@ def test_every_operation_says_how_one_authenticates(schema: dict[str, Any]) -> N
             assert operation["security"] == [{"bearer": []}, {"apiKey": []}], (method, path)
 
 
+@pytest.mark.parametrize("path", ["/api/inference-events", "/api/tool-calls"])
+def test_event_ids_are_said_to_be_of_all_senders(schema: dict[str, Any], path: str) -> None:
+    operation = schema["paths"][path]["post"]
+    assert "unique over all senders" in operation["description"]
+    (body,) = operation["requestBody"]["content"].values()
+    told, _ = body["schema"]["oneOf"][0]["properties"]["eventId"]["anyOf"]  # or null
+    assert "of all senders" in told["description"]
+
+
 def test_every_operation_is_described(schema: dict[str, Any]) -> None:
     names = [operation["operationId"] for _, _, operation in operations(schema)]
     assert len(set(names)) == len(names) >= 9

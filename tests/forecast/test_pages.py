@@ -91,7 +91,7 @@ def test_queries_do_not_grow_with_models(
     now = spend_hours.hour_of(timezone.now())
     for number in range(30):
         make_hour(now - HOUR, "1", model=f"m-{number}")
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(7):
         spend_hours.spend()
 
 
@@ -125,6 +125,19 @@ def test_with_nothing_and_with_little() -> None:
     assert "3 calls of the last seven days told no cost" in text
     nothing = client.get(reverse("forecast-page"), {"model": "<b>\x00"}).content.decode()
     assert "Nothing was told of this model" in nothing
+
+
+@pytest.mark.django_db
+def test_calls_without_a_price_are_told_of_however_many_models_cost_more() -> None:
+    hour = spend_hours.hour_of(timezone.now()) - HOUR
+    for number in range(spend_hours.MOST_CATEGORIES):
+        make_hour(hour, "1", model=f"m-{number}")
+    make_hour(hour, "0", model="unheard-of", unpriced=7)
+    client = log_in("view_inferencehour")
+    text = client.get(reverse("forecast-page")).content.decode()
+    assert "7 calls of the last seven days told no cost" in text
+    listed = client.get(reverse("admin:opslog_inferencehour_changelist")).content.decode()
+    assert listed.count("7 without a price") == 1
 
 
 @pytest.mark.django_db

@@ -91,6 +91,55 @@ def test_imported_names(name: str, at: datetime, expected: str | None) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("provider", "name", "expected"),
+    [
+        ("host", "open", "12"),
+        (" Host ", "OPEN", "12"),
+        ("host", "any/one", "11"),
+        ("host", "m-1", "11"),
+        ("", "m-1", "1"),
+        # as the conventions and the gateways spell it
+        ("x_ai", "gpt-1", "15"),
+        ("xai", "gpt-1", "15"),
+        # told twice
+        ("host", "host/open", "12"),
+        # not sold there: the model alone
+        ("host", "m-2", "2"),
+        ("gateway", "m-1", "1"),
+        ("openai", "host/open", "12"),
+        ("openai", "open", None),
+        ("", "open", None),
+    ],
+)
+def test_a_provider_that_is_told_by_itself(provider: str, name: str, expected: str | None) -> None:
+    found = PriceBook(1, IMPORTED).find(name, FEBRUARY, provider=provider)
+    assert (None if found is None else str(found.input_per_mtok)) == expected
+
+
+@pytest.mark.parametrize(
+    ("own_prices", "expected"),
+    [
+        ([own("m-1")], "7"),
+        ([own("m-1"), own("m-1", "8", provider="host")], "8"),
+        ([own("host/m-1", "8"), own("m-1")], "8"),
+        ([own("m-1", provider="maker")], "11"),
+        ([own("ours", match={"equals": "m-1"})], "7"),
+        ([own("ours", match={"equals": "host/m-1"})], "7"),
+    ],
+)
+def test_own_prices_and_a_provider_that_is_told(own_prices: list[Price], expected: str) -> None:
+    found = PriceBook(1, [*IMPORTED, *own_prices]).find("m-1", FEBRUARY, provider="host")
+    assert found is not None
+    assert str(found.input_per_mtok) == expected
+
+
+def test_an_own_price_of_that_provider_that_cannot_be_read_is_not_replaced_by_another() -> None:
+    book = PriceBook(1, IMPORTED, unusable=[("host", "m-1")])
+    assert book.find("m-1", FEBRUARY, provider="host") is None
+    assert book.find("m-1", FEBRUARY) is not None
+
+
 def test_a_seller_of_others_models_sells_at_their_price() -> None:
     book = PriceBook(1, [*IMPORTED, price("own-of-azure", provider="azure", match={"equals": "x"})])
     found = book.find("azure/gpt-1-x", FEBRUARY)

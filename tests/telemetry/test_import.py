@@ -171,6 +171,24 @@ def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, wh
         run(path)
 
 
+def test_what_was_read_of_a_file_that_breaks_off_is_imported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "events.csv.gz"
+    text = HEADER + "".join(line(number, user_id=f"u{number * 7919}") for number in range(3000))
+    whole = gzip.compress(text.encode(), mtime=0)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CommandError, match="broken gzip, nothing after line") as caught:
+        run(path)
+    last = int(str(caught.value).split("line ")[1].split()[0])
+    imported = last - 1  # the first line names the columns
+    assert imported % 1000  # a batch was not full
+    assert InferenceEvent.objects.count() == imported
+    assert f"{imported} imported, 0 there already, 0 refused" in capsys.readouterr().out
+    assert not StaleHour.objects.exists()
+    assert differences() == []
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="No such file"):
         run(tmp_path / "nothing.csv")

@@ -1,6 +1,7 @@
 """What a LiteLLM proxy's generic callback sends."""
 
 import json
+import math
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from opslog.telemetry.drafts import InferenceDraft, ToolDraft
-from opslog.telemetry.litellm import BadCallback, draft_of, payloads
+from opslog.telemetry.litellm import BadCallback, draft_of, drafts_of, payloads
 from tests.api.harness import Api
 
 # As proxies of 1.8x log a call, with what is not read cut short.
@@ -78,6 +79,7 @@ def test_everything_that_is_told() -> None:
     assert (draft.input_tokens, draft.cached_input_tokens) == (1230, 1024)
     assert (draft.output_tokens, draft.reasoning_tokens) == (150, 64)
     assert draft.cost_usd == Decimal("0.0002145")
+    assert (draft.model, draft.provider) == ("gpt-4o-mini", "openai")
     assert (draft.feature, draft.trigger_type, draft.surface) == ("summary", "retry", "editor")
     assert (draft.work_order_id, draft.user_id) == ("w-1", "u-17")
     assert (draft.agent_name, draft.session_id) == ("digest-service", SUCCESS["trace_id"])
@@ -135,6 +137,38 @@ def test_a_tool_of_mcp() -> None:
     assert (draft.tool_name, draft.success, draft.feature) == ("search", False, "summary")
 
 
+def test_tools_of_a_trace_with_who_asked_for_them_and_the_attempts_before() -> None:
+    def at(second: int, **changed: Any) -> dict[str, Any]:
+        return payload(
+            id=f"id-{second}",
+            startTime=second,
+            endTime=second + 0.5,
+            **{"trace_id": "t", **changed},
+        )
+
+    tool = {
+        "call_type": "call_mcp_tool",
+        "metadata": {"mcp_tool_call_metadata": {"name": "search"}},
+    }
+    sent = [
+        at(1),
+        at(2, status="failure", **tool),
+        at(3),
+        at(4, call_type="aembedding"),
+        at(5, **tool),
+        at(6, prompt_tokens=-1),
+        at(7, **{**tool, "trace_id": "another"}),
+        at(8, **{**tool, "trace_id": None}),
+    ]
+    drafts, refused = drafts_of(sent)
+    assert (list(drafts), list(refused)) == ([0, 1, 2, 3, 4, 6, 7], [5])
+    assert [
+        (draft.inference_event_id, draft.retries)
+        for draft in drafts.values()
+        if isinstance(draft, ToolDraft)
+    ] == [("id-1:1", 0), ("id-3:3", 1), (None, 0), (None, 0)]
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -148,12 +182,41 @@ def test_a_tool_of_mcp() -> None:
         payload(prompt_tokens="many"),
         payload(response_cost="NaN"),
         payload(response_cost=-1),
+        payload(id=["a"]),
+        payload(id=math.inf),
+        *(payload(prompt_tokens=each) for each in (math.inf, math.nan, 10**400, 1e300, 1.5, True)),
+        *(payload(startTime=each) for each in (math.inf, math.nan, 10**400, -1e300)),
+        payload(startTime={}),
+        *(payload(response_cost=each) for each in (math.inf, math.nan, 10**400, 1e300, True)),
+        payload(response_cost=[1]),
+        payload(metadata={"usage_object": {"prompt_tokens_details": {"cached_tokens": math.inf}}}),
         payload(request_tags=["run_id:seven"]),
     ],
 )
 def test_what_is_no_payload(bad: Any) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  (drafts raise it too, with what is wrong)
         draft_of(bad)
+
+
+def test_long_descriptions_are_cut_and_the_call_is_kept() -> None:
+    long = {
+        "end_user": "u" * 999,
+        "trace_id": "s" * 999,
+        "user_agent": "b" * 999,
+        "request_tags": [f"feature:{'f' * 999}", f"surface:{'v' * 999}", f"agent_name:{'a' * 999}"],
+    }
+    draft = call(**long)
+    assert (draft.user_id, draft.session_id, draft.agent_name) == ("u" * 200, "s" * 200, "a" * 200)
+    assert (draft.feature, draft.surface, draft.user_agent) == ("f" * 100, "v" * 100, "b" * 500)
+    assert draft.cost_usd is not None
+    tool = draft_of(payload(call_type="call_mcp_tool", **long))
+    assert (tool.user_id, tool.feature) == ("u" * 200, "f" * 100)
+    with pytest.raises(ValueError, match="workOrderId"):
+        call(request_tags=[f"tollgate_work_order_id:{'w' * 101}"])
+
+
+def test_a_kind_of_call_that_is_no_text_is_a_call_of_a_model() -> None:
+    assert call(call_type=["call_mcp_tool"]).model == "gpt-4o-mini"
 
 
 def test_the_three_formats() -> None:
@@ -182,6 +245,24 @@ def test_over_http_each_by_itself_and_once(api: Api) -> None:
         "SELECT source, feature, trigger_type, cost_usd::text FROM inference_events"
         " WHERE user_id = 'u-17'"
     ) == [("litellm", "summary", "retry", "0.000214500")]
+
+
+@pytest.mark.parametrize("number", ["1e999", "NaN", "-Infinity", "9" * 400, "9" * 9999])
+@pytest.mark.parametrize("name", ["prompt_tokens", "startTime", "response_cost"])
+def test_over_http_a_number_that_is_none_refuses_its_payload_alone(
+    api: Api, name: str, number: str
+) -> None:
+    bad = f'{{"id": "a", "{name}": {number}}}'
+    good = json.dumps(
+        payload(id=f"beside-{name}-{number[:20]}{len(number)}", startTime=time.time())
+    )
+    with api.client("ingest") as client:
+        told = {"Content-Type": "application/json"}
+        answer = client.post("/api/litellm-callback", content=f"[{bad}, {good}]", headers=told)
+    assert answer.status_code == 207, answer.text
+    assert [item["status"] for item in answer.json()["items"]] == ["refused", "accepted"]
+    assert answer.json()["items"][0]["reason"].startswith((name, "costUsd"))
+    assert api.errors() == []
 
 
 def test_over_http_lines_and_nonsense(api: Api) -> None:

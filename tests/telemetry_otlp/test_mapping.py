@@ -1,6 +1,7 @@
 """Which spans are ours, and what is read from them."""
 
 import json
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -8,10 +9,21 @@ from uuid import UUID
 
 import pytest
 
+from opslog.model_names import SELLS_MODELS_OF, key_of
+from opslog.models import ToolHour
+from opslog.price_import import bundled
+from opslog.pricing import PriceBook
+from opslog.telemetry import rollup
+from opslog.telemetry.accepting import accept_inference, accept_tools
 from opslog.telemetry.otlp import BadExport, Spans, from_json, read_spans
 
 TRACE, SPAN, CHILD = "5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174", "eee19b7ec3c1b175"
 BEGAN = 1_764_158_400_000_000_000  # 2025-11-26 12:00 UTC
+
+
+@pytest.fixture(scope="module")
+def bundled_book() -> PriceBook:
+    return PriceBook(1, bundled())
 
 
 def value(of: Any) -> dict[str, Any]:
@@ -133,6 +145,48 @@ def test_old_and_new_names_of_tokens(attributes: dict[str, Any], tokens: tuple[i
 
 
 @pytest.mark.parametrize(
+    ("attributes", "provider"),
+    [
+        ({"gen_ai.provider.name": "groq", "gen_ai.system": "openai"}, "groq"),
+        ({"gen_ai.system": "groq"}, "groq"),
+        ({}, None),
+    ],
+)
+def test_the_provider(attributes: dict[str, Any], provider: str | None) -> None:
+    (call,) = read(span({"gen_ai.request.model": "m", **attributes})).calls
+    assert call.provider == provider
+
+
+# The values of the conventions that the price book sells something of.
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [
+        ("groq", "llama-3.3-70b-versatile"),
+        ("openai", "gpt-4o-mini"),
+        ("azure.ai.openai", "gpt-4o-mini"),
+        ("anthropic", "claude-3-5-haiku-20241022"),
+        ("aws.bedrock", "amazon.nova-lite-v1:0"),
+        ("gcp.vertex_ai", "gemini-2.5-flash"),
+        ("gcp.gemini", "gemini-2.5-flash"),
+        ("mistral_ai", "mistral-small-latest"),
+        ("x_ai", "grok-3"),
+        ("deepseek", "deepseek-chat"),
+        ("cohere", "command-r"),
+        ("cerebras", "llama3.1-8b"),
+    ],
+)
+def test_a_provider_of_the_conventions_has_a_price(
+    bundled_book: PriceBook, provider: str, model: str
+) -> None:
+    told = {"gen_ai.provider.name": provider, "gen_ai.request.model": model}
+    (call,) = read(span(told)).calls
+    price = bundled_book.find(call.model, datetime.now(UTC), provider=call.provider or "")
+    assert price is not None
+    told_by, _ = key_of(provider, "")
+    assert price.provider in (told_by, *SELLS_MODELS_OF.get(told_by, ()))
+
+
+@pytest.mark.parametrize(
     ("attributes", "kind"),
     [
         ({"gen_ai.operation.name": "chat"}, "model"),
@@ -168,6 +222,102 @@ def test_a_tool_with_the_call_that_asked_for_it() -> None:
     (tool,) = spans.tools
     assert (tool.tool_name, tool.success, tool.duration_ms) == ("fetch", False, 2500)
     assert tool.inference_event_id == f"{TRACE}:{SPAN}"
+
+
+CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+FETCH = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "fetch"}
+
+
+def step(
+    number: int, attributes: dict[str, Any], parent: int = 99, trace: str = TRACE, **more: Any
+) -> dict[str, Any]:
+    """A span that begins in that second and takes half of one."""
+    begins = BEGAN + number * 10**9
+    return span(
+        attributes,
+        traceId=trace,
+        spanId=f"{number:016x}",
+        parentSpanId=f"{parent:016x}",
+        startTimeUnixNano=str(begins),
+        endTimeUnixNano=str(begins + 5 * 10**8),
+        **more,
+    )
+
+
+def asked(spans: Spans) -> list[tuple[int | None, int]]:
+    """Of each tool: the number of the span that asked for it, and the attempts before it."""
+    assert spans.refused == []
+    return [
+        (
+            int(tool.inference_event_id.partition(":")[2], 16) if tool.inference_event_id else None,
+            tool.retries,
+        )
+        for tool in sorted(spans.tools, key=lambda tool: tool.event_id or "")
+    ]
+
+
+FAILED: Any = {"status": {"code": 2}}
+
+
+@pytest.mark.parametrize(
+    ("spans", "expected"),
+    [
+        # The loop of an agent: each attempt was asked for by the call before it.
+        (
+            [step(1, CHAT), step(2, FETCH, **FAILED), step(3, CHAT), step(4, FETCH, **FAILED),
+             step(5, CHAT), step(6, FETCH), step(7, CHAT), step(8, FETCH)],
+            [(1, 0), (3, 1), (5, 2), (7, 0)],
+        ),
+        # …told in the order in which the spans ended, or in any other
+        ([step(4, FETCH), step(3, CHAT), step(2, FETCH, **FAILED), step(1, CHAT)],
+         [(1, 0), (3, 1)]),
+        # …without the calls of the model
+        ([step(2, FETCH, **FAILED), step(4, FETCH)], [(None, 0), (None, 1)]),
+        # Tools under the call that asked for them.
+        ([step(1, CHAT), step(2, FETCH, 1, **FAILED), step(3, CHAT), step(4, FETCH, 3)],
+         [(1, 0), (3, 1)]),
+        # Under a span of the framework.
+        ([step(1, CHAT), step(2, {}), step(3, FETCH, 2, **FAILED), step(4, CHAT), step(5, {}),
+          step(6, FETCH, 5)], [(1, 0), (4, 1)]),
+        # Not in another loop: of another parent, of another trace, of an agent within.
+        ([step(1, CHAT, 98), step(2, FETCH, 98, **FAILED), step(4, FETCH)], [(1, 0), (None, 0)]),
+        ([step(1, CHAT, trace="ab" * 16), step(2, FETCH, trace="ab" * 16, **FAILED),
+          step(4, FETCH)], [(None, 0), (1, 0)]),
+        ([step(1, CHAT), step(2, {"gen_ai.operation.name": "invoke_agent"}), step(3, FETCH, 2)],
+         [(None, 0)]),
+        # Another tool; one that did not fail; at the same time.
+        ([step(2, FETCH, **FAILED), step(4, {"gen_ai.tool.name": "search"})],
+         [(None, 0), (None, 0)]),
+        ([step(2, FETCH), step(4, FETCH)], [(None, 0), (None, 0)]),
+        # Embeddings ask for nothing.
+        ([step(1, {"gen_ai.operation.name": "embeddings"}), step(2, FETCH)], [(None, 0)]),
+        # What is told wins.
+        ([step(2, FETCH, **FAILED), step(4, {**FETCH, "tollgate.retries": 0})],
+         [(None, 0), (None, 0)]),
+        ([step(2, {**FETCH, "tollgate.retries": 3}, **FAILED), step(4, FETCH)],
+         [(None, 3), (None, 4)]),
+    ],
+)  # fmt: skip
+def test_loops(spans: list[dict[str, Any]], expected: list[tuple[int | None, int]]) -> None:
+    assert asked(read(*spans)) == expected
+
+
+@pytest.mark.django_db
+def test_a_storm_that_no_exporter_tells_of_is_in_the_sums() -> None:
+    paid = {**CHAT, "tollgate.cost_usd": 0.25}
+    failing = [(step(2 * n, paid), step(2 * n + 1, FETCH, **FAILED)) for n in range(1, 5)]
+    spans = read(*(each for both in failing for each in both))
+    now = datetime(2025, 11, 26, 12, 1, tzinfo=UTC)
+    accept_inference(spans.calls, source="otlp", now=now)
+    accept_tools(spans.tools, now=now)
+    rollup.refresh()
+    sums = ToolHour.objects.get()
+    assert (sums.calls, sums.failures, sums.retries) == (4, 4, 3)
+    assert (sums.retry_requests, sums.retry_cost_usd) == (3, Decimal("0.75"))
+
+
+def test_a_span_that_is_its_own_parent() -> None:
+    assert asked(read(step(2, {}, 2), step(3, FETCH, 2))) == [(None, 0)]
 
 
 def test_a_parent_that_is_no_call_of_a_model_is_not_taken_for_one() -> None:
@@ -209,7 +359,7 @@ def test_what_is_missing_stays_unknown() -> None:
         (span({"gen_ai.request.model": "m", "gen_ai.usage.output_tokens": 1.5}), "output_tokens"),
         (span({"gen_ai.request.model": "m", "tollgate.run_id": "seven"}), "run_id"),
         (span({"gen_ai.request.model": "m", "tollgate.cost_usd": "NaN"}), "costUsd"),
-        (span({"gen_ai.request.model": "m", "tollgate.feature": "x" * 101}), "feature"),
+        (span({"gen_ai.request.model": "m", "tollgate.wo_id": "x" * 101}), "workOrderId"),
         (span({"gen_ai.request.model": "m", "user.id": "a\x00b"}), "userId"),
     ],
 )
@@ -235,11 +385,53 @@ def test_a_bad_span_is_named_and_the_others_are_taken(broken: dict[str, Any], sa
         b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": 7}]}]}]}',
         b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": {}}]}]}]}',
         b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": "x"}]}]}]}',
+        b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": 1e999}]}]}]}',
+        export(span({"a": 1.5})).replace(b"1.5", b"9" * 400),
+        export(span({"a": 1.5})).replace(b"1.5", b"9" * 9999),
     ],
 )
 def test_what_is_no_export(body: bytes) -> None:
     with pytest.raises(BadExport):
         from_json(body)
+
+
+def test_long_descriptions_are_cut_and_the_call_is_kept() -> None:
+    long = {
+        "gen_ai.provider.name": "p" * 999,
+        "user.id": "u" * 999,
+        "session.id": "s" * 999,
+        "gen_ai.agent.name": "a" * 999,
+        "user_agent.original": "b" * 999,
+        "tollgate.trigger_type": "t" * 999,
+    }
+    resource = {"service.name": "v" * 999, "tollgate.feature": "f" * 999}
+    spans = read(
+        span({"gen_ai.request.model": "m", **long}),
+        span({"gen_ai.tool.name": "t", **long}, spanId=CHILD),
+        resource=resource,
+    )
+    assert spans.refused == []
+    (call,), (tool,) = spans.calls, spans.tools
+    assert (call.user_id, call.session_id, call.agent_name) == ("u" * 200, "s" * 200, "a" * 200)
+    assert (call.surface, call.feature, call.trigger_type) == ("v" * 100, "f" * 100, "t" * 100)
+    assert call.user_agent == "b" * 500
+    assert (tool.user_id, tool.session_id, tool.agent_name) == ("u" * 200, "s" * 200, "a" * 200)
+    assert tool.feature == "f" * 100
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", '"NaN"', '"-Infinity"'])
+@pytest.mark.parametrize("name", ["gen_ai.usage.input_tokens", "gen_ai.usage.cost"])
+def test_a_number_that_is_none_refuses_its_span_alone(name: str, number: str) -> None:
+    bad, good = span({"gen_ai.request.model": "m", name: 1.5}), span({"gen_ai.tool.name": "t"})
+    spans = read_spans(from_json(export(bad, good).replace(b"1.5", number.encode())))
+    assert (len(spans.calls), len(spans.tools), len(spans.refused)) == (0, 1, 1)
+
+
+def test_an_endless_number_in_a_text_takes_no_time() -> None:
+    told = {"gen_ai.request.model": "m", "gen_ai.usage.input_tokens": "1e99999999"}
+    began = time.perf_counter()
+    assert "input_tokens" in read(span(told)).refused[0]
+    assert time.perf_counter() - began < 1
 
 
 def test_unknown_fields_and_an_attribute_called_trace_id_are_left_alone() -> None:

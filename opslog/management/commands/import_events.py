@@ -1,8 +1,8 @@
 """manage.py import_events: model calls or tool calls of any age, from a file."""
 
 from argparse import RawDescriptionHelpFormatter
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,9 @@ SHOWN = 100
 COLUMNS = """
 Columns (CSV) or names (JSON lines); those of the API do as well, and empty means not told:
   event_id, created_at (required, UTC where it has no offset), user_id, feature, model (required),
-  trigger_type, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens,
-  reasoning_tokens, cost_usd, success, run_id, wo_id, agent_name, session_id, surface, user_agent
+  provider (finds the price; not kept), trigger_type, input_tokens, cached_input_tokens,
+  cache_write_tokens, output_tokens, reasoning_tokens, cost_usd, success, run_id, wo_id, agent_name,
+  session_id, surface, user_agent
 with --tools:
   event_id, created_at (required), tool_name (required), success, retries, duration_ms,
   inference_event_id, run_id, wo_id, user_id, feature, agent_name, session_id;
@@ -43,7 +44,8 @@ class Command(BaseCommand):
     help = (
         "Imports model calls, or tool calls, of up to ten years ago from FILE: .csv or .jsonl, or "
         "one of them with .gz. A bad row is told of by its line and left out; what is there "
-        "already is skipped, so that a file may be imported again. Exit code 1 if any was refused."
+        "already is skipped, so that a file may be imported again. Exit code 1 if any was refused, "
+        "or if the file breaks off; what could be read is imported then, too."
     )
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -62,11 +64,15 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         console = Console(stderr=True)
         importing = Import(ToolDraft if options["tools"] else InferenceDraft)
+        unread = None
         try:
-            importing.run(options["file"], console)
+            try:
+                importing.run(options["file"], console)
+            except Unreadable as error:
+                if not any(importing.count.values()):
+                    raise CommandError(str(error)) from None
+                unread = error
             hours = rollup.refresh()
-        except Unreadable as error:
-            raise CommandError(str(error)) from None
         except DatabaseError as error:
             raise CommandError(f"The database refused: {' '.join(str(error).split())}") from None
         self.stdout.write(
@@ -80,8 +86,27 @@ class Command(BaseCommand):
                 f"{importing.expiring} are older than EVENT_RETENTION_DAYS: they will be dropped, "
                 "their sums stay."
             )
+        if unread:
+            raise CommandError(str(unread))
         if importing.count[Status.REFUSED]:
             raise SystemExit(1)
+
+
+def in_batches(rows: Iterator[Row[Any]]) -> Iterator[list[Row[Any]]]:
+    """As large as may be. Where the file breaks off, first the rows that could be read."""
+    batch: list[Row[Any]] = []
+    try:
+        for row in rows:
+            batch.append(row)
+            if len(batch) == MOST:
+                yield batch
+                batch = []
+    except Unreadable:
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch
 
 
 class Import:
@@ -97,7 +122,8 @@ class Import:
         self._told = 0
 
     def run(self, path: Path, console: Console) -> None:
-        """Raises Unreadable and DatabaseError; what was written before stays."""
+        """Raises Unreadable, with all rows before that place written, and DatabaseError; what was
+        written before stays."""
         with (
             opened(path) as (text, raw),
             Progress(
@@ -109,8 +135,7 @@ class Import:
             ) as progress,
         ):
             task = progress.add_task("Importing", total=path.stat().st_size)
-            rows = read(path, text, self.kind)
-            while batch := list(islice(rows, MOST)):
+            for batch in in_batches(read(path, text, self.kind)):
                 self.write(batch, progress.console)
                 progress.update(task, completed=raw.tell())
 
