@@ -175,7 +175,7 @@ WITH told AS (
         (ARRAY_AGG(input_tokens ORDER BY created_at))[1] AS first_tokens,
         (ARRAY_AGG(input_tokens ORDER BY created_at DESC))[1] AS last_tokens
     FROM inference_events
-    WHERE created_at >= $compared_from AND created_at < $compared_until
+    WHERE $compared_hours
         AND session_id <> ''$and_feature
     GROUP BY 1, session_id HAVING COUNT(*) >= 3
 )
@@ -187,7 +187,7 @@ SELECT CASE WHEN spike THEN 'in the spike' ELSE 'before' END AS "when", requests
         WHERE sessions.spike = told.spike AND first_tokens > 0) AS last_to_first_of_a_session
 FROM told ORDER BY spike;"""
 # Features and models by the sums of all hours; who it was by the events of the spike's first day at
-# most, and of as many hours before it. Dollars an hour.
+# most, against the same hours of the day before, and to the change of those. Dollars an hour.
 ATTRIBUTION = """\
 WITH sums AS (
     SELECT CASE WHEN GROUPING(feature, model) = 3 THEN 'all'
@@ -207,19 +207,26 @@ WITH sums AS (
         COALESCE(SUM(cost_usd) FILTER (WHERE created_at < $started), 0) / $compared AS before,
         COALESCE(SUM(cost_usd) FILTER (WHERE created_at >= $started), 0) / $compared AS in_the_spike
     FROM inference_events
-    WHERE created_at >= $compared_from AND created_at < $compared_until$and_feature
+    WHERE $compared_hours$and_feature
     GROUP BY GROUPING SETS ((user_id), (agent_name), (wo_id), (session_id), (user_agent))
+), who_all AS (
+    SELECT COALESCE(SUM(cost_usd) FILTER (WHERE created_at < $started), 0) / $compared AS before,
+        COALESCE(SUM(cost_usd) FILTER (WHERE created_at >= $started), 0) / $compared AS in_the_spike
+    FROM inference_events WHERE $compared_hours$and_feature
 ), ranked AS (
     SELECT *, ROW_NUMBER() OVER (PARTITION BY dimension ORDER BY in_the_spike DESC, name) AS place
     FROM who WHERE name <> ''
 )
 SELECT told.dimension, told.name, told.before AS usd_an_hour_before,
     told.in_the_spike AS usd_an_hour_in_the_spike,
-    (told.in_the_spike - told.before) / NULLIF(total.in_the_spike - total.before, 0)
-        AS share_of_the_change
-FROM (SELECT dimension, name, before, in_the_spike FROM sums WHERE dimension <> 'all'
-      UNION ALL SELECT dimension, name, before, in_the_spike FROM ranked WHERE place <= 10) AS told
-CROSS JOIN (SELECT * FROM sums WHERE dimension = 'all') AS total
+    (told.in_the_spike - told.before) / NULLIF(told.change, 0) AS share_of_the_change
+FROM (SELECT dimension, name, before, in_the_spike,
+        (SELECT in_the_spike - before FROM sums WHERE dimension = 'all') AS change
+      FROM sums WHERE dimension <> 'all'
+      UNION ALL
+      SELECT dimension, name, before, in_the_spike,
+        (SELECT in_the_spike - before FROM who_all) AS change
+      FROM ranked WHERE place <= 10) AS told
 ORDER BY told.dimension, share_of_the_change DESC NULLS LAST;"""
 TOOLS = """\
 SELECT tool_name, feature,
@@ -251,14 +258,13 @@ def of(
     is told by the same hour of the weeks before, not of the days."""
     started = started_at.replace(minute=0, second=0, microsecond=0)
     hours = max(1, int((until - started) // HOUR))
-    compared = min(hours, DAY)
+    compared, before = min(hours, DAY), started - DAY * HOUR
     names = {
         "history": moment(until - timedelta(hours=HISTORY_HOURS if weekly else CELL_HOURS)),
         "first": moment(until - timedelta(hours=CELL_HOURS)),
         "started": moment(started),
         "until": moment(until),
-        "compared_from": moment(started - compared * HOUR),
-        "compared_until": moment(started + compared * HOUR),
+        "compared_hours": f"({_within(started, compared)} OR {_within(before, compared)})",
         "hours": str(hours),
         "compared": str(compared),
         "step": str(WEEK if weekly else DAY),
@@ -267,6 +273,11 @@ def of(
     }
     names["usual_hours"] = Template(HOURS).substitute(names)
     return {step: Template(query).substitute(names) for step, query in BY_STEP.items()}
+
+
+def _within(begins: datetime, hours: int) -> str:
+    ends = moment(begins + hours * HOUR)
+    return f"created_at >= {moment(begins)} AND created_at < {ends}"
 
 
 def moment(at: datetime) -> str:

@@ -213,7 +213,7 @@ def _evidence(found: TriageEvidence, hours: int) -> Iterator[Evidence]:
                 f"{each.dimension.replace('_', ' ')} {each.name or '(none)'}",
                 f"${each_hour(each.usd_before, _counted(each, hours)):,.2f}",
                 f"${each_hour(each.usd, _counted(each, hours)):,.2f} "
-                f"({each.explains * hours / _counted(each, hours):.0%} of the change)",
+                f"({each.explains:.0%} of the change)",
             )
             for _, rows in dimensions
             for each in rows[:2]

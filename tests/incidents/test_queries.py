@@ -59,7 +59,8 @@ def found(days: int, hours: int) -> Finding:
         cursor.execute(EVENTS, told)
         cursor.execute(CALLS, told)
     rollup.refresh()
-    finding = finding_of(*running.judged(reads.rollups(UNTIL)))
+    judged = running.fresh(reads.rollups(UNTIL))
+    finding = finding_of(judged.verdict, judged.detail)
     assert finding is not None
     return finding
 
