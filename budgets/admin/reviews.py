@@ -1,5 +1,6 @@
 """The monthly reviews: one page each, printable, worked through by small forms."""
 
+from datetime import date
 from typing import Any
 
 from django import forms
@@ -8,15 +9,18 @@ from django.contrib.admin import display
 from django.core.exceptions import PermissionDenied
 from django.http import (
     HttpRequest,
+    HttpResponse,
     HttpResponseBase,
     HttpResponseNotAllowed,
     HttpResponseRedirect,
 )
+from django.urls import URLPattern, path, reverse
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from budgets.exceptions import Refused
 from budgets.models import MonthlyReview
-from budgets.reviews import figures, working
+from budgets.reports import selector
+from budgets.reviews import figures, months, working
 from opslog.admin.base import PageAdmin, SureForm, badge
 from opslog.models import OperationsEvent
 
@@ -63,6 +67,41 @@ class MonthlyReviewAdmin(PageAdmin):
         "sign": "sign",
         "tick": "tick",
     }
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.open_month)
+        return [path("open/", view, name="budgets_monthlyreview_open"), *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        may = request.user.has_perm(WORK)
+        extra = {
+            **(extra_context or {}),
+            "openable": months.openable(selector.today())[::-1] if may else [],
+            "is_empty": not MonthlyReview.objects.exists(),
+        }
+        return super().changelist_view(request, extra)  # type: ignore[no-any-return]
+
+    def open_month(self, request: HttpRequest) -> HttpResponseBase:
+        """The review of the month that is posted, before the job opens it."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not request.user.has_perm(WORK):
+            raise PermissionDenied
+        try:
+            month = date.fromisoformat(f"{request.POST.get('month', '')}-01")
+            review = working.open_by_hand(
+                month, today=selector.today(), by=request.user.get_username()
+            )
+        except ValueError:
+            messages.error(request, "Say which month.")
+        except Refused as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, f"{review} is open.")
+            return HttpResponseRedirect(self.address(review))
+        return HttpResponseRedirect(reverse("admin:budgets_monthlyreview_changelist"))
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         state = obj.closed_state or working.state_of(obj)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from budgets import approvals
+from budgets.demo import bills
 from budgets.demo.cast import PEOPLE, SERVICE_OWNER, WISHES
 from budgets.demo.product import RELEASE, RELEASE_HOURS, RELEASED
 from budgets.demo.seeding import DAYS, is_empty, seed
@@ -61,6 +62,7 @@ class Command(BaseCommand):
             now=now,
             happened_at=this_hour - timedelta(hours=RELEASE_HOURS, minutes=20),
         )
+        bills.write(now.date())
         for wish in WISHES:
             approvals.ask(
                 wish.work_order_id,
