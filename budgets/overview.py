@@ -163,6 +163,17 @@ def blocked(begins: datetime, *, at_most: int) -> list[Blocked]:
     ]
 
 
+def at_cap(measure: str, begins: datetime, *, at_most: int) -> list[Any]:
+    """Work orders without room for another run (of its usual cost) under this one cap, with their
+    use; the suspended are left out, whose refusals have another cause."""
+    found = with_use(WorkOrder.objects.filter(status="draft"), begins)
+    if measure == Measure.RUNS_PER_DAY:
+        full = found.filter(runs_today__gte=F("runs_cap"))
+    else:
+        full = found.filter(used_usd_today__gt=F("usd_cap") - F("usual_usd"))
+    return list(full.order_by("id")[:at_most])
+
+
 @dataclass(frozen=True, slots=True)
 class SharedLimits:
     """The shipped limits that pages show; None: switched off."""

@@ -173,6 +173,12 @@ def clock(at: datetime | None) -> str:
 
 
 @register.filter
+def day_clock(at: datetime | None) -> str:
+    """A clock time in a span that may cross midnight: "11-26 09:15:00"."""
+    return "–" if at is None else f"{at.astimezone(UTC):%m-%d %H:%M:%S}"
+
+
+@register.filter
 def ago(at: datetime | None) -> str:
     """The largest unit only: "3 hours ago"."""
     if at is None:
