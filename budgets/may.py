@@ -17,6 +17,7 @@ NEEDS = {
     "budgets_featurecontrol_add": "budgets.add_featurecontrol",
     "budgets_featurecontrol_levers": "budgets.change_featurecontrol",
     "budgets_killswitch_add": "budgets.stop_everything",
+    "budgets_servicemapping_add": "budgets.add_servicemapping",
     "workorders_workorder_resume": "workorders.suspend_workorder",
     "workorders_workorder_settings": "workorders.change_workorder",
     "workorders_workorder_suspend": "workorders.suspend_workorder",

@@ -17,6 +17,7 @@ from django.http import (
 from django.urls import URLPattern, path, reverse
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
+from budgets import may
 from budgets.exceptions import Refused
 from budgets.models import MonthlyReview
 from budgets.reports import selector
@@ -26,6 +27,31 @@ from opslog.models import OperationsEvent
 
 WORK = "budgets.change_monthlyreview"
 SIGN = "budgets.sign_monthlyreview"
+BUDGETS, INCIDENTS = "admin:budgets_dimensionbudget_changelist", "admin:opslog_incident_changelist"
+# Each point of the checklist → the pages that it is about: address, parameters, what they are.
+ABOUT = dict(
+    zip(
+        working.CHECKLIST,
+        (
+            [("admin:budgets_billimport_changelist", "", "imported bills")],
+            [("admin:budgets_servicemapping_changelist", "", "which service belongs where")],
+            [("admin:opslog_inferencehour_changelist", "", "spend by hour")],
+            [(BUDGETS, "", "monthly budgets")],
+            [
+                (INCIDENTS, "", "incidents"),
+                ("admin:budgets_alert_changelist", "", "alerts"),
+            ],
+            [("daily-report-page", "?only=idle", "daily report")],
+            [
+                ("admin:budgets_hotspot_changelist", "?fresh=stale", "stale entries"),
+                ("admin:budgets_hotspot_changelist", "?fresh=unconfirmed", "not yet confirmed"),
+            ],
+            [(BUDGETS, "", "monthly budgets"), ("forecast-page", "", "forecast")],
+            [("admin:budgets_monthlyreview_changelist", "", "earlier reviews")],
+        ),
+        strict=True,
+    )
+)
 
 
 class DecisionForm(forms.Form):
@@ -114,7 +140,8 @@ class MonthlyReviewAdmin(PageAdmin):
             "review": obj,
             "title": str(obj),
             "figures": figures.shown(obj.figures),
-            "checks": checks,
+            "checks": [(each, ABOUT.get(each.text, ())) for each in checks],
+            "groups_that_may": may.groups_that_may(),
             "open_checks": sum(each.done_at is None for each in checks),
             "decisions": obj.decisions.all(),
             "valid": valid,

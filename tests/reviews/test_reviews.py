@@ -15,7 +15,7 @@ from django.utils import timezone
 from budgets.bills import actuals
 from budgets.demo import bills
 from budgets.exceptions import Conflict, Refused
-from budgets.models import Deployment, DimensionBudget, MonthlyReview
+from budgets.models import Alert, Deployment, DimensionBudget, MonthlyReview
 from budgets.reports import selector
 from budgets.reviews import figures, months, working
 from opslog.incidents.detecting import record_verdict
@@ -315,6 +315,43 @@ def test_a_monthly_budget_is_changed_on_its_page(db: None) -> None:
     assert client.post(url, told).status_code == 200
     page = reverse("admin:budgets_dimensionbudget_change", args=[budget.pk])
     assert "50 %, 100 %" in client.get(page).content.decode()
+
+
+def test_what_is_left_out_is_counted(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "ANOMALIES", 2)
+    month = timezone.now().date().replace(day=1)
+    for number in range(5):
+        Alert.objects.create(kind="budget_full", key=f"k{number}", message=f"alert {number}")
+    working.open_review(month, by="tollgate")
+    review = MonthlyReview.objects.get()
+    assert [each["message"] for each in review.figures["alerts"]] == ["alert 4", "alert 3"]
+    assert "and 3 more" in client_of(VIEW).get(address("change", review)).content.decode()
+
+
+def test_the_month_before_has_its_unmapped_charges_too(db: None) -> None:
+    factories.make_user("finance", groups=["finance"], is_staff=True)
+    bills.write(date(2026, 11, 26))
+    found = {
+        review.month.month: figures.shown(review.figures) for review in MonthlyReview.objects.all()
+    }
+    assert found[10]["last"] == found[9]["total"]
+    old = dict(MonthlyReview.objects.get(month=OCTOBER).figures)
+    del old["unmappedLast"], old["moreAlerts"], old["moreIncidents"]
+    assert figures.shown(old)["last"] < found[9]["total"]
+
+
+def test_points_and_charges_lead_to_their_pages(db: None) -> None:
+    factories.make_user("finance", groups=["finance"], is_staff=True)
+    bills.write(date(2026, 11, 26))
+    review = MonthlyReview.objects.get(month=OCTOBER)
+    text = client_of(VIEW, group="finance").get(address("change", review)).content.decode()
+    checklist = text.partition('id="checklist"')[2].partition("<h2>Decisions")[0]
+    for part in checklist.split("<li ")[1:]:
+        assert 'class="tg-link tg-no-print" href="/' in part
+    assert "service_category=Other&amp;service_name=Support+plan" in text
+    assert "map it" in text
+    reader = client_of(VIEW, "budgets.view_alert").get(address("change", review)).content.decode()
+    assert 'map it <span class="tg-muted">(by administrator or finance)' in reader
 
 
 def test_incidents_of_the_month_are_in_it(db: None) -> None:
