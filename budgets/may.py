@@ -9,6 +9,7 @@ from collections import defaultdict
 from django.contrib.auth.models import Permission
 
 NEEDS = {
+    "budgets_billimport_add": "budgets.change_dimensionbudget",
     "budgets_budget_add": "budgets.add_budget",
     "budgets_budget_lower": "budgets.change_budget",
     "budgets_changerequest_add": "budgets.ask_changerequest",

@@ -109,6 +109,7 @@ class HotspotAdmin(PageAdmin):
             "guardrails": guardrails.of(obj),
             "values": guardrails.values(obj),
             "levers": guardrails.links(obj),
+            "add_limit": guardrails.new_limit(obj),
             "groups_that_may": may.groups_that_may(),
             "events": OperationsEvent.objects.filter(
                 owner_type="hotspot", owner_id=str(obj.pk)

@@ -192,8 +192,7 @@ def _link(hotspot: Hotspot, lever: Lever) -> Link:
             limit = Budget.objects.filter(**scope).exclude(amount=None).first()
             if limit:
                 return Link(lever.text, "budgets_budget_lower", limit.pk)
-            query = urlencode({**scope, "window": "month", "measure": "usd"})
-            return Link(lever.text, "budgets_budget_add", query=query)
+            return Link(lever.text, "budgets_budget_add", query=new_limit(hotspot))
         case Control.SURFACE:
             return Link(lever.text, "budgets_killswitch_add", query="scope=Surface")
         case Control.EVERYTHING:
@@ -205,6 +204,13 @@ def _link(hotspot: Hotspot, lever: Lever) -> Link:
         case _:
             budget = DimensionBudget.objects.get(dimension=hotspot.dimension)
             return Link(lever.text, "budgets_dimensionbudget_change", budget.pk)
+
+
+def new_limit(hotspot: Hotspot) -> str:
+    """The form of a limit on the hotspot's bill, filled in as far as is known."""
+    scope = Budget.Scope.COST_DIMENSION.value
+    told = {"scope": scope, "subject": hotspot.dimension, "window": "month", "measure": "usd"}
+    return urlencode(told)
 
 
 def _of_feature(feature: str) -> Link:

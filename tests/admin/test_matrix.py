@@ -70,6 +70,7 @@ ADD = {
     "budgets_hotspot": HOTSPOTS,
     "budgets_contact": REGISTER,
     "budgets_servicemapping": BILLS,
+    "budgets_billimport": BILLS,
     "opslog_changemarker": REGISTER,
     "opslog_modelprice": ADMIN,
     "workorders_agent": REGISTER,

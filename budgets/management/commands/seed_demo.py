@@ -22,6 +22,7 @@ from opslog import changes
 from opslog.models import ChangeMarker
 from opslog.price_import import bundled
 from opslog.pricing import PriceBook
+from opslog.telemetry import rollup
 
 
 class Command(BaseCommand):
@@ -62,6 +63,7 @@ class Command(BaseCommand):
             now=now,
             happened_at=this_hour - timedelta(hours=RELEASE_HOURS, minutes=20),
         )
+        rollup.refresh()  # a review counts models from the sums of hours
         bills.write(now.date())
         for wish in WISHES:
             approvals.ask(
