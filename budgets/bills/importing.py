@@ -16,16 +16,19 @@ from budgets.models import BilledCost, BillImport
 from opslog import events
 
 BATCH = 1000
+BLOCK = 65_536  # bytes read at a time
 SHRINK = "--shrink, or the box below the file"
 
 
 def read(raw: BinaryIO) -> tuple[Bill, str]:
     """A file, and its SHA-256. Raises NotFocus."""
-    sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    while part := raw.read(BLOCK):
+        digest.update(part)
     raw.seek(0)
     lines = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
     try:
-        return focus.read(lines), sha256
+        return focus.read(lines), digest.hexdigest()
     except UnicodeDecodeError:
         raise focus.NotFocus("The file is not UTF-8.") from None
     finally:

@@ -34,7 +34,7 @@ SERVICES = (
 )
 # US dollars a month. Logging went over its first tier in the last month.
 BUDGETS = {
-    "llm_api": 300,
+    "llm_api": 40,
     "compute": 220,
     "storage": 80,
     "logging": 40,

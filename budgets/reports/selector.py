@@ -89,8 +89,7 @@ def read(day: date, *, only: Action | None = None, page: int = 1, size: int = PA
     with connection.cursor() as cursor:
         cursor.execute(PAGE_OF_ROWS, params | asked)
         found = cursor.fetchall()
-    is_over = params["is_over"]
-    rows = tuple(Row(*each[6:], is_over=is_over) for each in found if each[6] is not None)
+    rows = tuple(_row(each[6:], params) for each in found if each[6] is not None)
     return Report(day, rows, Totals(*found[0][:6]))
 
 
@@ -100,7 +99,7 @@ def every_row(day: date) -> Iterator[Row]:
     with connection.chunked_cursor() as cursor:
         cursor.execute(ALL_ROWS, params)
         while batch := cursor.fetchmany(1000):
-            yield from (Row(*columns, is_over=params["is_over"]) for columns in batch)
+            yield from (_row(columns, params) for columns in batch)
 
 
 def _params(day: date) -> dict[str, Any]:
@@ -117,3 +116,7 @@ def _params(day: date) -> dict[str, Any]:
         "near": NEAR,
         "idle": IDLE if is_over else 0,
     }
+
+
+def _row(columns: Any, params: dict[str, Any]) -> Row:
+    return Row(*(*columns, params["is_over"]))
