@@ -64,6 +64,16 @@ SELECT id, why FROM (
     FROM ({USE_OF_ALL}) used LEFT JOIN cost_statistics s ON s.wo_id = used.id
 ) judged WHERE why IS NOT NULL ORDER BY why, id LIMIT %s
 """  # noqa: S608  (constants put together)
+AT_CAP = {
+    measure: f"""
+SELECT used.id, '' FROM ({USE_OF_ALL}) used LEFT JOIN cost_statistics s ON s.wo_id = used.id
+WHERE status = 'draft' AND {reached} ORDER BY used.id LIMIT %s
+"""  # noqa: S608  (constants put together)
+    for measure, reached in (
+        (Measure.RUNS_PER_DAY, "runs >= runs_cap"),
+        (Measure.USD_PER_DAY, "usd > usd_cap - coalesce(s.p95_usd, fair)"),
+    )
+}
 REFUSALS = ("RATE_LIMIT_429", "START_REFUSED")
 COUNTED_AT_MOST = 1000
 MONEY = DecimalField(max_digits=20, decimal_places=9)
@@ -190,6 +200,12 @@ def _leading(statement: str, begins: datetime, at_most: int) -> list[tuple[Any, 
         told: dict[str, str] = dict(cursor.fetchall())
     found = with_use(WorkOrder.objects.filter(pk__in=told), begins).in_bulk()
     return [(found[wo_id], why) for wo_id, why in told.items() if wo_id in found]
+
+
+def at_cap(measure: str, begins: datetime, *, at_most: int) -> list[Any]:
+    """Work orders without room for another run (of its usual cost) under this one cap, with their
+    use; the suspended are left out, whose refusals have another cause."""
+    return [each for each, _ in _leading(AT_CAP[measure], begins, at_most)]
 
 
 @dataclass(frozen=True, slots=True)

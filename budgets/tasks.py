@@ -50,8 +50,8 @@ def measure_hotspots() -> int:
     return measuring.measure()
 
 
-def open_monthly_review() -> bool:
-    """The review of the month that is over, on the first of the next or as soon as it can."""
+def open_monthly_review() -> int:
+    """The reviews of months that are over, on the first of the next or as soon as it can."""
     return working.open_due(selector.today())
 
 

@@ -14,12 +14,14 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
-from budgets import breaker, contacts, overview, selectors, spike_signs, starts
+from budgets import breaker, contacts, may, overview, selectors, spike_signs, starts
 from budgets.admin.forms import rules_table
 from budgets.admin.limits import amount_told, sentence, told_at, whose
 from budgets.approvals import CAPS
+from budgets.evidence import risk
 from budgets.models import (
     Budget,
     DimensionBudget,
@@ -29,10 +31,12 @@ from budgets.models import (
     Measure,
 )
 from budgets.reports.rules import IDLE, NEAR
+from opslog.triage import thresholds
 from workorders.models import WorkOrder
 
 Facts = dict[str, Any]
 MAY = "budgets.view_budget"
+KNOWN = 100  # work orders that the picker knows by name; any other is found by its id
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +65,16 @@ def of_a_cap(measure: Measure) -> Callable[[WorkOrder | None], Facts]:
         rules = [each for each in rules_table() if each["rule"].measure == measure]
         return {
             "measure": measure.value,
-            "full": [
-                each
-                for each in overview.blocked(begins, at_most=20)
-                if each.work_order.status == "draft"
-            ],
+            "full": overview.at_cap(measure, begins, at_most=20),
             "use": asked.get(pk=work_order.pk) if work_order else None,
             "agents": starts.agents_of(work_order.pk, begins.date()) if work_order else [],
             "reset_at": begins + timedelta(days=1),
             "retry_after": settings.TOLLGATE_RETRY_AFTER,
             "rules": rules,
+            "burst_runs": risk.BURST_RUNS,
+            "expensive_average": risk.EXPENSIVE_AVERAGE_USD,
+            "expensive_run": risk.EXPENSIVE_RUN_USD,
+            "spike_factor": risk.SPIKE_FACTOR,
             **people("caps", "large_caps"),
         }
 
@@ -90,6 +94,7 @@ def of_suspicion(work_order: WorkOrder | None) -> Facts:
 def of_a_spike(work_order: WorkOrder | None) -> Facts:
     return {
         "signs": spike_signs.read(),
+        "rise": round((thresholds.RISE - 1) * 100),
         "controls": list(FeatureControl.objects.all()[:20]),
         **people("breach", "provider"),
     }
@@ -204,13 +209,25 @@ def runbook(request: HttpRequest, slug: str) -> HttpResponse:
         WorkOrder.objects.filter(pk=asked).first() if asked and "\x00" not in asked else None
     )
     _may_read(request)
-    facts = {"runbook": found, "work_order": work_order, **found.facts(work_order)}
+    facts = {
+        "runbook": found,
+        "work_order": work_order,
+        "asked": asked.replace("\x00", "")[:200],
+        "known": WorkOrder.objects.exclude(status="archived").order_by("pk")[:KNOWN],
+        "of_this": urlencode({"work_order": work_order.pk}) if work_order else "",
+        **found.facts(work_order),
+    }
     return _page(request, f"runbooks/{slug.replace('-', '_')}.html", found.title, facts)
 
 
 def _page(request: HttpRequest, template: str, title: str, facts: Facts) -> HttpResponse:
     _may_read(request)
-    context = {**admin.site.each_context(request), "title": title, **facts}
+    context = {
+        **admin.site.each_context(request),
+        "title": title,
+        "groups_that_may": may.groups_that_may(),
+        **facts,
+    }
     return TemplateResponse(request, template, context)
 
 

@@ -3,9 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 
 NEAR = Decimal("0.8")  # of a limit: from here on a bar warns
+TENTH = Decimal("0.1")
+
+
+def per_cent(share: Decimal) -> Decimal:
+    """A share in per cent with one decimal, rounded down: 100.0 is said only of what is full. What
+    is told of one share in several places (page, file, message) is rounded here."""
+    return (share * 100).quantize(TENTH, ROUND_DOWN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,21 @@ from django.contrib.admin import display
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template.loader import render_to_string
+from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldBooleanWidget
 
+from budgets import may
 from budgets.admin.hotspots import dress
-from budgets.bills import actuals, monthly_budgets
+from budgets.bills import actuals, focus, importing, monthly_budgets
 from budgets.exceptions import Refused
 from budgets.models import BillImport, DimensionBudget, ServiceMapping
 from budgets.reports import selector
 from opslog.admin.base import PageAdmin, ReasonForm
 from opslog.meters import Meter
 from opslog.models import OperationsEvent
+
+# A request of over 5 MiB is thrown away unread (DATA_UPLOAD_MAX_MEMORY_SIZE).
+MOST_BYTES = 4_000_000
+PROBLEMS_SHOWN = 20
 
 
 class BudgetForm(ReasonForm, forms.ModelForm):  # type: ignore[type-arg]
@@ -47,6 +53,31 @@ class MappingForm(forms.ModelForm):  # type: ignore[type-arg]
         """As above."""
 
 
+class BillForm(forms.Form):
+    file = forms.FileField(
+        label="Bill",
+        widget=UnfoldAdminFileFieldWidget(attrs={"accept": ".csv,text/csv"}),
+        help_text="A CSV in UTF-8 with the columns of FOCUS, of at most 4 MB; "
+        "manage.py import_focus reads larger ones.",
+    )
+    skip_bad = forms.BooleanField(
+        label="Import the other lines where some are bad",
+        required=False,
+        widget=UnfoldBooleanWidget(),
+    )
+    shrink = forms.BooleanField(
+        label="It is whole, though it has fewer days of a period than are stored",
+        required=False,
+        widget=UnfoldBooleanWidget(),
+    )
+
+    def clean_file(self) -> Any:
+        file = self.cleaned_data["file"]
+        if file.size > MOST_BYTES:
+            raise forms.ValidationError("It is larger than 4 MB.")
+        return file
+
+
 @admin.register(DimensionBudget)
 class DimensionBudgetAdmin(PageAdmin):
     list_display = ("what", "this_month", "from_where", "tiers_said", "owner")
@@ -66,6 +97,7 @@ class DimensionBudgetAdmin(PageAdmin):
             "month": month,
             "unmapped": actuals.unmapped(month),
             "last_import": BillImport.objects.first(),
+            "groups_that_may": may.groups_that_may(),
         }
         return super().changelist_view(request, extra)  # type: ignore[no-any-return]
 
@@ -211,6 +243,58 @@ class BillImportAdmin(PageAdmin):
     list_before_template = "budgets/bill_imports_note.html"
     page_template = "budgets/bill_import.html"
     sortable_by = ()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("budgets.change_dimensionbudget"))
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponseBase:
+        """As `manage.py import_focus`: all of it or nothing."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = BillForm(request.POST or None, request.FILES or None)
+        if request.method == "POST" and form.is_valid():
+            made = self._import(form, by=request.user.get_username())
+            if made:
+                told = f"{made.lines - made.bad_lines:,} lines, ${made.billed_usd:,.2f}."
+                messages.success(request, told)
+                return HttpResponseRedirect(self.address(made))
+        return self.render(
+            request,
+            "tollgate/act.html",
+            None,
+            title="Import a bill",
+            form=form,
+            verb="Import it",
+            effects=(
+                "What is stored of the billing periods in it is replaced: it may be read again.",
+                "One bad line stops it, and each is told; then nothing is stored.",
+            ),
+            back="../",
+        )
+
+    def _import(self, form: BillForm, *, by: str) -> BillImport | None:
+        """None where it is refused; the form says why."""
+        said = form.cleaned_data
+        try:
+            bill, sha256 = importing.read(said["file"].file)
+        except focus.NotFocus as error:
+            form.add_error("file", str(error))
+            return None
+        try:
+            return importing.store(
+                bill,
+                file_name=said["file"].name,
+                sha256=sha256,
+                by=by,
+                skip_bad=said["skip_bad"],
+                shrink=said["shrink"],
+            )
+        except Refused as error:
+            told = [str(error), *importing.problems_told(bill, at_most=PROBLEMS_SHOWN)]
+            form.add_error(None, [forms.ValidationError(each) for each in told])
+            return None
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         return {"bill": obj, "title": obj.file_name}

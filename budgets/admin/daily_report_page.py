@@ -14,9 +14,9 @@ from django.views.decorators.http import require_safe
 from budgets.models import DailyReport
 from budgets.reports import selector
 from budgets.reports.as_csv import csv_lines
-from budgets.reports.rules import SAID, Action, Row
+from budgets.reports.rules import RUNS, SAID, Action, Row
 from opslog.admin.base import parse_day
-from opslog.meters import Meter, runs_meter
+from opslog.meters import Meter, per_cent, runs_meter
 
 MOST_PAGES = 1_000_000
 OLDEST = date(2000, 1, 1)
@@ -52,11 +52,19 @@ def daily_report_page(request: HttpRequest) -> HttpResponse:
                 "usd": Meter(row.usd, row.usd * 0, row.usd_cap),
                 "runs": runs_meter(row.runs, 0, row.runs_cap),
                 "ask": _ask(row, day) if may_ask and row.proposal and row.status == "draft" else "",
+                "raised": [
+                    f"{cap:,.0f} runs" if measure == RUNS else f"${cap:,.2f}"
+                    for measure, cap in row.raised_since.items()
+                ],
             }
             for row in found.rows
         ],
         "tabs": [("", "All", found.totals.work_orders)]
-        + [(each.value, SAID[each].partition(":")[0], found.totals.of(each)) for each in Action],
+        + [
+            (each.value, SAID[each].partition(":")[0], found.totals.of(each))
+            for each in Action
+            if each != Action.REVIEW or day != today
+        ],
         "only": only or "",
         "is_today": day == today,
         "before": day - timedelta(days=1),
@@ -81,11 +89,13 @@ def daily_report_csv(request: HttpRequest) -> HttpResponseBase:
 def _ask(row: Row, day: date) -> str:
     """The form of a cap change, filled in with what the day's use speaks for."""
     why = (
-        f"On {day:%Y-%m-%d} it used {row.runs:,} of {row.runs_cap:,} runs ({row.runs_share:.0%}) "
-        f"and ${row.usd:,.2f} of ${row.usd_cap:,.2f} ({row.usd_share:.0%})."
+        f"On {day:%Y-%m-%d} it used {row.runs:,} of {row.runs_cap:,} runs "
+        f"({per_cent(row.runs_share)} %) and ${row.usd:,.2f} of ${row.usd_cap:,.2f} "
+        f"({per_cent(row.usd_share)} %)."
     )
     caps = {measure: str(value) for measure, value in row.proposal.items()}
-    told = {"work_order": row.work_order, **caps, "justification": why}
+    impact = {"expected_cost_impact": row.cost_impact}
+    told = {"work_order": row.work_order, **caps, "justification": why, **impact}
     return f"{reverse('admin:budgets_changerequest_add')}?{urlencode(told)}"
 
 

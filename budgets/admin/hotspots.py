@@ -14,15 +14,17 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from budgets import contacts
+from budgets import contacts, may
 from budgets.exceptions import Refused
 from budgets.hotspots import guardrails, measuring, registry
+from budgets.hotspots.levers import Control
 from budgets.models import Contact, Hotspot
 from opslog.admin.base import PageAdmin, ReasonForm, badge
 from opslog.models import OperationsEvent
 
 LONG = ("scaling_note", "levers")
 UNREGISTERED_SHOWN = 12
+BADGES = {"stale": "pending", "unconfirmed": "cancelled", "confirmed": "live"}
 
 
 def dress(form: forms.BaseForm, *long: str) -> None:
@@ -46,6 +48,10 @@ class HotspotForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         dress(self, *LONG)
+        self.fields["levers"].help_text = (
+            "What can be done, one a line, the cheapest first. Where a control of Tollgate does "
+            f"it, name it after a bar: “Fewer rounds | feature”. Controls: {', '.join(Control)}."
+        )
 
     def _post_clean(self) -> None:
         """The domain judges the values, under its lock; here is the shape alone."""
@@ -65,15 +71,12 @@ class FreshFilter(admin.SimpleListFilter):
     parameter_name = "fresh"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
-        return (("stale", "stale"), ("fresh", "fresh"))
+        return tuple((str(value), str(label)) for value, label in Hotspot.State.choices)
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if self.value() not in ("stale", "fresh"):
+        if self.value() not in Hotspot.State.values:
             return queryset
-        stale = [each.pk for each in queryset if each.is_stale]
-        if self.value() == "stale":
-            return queryset.filter(pk__in=stale)
-        return queryset.exclude(pk__in=stale)
+        return queryset.filter(pk__in=[each.pk for each in queryset if each.state == self.value()])
 
 
 @admin.register(Hotspot)
@@ -104,8 +107,10 @@ class HotspotAdmin(PageAdmin):
         return {
             "hotspot": obj,
             "guardrails": guardrails.of(obj),
-            "set_levers": guardrails.levers(obj),
-            "typed_levers": [line for line in obj.levers.splitlines() if line.strip()],
+            "values": guardrails.values(obj),
+            "levers": guardrails.links(obj),
+            "add_limit": guardrails.new_limit(obj),
+            "groups_that_may": may.groups_that_may(),
             "events": OperationsEvent.objects.filter(
                 owner_type="hotspot", owner_id=str(obj.pk)
             ).order_by("-id")[:6],
@@ -202,7 +207,7 @@ class HotspotAdmin(PageAdmin):
 
     @display(description="state")
     def state(self, found: Hotspot) -> str:
-        return badge("pending", "stale") if found.is_stale else badge("live", "confirmed")
+        return badge(BADGES[found.state], found.state_said)
 
 
 class ContactForm(forms.ModelForm):  # type: ignore[type-arg]

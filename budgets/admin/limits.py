@@ -128,7 +128,10 @@ class BudgetAdmin(PageAdmin):
     ) -> HttpResponseBase:
         if not self.has_add_permission(request):
             raise PermissionDenied
-        form = AddForm(request.POST or None)
+        # What a link may fill in; the reason is written by whoever adds it.
+        names = ("scope", "subject", "window", "measure")
+        asked = {name: request.GET[name][:200] for name in names if name in request.GET}
+        form = AddForm(request.POST or None, initial=asked)
         if request.method == "POST" and form.is_valid():
             try:
                 made = limits.add(**form.cleaned_data, by=request.user.get_username())

@@ -1,5 +1,6 @@
 """The monthly reviews: one page each, printable, worked through by small forms."""
 
+from datetime import date
 from typing import Any
 
 from django import forms
@@ -8,20 +9,49 @@ from django.contrib.admin import display
 from django.core.exceptions import PermissionDenied
 from django.http import (
     HttpRequest,
+    HttpResponse,
     HttpResponseBase,
     HttpResponseNotAllowed,
     HttpResponseRedirect,
 )
+from django.urls import URLPattern, path, reverse
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
+from budgets import may
 from budgets.exceptions import Refused
 from budgets.models import MonthlyReview
-from budgets.reviews import figures, working
+from budgets.reports import selector
+from budgets.reviews import figures, months, working
 from opslog.admin.base import PageAdmin, SureForm, badge
 from opslog.models import OperationsEvent
 
 WORK = "budgets.change_monthlyreview"
 SIGN = "budgets.sign_monthlyreview"
+BUDGETS, INCIDENTS = "admin:budgets_dimensionbudget_changelist", "admin:opslog_incident_changelist"
+# Each point of the checklist → the pages that it is about: address, parameters, what they are.
+ABOUT = dict(
+    zip(
+        working.CHECKLIST,
+        (
+            [("admin:budgets_billimport_changelist", "", "imported bills")],
+            [("admin:budgets_servicemapping_changelist", "", "which service belongs where")],
+            [("admin:opslog_inferencehour_changelist", "", "spend by hour")],
+            [(BUDGETS, "", "monthly budgets")],
+            [
+                (INCIDENTS, "", "incidents"),
+                ("admin:budgets_alert_changelist", "", "alerts"),
+            ],
+            [("daily-report-page", "?only=idle", "daily report")],
+            [
+                ("admin:budgets_hotspot_changelist", "?fresh=stale", "stale entries"),
+                ("admin:budgets_hotspot_changelist", "?fresh=unconfirmed", "not yet confirmed"),
+            ],
+            [(BUDGETS, "", "monthly budgets"), ("forecast-page", "", "forecast")],
+            [("admin:budgets_monthlyreview_changelist", "", "earlier reviews")],
+        ),
+        strict=True,
+    )
+)
 
 
 class DecisionForm(forms.Form):
@@ -64,6 +94,41 @@ class MonthlyReviewAdmin(PageAdmin):
         "tick": "tick",
     }
 
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.open_month)
+        return [path("open/", view, name="budgets_monthlyreview_open"), *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        may = request.user.has_perm(WORK)
+        extra = {
+            **(extra_context or {}),
+            "openable": months.openable(selector.today())[::-1] if may else [],
+            "is_empty": not MonthlyReview.objects.exists(),
+        }
+        return super().changelist_view(request, extra)  # type: ignore[no-any-return]
+
+    def open_month(self, request: HttpRequest) -> HttpResponseBase:
+        """The review of the month that is posted, before the job opens it."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not request.user.has_perm(WORK):
+            raise PermissionDenied
+        try:
+            month = date.fromisoformat(f"{request.POST.get('month', '')}-01")
+            review = working.open_by_hand(
+                month, today=selector.today(), by=request.user.get_username()
+            )
+        except ValueError:
+            messages.error(request, "Say which month.")
+        except Refused as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, f"{review} is open.")
+            return HttpResponseRedirect(self.address(review))
+        return HttpResponseRedirect(reverse("admin:budgets_monthlyreview_changelist"))
+
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         state = obj.closed_state or working.state_of(obj)
         signatures = list(obj.signatures.select_related("person"))
@@ -75,7 +140,8 @@ class MonthlyReviewAdmin(PageAdmin):
             "review": obj,
             "title": str(obj),
             "figures": figures.shown(obj.figures),
-            "checks": checks,
+            "checks": [(each, ABOUT.get(each.text, ())) for each in checks],
+            "groups_that_may": may.groups_that_may(),
             "open_checks": sum(each.done_at is None for each in checks),
             "decisions": obj.decisions.all(),
             "valid": valid,

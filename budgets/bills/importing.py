@@ -1,17 +1,45 @@
 """Writing a bill that was read: all of it or nothing, and the same again for the same file."""
 
+import hashlib
+import io
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date
+from typing import BinaryIO
 
 from django.db import connection, transaction
 
+from budgets.bills import focus
 from budgets.bills.focus import Bill
 from budgets.exceptions import Refused
 from budgets.models import BilledCost, BillImport
 from opslog import events
 
 BATCH = 1000
+BLOCK = 65_536  # bytes read at a time
+SHRINK = "--shrink, or the box below the file"
+
+
+def read(raw: BinaryIO) -> tuple[Bill, str]:
+    """A file, and its SHA-256. Raises NotFocus."""
+    digest = hashlib.sha256()
+    while part := raw.read(BLOCK):
+        digest.update(part)
+    raw.seek(0)
+    lines = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
+    try:
+        return focus.read(lines), digest.hexdigest()
+    except UnicodeDecodeError:
+        raise focus.NotFocus("The file is not UTF-8.") from None
+    finally:
+        lines.detach()  # whoever opened it closes it
+
+
+def problems_told(bill: Bill, *, at_most: int) -> list[str]:
+    told = [f"line {line}: {problem}" for line, problem in bill.problems[:at_most]]
+    if bill.bad_lines > at_most:
+        told.append(f"and {bill.bad_lines - at_most:,} more bad lines")
+    return told
 
 
 def store(
@@ -98,5 +126,5 @@ def _refuse_parts(bill: Bill, periods: Iterable[tuple[str, date]]) -> None:
         if stored > len(told[(name, first)]):
             raise Refused(
                 f"{name}, period from {first}: {stored} days are stored and the file has "
-                f"{len(told[(name, first)])}. If it is the whole period, say --shrink."
+                f"{len(told[(name, first)])}. If it is the whole period, say so ({SHRINK})."
             )

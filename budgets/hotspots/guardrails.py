@@ -1,6 +1,6 @@
 """Which rows hold a hotspot, and which of them can be lowered or switched: read, never typed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db.models import Q
@@ -8,21 +8,39 @@ from django.urls import reverse
 from django.utils.http import urlencode
 
 from budgets import breaker, features
-from budgets.models import Budget, CircuitBreaker, FeatureControl, Hotspot, KillSwitch
+from budgets.hotspots import levers
+from budgets.hotspots.levers import Control, Lever
+from budgets.models import (
+    Budget,
+    CircuitBreaker,
+    DimensionBudget,
+    FeatureControl,
+    Hotspot,
+    KillSwitch,
+)
 from budgets.models.hotspots import EVERY_FEATURE
 from workorders.models import CostDimension
 
 
 @dataclass(frozen=True, slots=True)
 class Guardrail:
-    """`state`: what it allows, or that it stops; `lever`: the page of the act that tightens it."""
+    """`state`: what it allows, or that it stops; `lever`: the act that tightens it."""
 
     what: str
     state: str
     in_force: bool
     page: str
-    lever: str = ""
-    lever_said: str = ""
+    lever: "Link | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A page of the admin that does something, by its name there: who reads may not open it."""
+
+    text: str
+    name: str
+    pk: Any = None
+    query: str = ""
 
 
 def of(hotspot: Hotspot) -> list[Guardrail]:
@@ -58,8 +76,7 @@ def _controls(hotspot: Hotspot) -> list[Guardrail]:
                 f"{'on' if control.enabled else 'off'}; {throttle}; {cap}",
                 not control.enabled or bool(control.requests_per_period or control.cost_cap_usd),
                 reverse("admin:budgets_featurecontrol_change", args=[control.pk]),
-                reverse("admin:budgets_featurecontrol_levers", args=[control.pk]),
-                "throttle, cap and levers",
+                Link("throttle, cap and levers", "budgets_featurecontrol_levers", control.pk),
             )
         )
     if not found and hotspot.feature != EVERY_FEATURE:
@@ -69,10 +86,11 @@ def _controls(hotspot: Hotspot) -> list[Guardrail]:
                 "not registered: on, without throttle or cap",
                 False,
                 reverse("admin:budgets_featurecontrol_changelist"),
-                reverse("admin:budgets_featurecontrol_add")
-                + "?"
-                + urlencode({"feature": hotspot.feature}),
-                "register it",
+                Link(
+                    "register it",
+                    "budgets_featurecontrol_add",
+                    query=urlencode({"feature": hotspot.feature}),
+                ),
             )
         )
     return found
@@ -100,8 +118,7 @@ def _limits(hotspot: Hotspot) -> list[Guardrail]:
                 f"{amount} {limit.get_window_display()}",
                 True,
                 reverse("admin:budgets_budget_change", args=[limit.pk]),
-                reverse("admin:budgets_budget_lower", args=[limit.pk]),
-                "lower it",
+                Link("lower it", "budgets_budget_lower", limit.pk),
             )
         )
     return found
@@ -127,14 +144,12 @@ def _breakers() -> list[Guardrail]:
             f"{found.get_state_display()}; {at}",
             bool(trips),
             reverse("admin:budgets_circuitbreaker_change", args=[found.pk]),
-            reverse("admin:budgets_circuitbreaker_trip", args=[found.pk]),
-            "open it by hand",
+            Link("open it by hand", "budgets_circuitbreaker_trip", found.pk),
         )
     ]
 
 
 def _switches() -> list[Guardrail]:
-    add = reverse("admin:budgets_killswitch_add")
     on = list(KillSwitch.objects.filter(enabled=True, scope__in=("Global", "Surface"))[:20])
     found = [
         Guardrail(
@@ -151,24 +166,63 @@ def _switches() -> list[Guardrail]:
             f"{len(on)} on" if on else "none is on; ready",
             True,
             reverse("admin:budgets_killswitch_changelist"),
-            f"{add}?scope=Surface",
-            "stop one surface",
+            Link("stop one surface", "budgets_killswitch_add", query="scope=Surface"),
         )
     )
     return found
 
 
-def levers(hotspot: Hotspot) -> list[tuple[str, str, Any, str]]:
-    """What services obey of a feature's control, with the page that sets each: the feature, the
-    lever's name, its value now, the address."""
+def links(hotspot: Hotspot) -> list[tuple[str, Link | None]]:
+    """The levers of an entry, each with the page that pulls it; None: outside Tollgate."""
+    return [
+        (lever.text, _link(hotspot, lever) if lever.control else None)
+        for lever in levers.read(hotspot.levers)
+    ]
+
+
+def _link(hotspot: Hotspot, lever: Lever) -> Link:
+    """Where there is no row yet, the page that makes one, or the list of them."""
+    match lever.control:
+        case Control.FEATURE if hotspot.feature in ("", EVERY_FEATURE):
+            return Link(lever.text, "budgets_featurecontrol_changelist")
+        case Control.FEATURE:
+            return replace(_of_feature(hotspot.feature), text=lever.text)
+        case Control.LIMIT:
+            scope = {"scope": Budget.Scope.COST_DIMENSION.value, "subject": hotspot.dimension}
+            limit = Budget.objects.filter(**scope).exclude(amount=None).first()
+            if limit:
+                return Link(lever.text, "budgets_budget_lower", limit.pk)
+            return Link(lever.text, "budgets_budget_add", query=new_limit(hotspot))
+        case Control.SURFACE:
+            return Link(lever.text, "budgets_killswitch_add", query="scope=Surface")
+        case Control.EVERYTHING:
+            return Link(lever.text, "budgets_killswitch_add", query="scope=Global")
+        case Control.BREAKER:
+            return Link(lever.text, "budgets_circuitbreaker_changelist")
+        case Control.CAPS:
+            return Link(lever.text, "workorders_workorder_changelist")
+        case _:
+            budget = DimensionBudget.objects.get(dimension=hotspot.dimension)
+            return Link(lever.text, "budgets_dimensionbudget_change", budget.pk)
+
+
+def new_limit(hotspot: Hotspot) -> str:
+    """The form of a limit on the hotspot's bill, filled in as far as is known."""
+    scope = Budget.Scope.COST_DIMENSION.value
+    told = {"scope": scope, "subject": hotspot.dimension, "window": "month", "measure": "usd"}
+    return urlencode(told)
+
+
+def _of_feature(feature: str) -> Link:
+    control = features.control_of(feature)
+    if control.pk:
+        return Link("", "budgets_featurecontrol_levers", control.pk)
+    return Link("", "budgets_featurecontrol_add", query=urlencode({"feature": feature}))
+
+
+def values(hotspot: Hotspot) -> list[tuple[Link, Any]]:
+    """What the service of a feature obeys, with the page that sets each, and its value now."""
     if hotspot.feature in ("", EVERY_FEATURE):
         return []
-    control = features.control_of(hotspot.feature)
-    page = (
-        reverse("admin:budgets_featurecontrol_levers", args=[control.pk])
-        if control.pk
-        else reverse("admin:budgets_featurecontrol_add")
-    )
-    return [
-        (hotspot.feature, name, value, page) for name, value in features.levers(control).items()
-    ]
+    control, page = features.control_of(hotspot.feature), _of_feature(hotspot.feature)
+    return [(replace(page, text=name), value) for name, value in features.levers(control).items()]

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from budgets.exceptions import Refused
+from budgets.hotspots import levers
 from budgets.models import Hotspot
 from opslog import events
 
@@ -64,6 +65,10 @@ def _save(hotspot: Hotspot, values: Mapping[str, Any], *, kind: str, said: str, 
     typed = {name: str(getattr(hotspot, name)) for name in TYPED}
     if typed != {name: before.get(name, "None") for name in TYPED}:
         hotspot.typed_at = timezone.now().date()
+    try:
+        levers.read(hotspot.levers)
+    except ValueError as error:
+        raise Refused(str(error)) from None
     try:
         hotspot.full_clean()
     except ValidationError as error:

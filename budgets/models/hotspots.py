@@ -1,7 +1,6 @@
 """The registry of what can become expensive, and whom to call."""
 
 from datetime import timedelta
-from typing import Any
 
 from django.contrib.auth.models import Group
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -12,6 +11,9 @@ from django.utils import timezone
 from workorders.models import CostDimension
 
 EVERY_FEATURE = "*"
+# The job measures every hour: a range that is older tells of a job that stopped, or of telemetry
+# that did.
+MEASURED_FOR = timedelta(days=2)
 
 
 class Hotspot(models.Model):
@@ -20,9 +22,18 @@ class Hotspot(models.Model):
     What can be measured is measured: a job fills `measured_*` from the hourly sums of telemetry,
     for the feature that `feature` names (`*`: all of them). Where there is no telemetry the typed
     ranges are shown, with their date, and said to be typed. Guardrails are not stored: they are
-    read from the rows that enforce them. An entry is stale that nobody confirmed for
-    `confirm_days`.
+    read from the rows that enforce them; levers are lines of `budgets.hotspots.levers`.
+
+    unconfirmed ──▶ confirmed ──▶ stale       (derived: `state`)
+
+    An entry is stale that nobody confirmed, or typed, for `confirm_days`, and one whose measured
+    range has become old.
     """
+
+    class State(models.TextChoices):
+        UNCONFIRMED = "unconfirmed", "not yet confirmed"
+        CONFIRMED = "confirmed", "confirmed"
+        STALE = "stale", "stale"
 
     class Scaling(models.TextChoices):
         CONSTANT = "constant", "constant"
@@ -160,13 +171,29 @@ class Hotspot(models.Model):
         return self.measured_at is not None
 
     @property
-    def stale_from(self) -> Any:
-        return self.confirmed_at and self.confirmed_at + timedelta(days=self.confirm_days)
+    def is_measured_long_ago(self) -> bool:
+        return bool(self.measured_at and self.measured_at + MEASURED_FOR <= timezone.now())
+
+    @property
+    def state(self) -> str:
+        now = timezone.now()
+        fresh_for = timedelta(days=self.confirm_days)
+        if self.is_measured_long_ago:
+            return self.State.STALE
+        if self.confirmed_at:
+            return (
+                self.State.STALE if self.confirmed_at + fresh_for <= now else self.State.CONFIRMED
+            )
+        is_old = self.typed_at is not None and self.typed_at + fresh_for <= now.date()
+        return self.State.STALE if is_old else self.State.UNCONFIRMED
+
+    @property
+    def state_said(self) -> str:
+        return str(self.State(self.state).label)
 
     @property
     def is_stale(self) -> bool:
-        """Nobody confirmed it, or not for so long that it may be wrong by now."""
-        return self.confirmed_at is None or bool(self.stale_from <= timezone.now())
+        return self.state == self.State.STALE
 
 
 class Contact(models.Model):

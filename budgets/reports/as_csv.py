@@ -6,6 +6,7 @@ from datetime import date
 from budgets.reports import selector
 from budgets.reports.rules import SAID, Row
 from opslog import spreadsheets
+from opslog.meters import per_cent
 
 COLUMNS = (
     "work_order",
@@ -37,7 +38,7 @@ def _cells(row: Row) -> tuple[object, ...]:
         row.usd_cap,
         row.runs,
         row.usd,
-        f"{row.runs_share * 100:.1f}",
-        f"{row.usd_share * 100:.1f}",
+        per_cent(row.runs_share),
+        per_cent(row.usd_share),
         SAID[row.action] if row.action else "",
     )

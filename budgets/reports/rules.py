@@ -12,6 +12,8 @@ IDLE = Decimal("0.1")  # below: review the need
 ROOM = Decimal("1.5")  # of what was used: the cap that a request begins with
 CENT = Decimal("0.01")
 ONE = Decimal(1)
+MONTH_DAYS = 30
+RUNS, USD = "runs_per_day", "usd_per_day"
 
 
 class Action(StrEnum):
@@ -32,7 +34,8 @@ SAID = {
 @dataclass(frozen=True, slots=True)
 class Row:
     """One work order on one day. The caps are those in force at the end of the day (now, for
-    today), grants included; `usd` is settled and reserved."""
+    today), grants included; `..._cap_now` are those in force when the report is read. `usd` is
+    settled and reserved. `is_over`: the day is; what a running day has not used, it may yet use."""
 
     work_order: str
     title: str
@@ -41,6 +44,9 @@ class Row:
     usd_cap: Decimal
     runs: int
     usd: Decimal
+    runs_cap_now: int
+    usd_cap_now: Decimal
+    is_over: bool = True
 
     @property
     def runs_share(self) -> Decimal:
@@ -61,16 +67,45 @@ class Row:
             return Action.BLOCKED
         if self.share > NEAR:
             return Action.RAISE
-        return Action.REVIEW if self.share < IDLE else None
+        return Action.REVIEW if self.is_over and self.share < IDLE else None
 
     @property
     def proposal(self) -> dict[str, Decimal]:
-        """The caps that a request begins with, by measure: of those that were nearly used up."""
+        """The caps that a request begins with, by measure: of those that were nearly used up, and
+        only above what holds now. A cap of a past day may have been raised since."""
+        now = self._caps_now()
+        return {measure: cap for measure, cap in self._wanted().items() if cap > now[measure]}
+
+    @property
+    def raised_since(self) -> dict[str, Decimal]:
+        """The caps of now that have the room already which the day's use speaks for."""
+        now = self._caps_now()
+        return {measure: now[measure] for measure in self._wanted() if measure not in self.proposal}
+
+    @property
+    def cost_impact(self) -> str:
+        """What the proposal may cost at most, in a sentence for the request."""
+        proposal = self.proposal
+        if (usd := proposal.get(USD)) is not None:
+            more = usd - self.usd_cap_now
+            return f"Up to ${more:,.2f} a day more, ${more * MONTH_DAYS:,.2f} in {MONTH_DAYS} days."
+        if (runs := proposal.get(RUNS)) is None:
+            return ""
+        more = (runs - self.runs_cap_now) * self.usd / max(self.runs, 1)
+        return (
+            f"About ${more.quantize(CENT, ROUND_CEILING):,.2f} a day more at the day's cost of a "
+            f"run; the cap of ${self.usd_cap_now:,.2f} a day stays."
+        )
+
+    def _caps_now(self) -> dict[str, Decimal]:
+        return {RUNS: Decimal(self.runs_cap_now), USD: self.usd_cap_now}
+
+    def _wanted(self) -> dict[str, Decimal]:
         found = {}
         if self.runs_share > NEAR:
-            found["runs_per_day"] = roomier(Decimal(self.runs_cap), Decimal(self.runs), ONE)
+            found[RUNS] = roomier(Decimal(self.runs_cap), Decimal(self.runs), ONE)
         if self.usd_share > NEAR:
-            found["usd_per_day"] = roomier(self.usd_cap, self.usd, CENT)
+            found[USD] = roomier(self.usd_cap, self.usd, CENT)
         return found
 
 

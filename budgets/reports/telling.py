@@ -14,6 +14,7 @@ from budgets.models import DailyReport
 from budgets.reports import selector
 from budgets.reports.rules import SAID, Action, Report, Row
 from opslog import events, outbox
+from opslog.meters import per_cent
 
 TOLD_FROM = time(0, 5)  # UTC; runs of the last seconds of a day have settled by then, mostly
 DAYS_BACK = 7
@@ -96,5 +97,6 @@ def text_of(found: Report, rows: list[Row]) -> str:
 def line_of(row: Row) -> str:
     return (
         f"{row.title} ({row.work_order}): {row.runs:,} of {row.runs_cap:,} runs "
-        f"({row.runs_share:.1%}), ${row.usd:,.2f} of ${row.usd_cap:,.2f} ({row.usd_share:.1%})"
+        f"({per_cent(row.runs_share)} %), ${row.usd:,.2f} of ${row.usd_cap:,.2f} "
+        f"({per_cent(row.usd_share)} %)"
     )

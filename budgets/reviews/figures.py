@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 
+from django.db.models import QuerySet
 from django.urls import reverse
 
 from budgets.bills import actuals
@@ -42,15 +43,16 @@ def take(month: date) -> dict[str, Any]:
         "dimensions": rows,
         "unmapped": [[category, name, usd_text(usd)] for category, name, usd in unmapped],
         "unmappedUsd": usd_text(now[""].usd) if "" in now else "0.00",
-        "incidents": incidents_of(month),
-        "alerts": _alerts(month),
+        "unmappedLast": usd_text(before[""].usd) if "" in before else "0.00",
+        "incidents": (incidents := incidents_of(month)),
+        "moreIncidents": _incidents(month).count() - len(incidents),
+        "alerts": (alerts := _told(month)),
+        "moreAlerts": _alerts(month).count() - len(alerts),
     }
 
 
 def incidents_of(month: date) -> list[dict[str, str]]:
-    """Cost spikes that began in the month, with what they cost beyond the usual."""
-    begins, ends = _bounds(month)
-    found = Incident.objects.filter(started_at__gte=begins, started_at__lt=ends)
+    """Cost spikes that began in the month, with what they cost beyond the usual, dearest first."""
     return [
         {
             "title": f"{incident.get_cause_display()}"
@@ -60,7 +62,7 @@ def incidents_of(month: date) -> list[dict[str, str]]:
             "usd": f"${incident.excess_usd_total:,.2f}",
             "link": reverse("admin:opslog_incident_change", args=[incident.pk]),
         }
-        for incident in found.order_by("started_at", "id")[:ANOMALIES]
+        for incident in _incidents(month).order_by("-excess_usd_total", "id")[:ANOMALIES]
     ]
 
 
@@ -81,7 +83,8 @@ def shown(figures: Mapping[str, Any]) -> dict[str, Any]:
     ]
     extra = Decimal(figures["unmappedUsd"])
     total = sum((row["usd"] for row in rows), extra)
-    last = sum((row["last"] for row in rows), Decimal(0))
+    # Figures that were taken before this one was kept have none.
+    last = sum((row["last"] for row in rows), Decimal(figures.get("unmappedLast", "0.00")))
     budgets = [row["budget"] for row in rows if row["budget"] is not None]
     return {
         "rows": rows,
@@ -92,7 +95,9 @@ def shown(figures: Mapping[str, Any]) -> dict[str, Any]:
         "change": change(total, last),
         "budget": sum(budgets, Decimal(0)) if budgets else None,
         "incidents": figures["incidents"],
+        "more_incidents": figures.get("moreIncidents", 0),
         "alerts": figures["alerts"],
+        "more_alerts": figures.get("moreAlerts", 0),
     }
 
 
@@ -105,16 +110,25 @@ def share(used: Decimal, budget: Decimal | None) -> Decimal | None:
     return used / budget if budget else None
 
 
-def _alerts(month: date) -> list[dict[str, str]]:
+def _incidents(month: date) -> "QuerySet[Incident]":
     begins, ends = _bounds(month)
-    found = Alert.objects.filter(created_at__gte=begins, created_at__lt=ends).order_by("id")
+    return Incident.objects.filter(started_at__gte=begins, started_at__lt=ends)
+
+
+def _alerts(month: date) -> "QuerySet[Alert]":
+    begins, ends = _bounds(month)
+    return Alert.objects.filter(created_at__gte=begins, created_at__lt=ends)
+
+
+def _told(month: date) -> list[dict[str, str]]:
+    """The newest alerts of the month."""
     return [
         {
             "id": str(alert.pk),
             "at": f"{alert.created_at.astimezone(UTC):%Y-%m-%d %H:%M}",
             "message": alert.message,
         }
-        for alert in found[:ANOMALIES]
+        for alert in _alerts(month).order_by("-id")[:ANOMALIES]
     ]
 
 

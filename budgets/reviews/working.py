@@ -10,17 +10,15 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 
-from budgets.bills import actuals
 from budgets.exceptions import Conflict, Refused
 from budgets.models import (
-    Deployment,
     DimensionBudget,
     MonthlyReview,
     ReviewCheck,
     ReviewDecision,
     ReviewSignature,
 )
-from budgets.reviews import figures
+from budgets.reviews import figures, months
 from opslog import events, outbox
 
 SIGNATURES = 2
@@ -37,16 +35,20 @@ CHECKLIST = (
 )
 
 
-def open_due(today: date) -> bool:
-    """Open the review of the month that is over, unless it is there, or nothing was there to be
-    reviewed: a database that was made this month has no last one. Safe to run twice."""
-    month = actuals.month_before(actuals.first_of(today))
-    if MonthlyReview.objects.filter(month=month).exists():
-        return False
-    stamped = Deployment.objects.values_list("stamped_at", flat=True).first()
-    if stamped is not None and stamped.date() >= actuals.month_after(month):
-        return False
-    return open_review(month, by="tollgate")
+def open_due(today: date) -> int:
+    """Open the reviews of the months that are over, those too that were missed. Gives how many;
+    safe to run twice."""
+    return sum(open_review(month, by="tollgate") for month in months.due(today))
+
+
+def open_by_hand(month: date, *, today: date, by: str) -> MonthlyReview:
+    """For who does not wait for the job. Raises Refused for a month that has a review, that is not
+    over, or that nothing is known of."""
+    if month not in months.openable(today) or not open_review(month, by=by):
+        raise Refused(
+            f"No review of {month:%B %Y} can be opened: it is there, or too early, or late."
+        )
+    return MonthlyReview.objects.get(month=month)
 
 
 def open_review(month: date, *, by: str) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from django import template
@@ -11,6 +11,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.timesince import timesince, timeuntil
 
 from opslog.event_filters import Key
+from opslog.meters import per_cent
 from opslog.models import OperationsEvent
 from opslog.money import usd_text
 
@@ -172,6 +173,12 @@ def clock(at: datetime | None) -> str:
 
 
 @register.filter
+def day_clock(at: datetime | None) -> str:
+    """A clock time in a span that may cross midnight: "11-26 09:15:00"."""
+    return "–" if at is None else f"{at.astimezone(UTC):%m-%d %H:%M:%S}"
+
+
+@register.filter
 def ago(at: datetime | None) -> str:
     """The largest unit only: "3 hours ago"."""
     if at is None:
@@ -230,9 +237,7 @@ def signed_percent(ratio: Decimal | None) -> str:
 @register.filter
 def share(ratio: Decimal | None) -> str:
     """With a decimal, rounded down: 100 % is said only of what is full."""
-    if ratio is None:
-        return "–"
-    return f"{(ratio * 100).quantize(Decimal('0.1'), ROUND_DOWN)} %"
+    return "–" if ratio is None else f"{per_cent(ratio)} %"
 
 
 @register.filter

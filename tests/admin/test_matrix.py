@@ -70,6 +70,7 @@ ADD = {
     "budgets_hotspot": HOTSPOTS,
     "budgets_contact": REGISTER,
     "budgets_servicemapping": BILLS,
+    "budgets_billimport": BILLS,
     "opslog_changemarker": REGISTER,
     "opslog_modelprice": ADMIN,
     "workorders_agent": REGISTER,
@@ -131,6 +132,7 @@ POST_ONLY = {
     "budgets_changerequest_decide_many": DECIDE,
     "budgets_changerequest_withdraw": ASK,
     "opslog_incident_run_triage": LIMIT,
+    "budgets_monthlyreview_open": MONTH,
     "budgets_monthlyreview_tick": MONTH,
 }
 FOR_EVERYBODY = {
@@ -212,7 +214,7 @@ def address(scene: Scene, name: str) -> str:
     model, _, last = name.rpartition("_")
     if last in ("changelist", "add") or name == "opslog_incident_run_triage":
         return reverse(f"admin:{name}")
-    if name == "budgets_changerequest_decide_many":
+    if name in ("budgets_changerequest_decide_many", "budgets_monthlyreview_open"):
         return reverse(f"admin:{name}")
     model = next(each for each in scene.ids if name.startswith(f"{each}_"))
     pk = scene.ids[model]

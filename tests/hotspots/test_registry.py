@@ -81,7 +81,8 @@ def test_six_entries_are_shipped_typed_and_unconfirmed(db: None) -> None:
     shipped = list(Hotspot.objects.all())
     assert len(shipped) == 6
     for each in shipped:
-        assert each.is_stale
+        assert each.state == "unconfirmed"
+        assert any(link for _, link in guardrails.links(each)), each.name
         assert each.typed_at is not None
         assert not each.is_measured
 
@@ -141,7 +142,7 @@ def test_without_telemetry_nothing_is_measured(db: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("days_ago", "stale"), [(None, True), (0, False), (89, False), (90, True), (200, True)]
+    ("days_ago", "stale"), [(None, False), (0, False), (89, False), (90, True), (200, True)]
 )
 def test_when_it_is_stale(db: None, days_ago: int | None, stale: bool) -> None:
     found = entry()
@@ -153,9 +154,31 @@ def test_when_it_is_stale(db: None, days_ago: int | None, stale: bool) -> None:
     assert found.is_stale == stale
 
 
+def test_without_a_confirmation_it_is_stale_when_its_days_are_over(db: None) -> None:
+    found = entry(typed_month_low=Decimal(1), typed_month_high=Decimal(2), confirm_days=30)
+    assert (found.state, found.state_said) == ("unconfirmed", "not yet confirmed")
+    found.typed_at = timezone.now().date() - timedelta(days=30)
+    assert found.is_stale
+
+
+def test_a_range_that_was_measured_long_ago_is_stale(db: None) -> None:
+    found = entry()
+    hour(selector.today() - timedelta(days=1), usd="2")
+    measuring.measure()
+    registry.confirm(found.pk, note="looked", by="ops")
+    found.refresh_from_db()
+    assert found.state == "confirmed"
+    Hotspot.objects.filter(pk=found.pk).update(measured_at=timezone.now() - timedelta(days=3))
+    found.refresh_from_db()
+    assert found.state == "stale"
+    page = reverse("admin:budgets_hotspot_change", args=[found.pk])
+    assert "Measured last on" in client_of(VIEW).get(page).content.decode()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"levers": "Fewer rounds | wheel"},
         {"typed_month_low": Decimal(5), "typed_month_high": Decimal(1)},
         {"typed_month_low": Decimal(5)},
         {"typed_request_low": Decimal(-1), "typed_request_high": Decimal(1)},
@@ -190,7 +213,9 @@ def test_guardrails_are_the_rows_that_hold_it(db: None) -> None:
     found = entry()
     before = {each.what: each for each in guardrails.of(found)}
     assert "not registered" in before["Feature control of chat"].state
-    assert before["Limit of everything"].lever.endswith("/lower/")
+    lower = before["Limit of everything"].lever
+    assert lower is not None
+    assert lower.name == "budgets_budget_lower"
     features.change(
         "chat",
         {"requests_per_period": 7, "cost_cap_usd": Decimal(3)},
@@ -215,9 +240,44 @@ def test_guardrails_are_the_rows_that_hold_it(db: None) -> None:
 
 def test_levers_are_those_that_the_service_obeys(db: None) -> None:
     control = features.change("chat", {"max_rounds": 3}, reason="less", by="ops")
-    told = {name: (value, page) for _, name, value, page in guardrails.levers(entry())}
-    assert told["maxRounds"][0] == 3
-    assert told["maxRounds"][1] == reverse("admin:budgets_featurecontrol_levers", args=[control.pk])
+    told = {link.text: (value, link) for link, value in guardrails.values(entry())}
+    value, link = told["maxRounds"]
+    assert (value, link.name, link.pk) == (3, "budgets_featurecontrol_levers", control.pk)
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "query"),
+    [
+        ("Fewer rounds | feature", "budgets_featurecontrol_add", "feature=chat"),
+        (
+            "A limit | limit",
+            "budgets_budget_add",
+            "scope=cost_dimension&subject=llm_api&window=month&measure=usd",
+        ),
+        ("Stop one | surface", "budgets_killswitch_add", "scope=Surface"),
+        ("Stop all | everything", "budgets_killswitch_add", "scope=Global"),
+        ("Open it | breaker", "budgets_circuitbreaker_changelist", ""),
+        ("Less each day | caps", "workorders_workorder_changelist", ""),
+        ("Tell people | budget", "budgets_dimensionbudget_change", ""),
+    ],
+)
+def test_a_lever_leads_to_its_control(db: None, line: str, name: str, query: str) -> None:
+    ((text, link),) = guardrails.links(entry(levers=line))
+    assert link is not None
+    assert (link.text, link.name, link.query) == (text, name, query)
+    assert text == line.partition(" |")[0]
+
+
+def test_a_lever_leads_to_the_row_where_there_is_one(db: None) -> None:
+    control = features.change("chat", {}, reason="pilot", by="ops")
+    factories.set_limit("cost_dimension", "month", "usd", "30.00", subject="llm_api")
+    lines = "Fewer rounds | feature\nA limit | limit\nA quiet hour"
+    (_, feature), (_, limit), (_, outside) = guardrails.links(entry(levers=lines))
+    assert feature is not None
+    assert limit is not None
+    assert (feature.name, feature.pk) == ("budgets_featurecontrol_levers", control.pk)
+    assert limit.name == "budgets_budget_lower"
+    assert outside is None
 
 
 def test_pages_and_acts(db: None) -> None:
@@ -226,7 +286,7 @@ def test_pages_and_acts(db: None) -> None:
     page = reverse("admin:budgets_hotspot_change", args=[found.pk])
     confirm = reverse("admin:budgets_hotspot_confirm", args=[found.pk])
     text = reader.get(page).content.decode()
-    assert "stale" in text
+    assert "not yet confirmed" in text
     assert HOSTILE not in text
     assert reader.get(confirm).status_code == 403
     assert "required" in worker.post(confirm, {"reason": " "}).content.decode()
@@ -260,7 +320,12 @@ def test_the_list_tells_of_features_without_an_entry(db: None) -> None:
     assert "?feature=new-one" in text
     entry(name="New", feature="new-one")
     assert "have no entry" not in client_of(VIEW).get(url).content.decode()
-    for query in ("?fresh=stale", "?fresh=fresh", "?dimension__exact=llm_api"):
+    for query in (
+        "?fresh=stale",
+        "?fresh=unconfirmed",
+        "?fresh=confirmed",
+        "?dimension__exact=llm_api",
+    ):
         assert client_of(VIEW).get(url + query).status_code == 200
 
 

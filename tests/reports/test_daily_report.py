@@ -46,14 +46,22 @@ def crowd(day: date) -> None:
             used(work_order, day, runs=runs, usd=usd)
 
 
-def test_sql_and_the_pure_report_agree(yesterday: date) -> None:
-    crowd(yesterday)
-    whole = selector.read(yesterday, size=1000)
-    assert rules.report(yesterday, reversed(whole.rows)) == whole
+@pytest.mark.parametrize("days_ago", [0, 1])
+def test_sql_and_the_pure_report_agree(db: None, days_ago: int) -> None:
+    day = selector.today() - timedelta(days=days_ago)
+    crowd(day)
+    whole = selector.read(day, size=1000)
+    assert rules.report(day, reversed(whole.rows)) == whole
+    assert whole.totals.idle == (2 if days_ago else 0)
     for action in Action:
-        part = selector.read(yesterday, only=action)
+        part = selector.read(day, only=action)
         assert list(part.rows) == whole.items(action)
         assert part.totals == whole.totals
+
+
+def test_it_is_read_a_page_at_a_time(yesterday: date) -> None:
+    crowd(yesterday)
+    whole = selector.read(yesterday, size=1000)
     assert [row.work_order for row in selector.read(yesterday, size=2, page=2).rows] == ["w2", "w3"]
     assert tuple(selector.every_row(yesterday)) == whole.rows
 
@@ -145,6 +153,33 @@ def test_the_page_says_what_to_do_and_leads_there(yesterday: date) -> None:
     assert ">w0<" not in only
 
 
+def test_a_cap_that_was_raised_since_is_not_asked_down(yesterday: date) -> None:
+    work_order = factories.make_work_order()
+    long_ago(work_order)
+    used(work_order, yesterday, runs=100, usd="1.90")
+    factories.set_caps(work_order, 300, "2.00")
+    client = client_of("operations")
+    answer = client.get(reverse(PAGE))
+    (each,) = answer.context["rows"]
+    assert (each["row"].runs_cap, each["row"].runs_cap_now) == (100, 300)
+    assert "raised since to 300 runs" in answer.content.decode()
+    form = client.get(each["ask"]).context["form"]
+    assert (form["runs_per_day"].value(), form["usd_per_day"].value()) == (300, Decimal("2.90"))
+    factories.set_caps(work_order, 300, "9.00")
+    answer = client.get(reverse(PAGE))
+    assert "raised since to 300 runs and $9.00" in answer.content.decode()
+    assert "ask for more" not in answer.content.decode()
+
+
+def test_a_running_day_flags_nothing_as_idle(db: None) -> None:
+    crowd(selector.today())
+    answer = client_of("operations").get(reverse(PAGE), {"day": selector.today().isoformat()})
+    text = answer.content.decode()
+    assert "review the need" not in text
+    assert "told when the day is over" in text
+    assert "somebody is blocked" in text
+
+
 def test_who_cannot_ask_sees_no_link_to_it(yesterday: date) -> None:
     crowd(yesterday)
     assert "ask for more" not in client_of("auditor").get(reverse(PAGE)).content.decode()
@@ -182,6 +217,7 @@ def test_the_link_fills_the_form_in(yesterday: date) -> None:
     form = client.get(each["ask"]).context["form"]
     assert form["runs_per_day"].value() == 150
     assert "100 of 100 runs" in form["justification"].value()
+    assert form["expected_cost_impact"].value().startswith("About $0.50 a day more")
     sent = {
         name: form[name].value() or ""
         for name in ("runs_per_day", "usd_per_day", "max_concurrent_runs", "justification")
@@ -221,8 +257,10 @@ def test_csv_has_every_row_and_no_formula(yesterday: date) -> None:
         "0.123456789",
         "100.0",
     )
+    assert found["cost_utilization_pct"] == "6.1"  # rounded down, as the page does
     page = client_of("operations").get(reverse(PAGE)).content.decode()
     assert HOSTILE not in page
+    assert ">6.1 %<" in page
 
 
 def test_the_number_of_queries_is_bounded(yesterday: date) -> None:
@@ -248,7 +286,7 @@ def test_it_is_told_once(yesterday: date) -> None:
     assert not telling.tell(yesterday)
     message = OutboxMessage.objects.get(key=yesterday.isoformat())
     assert "1 at 100 %, 1 over 80 %" in message.subject
-    assert "w0 (w0): 100 of 100 runs (100.0%)" in message.text
+    assert "w0 (w0): 100 of 100 runs (100.0 %)" in message.text
     assert "Under 10 %: review the need: 2" in message.text
     assert message.link == f"{reverse(PAGE)}?day={yesterday}"
     assert OperationsEvent.objects.filter(kind="DAILY_REPORT").count() == 2

@@ -11,8 +11,13 @@ from opslog.spreadsheets import cell
 from tests.reports.rows import at
 
 
-def row(runs: int, usd: str, name: str = "w1") -> Row:
-    return Row(name, name, "draft", 100, Decimal("2.00"), runs, Decimal(usd))
+def row(
+    runs: int, usd: str, name: str = "w1", now: tuple[int, str] = (100, "2.00"), over: bool = True
+) -> Row:
+    """Of the caps 100 and $2.00; `now` are those that hold since."""
+    caps = (100, Decimal("2.00"))
+    held = (now[0], Decimal(now[1]))
+    return Row(name, name, "draft", *caps, runs, Decimal(usd), *held, is_over=over)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +61,43 @@ def test_only_what_is_nearly_used_up_is_raised() -> None:
     assert row(95, "0.10").proposal == {"runs_per_day": Decimal(150)}
     assert row(50, "1.90").proposal == {"usd_per_day": Decimal("2.90")}
     assert row(50, "1").proposal == {}
+
+
+@pytest.mark.parametrize(
+    ("now", "proposal", "raised"),
+    [
+        ((100, "2.00"), {"runs_per_day": 150, "usd_per_day": Decimal("3.00")}, {}),
+        ((149, "2.00"), {"runs_per_day": 150, "usd_per_day": Decimal("3.00")}, {}),
+        ((150, "2.00"), {"usd_per_day": Decimal("3.00")}, {"runs_per_day": 150}),
+        ((300, "9.00"), {}, {"runs_per_day": 300, "usd_per_day": Decimal("9.00")}),
+        ((50, "1.00"), {"runs_per_day": 150, "usd_per_day": Decimal("3.00")}, {}),
+    ],
+)
+def test_less_than_what_holds_now_is_never_asked_for(
+    now: tuple[int, str], proposal: dict[str, Decimal], raised: dict[str, Decimal]
+) -> None:
+    found = row(100, "2.00", now=now)
+    assert (found.proposal, found.raised_since) == (proposal, raised)
+
+
+@pytest.mark.parametrize(
+    ("runs", "usd", "said"),
+    [
+        (50, "1.90", "Up to $0.90 a day more, $27.00 in 30 days."),
+        (100, "0.50", "About $0.25 a day more at the day's cost of a run; the cap of $2.00 a day"),
+        (50, "1.00", ""),
+    ],
+)
+def test_what_a_proposal_may_cost(runs: int, usd: str, said: str) -> None:
+    told = row(runs, usd).cost_impact
+    assert told.startswith(said)
+    assert bool(told) == bool(said)
+
+
+def test_nothing_is_idle_before_the_day_is_over() -> None:
+    assert row(1, "0").action == Action.REVIEW
+    assert row(1, "0", over=False).action is None
+    assert row(100, "0", over=False).action == Action.BLOCKED
 
 
 def test_the_most_used_come_first_and_all_are_added_up() -> None:

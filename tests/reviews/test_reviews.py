@@ -1,18 +1,23 @@
 """The monthly review: opened once, worked through, closed by two people, final."""
 
+import io
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from budgets.bills import actuals
+from budgets.demo import bills
 from budgets.exceptions import Conflict, Refused
-from budgets.models import Deployment, DimensionBudget, MonthlyReview
-from budgets.reviews import figures, working
+from budgets.models import Alert, Deployment, DimensionBudget, MonthlyReview
+from budgets.reports import selector
+from budgets.reviews import figures, months, working
 from opslog.incidents.detecting import record_verdict
 from opslog.models import OperationsEvent, OutboxMessage
 from tests import factories
@@ -63,6 +68,87 @@ def test_a_database_of_this_month_has_no_last_one(db: None) -> None:
     Deployment.objects.update(stamped_at="2026-11-01T00:00:00Z")
     assert not working.open_due(date(2026, 11, 20))
     assert working.open_due(date(2026, 12, 1))
+
+
+def test_a_database_of_this_month_with_older_figures_has_one(db: None) -> None:
+    Deployment.objects.update(stamped_at="2026-11-20T00:00:00Z")
+    hour(date(2026, 10, 5), usd="9.50")
+    assert working.open_due(date(2026, 11, 20)) == 1
+    assert MonthlyReview.objects.get().month == OCTOBER
+
+
+def test_every_month_that_was_missed_is_opened(db: None) -> None:
+    hour(date(2026, 7, 31), usd="1")
+    working.open_review(date(2026, 9, 1), by="tollgate")
+    assert working.open_due(TODAY) == 3
+    assert working.open_due(TODAY) == 0
+    found = MonthlyReview.objects.values_list("month", flat=True).order_by("month")
+    assert [month.month for month in found] == [7, 8, 9, 10]
+
+
+@pytest.mark.parametrize(
+    ("first", "known", "found"),
+    [
+        ((2026, 10), [], [10]),
+        ((2026, 11), [], []),
+        ((2026, 8), [], [8, 9, 10]),
+        ((2026, 8), [9], [8, 10]),
+        ((2026, 8), [8, 9, 10], []),
+        ((2020, 1), [], [5, 6, 7, 8, 9, 10]),  # no further back
+    ],
+)
+def test_which_months_are_missing(
+    first: tuple[int, int], known: list[int], found: list[int]
+) -> None:
+    there = {date(2026, month, 1) for month in known}
+    told = months.missing(first=date(*first, 1), last=OCTOBER, known=there)
+    assert [month.month for month in told] == found
+
+
+LIST = "admin:budgets_monthlyreview_changelist"
+OPEN = "admin:budgets_monthlyreview_open"
+
+
+def test_it_is_opened_from_the_list(db: None) -> None:
+    last = actuals.month_before(actuals.first_of(selector.today()))
+    reader, worker = client_of(VIEW), client_of(*WORK)
+    text = reader.get(reverse(LIST)).content.decode()
+    assert "No month was reviewed yet" in text
+    assert "Open the review" not in text
+    assert f"Open the review of {last:%B %Y}" in worker.get(reverse(LIST)).content.decode()
+    told = {"month": f"{last:%Y-%m}"}
+    assert reader.post(reverse(OPEN), told).status_code == 403
+    assert not MonthlyReview.objects.exists()
+    assert f"Review of {last:%B %Y}" in posted(worker, reverse(OPEN), **told)
+    assert "can be opened" in posted(worker, reverse(OPEN), **told)  # it is there
+    review = MonthlyReview.objects.get()
+    event = OperationsEvent.objects.get(kind="REVIEW_OPENED")
+    assert (review.month, event.actor.startswith("budgets.")) == (last, True)
+    text = worker.get(reverse(LIST)).content.decode()
+    assert "Open the review" not in text
+    assert "No month was reviewed yet" not in text
+
+
+@pytest.mark.parametrize("month", ["", "x", "2026-13", "2999-01", "2001-01", "2026-01-01"])
+def test_no_other_month_is_opened(db: None, month: str) -> None:
+    posted(client_of(*WORK), reverse(OPEN), month=month)
+    assert not MonthlyReview.objects.exists()
+
+
+def test_the_demo_has_budgets_bills_and_a_review(db: None) -> None:
+    factories.make_user("finance", groups=["finance"], is_staff=True)
+    bills.write(date(2026, 11, 26))
+    review = MonthlyReview.objects.get(month=OCTOBER)
+    found = {row["dimension"]: row for row in figures.shown(review.figures)["rows"]}
+    for name in ("compute", "storage", "network", "logging", "ci_cd"):
+        assert found[name]["usd"] > 0
+        assert found[name]["last"] > 0
+        assert found[name]["budget"] is not None
+    assert found["logging"]["passed"] == [70]
+    assert review.figures["unmapped"] == [["Other", "Support plan", "30.07"]]
+    out = io.StringIO()
+    call_command("export_terraform", stdout=out)
+    assert out.getvalue().count("aws_budgets_budget") == 6
 
 
 def test_month_against_budget_and_month_before(review: MonthlyReview) -> None:
@@ -229,6 +315,43 @@ def test_a_monthly_budget_is_changed_on_its_page(db: None) -> None:
     assert client.post(url, told).status_code == 200
     page = reverse("admin:budgets_dimensionbudget_change", args=[budget.pk])
     assert "50 %, 100 %" in client.get(page).content.decode()
+
+
+def test_what_is_left_out_is_counted(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "ANOMALIES", 2)
+    month = timezone.now().date().replace(day=1)
+    for number in range(5):
+        Alert.objects.create(kind="budget_full", key=f"k{number}", message=f"alert {number}")
+    working.open_review(month, by="tollgate")
+    review = MonthlyReview.objects.get()
+    assert [each["message"] for each in review.figures["alerts"]] == ["alert 4", "alert 3"]
+    assert "and 3 more" in client_of(VIEW).get(address("change", review)).content.decode()
+
+
+def test_the_month_before_has_its_unmapped_charges_too(db: None) -> None:
+    factories.make_user("finance", groups=["finance"], is_staff=True)
+    bills.write(date(2026, 11, 26))
+    found = {
+        review.month.month: figures.shown(review.figures) for review in MonthlyReview.objects.all()
+    }
+    assert found[10]["last"] == found[9]["total"]
+    old = dict(MonthlyReview.objects.get(month=OCTOBER).figures)
+    del old["unmappedLast"], old["moreAlerts"], old["moreIncidents"]
+    assert figures.shown(old)["last"] < found[9]["total"]
+
+
+def test_points_and_charges_lead_to_their_pages(db: None) -> None:
+    factories.make_user("finance", groups=["finance"], is_staff=True)
+    bills.write(date(2026, 11, 26))
+    review = MonthlyReview.objects.get(month=OCTOBER)
+    text = client_of(VIEW, group="finance").get(address("change", review)).content.decode()
+    checklist = text.partition('id="checklist"')[2].partition("<h2>Decisions")[0]
+    for part in checklist.split("<li ")[1:]:
+        assert 'class="tg-link tg-no-print" href="/' in part
+    assert "service_category=Other&amp;service_name=Support+plan" in text
+    assert "map it" in text
+    reader = client_of(VIEW, "budgets.view_alert").get(address("change", review)).content.decode()
+    assert 'map it <span class="tg-muted">(by administrator or finance)' in reader
 
 
 def test_incidents_of_the_month_are_in_it(db: None) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from budgets.reports import selector, telling
 from budgets.reports.as_csv import csv_lines
 from budgets.reports.rules import SAID
+from opslog.meters import per_cent
 
 
 class Command(BaseCommand):
@@ -53,10 +54,10 @@ class Command(BaseCommand):
                 row.title,
                 f"{row.runs:,}",
                 f"{row.runs_cap:,}",
-                f"{row.runs_share * 100:.1f}",
+                str(per_cent(row.runs_share)),
                 f"{row.usd:,.2f}",
                 f"{row.usd_cap:,.2f}",
-                f"{row.usd_share * 100:.1f}",
+                str(per_cent(row.usd_share)),
                 SAID[row.action] if row.action else "",
             )
         console = Console(file=getattr(self.stdout, "_out", None), markup=False)

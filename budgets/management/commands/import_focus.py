@@ -1,7 +1,6 @@
 """`manage.py import_focus`: a bill in the columns of the FOCUS specification."""
 
 import getpass
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +31,13 @@ class Command(BaseCommand):
     def handle(self, *args: Any, file: Path, **options: Any) -> None:
         try:
             with file.open("rb") as raw:
-                sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
-            with file.open(encoding="utf-8-sig", newline="") as lines:
-                bill = focus.read(lines)
-        except UnicodeDecodeError:
-            raise CommandError("The file is not UTF-8.") from None
+                bill, sha256 = importing.read(raw)
         except OSError as error:
             raise CommandError(f"{file}: {error.strerror}") from None
         except focus.NotFocus as error:
             raise CommandError(str(error)) from None
-        for line, problem in bill.problems[:SHOWN]:
-            self.stderr.write(f"line {line}: {problem}")
-        if bill.bad_lines > SHOWN:
-            self.stderr.write(f"and {bill.bad_lines - SHOWN:,} more bad lines")
+        for told in importing.problems_told(bill, at_most=SHOWN):
+            self.stderr.write(told)
         try:
             made = importing.store(
                 bill,

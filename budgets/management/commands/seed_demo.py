@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from budgets import approvals
+from budgets.demo import bills
 from budgets.demo.cast import PEOPLE, SERVICE_OWNER, WISHES
 from budgets.demo.product import RELEASE, RELEASE_HOURS, RELEASED
 from budgets.demo.seeding import DAYS, is_empty, seed
@@ -21,6 +22,7 @@ from opslog import changes
 from opslog.models import ChangeMarker
 from opslog.price_import import bundled
 from opslog.pricing import PriceBook
+from opslog.telemetry import rollup
 
 
 class Command(BaseCommand):
@@ -61,6 +63,8 @@ class Command(BaseCommand):
             now=now,
             happened_at=this_hour - timedelta(hours=RELEASE_HOURS, minutes=20),
         )
+        rollup.refresh()  # a review counts models from the sums of hours
+        bills.write(now.date())
         for wish in WISHES:
             approvals.ask(
                 wish.work_order_id,
