@@ -53,6 +53,7 @@ REASONS = {
     "runs_per_day": "runs/day cap",
     "usd_per_day": "budget cap",
     "address_rate": "calls from one address",
+    "user_quota": "quota of a user",
     "budget:global:day": "global day budget",
     "unpriced_model": "model without a price",
     "confirm": "large estimate not confirmed",
@@ -284,7 +285,7 @@ def kind_class(kind: str) -> str:
 
 @register.filter
 def severity_class(severity: str) -> str:
-    level = {"low": "info", "medium": "warn"}.get(severity, "bad")
+    level = {"low": "info", "medium": "warn", "warning": "warn"}.get(severity, "bad")
     return f"tg-badge-{level}"
 
 

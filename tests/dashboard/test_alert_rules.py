@@ -145,5 +145,5 @@ def test_the_last_day_counts_runs_refusals_and_money(committed_db: str) -> None:
     assert desk.start("w1", "0.50").status == 429
     found = last_day.last_day(datetime.now(UTC))
     assert (found.runs, found.failed, found.ended, found.usd) == (1, 0, 0, Decimal("0.50"))
-    assert found.refused == [("runs_per_day", 1)]
+    assert found.refused == [last_day.Refused("runs_per_day", 429, 1)]
     assert found.runs_by_hour[-1] == 1

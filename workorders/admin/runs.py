@@ -21,6 +21,7 @@ from opslog.admin.base import (
     day_begins,
     parse_day,
 )
+from opslog.event_filters import PERIODS
 from opslog.models import OperationsEvent
 from workorders.models import Agent, Run
 
@@ -39,6 +40,25 @@ class RunDayFilter(DayFilter):
             started_at__gte=begins - hour,
             started_at__lt=begins + timedelta(days=1) + hour,
         )
+
+
+class LastFilter(admin.SimpleListFilter):
+    """The runs that started of late, in the words that the event history has for it."""
+
+    title = "time"
+    parameter_name = "last"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
+        return (
+            ("1h", "the last hour"),
+            ("24h", "the last 24 hours"),
+            ("7d", "the last 7 days"),
+            ("31d", "the last 31 days"),
+        )
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        period = PERIODS.get(self.value() or "")
+        return queryset.filter(started_at__gte=timezone.now() - period) if period else queryset
 
 
 class WorkOrderFilter(RelatedDropdownFilter):
@@ -84,6 +104,7 @@ class RunAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
         ("wo", WorkOrderFilter),
         AgentFilter,
         KnownFilter,
+        LastFilter,
         RunDayFilter,
     )
     list_select_related = ("wo",)
