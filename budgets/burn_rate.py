@@ -50,7 +50,8 @@ WHERE b.measure = 'usd' AND b.amount IS NOT NULL GROUP BY b.id
 @dataclass(frozen=True, slots=True)
 class Reach:
     """A limit in dollars: what is used of it, and in how many seconds it is reached at this pace;
-    None: not before its window ends, and of a rolling one, never. For a limit of each subject: of the one that used most."""
+    None: not before its window ends, and of a rolling one, never. For a limit of each subject: of
+    the one that used most."""
 
     budget: Budget
     subject: str

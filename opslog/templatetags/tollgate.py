@@ -93,6 +93,11 @@ SUBJECTS = {
     "service_mapping": "admin:budgets_servicemapping_change",
     "bill_import": "admin:budgets_billimport_change",
     "incident": "admin:opslog_incident_change",
+    "budget": "admin:budgets_budget_change",
+    "alert_rule": "admin:budgets_alertrule_change",
+    "circuit_breaker": "admin:budgets_circuitbreaker_change",
+    "kill_switch": "admin:budgets_killswitch_change",
+    "feature": "admin:budgets_featurecontrol_change",
 }
 
 
@@ -290,8 +295,8 @@ def severity_class(severity: str) -> str:
 
 
 @register.filter
-def subject_url(event: OperationsEvent) -> str:
-    """The page of what an event is about; empty where there is none."""
+def subject_url(event: Any) -> str:
+    """The page of what an event or an alert is about; empty where there is none."""
     name = SUBJECTS.get(event.owner_type)
     if not name or not event.owner_id:
         return ""
