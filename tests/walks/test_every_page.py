@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.urls import reverse
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pytest_django import DjangoDbBlocker
 
 from budgets import breaker
@@ -138,3 +138,23 @@ def test_everybody_can_read_what_they_may_see(site: Site, role: str) -> None:
     assert wrong == {}
     assert [said for said in console if REFUSED_CONSOLE not in said] == []
     assert [each for each in asked if not each.startswith((url, "data:"))] == []
+
+
+def test_a_narrow_row_of_the_log_names_its_work_order_and_who(site: Site) -> None:
+    context = site.browser.new_context(viewport={"width": 390, "height": 900})
+    url = site.service.url
+    context.add_cookies([{"name": "sessionid", "value": site.cookies["auditor"], "url": url}])
+    page = context.new_page()
+    page.goto(f"{url}/ops-logs?kind=RATE_LIMIT_429")
+    row = page.locator("#log-rows tbody tr").first
+    expect(row.get_by_role("link", name="Nightly digest")).to_be_visible()
+    expect(row.get_by_text("svc", exact=True)).to_be_visible()
+    # The first stop of the keyboard leads past the navigation.
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to content")
+    expect(skip).to_be_focused()
+    expect(skip).to_be_in_viewport(ratio=1)
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.querySelector('main').contains(document.activeElement)")
+    context.close()
