@@ -95,6 +95,7 @@ def test_a_tile_leads_to_the_rows_that_it_counts() -> None:
         (tile,) = re.findall(rf'<a class="tg-tile" href="([^"]+)"><span>{label}', page)
         rows = client.get(tile.replace("&amp;", "&")).content.decode()
         assert "agent-new" in rows
+        assert "<strong>The last 24 hours</strong>" in rows
         assert "agent-old" not in rows.split("result_list")[1]
     assert re.search(r'href="/ops-logs\?kind=refusals&amp;last=24h"><span>Refused, 24 h', page)
 

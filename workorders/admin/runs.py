@@ -13,6 +13,7 @@ from django.utils import timezone
 from unfold.contrib.filters.admin import DropdownFilter, RelatedDropdownFilter
 
 from opslog.admin.base import (
+    LATELY,
     RECENT,
     DayByDayMixin,
     DayFilter,
@@ -49,12 +50,7 @@ class LastFilter(admin.SimpleListFilter):
     parameter_name = "last"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
-        return (
-            ("1h", "the last hour"),
-            ("24h", "the last 24 hours"),
-            ("7d", "the last 7 days"),
-            ("31d", "the last 31 days"),
-        )
+        return tuple((period, f"the last {words}") for period, words in LATELY.items())
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         period = PERIODS.get(self.value() or "")
