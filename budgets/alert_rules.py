@@ -52,16 +52,21 @@ class Finding:
     sentence: str
 
 
+def figure(over: Decimal) -> str:
+    """A threshold without zeros that say nothing: "10", "2.5". Pure."""
+    return f"{over:.0f}" if over == over.to_integral_value() else f"{over.normalize():f}"
+
+
 def judge(check: str, over: Decimal, minutes: int, at_least: int, found: Measured) -> Finding:
     """Pure. Exactly at the threshold is not above it."""
-    span = f"in {minutes} minutes"
+    span, threshold = f"in {minutes} minutes", figure(over)
     if check == AlertRule.Check.ERROR_RATE:
         share = Decimal(100 * found.failed) / found.ended if found.ended else Decimal(0)
         return Finding(
             share,
             share > over and found.ended >= at_least,
             f"{found.failed} of {found.ended} ended runs failed {span} "
-            f"({share:.1f} %, over {over:f} %)",
+            f"({share:.1f} %, over {threshold} %)",
         )
     value = Decimal(found.refusals)
     across = f" across {found.work_orders} work orders" if check == AlertRule.Check.SPREAD else ""
@@ -69,7 +74,7 @@ def judge(check: str, over: Decimal, minutes: int, at_least: int, found: Measure
     return Finding(
         value,
         value > over and enough,
-        f"{found.refusals} refusals by a limit{across} {span} (over {over:f})",
+        f"{found.refusals} refusals by a limit{across} {span} (over {threshold})",
     )
 
 

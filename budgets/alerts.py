@@ -11,9 +11,11 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.models.functions import Now
+from django.urls import reverse
 
 from budgets.models import Alert
 from opslog import jobs, outbox
+from opslog.templatetags.tollgate import subject_url
 
 log = logging.getLogger("tollgate.alerts")
 
@@ -55,7 +57,7 @@ def tell() -> int:
                     to=to,
                     subject=alert.message,
                     text=alert.message,
-                    link="/admin/",
+                    link=page_of(alert),
                     key=str(alert.pk),
                 )
             tell_sentry(alert)
@@ -64,6 +66,11 @@ def tell() -> int:
             told += 1
             Alert.objects.filter(pk=alert.pk).update(told_at=Now())
     return told
+
+
+def page_of(alert: Alert) -> str:
+    """Where to look: the page of what it is about, else its own."""
+    return subject_url(alert) or reverse("admin:budgets_alert_change", args=[alert.pk])
 
 
 def tell_sentry(alert: Alert) -> None:
@@ -76,7 +83,7 @@ def tell_sentry(alert: Alert) -> None:
     with sentry_sdk.new_scope() as scope:
         figures = {name: meta.get(name) for name in ("used", "amount", "threshold")}
         scope.set_context("budget", figures)
-        level = "warning" if meta.get("thresholdName") == "warning" else "error"
+        level = "warning" if alert.severity == "warning" else "error"
         sentry_sdk.capture_message(alert.message, level=level)  # type: ignore[arg-type]
 
 

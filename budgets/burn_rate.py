@@ -1,5 +1,6 @@
 """How fast money goes out, and when each limit is reached at that pace. Reads counters only."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -10,6 +11,8 @@ from budgets.models import Budget
 
 ZERO = Decimal(0)
 MINUTES = 60
+HOUR = timedelta(hours=1)
+REACH = timedelta(minutes=61)  # how long a slot of the rolling hour counts: `tollgate_reach`
 
 FIGURES = """
 WITH c AS (SELECT tollgate_now() AS now)
@@ -28,7 +31,8 @@ FROM c
 """
 BY_MINUTE = """
 SELECT starts_at, reserved_usd + settled_usd FROM counters WHERE scope = 'global' AND subject = ''
-    AND "window" = 'rolling_hour' AND starts_at > %s ORDER BY starts_at
+    AND "window" = 'rolling_hour' AND starts_at > %s - tollgate_reach('rolling_hour')
+ORDER BY starts_at
 """
 USED = """
 SELECT b.id, coalesce(max(k.used), 0), max(k.subject)
@@ -44,7 +48,8 @@ WHERE b.measure = 'usd' AND b.amount IS NOT NULL GROUP BY b.id
 @dataclass(frozen=True, slots=True)
 class Reach:
     """A limit in dollars: what is used of it, and in how many seconds it is reached at this pace;
-    None: not before its window ends. For a limit of each subject: of the one that used most."""
+    None: not before its window ends, and of a rolling one, never. For a limit of each subject: of
+    the one that used most."""
 
     budget: Budget
     subject: str
@@ -93,6 +98,28 @@ def seconds_until(
     return None if left is not None and seconds > left.total_seconds() else seconds
 
 
+def seconds_until_rolling(
+    slots: Iterable[tuple[datetime, Decimal]], amount: Decimal, per_minute: Decimal, at: datetime
+) -> int | None:
+    """The same for the rolling hour, whose slots of a minute leave it as time goes by. None: never,
+    since after an hour it holds what the pace itself puts into it. Pure."""
+    leaving = sorted(slots)
+    held = sum((usd for _, usd in leaving), ZERO)
+    if held >= amount:
+        return 0
+    if per_minute <= 0:
+        return None
+    passed = ZERO  # seconds
+    end = Decimal(HOUR.total_seconds())
+    for begins, usd in [*leaving, (at, ZERO)]:
+        leaves = min(Decimal((begins + REACH - at).total_seconds()), end)
+        if held + per_minute * (leaves - passed) / 60 >= amount:
+            return int(passed + (amount - held) / per_minute * 60)
+        held += per_minute * (leaves - passed) / 60 - usd
+        passed = leaves
+    return None
+
+
 def window_ends(window: str, at: datetime) -> datetime | None:
     """The end of the fixed window that `at` (UTC) lies in; None for a rolling one."""
     match window:
@@ -113,7 +140,7 @@ def now() -> BurnRate:
     with connection.cursor() as cursor:
         cursor.execute(FIGURES)
         at, minute, hour, day, month = cursor.fetchone()
-        cursor.execute(BY_MINUTE, [at - timedelta(minutes=MINUTES)])
+        cursor.execute(BY_MINUTE, [at])
         seen = dict(cursor.fetchall())
         cursor.execute(USED, {"now": at})
         used = {budget_id: (amount, subject or "") for budget_id, amount, subject in cursor}
@@ -125,6 +152,8 @@ def now() -> BurnRate:
         if budget.window == Budget.Window.ROLLING_MINUTE:
             # What it holds is the pace itself: it is reached, or stays where it is.
             seconds = 0 if budget.amount is not None and amount >= budget.amount else None
+        elif budget.window == Budget.Window.ROLLING_HOUR and budget.scope == Budget.Scope.GLOBAL:
+            seconds = seconds_until_rolling(seen.items(), budget.amount or ZERO, pace, at)
         else:
             left = None if ends is None else ends - at
             seconds = seconds_until(amount, budget.amount or ZERO, pace, left)

@@ -10,10 +10,24 @@ from decimal import Decimal
 
 from django.db import connection
 
+from opslog.event_filters import REFUSALS
+
 HOURS = 24
 SERIES = 5  # of a stacked chart; the rest is one more
 OTHER = "others"
+NO_FEATURE = "no feature told"
 ZERO = Decimal(0)
+LIMIT_REACHED = "RATE_LIMIT_429"
+# What else an ask is refused with (docs/api.md); an event has the reason only.
+STATUSES = {
+    "unknown_agent": 403,
+    "kill_switch": 403,
+    "feature_off": 403,
+    "suspended": 409,
+    "unpriced_model": 422,
+    "confirm": 428,
+    "breaker_open": 503,
+}
 
 RUNS = """
 SELECT date_trunc('hour', started_at, 'UTC'), coalesce(nullif(model, ''), 'no model told'),
@@ -28,9 +42,9 @@ SELECT date_trunc('hour', at, 'UTC'), coalesce(nullif(model, ''), 'no model told
 FROM direct_spend WHERE at >= %s GROUP BY 1, 2, 3
 """
 REFUSED = """
-SELECT date_trunc('hour', created_at, 'UTC'), coalesce(nullif(meta->>'reason', ''), kind), count(*)
-FROM operations_events
-WHERE kind IN ('RATE_LIMIT_429', 'START_REFUSED') AND created_at >= %s GROUP BY 1, 2
+SELECT date_trunc('hour', created_at, 'UTC'), coalesce(nullif(meta->>'reason', ''), kind), kind,
+    count(*)
+FROM operations_events WHERE kind = ANY (%s) AND created_at >= %s GROUP BY 1, 2, 3
 """
 
 
@@ -43,10 +57,21 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class LastDay:
-    """`hours` are the beginnings of the last 24 hours of the clock, UTC, oldest first; the last one
-    is not over. Dollars are committed: settled, or reserved by what still runs."""
+class Refused:
+    """How often something was refused; `status` is 0 where it is not known."""
 
+    reason: str
+    status: int
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastDay:
+    """`hours` are the beginnings of the hours of the clock that the last 24 hours lie in, UTC,
+    oldest first: of the first and of the last one there is a part. Dollars are committed: settled,
+    or reserved by what still runs. Runs are those that started in this time."""
+
+    since: datetime
     hours: list[datetime]
     runs: int
     failed: int
@@ -56,27 +81,37 @@ class LastDay:
     by_feature: list[Series]
     runs_by_hour: list[int]
     refusals: list[Series]
-    refused: list[tuple[str, int]]  # by limit, the most frequent first
+    refused: list[Refused]  # the most frequent first
 
     @property
     def error_rate(self) -> Decimal | None:
         return Decimal(self.failed) / self.ended if self.ended else None
 
+    @property
+    def refusals_in_all(self) -> int:
+        return sum(each.times for each in self.refused)
+
+    @property
+    def refusals_429(self) -> int:
+        return sum(each.times for each in self.refused if each.status == 429)
+
 
 def last_day(now: datetime) -> LastDay:
     """Two queries."""
+    since = now - timedelta(hours=HOURS)
     last = now.replace(minute=0, second=0, microsecond=0)
-    hours = [last - timedelta(hours=ago) for ago in range(HOURS - 1, -1, -1)]
+    hours = [last - timedelta(hours=ago) for ago in range(HOURS, -1, -1)]
     with connection.cursor() as cursor:
-        cursor.execute(RUNS, [hours[0], hours[0]])
+        cursor.execute(RUNS, [since, since])
         rows = cursor.fetchall()
-        cursor.execute(REFUSED, [hours[0]])
+        cursor.execute(REFUSED, [list(REFUSALS), since])
         refusals = cursor.fetchall()
     started = dict.fromkeys(hours, 0)
     for row in rows:
         started[row[0]] = started.get(row[0], 0) + row[3]
-    refused = stacked(hours, ((hour, why, Decimal(times)) for hour, why, times in refusals))
+    refused = stacked(hours, ((hour, why, Decimal(times)) for hour, why, _, times in refusals))
     return LastDay(
+        since=since,
         hours=hours,
         runs=sum(row[3] for row in rows),
         failed=sum(row[4] for row in rows),
@@ -105,8 +140,10 @@ def stacked(hours: list[datetime], rows: Iterable[tuple[datetime, str, Decimal]]
     return shown
 
 
-def _by_limit(rows: Iterable[tuple[datetime, str, int]]) -> list[tuple[str, int]]:
-    times: dict[str, int] = {}
-    for _, why, count in rows:
-        times[why] = times.get(why, 0) + count
-    return sorted(times.items(), key=lambda each: (-each[1], each[0]))
+def _by_limit(rows: Iterable[tuple[datetime, str, str, int]]) -> list[Refused]:
+    times: dict[tuple[str, int], int] = {}
+    for _, why, kind, count in rows:
+        status = 429 if kind == LIMIT_REACHED else STATUSES.get(why, 0)
+        times[why, status] = times.get((why, status), 0) + count
+    told = [Refused(why, status, count) for (why, status), count in times.items()]
+    return sorted(told, key=lambda each: (-each.times, each.reason, each.status))

@@ -28,6 +28,7 @@ from django.utils import timezone
 from budgets import approvals
 from budgets.exceptions import Refused
 from budgets.models import Budget, ChangeRequest, CostStatistic, Counter, Grant, Measure, Vote
+from opslog import event_filters
 from opslog.meters import Meter, runs_meter
 from opslog.models import OperationsEvent
 from workorders.models import WorkOrder
@@ -74,7 +75,7 @@ WHERE status = 'draft' AND {reached} ORDER BY used.id LIMIT %s
         (Measure.USD_PER_DAY, "usd > usd_cap - coalesce(s.p95_usd, fair)"),
     )
 }
-REFUSALS = ("RATE_LIMIT_429", "START_REFUSED")
+REFUSALS = event_filters.REFUSALS
 COUNTED_AT_MOST = 1000
 MONEY = DecimalField(max_digits=20, decimal_places=9)
 ZERO = Decimal(0)

@@ -21,29 +21,23 @@ from budgets import (
     latency,
     overview,
     selectors,
+    standstill,
 )
 from budgets.approvals.break_glass import REVIEW_WITHIN
-from budgets.models import AlertRule, Budget
+from budgets.models import Alert, AlertRule, Budget
 from opslog import changes
 from opslog.incidents.detecting import headline
 from opslog.meters import Meter, chart
 from opslog.models import Incident
+from opslog.templatetags.tollgate import reason_word
 from workorders.models import WorkOrder
 
 ROWS = 8
+BUSIEST = 5
+ALERTS = 5
 DAYS_SHOWN = 14
 REFRESH_SECONDS = 5
 LATENCY_MINUTES = 60
-# id, title, unit
-CHARTS = (
-    ("models", "Dollars an hour, by model", "usd"),
-    ("features", "Dollars an hour, by feature", "usd"),
-    ("runs", "Runs an hour", "count"),
-    ("refusals", "Refusals an hour, by limit", "count"),
-    ("latency", "Latency of admissions, the last hour", "ms"),
-)
-
-
 MAY = "budgets.view_budget"
 
 
@@ -73,6 +67,11 @@ def _may_read(request: HttpRequest) -> None:
         raise PermissionDenied
 
 
+def told_by_name(series: list[last_day.Series]) -> list[last_day.Series]:
+    """None, where all there is has no name: a chart of it would be that of everything again."""
+    return series if any(each.name != last_day.NO_FEATURE for each in series) else []
+
+
 def figures(day: last_day.LastDay) -> dict[str, Any]:
     """What the charts draw: labels and series, as numbers that JSON knows."""
     hours = [f"{hour:%H:%M}" for hour in day.hours]
@@ -95,9 +94,11 @@ def figures(day: last_day.LastDay) -> dict[str, Any]:
     }
     return {
         "models": stacked(day.by_model),
-        "features": stacked(day.by_feature),
+        "features": stacked(told_by_name(day.by_feature)),
         "runs": {"labels": hours, "series": [{"name": "runs", "values": day.runs_by_hour}]},
-        "refusals": stacked(day.refusals),
+        "refusals": stacked(
+            [last_day.Series(reason_word(each.name), each.values) for each in day.refusals]
+        ),
         "latency": {
             "labels": [f"{each.at:%H:%M}" for each in minutes],
             "series": [{"name": name, "values": values} for name, values in told.items()],
@@ -125,15 +126,14 @@ def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     may_rule = request.user.has_perm("budgets.change_approvalrule")
     day = last_day.last_day(now)
     rate = burn_rate.now()
+    switches, tripped = list(killswitch.in_force()[:ROWS]), breaker.not_closed()[:ROWS]
     days = overview.use_by_day("global", "", begins, days=DAYS_SHOWN)
     return {
         **context,
         "title": "Overview",
         "refresh": REFRESH_SECONDS,
-        "charts": CHARTS,
         "day": day,
         "error_percent": None if day.error_rate is None else f"{day.error_rate * 100:.1f}",
-        "refused_24h": sum(times for _, times in day.refused),
         "rate": rate,
         "reaches": [
             (
@@ -148,6 +148,8 @@ def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             for each in rate.limits
             if each.budget.scope == Budget.Scope.GLOBAL
         ],
+        # By number, which has an index: the last ones, as far as they are of this time.
+        "alerts": [each for each in Alert.objects.all()[:ALERTS] if each.created_at >= day.since],
         "firing": list(AlertRule.objects.exclude(firing_since=None)),
         "figures": figures(day),
         "usage": usage,
@@ -155,11 +157,12 @@ def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "open_meter": Meter(Decimal(0), Decimal(usage.open_runs), limits.runs_at_once, "runs"),
         "waiting": waiting[:ROWS],
         "waiting_more": max(len(waiting) - ROWS, 0),
-        "pending": pending,
+        "others": [each for each in pending if each.pk not in {mine.pk for mine in waiting}],
         "blocked": overview.blocked(begins, at_most=ROWS),
+        "standing": standstill.stopped(switches, tripped, at_most=ROWS),
         "busiest": [
             (each, overview.usd_meter_of(each), overview.runs_meter_of(each))
-            for each in overview.busiest(begins, at_most=ROWS)
+            for each in overview.busiest(begins, at_most=BUSIEST)
         ],
         "refusals": overview.last_refusals(at_most=6),
         "refused_today": overview.refusals_since(begins),
@@ -170,8 +173,8 @@ def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             markers=changes.for_days([day.day for day in days]),
         ),
         "incidents": [(each, headline(each)) for each in open_incidents()],
-        "stopped": list(killswitch.in_force()[:ROWS]),
-        "tripped": breaker.not_closed()[:ROWS],
+        "stopped": switches,
+        "tripped": tripped,
         "glass": glass,
         "impossible": approvals.impossible_requests()[:ROWS] if may_rule else (),
         "may_register": request.user.has_perm("workorders.add_workorder"),

@@ -7,7 +7,8 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin import display
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.template.loader import render_to_string
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
@@ -16,7 +17,7 @@ from unfold.widgets import (
 
 from budgets import alert_rules
 from budgets.exceptions import Refused
-from budgets.models import Alert, AlertRule
+from budgets.models import Alert, AlertRule, Budget
 from opslog.admin.base import PageAdmin, ReasonForm, badge
 
 NAMES = ("enabled", "severity", "over", "minutes", "at_least")
@@ -46,17 +47,32 @@ class AlertRuleForm(ReasonForm):
     field_order = (*NAMES, "reason")
 
 
+def over_in_words(rule: AlertRule) -> str:
+    """A count, or of the error rate per cent."""
+    unit = " %" if rule.check_name == AlertRule.Check.ERROR_RATE else ""
+    return f"{alert_rules.figure(rule.over)}{unit}"
+
+
 @admin.register(AlertRule)
 class AlertRuleAdmin(PageAdmin):
-    list_display = ("check_shown", "severity", "over", "minutes", "state")
+    list_display = ("check_shown", "severity_shown", "over_shown", "minutes", "state")
+    list_before_template = "budgets/alert_rules_note.html"
     page_template = "budgets/alert_rule.html"
     acts = {"change-rule": "change_rule"}
     sortable_by = ()
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        caps = Budget.objects.filter(scope=Budget.Scope.WORK_ORDER).exclude(alert_percents=[])
+        return super().changelist_view(request, {**(extra_context or {}), "caps": caps})  # type: ignore[no-any-return]
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         _, found = alert_rules.measured(obj.minutes)
         return {
             "rule": obj,
+            "over": over_in_words(obj),
+            "has_least": obj.check_name != AlertRule.Check.REFUSALS,
             "title": str(obj).capitalize(),
             "finding": alert_rules.judge(
                 obj.check_name, obj.over, obj.minutes, obj.at_least, found
@@ -95,6 +111,14 @@ class AlertRuleAdmin(PageAdmin):
     @display(description="check")
     def check_shown(self, rule: AlertRule) -> str:
         return str(rule)
+
+    @display(description="severity")
+    def severity_shown(self, rule: AlertRule) -> str:
+        return render_to_string("budgets/severity.html", {"severity": rule.severity})
+
+    @display(description="over")
+    def over_shown(self, rule: AlertRule) -> str:
+        return over_in_words(rule)
 
     @display(description="state")
     def state(self, rule: AlertRule) -> str:

@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.contrib.admin import display
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
+from django.template.loader import render_to_string
 from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
@@ -23,7 +24,8 @@ from opslog.admin.base import LargeTableMixin, PageAdmin, ReasonForm, badge
 
 @admin.register(Alert)
 class AlertAdmin(PageAdmin):
-    list_display = ("when", "kind", "message", "told")
+    list_display = ("when", "severity_shown", "kind", "message", "told")
+    list_display_links = ("when", "message")
     list_filter = ("kind",)
     search_fields = ("message",)
     page_template = "budgets/alert.html"
@@ -31,11 +33,16 @@ class AlertAdmin(PageAdmin):
     list_per_page = 50
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        return {"alert": obj, "title": obj.message}
+        about = f"the {obj.owner_type.replace('_', ' ')}"
+        return {"alert": obj, "title": obj.message, "about": about}
 
     @display(description="when (UTC)")
     def when(self, alert: Alert) -> str:
         return f"{alert.created_at:%Y-%m-%d %H:%M:%S}"
+
+    @display(description="severity")
+    def severity_shown(self, alert: Alert) -> str:
+        return render_to_string("budgets/severity.html", {"severity": alert.severity})
 
     @display(description="people")
     def told(self, alert: Alert) -> str:

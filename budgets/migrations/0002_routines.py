@@ -13,6 +13,7 @@ class Migration(migrations.Migration):
         for name in (
             "foundations.sql",
             "guardrails.sql",
+            "alerts.sql",
             "breaker.sql",
             "settlement.sql",
             "admission.sql",

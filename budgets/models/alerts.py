@@ -43,6 +43,21 @@ class Alert(models.Model):
     def __str__(self) -> str:
         return self.message
 
+    @property
+    def severity(self) -> str:
+        """`warning` or `blocked` of a threshold, what the rule says of a rule; else by kind."""
+        return str(self.meta.get("severity") or SEVERITIES.get(self.kind, ""))
+
+
+SEVERITIES: dict[str, str] = {
+    Alert.Kind.BREAKER_OPENED: "blocked",
+    Alert.Kind.BREAKER_HALF_OPEN: "warning",
+    Alert.Kind.FEATURE_SWITCHED_OFF: "blocked",
+    Alert.Kind.KILL_SWITCH: "high",
+    Alert.Kind.PREFLIGHT: "warning",
+    Alert.Kind.DIMENSION_TIER: "warning",
+}
+
 
 class AlertRule(models.Model):
     """What operations are told of besides thresholds of budgets: a measure of the last `minutes`

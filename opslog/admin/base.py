@@ -34,6 +34,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 RECENT = timedelta(days=31)  # how far a search for words looks back in a large table
 DAYS_OFFERED = 14
+LATELY = {"1h": "hour", "24h": "24 hours", "7d": "7 days", "31d": "31 days"}
 
 
 class KeptAdmin(ModelAdmin):
@@ -236,7 +237,8 @@ def neighbours(request: HttpRequest) -> dict[str, str]:
     day = parse_day(request.GET.get("day"))
     today = timezone.now().date()
     if day is None:
-        return {"shown": "", "before": _with_day(request, today), "after": ""}
+        lately = f"The last {last}" if (last := LATELY.get(request.GET.get("last", ""))) else ""
+        return {"shown": "", "lately": lately, "before": _with_day(request, today), "after": ""}
     return {
         "shown": f"{day:%A, %Y-%m-%d}",
         "before": _with_day(request, day - timedelta(days=1)),
@@ -250,6 +252,7 @@ def _with_day(request: HttpRequest, day: date | None) -> str:
     query.pop("day", None)
     query.pop("p", None)
     if day:
+        query.pop("last", None)
         query["day"] = day.isoformat()
     return f"?{query.urlencode()}"
 

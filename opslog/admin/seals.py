@@ -1,16 +1,28 @@
 """The seals of the log, read-only: when, how many events, signed with which key."""
 
+from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin import display
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 
 from opslog.admin.base import LargeTableMixin, PageAdmin, by_day
 from opslog.models import OperationsEvent, Seal, SealMembers
 from opslog.sealing.selectors import last_verification
 
 EVENTS_SHOWN = 50
+
+
+def log_between(first: datetime | None, last: datetime | None) -> str:
+    """The event history from the first to the last event of a seal, the last one included."""
+    if first is None or last is None:
+        return reverse("ops-logs")
+    until = last + timedelta(microseconds=1)
+    told = {"since": first.isoformat(), "until": until.isoformat()}
+    return f"{reverse('ops-logs')}?{urlencode(told)}"
 
 
 @admin.register(Seal)
@@ -44,6 +56,7 @@ class SealAdmin(LargeTableMixin, PageAdmin):
             "own_hash": bytes(obj.hash).hex(),
             "events": events,
             "shown": EVENTS_SHOWN,
+            "all_of_its_time": log_between(obj.events_from, obj.events_to),
             "verified": last_verification(),
         }
 

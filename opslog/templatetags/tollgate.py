@@ -54,6 +54,7 @@ REASONS = {
     "runs_per_day": "runs/day cap",
     "usd_per_day": "budget cap",
     "address_rate": "calls from one address",
+    "user_quota": "quota of a user",
     "budget:global:day": "global day budget",
     "unpriced_model": "model without a price",
     "confirm": "large estimate not confirmed",
@@ -93,6 +94,11 @@ SUBJECTS = {
     "service_mapping": "admin:budgets_servicemapping_change",
     "bill_import": "admin:budgets_billimport_change",
     "incident": "admin:opslog_incident_change",
+    "budget": "admin:budgets_budget_change",
+    "alert_rule": "admin:budgets_alertrule_change",
+    "circuit_breaker": "admin:budgets_circuitbreaker_change",
+    "kill_switch": "admin:budgets_killswitch_change",
+    "feature": "admin:budgets_featurecontrol_change",
 }
 
 
@@ -289,13 +295,13 @@ def kind_class(kind: str) -> str:
 
 @register.filter
 def severity_class(severity: str) -> str:
-    level = {"low": "info", "medium": "warn"}.get(severity, "bad")
+    level = {"low": "info", "medium": "warn", "warning": "warn"}.get(severity, "bad")
     return f"tg-badge-{level}"
 
 
 @register.filter
-def subject_url(event: OperationsEvent) -> str:
-    """The page of what an event is about; empty where there is none."""
+def subject_url(event: Any) -> str:
+    """The page of what an event or an alert is about; empty where there is none."""
     name = SUBJECTS.get(event.owner_type)
     if not name or not event.owner_id:
         return ""

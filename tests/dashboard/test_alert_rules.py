@@ -9,9 +9,10 @@ from django.db import connection
 from budgets import alert_rules, last_day, latency
 from budgets.alert_rules import Measured, judge
 from budgets.exceptions import Refused
-from budgets.models import Alert, AlertRule
+from budgets.models import Alert, AlertRule, Budget
 from opslog.models import OperationsEvent
 from tests import factories
+from tests.access.walking import logged_in
 from tests.admission.desk import Desk
 
 NOTHING = Measured(0, 0, 0, 0)
@@ -108,6 +109,30 @@ def test_a_change_needs_a_reason(reason: str) -> None:
         alert_rules.change(rule.pk, {"enabled": False}, reason=reason, by="admin")
 
 
+@pytest.mark.django_db
+def test_the_list_says_counts_as_counts_and_how_caps_are_told_of() -> None:
+    Budget.objects.filter(scope="work_order").update(alert_percents=[80, 100])
+    client = logged_in(factories.make_user("op", groups=["operations"], is_staff=True))
+    shown = client.get("/admin/budgets/alertrule/").content.decode()
+    assert "10.00" not in shown
+    assert "at 80, 100 %" in shown
+    rule = AlertRule.objects.get(check_name="refusals")
+    page = client.get(f"/admin/budgets/alertrule/{rule.pk}/change/").content.decode()
+    assert "10.00" not in page
+    assert "<dt>From</dt>" not in page
+
+
+@pytest.mark.django_db
+def test_the_list_of_alerts_and_the_first_page_say_the_severity() -> None:
+    refuse(11)
+    alert_rules.evaluate()
+    client = logged_in(factories.make_user("op", groups=["operations"], is_staff=True))
+    shown = client.get("/admin/budgets/alert/").content.decode().split('id="result_list"')[1]
+    assert ">low</span>" in shown
+    card = client.get("/ops-dashboard").content.decode().split('id="card-alerts"')[1]
+    assert "Low priority: 11 refusals" in card.split("</section>")[0]
+
+
 def test_the_largest_series_are_shown_and_the_rest_is_one() -> None:
     hour = datetime(2026, 1, 1, tzinfo=UTC)
     shown = last_day.stacked(
@@ -145,5 +170,5 @@ def test_the_last_day_counts_runs_refusals_and_money(committed_db: str) -> None:
     assert desk.start("w1", "0.50").status == 429
     found = last_day.last_day(datetime.now(UTC))
     assert (found.runs, found.failed, found.ended, found.usd) == (1, 0, 0, Decimal("0.50"))
-    assert found.refused == [("runs_per_day", 1)]
+    assert found.refused == [last_day.Refused("runs_per_day", 429, 1)]
     assert found.runs_by_hour[-1] == 1

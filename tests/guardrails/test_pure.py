@@ -5,7 +5,13 @@ from decimal import Decimal
 
 import pytest
 
-from budgets.burn_rate import at_this_pace, projected, seconds_until, window_ends
+from budgets.burn_rate import (
+    at_this_pace,
+    projected,
+    seconds_until,
+    seconds_until_rolling,
+    window_ends,
+)
 from budgets.preflight_checks import (
     Outcome,
     Rule,
@@ -84,3 +90,27 @@ def test_windows_end() -> None:
     assert window_ends("month", datetime(2026, 2, 3, tzinfo=UTC)) == datetime(
         2026, 3, 1, tzinfo=UTC
     )
+
+
+NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("slots", "pace", "seconds"),
+    [
+        # $1.42 an hour never fills $10 in any 60 minutes, with or without what is held already.
+        ({}, "0.0237", None),
+        ({59: "0.10"}, "0.0237", None),
+        ({}, "0.20", 3000),  # $12 an hour: after 50 minutes
+        ({}, "0.165", None),  # $9.90 an hour
+        ({0: "4"}, "0.20", 1800),  # what was spent a moment ago counts all the time
+        ({41: "4"}, "0.20", 3000),  # $4 leave after 20 minutes, before it is full
+        ({1: "10"}, "0", 0),
+        ({1: "9.99"}, "0", None),
+    ],
+)
+def test_a_rolling_hour_loses_what_is_older(
+    slots: dict[int, str], pace: str, seconds: int | None
+) -> None:
+    held = [(NOON - timedelta(minutes=ago), Decimal(usd)) for ago, usd in slots.items()]
+    assert seconds_until_rolling(held, Decimal(10), Decimal(pace), NOON) == seconds

@@ -1,5 +1,7 @@
 """The list of seals, the page of one, and the seal on the page of an event."""
 
+import re
+
 import pytest
 from django.core.management import call_command
 from django.test import Client
@@ -34,6 +36,22 @@ def test_the_list_and_the_page(sealed: Sealed, reader: Client) -> None:
     call_command("verify_events")
     assert "nothing was altered" in text(reader, "admin:opslog_seal_changelist")
     assert "up to no. 2" in text(reader, "admin:opslog_seal_change", 2)
+
+
+def test_a_long_seal_leads_to_the_events_that_its_page_does_not_show(
+    sealed: Sealed, reader: Client
+) -> None:
+    sealed.seal(60)
+    page = text(reader, "admin:opslog_seal_change", 1)
+    assert "The first 50 of 60" in page
+    (rest,) = re.findall(r'href="([^"]+)">what was written in its time', page)
+    page = reader.get(rest.replace("&amp;", "&")).content.decode()
+    rows = page.count("data-event=")
+    older = reader.get(
+        "/ops-logs?"
+        + re.findall(r'href="/ops-logs\?([^"]+)" rel="next"', page)[0].replace("&amp;", "&")
+    )
+    assert rows + older.content.decode().count("data-event=") == 60
 
 
 def test_an_event_tells_its_seal(sealed: Sealed, reader: Client) -> None:

@@ -13,6 +13,7 @@ from django.utils import timezone
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
 
 from opslog.admin.base import (
+    LATELY,
     RECENT,
     DayByDayMixin,
     DayFilter,
@@ -21,6 +22,7 @@ from opslog.admin.base import (
     day_begins,
     parse_day,
 )
+from opslog.event_filters import PERIODS
 from opslog.models import OperationsEvent
 from workorders.models import Agent, Run
 
@@ -39,6 +41,20 @@ class RunDayFilter(DayFilter):
             started_at__gte=begins - hour,
             started_at__lt=begins + timedelta(days=1) + hour,
         )
+
+
+class LastFilter(admin.SimpleListFilter):
+    """The runs that started of late, in the words that the event history has for it."""
+
+    title = "time"
+    parameter_name = "last"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
+        return tuple((period, f"the last {words}") for period, words in LATELY.items())
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        period = PERIODS.get(self.value() or "")
+        return queryset.filter(started_at__gte=timezone.now() - period) if period else queryset
 
 
 class WorkOrderFilter(AutocompleteSelectFilter):
@@ -85,6 +101,7 @@ class RunAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
         ("wo", WorkOrderFilter),
         AgentFilter,
         KnownFilter,
+        LastFilter,
         RunDayFilter,
     )
     list_select_related = ("wo",)

@@ -1,9 +1,12 @@
-// Draws the charts of the first page, and renews the page while it is looked at.
+// Draws the charts of the first page from the numbers that stand in it.
 (() => {
   const live = document.getElementById("tg-live");
   if (!live) return;
+  // The last one is that of all others together.
   const COLOURS = ["#0e7490", "#c2410c", "#4d7c0f", "#7e22ce", "#be185d", "#64748b"];
   const DARK = ["#22d3ee", "#fb923c", "#a3e635", "#c084fc", "#f472b6", "#94a3b8"];
+  const OTHERS = "others";
+  const painted = new Map(); // chart → name → number of its colour
   const charts = new Map();
   const isDark = () => document.documentElement.classList.contains("dark");
 
@@ -12,6 +15,24 @@
     if (unit === "usd") return "$" + value.toFixed(value !== 0 && value < 0.1 ? 4 : 2);
     if (unit === "ms") return value.toLocaleString("en", { maximumFractionDigits: 1 }) + " ms";
     return value.toLocaleString("en");
+  }
+
+  // A colour belongs to a name, not to a rank: the first free one from where the name itself points,
+  // and it stays the name's while the page is open.
+  function colouring(id, names) {
+    const before = painted.get(id) ?? new Map();
+    const now = new Map(names.filter((name) => before.has(name)).map((name) => [name, before.get(name)]));
+    const free = COLOURS.length - 1;
+    for (const name of [...names].sort()) {
+      if (name === OTHERS) now.set(name, free);
+      if (now.has(name)) continue;
+      const taken = new Set(now.values());
+      let at = [...name].reduce((sum, char) => (sum * 31 + char.codePointAt(0)) % 65521, 7) % free;
+      for (let tried = 0; taken.has(at) && tried < free; tried += 1) at = (at + 1) % free;
+      now.set(name, at);
+    }
+    painted.set(id, now);
+    return now;
   }
 
   function options(unit, ink, line) {
@@ -42,11 +63,12 @@
       const { chart: id, unit } = canvas.dataset;
       const { labels, series } = figures[id];
       const colours = isDark() ? DARK : COLOURS;
-      const datasets = series.map((each, at) => ({
+      const number = colouring(id, series.map((each) => each.name));
+      const datasets = series.map((each) => ({
         label: each.name,
         data: each.values,
-        backgroundColor: colours[at % colours.length],
-        borderColor: colours[at % colours.length],
+        backgroundColor: colours[number.get(each.name)],
+        borderColor: colours[number.get(each.name)],
         borderWidth: unit === "ms" ? 2 : 0,
         pointRadius: 1.5,
         spanGaps: true,
@@ -76,7 +98,7 @@
     place.classList.toggle("tg-empty", empty);
     if (empty) {
       place.closest("details").open = true;
-      place.textContent = unit === "ms" ? "No admission was sampled in the last hour." : "Nothing happened in the last 24 hours.";
+      place.textContent = place.dataset.empty;
       return;
     }
     const table = document.createElement("table");
@@ -97,27 +119,7 @@
     place.replaceChildren(table);
   }
 
-  const saying = document.getElementById("tg-live-said");
-  const usual = saying.textContent;
-  let failed = false;
-
-  async function renew() {
-    // Never under somebody's hands: a link that has the focus must not be replaced.
-    if (document.hidden || live.contains(document.activeElement)) return;
-    try {
-      const answer = await fetch(live.dataset.url, { credentials: "same-origin", redirect: "error" });
-      if (!answer.ok) throw new Error(String(answer.status));
-      live.innerHTML = await answer.text();
-      if (failed) saying.textContent = usual;
-      failed = false;
-      draw();
-    } catch {
-      if (!failed) saying.textContent = "Not renewed: the server does not answer. The figures above are old.";
-      failed = true;
-    }
-  }
-
   draw();
-  setInterval(renew, Number(live.dataset.seconds) * 1000);
+  live.addEventListener("renewed", draw);
   new MutationObserver(draw).observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });
 })();

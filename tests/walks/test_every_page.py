@@ -1,0 +1,160 @@
+"""What people look at, as each kind of person, in a real browser: nothing that axe-core calls
+serious, nothing wider than the window, nothing in the console, no request that leaves the machine.
+
+Every page is looked at by five kinds of people, wide and narrow. axe-core, which takes the most
+time, judges it once in each of the four kinds of windows: light and dark, wide and narrow, for four
+of them. The auditor reads every page; others are refused some, and then that page is judged.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.urls import reverse
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from pytest_django import DjangoDbBlocker
+
+from budgets import breaker
+from config.runbooks import RUNBOOKS
+from config.scratch import ScratchService
+from tests import factories
+from tests.access.walking import client_of
+from tests.admin.scene import Scene, make_scene
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking")
+WIDTHS = (1280, 390)
+WINDOWS = {
+    "auditor": (390, "dark"),
+    "operations": (1280, "light"),
+    "director": (1280, "dark"),
+    "finance": (390, "light"),
+    "administrator": (1280, "light"),
+}
+JUDGED = set(WINDOWS) - {"administrator"}
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+REFUSED_CONSOLE = "status of 403"  # the browser's own word for a page that is not this person's
+
+
+def addresses(scene: Scene) -> list[str]:
+    """The pages of what happened, of what is spent, and of what is done about it."""
+    ids = scene.ids
+
+    def of(model: str) -> list[str]:
+        """A list, and one of it."""
+        return [
+            reverse(f"admin:{model}_changelist"),
+            reverse(f"admin:{model}_change", args=[ids[model]]),
+        ]
+
+    return [
+        reverse("ops-dashboard"),
+        reverse("ops-logs"),
+        reverse("ops-logs-event", args=[scene.event.pk]),
+        reverse("daily-report-page"),
+        *of("budgets_monthlyreview"),
+        *of("budgets_hotspot"),
+        reverse("runbooks"),
+        *(reverse("runbook", args=[slug]) for slug in RUNBOOKS),
+        *of("opslog_seal"),
+        *of("opslog_incident"),
+        reverse("forecast-page"),
+        reverse("burn-rate-page"),
+        *of("budgets_alertrule"),
+        *of("budgets_alert"),
+    ]
+
+
+@dataclass
+class Site:
+    """The running service, and a cookie for each kind of person."""
+
+    service: ScratchService
+    pages: list[str]
+    browser: Browser
+    cookies: dict[str, str] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def site(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Iterator[Site]:
+    with factories.inside(service.database, django_db_blocker):
+        scene = make_scene()
+        breaker.trip("global", "", reason="so that there is a banner", by="ops")
+        cookies = {role: client_of(scene, role).cookies["sessionid"].value for role in WINDOWS}
+        pages = addresses(scene)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield Site(service, pages, browser, cookies)
+        browser.close()
+
+
+def serious(page: Page) -> list[str]:
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [
+        f"{each['id']}: {each['nodes'][0]['html'][:160]}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("role", WINDOWS)
+def test_everybody_can_read_what_they_may_see(site: Site, role: str) -> None:
+    width, theme = WINDOWS[role]
+    context = site.browser.new_context(
+        viewport={"width": width, "height": 900},
+        color_scheme="dark" if theme == "dark" else "light",
+    )
+    context.set_default_timeout(30_000)
+    url = site.service.url
+    context.add_cookies([{"name": "sessionid", "value": site.cookies[role], "url": url}])
+    page = context.new_page()
+    console: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda m: console.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: console.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    wrong: dict[str, list[str]] = {}
+    for address in site.pages:
+        answer = page.goto(url + address)
+        assert answer is not None
+        may = (200,) if role == "auditor" else (200, 403)
+        found = [] if answer.status in may else [f"status {answer.status}"]
+        if answer.status == 200 and theme == "dark":
+            assert page.locator("html.dark").count() == 1
+        found += serious(page) if role in JUDGED else []
+        for each in (width, *(other for other in WIDTHS if other != width)):
+            page.set_viewport_size({"width": each, "height": 900})
+            page.evaluate(
+                "new Promise((done) => requestAnimationFrame(() => setTimeout(done, 20)))"
+            )
+            if (over := page.evaluate(OVERFLOW)) > 0:
+                found.append(f"{over} pixels too wide at {each}")
+        page.set_viewport_size({"width": width, "height": 900})
+        if found:
+            wrong[address] = found
+    context.close()
+    assert wrong == {}
+    assert [said for said in console if REFUSED_CONSOLE not in said] == []
+    assert [each for each in asked if not each.startswith((url, "data:"))] == []
+
+
+def test_a_narrow_row_of_the_log_names_its_work_order_and_who(site: Site) -> None:
+    context = site.browser.new_context(viewport={"width": 390, "height": 900})
+    url = site.service.url
+    context.add_cookies([{"name": "sessionid", "value": site.cookies["auditor"], "url": url}])
+    page = context.new_page()
+    page.goto(f"{url}/ops-logs?kind=RATE_LIMIT_429")
+    row = page.locator("#log-rows tbody tr").first
+    expect(row.get_by_role("link", name="Nightly digest")).to_be_visible()
+    expect(row.get_by_text("svc", exact=True)).to_be_visible()
+    # The first stop of the keyboard leads past the navigation.
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to content")
+    expect(skip).to_be_focused()
+    expect(skip).to_be_in_viewport(ratio=1)
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.querySelector('main').contains(document.activeElement)")
+    context.close()
