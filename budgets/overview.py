@@ -65,8 +65,8 @@ SELECT id, why FROM (
     FROM ({USE_OF_ALL}) used LEFT JOIN cost_statistics s ON s.wo_id = used.id
 ) judged WHERE why IS NOT NULL ORDER BY why, id LIMIT %s
 """  # noqa: S608  (constants put together)
-AT_CAP = {
-    measure: f"""
+AT_CAP: dict[str, str] = {
+    measure.value: f"""
 SELECT used.id, '' FROM ({USE_OF_ALL}) used LEFT JOIN cost_statistics s ON s.wo_id = used.id
 WHERE status = 'draft' AND {reached} ORDER BY used.id LIMIT %s
 """  # noqa: S608  (constants put together)
