@@ -32,13 +32,17 @@ class BatchParser(BaseParser):
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         body = whole_body(stream, parser_context, most=MAX_BATCH)
-        encoding = parser_context["request"].META.get("HTTP_CONTENT_ENCODING", "")
-        match encoding.strip().lower():
-            case "" | "identity":
-                return body
-            case "gzip" | "x-gzip":
-                return inflated(body)
-        raise UnsupportedEncoding
+        return inflated(body) if is_gzip(parser_context["request"]) else body
+
+
+def is_gzip(request: Any) -> bool:
+    """What the request says of its body. Raises UnsupportedEncoding."""
+    match request.META.get("HTTP_CONTENT_ENCODING", "").strip().lower():
+        case "" | "identity":
+            return False
+        case "gzip" | "x-gzip":
+            return True
+    raise UnsupportedEncoding
 
 
 def inflated(body: bytes) -> bytes:

@@ -26,7 +26,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from opslog.api import otlp_schema as schema
-from opslog.api.batches import BatchParser, speaker_of
+from opslog.api.batches import BatchParser, is_gzip, speaker_of
 from opslog.api.errors import BadRequest
 from opslog.models import InferenceEvent
 from opslog.telemetry.accepting import (
@@ -56,6 +56,7 @@ class TracesView(APIView):
 
     @schema.traces
     def post(self, request: Request) -> HttpResponse:
+        is_gzip(request)  # of no content, too, which no parser sees
         data: Any = request.data
         body = data if isinstance(data, bytes) else b""  # no content at all: an export of nothing
         try:

@@ -245,6 +245,7 @@ BOMB = gzip.compress(b" " * (MAX_BATCH + 1), mtime=0)
         (b"not gzip", {"Content_Encoding": "gzip"}, 400, 3),
         (gzip.compress(b"{}" * 50, mtime=0)[:-9], {"Content_Encoding": "gzip"}, 400, 3),
         (zlib.compress(b"{}"), {"Content_Encoding": "deflate"}, 415, 3),
+        (b"", {"Content_Encoding": "deflate"}, 415, 3),
         (b"{}", {"Content_Type": "text/plain"}, 415, 3),
         (BOMB, {"Content_Encoding": "gzip"}, 413, 8),
         (b" " * 10_000_000, {}, 413, 8),
