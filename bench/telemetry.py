@@ -16,7 +16,7 @@ from bench.measure import Bench, Cell, cpu_seconds
 from bench.report import Figures, aim
 
 BATCH = 1000
-MOST_PER_SECOND = 40  # batches that are prepared for each second; more would be sent twice
+MOST_PER_SECOND = 150  # batches that are prepared for each second; more would be sent twice
 CONNECTIONS = (1, 2, 4)
 PATH = "/api/inference-events"
 

@@ -4,7 +4,8 @@ CREATE FUNCTION tollgate_extend_run(
     p_digest bytea, p_address inet, p_run uuid, p_additional numeric, p_lease integer,
     p_key text, p_fingerprint bytea, p_request_id text, p_retry_after integer
 ) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE
-SET plan_cache_mode TO force_generic_plan AS $$
+SET plan_cache_mode TO force_generic_plan
+SET enable_seqscan TO off AS $$
 DECLARE
     b tollgate_bearer := tollgate_bearer(p_digest, p_address, '{start,admin}', '');
     r work_order_runs;

@@ -85,7 +85,8 @@ END $$;
 -- takes only runs that nobody holds: whoever has one may wait for that lock.
 CREATE FUNCTION tollgate_reap(p_wo text, p_max integer) RETURNS integer
 LANGUAGE plpgsql VOLATILE
-SET plan_cache_mode TO force_generic_plan AS $$
+SET plan_cache_mode TO force_generic_plan
+SET enable_seqscan TO off AS $$
 DECLARE
     r work_order_runs;
     runs uuid[];
@@ -131,7 +132,8 @@ CREATE FUNCTION tollgate_finish_run(
     p_digest bytea, p_address inet, p_run uuid, p_status text, p_cost numeric, p_usage jsonb,
     p_tokens bigint, p_book_version bigint, p_fingerprint bytea, p_request_id text
 ) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE
-SET plan_cache_mode TO force_generic_plan AS $$
+SET plan_cache_mode TO force_generic_plan
+SET enable_seqscan TO off AS $$
 DECLARE
     b tollgate_bearer := tollgate_bearer(p_digest, p_address, '{start,admin}', '');
     r work_order_runs;

@@ -17,7 +17,8 @@ CREATE FUNCTION tollgate_check_run(
     p_digest bytea, p_address inet, p_estimate numeric, p_tokens bigint, p_priced boolean,
     p_book_version bigint, p_model text, p_user text, p_surface text, p_feature text, p_agent text
 ) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE
-SET plan_cache_mode TO force_generic_plan AS $$
+SET plan_cache_mode TO force_generic_plan
+SET enable_seqscan TO off AS $$
 DECLARE
     b tollgate_bearer := tollgate_bearer(p_digest, p_address, '{start}', '*');
     answer tollgate_answer;
@@ -81,7 +82,8 @@ CREATE FUNCTION tollgate_spend_run(
     p_book_version bigint, p_model text, p_user text, p_surface text, p_feature text, p_agent text,
     p_key text, p_fingerprint bytea, p_request_id text
 ) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE
-SET plan_cache_mode TO force_generic_plan AS $$
+SET plan_cache_mode TO force_generic_plan
+SET enable_seqscan TO off AS $$
 DECLARE
     b tollgate_bearer := tollgate_bearer(p_digest, p_address, '{start}', '*');
     answer tollgate_answer;
