@@ -185,29 +185,20 @@ class ServiceMappingAdmin(PageAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponseBase:
-        if not self.has_add_permission(request):
-            raise PermissionDenied
         asked = {name: request.GET.get(name, "")[:500] for name in monthly_budgets.MAPPED[:2]}
-        form = MappingForm(request.POST or None, initial=asked)
-        if request.method == "POST" and form.is_valid():
-            try:
-                made = monthly_budgets.map_service(
-                    None, form.cleaned_data, by=request.user.get_username()
-                )
-            except Refused as error:
-                form.add_error(None, str(error))
-            else:
-                messages.success(request, f"{made} belongs to {made.get_dimension_display()} now.")
-                return HttpResponseRedirect(self.address(made))
-        return self.render(
+
+        def perform(said: dict[str, Any]) -> tuple[ServiceMapping, str]:
+            made = monthly_budgets.map_service(None, said, by=request.user.get_username())
+            return made, f"{made} belongs to {made.get_dimension_display()} now."
+
+        return self.make(
             request,
-            "tollgate/act.html",
-            None,
+            MappingForm(request.POST or None, initial=asked),
+            perform=perform,
+            refusals=(Refused,),
             title="Map a service to a kind of bill",
-            form=form,
             verb="Map it",
             effects=("It holds for the past as well, except for figures that a review has taken.",),
-            back="../",
         )
 
     def change_mapping(self, request: HttpRequest, object_id: str) -> HttpResponseBase:

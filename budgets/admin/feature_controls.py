@@ -3,10 +3,10 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin import display
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponseBase
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
@@ -84,29 +84,21 @@ class FeatureControlAdmin(PageAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponseBase:
-        if not self.has_add_permission(request):
-            raise PermissionDenied
         asked = {"feature": request.GET.get("feature", "")}
-        form = NewFeatureForm(request.POST or None, initial=asked)
-        if request.method == "POST" and form.is_valid():
-            said = dict(form.cleaned_data)
+
+        def perform(said: dict[str, Any]) -> tuple[FeatureControl, str]:
             name, reason = said.pop("feature"), said.pop("reason")
-            try:
-                made = features.change(name, said, reason=reason, by=request.user.get_username())
-            except Refused as error:
-                form.add_error(None, str(error))
-            else:
-                messages.success(request, f"{name} is registered.")
-                return HttpResponseRedirect(self.address(made))
-        return self.render(
+            made = features.change(name, said, reason=reason, by=request.user.get_username())
+            return made, f"{name} is registered."
+
+        return self.make(
             request,
-            "tollgate/act.html",
-            None,
+            NewFeatureForm(request.POST or None, initial=asked),
+            perform=perform,
+            refusals=(Refused,),
             title="Register a feature",
-            form=form,
             verb="Register it",
             effects=("A throttle and a cost cap hold from the next start on.",),
-            back="../",
         )
 
     def switch(self, request: HttpRequest, object_id: str) -> HttpResponseBase:

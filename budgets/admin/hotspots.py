@@ -3,10 +3,10 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin import display
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.template.loader import render_to_string
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
@@ -120,30 +120,23 @@ class HotspotAdmin(PageAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponseBase:
-        if not self.has_add_permission(request):
-            raise PermissionDenied
         feature = request.GET.get("feature", "")[:200]
         initial = {"feature": feature, "name": feature, "dimension": "llm_api"} if feature else {}
-        form = HotspotForm(request.POST or None, initial=initial)
-        if request.method == "POST" and form.is_valid():
-            try:
-                made = registry.add(form.cleaned_data, by=request.user.get_username())
-            except Refused as error:
-                form.add_error(None, str(error))
-            else:
-                messages.success(request, f"{made} is in the registry.")
-                return HttpResponseRedirect(self.address(made))
-        return self.render(
+
+        def perform(said: dict[str, Any]) -> tuple[Hotspot, str]:
+            made = registry.add(said, by=request.user.get_username())
+            return made, f"{made} is in the registry."
+
+        return self.make(
             request,
-            "tollgate/act.html",
-            None,
+            HotspotForm(request.POST or None, initial=initial),
+            perform=perform,
+            refusals=(Refused,),
             title="Add a hotspot",
-            form=form,
             verb="Add it",
             effects=(
                 "Its ranges are measured within the hour, where telemetry names its feature.",
             ),
-            back="../",
         )
 
     def change_entry(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
@@ -243,21 +236,18 @@ class ContactAdmin(PageAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponseBase:
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        form = ContactForm(request.POST or None)
-        if request.method == "POST" and form.is_valid():
-            made = contacts.save(None, form.cleaned_data, by=request.user.get_username())
-            messages.success(request, f"{made} stands in the runbooks now.")
-            return HttpResponseRedirect(self.address(made))
-        return self.render(
+
+        def perform(said: dict[str, Any]) -> tuple[Contact, str]:
+            made = contacts.save(None, said, by=request.user.get_username())
+            return made, f"{made} stands in the runbooks now."
+
+        return self.make(
             request,
-            "tollgate/act.html",
-            None,
+            ContactForm(request.POST or None),
+            perform=perform,
+            refusals=(Refused,),
             title="Add a contact",
-            form=form,
             verb="Add it",
-            back="../",
         )
 
     def change_contact(self, request: HttpRequest, object_id: str) -> HttpResponseBase:

@@ -163,6 +163,39 @@ class PageAdmin(KeptAdmin):
             back=self.address(obj),
         )
 
+    def make(
+        self,
+        request: HttpRequest,
+        form: forms.BaseForm,
+        *,
+        perform: Callable[[dict[str, Any]], tuple[Any, str]],
+        refusals: tuple[type[Exception], ...],
+        title: str,
+        verb: str,
+        effects: Sequence[str] = (),
+    ) -> HttpResponseBase:
+        """As `act`, for what is not there yet: `perform` gives it, and the sentence to be shown."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        if request.method == "POST" and form.is_valid():
+            try:
+                made, done = perform(dict(form.cleaned_data))
+            except refusals as error:
+                form.add_error(None, str(error))
+            else:
+                messages.success(request, done)
+                return HttpResponseRedirect(self.address(made))
+        return self.render(
+            request,
+            "tollgate/act.html",
+            None,
+            title=title,
+            form=form,
+            verb=verb,
+            effects=effects,
+            back="../",
+        )
+
 
 class LargeTableMixin:
     """For tables of ten million rows: nothing here ever counts them."""
