@@ -16,6 +16,10 @@ class NumberConverter(IntConverter):
 register_converter(NumberConverter, "id")
 
 urlpatterns = [
+    # First, because they are asked for most, and addresses are tried in this order.
+    path("work-orders/start", views.StartView.as_view(), name="work-order-start"),
+    path("work-orders/runs/<uuid:run_id>/finish", views.FinishView.as_view(), name="run-finish"),
+    path("work-orders/runs/<uuid:run_id>/extend", views.ExtendView.as_view(), name="run-extend"),
     path("cap-changes", cap_changes.ChangeList.as_view(), name="cap-changes"),
     path("cap-changes/<id:change_id>", cap_changes.ChangeDetail.as_view(), name="cap-change"),
     path(
@@ -41,9 +45,6 @@ urlpatterns = [
     path("llm/killswitch", guardrails.KillSwitchView.as_view(), name="killswitch"),
     path("features/<str:feature>", guardrails.FeatureView.as_view(), name="feature"),
     path("burn-rate", guardrails.BurnRateView.as_view(), name="burn-rate"),
-    path("work-orders/start", views.StartView.as_view(), name="work-order-start"),
-    path("work-orders/runs/<uuid:run_id>/finish", views.FinishView.as_view(), name="run-finish"),
-    path("work-orders/runs/<uuid:run_id>/extend", views.ExtendView.as_view(), name="run-extend"),
 ]
 # Names that services knew before there was an /api/ here.
 v1_urlpatterns = [

@@ -51,6 +51,13 @@ class Counter(models.Model):
         indexes = (
             # What counts now, of all subjects of a scope; one day of all work orders.
             models.Index(fields=("scope", "window", "starts_at"), name="counters_by_window"),
+            # The slots of one rolling window. Small, so that a session that plans with early
+            # statistics does not take the one above, and read the slots of all users.
+            models.Index(
+                fields=("scope", "subject", "window", "starts_at"),
+                condition=models.Q(window__in=("rolling_minute", "rolling_hour")),
+                name="counters_slots",
+            ),
         )
 
     def __str__(self) -> str:

@@ -25,26 +25,21 @@ DECLARE
     b tollgate_bearer;
     answer tollgate_answer;
     stored idempotency_records;
-    w record;                    -- the work order and what it is about, read after the locks
+    w record;                    -- the work order and what it is about
+    n record;                    -- what is used of it and of all
     facts tollgate_facts;
     at timestamptz;
     day timestamptz;
     tomorrow timestamptz;
-    wo_key CONSTANT text := tollgate_counter_key('work_order', p_wo, 'open', 'epoch');
-    all_key CONSTANT text := tollgate_counter_key('global', '', 'open', 'epoch');
     ids bigint[];                -- the counters that the run is charged to
     seen record;                 -- what the shared limits say; crosses: people are to be told
     way tollgate_charge;         -- the first shared limit in the way
     probed bigint[];             -- open breakers whose time is over: this run is their probe
     waits circuit_breakers;      -- the breaker in the way
     killed kill_switches;        -- the kill switch in the way
-    wo_id bigint;
     wo_open bigint;
-    wo_day_id bigint;
     wo_runs bigint;
     wo_used numeric;
-    all_id bigint;
-    all_day_id bigint;
     estimate numeric;
     tokens bigint;
     day_after integer;
@@ -56,7 +51,7 @@ DECLARE
     feature_name text;
 BEGIN
     -- 1. The token.
-    b := tollgate_bearer(p_digest, p_address, '{start}', p_wo);
+    SELECT * INTO b FROM tollgate_bearer(p_digest, p_address, '{start}', p_wo);
     IF b.refusal <> '' THEN
         RETURN tollgate_token_refusal(b.refusal);
     END IF;
@@ -88,43 +83,22 @@ BEGIN
             RETURN tollgate_refusal(0, 'stale_prices', (SELECT version::text FROM price_book_version));
         END IF;
 
-        -- Lock first, read after: the work order, which nobody changes meanwhile, then all that is
-        -- counted. Who has that lock may write, and create, any counter.
+        -- Lock first, read after. 2. The work order: nobody changes its caps, its grants or its status
+        -- while this is held. A grant may end by itself, though, so what is in force is asked for a
+        -- moment, and once more if that has passed when the next lock is held.
         IF NOT p_dry_run THEN
             PERFORM tollgate_share_work_order(p_wo);
-            IF NOT EXISTS (SELECT FROM work_orders o WHERE o.id = p_wo) THEN
-                RETURN tollgate_refusal(404, 'unknown_work_order', 'unknown work order');
-            END IF;
-            PERFORM tollgate_hold_counters();
         END IF;
-        SELECT k.id, k.open_runs INTO wo_id, wo_open FROM counters k WHERE k.key = wo_key;
-        IF NOT FOUND AND NOT p_dry_run THEN
-            INSERT INTO counters (key, scope, subject, "window", starts_at)
-            VALUES (wo_key, 'work_order', p_wo, 'open', 'epoch') ON CONFLICT DO NOTHING;
-            CONTINUE;
-        END IF;
-        wo_open := coalesce(wo_open, 0);
-        SELECT k.id INTO all_id FROM counters k WHERE k.key = all_key;
-
-        -- The day and the minute are those that the clock shows now that the locks are held.
         at := tollgate_now();
-        day := date_trunc('day', at, 'UTC');
-        tomorrow := day + interval '1 day';
-
-        -- 2. The work order; with it what may stand in the way of anything.
-        SELECT o.title, o.status, e.runs_per_day, e.usd_per_day, e.max_concurrent_runs,
+        SELECT o.title, o.status, e.runs_per_day, e.usd_per_day, e.max_concurrent_runs, e.holds_until,
             o.refuse_unknown_agents, o.team, o.cost_dimension, s.settled_runs, s.median_usd, s.p95_usd,
             s.p95_tokens,
-            EXISTS (SELECT FROM agents a WHERE a.name = p_agent AND a.is_active) AS agent_known,
-            EXISTS (SELECT FROM kill_switches x WHERE x.enabled) AS some_killed,
-            EXISTS (SELECT FROM circuit_breakers x WHERE x.state <> 'closed') AS some_tripped,
-            (SELECT NOT f.enabled FROM feature_flags f WHERE f.feature = feature_name) AS feature_is_off
+            EXISTS (SELECT FROM agents a WHERE a.name = p_agent AND a.is_active) AS agent_known
         INTO w FROM work_orders o LEFT JOIN cost_statistics s ON s.wo_id = o.id
         CROSS JOIN LATERAL tollgate_effective_caps(o.id, at) e WHERE o.id = p_wo;
         IF NOT FOUND THEN
             RETURN tollgate_refusal(404, 'unknown_work_order', 'unknown work order');
         END IF;
-
         estimate := coalesce(p_estimate, w.p95_usd, round(w.usd_per_day / w.runs_per_day, 9));
         IF p_lift AND w.settled_runs >= 20 THEN
             estimate := greatest(estimate, w.median_usd);
@@ -133,11 +107,31 @@ BEGIN
         facts := tollgate_facts_of(p_wo, p_agent, p_user, surface_name, feature_name, p_model, p_tier,
             w.team, w.cost_dimension, host(p_address), w.runs_per_day, w.usd_per_day);
 
-        -- What is used: of the work order's day, and of every shared limit that covers the ask.
-        SELECT k.id, k.runs, k.reserved_usd + k.settled_usd INTO wo_day_id, wo_runs, wo_used
-        FROM counters k WHERE k.key = tollgate_counter_key('work_order', p_wo, 'day', day);
-        SELECT k.id INTO all_day_id FROM counters k
-        WHERE k.key = tollgate_counter_key('global', '', 'day', day);
+        -- Then all that is counted. Who has that lock may write, and create, any counter. As little as
+        -- can be is done under it: everybody else waits.
+        IF NOT p_dry_run THEN
+            PERFORM tollgate_hold_counters();
+        END IF;
+        -- The day and the minute are those that the clock shows now that the locks are held.
+        at := tollgate_now();
+        IF at >= w.holds_until THEN
+            CONTINUE;
+        END IF;
+        day := date_trunc('day', at, 'UTC');
+        tomorrow := day + interval '1 day';
+
+        -- What is used: of the work order, of all; what may stand in the way of anything; and every
+        -- shared limit that covers the ask.
+        SELECT o.id AS wo_id, o.open_runs AS wo_open, d.id AS wo_day_id, d.runs AS wo_runs,
+            d.reserved_usd + d.settled_usd AS wo_used, a.id AS all_id, x.id AS all_day_id,
+            EXISTS (SELECT FROM kill_switches k WHERE k.enabled) AS some_killed,
+            EXISTS (SELECT FROM circuit_breakers k WHERE k.state <> 'closed') AS some_tripped,
+            (SELECT NOT f.enabled FROM feature_flags f WHERE f.feature = feature_name) AS feature_is_off
+        INTO n FROM counters a
+        LEFT JOIN counters x ON x.key = tollgate_counter_key('global', '', 'day', day)
+        LEFT JOIN counters o ON o.key = tollgate_counter_key('work_order', p_wo, 'open', 'epoch')
+        LEFT JOIN counters d ON d.key = tollgate_counter_key('work_order', p_wo, 'day', day)
+        WHERE a.key = tollgate_counter_key('global', '', 'open', 'epoch');
         SELECT array_agg(c.counter_id) AS ids, bool_or(c.counter_id IS NULL) AS missing,
             bool_or(tollgate_crosses(c, tollgate_measured(c.measure, estimate, tokens))) AS crosses,
             min(c.stage * 1000000000000 + coalesce(c.budget_id, 0)) FILTER (WHERE c.stage < 99
@@ -153,27 +147,30 @@ BEGIN
                 AND (c.used >= c.amount
                     OR c.used + tollgate_measured(c.measure, estimate, tokens) > c.amount) LIMIT 1;
         END IF;
-        IF (seen.missing OR wo_day_id IS NULL OR all_day_id IS NULL) AND NOT p_dry_run THEN
+        IF (seen.missing OR n.wo_id IS NULL OR n.wo_day_id IS NULL OR n.all_day_id IS NULL)
+            AND NOT p_dry_run THEN
             INSERT INTO counters (key, scope, subject, "window", starts_at)
             SELECT tollgate_counter_key(v.s, v.o, v.w, v.t), v.s, v.o, v.w, v.t
-            FROM (VALUES ('work_order', p_wo, 'day', day), ('global', '', 'day', day)
+            FROM (VALUES ('work_order', p_wo, 'open', 'epoch'::timestamptz),
+                  ('work_order', p_wo, 'day', day), ('global', '', 'day', day)
                   UNION SELECT c.scope, c.subject, c.win, c.starts_at
                   FROM tollgate_charges(facts, at, false) c WHERE c.counter_id IS NULL
             ) AS v (s, o, w, t) ON CONFLICT DO NOTHING;
             CONTINUE;
         END IF;
 
-        wo_runs := coalesce(wo_runs, 0);   -- (a dry run makes no counters)
-        wo_used := coalesce(wo_used, 0);
+        wo_open := coalesce(n.wo_open, 0);   -- (a dry run makes no counters)
+        wo_runs := coalesce(n.wo_runs, 0);
+        wo_used := coalesce(n.wo_used, 0);
         day_after := coalesce(p_retry_after, ceil(extract(epoch FROM tomorrow - at))::integer);
         answer := NULL;
         probed := NULL;
         waits := NULL;
         killed := NULL;
-        IF w.some_killed THEN
+        IF n.some_killed THEN
             killed := tollgate_kill_switch(surface_name, p_user, p_agent, b.prefix);
         END IF;
-        IF w.some_tripped THEN
+        IF n.some_tripped THEN
             -- An open breaker lets one run through when its time is over; a half-open one none.
             SELECT array_agg(t.id) FILTER (WHERE t.state = 'open' AND t.half_open_at <= at) INTO probed
             FROM unnest(tollgate_open_breakers(p_wo)) t;
@@ -198,7 +195,7 @@ BEGIN
                     ELSE greatest(1, ceil(extract(epoch FROM waits.half_open_at - at)))::integer END,
                 CASE WHEN waits.state = 'open' THEN waits.half_open_at END);
         -- 5. The feature: off, over its rate, or over its cost cap, which switches it off.
-        ELSIF w.feature_is_off THEN
+        ELSIF n.feature_is_off THEN
             answer := tollgate_refusal(403, 'feature_off', 'feature ' || feature_name
                 || ' is switched off');
         ELSIF way.stage = 5 THEN
@@ -317,12 +314,12 @@ BEGIN
 
         run_id := tollgate_uuid7(at);
         lease_end := at + make_interval(secs => p_lease);
-        answer.body := json_build_object(
-            'runId', run_id, 'workOrderId', p_wo, 'status', 'running',
-            'reservedUsd', tollgate_usd(estimate), 'leaseExpiresAt', tollgate_rfc3339(lease_end),
-            'caps', json_build_object('runsPerDay', w.runs_per_day, 'usdPerDay', w.usd_per_day),
-            'usage', json_build_object('runsToday', wo_runs + 1,
-                'usdToday', tollgate_usd(wo_used + estimate), 'openRuns', wo_open + 1))::text;
+        -- (Put together as text: built by functions it cost more than all checks.)
+        answer.body := format('{"runId":"%s","workOrderId":%s,"status":"running","reservedUsd":"%s",'
+            '"leaseExpiresAt":"%s","caps":{"runsPerDay":%s,"usdPerDay":%s},'
+            '"usage":{"runsToday":%s,"usdToday":"%s","openRuns":%s}}',
+            run_id, to_json(p_wo), tollgate_usd(estimate), tollgate_rfc3339(lease_end), w.runs_per_day,
+            w.usd_per_day, wo_runs + 1, tollgate_usd(wo_used + estimate), wo_open + 1);
         IF p_key <> '' THEN
             -- Waits for a duplicate that is under way; when that one was admitted, nothing is
             -- written here, and the next round finds its answer.
@@ -338,7 +335,7 @@ BEGIN
         END IF;
         -- (What covers nothing but alerts, and the rows of all, are among the limits' counters too.)
         SELECT array_agg(DISTINCT i) INTO ids
-        FROM unnest(seen.ids || ARRAY[wo_id, wo_day_id, all_id, all_day_id]) i WHERE i IS NOT NULL;
+        FROM unnest(seen.ids || ARRAY[n.wo_id, n.wo_day_id, n.all_id, n.all_day_id]) i WHERE i IS NOT NULL;
         UPDATE counters SET runs = runs + 1, open_runs = open_runs + 1,
             reserved_usd = reserved_usd + estimate, reserved_tokens = reserved_tokens + tokens
         WHERE id = ANY (ids);

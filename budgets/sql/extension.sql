@@ -7,7 +7,7 @@ CREATE FUNCTION tollgate_extend_run(
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off AS $$
 DECLARE
-    b tollgate_bearer := tollgate_bearer(p_digest, p_address, '{start,admin}', '');
+    b tollgate_bearer;
     r work_order_runs;
     w record;
     used record;
@@ -25,6 +25,7 @@ DECLARE
     ids bigint[];
     endpoint_name text := 'extend:' || p_run;
 BEGIN
+    SELECT * INTO b FROM tollgate_bearer(p_digest, p_address, '{start,admin}', '');
     IF b.refusal <> '' THEN
         RETURN tollgate_token_refusal(b.refusal);
     END IF;

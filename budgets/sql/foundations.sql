@@ -67,9 +67,10 @@ BEGIN
     END IF;
 END $$;
 
--- Counter rows, each found by one text key.
+-- Counter rows, each found by one text key. (Called immutable, PostgreSQL would not put it into the
+-- query that asks, since the epoch of a moment is only stable to it; and every call cost one query.)
 CREATE FUNCTION tollgate_counter_key(scope text, subject text, win text, starts_at timestamptz)
-RETURNS text LANGUAGE sql IMMUTABLE AS $$
+RETURNS text LANGUAGE sql STABLE AS $$
     SELECT win || ':' || extract(epoch FROM starts_at)::bigint || ':' || scope || ':' || subject
 $$;
 
@@ -189,17 +190,22 @@ CREATE TRIGGER append_only BEFORE DELETE ON cap_grants
 CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON cap_grants
     FOR EACH STATEMENT EXECUTE FUNCTION tollgate_refuse_change();
 
--- The caps in force at a moment: the larger of the base and the live grants.
+-- The caps in force at a moment: the larger of the base and the live grants; and the next moment at which
+-- a grant begins or ends, when they may be others.
 -- (Returns a table, not a record, so that PostgreSQL puts it into the query that asks.)
 CREATE FUNCTION tollgate_effective_caps(p_wo text, p_at timestamptz)
-RETURNS TABLE (runs_per_day integer, usd_per_day numeric, max_concurrent_runs integer)
+RETURNS TABLE (runs_per_day integer, usd_per_day numeric, max_concurrent_runs integer,
+    holds_until timestamptz)
 LANGUAGE sql STABLE AS $$
-    SELECT greatest(o.runs_per_day, max(g.value) FILTER (WHERE g.measure = 'runs_per_day'))::integer,
-        greatest(o.usd_per_day, max(g.value) FILTER (WHERE g.measure = 'usd_per_day')),
-        greatest(o.max_concurrent_runs,
-            max(g.value) FILTER (WHERE g.measure = 'max_concurrent_runs'))::integer
+    SELECT greatest(o.runs_per_day, max(g.value)
+            FILTER (WHERE g.measure = 'runs_per_day' AND g.starts_at <= p_at))::integer,
+        greatest(o.usd_per_day, max(g.value)
+            FILTER (WHERE g.measure = 'usd_per_day' AND g.starts_at <= p_at)),
+        greatest(o.max_concurrent_runs, max(g.value)
+            FILTER (WHERE g.measure = 'max_concurrent_runs' AND g.starts_at <= p_at))::integer,
+        min(CASE WHEN g.starts_at <= p_at THEN g.ends_at ELSE g.starts_at END)
     FROM work_orders o
-    LEFT JOIN cap_grants g ON g.wo_id = o.id AND g.starts_at <= p_at AND p_at < g.ends_at
+    LEFT JOIN cap_grants g ON g.wo_id = o.id AND p_at < g.ends_at
     WHERE o.id = p_wo GROUP BY o.id
 $$;
 

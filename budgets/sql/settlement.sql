@@ -135,7 +135,7 @@ CREATE FUNCTION tollgate_finish_run(
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off AS $$
 DECLARE
-    b tollgate_bearer := tollgate_bearer(p_digest, p_address, '{start,admin}', '');
+    b tollgate_bearer;
     r work_order_runs;
     was record;
     answer tollgate_answer;
@@ -143,6 +143,7 @@ DECLARE
     note text := '';
     kind text := 'RUN_FINISHED';
 BEGIN
+    SELECT * INTO b FROM tollgate_bearer(p_digest, p_address, '{start,admin}', '');
     IF b.refusal <> '' THEN
         RETURN tollgate_token_refusal(b.refusal);
     END IF;

@@ -20,7 +20,7 @@ CREATE FUNCTION tollgate_check_run(
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off AS $$
 DECLARE
-    b tollgate_bearer := tollgate_bearer(p_digest, p_address, '{start}', '*');
+    b tollgate_bearer;
     answer tollgate_answer;
     told tollgate_answer;
     at timestamptz;
@@ -31,6 +31,7 @@ DECLARE
     surface_name text;
     feature_name text;
 BEGIN
+    SELECT * INTO b FROM tollgate_bearer(p_digest, p_address, '{start}', '*');
     IF b.refusal <> '' THEN
         RETURN tollgate_token_refusal(b.refusal);
     END IF;
@@ -85,7 +86,7 @@ CREATE FUNCTION tollgate_spend_run(
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off AS $$
 DECLARE
-    b tollgate_bearer := tollgate_bearer(p_digest, p_address, '{start}', '*');
+    b tollgate_bearer;
     answer tollgate_answer;
     stored idempotency_records;
     at timestamptz;
@@ -97,6 +98,7 @@ DECLARE
     surface_name text;
     feature_name text;
 BEGIN
+    SELECT * INTO b FROM tollgate_bearer(p_digest, p_address, '{start}', '*');
     IF b.refusal <> '' THEN
         RETURN tollgate_token_refusal(b.refusal);
     END IF;

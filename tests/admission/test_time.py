@@ -9,7 +9,9 @@ import pytest
 from django.db import connection, connections, transaction
 
 from budgets import leases, ledger, selectors
-from budgets.models import Counter
+from budgets.admission import Decision
+from budgets.models import Counter, Grant
+from opslog import events
 from opslog.models import OperationsEvent
 from tests.admission.desk import Desk, body, install_clock, run_of, set_clock
 from tests.factories import make_work_order
@@ -52,13 +54,12 @@ def test_a_run_counts_for_the_day_it_started(desk: Desk) -> None:
     assert selectors.usage_today(work_order).used_usd == Decimal("0.70")
 
 
-def test_the_day_is_read_after_the_lock(desk: Desk, committed_db: str) -> None:
-    """A start that waits over midnight counts for the new day.
+def turn_clock_while_waiting(desk: Desk, at: datetime, usd: str) -> Decision:
+    """The answer to a start that waits for the lock of the counters while the clock goes to `at`.
 
     The clock of the waiting session is turned by a function that looks at a table, as another
-    session turns it while the start waits for the lock.
+    session turns it.
     """
-    desk.start(usd="1.00")
     with connections["owner"].cursor() as cursor:
         cursor.execute("CREATE TABLE test_clock AS SELECT %s::timestamptz AS at", [LATE])
         cursor.execute("GRANT SELECT, UPDATE ON test_clock TO PUBLIC")
@@ -69,7 +70,7 @@ def test_the_day_is_read_after_the_lock(desk: Desk, committed_db: str) -> None:
     answers = []
 
     def ask() -> None:
-        answers.append(desk.start(usd="0.25"))
+        answers.append(desk.start(usd=usd))
         connection.close()
 
     with transaction.atomic():
@@ -83,11 +84,41 @@ def test_the_day_is_read_after_the_lock(desk: Desk, committed_db: str) -> None:
                 assert thread.is_alive()
                 cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
                 waiting = cursor.fetchone()[0]
-            cursor.execute("UPDATE test_clock SET at = %s", [NEXT])
+            cursor.execute("UPDATE test_clock SET at = %s", [at])
     thread.join()
     connections["owner"].close()
-    assert answers[0].status == 201
+    return answers[0]
+
+
+def test_the_day_is_read_after_the_lock(desk: Desk, committed_db: str) -> None:
+    """A start that waits over midnight counts for the new day."""
+    desk.start(usd="1.00")
+    assert turn_clock_while_waiting(desk, NEXT, "0.25").status == 201
     assert Run.objects.latest("id").day == date(2026, 3, 15)
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(2, 201), (3, 429)])
+def test_a_grant_that_ends_while_a_start_waits_is_over(
+    desk: Desk, seconds: int, status: int
+) -> None:
+    """Its caps are read before the last lock, and are in force after it, or are read once more."""
+    # The first of a day, and of each five seconds, makes counters and then reads everything again.
+    assert desk.start(usd="0.10").status == 201
+    with transaction.atomic():
+        events.record("BREAK_GLASS", message="test", owner=("work_order", "w1"), actor="test")
+        Grant.objects.create(
+            wo_id="w1",
+            measure="usd_per_day",
+            value=Decimal("9.00"),
+            starts_at=LATE - timedelta(minutes=30),
+            ends_at=LATE + timedelta(seconds=3),
+            kind=Grant.Kind.BREAK_GLASS,
+            granted_by="test",
+            reason="test",
+        )
+    answer = turn_clock_while_waiting(desk, LATE + timedelta(seconds=seconds), "2.00")
+    assert answer.status == status
+    assert answer.denial == ("usd_per_day" if status == 429 else "")
 
 
 def test_a_lease_that_ends_is_settled_at_the_estimate(desk: Desk) -> None:

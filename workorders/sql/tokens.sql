@@ -17,14 +17,14 @@ CREATE TYPE tollgate_bearer AS (
 -- `p_scopes`: any one of them suffices; empty: a live token is enough.
 -- `p_work_order`: empty where the request is about none; `*` where it is about what all share, which
 -- a token that is limited to some work orders neither sees nor touches.
+-- (One row, always. Returns a set, so that PostgreSQL puts it into the query that asks.)
 CREATE FUNCTION tollgate_bearer(
     p_digest bytea, p_address inet, p_scopes text[], p_work_order text
-) RETURNS tollgate_bearer LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    b tollgate_bearer;
-BEGIN
-    SELECT t.id, t.owner_id, u.username, t.name, t.prefix, t.scopes, t.work_orders, t.surface, t.feature,
+) RETURNS SETOF tollgate_bearer LANGUAGE sql STABLE ROWS 1 AS $$
+    SELECT t.id, t.owner_id, u.username::text, t.name::text, t.prefix::text, t.scopes::text[],
+        t.work_orders::text[], t.surface::text, t.feature::text,
         CASE
+            WHEN t.id IS NULL THEN 'unknown'
             WHEN t.revoked_at IS NOT NULL THEN 'revoked'
             WHEN t.expires_at IS NOT NULL AND t.expires_at <= clock_timestamp() THEN 'expired'
             WHEN NOT u.is_active THEN 'owner_inactive'
@@ -36,12 +36,9 @@ BEGIN
                 THEN CASE p_work_order WHEN '*' THEN 'shared' ELSE 'work_order' END
             ELSE ''
         END
-    INTO b FROM service_tokens t JOIN auth_user u ON u.id = t.owner_id WHERE t.digest = p_digest;
-    IF NOT FOUND THEN
-        b.refusal := 'unknown';
-    END IF;
-    RETURN b;
-END $$;
+    FROM (VALUES (p_digest)) AS told (digest) LEFT JOIN service_tokens t ON t.digest = told.digest
+    LEFT JOIN auth_user u ON u.id = t.owner_id
+$$;
 
 -- How a refusal is told: an unknown, revoked or expired token is not authenticated (401).
 CREATE FUNCTION tollgate_token_answer(

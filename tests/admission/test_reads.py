@@ -1,0 +1,67 @@
+"""What a decision reads does not grow with what was used before, whatever the planner knew."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connection, connections, transaction
+
+from tests.admission.desk import Desk
+from tests.factories import make_work_order
+
+READ = """
+SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)
+FROM pg_stat_xact_user_tables WHERE relname = 'counters'
+"""
+# A day of every window of everything, and of ten thousand work orders; all of it is over.
+PAST = """
+INSERT INTO counters (key, scope, subject, "window", starts_at)
+SELECT tollgate_counter_key(scope, subject, win, at), scope, subject, win, at
+FROM (
+    SELECT 'global' AS scope, '' AS subject, win, at
+    FROM unnest('{rolling_minute,rolling_hour,minute,hour,day,month}'::text[]) win,
+        generate_series(now() - interval '4 days', now() - interval '2 days', '1 minute') at
+    UNION ALL
+    -- (Of other users, just now.)
+    SELECT 'user', 'other-' || n, 'rolling_minute', date_bin('5 seconds', now(), 'epoch')
+    FROM generate_series(1, 10000) n
+    UNION ALL
+    SELECT 'work_order', 'old-' || n, win, now() - interval '2 days'
+    FROM generate_series(1, 10000) n, unnest('{open,day}'::text[]) win
+) past
+"""
+
+
+@pytest.fixture
+def desk(committed_db: str) -> Iterator[Desk]:
+    make_work_order(max_concurrent_runs=50)
+    desk = Desk()
+    assert desk.start().status == 201
+    # From here on the planner thinks that there are ten counters, and a session plans anew.
+    with connections["owner"].cursor() as cursor:
+        cursor.execute("ANALYZE counters")
+    connection.close()
+    yield desk
+    connections["owner"].close()
+
+
+def read_by_a_start(desk: Desk, **more: Any) -> int:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(READ)
+        ((before,),) = cursor.fetchall()
+        assert desk.start(**more).status == 201
+        cursor.execute(READ)
+        ((after,),) = cursor.fetchall()
+        return int(after) - int(before)
+
+
+def test_the_plan_of_an_empty_table_stays_good(desk: Desk) -> None:
+    names = {"user_id": "u", "surface": "cli", "feature": "f"}
+    for _ in range(3):
+        first = read_by_a_start(desk, **names)
+    with connections["owner"].cursor() as cursor:
+        cursor.execute(PAST)
+        assert cursor.rowcount > 40_000
+    later = read_by_a_start(desk, **names)
+    # (A turn of a minute makes some new ones.)
+    assert 0 < later < first + 60
