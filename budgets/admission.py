@@ -164,7 +164,7 @@ def start(ask: StartAsk, *, caller: Caller, idempotency_key: str = "") -> Decisi
                 ask.dry_run,
                 ask.confirm,
                 idempotency_key,
-                fingerprint(ask),
+                fingerprint(ask) if idempotency_key else b"",
                 current_request_id(),
                 _retry_after(),
                 settings.TOLLGATE_LIFT_ESTIMATES,

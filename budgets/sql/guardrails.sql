@@ -123,7 +123,8 @@ RETURNS SETOF tollgate_charge LANGUAGE sql STABLE AS $$
             ELSE k.runs END, 0)
         END
     FROM (
-        SELECT CASE WHEN b.scope = 'work_order' THEN 99 WHEN b."window" = 'open' THEN 8
+        (SELECT DISTINCT ON (b.scope, b."window", b.measure)
+            CASE WHEN b.scope = 'work_order' THEN 99 WHEN b."window" = 'open' THEN 8
                 WHEN b.scope IN ('user', 'address') THEN 11
                 WHEN b.scope = 'global' AND b."window" = 'rolling_minute' AND b.measure = 'usd' THEN 15
                 ELSE 12 END AS stage,
@@ -133,9 +134,8 @@ RETURNS SETOF tollgate_charge LANGUAGE sql STABLE AS $$
             b.warning_amount, b.alert_percents
         FROM budgets b JOIN unnest(tollgate_scopes(), f.subjects, f.named) AS d (scope, subject, named)
             ON d.scope = b.scope
-        WHERE b.subject = d.named OR (b.subject = '*' AND d.named IS NOT NULL AND NOT EXISTS (
-                SELECT FROM budgets own WHERE own.scope = b.scope AND own."window" = b."window"
-                    AND own.measure = b.measure AND own.subject = d.named))
+        WHERE b.subject = d.named OR (b.subject = '*' AND d.named IS NOT NULL)
+        ORDER BY b.scope, b."window", b.measure, b.subject = '*')
         UNION ALL
         SELECT 5, NULL, v.scope, v.subject, v.win, v.measure, v.amount, NULL, '{}'
         FROM feature_flags c CROSS JOIN LATERAL (VALUES

@@ -8,7 +8,8 @@ from opslog.api.schema import DENIAL, EITHER_HEADER, example
 from opslog.api.telemetry_schema import ENCODING
 
 JSON, PROTOBUF = "application/json", "application/x-protobuf"
-OBJECTS = {"type": "array", "items": {"type": "object"}}
+# (In the JSON of protobuf null is what was left out.)
+OBJECTS = {"type": "array", "items": {"type": "object"}, "nullable": True}
 EXPORT = {
     "type": "object",
     "description": "ExportTraceServiceRequest of OTLP 1, as protobuf's JSON with ids in hex. What "
@@ -16,12 +17,18 @@ EXPORT = {
     "properties": {
         "resourceSpans": {
             "type": "array",
+            "nullable": True,
             "items": {
                 "type": "object",
                 "properties": {
-                    "resource": {"type": "object", "properties": {"attributes": OBJECTS}},
+                    "resource": {
+                        "type": "object",
+                        "properties": {"attributes": OBJECTS},
+                        "nullable": True,
+                    },
                     "scopeSpans": {
                         "type": "array",
+                        "nullable": True,
                         "items": {"type": "object", "properties": {"spans": OBJECTS}},
                     },
                 },

@@ -62,7 +62,7 @@ RESPONSES = {
 }
 ENCODING = OpenApiParameter(
     "Content-Encoding",
-    {"type": "string", "enum": ["gzip", "identity"]},
+    {"type": "string", "enum": ["gzip", "x-gzip", "identity", ""]},
     "header",
     description="`gzip`: the body is compressed.",
 )

@@ -18,6 +18,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 from msgspec import structs
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -115,8 +116,9 @@ def from_json(body: bytes) -> ExportTraceServiceRequest:
     if not isinstance(told, dict):
         raise BadExport("the body must be one JSON object")
     try:
-        _ids_in_base64(told)
         request = ExportTraceServiceRequest()
+        _only_objects(told, request.DESCRIPTOR)
+        _ids_in_base64(told)
         json_format.ParseDict(told, request, ignore_unknown_fields=True)
     except (
         json_format.ParseError,
@@ -135,6 +137,20 @@ def _double(digits: str) -> float | str:
     the one that has it (`parse_constant` does so for NaN)."""
     number = float(digits)
     return number if math.isfinite(number) else str(number).replace("inf", "Infinity")
+
+
+def _only_objects(told: dict[str, Any], kind: Descriptor) -> None:
+    """Where protobuf has a message JSON has an object. Its parser takes a text for one, too, whose
+    letters are names of fields that it does not know, and passes them over."""
+    known = {name: field for field in kind.fields for name in (field.json_name, field.name)}
+    for name, value in told.items():
+        if (field := known.get(name)) is None or (inner := field.message_type) is None:
+            continue
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, dict):
+                _only_objects(each, inner)
+            elif each is not None:
+                raise BadExport(f"{name}: expected objects")
 
 
 def _ids_in_base64(told: dict[str, Any]) -> None:

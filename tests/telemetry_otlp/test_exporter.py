@@ -241,6 +241,13 @@ BOMB = gzip.compress(b" " * (MAX_BATCH + 1), mtime=0)
     [
         (b"{", {}, 400, 3),
         (b"[]", {}, 400, 3),
+        (b'{"resourceSpans": [{"resource": "text"}]}', {}, 400, 3),
+        (
+            b'{"resourceSpans": [{"resource": {"attributes": ["text"]}, "scopeSpans": null}]}',
+            {},
+            400,
+            3,
+        ),
         (b"\xff\xff\xff", {"Content_Type": PROTOBUF}, 400, 3),
         (b"not gzip", {"Content_Encoding": "gzip"}, 400, 3),
         (gzip.compress(b"{}" * 50, mtime=0)[:-9], {"Content_Encoding": "gzip"}, 400, 3),
@@ -264,6 +271,12 @@ def test_broken_bodies_are_refused_in_the_shape_of_otlp(
     else:
         assert answer.json()["code"] == code
         assert answer.json()["message"]
+
+
+def test_null_is_what_was_left_out(api: Api) -> None:
+    """As in all JSON of protobuf."""
+    answer = send(api, b'{"resourceSpans": [{"resource": null, "scopeSpans": null}]}')
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize(
