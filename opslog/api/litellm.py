@@ -55,8 +55,10 @@ class LiteLLMCallbackView(APIView):
         tags=["telemetry"],
         request={
             "application/json": {
-                "oneOf": [
+                # Anything may be in it: each is judged by itself, and read for what it has.
+                "anyOf": [
                     PAYLOAD,
+                    {"type": "object"},
                     {"type": "array", "maxItems": MOST, "items": {"anyOf": [PAYLOAD, {}]}},
                 ]
             }
