@@ -236,7 +236,6 @@ class ContactAdmin(PageAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponseBase:
-
         def perform(said: dict[str, Any]) -> tuple[Contact, str]:
             made = contacts.save(None, said, by=request.user.get_username())
             return made, f"{made} stands in the runbooks now."

@@ -3,7 +3,8 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    atomic = False
+    atomic = False  # the table of counters is written by every start: its index is made beside them
+
     dependencies = [("budgets", "0016_lever_controls")]
 
     operations = [

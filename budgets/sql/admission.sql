@@ -314,12 +314,12 @@ BEGIN
 
         run_id := tollgate_uuid7(at);
         lease_end := at + make_interval(secs => p_lease);
-        -- (Put together as text: built by functions it cost more than all checks.)
-        answer.body := format('{"runId":"%s","workOrderId":%s,"status":"running","reservedUsd":"%s",'
-            '"leaseExpiresAt":"%s","caps":{"runsPerDay":%s,"usdPerDay":%s},'
-            '"usage":{"runsToday":%s,"usdToday":"%s","openRuns":%s}}',
-            run_id, to_json(p_wo), tollgate_usd(estimate), tollgate_rfc3339(lease_end), w.runs_per_day,
-            w.usd_per_day, wo_runs + 1, tollgate_usd(wo_used + estimate), wo_open + 1);
+        answer.body := json_build_object(
+            'runId', run_id, 'workOrderId', p_wo, 'status', 'running',
+            'reservedUsd', tollgate_usd(estimate), 'leaseExpiresAt', tollgate_rfc3339(lease_end),
+            'caps', json_build_object('runsPerDay', w.runs_per_day, 'usdPerDay', w.usd_per_day),
+            'usage', json_build_object('runsToday', wo_runs + 1,
+                'usdToday', tollgate_usd(wo_used + estimate), 'openRuns', wo_open + 1))::text;
         IF p_key <> '' THEN
             -- Waits for a duplicate that is under way; when that one was admitted, nothing is
             -- written here, and the next round finds its answer.

@@ -142,21 +142,13 @@ class PageAdmin(KeptAdmin):
         `perform` gives the sentence that is shown when it is done. What the domain refuses is
         said on the form, with what was typed still in it.
         """
-        filled = form(request.POST) if request.method == "POST" else form()
-        if request.method == "POST" and filled.is_valid():
-            try:
-                done = perform(filled.cleaned_data)
-            except refusals as error:
-                filled.add_error(None, str(error))
-            else:
-                messages.success(request, done)
-                return HttpResponseRedirect(self.address(obj))
-        return self.render(
+        return self._asked_once(
             request,
-            "tollgate/act.html",
             obj,
+            form(request.POST) if request.method == "POST" else form(),
+            lambda said: (obj, perform(said)),
+            refusals,
             title=title,
-            form=filled,
             verb=verb,
             effects=effects,
             danger=danger,
@@ -177,24 +169,36 @@ class PageAdmin(KeptAdmin):
         """As `act`, for what is not there yet: `perform` gives it, and the sentence to be shown."""
         if not self.has_add_permission(request):
             raise PermissionDenied
-        if request.method == "POST" and form.is_valid():
-            try:
-                made, done = perform(dict(form.cleaned_data))
-            except refusals as error:
-                form.add_error(None, str(error))
-            else:
-                messages.success(request, done)
-                return HttpResponseRedirect(self.address(made))
-        return self.render(
+        return self._asked_once(
             request,
-            "tollgate/act.html",
             None,
+            form,
+            perform,
+            refusals,
             title=title,
-            form=form,
             verb=verb,
             effects=effects,
             back="../",
         )
+
+    def _asked_once(
+        self,
+        request: HttpRequest,
+        obj: Any,
+        form: forms.BaseForm,
+        perform: Callable[[dict[str, Any]], tuple[Any, str]],
+        refusals: tuple[type[Exception], ...],
+        **context: Any,
+    ) -> HttpResponseBase:
+        if request.method == "POST" and form.is_valid():
+            try:
+                about, done = perform(dict(form.cleaned_data))
+            except refusals as error:
+                form.add_error(None, str(error))
+            else:
+                messages.success(request, done)
+                return HttpResponseRedirect(self.address(about))
+        return self.render(request, "tollgate/act.html", obj, form=form, **context)
 
 
 class LargeTableMixin:

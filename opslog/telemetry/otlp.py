@@ -14,6 +14,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -142,15 +143,24 @@ def _double(digits: str) -> float | str:
 def _only_objects(told: dict[str, Any], kind: Descriptor) -> None:
     """Where protobuf has a message JSON has an object. Its parser takes a text for one, too, whose
     letters are names of fields that it does not know, and passes them over."""
-    known = {name: field for field in kind.fields for name in (field.json_name, field.name)}
-    for name, value in told.items():
-        if (field := known.get(name)) is None or (inner := field.message_type) is None:
-            continue
+    for name, inner in _messages_of(kind).items():
+        value = told.get(name)
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, dict):
                 _only_objects(each, inner)
             elif each is not None:
                 raise BadExport(f"{name}: expected objects")
+
+
+@cache
+def _messages_of(kind: Descriptor) -> dict[str, Descriptor]:
+    """Its fields that are messages, by both names that JSON may have for them."""
+    return {
+        name: field.message_type
+        for field in kind.fields
+        if field.message_type is not None
+        for name in (field.json_name, field.name)
+    }
 
 
 def _ids_in_base64(told: dict[str, Any]) -> None:
