@@ -155,7 +155,7 @@ class OrmStartView(APIView):
         asked = serializer.validated_data
         token = (
             ServiceToken.objects.select_related("owner")
-            .filter(digest=digest(token_text(request.headers)))
+            .filter(digest=digest(token_text(request)))
             .first()
         )
         now = timezone.now()

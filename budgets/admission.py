@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -81,13 +82,9 @@ class Decision:
 def call(routine: str, params: list[Any]) -> Decision:
     """The one round trip. Outside a transaction it is the procedure, which frees its locks before
     the flush; inside one (or when switched off) the plain function of the same decision."""
-    places = ", ".join(["%s"] * len(params))
-    if settings.TOLLGATE_EARLY_LOCK_RELEASE and not connection.in_atomic_block:
-        sql = f"CALL tollgate_{routine}({places}{', NULL' * 10})"
-    else:
-        sql = f"SELECT * FROM tollgate_{routine}_run({places})"  # noqa: S608  (no user text in it)
+    early = settings.TOLLGATE_EARLY_LOCK_RELEASE and not connection.in_atomic_block
     status, denial, error, retry_after, reset_at, replayed, body, reserved, settled, alerted = (
-        authority.fetch_row(sql, params)
+        authority.fetch_row(statement(routine, len(params), procedure=early), params)
     )
     if alerted:
         alerts.tell_soon()
@@ -102,6 +99,14 @@ def call(routine: str, params: list[Any]) -> Decision:
         reserved_usd=reserved or Decimal(0),
         settled_usd=settled or Decimal(0),
     )
+
+
+@cache
+def statement(routine: str, parameters: int, *, procedure: bool) -> str:
+    places = ", ".join(["%s"] * parameters)
+    if procedure:
+        return f"CALL tollgate_{routine}({places}{', NULL' * 10})"
+    return f"SELECT * FROM tollgate_{routine}_run({places})"  # noqa: S608  (no user text in it)
 
 
 def usage_as_json(model: str, usage: Usage) -> dict[str, Any]:

@@ -231,7 +231,6 @@ class EmbeddedPostgres:
             "max_connections": 200,
             "timezone": "UTC",
             "log_timezone": "UTC",
-            "jit": "off",
             "log_checkpoints": "off",
         }
         if self.fast:

@@ -79,7 +79,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     address = client_address(request)
     if not in_networks(address, tuple(settings.METRICS_NETWORKS)):
         try:
-            verdict = tokens.judge(token_text(request.headers), address=address, scopes=["read"])
+            verdict = tokens.judge(token_text(request), address=address, scopes=["read"])
         except Unavailable:
             return HttpResponse(
                 "the database does not answer\n", status=503, content_type="text/plain"

@@ -9,11 +9,10 @@ cannot keep time. So a watchdog shuts the socket of a call that is over its time
 import contextlib
 import logging
 import os
-import select
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -39,19 +38,19 @@ class Watchdog:
         self._calls: dict[int, tuple[float, int]] = {}  # thread → deadline, file descriptor
         self._thread: threading.Thread | None = None
 
-    @contextlib.contextmanager
-    def watching(self, descriptor: int, seconds: float) -> Iterator[None]:
-        me = threading.get_ident()
+    def watching(self, descriptor: int, seconds: float) -> "Watch":
+        return Watch(self, descriptor, seconds)
+
+    def begin(self, descriptor: int, seconds: float) -> None:
         with self._lock:
-            self._calls[me] = (time.monotonic() + seconds, descriptor)
+            self._calls[threading.get_ident()] = (time.monotonic() + seconds, descriptor)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
                 self._thread.start()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._calls.pop(me, None)
+
+    def end(self) -> None:
+        with self._lock:
+            self._calls.pop(threading.get_ident(), None)
 
     def _run(self) -> None:
         while True:
@@ -66,6 +65,21 @@ class Watchdog:
                             shut = socket.socket(fileno=os.dup(descriptor))
                             with shut:
                                 shut.shutdown(socket.SHUT_RDWR)
+
+
+class Watch:
+    """The length of a watched call. (A generator for it would take three times as long.)"""
+
+    __slots__ = ("descriptor", "seconds", "watchdog")
+
+    def __init__(self, watchdog: Watchdog, descriptor: int, seconds: float) -> None:
+        self.watchdog, self.descriptor, self.seconds = watchdog, descriptor, seconds
+
+    def __enter__(self) -> None:
+        self.watchdog.begin(self.descriptor, self.seconds)
+
+    def __exit__(self, *_: object) -> None:
+        self.watchdog.end()
 
 
 class Outage:
@@ -180,12 +194,16 @@ def _live_connection() -> "psycopg.Connection[Any]":
 
 
 def _peer_has_closed(raw: "psycopg.Connection[Any]") -> bool:
-    if raw.closed:
+    """Whether the server ended an idle connection: its goodbye is there to be read, then the end.
+
+    Without poll, which would let other threads have the interpreter in the middle of each request.
+    """
+    try:
+        raw.pgconn.consume_input()
+        raw.pgconn.consume_input()
+    except psycopg.OperationalError:
         return True
-    poll = select.poll()
-    poll.register(raw.pgconn.socket, select.POLLIN)
-    # An idle connection has nothing to read, unless the server said goodbye.
-    return bool(poll.poll(0))
+    return raw.closed
 
 
 def _after_failure(error: Exception) -> None:

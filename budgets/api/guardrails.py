@@ -142,7 +142,7 @@ class SpendView(SpendingView):
                 )
             except ValueError as error:
                 raise BadRequest("bad input", {"usage": [str(error)]}) from None
-        caller, key = self.caller(request), idempotency_key(request.headers)
+        caller, key = self.caller(request), idempotency_key(request)
         cost = money(body.cost_usd, "costUsd")
         return rendered(
             decide(
@@ -163,7 +163,7 @@ class TokenOrPerson(ServiceTokenAuthentication):
     """A token by its scopes, or somebody in a session, with CSRF for what changes something."""
 
     def authenticate(self, request: Request) -> Any:
-        if not token_text(request.headers) and request.COOKIES.get(settings.SESSION_COOKIE_NAME):
+        if not token_text(request) and request.COOKIES.get(settings.SESSION_COOKIE_NAME):
             return PersonInSession().authenticate(request)
         return super().authenticate(request)
 

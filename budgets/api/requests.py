@@ -1,9 +1,10 @@
 """What the spending endpoints take."""
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta
+from rest_framework.request import Request
 
 from opslog.api.errors import BadRequest
 from opslog.api.requests import AMOUNT, NAMING, Body, Label, Name, Text
@@ -73,9 +74,9 @@ def money(value: Decimal | None, field: str) -> Decimal | None:
     return usd(value)
 
 
-def idempotency_key(headers: Any) -> str:
+def idempotency_key(request: Request) -> str:
     """The key of the header, as the IETF draft has it: a string, with or without its quotes."""
-    given = headers.get("Idempotency-Key")
+    given = request.META.get("HTTP_IDEMPOTENCY_KEY")
     if given is None:
         return ""
     key = str(given).strip()

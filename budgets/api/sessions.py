@@ -22,7 +22,7 @@ class PersonInSession(SessionAuthentication):
     whoever sends one is a program."""
 
     def authenticate(self, request: Request) -> tuple[Any, None]:
-        if token_text(request.headers):
+        if token_text(request):
             raise TokenDenied(403, "session", "people decide, in a session: no token does")
         try:
             found = super().authenticate(request)

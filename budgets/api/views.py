@@ -58,9 +58,9 @@ class SpendingView(APIView):
     content_negotiation_class = AlwaysJSON
 
     def caller(self, request: Request) -> admission.Caller:
+        http = request._request
         return admission.Caller(
-            digest=digest(token_text(request.headers)[:MAX_LENGTH]),
-            address=client_address(request._request),
+            digest=digest(token_text(http)[:MAX_LENGTH]), address=client_address(http)
         )
 
 
@@ -123,7 +123,7 @@ class StartView(SpendingView):
             for field in ("estimated_input_tokens", "estimated_output_tokens"):
                 if getattr(ask, field) is not None:
                     raise BadRequest("bad input", {"model": ["Tokens are priced by their model"]})
-        caller, key = self.caller(request), idempotency_key(request.headers)
+        caller, key = self.caller(request), idempotency_key(request)
         decision = decide("start", lambda: admission.start(ask, caller=caller, idempotency_key=key))
         if decision.status == 201:
             metrics.ADMISSIONS.labels("true" if decision.replayed else "false").inc()
@@ -167,7 +167,7 @@ class ExtendView(SpendingView):
     def post(self, request: Request, run_id: UUID) -> HttpResponse:
         body = decode(EXTEND, request.data)
         additional: Any = money(body.additional_usd, "additionalUsd") or 0
-        caller, key = self.caller(request), idempotency_key(request.headers)
+        caller, key = self.caller(request), idempotency_key(request)
         decision = decide(
             "extend",
             lambda: admission.extend(

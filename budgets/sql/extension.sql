@@ -5,7 +5,7 @@ CREATE FUNCTION tollgate_extend_run(
     p_key text, p_fingerprint bytea, p_request_id text, p_retry_after integer
 ) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode TO force_generic_plan
-SET enable_seqscan TO off AS $$
+SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
 DECLARE
     b tollgate_bearer;
     r work_order_runs;

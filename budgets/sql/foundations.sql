@@ -69,9 +69,12 @@ END $$;
 
 -- Counter rows, each found by one text key. (Called immutable, PostgreSQL would not put it into the
 -- query that asks, since the epoch of a moment is only stable to it; and every call cost one query.)
+CREATE FUNCTION tollgate_slot_key(win text, starts_at timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT win || ':' || extract(epoch FROM starts_at)::bigint || ':'
+$$;
 CREATE FUNCTION tollgate_counter_key(scope text, subject text, win text, starts_at timestamptz)
 RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT win || ':' || extract(epoch FROM starts_at)::bigint || ':' || scope || ':' || subject
+    SELECT tollgate_slot_key(win, starts_at) || scope || ':' || subject
 $$;
 
 -- The locks of a decision (docs/locking.md): of the work order, which admissions share and a change of

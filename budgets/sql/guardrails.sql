@@ -2,9 +2,10 @@
 
 -- What an ask, a run or a reported call is about: the subjects that limits are held over, in the
 -- order of tollgate_scopes(). Null: that scope does not apply, for example a quota of users where no
--- user was named. `named` is what a row of `budgets` calls it: tiers are held in each work order.
+-- user was named. `covers` is what rows of `budgets` that cover it are found by: the scope and what
+-- the row calls it (tiers are held in each work order); those for each are among them always.
 CREATE TYPE tollgate_facts AS (
-    wo_id text, feature text, model_tier text, subjects text[], named text[],
+    wo_id text, feature text, model_tier text, subjects text[], covers text[],
     runs_per_day integer, usd_per_day numeric   -- the caps in force; null where they do not matter
 );
 
@@ -23,11 +24,17 @@ CREATE FUNCTION tollgate_facts_of(
             nullif(user_id, ''), nullif(team, ''), nullif(cost_dimension, ''), nullif(address, ''),
             nullif(wo_id, ''), nullif(wo_id, '') || chr(31) || nullif(tier, ''),
             nullif(feature, '') || chr(31) || user_id],
-        ARRAY['', nullif(surface, ''), nullif(feature, ''), nullif(model, ''), nullif(agent, ''),
-            nullif(user_id, ''), nullif(team, ''), nullif(cost_dimension, ''), nullif(address, ''),
-            nullif(wo_id, ''), nullif(tier, ''), NULL],
+        ARRAY['global:', 'surface:*', 'feature:*', 'model:*', 'agent:*', 'user:*', 'team:*',
+            'cost_dimension:*', 'address:*', 'work_order:*', 'model_tier:*',
+            'surface:' || nullif(surface, ''), 'feature:' || nullif(feature, ''),
+            'model:' || nullif(model, ''), 'agent:' || nullif(agent, ''),
+            'user:' || nullif(user_id, ''), 'team:' || nullif(team, ''),
+            'cost_dimension:' || nullif(cost_dimension, ''), 'address:' || nullif(address, ''),
+            'work_order:' || nullif(wo_id, ''), 'model_tier:' || nullif(tier, '')],
         runs_per_day, usd_per_day)::tollgate_facts
 $$;
+
+CREATE INDEX budgets_covers ON budgets ((scope || ':' || subject));
 
 -- One limit that covers it, with the counter (or the sum of the slots) that it is held against.
 CREATE TYPE tollgate_charge AS (
@@ -55,6 +62,21 @@ CREATE FUNCTION tollgate_begins(win text, at timestamptz) RETURNS timestamptz LA
         WHEN 'hour' THEN date_bin('1 hour', at, 'epoch'::timestamptz)
         ELSE date_trunc(win, at, 'UTC')
     END
+$$;
+
+CREATE FUNCTION tollgate_windows() RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+    SELECT '{open,rolling_minute,rolling_hour,minute,hour,day,month}'::text[]
+$$;
+
+-- What the keys of the present counters begin with, in that order.
+CREATE FUNCTION tollgate_slots(at timestamptz) RETURNS text[] LANGUAGE sql STABLE AS $$
+    SELECT ARRAY[tollgate_slot_key('open', tollgate_begins('open', at)),
+        tollgate_slot_key('rolling_minute', tollgate_begins('rolling_minute', at)),
+        tollgate_slot_key('rolling_hour', tollgate_begins('rolling_hour', at)),
+        tollgate_slot_key('minute', tollgate_begins('minute', at)),
+        tollgate_slot_key('hour', tollgate_begins('hour', at)),
+        tollgate_slot_key('day', tollgate_begins('day', at)),
+        tollgate_slot_key('month', tollgate_begins('month', at))]
 $$;
 
 -- How far back the slots of a rolling window count: one slot more than its length, since the oldest
@@ -109,7 +131,7 @@ END $$;
 CREATE FUNCTION tollgate_charges(f tollgate_facts, p_at timestamptz, p_dry boolean)
 RETURNS SETOF tollgate_charge LANGUAGE sql STABLE AS $$
     SELECT l.stage, l.id, l.scope, l.subject, l.win, l.measure, l.amount, l.warning_amount,
-        l.alert_percents, t.starts_at, k.id,
+        l.alert_percents, tollgate_begins(l.win, p_at), k.id,
         CASE WHEN l.win IN ('rolling_minute', 'rolling_hour') THEN (
             SELECT coalesce(sum(CASE l.measure WHEN 'usd' THEN s.reserved_usd + s.settled_usd
                 WHEN 'tokens' THEN s.reserved_tokens + s.settled_tokens ELSE s.runs END), 0)
@@ -128,13 +150,11 @@ RETURNS SETOF tollgate_charge LANGUAGE sql STABLE AS $$
                 WHEN b.scope IN ('user', 'address') THEN 11
                 WHEN b.scope = 'global' AND b."window" = 'rolling_minute' AND b.measure = 'usd' THEN 15
                 ELSE 12 END AS stage,
-            b.id, b.scope, d.subject, b."window" AS win, b.measure,
+            b.id, b.scope, tollgate_subject(b.scope, f) AS subject, b."window" AS win, b.measure,
             CASE WHEN b.scope <> 'work_order' THEN b.amount
                 WHEN b.measure = 'usd' THEN f.usd_per_day ELSE f.runs_per_day END AS amount,
             b.warning_amount, b.alert_percents
-        FROM budgets b JOIN unnest(tollgate_scopes(), f.subjects, f.named) AS d (scope, subject, named)
-            ON d.scope = b.scope
-        WHERE b.subject = d.named OR (b.subject = '*' AND d.named IS NOT NULL)
+        FROM budgets b WHERE b.scope || ':' || b.subject = ANY (f.covers)
         ORDER BY b.scope, b."window", b.measure, b.subject = '*')
         UNION ALL
         SELECT 5, NULL, v.scope, v.subject, v.win, v.measure, v.amount, NULL, '{}'
@@ -144,21 +164,16 @@ RETURNS SETOF tollgate_charge LANGUAGE sql STABLE AS $$
         ) AS v (scope, subject, win, measure, amount)
         WHERE c.feature = f.feature AND v.amount IS NOT NULL
     ) l
-    -- (Joined, not computed for each: a long expression costs more to set up than to run.)
-    JOIN (VALUES ('open', 'epoch'::timestamptz),
-        ('rolling_minute', date_bin('5 seconds', p_at, 'epoch'::timestamptz)),
-        ('rolling_hour', date_bin('1 minute', p_at, 'epoch'::timestamptz)),
-        ('minute', date_bin('1 minute', p_at, 'epoch'::timestamptz)),
-        ('hour', date_bin('1 hour', p_at, 'epoch'::timestamptz)),
-        ('day', date_trunc('day', p_at, 'UTC')), ('month', date_trunc('month', p_at, 'UTC'))
-    ) AS t (win, starts_at) ON t.win = l.win
     -- One look-up for each, by the one text, whatever the planner thinks of the size of the table at the
     -- time: as a join it was planned, while there were ten counters, to read all of a limit's past slots
     -- (by three of the four columns of an index), or all counters there are.
     LEFT JOIN LATERAL (
         SELECT c.id, c.runs, c.open_runs, c.reserved_usd, c.settled_usd, c.reserved_tokens, c.settled_tokens
-        FROM counters c WHERE c.key = tollgate_counter_key(l.scope, l.subject, l.win, t.starts_at)
+        FROM counters c
+        WHERE c.key = (SELECT tollgate_slots(p_at))[array_position(tollgate_windows(), l.win)]
+            || l.scope || ':' || l.subject
         OFFSET 0) k ON true
+    WHERE l.subject IS NOT NULL
     -- Put into the query that asks, this would be computed anew wherever a column is named.
     OFFSET 0
 $$;
@@ -252,10 +267,11 @@ CREATE TRIGGER record_alert AFTER INSERT ON alerts
 -- Whether `used` going up by `more` passes a threshold of this limit.
 CREATE FUNCTION tollgate_crosses(c tollgate_charge, more numeric) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
     SELECT coalesce(c.used < c.warning_amount AND c.used + more >= c.warning_amount, false)
-        -- (The percents are sorted: how many of them are reached, before and after?)
-        OR CASE WHEN c.amount IS NULL OR c.alert_percents = '{}' THEN false
-            ELSE width_bucket(c.used * 100 / c.amount, c.alert_percents::numeric[])
-                <> width_bucket((c.used + more) * 100 / c.amount, c.alert_percents::numeric[]) END
+        -- (The percents are sorted. Is the first reached? If so, how many are, before and after?)
+        OR CASE WHEN (c.used + more) * 100 >= c.amount * c.alert_percents[1]
+            THEN width_bucket(c.used * 100 / c.amount, c.alert_percents::numeric[])
+                <> width_bucket((c.used + more) * 100 / c.amount, c.alert_percents::numeric[])
+            ELSE false END
 $$;
 
 CREATE FUNCTION tollgate_sort_percents() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -21,7 +21,7 @@ CREATE FUNCTION tollgate_accept_inference(
 LANGUAGE plpgsql VOLATILE
 -- A plan that was kept from when a week was empty would read the whole of it for each look-up.
 SET plan_cache_mode TO force_custom_plan
-SET enable_seqscan TO off AS $$
+SET enable_seqscan TO off SET jit TO off AS $$
 DECLARE
     written text[];
 BEGIN
@@ -59,7 +59,7 @@ CREATE FUNCTION tollgate_accept_tools(
 LANGUAGE plpgsql VOLATILE
 -- A plan that was kept from when a week was empty would read the whole of it for each look-up.
 SET plan_cache_mode TO force_custom_plan
-SET enable_seqscan TO off AS $$
+SET enable_seqscan TO off SET jit TO off AS $$
 DECLARE
     written text[];
 BEGIN

@@ -5,14 +5,23 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.test import Client
+from django.urls import URLResolver, get_resolver
+from rest_framework.views import APIView
 
+from config.middleware import is_for_programs
 from config.scratch import ScratchService, owner_sql, scratch_service
+from config.wsgi import WholeAnswers
 
 TOKEN = "tg_never-to-be-logged"
 
@@ -71,6 +80,70 @@ def test_only_pages_of_the_admin_may_evaluate(client: Client) -> None:
     scripts = next(part for part in policy.split("; ") if part.startswith("script-src"))
     assert scripts == "script-src 'self' 'unsafe-eval'"
     assert "frame-ancestors 'none'" in policy
+
+
+def api_views(patterns: Sequence[Any], prefix: str = "/") -> Iterator[tuple[str, type[APIView]]]:
+    """Every view of the API with its address."""
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            yield from api_views(pattern.url_patterns, prefix + str(pattern.pattern))
+        else:
+            view: Any = getattr(pattern.callback, "view_class", object)
+            if issubclass(view, APIView):
+                yield prefix + str(pattern.pattern), view
+
+
+def test_only_views_that_read_no_session_go_past_sessions() -> None:
+    views = list(api_views(get_resolver().url_patterns))
+    for_people = {path for path, view in views if not is_for_programs(view)}
+    assert for_people == {
+        "/api/llm/killswitch",
+        "/api/cap-changes",
+        "/api/cap-changes/<id:change_id>",
+        "/api/cap-changes/<id:change_id>/decision",
+        "/api/cap-changes/<id:change_id>/cancel",
+        "/api/cap-changes/<id:change_id>/edit",
+    }
+    assert "/api/work-orders/start" in {path for path, view in views if is_for_programs(view)}
+    assert not is_for_programs(None)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/api/work-orders/start", "/api/cap-changes/1/cancel"])
+def test_what_every_answer_needs_holds_for_programs_too(client: Client, path: str) -> None:
+    answer = client.post(path, {}, content_type="application/json")
+    assert answer.status_code in (400, 401, 403)
+    assert answer["X-Frame-Options"] == "DENY"
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert answer["Referrer-Policy"] == "same-origin"
+    assert answer["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert int(answer["Content-Length"]) == len(answer.content)
+    assert client.post(path, {}, headers={"Host": "elsewhere.example"}).status_code == 400
+
+
+def test_programs_open_no_session(client: Client, db: None) -> None:
+    client.cookies[settings.SESSION_COOKIE_NAME] = "x" * 32
+    answer = client.post("/api/work-orders/start", {}, content_type="application/json")
+    assert not hasattr(answer.wsgi_request, "session")
+    answer = client.get("/api/cap-changes")
+    assert hasattr(answer.wsgi_request, "session")
+
+
+class Answering(WSGIHandler):
+    def __init__(self, answer: HttpResponseBase) -> None:
+        self.answer = answer
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> HttpResponseBase:
+        return self.answer
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("answer", [HttpResponse(b"ab"), StreamingHttpResponse([b"a", b"b"])])
+def test_only_a_stream_is_handed_over_piece_by_piece(answer: HttpResponseBase) -> None:
+    given = WholeAnswers(Answering(answer))({}, None)
+    assert isinstance(given, list) is not answer.streaming
+    assert answer.closed is not answer.streaming
+    assert b"".join(given) == b"ab"
 
 
 def readiness(url: str) -> tuple[int, dict[str, dict[str, str]]]:

@@ -3,6 +3,7 @@ floor declare `required_scope` and import nothing for it."""
 
 from typing import Any, cast
 
+from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -12,13 +13,13 @@ from opslog.api.errors import TokenDenied
 from workorders import tokens
 
 
-def token_text(headers: Any) -> str:
+def token_text(request: HttpRequest | Request) -> str:
     """The token of a request, from `Authorization: Bearer …` or `x-api-key: …`; "" without one."""
-    authorization: str = headers.get("Authorization", "")
+    authorization: str = request.META.get("HTTP_AUTHORIZATION", "")
     scheme, _, text = authorization.partition(" ")
     if scheme.lower() == "bearer" and text:
         return text.strip()
-    return str(headers.get("X-Api-Key", "")).strip()
+    return str(request.META.get("HTTP_X_API_KEY", "")).strip()
 
 
 def bearer(request: Request) -> tokens.Bearer:
@@ -39,7 +40,7 @@ class ServiceTokenAuthentication(BaseAuthentication):
         scopes = getattr(view, "required_scopes", None) or [view.required_scope]
         concerns = tokens.EVERYTHING if getattr(view, "concerns_everything", False) else ""
         verdict = tokens.judge(
-            token_text(request.headers),
+            token_text(request),
             address=client_address(request),
             scopes=scopes,
             work_order=view.kwargs.get("wo_id", concerns),
