@@ -103,6 +103,7 @@ def call(routine: str, params: list[Any]) -> Decision:
 
 @cache
 def statement(routine: str, parameters: int, *, procedure: bool) -> str:
+    """The text of a call: of the procedure, or of the plain function."""
     places = ", ".join(["%s"] * parameters)
     if procedure:
         return f"CALL tollgate_{routine}({places}{', NULL' * 10})"

@@ -1,4 +1,5 @@
-"""What holds for every request: an id and a line in the log, and a content security policy."""
+"""What holds for every request: an id and a line in the log, and a content security policy; and
+two short ways, of probes and of programs."""
 
 import random
 import re
@@ -11,6 +12,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.template.response import SimpleTemplateResponse
 from django.urls import resolve
+from rest_framework.renderers import TemplateHTMLRenderer
 from rest_framework.views import APIView
 
 from config.logs import access_line
@@ -115,9 +117,10 @@ class ContentSecurityPolicyMiddleware:
 class ProgramsMiddleware:
     """Takes what programs ask for past all that is for people: sessions, logins, messages.
 
-    A view that knows callers by their service token alone reads no cookie, so there is no session
-    to open and no form to protect. What every answer needs stands before this. (What it saves was
-    a twelfth of the web server's CPU for a start.)
+    A view that knows callers by their service token alone opens no session, and a form that was
+    forged has no token. What every answer needs stands before this in the settings. The view is
+    called as Django's handler would, but the hooks of middlewares for views do not see it
+    (docs/adr/0012).
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -127,7 +130,7 @@ class ProgramsMiddleware:
         if request.path_info.startswith(PAGE_PREFIXES):
             return self.get_response(request)
         match = resolve(request.path_info)
-        if not is_for_programs(getattr(match.func, "view_class", None)):
+        if not is_for_programs(match.func):
             return self.get_response(request)
         request.resolver_match = match
         response: HttpResponse = match.func(request, *match.args, **match.kwargs)
@@ -137,11 +140,16 @@ class ProgramsMiddleware:
 
 
 def is_for_programs(view: Any) -> bool:
-    """Whether this class of views knows its callers by their service token, or by nothing."""
-    return (
-        isinstance(view, type)
-        and issubclass(view, APIView)
-        and all(way is ServiceTokenAuthentication for way in view.authentication_classes)
+    """Whether this view of the API knows its callers by their service token, and renders no page.
+
+    (A page may hold a form, as that of the API's documentation does, and then needs a CSRF token.)
+    """
+    kind = getattr(view, "view_class", None)
+    if kind is None or not issubclass(kind, APIView):
+        return False
+    ways = view.view_initkwargs.get("authentication_classes", kind.authentication_classes)
+    return TemplateHTMLRenderer not in kind.renderer_classes and all(
+        way is ServiceTokenAuthentication for way in ways
     )
 
 

@@ -73,7 +73,7 @@ MIDDLEWARE = [
     "config.middleware.ProbesMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "config.middleware.ProgramsMiddleware",
+    "config.middleware.ProgramsMiddleware",  # what stands below is for people only
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

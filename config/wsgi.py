@@ -16,7 +16,8 @@ class WholeAnswers:
     """Gives the server an answer that is whole as a list of one: Granian sends that as it is.
 
     Anything else it takes for a stream and asks for piece by piece, the head in a packet of its
-    own; each piece is another turn at the interpreter, behind all other threads.
+    own; each piece is another turn at the interpreter, behind all other threads. (Sentry wraps all
+    answers, so with it all are streams.)
     """
 
     def __init__(self, handler: WSGIHandler) -> None:

@@ -196,7 +196,8 @@ def _live_connection() -> "psycopg.Connection[Any]":
 def _peer_has_closed(raw: "psycopg.Connection[Any]") -> bool:
     """Whether the server ended an idle connection: its goodbye is there to be read, then the end.
 
-    Without poll, which would let other threads have the interpreter in the middle of each request.
+    In the millisecond between the two it counts as open still, as before the goodbye. Without poll,
+    which would let other threads have the interpreter in the middle of each request.
     """
     try:
         raw.pgconn.consume_input()

@@ -5,7 +5,7 @@ CREATE FUNCTION tollgate_extend_run(
     p_key text, p_fingerprint bytea, p_request_id text, p_retry_after integer
 ) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode TO force_generic_plan
-SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
+SET enable_seqscan TO off SET jit TO off AS $$
 DECLARE
     b tollgate_bearer;
     r work_order_runs;
@@ -88,7 +88,8 @@ BEGIN
                 l.scope, k.subject, l."window" AS win, l.measure, l.amount, l.warning_amount,
                 l.alert_percents, k.starts_at, k.id AS counter_id,
                 k.reserved_usd + k.settled_usd AS used
-            FROM counters k JOIN budgets l ON l.scope = k.scope AND l."window" = k."window"
+            FROM counters k JOIN budgets l ON l.scope || ':' || l.subject = ANY (facts.covers)
+                AND l.scope = k.scope AND l."window" = k."window"
                 AND l.measure = 'usd' AND l.scope <> 'work_order' AND (l.subject IN ('', k.subject)
                     OR (l.subject = '*' AND NOT EXISTS (
                         SELECT FROM budgets own WHERE own.scope = l.scope AND own."window" = l."window"

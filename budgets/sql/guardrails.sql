@@ -2,8 +2,9 @@
 
 -- What an ask, a run or a reported call is about: the subjects that limits are held over, in the
 -- order of tollgate_scopes(). Null: that scope does not apply, for example a quota of users where no
--- user was named. `covers` is what rows of `budgets` that cover it are found by: the scope and what
--- the row calls it (tiers are held in each work order); those for each are among them always.
+-- user was named. `covers` are the keys `scope:subject` of the rows of `budgets` that may cover it, those
+-- for each (`*`) included; a row whose scope does not apply is dropped in the end, since it has no
+-- subject. A tier's row names the tier alone. No scope holds a colon, so a name may.
 CREATE TYPE tollgate_facts AS (
     wo_id text, feature text, model_tier text, subjects text[], covers text[],
     runs_per_day integer, usd_per_day numeric   -- the caps in force; null where they do not matter

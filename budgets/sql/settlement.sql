@@ -86,7 +86,7 @@ END $$;
 CREATE FUNCTION tollgate_reap(p_wo text, p_max integer) RETURNS integer
 LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode TO force_generic_plan
-SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
+SET enable_seqscan TO off SET jit TO off AS $$
 DECLARE
     r work_order_runs;
     runs uuid[];
@@ -133,7 +133,7 @@ CREATE FUNCTION tollgate_finish_run(
     p_tokens bigint, p_book_version bigint, p_fingerprint bytea, p_request_id text
 ) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode TO force_generic_plan
-SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
+SET enable_seqscan TO off SET jit TO off AS $$
 DECLARE
     b tollgate_bearer;
     r work_order_runs;

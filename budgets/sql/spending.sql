@@ -18,7 +18,7 @@ CREATE FUNCTION tollgate_check_run(
     p_book_version bigint, p_model text, p_user text, p_surface text, p_feature text, p_agent text
 ) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode TO force_generic_plan
-SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
+SET enable_seqscan TO off SET jit TO off AS $$
 DECLARE
     b tollgate_bearer;
     answer tollgate_answer;
@@ -84,7 +84,7 @@ CREATE FUNCTION tollgate_spend_run(
     p_key text, p_fingerprint bytea, p_request_id text
 ) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode TO force_generic_plan
-SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
+SET enable_seqscan TO off SET jit TO off AS $$
 DECLARE
     b tollgate_bearer;
     answer tollgate_answer;

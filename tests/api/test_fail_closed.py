@@ -203,6 +203,19 @@ def test_refusing_connections(own: Own) -> None:
     comes_back(own)
 
 
+def test_connections_that_were_ended_while_idle_are_opened_anew(own: Own) -> None:
+    for _ in range(10):
+        assert own.ask()[0].status_code == 201
+    own.superuser(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        f"WHERE datname = '{own.api.service.database}'"
+    )
+    own.api.owner = None
+    time.sleep(0.2)  # their sockets are closed by then
+    for _ in range(10):
+        assert own.ask()[0].status_code == 201
+
+
 def test_the_lock_that_all_need_is_held(own: Own) -> None:
     before = own.api.written()
     with psycopg.connect(own.api.service.owner_url) as holder:

@@ -40,6 +40,24 @@ NAMED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 WINDOWS = ["rolling_minute", "minute", "rolling_hour", "hour", "day", "month"]
 
 
+@pytest.mark.parametrize("name", ["a:b", "*", "user:*", ":"])
+def test_a_name_may_be_made_of_what_keys_are_made_of(desk: Desk, name: str) -> None:
+    set_limit("user", "day", "usd", "1.00")
+    set_limit("user", "day", "usd", "2.00", subject="a")
+    assert desk.start(usd="0.60", user_id=name).status == 201
+    assert desk.start(usd="0.41", user_id=name).denial == "user_quota"
+    assert desk.start(usd="1.00", user_id="other").status == 201
+    agree()
+
+
+def test_a_limit_of_models_does_not_cover_who_names_none(desk: Desk) -> None:
+    set_limit("model", "day", "usd", "0.10")
+    set_limit("model_tier", "open", "runs", 1, subject="middle")
+    for _ in range(2):
+        assert desk.start(usd="0.60").status == 201
+    agree()
+
+
 @pytest.mark.parametrize(("scope", "one", "another"), NAMED)
 @pytest.mark.parametrize(
     "window", ["rolling_minute", "minute", "rolling_hour", "hour", "day", "month"]

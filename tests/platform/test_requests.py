@@ -15,10 +15,13 @@ from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.test import Client
+from django.middleware.csrf import CsrfViewMiddleware
+from django.test import Client, RequestFactory
 from django.urls import URLResolver, get_resolver
 from rest_framework.views import APIView
 
+from budgets.api.sessions import PersonInSession
+from budgets.api.views import StartView, UsageView
 from config.middleware import is_for_programs
 from config.scratch import ScratchService, owner_sql, scratch_service
 from config.wsgi import WholeAnswers
@@ -82,21 +85,20 @@ def test_only_pages_of_the_admin_may_evaluate(client: Client) -> None:
     assert "frame-ancestors 'none'" in policy
 
 
-def api_views(patterns: Sequence[Any], prefix: str = "/") -> Iterator[tuple[str, type[APIView]]]:
+def api_views(patterns: Sequence[Any], prefix: str = "/") -> Iterator[tuple[str, Any]]:
     """Every view of the API with its address."""
     for pattern in patterns:
         if isinstance(pattern, URLResolver):
             yield from api_views(pattern.url_patterns, prefix + str(pattern.pattern))
-        else:
-            view: Any = getattr(pattern.callback, "view_class", object)
-            if issubclass(view, APIView):
-                yield prefix + str(pattern.pattern), view
+        elif issubclass(getattr(pattern.callback, "view_class", object), APIView):
+            yield prefix + str(pattern.pattern), pattern.callback
 
 
 def test_only_views_that_read_no_session_go_past_sessions() -> None:
-    views = list(api_views(get_resolver().url_patterns))
-    for_people = {path for path, view in views if not is_for_programs(view)}
+    views = dict(api_views(get_resolver().url_patterns))
+    for_people = {path for path, view in views.items() if not is_for_programs(view)}
     assert for_people == {
+        "/api/docs",
         "/api/llm/killswitch",
         "/api/cap-changes",
         "/api/cap-changes/<id:change_id>",
@@ -104,21 +106,71 @@ def test_only_views_that_read_no_session_go_past_sessions() -> None:
         "/api/cap-changes/<id:change_id>/cancel",
         "/api/cap-changes/<id:change_id>/edit",
     }
-    assert "/api/work-orders/start" in {path for path, view in views if is_for_programs(view)}
-    assert not is_for_programs(None)
+    assert is_for_programs(views["/api/work-orders/start"])
+    people = UsageView.as_view(authentication_classes=(PersonInSession,))
+    assert not is_for_programs(people)
+    assert not is_for_programs(lambda request: HttpResponse())
+
+
+def test_the_form_of_the_documentation_has_a_token_that_counts(client: Client) -> None:
+    script = client.get("/api/docs?script=")
+    held = client.cookies["csrftoken"].value
+    told = re.search(r'request.headers\["[^"]+"\] = "(\w+)"', script.content.decode())
+    assert told
+    asked = RequestFactory().post("/", headers={"X-CSRFToken": told[1]})
+    asked.COOKIES["csrftoken"] = held
+    assert (
+        CsrfViewMiddleware(lambda request: HttpResponse()).process_view(
+            asked, lambda request: HttpResponse(), (), {}
+        )
+        is None
+    )
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("path", ["/api/work-orders/start", "/api/cap-changes/1/cancel"])
-def test_what_every_answer_needs_holds_for_programs_too(client: Client, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/work-orders/start", 400),
+        ("/api/operations-events", 401),
+        ("/api/cap-changes/1/cancel", 403),
+        ("/api/nowhere", 404),
+    ],
+)
+def test_what_every_answer_needs_holds_for_programs_too(
+    client: Client, path: str, status: int
+) -> None:
     answer = client.post(path, {}, content_type="application/json")
-    assert answer.status_code in (400, 401, 403)
+    assert answer.status_code == status
+    assert "error" in answer.json()
+    assert re.fullmatch(r"[0-9a-f]{16}", answer["X-Request-ID"])
     assert answer["X-Frame-Options"] == "DENY"
     assert answer["X-Content-Type-Options"] == "nosniff"
     assert answer["Referrer-Policy"] == "same-origin"
     assert answer["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
     assert int(answer["Content-Length"]) == len(answer.content)
     assert client.post(path, {}, headers={"Host": "elsewhere.example"}).status_code == 400
+
+
+@pytest.mark.django_db
+def test_a_failure_of_a_view_for_programs_is_told_and_logged(
+    client: Client,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(StartView, "post", lambda self, request: 1 / 0)
+    client.raise_request_exception = False
+    answer = client.post("/api/work-orders/start", {}, content_type="application/json")
+    assert (answer.status_code, answer.json()) == (
+        500,
+        {"error": "an error of ours; it was logged"},
+    )
+    assert "ZeroDivisionError" in caplog.text
+    (line,) = map(json.loads, capsys.readouterr().err.splitlines())
+    assert line["request_id"] == answer["X-Request-ID"]
+    assert (line["route"], line["status"]) == ("/api/work-orders/start", 500)
+    assert client.get("/api/work-orders/start").status_code == 405
 
 
 def test_programs_open_no_session(client: Client, db: None) -> None:
