@@ -36,6 +36,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         collect_if_changed()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Walks first: few and long, so that no worker is left with one of them at the end."""
+    items.sort(key=lambda item: "walks" not in item.path.parts)
+
+
 def start_server(config: pytest.Config) -> None:
     """Starts PostgreSQL once, in the process that hands the tests out, before settings are read.
 
