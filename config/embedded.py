@@ -235,6 +235,8 @@ class EmbeddedPostgres:
         }
         if self.fast:
             settings |= {"fsync": "off", "full_page_writes": "off", "max_wal_size": "4GB"}
+            # Each connection pays for these rounds, and most tests make some.
+            settings["scram_iterations"] = 1
         return [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
 
     def _prepare(self, passwords: dict[str, str]) -> None:

@@ -23,9 +23,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def shipped(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Api]:
-    """With the limits as shipped, and two workers."""
-    with api_service(pristine_database, django_db_blocker, workers=2, room=False) as api:
+def shipped(
+    pristine_database: str, django_db_blocker: DjangoDbBlocker, request: pytest.FixtureRequest
+) -> Iterator[Api]:
+    """With the limits as shipped; its parameter is the number of workers."""
+    workers = getattr(request, "param", 1)
+    with api_service(pristine_database, django_db_blocker, workers=workers, room=False) as api:
         yield api
 
 
@@ -88,6 +91,7 @@ def test_spend_is_recorded_over_the_limit_and_blocks(shipped: Api, http: httpx2.
     assert day(http)["current_spend_usd"] == 53.0
 
 
+@pytest.mark.parametrize("shipped", [2], indirect=True)
 def test_fifty_duplicates_are_one_spend(
     shipped: Api, http: httpx2.Client, django_db_blocker: DjangoDbBlocker
 ) -> None:
