@@ -36,10 +36,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def spare_work() -> None:
-    """In this process alone; the servers that tests start do all of it, and accept the same hashes."""
-    # A million rounds are half a second for each password of each person of each test.
+    """In this process alone: the servers that tests start do all of it."""
+    # A million rounds are half a second for each password of each person of each test. (The
+    # servers accept the hashes: each says how many it took.)
     PBKDF2PasswordHasher.iterations = 1000
-    # Every `Client` has middlewares of its own, and this one reads all static files when it is made.
+    # Every `Client` has middlewares of its own, and this one reads all static files when made.
     settings.WHITENOISE_AUTOREFRESH = True
 
 

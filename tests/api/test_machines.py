@@ -11,6 +11,7 @@ from pytest_django import DjangoDbBlocker
 
 from tests import factories
 from tests.api.harness import WORK_ORDER, Api, api_service
+from tests.walks.browsing import chromium
 
 SECRETS = {
     "query": "tg_in-the-query",
@@ -218,14 +219,9 @@ def sign_in(two: Api, password: str) -> None:
 
 
 def test_docs_render_from_here_alone(two: Api) -> None:
-    from playwright.sync_api import sync_playwright
-
     asked: list[str] = []
     said: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
+    with chromium() as browser:
         page = browser.new_page()
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: said.append(message.text))
@@ -235,7 +231,6 @@ def test_docs_render_from_here_alone(two: Api) -> None:
         page.click("#operations-spending-work_order_start .opblock-summary")
         page.wait_for_selector("text=estimatedCostUsd", timeout=20_000)
         assert page.locator(".opblock").count() >= 9
-        browser.close()
     foreign = [url for url in asked if not url.startswith((two.service.url, "data:"))]
     assert foreign == []
     assert said == []

@@ -38,8 +38,11 @@ class Real:
 
 
 @pytest.fixture(scope="module")
-def real(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Real]:
-    with django_db_blocker.unblock(), scratch_service(workers=1, threads=4) as service:
+def real(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Real]:
+    with (
+        django_db_blocker.unblock(),
+        scratch_service(template=pristine_database, workers=1) as service,
+    ):
         with connected_to(service.database):
             token = prepare(ORDERS, ["digest-1"], Caps(2, Decimal("1.00"), 8))
         with Tollgate(service.url, token) as tollgate:

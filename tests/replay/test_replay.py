@@ -47,8 +47,8 @@ def test_a_trace_on_a_server_of_its_own(
 
 
 @pytest.fixture
-def running(committed_db: str, capsys: pytest.CaptureFixture[str]) -> Iterator[ScratchService]:
-    with scratch_service(workers=1, threads=4) as service:
+def running(committed_db: str, pristine_database: str) -> Iterator[ScratchService]:
+    with scratch_service(template=pristine_database, workers=1) as service:
         yield service
 
 

@@ -23,8 +23,8 @@ STARTS = "SELECT count(*) FROM operations_events WHERE created_at > %s AND kind 
 
 
 @pytest.fixture
-def served(committed_db: str) -> Iterator[tuple[ScratchService, str]]:
-    with scratch_service(workers=1, threads=4) as service:
+def served(committed_db: str, pristine_database: str) -> Iterator[tuple[ScratchService, str]]:
+    with scratch_service(template=pristine_database, workers=1) as service:
         with connected_to(service.database):
             prices = list(bundled())
             token = seed(book=PriceBook(0, prices), now=datetime.now(UTC)).token

@@ -3,22 +3,18 @@
 Pictures of the stations are written to the folder that WALK_PICTURES names, to be looked at.
 """
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 from pytest_django import DjangoDbBlocker
 
 from config.scratch import ScratchService
 from tests import factories
+from tests.walks.browsing import PASSWORD, chromium, picture
 from workorders.models import WorkOrder
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking")
-PASSWORD = "correct horse battery"
 PEOPLE = ("operations", "director", "finance", "vp")
 WO = "briefings"
 
@@ -69,9 +65,7 @@ class Walk:
         return page
 
     def picture(self, person: str, name: str) -> None:
-        if folder := os.environ.get("WALK_PICTURES"):
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            self.pages[person].screenshot(path=f"{folder}/{name}.png", full_page=True)
+        picture(self.pages[person], name)
 
     def ask(self, person: str, usd: str) -> str:
         """Ask on the work order's page; gives the address of the request."""
@@ -111,11 +105,9 @@ def walk(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Iterato
         if not WorkOrder.objects.filter(pk=WO).exists():
             factories.make_work_order(WO, title="Customer briefings", max_concurrent_runs=50)
         _, token = factories.make_token(scopes=["start"])
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+    with chromium() as browser:
         walk = Walk(service, browser, token)
         yield walk
-        browser.close()
     assert walk.said == []  # nothing in any window's console
 
 

@@ -3,22 +3,15 @@
 Pictures are written to the folder that WALK_PICTURES names, to be looked at.
 """
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
-from pytest_django import DjangoDbBlocker
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from config.scratch import ScratchService
-from tests import factories
+from tests.walks.browsing import picture, serious, window_of
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking")
-PASSWORD = "correct horse battery"
 NOTE = "INSERT INTO operations_events (kind, message, actor) VALUES ('NOTE', %s, 'ops')"
 CHANGE = """
 INSERT INTO operations_events (kind, message, actor, owner_type, owner_id, meta)
@@ -39,12 +32,8 @@ def write(service: ScratchService, statement: str, *params: str) -> None:
 
 
 @pytest.fixture
-def page(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Iterator[Page]:
+def page(service: ScratchService, sessions: dict[str, str], browser: Browser) -> Iterator[Page]:
     """An auditor's window; anything that the console complains of fails the test."""
-    with factories.inside(service.database, django_db_blocker):
-        person = factories.make_user("auditor", groups=["auditor"], is_staff=True)
-        person.set_password(PASSWORD)
-        person.save()
     expect.set_options(timeout=60_000)
     said: list[str] = []
     asked: list[str] = []
@@ -53,37 +42,18 @@ def page(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Iterato
         if message.type in ("error", "warning"):
             said.append(message.text)
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        window = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
-        window.set_default_timeout(60_000)
-        window.on("console", listen)
-        window.on("pageerror", lambda error: said.append(str(error)))
-        window.on("request", lambda request: asked.append(request.url))
-        window.goto(f"{service.url}/ops-logs")
-        window.fill("input[name=username]", "auditor")
-        window.fill("input[name=password]", PASSWORD)
-        window.click("button[type=submit]")
-        expect(window.get_by_role("heading", name="Everything that happened")).to_be_visible()
-        yield window
-        browser.close()
+    context = window_of(browser, service, sessions["auditor"])
+    window = context.new_page()
+    window.set_default_timeout(60_000)
+    window.on("console", listen)
+    window.on("pageerror", lambda error: said.append(str(error)))
+    window.on("request", lambda request: asked.append(request.url))
+    window.goto(f"{service.url}/ops-logs")
+    expect(window.get_by_role("heading", name="Everything that happened")).to_be_visible()
+    yield window
+    context.close()
     assert said == []
     assert [url for url in asked if not url.startswith((service.url, "data:"))] == []
-
-
-def picture(page: Page, name: str) -> None:
-    if folder := os.environ.get("WALK_PICTURES"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=f"{folder}/{name}.png", full_page=True)
-
-
-def serious(page: Page) -> list[str]:
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{each['id']}: {each['nodes'][0]['html'][:120]}"
-        for each in found
-        if each["impact"] in ("serious", "critical")
-    ]
 
 
 def test_filter_and_open(service: ScratchService, page: Page) -> None:

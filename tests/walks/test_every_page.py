@@ -7,25 +7,21 @@ reads every page, and for operations, who may do the most on them, or the first 
 it is open.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.urls import reverse
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 from pytest_django import DjangoDbBlocker
 
 from budgets import breaker
 from config.runbooks import RUNBOOKS
 from config.scratch import ScratchService
 from tests import factories
-from tests.access.walking import client_of
 from tests.admin.scene import Scene, make_scene
+from tests.walks.browsing import chromium, serious, session_of, window_of
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking")
 WIDTHS = (1280, 390)
 WINDOWS = {
     "auditor": (390, "dark"),
@@ -83,34 +79,20 @@ def site(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Iterato
     with factories.inside(service.database, django_db_blocker):
         scene = make_scene()
         breaker.trip("global", "", reason="so that there is a banner", by="ops")
-        cookies = {role: client_of(scene, role).cookies["sessionid"].value for role in WINDOWS}
+        cookies = {role: session_of(scene.people[role]) for role in WINDOWS}
         pages = addresses(scene)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+    with chromium() as browser:
         yield Site(service, pages, browser, cookies)
-        browser.close()
-
-
-def serious(page: Page) -> list[str]:
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-    return [
-        f"{each['id']}: {each['nodes'][0]['html'][:160]}"
-        for each in found
-        if each["impact"] in ("serious", "critical")
-    ]
 
 
 @pytest.mark.parametrize("role", WINDOWS)
 def test_everybody_can_read_what_they_may_see(site: Site, role: str) -> None:
     width, theme = WINDOWS[role]
-    context = site.browser.new_context(
-        viewport={"width": width, "height": 900},
-        color_scheme="dark" if theme == "dark" else "light",
-    )
+    context = window_of(site.browser, site.service, site.cookies[role], width=width, height=900)
     context.set_default_timeout(30_000)
     url = site.service.url
-    context.add_cookies([{"name": "sessionid", "value": site.cookies[role], "url": url}])
     page = context.new_page()
+    page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
     console: list[str] = []
     asked: list[str] = []
     page.on("console", lambda m: console.append(m.text) if m.type in ("error", "warning") else None)
@@ -144,11 +126,9 @@ def test_everybody_can_read_what_they_may_see(site: Site, role: str) -> None:
 
 
 def test_a_narrow_row_of_the_log_names_its_work_order_and_who(site: Site) -> None:
-    context = site.browser.new_context(viewport={"width": 390, "height": 900})
-    url = site.service.url
-    context.add_cookies([{"name": "sessionid", "value": site.cookies["auditor"], "url": url}])
+    context = window_of(site.browser, site.service, site.cookies["auditor"], width=390, height=900)
     page = context.new_page()
-    page.goto(f"{url}/ops-logs?kind=RATE_LIMIT_429")
+    page.goto(f"{site.service.url}/ops-logs?kind=RATE_LIMIT_429")
     row = page.locator("#log-rows tbody tr").first
     expect(row.get_by_role("link", name="Nightly digest")).to_be_visible()
     expect(row.get_by_text("svc", exact=True)).to_be_visible()

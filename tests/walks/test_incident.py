@@ -3,17 +3,15 @@
 Pictures of the stations are written to the folder that WALK_PICTURES names, to be looked at.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TypeVar
 
 import httpx2
 import pytest
 from django.utils import timezone
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 from pytest_django import DjangoDbBlocker
 
 from config.scratch import ScratchService
@@ -28,7 +26,7 @@ from tests.incidents.findings import (
     tell_hours,
     whole_hour,
 )
-from tests.walks.test_approval import CHROMIUM, PASSWORD, QUIET
+from tests.walks.browsing import PASSWORD, chromium, picture
 
 T = TypeVar("T")
 WO = "summaries-of-the-day"
@@ -87,12 +85,6 @@ class Walk:
         return page
 
 
-def picture(page: Page, name: str) -> None:
-    if folder := os.environ.get("WALK_PICTURES"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=f"{folder}/incident-{name}.png", full_page=True)
-
-
 @pytest.fixture
 def walk(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Walk:
     now = whole_hour(timezone.now())
@@ -109,10 +101,8 @@ def walk(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Walk:
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        yield browser
-        browser.close()
+    with chromium() as window:
+        yield window
 
 
 @pytest.mark.timeout(300)
@@ -127,7 +117,7 @@ def test_a_spike_from_its_arrival_to_its_review(walk: Walk, browser: Browser) ->
     walk.behind(lambda: tell_hours(spike, input_tokens=LONG, calls=CALLS))
     walk.behind(lambda: triage(now + timedelta(minutes=5)))
     page.reload()
-    picture(page, "list")
+    picture(page, "incident-list")
     page.get_by_role("link", name="context grows").first.click()
 
     # Its cause stands in the first line, and in the sentences, without scrolling.
@@ -136,7 +126,7 @@ def test_a_spike_from_its_arrival_to_its_review(walk: Walk, browser: Browser) ->
     )
     expect(heading).to_be_in_viewport()
     expect(page.get_by_text("Input tokens a request went from 900 to 7,700")).to_be_in_viewport()
-    picture(page, "page")
+    picture(page, "incident-page")
     page.get_by_text("The query behind it").first.click()
     expect(page.get_by_text("FROM inference_hours").first).to_be_visible()
 
@@ -147,7 +137,7 @@ def test_a_spike_from_its_arrival_to_its_review(walk: Walk, browser: Browser) ->
         "link", name="Apply…"
     ).click()
     expect(page.get_by_text("none → 10")).to_be_visible()
-    picture(page, "apply")
+    picture(page, "incident-apply")
     page.get_by_role("button", name="Throttle it").click()
     expect(page.get_by_text("Applied, and recorded on the incident")).to_be_visible()
     assert walk.start() == (429, "feature_rate")
@@ -165,12 +155,12 @@ def test_a_spike_from_its_arrival_to_its_review(walk: Walk, browser: Browser) ->
     page.fill("[name=root_cause]", "A prompt that kept the whole history.")
     page.get_by_role("button", name="Close the incident").click()
     expect(page.get_by_text("This field is required").first).to_be_visible()
-    picture(page, "review")
+    picture(page, "incident-review")
     page.check("[name=alert_created][value=yes]")
     page.fill("[name=follow_up_on]", (now + timedelta(days=7)).date().isoformat())
     page.get_by_role("button", name="Close the incident").click()
     expect(page.get_by_text("It is reviewed and closed")).to_be_visible()
-    picture(page, "closed")
+    picture(page, "incident-closed")
     with page.expect_download() as download:
         page.get_by_role("link", name="Export as Markdown").click()
     assert "A prompt that kept the whole history" in download.value.path().read_text("utf-8")

@@ -1,20 +1,15 @@
 """The first page and the burn rate while they renew themselves, in a real browser."""
 
-import os
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
-from pytest_django import DjangoDbBlocker
+from playwright.sync_api import Browser, Page, expect
 
 from config.scratch import ScratchService
-from tests import factories
+from tests.walks.browsing import window_of
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking")
-PASSWORD = "correct horse battery"
 REFUSAL = """
 INSERT INTO operations_events (kind, message, meta)
 VALUES ('RATE_LIMIT_429', 'refused', '{"reason": "usd_per_day"}')
@@ -22,20 +17,12 @@ VALUES ('RATE_LIMIT_429', 'refused', '{"reason": "usd_per_day"}')
 
 
 @pytest.fixture
-def page(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Iterator[Page]:
-    with factories.inside(service.database, django_db_blocker):
-        person = factories.make_user("ops", groups=["operations"], is_staff=True)
-        person.set_password(PASSWORD)
-        person.save()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        window = browser.new_context().new_page()
-        window.goto(f"{service.url}/ops-dashboard")
-        window.fill("input[name=username]", "ops")
-        window.fill("input[name=password]", PASSWORD)
-        window.click("button[type=submit]")
-        yield window
-        browser.close()
+def page(service: ScratchService, sessions: dict[str, str], browser: Browser) -> Iterator[Page]:
+    context = window_of(browser, service, sessions["operations"])
+    window = context.new_page()
+    window.goto(f"{service.url}/ops-dashboard")
+    yield window
+    context.close()
 
 
 def refused(page: Page) -> int:

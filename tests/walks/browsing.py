@@ -1,0 +1,56 @@
+"""The browser of the walks, and what each of them asks of a page."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from axe_playwright_python.sync_playwright import Axe
+from django.contrib.auth.models import User
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
+
+from config.scratch import ScratchService
+from tests.access.walking import logged_in
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking")
+PASSWORD = "correct horse battery"
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Django's models are out of reach of this thread meanwhile: an event loop runs in it."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+def session_of(person: User) -> str:
+    """The cookie of somebody who has logged in, where the form is not what is walked."""
+    return logged_in(person).cookies["sessionid"].value
+
+
+def window_of(
+    browser: Browser, service: ScratchService, session: str, width: int = 1280, height: int = 1000
+) -> BrowserContext:
+    context = browser.new_context(viewport=ViewportSize(width=width, height=height))
+    context.add_cookies([{"name": "sessionid", "value": session, "url": service.url}])
+    return context
+
+
+def picture(page: Page, name: str) -> None:
+    """With WALK_PICTURES=FOLDER, one of the whole page."""
+    if folder := os.environ.get("WALK_PICTURES"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+
+
+def serious(page: Page) -> list[str]:
+    """What axe-core calls serious on this page, each with the element it is about."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [
+        f"{each['id']}: {each['nodes'][0]['html'][:160]}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+    ]
