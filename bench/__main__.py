@@ -10,13 +10,13 @@ from multiprocessing import get_context
 
 import psutil
 
-from bench import crash, guardrails, history, measure, sealing, telemetry, triage
+from bench import ceiling, crash, guardrails, history, measure, sealing, telemetry, triage
 from bench.ground import Ground, ground
 from bench.measure import Bench
 from bench.report import Broken, Figures, aim, interleave
 
 PARTS = ("http", "database", "guardrails", "telemetry", "today", "crash")
-ASKED_FOR = ("history", "sealing", "triage")
+ASKED_FOR = ("ceiling", "history", "sealing", "triage")
 
 
 def arguments() -> argparse.Namespace:
@@ -63,6 +63,12 @@ def in_the_database(bench: Bench, on: Ground) -> None:
         cells = measure.database_cells(bench, on.app_url(database))
         got = interleave(cells, bench.repetitions, bench.note)
     show("Without HTTP, by clients", got, measure.database_aims(got))
+
+
+def under_one_lock(bench: Bench, on: Ground) -> None:
+    with ceiling.cells(bench, on) as cells:
+        got = interleave(cells, bench.repetitions, bench.note)
+    show(f"What one lock leaves, {ceiling.CLIENTS} clients", got, ceiling.shares(got))
 
 
 def with_guardrails(bench: Bench, on: Ground) -> None:
@@ -136,6 +142,8 @@ def main() -> int:
                 over_http(bench, on)
             if "database" in given.parts:
                 in_the_database(bench, on)
+            if "ceiling" in given.parts:
+                under_one_lock(bench, on)
             if "guardrails" in given.parts:
                 with_guardrails(bench, on)
             if "telemetry" in given.parts:
