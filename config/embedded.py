@@ -234,7 +234,7 @@ class EmbeddedPostgres:
             "log_checkpoints": "off",
         }
         if self.fast:
-            settings |= {"fsync": "off", "full_page_writes": "off", "max_wal_size": "4GB"}
+            settings |= {"fsync": "off", "full_page_writes": "off", "max_wal_size": "1GB"}
             # Each connection pays for these rounds, and most tests make some.
             settings["scram_iterations"] = 1
         return [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]

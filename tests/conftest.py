@@ -19,8 +19,8 @@ from config.embedded import EmbeddedPostgres
 from config.scratch import ScratchService, owner_sql, scratch_service
 from config.static import collect_if_changed
 
-# What the suite's databases and their logs take at most, in bytes, several times over.
-ROOM = 6 * 1024**3
+# In bytes: a gigabyte of write-ahead log, and the databases of the tests that run.
+ROOM = 3 * 1024**3
 
 SERVER = pytest.StashKey[tuple[EmbeddedPostgres, Path]]()
 BOTH = ("default", "owner")
