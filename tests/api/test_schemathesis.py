@@ -61,7 +61,7 @@ def test_no_server_error_and_nothing_undocumented(
         for header in session_headers(api, django_db_blocker):
             argv += ["--header", header]
         argv += ["--include-path-regex", "^/api/cap-changes"]
-        seconds = 12  # four addresses
+        seconds = 12  # five addresses
     argv += ["--seed", "1"]
     argv += ["--checks", ",".join(CHECKS), "--max-examples", "10", "--max-time", str(seconds)]
     argv += ["--no-color"]
