@@ -61,7 +61,8 @@ def binaries() -> Path:
 class EmbeddedPostgres:
     """One server on one data folder, as a child of this process.
 
-    fast=True is for tests: it trades the safety of the data against a power cut for speed.
+    fast=True is for tests: it trades the safety of the data against a power cut, and that of
+    passwords against guessing, for speed.
     """
 
     folder: DataFolder

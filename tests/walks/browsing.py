@@ -7,7 +7,7 @@ from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from config.scratch import ScratchService
 from tests.access.walking import logged_in
@@ -33,10 +33,11 @@ def session_of(person: User) -> str:
 
 def window_of(
     browser: Browser, service: ScratchService, session: str, width: int = 1280, height: int = 1000
-) -> BrowserContext:
+) -> Page:
+    """A window in which somebody has logged in; its context is its own, and is to be closed."""
     context = browser.new_context(viewport=ViewportSize(width=width, height=height))
     context.add_cookies([{"name": "sessionid", "value": session, "url": service.url}])
-    return context
+    return context.new_page()
 
 
 def picture(page: Page, name: str) -> None:

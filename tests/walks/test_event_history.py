@@ -42,8 +42,7 @@ def page(service: ScratchService, sessions: dict[str, str], browser: Browser) ->
         if message.type in ("error", "warning"):
             said.append(message.text)
 
-    context = window_of(browser, service, sessions["auditor"])
-    window = context.new_page()
+    window = window_of(browser, service, sessions["auditor"])
     window.set_default_timeout(60_000)
     window.on("console", listen)
     window.on("pageerror", lambda error: said.append(str(error)))
@@ -51,7 +50,7 @@ def page(service: ScratchService, sessions: dict[str, str], browser: Browser) ->
     window.goto(f"{service.url}/ops-logs")
     expect(window.get_by_role("heading", name="Everything that happened")).to_be_visible()
     yield window
-    context.close()
+    window.context.close()
     assert said == []
     assert [url for url in asked if not url.startswith((service.url, "data:"))] == []
 

@@ -88,10 +88,9 @@ def site(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Iterato
 @pytest.mark.parametrize("role", WINDOWS)
 def test_everybody_can_read_what_they_may_see(site: Site, role: str) -> None:
     width, theme = WINDOWS[role]
-    context = window_of(site.browser, site.service, site.cookies[role], width=width, height=900)
-    context.set_default_timeout(30_000)
+    page = window_of(site.browser, site.service, site.cookies[role], width=width, height=900)
+    page.context.set_default_timeout(30_000)
     url = site.service.url
-    page = context.new_page()
     page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
     console: list[str] = []
     asked: list[str] = []
@@ -119,15 +118,14 @@ def test_everybody_can_read_what_they_may_see(site: Site, role: str) -> None:
         page.set_viewport_size({"width": width, "height": 900})
         if found:
             wrong[address] = found
-    context.close()
+    page.context.close()
     assert wrong == {}
     assert [said for said in console if REFUSED_CONSOLE not in said] == []
     assert [each for each in asked if not each.startswith((url, "data:"))] == []
 
 
 def test_a_narrow_row_of_the_log_names_its_work_order_and_who(site: Site) -> None:
-    context = window_of(site.browser, site.service, site.cookies["auditor"], width=390, height=900)
-    page = context.new_page()
+    page = window_of(site.browser, site.service, site.cookies["auditor"], width=390, height=900)
     page.goto(f"{site.service.url}/ops-logs?kind=RATE_LIMIT_429")
     row = page.locator("#log-rows tbody tr").first
     expect(row.get_by_role("link", name="Nightly digest")).to_be_visible()
@@ -140,4 +138,4 @@ def test_a_narrow_row_of_the_log_names_its_work_order_and_who(site: Site) -> Non
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     assert page.evaluate("document.querySelector('main').contains(document.activeElement)")
-    context.close()
+    page.context.close()

@@ -101,8 +101,8 @@ def walk(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Walk:
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    with chromium() as window:
-        yield window
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.mark.timeout(300)

@@ -18,11 +18,10 @@ VALUES ('RATE_LIMIT_429', 'refused', '{"reason": "usd_per_day"}')
 
 @pytest.fixture
 def page(service: ScratchService, sessions: dict[str, str], browser: Browser) -> Iterator[Page]:
-    context = window_of(browser, service, sessions["operations"])
-    window = context.new_page()
+    window = window_of(browser, service, sessions["operations"])
     window.goto(f"{service.url}/ops-dashboard")
     yield window
-    context.close()
+    window.context.close()
 
 
 def refused(page: Page) -> int:
