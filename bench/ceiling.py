@@ -11,7 +11,7 @@ from bench.report import Figures, share
 from bench.statements import ADMISSION, FLOOR
 
 CLIENTS = 16
-LOCK = "PERFORM tollgate_hold_counters();"
+LOCK = "PERFORM tollgate.hold_counters();"
 WRITE = FLOOR.strip() + " INTO written;"
 CHARGE = """UPDATE counters SET runs = runs + 1, open_runs = open_runs + 1,
     reserved_usd = reserved_usd + $5, reserved_tokens = reserved_tokens + 0
@@ -39,7 +39,7 @@ CREATE PROCEDURE bench_call_NUMBER(bytea, inet, text, text, numeric, text, bytea
 LANGUAGE plpgsql AS $$
 BEGIN
     body := bench_write_NUMBER($1, $2, $3, $4, $5, $6, $7);
-    CALL tollgate_commit(true);
+    CALL tollgate.commit(true);
 END $$;
 """
 

@@ -52,7 +52,7 @@ SLICE = 1_000_000
 
 def fill(owner: "psycopg.Connection[Any]", rows: int) -> None:
     begins = datetime.now(UTC) - timedelta(days=365)
-    owner.execute("SELECT tollgate_ensure_event_partitions(%s)", [begins.date()])
+    owner.execute("SELECT tollgate.ensure_event_partitions_v1(%s)", [begins.date()])
     owner.execute("SET session_replication_role = replica")
     owner.execute("SET maintenance_work_mem = '1GB'")
     indexes = owner.execute(

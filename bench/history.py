@@ -14,7 +14,7 @@ from bench.statements import ADMISSION
 ROWS = """
 INSERT INTO work_order_runs (id, wo_id, agent_name, status, reserved_usd, cost, day, started_at,
     finished_at, lease_expires_at, lease_seconds, source_ip, token_id, charged_to)
-SELECT tollgate_uuid7(at),
+SELECT tollgate.uuid7(at),
     CASE WHEN n %% 10 = 0 OR %(open)s THEN %(hot)s ELSE 'spread-' || n %% 1000 END, 'bench',
     CASE WHEN %(open)s THEN 'running' ELSE 'success' END, 0.01,
     CASE WHEN NOT %(open)s THEN 0.01 END,
@@ -26,7 +26,7 @@ FROM (SELECT n, %(from)s::timestamptz + n * %(step)s::interval AS at
 """
 COUNTED = """
 INSERT INTO counters (key, scope, subject, "window", starts_at, runs, open_runs, reserved_usd)
-SELECT tollgate_counter_key(scope, subject, win, at), scope, subject, win, at, %(rows)s, %(rows)s,
+SELECT tollgate.counter_key(scope, subject, win, at), scope, subject, win, at, %(rows)s, %(rows)s,
     0.01 * %(rows)s
 FROM (VALUES ('work_order', %(hot)s, 'open', 'epoch'::timestamptz),
     ('work_order', %(hot)s, 'day', date_trunc('day', now(), 'UTC')),

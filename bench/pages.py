@@ -29,7 +29,7 @@ SELECT 'wo-' || n, 'Work order ' || n, 100, 2.00, 'draft' FROM generate_series(0
 # Of today and of the two days before: a third is idle, a hundredth is at its cap.
 USE = """
 INSERT INTO counters (key, scope, subject, "window", starts_at, runs, settled_usd)
-SELECT tollgate_counter_key('work_order', id, 'day', day), 'work_order', id, 'day', day,
+SELECT tollgate.counter_key('work_order', id, 'day', day), 'work_order', id, 'day', day,
     CASE WHEN n % 100 = 7 THEN 100 ELSE n % 90 END, CASE WHEN n % 50 = 3 THEN 2.00 ELSE n % 190 * 0.01 END
 FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM work_orders WHERE id LIKE 'wo-%') told,
     (SELECT date_trunc('day', now(), 'UTC') - d * interval '1 day' AS day

@@ -49,7 +49,7 @@ def fill(on: Ground, database: str, rows: int) -> None:
     with psycopg.connect(on.superuser_url(database), autocommit=True) as owner:
         owner.execute("SET session_replication_role = replica")
         owner.execute("SET maintenance_work_mem = '1GB'")
-        owner.execute("SELECT tollgate_ensure_event_partitions(current_date)")
+        owner.execute("SELECT tollgate.ensure_event_partitions_v1(current_date)")
         # Numbers of transactions that this server has given out already, in their order.
         (given,) = owner.execute("SELECT pg_current_xact_id()::text::bigint").fetchone() or (0,)
         owner.execute(ROWS, {"rows": rows, "transactions": given - 1})

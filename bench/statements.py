@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 
 ADMISSION = (
-    "CALL tollgate_start($1, $2, $3, $4, $5, NULL, NULL, 900, NULL, '', '', '', '', '', false,"
+    "CALL tollgate.start_v1($1, $2, $3, $4, $5, NULL, NULL, 900, NULL, '', '', '', '', '', false,"
     " false, $6, $7, 'bench', 86400, true, 5.00" + ", NULL" * 10 + ")"
 )
 # One that names everything that a limit can be held over.
@@ -12,7 +12,7 @@ NAMED_ADMISSION = ADMISSION.replace(
     "NULL, '', '', '', '', ''", "100, 'bench-model', 'middle', 'bench-user', 'cli', 'bench-feature'"
 )
 PLAIN_ADMISSION = (
-    "SELECT * FROM tollgate_start_run($1, $2, $3, $4, $5, NULL, NULL, 900, NULL, '', '', '', '',"
+    "SELECT * FROM tollgate.start_run_v1($1, $2, $3, $4, $5, NULL, NULL, 900, NULL, '', '', '', '',"
     " '', false, false, $6, $7, 'bench', 86400, true, 5.00)"
 )
 # What must be written in any case: the same two rows, the same indexes, triggers and constraints,

@@ -52,7 +52,7 @@ def fill(on: Ground, database: str, got: Triaged, since: datetime, until: dateti
     first = until - timedelta(days=DAYS)
     told = {"first": first, "until": until, "since": since, "rows": got.rows}
     with psycopg.connect(on.superuser_url(database), autocommit=True) as owner:
-        owner.execute("SELECT tollgate_ensure_telemetry_partitions(%s)", [first.date()])
+        owner.execute("SELECT tollgate.ensure_telemetry_partitions_v1(%s)", [first.date()])
         owner.execute("SET session_replication_role = replica")  # hours are marked at once, below
         owner.execute(EVENTS, told)
         got.tools = owner.execute(TOOLS).rowcount

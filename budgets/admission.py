@@ -106,8 +106,8 @@ def statement(routine: str, parameters: int, *, procedure: bool) -> str:
     """The text of a call: of the procedure, or of the plain function."""
     places = ", ".join(["%s"] * parameters)
     if procedure:
-        return f"CALL tollgate_{routine}({places}{', NULL' * 10})"
-    return f"SELECT * FROM tollgate_{routine}_run({places})"  # noqa: S608  (no user text in it)
+        return f"CALL tollgate.{routine}_v1({places}{', NULL' * 10})"
+    return f"SELECT * FROM tollgate.{routine}_run_v1({places})"  # noqa: S608  (no user text in it)
 
 
 def usage_as_json(model: str, usage: Usage) -> dict[str, Any]:

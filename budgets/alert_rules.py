@@ -19,7 +19,7 @@ from opslog.events import record
 # run that fails does so soon. The clock is read once: no index is used for one that goes on.
 MEASURED = """
 WITH clock AS MATERIALIZED (
-    SELECT at, at - make_interval(mins => %(minutes)s) AS since FROM (SELECT tollgate_now() AS at) c
+    SELECT at, at - make_interval(mins => %(minutes)s) AS since FROM (SELECT tollgate.now() AS at) c
 )
 SELECT (SELECT at FROM clock),
     (SELECT count(*) FROM operations_events WHERE kind = 'RATE_LIMIT_429'

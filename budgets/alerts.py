@@ -37,7 +37,7 @@ def sweep() -> int:
     """Alerts for thresholds that were passed by settlement, or by a change of the limit itself.
     Gives how many are new."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate_alert_sweep()")
+        cursor.execute("SELECT tollgate.alert_sweep_v1()")
         return int(cursor.fetchone()[0])
 
 

@@ -3,12 +3,24 @@ from django.apps import AppConfig
 from opslog import authority
 from opslog.roles import append_only
 
-LAST_LOCK = "SELECT tollgate_hold_counters()"
+LAST_LOCK = "SELECT tollgate.hold_counters()"
 
 
 class BudgetsConfig(AppConfig):
     name = "budgets"
     verbose_name = "What may be spent"
+    routines = (
+        "foundations.sql",
+        "guardrails.sql",
+        "alerts.sql",
+        "breaker.sql",
+        "settlement.sql",
+        "admission.sql",
+        "extension.sql",
+        "spending.sql",
+        "recording.sql",
+        "reviews.sql",
+    )
 
     def ready(self) -> None:
         from budgets import checks  # noqa: F401  (checks register on import)

@@ -169,4 +169,4 @@ def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _hold_counters() -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate_hold_counters()")
+        cursor.execute("SELECT tollgate.hold_counters()")

@@ -13,11 +13,11 @@ from opslog import events
 from workorders.models import WorkOrder
 
 Scope, State = CircuitBreaker.Scope, CircuitBreaker.State
-SWITCH = "SELECT (tollgate_switch_breaker(%s, %s, %s, %s)).id"
+SWITCH = "SELECT (tollgate.switch_breaker_v1(%s, %s, %s, %s)).id"
 COMMITTED = """
 SELECT coalesce(sum(reserved_usd + settled_usd), 0) FROM counters
 WHERE scope = 'global' AND subject = '' AND "window" = 'rolling_minute'
-    AND starts_at > tollgate_now() - tollgate_reach('rolling_minute')
+    AND starts_at > tollgate.now() - tollgate.reach('rolling_minute')
 """
 
 

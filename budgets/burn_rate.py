@@ -12,26 +12,26 @@ from budgets.models import Budget
 ZERO = Decimal(0)
 MINUTES = 60
 HOUR = timedelta(hours=1)
-REACH = timedelta(minutes=61)  # how long a slot of the rolling hour counts: `tollgate_reach`
+REACH = timedelta(minutes=61)  # how long a slot of the rolling hour counts: `tollgate.reach`
 
 FIGURES = """
-WITH c AS (SELECT tollgate_now() AS now)
+WITH c AS (SELECT tollgate.now() AS now)
 SELECT c.now,
     coalesce((SELECT sum(reserved_usd + settled_usd) FROM counters WHERE scope = 'global'
         AND subject = '' AND "window" = 'rolling_minute'
-        AND starts_at > c.now - tollgate_reach('rolling_minute')), 0),
+        AND starts_at > c.now - tollgate.reach('rolling_minute')), 0),
     coalesce((SELECT sum(reserved_usd + settled_usd) FROM counters WHERE scope = 'global'
         AND subject = '' AND "window" = 'rolling_hour'
-        AND starts_at > c.now - tollgate_reach('rolling_hour')), 0),
+        AND starts_at > c.now - tollgate.reach('rolling_hour')), 0),
     coalesce((SELECT reserved_usd + settled_usd FROM counters WHERE key
-        = tollgate_counter_key('global', '', 'day', tollgate_begins('day', c.now))), 0),
+        = tollgate.counter_key('global', '', 'day', tollgate.begins('day', c.now))), 0),
     coalesce((SELECT sum(reserved_usd + settled_usd) FROM counters WHERE scope = 'global'
-        AND subject = '' AND "window" = 'day' AND starts_at >= tollgate_begins('month', c.now)), 0)
+        AND subject = '' AND "window" = 'day' AND starts_at >= tollgate.begins('month', c.now)), 0)
 FROM c
 """
 BY_MINUTE = """
 SELECT starts_at, reserved_usd + settled_usd FROM counters WHERE scope = 'global' AND subject = ''
-    AND "window" = 'rolling_hour' AND starts_at > %s - tollgate_reach('rolling_hour')
+    AND "window" = 'rolling_hour' AND starts_at > %s - tollgate.reach('rolling_hour')
 ORDER BY starts_at
 """
 USED = """
@@ -39,7 +39,7 @@ SELECT b.id, coalesce(max(k.used), 0), max(k.subject)
 FROM budgets b LEFT JOIN LATERAL (
     SELECT s.subject, sum(s.reserved_usd + s.settled_usd) AS used FROM counters s
     WHERE s.scope = b.scope AND s."window" = b."window" AND b.subject IN ('', '*', s.subject)
-        AND s.starts_at BETWEEN tollgate_counts_from(b."window", %(now)s) AND %(now)s
+        AND s.starts_at BETWEEN tollgate.counts_from(b."window", %(now)s) AND %(now)s
     GROUP BY s.subject ORDER BY used DESC LIMIT 1) k ON true
 WHERE b.measure = 'usd' AND b.amount IS NOT NULL GROUP BY b.id
 """

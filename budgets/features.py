@@ -71,7 +71,7 @@ def change(feature: str, values: dict[str, Any], *, reason: str, by: str) -> Fea
         raise Refused("A change needs a reason.")
     with transaction.atomic(), acting(by=by, reason=reason), connection.cursor() as cursor:
         # The lock that the row's trigger takes comes first, as everywhere (docs/locking.md).
-        cursor.execute("SELECT tollgate_hold_counters()")
+        cursor.execute("SELECT tollgate.hold_counters()")
         control = control_of(feature)
         for name in LIMITS:
             old, new = getattr(control, name), values.get(name, getattr(control, name))

@@ -15,7 +15,7 @@ def expire() -> int:
     ended = 0
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT tollgate_reap(NULL, %s)", [BATCH])
+            cursor.execute("SELECT tollgate.reap_v1(NULL, %s)", [BATCH])
             reaped = int(cursor.fetchone()[0])
         ended += reaped
         if reaped < BATCH:

@@ -76,11 +76,11 @@ WITH expected AS (
     SELECT c.scope, c.subject, c.win, c.starts_at, sum(c.runs), sum(c.open_runs), sum(c.reserved),
         sum(c.settled), sum(c.reserved_tokens), sum(c.settled_tokens)
     FROM (
-        SELECT p.scope, tollgate_subject(p.scope, e.facts) AS subject, p.win,
-            tollgate_begins(p.win, e.at) AS starts_at, e.runs, e.open_runs,
-            CASE WHEN tollgate_is_short(p.win) THEN e.reserved_short ELSE e.reserved_long END
+        SELECT p.scope, tollgate.subject(p.scope, e.facts) AS subject, p.win,
+            tollgate.begins(p.win, e.at) AS starts_at, e.runs, e.open_runs,
+            CASE WHEN tollgate.is_short(p.win) THEN e.reserved_short ELSE e.reserved_long END
                 AS reserved,
-            CASE WHEN tollgate_is_short(p.win) THEN e.settled_short ELSE e.settled_long END
+            CASE WHEN tollgate.is_short(p.win) THEN e.settled_short ELSE e.settled_long END
                 AS settled,
             e.reserved_tokens, e.settled_tokens
         FROM (
@@ -88,8 +88,8 @@ WITH expected AS (
             WHERE k.scope <> 'work_order'
                 AND NOT (k.scope = 'global' AND k."window" IN ('open', 'day'))
             GROUP BY k.scope, k."window"
-        ) p JOIN tollgate_entries e ON e.at >= p.since
-        WHERE tollgate_subject(p.scope, e.facts) IS NOT NULL
+        ) p JOIN tollgate.entries e ON e.at >= p.since
+        WHERE tollgate.subject(p.scope, e.facts) IS NOT NULL
     ) c GROUP BY 1, 2, 3, 4
 ),
 covered AS (
@@ -99,7 +99,7 @@ covered AS (
     UNION VALUES ('work_order', 'open'), ('work_order', 'day'), ('global', 'open'),
         ('global', 'day')
 )
-SELECT coalesce(c.key, tollgate_counter_key(e.scope, e.subject, e.win, e.starts_at)), c.id,
+SELECT coalesce(c.key, tollgate.counter_key(e.scope, e.subject, e.win, e.starts_at)), c.id,
     coalesce(c.scope, e.scope), coalesce(c.subject, e.subject), coalesce(c.window, e.win),
     coalesce(c.starts_at, e.starts_at),
     coalesce(c.runs, 0), coalesce(c.open_runs, 0), coalesce(c.reserved_usd, 0),
@@ -150,7 +150,7 @@ def repair(*, by: str, reason: str) -> list[Difference]:
     """Write what the runs say into the counters that disagree, and record it. No admission is
     decided meanwhile."""
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate_hold_counters()")
+        cursor.execute("SELECT tollgate.hold_counters()")
         wrong = list(differences())
         for difference in wrong:
             cursor.execute(

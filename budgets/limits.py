@@ -13,7 +13,7 @@ from budgets.models import Budget
 
 HIGHEST = Decimal("1000000000")
 USED = """
-WITH clock AS MATERIALIZED (SELECT tollgate_now() AS now)
+WITH clock AS MATERIALIZED (SELECT tollgate.now() AS now)
 SELECT b.id, coalesce(k.subject, ''), coalesce(k.settled, 0), coalesce(k.held, 0)
 FROM clock c CROSS JOIN budgets b LEFT JOIN LATERAL (
     SELECT s.subject,
@@ -25,7 +25,7 @@ FROM clock c CROSS JOIN budgets b LEFT JOIN LATERAL (
     WHERE s.scope = b.scope AND s."window" = b."window"
         AND (b.subject IN ('', '*', s.subject)
             OR (b.scope = 'model_tier' AND b.subject = split_part(s.subject, chr(31), 2)))
-        AND s.starts_at BETWEEN tollgate_counts_from(b."window", c.now) AND c.now
+        AND s.starts_at BETWEEN tollgate.counts_from(b."window", c.now) AND c.now
     GROUP BY s.subject ORDER BY 3 + 4 DESC, sum(s.runs) DESC LIMIT 1) k ON true
 WHERE b.id = ANY (%s)
 """
@@ -123,7 +123,7 @@ def add(
 def _hold() -> None:
     """The lock that the triggers take comes before that of the row (docs/locking.md)."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate_hold_counters()")
+        cursor.execute("SELECT tollgate.hold_counters()")
 
 
 def _reason(reason: str) -> str:

@@ -84,13 +84,13 @@ ZERO = Decimal(0)
 def today() -> datetime:
     """The beginning of the UTC day, by the clock that admissions go by."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT date_trunc('day', tollgate_now(), 'UTC')")
+        cursor.execute("SELECT date_trunc('day', tollgate.now(), 'UTC')")
         begins: datetime = cursor.fetchone()[0]
         return begins
 
 
 def key(scope: str, subject: str, window: str, begins: datetime | None = None) -> str:
-    """The key of a counter, as the database function `tollgate_counter_key` makes it."""
+    """The key of a counter, as the database function `tollgate.counter_key` makes it."""
     return f"{window}:{int(begins.timestamp()) if begins else 0}:{scope}:{subject}"
 
 
@@ -104,7 +104,7 @@ def _counted(column: str, prefix: str) -> Coalesce:
 
 
 def _in_force(measure: Measure) -> Greatest:
-    """The cap in force now, as `tollgate_effective_caps` says: the base, or a live grant above."""
+    """The cap in force now, as `tollgate.effective_caps` says: the base, or a live grant above."""
     now = timezone.now()
     grants = Grant.objects.filter(
         wo=OuterRef("pk"), measure=measure, starts_at__lte=now, ends_at__gt=now

@@ -36,18 +36,18 @@ ZERO = Decimal(0)
 LEFT_OF_ORDERS = """
 SELECT o.id, e.runs_per_day - coalesce(k.runs, 0),
     e.usd_per_day - coalesce(k.reserved_usd + k.settled_usd, 0)
-FROM work_orders o CROSS JOIN LATERAL tollgate_effective_caps(o.id, tollgate_now()) e
+FROM work_orders o CROSS JOIN LATERAL tollgate.effective_caps(o.id, tollgate.now()) e
 LEFT JOIN counters k ON k.key
-    = tollgate_counter_key('work_order', o.id, 'day', tollgate_begins('day', tollgate_now()))
+    = tollgate.counter_key('work_order', o.id, 'day', tollgate.begins('day', tollgate.now()))
 WHERE o.id = ANY (%s)
 """
 LEFT_OF_ALL = """
 SELECT c.win, greatest(c.amount - c.used, 0)
-FROM tollgate_charges(tollgate_facts_of('', '', '', '', '', '', '', '', '', '', NULL, NULL),
-    tollgate_now(), true) c
+FROM tollgate.charges(tollgate.facts_of('', '', '', '', '', '', '', '', '', '', NULL, NULL),
+    tollgate.now(), true) c
 WHERE c.scope = 'global' AND c.measure = 'usd' AND c.amount IS NOT NULL AND c.stage = 12
 """
-ALERT = "SELECT tollgate_alert('preflight', %s, %s, 'preflight_check', %s, %s::jsonb, %s)"
+ALERT = "SELECT tollgate.alert('preflight', %s, %s, 'preflight_check', %s, %s::jsonb, %s)"
 
 
 @dataclass(frozen=True, slots=True)

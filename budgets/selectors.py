@@ -41,10 +41,10 @@ USAGE = """
 SELECT (c.now AT TIME ZONE 'UTC')::date, date_trunc('day', c.now, 'UTC') + interval '1 day',
        coalesce(d.runs, 0), coalesce(o.open_runs, 0),
        coalesce(d.reserved_usd, 0), coalesce(d.settled_usd, 0)
-FROM (SELECT tollgate_now() AS now) c
+FROM (SELECT tollgate.now() AS now) c
 LEFT JOIN counters d
-    ON d.key = tollgate_counter_key(%(scope)s, %(subject)s, 'day', date_trunc('day', c.now, 'UTC'))
-LEFT JOIN counters o ON o.key = tollgate_counter_key(%(scope)s, %(subject)s, 'open', 'epoch')
+    ON d.key = tollgate.counter_key(%(scope)s, %(subject)s, 'day', date_trunc('day', c.now, 'UTC'))
+LEFT JOIN counters o ON o.key = tollgate.counter_key(%(scope)s, %(subject)s, 'open', 'epoch')
 """
 
 CALIBRATION = """

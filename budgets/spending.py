@@ -69,7 +69,7 @@ class DayStatus:
 
 
 def day_status(figures: dict[str, Any]) -> DayStatus:
-    """From what the database says of the day (`tollgate_day_figures`)."""
+    """From what the database says of the day (`tollgate.day_figures_v1`)."""
 
     def amount(name: str) -> Decimal | None:
         return None if figures[name] is None else Decimal(figures[name])
@@ -81,7 +81,7 @@ def day_status(figures: dict[str, Any]) -> DayStatus:
 
 def today() -> DayStatus:
     """Raises Unavailable."""
-    (figures,) = authority.fetch_row("SELECT tollgate_day_figures(tollgate_now())::text", [])
+    (figures,) = authority.fetch_row("SELECT tollgate.day_figures_v1(tollgate.now())::text", [])
     return day_status(msgspec.json.decode(figures))
 
 

@@ -11,20 +11,20 @@ SELECT d.newer, coalesce(sum(h.cost_usd), 0), coalesce(sum(h.requests), 0),
     coalesce(sum(h.requests) FILTER (WHERE h.trigger_type = ANY (%(hidden)s)), 0),
     coalesce(sum(h.input_tokens), 0), coalesce(sum(h.output_tokens), 0)
 FROM (VALUES (true), (false)) d (newer)
-LEFT JOIN inference_hours h ON h.hour >= date_trunc('hour', tollgate_now(), 'UTC')
+LEFT JOIN inference_hours h ON h.hour >= date_trunc('hour', tollgate.now(), 'UTC')
         - CASE WHEN d.newer THEN interval '24 hours' ELSE interval '48 hours' END
-    AND h.hour < date_trunc('hour', tollgate_now(), 'UTC')
+    AND h.hour < date_trunc('hour', tollgate.now(), 'UTC')
         - CASE WHEN d.newer THEN interval '0' ELSE interval '24 hours' END
 GROUP BY d.newer ORDER BY d.newer DESC
 """
 TOOLS = """
 SELECT tool_name, sum(calls), sum(failures), sum(retries), sum(retry_cost_usd) FROM tool_hours
-WHERE hour >= date_trunc('hour', tollgate_now(), 'UTC') - interval '24 hours'
+WHERE hour >= date_trunc('hour', tollgate.now(), 'UTC') - interval '24 hours'
 GROUP BY tool_name HAVING sum(failures) > 0 ORDER BY sum(failures) DESC, tool_name LIMIT 5
 """
 FEATURES = """
 SELECT feature, sum(cost_usd), sum(requests) FROM inference_hours
-WHERE hour >= date_trunc('hour', tollgate_now(), 'UTC') - interval '24 hours'
+WHERE hour >= date_trunc('hour', tollgate.now(), 'UTC') - interval '24 hours'
 GROUP BY feature ORDER BY 2 DESC, 1 LIMIT 5
 """
 

@@ -16,10 +16,10 @@ from budgets.models import Budget, CircuitBreaker, FeatureControl, KillSwitch, T
 # A limit that is reached is reached for those who ask for a whole run, or for any dollar at all.
 # (A row for a name wins over the one for each of its scope.)
 REACHED = """
-WITH c AS (SELECT tollgate_now() AS now)
-SELECT b.id, k.subject, tollgate_cured_at(
+WITH c AS (SELECT tollgate.now() AS now)
+SELECT b.id, k.subject, tollgate.cured_at(
     row(0, b.id, b.scope, k.subject, b."window", b.measure, b.amount, NULL, '{}', c.now, NULL,
-        k.used)::tollgate_charge, c.now)
+        k.used)::tollgate.charge, c.now)
 FROM c CROSS JOIN budgets b CROSS JOIN LATERAL (
     SELECT s.subject, sum(CASE b.measure WHEN 'usd' THEN s.reserved_usd + s.settled_usd
         WHEN 'tokens' THEN s.reserved_tokens + s.settled_tokens
@@ -27,8 +27,8 @@ FROM c CROSS JOIN budgets b CROSS JOIN LATERAL (
     FROM counters s
     WHERE s.scope = b.scope AND s."window" = b."window"
         AND CASE WHEN b."window" IN ('rolling_minute', 'rolling_hour')
-            THEN s.starts_at > c.now - tollgate_reach(b."window")
-            ELSE s.starts_at = tollgate_begins(b."window", c.now) END
+            THEN s.starts_at > c.now - tollgate.reach(b."window")
+            ELSE s.starts_at = tollgate.begins(b."window", c.now) END
         AND (b.subject IN ('', s.subject)
             OR (b.scope = 'model_tier' AND b.subject = split_part(s.subject, chr(31), 2))
             OR (b.subject = '*' AND NOT EXISTS (

@@ -9,10 +9,11 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
 from config.checks import environment_problem
+from opslog import routines
 
 ANSWER_SECONDS = 2.5
 STALE_SECONDS = 180
-NAMES = ("database", "migrations", "environment", "worker")
+NAMES = ("database", "migrations", "routines", "environment", "worker")
 
 
 class Examination:
@@ -64,6 +65,7 @@ def _examine(checks: dict[str, str]) -> None:
             checks["database"] = ""
             names = ", ".join(sorted(".".join(migration) for migration in missing)[:3])
             checks["migrations"] = f"{len(missing)} not applied: {names}" if missing else ""
+            checks["routines"] = routines.problem()
             checks["environment"] = environment_problem()
             cursor.execute(
                 "SELECT extract(epoch FROM now() - at)::int FROM heartbeats WHERE name = 'worker'"

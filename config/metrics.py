@@ -24,16 +24,16 @@ SELECT coalesce(max(open_runs) FILTER (WHERE "window" = 'open'), 0),
        coalesce(max(reserved_usd) FILTER (WHERE "window" = 'day'), 0),
        coalesce(max(settled_usd) FILTER (WHERE "window" = 'day'), 0),
        (SELECT count(*) FROM work_order_runs
-        WHERE status = 'running' AND lease_expires_at <= tollgate_now()),
+        WHERE status = 'running' AND lease_expires_at <= tollgate.now()),
        (SELECT count(*) FROM django_q_ormq),
        (SELECT coalesce(extract(epoch FROM now() - min(lock)), 0) FROM django_q_ormq
         WHERE lock <= now()),
        (SELECT extract(epoch FROM now() - at) FROM heartbeats WHERE name = 'worker'),
-       coalesce(extract(epoch FROM now() - tollgate_oldest_unsealed()), 0)
+       coalesce(extract(epoch FROM now() - tollgate.oldest_unsealed_v1()), 0)
 FROM counters
 WHERE key = ANY (ARRAY[
-    tollgate_counter_key('global', '', 'open', 'epoch'),
-    tollgate_counter_key('global', '', 'day', date_trunc('day', tollgate_now(), 'UTC'))])
+    tollgate.counter_key('global', '', 'open', 'epoch'),
+    tollgate.counter_key('global', '', 'day', date_trunc('day', tollgate.now(), 'UTC'))])
 """
 NAMES = (
     ("tollgate_open_runs", "Runs with an open lease."),

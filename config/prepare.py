@@ -18,12 +18,13 @@ def main() -> int:
         print(f"A setting is wrong: {error}", file=sys.stderr)
         return 2
 
-    from django.core.management import call_command, get_commands
+    from django.core.management import CommandError
     from django.db import DatabaseError
     from django_q.tasks import async_task
 
     from config.checks import WrongSettings, environment_problem, require_settings
     from config.static import collect_if_changed
+    from opslog import routines
 
     try:
         require_settings()
@@ -34,14 +35,24 @@ def main() -> int:
         print(f"A setting is wrong: {problem}", file=sys.stderr)
         return 2
     try:
-        migrate()
-    except DatabaseError as error:
+        # Two first starts at once, on two hosts: the second waits, and finds it done.
+        with routines.alone("owner"):
+            migrate()
+            fill()
+    except (DatabaseError, CommandError) as error:
         reason = " ".join(str(error).split())
         print(f"The database could not be brought up to date: {reason}", file=sys.stderr)
         return 2
     if collect_if_changed():
         print("Static files collected.", flush=True)
     async_task("opslog.tasks.beat")  # the job worker shows itself before its first minute is over
+    return 0
+
+
+def fill() -> None:
+    """The demo, into an empty database where it is wanted."""
+    from django.core.management import call_command, get_commands
+
     if wants_demo() and "seed_demo" in get_commands() and is_empty():
         call_command("seed_demo")
     elif has_no_prices():
@@ -49,28 +60,27 @@ def main() -> int:
             "No model has a price yet: manage.py update_prices shows what would be entered.",
             flush=True,
         )
-    return 0
 
 
 def migrate() -> None:
-    """Migrates as the owner; where nothing is to do, it costs one query."""
+    """Migrates as the owner and installs the routines; where nothing is to do, two queries."""
     from django.core.management import call_command
     from django.db import connections
     from django.db.migrations.recorder import MigrationRecorder
 
     from config.health import expected_migrations
     from config.schedules import ensure_schedules
+    from opslog import routines
 
     applied = set(MigrationRecorder(connections["owner"]).applied_migrations())
     missing = expected_migrations() - applied
-    if missing:
-        print(f"Applying {len(missing)} migrations.", flush=True)
+    if missing or routines.problem("owner"):
+        what = f"{len(missing)} migrations" if missing else "this release's routines"
+        print(f"Applying {what}.", flush=True)
         call_command("migrate", database="owner", interactive=False, verbosity=0)
     ensure_schedules(using="owner")
     # After months at rest the first event must find its partition, before the job has run.
-    with connections["owner"].cursor() as cursor:
-        cursor.execute("SELECT tollgate_ensure_event_partitions()")
-        cursor.execute("SELECT tollgate_ensure_telemetry_partitions()")
+    routines.make_partitions("owner")
 
 
 def wants_demo() -> bool:

@@ -285,10 +285,13 @@ WEB_THREADS = take("WEB_THREADS", default="4", form=forms.whole(1, 256))
 TOLLGATE_SCRATCH_SERVICE = "config.scratch.scratch_service"
 TOLLGATE_SCRATCH_DATABASE = "config.scratch.scratch_database"
 
+# What a web process and the database tell each other; `pyproject.toml` has the same.
+TOLLGATE_RELEASE = "0.1.0"
+
 SPECTACULAR_SETTINGS = {
     "TITLE": "Tollgate",
     "DESCRIPTION": "The budget governor for programs that spend money by themselves.",
-    "VERSION": "0.1.0",
+    "VERSION": TOLLGATE_RELEASE,
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

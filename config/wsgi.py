@@ -2,42 +2,24 @@
 
 import os
 import sys
-from collections.abc import Iterable
-from typing import Any
 
-from django.core.handlers.wsgi import WSGIHandler
 from django.core.wsgi import get_wsgi_application
-from django.http import HttpResponse
+
+from config.answers import WholeAnswers
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-
-
-class WholeAnswers:
-    """Gives the server an answer that is whole as a list of one: Granian sends that as it is.
-
-    Anything else it takes for a stream and asks for piece by piece, the head in a packet of its
-    own; each piece is another turn at the interpreter, behind all other threads. (Sentry wraps all
-    answers, so with it all are streams.)
-    """
-
-    def __init__(self, handler: WSGIHandler) -> None:
-        self.handler = handler
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        response = self.handler(environ, start_response)
-        if not isinstance(response, HttpResponse):
-            return response
-        try:
-            return [response.content]
-        finally:
-            response.close()
 
 
 application = WholeAnswers(get_wsgi_application())
 
 from config.checks import WrongSettings, require_settings  # noqa: E402  (needs the apps)
+from opslog import routines  # noqa: E402
 
 try:
     require_settings()
 except WrongSettings as error:
     sys.exit(f"tollgate: {error}")
+
+# It starts all the same, and is not ready (`/readyz`): the routines may be installed any moment.
+if problem := routines.start_problem():
+    print(f"tollgate: not ready: {problem}", file=sys.stderr, flush=True)

@@ -1,12 +1,32 @@
+from typing import Any
+
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
+
+
+def after_migrate(*, using: str, **kwargs: Any) -> None:
+    """The routines, the partitions of the next months, and what the application's role may do."""
+    from opslog import roles, routines
+
+    if routines.tables_are_there(using):
+        routines.install(using)
+        routines.make_partitions(using)
+        roles.grant(using)
 
 
 class OpslogConfig(AppConfig):
     name = "opslog"
     verbose_name = "What happened"
+    routines = (
+        "events.sql",
+        "telemetry.sql",
+        "telemetry_ingest.sql",
+        "telemetry_rollup.sql",
+        "incidents.sql",
+        "seals.sql",
+    )
 
     def ready(self) -> None:
-        from opslog import checks, roles  # noqa: F401  (checks register on import)
+        from opslog import checks  # noqa: F401  (checks register on import)
 
-        post_migrate.connect(roles.grant_after_migrate, sender=self, dispatch_uid="opslog.roles")
+        post_migrate.connect(after_migrate, sender=self, dispatch_uid="opslog.routines")

@@ -3,8 +3,10 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Info, register
+from django.core.checks import CheckMessage, Error, Info, register
 from django.db import connections
+
+from opslog import routines
 
 OWNS_THE_LOG = """
 SELECT pg_has_role(current_user, relowner, 'MEMBER')
@@ -30,6 +32,27 @@ def two_roles(databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
             id="opslog.I001",
         )
     ]
+
+
+@register("database")
+def routines_are_this_release(databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """What decides in the database is what this copy of Tollgate has in its files."""
+    if not databases or "default" not in databases:
+        return []
+    if not routines.tables_are_there("default"):
+        return []  # `migrate` says so, and is told by the same checks before it has run
+    if problem := routines.problem():
+        return [Error(f"In the database, {problem}.", id="opslog.E001")]
+    if routines.altered():
+        return [
+            Error(
+                "Stored routines or triggers are not as they were installed.",
+                hint="Somebody changed them by hand. manage.py migrate --database owner installs "
+                "them anew; look first who had the owner's role.",
+                id="opslog.E002",
+            )
+        ]
+    return []
 
 
 @register("database")

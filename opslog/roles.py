@@ -4,8 +4,6 @@ The owner migrates; the application reads and writes rows, and on append-only ta
 inserts. Nobody but the owner may TRUNCATE. With one role for both there is nothing to grant.
 """
 
-from typing import Any
-
 from django.conf import settings
 from django.db import connections
 
@@ -25,8 +23,8 @@ def append_only(*tables: str) -> None:
     APPEND_ONLY_TABLES.update(tables)
 
 
-def grant_after_migrate(*, using: str, **kwargs: Any) -> None:
-    """`post_migrate`: idempotent, and a no-op where the two roles are one."""
+def grant(using: str) -> None:
+    """After each migration; idempotent, and a no-op where the two roles are one."""
     app_role = settings.DATABASES["default"].get("USER")
     connection = connections[using]
     if connection.vendor != "postgresql" or not app_role:
@@ -41,7 +39,15 @@ def grant_after_migrate(*, using: str, **kwargs: Any) -> None:
             f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
         )
         cursor.execute(f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {role}")
-        cursor.execute(f"GRANT EXECUTE ON ALL ROUTINES IN SCHEMA public TO {role}")
+        # Ours are called by this role alone; nobody's temporary table is taken for a true one.
+        cursor.execute("REVOKE ALL ON SCHEMA tollgate FROM PUBLIC")
+        cursor.execute("REVOKE ALL ON ALL ROUTINES IN SCHEMA tollgate FROM PUBLIC")
+        cursor.execute(f"GRANT USAGE ON SCHEMA tollgate TO {role}")
+        cursor.execute(f"GRANT EXECUTE ON ALL ROUTINES IN SCHEMA tollgate TO {role}")
+        cursor.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA tollgate TO {role}")
+        cursor.execute("SELECT quote_ident(current_database())")
+        (database,) = cursor.fetchone()
+        cursor.execute(f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC, {role}")
         cursor.execute(f"REVOKE INSERT, UPDATE, DELETE ON django_migrations FROM {role}")
         # Partitions are tables of their own.
         cursor.execute(

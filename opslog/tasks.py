@@ -26,7 +26,7 @@ def beat() -> None:
 def make_partitions() -> int:
     """Make the log's partitions for the coming months. Gives how many were made."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate_ensure_event_partitions()")
+        cursor.execute("SELECT tollgate.ensure_event_partitions_v1()")
         return int(cursor.fetchone()[0])
 
 

@@ -124,8 +124,8 @@ def revoke(token_id: int, *, by: str, reason: str) -> bool:
 JUDGE = """
 SELECT b.token_id, b.owner_id, b.actor, b.token_name, b.scopes, b.work_orders, b.surface, b.feature,
        b.refusal, a.status, a.denial, a.error
-FROM tollgate_bearer(%s, %s, %s, %s) b
-CROSS JOIN LATERAL tollgate_token_answer(b.refusal) a
+FROM tollgate.bearer_v1(%s, %s, %s, %s) b
+CROSS JOIN LATERAL tollgate.token_answer_v1(b.refusal) a
 """
 
 

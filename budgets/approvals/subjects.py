@@ -246,4 +246,4 @@ def checked(measure: str, told: Decimal | int, *, step: Decimal | None = None) -
 def _hold_counters() -> None:
     """The lock that the triggers take comes before that of the row (docs/locking.md)."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate_hold_counters()")
+        cursor.execute("SELECT tollgate.hold_counters()")

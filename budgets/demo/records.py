@@ -225,7 +225,7 @@ def write_events(cursor: CursorWrapper, rows: list[EventRow]) -> None:
 
 COUNTERS = """
 INSERT INTO counters AS c (key, scope, subject, "window", starts_at, runs, settled_usd)
-SELECT tollgate_counter_key(scope, subject, win, starts_at), scope, subject, win, starts_at, n, usd
+SELECT tollgate.counter_key(scope, subject, win, starts_at), scope, subject, win, starts_at, n, usd
 FROM unnest(%s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::bigint[], %s::numeric[])
     AS told (scope, subject, win, starts_at, n, usd)
 ON CONFLICT (key) DO UPDATE

@@ -91,7 +91,9 @@ def _telemetry(requests: Sequence[TraceRequest], price: PriceOf, now: datetime) 
     events: list[InferenceDraft] = []
     tools: list[ToolDraft] = []
     with connections[OWNER].cursor() as cursor:
-        cursor.execute("SELECT tollgate_ensure_telemetry_partitions(current_date - %s)", [DAYS + 2])
+        cursor.execute(
+            "SELECT tollgate.ensure_telemetry_partitions_v1(current_date - %s)", [DAYS + 2]
+        )
     for ago in range(DAYS * 24, -1, -1):
         since = this_hour - timedelta(hours=ago)
         more = calls_between(since, min(since + timedelta(hours=1), now), requests, price=price)
@@ -238,7 +240,7 @@ def _raises(job: Job, people: dict[str, User], *, today_begins: datetime) -> lis
 def _unguarded() -> Iterator[None]:
     """The guards off for this transaction; a failure rolls that back too."""
     with connections[OWNER].cursor() as cursor:
-        cursor.execute("SELECT tollgate_ensure_event_partitions(current_date - %s)", [DAYS + 2])
+        cursor.execute("SELECT tollgate.ensure_event_partitions_v1(current_date - %s)", [DAYS + 2])
         for table, trigger in GUARDS:
             cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}")
         yield
@@ -251,8 +253,8 @@ def _unguarded() -> Iterator[None]:
 def _count_and_analyze() -> None:
     with connections[OWNER].cursor() as cursor:
         # The history was written past admission: the counters of shared limits learn of it here.
-        cursor.execute("SELECT tollgate_hold_counters()")
-        cursor.execute('SELECT tollgate_fill(scope, "window") FROM budgets')
+        cursor.execute("SELECT tollgate.hold_counters()")
+        cursor.execute('SELECT tollgate.fill(scope, "window") FROM budgets')
         cursor.execute(
             "ANALYZE work_order_runs, counters, operations_events, inference_events, tool_calls"
         )

@@ -14,10 +14,10 @@ from budgets.models.hotspots import EVERY_FEATURE
 MONTHS_BACK = 6
 MEASURE = """
 WITH bounds AS (
-    SELECT date_trunc('month', tollgate_now() - make_interval(months => %(months)s), 'UTC')
+    SELECT date_trunc('month', tollgate.now() - make_interval(months => %(months)s), 'UTC')
             AS first,
-        date_trunc('day', tollgate_now(), 'UTC') AS today,
-        date_trunc('month', tollgate_now(), 'UTC') AS this_month
+        date_trunc('day', tollgate.now(), 'UTC') AS today,
+        date_trunc('month', tollgate.now(), 'UTC') AS this_month
 ), hours AS (
     SELECT h.hour, sum(h.cost_usd) AS usd,
         sum(h.cost_usd) / nullif(sum(h.requests - h.unpriced), 0) AS each
@@ -40,7 +40,7 @@ SELECT coalesce((SELECT min(usd) FROM months), (SELECT min(usd) * 30 FROM days))
 """
 UNREGISTERED = """
 SELECT h.feature, sum(h.cost_usd) AS usd, sum(h.requests) FROM inference_hours h
-WHERE h.hour >= tollgate_now() - interval '30 days' AND h.feature <> ''
+WHERE h.hour >= tollgate.now() - interval '30 days' AND h.feature <> ''
     AND NOT EXISTS (SELECT FROM hotspots s WHERE s.feature = h.feature)
 GROUP BY h.feature ORDER BY usd DESC, h.feature LIMIT %s
 """

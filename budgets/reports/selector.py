@@ -77,7 +77,7 @@ def today() -> date:
 
 def now() -> datetime:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate_now() AT TIME ZONE 'UTC'")
+        cursor.execute("SELECT tollgate.now() AT TIME ZONE 'UTC'")
         found: datetime = cursor.fetchone()[0]
         return found.replace(tzinfo=UTC)
 

@@ -4,7 +4,7 @@
 -- refusal wins. A refusal is recorded and costs nothing. A dry run takes the same decision,
 -- locks nothing and writes nothing.
 
-CREATE FUNCTION tollgate_start_run(
+CREATE OR REPLACE FUNCTION tollgate.start_run_v1(
     p_digest bytea, p_address inet, p_wo text, p_agent text,
     p_estimate numeric,          -- dollars, told or priced; null: none was given
     p_priced boolean,            -- null: no model was named; false: the model has no price
@@ -15,7 +15,7 @@ CREATE FUNCTION tollgate_start_run(
     p_dry_run boolean, p_confirm boolean, p_key text, p_fingerprint bytea, p_request_id text,
     p_retry_after integer,       -- seconds said for a day's cap; null: those until UTC midnight
     p_lift boolean, p_confirm_over numeric
-) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE
+) RETURNS tollgate.answer LANGUAGE plpgsql VOLATILE
 -- Planned once: the statements are the same whatever is asked, and planning one takes longer than it.
 -- By indexes, therefore: a plan from when there were ten counters reads all of a thousand, and
 -- starts took three times as long until statistics came. Without bitmaps: to set one up for a row or
@@ -24,20 +24,20 @@ CREATE FUNCTION tollgate_start_run(
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
 DECLARE
-    b tollgate_bearer;
-    answer tollgate_answer;
-    stored idempotency_records;
+    b tollgate.bearer;
+    answer tollgate.answer;
+    stored public.idempotency_records;
     w record;                    -- the work order and what it is about
     n record;                    -- what is used of it and of all
-    facts tollgate_facts;
+    facts tollgate.facts;
     at timestamptz;
     day timestamptz;
     tomorrow timestamptz;
     seen record;                 -- what the shared limits say; crosses: people are to be told
-    way tollgate_charge;         -- the first shared limit in the way
+    way tollgate.charge;         -- the first shared limit in the way
     probed bigint[];             -- open breakers whose time is over: this run is their probe
-    waits circuit_breakers;      -- the breaker in the way
-    killed kill_switches;        -- the kill switch in the way
+    waits public.circuit_breakers;      -- the breaker in the way
+    killed public.kill_switches;        -- the kill switch in the way
     wo_open bigint;
     wo_runs bigint;
     wo_used numeric;
@@ -52,9 +52,9 @@ DECLARE
     feature_name text;
 BEGIN
     -- 1. The token.
-    SELECT * INTO b FROM tollgate_bearer(p_digest, p_address, '{start}', p_wo);
+    SELECT * INTO b FROM tollgate.bearer_v1(p_digest, p_address, '{start}', p_wo);
     IF b.refusal <> '' THEN
-        RETURN tollgate_token_refusal(b.refusal);
+        RETURN tollgate.token_refusal(b.refusal);
     END IF;
     surface_name := coalesce(nullif(b.surface, ''), p_surface);
     feature_name := coalesce(nullif(b.feature, ''), p_feature);
@@ -63,12 +63,12 @@ BEGIN
         -- A replay answers right after the token check. Looked at in every round: a duplicate
         -- that was admitted while this one waited is found here.
         IF p_key <> '' AND NOT p_dry_run THEN
-            SELECT * INTO stored FROM idempotency_records i
+            SELECT * INTO stored FROM public.idempotency_records i
             WHERE i.token_id = b.token_id AND i.endpoint = 'start' AND i.key = p_key
-                AND i.created_at > tollgate_now() - interval '48 hours';
+                AND i.created_at > tollgate.now() - interval '48 hours';
             IF FOUND THEN
                 IF stored.fingerprint <> p_fingerprint THEN
-                    RETURN tollgate_refusal(422, 'idempotency_key',
+                    RETURN tollgate.refusal(422, 'idempotency_key',
                         'this Idempotency-Key was used for another request');
                 END IF;
                 answer.status := 201;
@@ -80,41 +80,41 @@ BEGIN
         END IF;
 
         IF p_book_version IS NOT NULL
-            AND p_book_version <> (SELECT version FROM price_book_version) THEN
-            RETURN tollgate_refusal(0, 'stale_prices', (SELECT version::text FROM price_book_version));
+            AND p_book_version <> (SELECT version FROM public.price_book_version) THEN
+            RETURN tollgate.refusal(0, 'stale_prices', (SELECT version::text FROM public.price_book_version));
         END IF;
 
         -- Lock first, read after. 2. The work order: nobody changes its caps, its grants or its status
         -- while this is held. A grant may end by itself, though, so what is in force is asked for a
         -- moment, and once more if that has passed when the next lock is held.
         IF NOT p_dry_run THEN
-            PERFORM tollgate_share_work_order(p_wo);
+            PERFORM tollgate.share_work_order(p_wo);
         END IF;
-        at := tollgate_now();
+        at := tollgate.now();
         SELECT o.title, o.status, e.runs_per_day, e.usd_per_day, e.max_concurrent_runs, e.holds_until,
             o.refuse_unknown_agents, o.team, o.cost_dimension, s.settled_runs, s.median_usd, s.p95_usd,
             s.p95_tokens,
-            EXISTS (SELECT FROM agents a WHERE a.name = p_agent AND a.is_active) AS agent_known
-        INTO w FROM work_orders o LEFT JOIN cost_statistics s ON s.wo_id = o.id
-        CROSS JOIN LATERAL tollgate_effective_caps(o.id, at) e WHERE o.id = p_wo;
+            EXISTS (SELECT FROM public.agents a WHERE a.name = p_agent AND a.is_active) AS agent_known
+        INTO w FROM public.work_orders o LEFT JOIN public.cost_statistics s ON s.wo_id = o.id
+        CROSS JOIN LATERAL tollgate.effective_caps(o.id, at) e WHERE o.id = p_wo;
         IF NOT FOUND THEN
-            RETURN tollgate_refusal(404, 'unknown_work_order', 'unknown work order');
+            RETURN tollgate.refusal(404, 'unknown_work_order', 'unknown work order');
         END IF;
         estimate := coalesce(p_estimate, w.p95_usd, round(w.usd_per_day / w.runs_per_day, 9));
         IF p_lift AND w.settled_runs >= 20 THEN
             estimate := greatest(estimate, w.median_usd);
         END IF;
         tokens := coalesce(p_tokens, w.p95_tokens, 0);
-        facts := tollgate_facts_of(p_wo, p_agent, p_user, surface_name, feature_name, p_model, p_tier,
+        facts := tollgate.facts_of(p_wo, p_agent, p_user, surface_name, feature_name, p_model, p_tier,
             w.team, w.cost_dimension, host(p_address), w.runs_per_day, w.usd_per_day);
 
         -- Then all that is counted. Who has that lock may write, and create, any counter. As little as
         -- can be is done under it: everybody else waits.
         IF NOT p_dry_run THEN
-            PERFORM tollgate_hold_counters();
+            PERFORM tollgate.hold_counters();
         END IF;
         -- The day and the minute are those that the clock shows now that the locks are held.
-        at := tollgate_now();
+        at := tollgate.now();
         IF at >= w.holds_until THEN
             CONTINUE;
         END IF;
@@ -125,37 +125,37 @@ BEGIN
         -- shared limit that covers the ask.
         SELECT o.id AS wo_id, o.open_runs AS wo_open, d.id AS wo_day_id, d.runs AS wo_runs,
             d.reserved_usd + d.settled_usd AS wo_used, a.id AS all_id, x.id AS all_day_id,
-            EXISTS (SELECT FROM kill_switches k WHERE k.enabled) AS some_killed,
-            EXISTS (SELECT FROM circuit_breakers k WHERE k.state <> 'closed') AS some_tripped,
-            (SELECT NOT f.enabled FROM feature_flags f WHERE f.feature = feature_name) AS feature_is_off
-        INTO n FROM counters a
-        LEFT JOIN counters x ON x.key = tollgate_counter_key('global', '', 'day', day)
-        LEFT JOIN counters o ON o.key = tollgate_counter_key('work_order', p_wo, 'open', 'epoch')
-        LEFT JOIN counters d ON d.key = tollgate_counter_key('work_order', p_wo, 'day', day)
-        WHERE a.key = tollgate_counter_key('global', '', 'open', 'epoch');
+            EXISTS (SELECT FROM public.kill_switches k WHERE k.enabled) AS some_killed,
+            EXISTS (SELECT FROM public.circuit_breakers k WHERE k.state <> 'closed') AS some_tripped,
+            (SELECT NOT f.enabled FROM public.feature_flags f WHERE f.feature = feature_name) AS feature_is_off
+        INTO n FROM public.counters a
+        LEFT JOIN public.counters x ON x.key = tollgate.counter_key('global', '', 'day', day)
+        LEFT JOIN public.counters o ON o.key = tollgate.counter_key('work_order', p_wo, 'open', 'epoch')
+        LEFT JOIN public.counters d ON d.key = tollgate.counter_key('work_order', p_wo, 'day', day)
+        WHERE a.key = tollgate.counter_key('global', '', 'open', 'epoch');
         SELECT array_agg(c.counter_id) AS ids, bool_or(c.counter_id IS NULL) AS missing,
-            bool_or(tollgate_crosses(c, tollgate_measured(c.measure, estimate, tokens))) AS crosses,
+            bool_or(tollgate.crosses(c, tollgate.measured(c.measure, estimate, tokens))) AS crosses,
             min(c.stage * 1000000000000 + coalesce(c.budget_id, 0)) FILTER (WHERE c.stage < 99
                 AND (c.used >= c.amount
-                    OR c.used + tollgate_measured(c.measure, estimate, tokens) > c.amount)
+                    OR c.used + tollgate.measured(c.measure, estimate, tokens) > c.amount)
                 -- One costly run, started on purpose, may have a minute for itself.
                 AND NOT (c.stage = 15 AND p_confirm AND c.used = 0 AND estimate > c.amount)) AS way
-        INTO seen FROM tollgate_charges(facts, at, p_dry_run) c;
+        INTO seen FROM tollgate.charges(facts, at, p_dry_run) c;
         way := NULL;
         IF seen.way IS NOT NULL THEN
-            SELECT * INTO way FROM tollgate_charges(facts, at, p_dry_run) c
+            SELECT * INTO way FROM tollgate.charges(facts, at, p_dry_run) c
             WHERE c.stage * 1000000000000 + coalesce(c.budget_id, 0) = seen.way
                 AND (c.used >= c.amount
-                    OR c.used + tollgate_measured(c.measure, estimate, tokens) > c.amount) LIMIT 1;
+                    OR c.used + tollgate.measured(c.measure, estimate, tokens) > c.amount) LIMIT 1;
         END IF;
         IF (seen.missing OR n.wo_id IS NULL OR n.wo_day_id IS NULL OR n.all_day_id IS NULL)
             AND NOT p_dry_run THEN
-            INSERT INTO counters (key, scope, subject, "window", starts_at)
-            SELECT tollgate_counter_key(v.s, v.o, v.w, v.t), v.s, v.o, v.w, v.t
+            INSERT INTO public.counters (key, scope, subject, "window", starts_at)
+            SELECT tollgate.counter_key(v.s, v.o, v.w, v.t), v.s, v.o, v.w, v.t
             FROM (VALUES ('work_order', p_wo, 'open', 'epoch'::timestamptz),
                   ('work_order', p_wo, 'day', day), ('global', '', 'day', day)
                   UNION SELECT c.scope, c.subject, c.win, c.starts_at
-                  FROM tollgate_charges(facts, at, false) c WHERE c.counter_id IS NULL
+                  FROM tollgate.charges(facts, at, false) c WHERE c.counter_id IS NULL
             ) AS v (s, o, w, t) ON CONFLICT DO NOTHING;
             CONTINUE;
         END IF;
@@ -169,18 +169,18 @@ BEGIN
         waits := NULL;
         killed := NULL;
         IF n.some_killed THEN
-            killed := tollgate_kill_switch(surface_name, p_user, p_agent, b.prefix);
+            killed := tollgate.kill_switch(surface_name, p_user, p_agent, b.prefix);
         END IF;
         IF n.some_tripped THEN
             -- An open breaker lets one run through when its time is over; a half-open one none.
             SELECT array_agg(t.id) FILTER (WHERE t.state = 'open' AND t.half_open_at <= at) INTO probed
-            FROM unnest(tollgate_open_breakers(p_wo)) t;
-            SELECT t.* INTO waits FROM unnest(tollgate_open_breakers(p_wo)) t
+            FROM unnest(tollgate.open_breakers(p_wo)) t;
+            SELECT t.* INTO waits FROM unnest(tollgate.open_breakers(p_wo)) t
             WHERE t.state = 'half_open' OR t.half_open_at > at ORDER BY t.scope LIMIT 1;
             IF waits.state = 'half_open' AND NOT reaped AND NOT p_dry_run THEN
                 -- The probe may have died: then its lease decides.
                 reaped := true;
-                IF tollgate_reap((SELECT r.wo_id FROM work_order_runs r WHERE r.id = waits.probe_run_id), 50) > 0 THEN
+                IF tollgate.reap_v1((SELECT r.wo_id FROM public.work_order_runs r WHERE r.id = waits.probe_run_id), 50) > 0 THEN
                     CONTINUE;
                 END IF;
             END IF;
@@ -188,39 +188,39 @@ BEGIN
 
         -- 3. The kill switch.
         IF killed.id IS NOT NULL THEN
-            answer := tollgate_killed(killed);
+            answer := tollgate.killed(killed);
         -- 4. The circuit breaker, where it is open already. (It trips at the end of the list.)
         ELSIF waits.id IS NOT NULL THEN
-            answer := tollgate_refusal(503, 'breaker_open', 'the circuit breaker is open',
+            answer := tollgate.refusal(503, 'breaker_open', 'the circuit breaker is open',
                 CASE WHEN waits.state = 'half_open' THEN 5
                     ELSE greatest(1, ceil(extract(epoch FROM waits.half_open_at - at)))::integer END,
                 CASE WHEN waits.state = 'open' THEN waits.half_open_at END);
         -- 5. The feature: off, over its rate, or over its cost cap, which switches it off.
         ELSIF n.feature_is_off THEN
-            answer := tollgate_refusal(403, 'feature_off', 'feature ' || feature_name
+            answer := tollgate.refusal(403, 'feature_off', 'feature ' || feature_name
                 || ' is switched off');
         ELSIF way.stage = 5 THEN
             cap := way.amount::text;
-            answer := tollgate_limit_refusal(way, at, day_after);
+            answer := tollgate.limit_refusal(way, at, day_after);
             IF way.scope = 'feature' AND NOT p_dry_run THEN
-                PERFORM tollgate_switch_feature_off(feature_name, way, at);
+                PERFORM tollgate.switch_feature_off(feature_name, way, at);
                 answer.alerted := true;
             END IF;
         -- 6. Suspended or archived.
         ELSIF w.status <> 'draft' THEN
-            answer := tollgate_refusal(409, 'suspended', 'work order is ' || w.status);
+            answer := tollgate.refusal(409, 'suspended', 'work order is ' || w.status);
         -- 7. Unknown agent, where refused.
         ELSIF w.refuse_unknown_agents AND NOT w.agent_known THEN
-            answer := tollgate_refusal(403, 'unknown_agent', 'unknown agent');
+            answer := tollgate.refusal(403, 'unknown_agent', 'unknown agent');
         -- 8. Concurrent runs: of the work order, of its model tier, of all.
         ELSIF wo_open >= w.max_concurrent_runs OR way.stage = 8 THEN
             IF p_dry_run THEN
-                wo_open := wo_open - (SELECT count(*) FROM work_order_runs r WHERE r.wo_id = p_wo
+                wo_open := wo_open - (SELECT count(*) FROM public.work_order_runs r WHERE r.wo_id = p_wo
                     AND r.status = 'running' AND r.lease_expires_at <= at);
             ELSIF NOT reaped THEN
                 -- Room may be held by runs that never reported: no job is needed to be right.
                 reaped := true;
-                IF tollgate_reap(CASE WHEN wo_open >= w.max_concurrent_runs OR way.scope = 'model_tier'
+                IF tollgate.reap_v1(CASE WHEN wo_open >= w.max_concurrent_runs OR way.scope = 'model_tier'
                     THEN p_wo END, 50) > 0
                 THEN
                     CONTINUE;
@@ -228,35 +228,35 @@ BEGIN
             END IF;
             IF wo_open >= w.max_concurrent_runs THEN
                 cap := w.max_concurrent_runs::text;
-                answer := tollgate_refusal(429, 'concurrency', 'concurrency limit reached', 5);
+                answer := tollgate.refusal(429, 'concurrency', 'concurrency limit reached', 5);
             ELSIF way.stage = 8 THEN
                 cap := way.amount::bigint::text;
-                answer := tollgate_limit_refusal(way, at, day_after);
+                answer := tollgate.limit_refusal(way, at, day_after);
             END IF;
         END IF;
         IF answer IS NULL THEN
             -- 9. Runs a day.
             IF wo_runs + 1 > w.runs_per_day THEN
                 cap := w.runs_per_day::text;
-                answer := tollgate_refusal(
+                answer := tollgate.refusal(
                     429, 'runs_per_day', 'runs/day cap reached', day_after, tomorrow);
             -- 10. Dollars a day.
             ELSIF wo_used + estimate > w.usd_per_day THEN
                 cap := w.usd_per_day::text;
-                answer := tollgate_refusal(
+                answer := tollgate.refusal(
                     429, 'usd_per_day', 'budget cap reached', day_after, tomorrow);
             -- 11. Quotas of the user, calls of one source address. 12. Shared budgets.
             ELSIF way.stage IN (11, 12) THEN
                 cap := CASE way.measure WHEN 'usd' THEN way.amount::text ELSE way.amount::bigint::text END;
-                answer := tollgate_limit_refusal(way, at, day_after);
+                answer := tollgate.limit_refusal(way, at, day_after);
             -- 13. A model without a price is never a free ride.
             ELSIF p_estimate IS NULL AND NOT p_priced THEN
-                answer := tollgate_refusal(422, 'unpriced_model',
+                answer := tollgate.refusal(422, 'unpriced_model',
                     'the model has no price: give estimatedCostUsd, or have a price entered');
             -- 14. Costly: only on purpose.
             ELSIF estimate > p_confirm_over AND NOT p_confirm THEN
                 cap := p_confirm_over::text;
-                answer := tollgate_refusal(428, 'confirm',
+                answer := tollgate.refusal(428, 'confirm',
                     'the estimate is over $' || p_confirm_over || ': send "confirm": true');
             -- It would be admitted, but for the dollars that this minute has committed already: the
             -- breaker trips. An ask that is too large for any minute waits for one of its own, and
@@ -264,17 +264,17 @@ BEGIN
             ELSIF way.stage = 15 THEN
                 cap := way.amount::text;
                 IF estimate > way.amount THEN
-                    answer := tollgate_refusal(503, 'breaker_open',
-                        'the estimate alone is over $' || tollgate_usd(way.amount)
+                    answer := tollgate.refusal(503, 'breaker_open',
+                        'the estimate alone is over $' || tollgate.usd(way.amount)
                         || ' a minute: it needs "confirm": true and a minute without other spend',
-                        greatest(1, ceil(extract(epoch FROM tollgate_cured_at(way, at) - at)))::integer);
+                        greatest(1, ceil(extract(epoch FROM tollgate.cured_at(way, at) - at)))::integer);
                 ELSE
                     IF NOT p_dry_run THEN
-                        waits := tollgate_trip('global', '', format(
+                        waits := tollgate.trip('global', '', format(
                             '$%s within a minute and $%s more asked for, over $%s',
-                            tollgate_usd(way.used), tollgate_usd(estimate), tollgate_usd(way.amount)), at);
+                            tollgate.usd(way.used), tollgate.usd(estimate), tollgate.usd(way.amount)), at);
                     END IF;
-                    answer := tollgate_refusal(503, 'breaker_open', 'the circuit breaker is open',
+                    answer := tollgate.refusal(503, 'breaker_open', 'the circuit breaker is open',
                         coalesce(waits.open_seconds, 300), waits.half_open_at);
                     answer.alerted := NOT p_dry_run;
                 END IF;
@@ -284,7 +284,7 @@ BEGIN
         IF p_dry_run THEN
             answer.body := json_build_object(
                 'decision', CASE WHEN answer.denial IS NULL THEN 'admit' ELSE 'refuse' END,
-                'reason', answer.denial, 'wouldReserveUsd', tollgate_usd(estimate))::text;
+                'reason', answer.denial, 'wouldReserveUsd', tollgate.usd(estimate))::text;
             answer.status := 200;
             answer.denial := '';
             answer.error := NULL;
@@ -295,36 +295,36 @@ BEGIN
         IF answer.denial IS NOT NULL THEN
             IF answer.denial IN ('runs_per_day', 'usd_per_day') THEN
                 -- A cap that refuses is used up for those who ask.
-                SELECT coalesce(sum(tollgate_alert_limit(c, at, true)), 0) > 0 INTO answer.alerted
-                FROM tollgate_charges(facts, at, false) c WHERE c.scope = 'work_order'
+                SELECT coalesce(sum(tollgate.alert_limit(c, at, true)), 0) > 0 INTO answer.alerted
+                FROM tollgate.charges(facts, at, false) c WHERE c.scope = 'work_order'
                     AND c.measure = CASE answer.denial WHEN 'usd_per_day' THEN 'usd' ELSE 'requests' END;
             ELSIF way.stage IN (11, 12) AND 100 = ANY (way.alert_percents) AND answer.status = 429 THEN
-                answer.alerted := tollgate_alert_limit(way, at, true) > 0;
+                answer.alerted := tollgate.alert_limit(way, at, true) > 0;
             END IF;
-            INSERT INTO operations_events
+            INSERT INTO public.operations_events
                 (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
             VALUES (CASE WHEN answer.status = 429 THEN 'RATE_LIMIT_429' ELSE 'START_REFUSED' END,
                 format('%s refused: %s', p_agent, answer.error), 'work_order', p_wo, w.title, b.actor,
                 jsonb_build_object('woId', p_wo, 'woTitle', w.title, 'agentName', p_agent,
-                    'reason', answer.denial, 'runsToday', wo_runs, 'usdToday', tollgate_usd(wo_used),
-                    'cap', cap, 'estimatedUsd', tollgate_usd(estimate), 'askKey', nullif(p_key, ''),
+                    'reason', answer.denial, 'runsToday', wo_runs, 'usdToday', tollgate.usd(wo_used),
+                    'cap', cap, 'estimatedUsd', tollgate.usd(estimate), 'askKey', nullif(p_key, ''),
                     'sourceIp', host(p_address), 'tokenName', b.token_name),
                 p_request_id);
             RETURN answer;
         END IF;
 
-        run_id := tollgate_uuid7(at);
+        run_id := tollgate.uuid7(at);
         lease_end := at + make_interval(secs => p_lease);
         answer.body := json_build_object(
             'runId', run_id, 'workOrderId', p_wo, 'status', 'running',
-            'reservedUsd', tollgate_usd(estimate), 'leaseExpiresAt', tollgate_rfc3339(lease_end),
+            'reservedUsd', tollgate.usd(estimate), 'leaseExpiresAt', tollgate.rfc3339(lease_end),
             'caps', json_build_object('runsPerDay', w.runs_per_day, 'usdPerDay', w.usd_per_day),
             'usage', json_build_object('runsToday', wo_runs + 1,
-                'usdToday', tollgate_usd(wo_used + estimate), 'openRuns', wo_open + 1))::text;
+                'usdToday', tollgate.usd(wo_used + estimate), 'openRuns', wo_open + 1))::text;
         IF p_key <> '' THEN
             -- Waits for a duplicate that is under way; when that one was admitted, nothing is
             -- written here, and the next round finds its answer.
-            INSERT INTO idempotency_records AS i
+            INSERT INTO public.idempotency_records AS i
                 (token_id, endpoint, key, fingerprint, answer, created_at)
             VALUES (b.token_id, 'start', p_key, p_fingerprint, jsonb_build_object('body', answer.body), at)
             ON CONFLICT (token_id, endpoint, key) DO UPDATE SET fingerprint = excluded.fingerprint,
@@ -336,12 +336,12 @@ BEGIN
         END IF;
         WITH charged AS (
             -- (What covers nothing but alerts, and the rows of all, are among the limits' counters too.)
-            UPDATE counters SET runs = runs + 1, open_runs = open_runs + 1,
+            UPDATE public.counters SET runs = runs + 1, open_runs = open_runs + 1,
                 reserved_usd = reserved_usd + estimate, reserved_tokens = reserved_tokens + tokens
             WHERE id = ANY (seen.ids || ARRAY[n.wo_id, n.wo_day_id, n.all_id, n.all_day_id])
             RETURNING id
         ), run AS (
-            INSERT INTO work_order_runs (id, wo_id, agent_name, agent_known, status, reserved_usd,
+            INSERT INTO public.work_order_runs (id, wo_id, agent_name, agent_known, status, reserved_usd,
                 reserved_tokens, day, started_at, lease_expires_at, lease_seconds, model, model_tier,
                 team, cost_dimension, user_id, surface, feature, source_ip, idempotency_key, token_id,
                 charged_to)
@@ -349,20 +349,20 @@ BEGIN
                 (day AT TIME ZONE 'UTC')::date, at, lease_end, p_lease, p_model, p_tier, w.team,
                 w.cost_dimension, p_user, surface_name, feature_name, p_address, p_key, b.token_id,
                 ARRAY(SELECT id FROM charged)))
-        INSERT INTO operations_events
+        INSERT INTO public.operations_events
             (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
         VALUES ('WORK_ORDER_START', p_agent || ' started', 'work_order', p_wo, w.title, b.actor,
             jsonb_build_object('woId', p_wo, 'woTitle', w.title, 'agentName', p_agent,
                 'agentKnown', w.agent_known, 'runId', run_id, 'sourceIp', host(p_address),
-                'estimatedUsd', tollgate_usd(estimate), 'askKey', nullif(p_key, ''),
+                'estimatedUsd', tollgate.usd(estimate), 'askKey', nullif(p_key, ''),
                 'tokenName', b.token_name),
             p_request_id);
         IF probed IS NOT NULL THEN
-            PERFORM tollgate_probe_breakers(probed, run_id, at);
+            PERFORM tollgate.probe_breakers(probed, run_id, at);
         END IF;
         answer.alerted := probed IS NOT NULL;
         IF seen.crosses THEN
-            answer.alerted := tollgate_alert_charges(facts, at) OR answer.alerted;
+            answer.alerted := tollgate.alert_charges(facts, at) OR answer.alerted;
         END IF;
         answer.status := 201;
         answer.denial := '';
@@ -373,7 +373,7 @@ BEGIN
     RAISE EXCEPTION 'admission found no quiet moment' USING ERRCODE = 'lock_not_available';
 END $$;
 
-CREATE PROCEDURE tollgate_start(
+CREATE OR REPLACE PROCEDURE tollgate.start_v1(
     p_digest bytea, p_address inet, p_wo text, p_agent text, p_estimate numeric, p_priced boolean,
     p_book_version bigint, p_lease integer, p_tokens bigint, p_model text, p_tier text, p_user text, p_surface text, p_feature text,
     p_dry_run boolean, p_confirm boolean, p_key text, p_fingerprint bytea, p_request_id text,
@@ -385,10 +385,10 @@ CREATE PROCEDURE tollgate_start(
 BEGIN
     SELECT a.* INTO status, denial, error, retry_after, reset_at, replayed, body, reserved_usd,
         settled_usd, alerted
-    FROM tollgate_start_run(p_digest, p_address, p_wo, p_agent, p_estimate, p_priced,
+    FROM tollgate.start_run_v1(p_digest, p_address, p_wo, p_agent, p_estimate, p_priced,
         p_book_version, p_lease, p_tokens, p_model, p_tier, p_user, p_surface, p_feature, p_dry_run, p_confirm, p_key,
         p_fingerprint, p_request_id, p_retry_after, p_lift, p_confirm_over) a;
     -- A refusal promises nothing, so its event may reach the disk a moment later; unless it tripped
     -- a breaker, or people are told of it.
-    CALL tollgate_commit(status = 201 OR alerted);
+    CALL tollgate.commit(status = 201 OR alerted);
 END $$;

@@ -2,57 +2,57 @@
 -- other routines, and once more into databases that had an earlier wording.
 
 -- What a limit is held over, as people call it: by the title where it is a work order.
-CREATE OR REPLACE FUNCTION tollgate_named(scope text, subject text) RETURNS text LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.named(scope text, subject text) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT CASE scope WHEN 'global' THEN 'everything together'
         WHEN 'work_order' THEN 'work order '
-            || coalesce((SELECT nullif(w.title, '') FROM work_orders w WHERE w.id = subject), subject)
+            || coalesce((SELECT nullif(w.title, '') FROM public.work_orders w WHERE w.id = subject), subject)
         ELSE replace(scope, '_', ' ') || ' ' || replace(subject, chr(31), '/') END
 $$;
 
-CREATE OR REPLACE FUNCTION tollgate_span(win text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.span(win text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE win WHEN 'open' THEN 'at the same time' WHEN 'rolling_minute' THEN 'in any 60 seconds'
         WHEN 'rolling_hour' THEN 'in any 60 minutes' WHEN 'hour' THEN 'an hour' ELSE 'a ' || win END
 $$;
 
 -- A number in the unit of its limit. The requests of a work order are its runs.
-CREATE OR REPLACE FUNCTION tollgate_told(c tollgate_charge, amount numeric) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.told(c tollgate.charge, amount numeric) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE amount WHEN 1 THEN rtrim(said, 's') ELSE said END
-    FROM tollgate_amount(CASE WHEN c.scope = 'work_order' AND c.measure = 'requests' THEN 'runs'
+    FROM tollgate.amount(CASE WHEN c.scope = 'work_order' AND c.measure = 'requests' THEN 'runs'
         ELSE c.measure END, amount) AS said
 $$;
 
 -- "Warning: …" below the amount; at it, "Blocked: …", with when it ends.
-CREATE OR REPLACE FUNCTION tollgate_alert_sentence(c tollgate_charge, p_at timestamptz, threshold numeric, full_up boolean)
+CREATE OR REPLACE FUNCTION tollgate.alert_sentence(c tollgate.charge, p_at timestamptz, threshold numeric, full_up boolean)
 RETURNS text LANGUAGE sql STABLE AS $$
     SELECT CASE
         WHEN full_up THEN format('Blocked: %s %s its %s of %s %s (%s used): %sstarts are refused until %s',
-            tollgate_named(c.scope, c.subject),
+            tollgate.named(c.scope, c.subject),
             -- What refused somebody is used up for those who ask, though some may be left.
             CASE WHEN c.used >= c.amount THEN 'is at' ELSE 'has no room for what was asked under' END,
             CASE c.scope WHEN 'work_order' THEN 'cap' ELSE 'limit' END,
-            tollgate_told(c, c.amount), tollgate_span(c.win), tollgate_told(c, c.used),
+            tollgate.told(c, c.amount), tollgate.span(c.win), tollgate.told(c, c.used),
             CASE WHEN c.used >= c.amount THEN '' ELSE 'such ' END,
             CASE WHEN c.win = 'open' THEN 'a run ends'
-                ELSE to_char(tollgate_cured_at(c, p_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC'
+                ELSE to_char(tollgate.cured_at(c, p_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC'
                     || CASE WHEN c.win LIKE 'rolling%' THEN ' at the earliest' ELSE '' END END)
         WHEN c.amount IS NULL THEN format('Warning: %s used %s %s (told of from %s on)',
-            tollgate_named(c.scope, c.subject), tollgate_told(c, c.used), tollgate_span(c.win),
-            tollgate_told(c, threshold))
+            tollgate.named(c.scope, c.subject), tollgate.told(c, c.used), tollgate.span(c.win),
+            tollgate.told(c, threshold))
         ELSE format('Warning: %s used %s %% of its %s %s (%s of %s)',
-            tollgate_named(c.scope, c.subject), trunc(c.used * 100 / c.amount),
+            tollgate.named(c.scope, c.subject), trunc(c.used * 100 / c.amount),
             CASE WHEN c.measure = 'usd' THEN 'dollars'
                 WHEN c.scope = 'work_order' AND c.measure = 'requests' THEN 'runs' ELSE c.measure END,
-            tollgate_span(c.win), tollgate_told(c, c.used), tollgate_told(c, c.amount)) END
+            tollgate.span(c.win), tollgate.told(c, c.used), tollgate.told(c, c.amount)) END
 $$;
 
 -- Alerts for every threshold of this limit that is reached. `p_full`: it refused somebody, so it is
 -- used up for those who ask, though a few cents may be left. Gives how many were new.
-CREATE OR REPLACE FUNCTION tollgate_alert_limit(c tollgate_charge, p_at timestamptz, p_full boolean)
+CREATE OR REPLACE FUNCTION tollgate.alert_limit(c tollgate.charge, p_at timestamptz, p_full boolean)
 RETURNS integer LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     -- A rolling window, and what runs at one time, have no beginning: they are told of once an hour.
     win_start timestamptz := CASE WHEN c.win IN ('open', 'rolling_minute', 'rolling_hour')
-        THEN tollgate_begins('hour', p_at) ELSE tollgate_begins(c.win, p_at) END;
+        THEN tollgate.begins('hour', p_at) ELSE tollgate.begins(c.win, p_at) END;
     told integer := 0;
     t record;
 BEGIN
@@ -63,57 +63,57 @@ BEGIN
         SELECT p || '%', c.amount * p / 100, p >= 100 FROM unnest(c.alert_percents) p
         WHERE c.used * 100 >= c.amount * p OR (p_full AND c.amount IS NOT NULL)
     LOOP
-        told := told + tollgate_alert('budget_threshold',
+        told := told + tollgate.alert('budget_threshold',
             format('budget:%s:%s:%s:%s', c.budget_id, c.subject,
                 extract(epoch FROM win_start)::bigint, t.name),
-            tollgate_alert_sentence(c, p_at, t.threshold, t.full_up),
+            tollgate.alert_sentence(c, p_at, t.threshold, t.full_up),
             CASE WHEN c.scope = 'work_order' THEN 'work_order' ELSE 'budget' END,
             CASE WHEN c.scope = 'work_order' THEN c.subject ELSE c.budget_id::text END,
             jsonb_build_object('budgetId', c.budget_id, 'scope', c.scope, 'subject', c.subject,
                 'window', c.win, 'measure', c.measure, 'used', c.used::text, 'amount', c.amount::text,
                 'threshold', t.threshold::text, 'thresholdName', t.name,
                 'severity', CASE WHEN t.full_up THEN 'blocked' ELSE 'warning' END,
-                'windowStart', tollgate_rfc3339(win_start)), p_at)::integer;
+                'windowStart', tollgate.rfc3339(win_start)), p_at)::integer;
     END LOOP;
     RETURN told;
 END $$;
 
 -- After something was charged: tells of what it reached. Gives whether there is something to tell.
-CREATE OR REPLACE FUNCTION tollgate_alert_charges(f tollgate_facts, p_at timestamptz) RETURNS boolean
+CREATE OR REPLACE FUNCTION tollgate.alert_charges(f tollgate.facts, p_at timestamptz) RETURNS boolean
 LANGUAGE sql VOLATILE AS $$
-    SELECT coalesce(sum(tollgate_alert_limit(c, p_at, false)), 0) > 0
-    FROM (SELECT DISTINCT ON (c.budget_id) c.* FROM tollgate_charges(f, p_at, false) c
+    SELECT coalesce(sum(tollgate.alert_limit(c, p_at, false)), 0) > 0
+    FROM (SELECT DISTINCT ON (c.budget_id) c.* FROM tollgate.charges(f, p_at, false) c
           WHERE c.budget_id IS NOT NULL AND (c.warning_amount IS NOT NULL OR c.alert_percents <> '{}')
          ) c
 $$;
 
 -- The sweep of a job: thresholds that a settlement, or a change of the limit, has passed silently.
-CREATE OR REPLACE FUNCTION tollgate_alert_sweep() RETURNS integer LANGUAGE plpgsql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION tollgate.alert_sweep_v1() RETURNS integer LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    at timestamptz := tollgate_now();
+    at timestamptz := tollgate.now();
     told integer;
 BEGIN
-    SELECT coalesce(sum(tollgate_alert_limit(row(0, b.id, b.scope, k.subject, b."window", b.measure,
+    SELECT coalesce(sum(tollgate.alert_limit(row(0, b.id, b.scope, k.subject, b."window", b.measure,
         CASE WHEN b.scope <> 'work_order' THEN b.amount
             WHEN b.measure = 'usd' THEN e.usd_per_day ELSE e.runs_per_day END,
-        b.warning_amount, b.alert_percents, at, NULL, k.used)::tollgate_charge, at, false)), 0)
+        b.warning_amount, b.alert_percents, at, NULL, k.used)::tollgate.charge, at, false)), 0)
     INTO told
-    FROM budgets b
+    FROM public.budgets b
     CROSS JOIN LATERAL (
         SELECT s.subject, sum(CASE b.measure WHEN 'usd' THEN s.reserved_usd + s.settled_usd
             WHEN 'tokens' THEN s.reserved_tokens + s.settled_tokens
             WHEN 'runs' THEN s.open_runs ELSE s.runs END) AS used
-        FROM counters s
+        FROM public.counters s
         WHERE s.scope = b.scope AND s."window" = b."window"
-            AND s.starts_at BETWEEN tollgate_counts_from(b."window", at) AND at
+            AND s.starts_at BETWEEN tollgate.counts_from(b."window", at) AND at
             AND (b.subject IN ('', s.subject) OR (b.scope = 'model_tier'
                     AND b.subject = split_part(s.subject, chr(31), 2))
                 OR (b.subject = '*' AND NOT EXISTS (
-                    SELECT FROM budgets own WHERE own.scope = b.scope AND own."window" = b."window"
+                    SELECT FROM public.budgets own WHERE own.scope = b.scope AND own."window" = b."window"
                         AND own.measure = b.measure AND own.subject = s.subject)))
         GROUP BY s.subject
     ) k
-    LEFT JOIN LATERAL tollgate_effective_caps(k.subject, at) e ON b.scope = 'work_order'
+    LEFT JOIN LATERAL tollgate.effective_caps(k.subject, at) e ON b.scope = 'work_order'
     WHERE b.warning_amount IS NOT NULL OR b.alert_percents <> '{}';
     RETURN told;
 END $$;

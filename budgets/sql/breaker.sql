@@ -1,193 +1,193 @@
 -- The circuit breaker and the kill switch: what stops everything, one surface, one identity, or one
 -- work order at once. All of it is read and written under the one lock of all.
 
-CREATE FUNCTION tollgate_breaker_name(c circuit_breakers) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.breaker_name(c public.circuit_breakers) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE c.scope WHEN 'global' THEN 'Circuit breaker' ELSE 'Circuit breaker of ' || c.subject END
 $$;
 
 -- Tells of a transition. `p_at` in the key: each transition is one thing.
-CREATE FUNCTION tollgate_breaker_alert(c circuit_breakers, p_kind text, p_reason text, p_at timestamptz)
+CREATE OR REPLACE FUNCTION tollgate.breaker_alert(c public.circuit_breakers, p_kind text, p_reason text, p_at timestamptz)
 RETURNS void LANGUAGE sql VOLATILE AS $$
-    SELECT tollgate_alert(p_kind,
+    SELECT tollgate.alert(p_kind,
         format('%s:%s:%s:%s', p_kind, c.scope, c.subject, extract(epoch FROM p_at)),
-        format('%s %s: %s', tollgate_breaker_name(c), replace(c.state, '_', '-'), p_reason),
+        format('%s %s: %s', tollgate.breaker_name(c), replace(c.state, '_', '-'), p_reason),
         CASE c.scope WHEN 'global' THEN 'circuit_breaker' ELSE 'work_order' END,
         CASE c.scope WHEN 'global' THEN c.id::text ELSE c.subject END,
         jsonb_build_object('scope', c.scope, 'subject', c.subject, 'state', c.state,
-            'reason', p_reason, 'halfOpenAt', tollgate_rfc3339(c.half_open_at),
+            'reason', p_reason, 'halfOpenAt', tollgate.rfc3339(c.half_open_at),
             'probeRunId', c.probe_run_id), p_at)
 $$;
 
 -- closed, or half-open → open.
-CREATE FUNCTION tollgate_trip(p_scope text, p_subject text, p_reason text, p_at timestamptz)
-RETURNS circuit_breakers LANGUAGE plpgsql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION tollgate.trip(p_scope text, p_subject text, p_reason text, p_at timestamptz)
+RETURNS public.circuit_breakers LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    c circuit_breakers;
+    c public.circuit_breakers;
 BEGIN
-    INSERT INTO circuit_breakers AS b (scope, subject, state, open_seconds, reason, changed_at, half_open_at)
+    INSERT INTO public.circuit_breakers AS b (scope, subject, state, open_seconds, reason, changed_at, half_open_at)
     SELECT p_scope, p_subject, 'open', s.seconds, p_reason, p_at, p_at + make_interval(secs => s.seconds)
-    FROM (SELECT coalesce((SELECT o.open_seconds FROM circuit_breakers o
+    FROM (SELECT coalesce((SELECT o.open_seconds FROM public.circuit_breakers o
                            WHERE o.scope = p_scope AND o.subject = '*'), 300) AS seconds) s
     ON CONFLICT (scope, subject) DO UPDATE SET state = 'open', reason = excluded.reason,
         changed_at = excluded.changed_at, probe_run_id = NULL,
         half_open_at = excluded.changed_at + make_interval(secs => b.open_seconds)
     RETURNING * INTO c;
-    PERFORM tollgate_breaker_alert(c, 'breaker_opened', p_reason, p_at);
+    PERFORM tollgate.breaker_alert(c, 'breaker_opened', p_reason, p_at);
     RETURN c;
 END $$;
 
 -- → closed.
-CREATE FUNCTION tollgate_close_breaker(p_id bigint, p_reason text, p_at timestamptz)
-RETURNS circuit_breakers LANGUAGE plpgsql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION tollgate.close_breaker(p_id bigint, p_reason text, p_at timestamptz)
+RETURNS public.circuit_breakers LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    c circuit_breakers;
+    c public.circuit_breakers;
 BEGIN
-    UPDATE circuit_breakers SET state = 'closed', reason = p_reason, changed_at = p_at,
+    UPDATE public.circuit_breakers SET state = 'closed', reason = p_reason, changed_at = p_at,
         half_open_at = NULL, probe_run_id = NULL
     WHERE id = p_id RETURNING * INTO c;
-    PERFORM tollgate_breaker_alert(c, 'breaker_closed', p_reason, p_at);
+    PERFORM tollgate.breaker_alert(c, 'breaker_closed', p_reason, p_at);
     RETURN c;
 END $$;
 
 -- open → half-open: run `p_run` is the probe.
-CREATE FUNCTION tollgate_probe_breakers(p_ids bigint[], p_run uuid, p_at timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION tollgate.probe_breakers(p_ids bigint[], p_run uuid, p_at timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    c circuit_breakers;
+    c public.circuit_breakers;
 BEGIN
-    FOR c IN UPDATE circuit_breakers SET state = 'half_open', probe_run_id = p_run, changed_at = p_at
+    FOR c IN UPDATE public.circuit_breakers SET state = 'half_open', probe_run_id = p_run, changed_at = p_at
         WHERE id = ANY (p_ids) RETURNING * LOOP
-        PERFORM tollgate_breaker_alert(c, 'breaker_half_open', 'run ' || p_run || ' probes', p_at);
+        PERFORM tollgate.breaker_alert(c, 'breaker_half_open', 'run ' || p_run || ' probes', p_at);
     END LOOP;
 END $$;
 
 -- What the end of a run means for breakers: a probe decides, and errors in a row trip.
-CREATE FUNCTION tollgate_breakers_after(r work_order_runs, p_at timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION tollgate.breakers_after(r public.work_order_runs, p_at timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    c circuit_breakers;
-    of_all circuit_breakers;
+    c public.circuit_breakers;
+    of_all public.circuit_breakers;
     ended integer;
     failed integer;
 BEGIN
-    FOR c IN SELECT * FROM circuit_breakers b WHERE b.probe_run_id = r.id LOOP
+    FOR c IN SELECT * FROM public.circuit_breakers b WHERE b.probe_run_id = r.id LOOP
         IF r.status = 'success' THEN
-            PERFORM tollgate_close_breaker(c.id, 'the probe succeeded', p_at);
+            PERFORM tollgate.close_breaker(c.id, 'the probe succeeded', p_at);
         ELSIF r.status = 'cancelled' THEN
             -- It proved nothing: the next admission is the probe.
-            UPDATE circuit_breakers SET state = 'open', probe_run_id = NULL, half_open_at = p_at
+            UPDATE public.circuit_breakers SET state = 'open', probe_run_id = NULL, half_open_at = p_at
             WHERE id = c.id;
         ELSE
-            PERFORM tollgate_trip(c.scope, c.subject, 'the probe ended with ' || r.status, p_at);
+            PERFORM tollgate.trip(c.scope, c.subject, 'the probe ended with ' || r.status, p_at);
         END IF;
     END LOOP;
     IF r.status <> 'error' THEN
         RETURN;
     END IF;
-    SELECT * INTO of_all FROM circuit_breakers b WHERE b.scope = 'work_order' AND b.subject = '*';
+    SELECT * INTO of_all FROM public.circuit_breakers b WHERE b.scope = 'work_order' AND b.subject = '*';
     IF of_all.recent_runs IS NULL OR of_all.error_percent IS NULL THEN
         RETURN;
     END IF;
-    SELECT * INTO c FROM circuit_breakers b WHERE b.scope = 'work_order' AND b.subject = r.wo_id;
+    SELECT * INTO c FROM public.circuit_breakers b WHERE b.scope = 'work_order' AND b.subject = r.wo_id;
     IF c.state <> 'closed' THEN
         RETURN;
     END IF;
     SELECT count(*), count(*) FILTER (WHERE recent.status = 'error') INTO ended, failed
-    FROM (SELECT e.status FROM work_order_runs e
+    FROM (SELECT e.status FROM public.work_order_runs e
           WHERE e.wo_id = r.wo_id AND e.status IN ('success', 'error')
               AND e.finished_at > coalesce(c.changed_at, '-infinity')
           ORDER BY e.finished_at DESC LIMIT of_all.recent_runs) recent;
     IF ended >= of_all.recent_runs AND failed * 100 >= of_all.error_percent * ended THEN
-        PERFORM tollgate_trip('work_order', r.wo_id,
+        PERFORM tollgate.trip('work_order', r.wo_id,
             format('%s of the last %s runs ended in an error', failed, ended), p_at);
     END IF;
 END $$;
 
 -- Whether the committed dollars of the last minute are over the breaker's amount; trips then. For
 -- money that nobody was asked about: overruns, and spend that was told.
-CREATE FUNCTION tollgate_trip_if_over(f tollgate_facts, p_at timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION tollgate.trip_if_over(f tollgate.facts, p_at timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    minute tollgate_charge;
+    minute tollgate.charge;
 BEGIN
-    SELECT * INTO minute FROM tollgate_charges(f, p_at, false) c WHERE c.stage = 15;
+    SELECT * INTO minute FROM tollgate.charges(f, p_at, false) c WHERE c.stage = 15;
     IF minute.used > minute.amount
-        AND NOT EXISTS (SELECT FROM circuit_breakers WHERE scope = 'global' AND state <> 'closed') THEN
-        PERFORM tollgate_trip('global', '', format('$%s were committed within a minute, over $%s',
-            tollgate_usd(minute.used), tollgate_usd(minute.amount)), p_at);
+        AND NOT EXISTS (SELECT FROM public.circuit_breakers WHERE scope = 'global' AND state <> 'closed') THEN
+        PERFORM tollgate.trip('global', '', format('$%s were committed within a minute, over $%s',
+            tollgate.usd(minute.used), tollgate.usd(minute.amount)), p_at);
     END IF;
 END $$;
 
 -- The breakers in the way of an ask: those that are not closed.
-CREATE FUNCTION tollgate_open_breakers(p_wo text) RETURNS circuit_breakers[] LANGUAGE sql STABLE AS $$
-    SELECT array_agg(c ORDER BY c.scope) FROM circuit_breakers c
+CREATE OR REPLACE FUNCTION tollgate.open_breakers(p_wo text) RETURNS public.circuit_breakers[] LANGUAGE sql STABLE AS $$
+    SELECT array_agg(c ORDER BY c.scope) FROM public.circuit_breakers c
     WHERE c.state <> 'closed' AND (c.scope = 'global' OR c.subject = p_wo)
 $$;
 
 -- By hand, and by commands: `p_trip` true opens, false resets. Gives null where nothing was to do.
-CREATE FUNCTION tollgate_switch_breaker(
+CREATE OR REPLACE FUNCTION tollgate.switch_breaker_v1(
     p_scope text, p_subject text, p_trip boolean, p_reason text
-) RETURNS circuit_breakers LANGUAGE plpgsql VOLATILE AS $$
+) RETURNS public.circuit_breakers LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    c circuit_breakers;
+    c public.circuit_breakers;
     at timestamptz;
 BEGIN
-    PERFORM tollgate_hold_counters();
-    at := tollgate_now();
+    PERFORM tollgate.hold_counters();
+    at := tollgate.now();
     IF p_trip THEN
-        RETURN tollgate_trip(p_scope, p_subject, p_reason, at);
+        RETURN tollgate.trip(p_scope, p_subject, p_reason, at);
     END IF;
-    SELECT * INTO c FROM circuit_breakers
+    SELECT * INTO c FROM public.circuit_breakers
     WHERE scope = p_scope AND subject = p_subject AND state <> 'closed';
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    RETURN tollgate_close_breaker(c.id, p_reason, at);
+    RETURN tollgate.close_breaker(c.id, p_reason, at);
 END $$;
 
 -- The kill switch in the way, if any; the widest first. `p_token`: the visible prefix of the token.
-CREATE FUNCTION tollgate_kill_switch(
+CREATE OR REPLACE FUNCTION tollgate.kill_switch(
     p_surface text, p_user text, p_agent text, p_token text
-) RETURNS kill_switches LANGUAGE sql STABLE AS $$
-    SELECT k FROM kill_switches k
+) RETURNS public.kill_switches LANGUAGE sql STABLE AS $$
+    SELECT k FROM public.kill_switches k
     WHERE k.enabled AND (k.scope = 'Global' OR (k.scope = 'Surface' AND k.target = p_surface)
         OR (k.scope = 'Identity'
             AND k.target IN ('user:' || p_user, 'agent:' || p_agent, 'token:' || p_token)))
     ORDER BY k.scope <> 'Global', k.scope <> 'Surface', k.id LIMIT 1
 $$;
 
-CREATE FUNCTION tollgate_killed(k kill_switches) RETURNS tollgate_answer LANGUAGE sql STABLE AS $$
-    SELECT tollgate_refusal(403, 'kill_switch', 'stopped by the kill switch of '
+CREATE OR REPLACE FUNCTION tollgate.killed(k public.kill_switches) RETURNS tollgate.answer LANGUAGE sql STABLE AS $$
+    SELECT tollgate.refusal(403, 'kill_switch', 'stopped by the kill switch of '
         || CASE k.scope WHEN 'Global' THEN 'everything' WHEN 'Surface' THEN 'surface ' || k.target
            ELSE k.target END)
 $$;
 
 -- A cost cap that is reached switches its feature off, once.
-CREATE FUNCTION tollgate_switch_feature_off(p_feature text, c tollgate_charge, p_at timestamptz)
+CREATE OR REPLACE FUNCTION tollgate.switch_feature_off(p_feature text, c tollgate.charge, p_at timestamptz)
 RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     switched boolean;
     why text := format('its cost cap of $%s in 60 minutes is reached ($%s used)',
-        tollgate_usd(c.amount), tollgate_usd(c.used));
+        tollgate.usd(c.amount), tollgate.usd(c.used));
 BEGIN
     PERFORM set_config('tollgate.actor', 'tollgate', true), set_config('tollgate.reason', why, true);
-    UPDATE feature_flags SET enabled = false, reason = why, changed_by = 'tollgate', changed_at = p_at
+    UPDATE public.feature_flags SET enabled = false, reason = why, changed_by = 'tollgate', changed_at = p_at
     WHERE feature = p_feature AND enabled;
     switched := FOUND;
     PERFORM set_config('tollgate.actor', '', true), set_config('tollgate.reason', '', true);
     IF switched THEN
-        PERFORM tollgate_alert('feature_switched_off',
+        PERFORM tollgate.alert('feature_switched_off',
             format('feature_off:%s:%s', p_feature, extract(epoch FROM p_at)),
             format('Feature %s switched off: %s', p_feature, why), 'feature',
-            (SELECT id::text FROM feature_flags WHERE feature = p_feature),
+            (SELECT id::text FROM public.feature_flags WHERE feature = p_feature),
             jsonb_build_object('feature', p_feature, 'costCapUsd', c.amount::text,
                 'usedUsd', c.used::text), p_at);
     END IF;
 END $$;
 
-CREATE FUNCTION tollgate_tell_kill_switch() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION tollgate.tell_kill_switch() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM tollgate_alert('kill_switch',
+    PERFORM tollgate.alert('kill_switch',
         format('kill_switch:%s:%s', NEW.id, extract(epoch FROM clock_timestamp())),
         format('Kill switch of %s switched %s by %s: %s',
             concat_ws(' ', lower(NEW.scope), nullif(NEW.target, '')),
@@ -197,5 +197,5 @@ BEGIN
         clock_timestamp());
     RETURN NULL;
 END $$;
-CREATE TRIGGER tell AFTER INSERT OR UPDATE OF enabled ON kill_switches
-    FOR EACH ROW EXECUTE FUNCTION tollgate_tell_kill_switch();
+CREATE OR REPLACE TRIGGER tell AFTER INSERT OR UPDATE OF enabled ON public.kill_switches
+    FOR EACH ROW EXECUTE FUNCTION tollgate.tell_kill_switch();

@@ -1,47 +1,47 @@
 -- Extension: more money, more time, or both, for a run under way. More money is charged to the day
 -- (and month) that the run started in, and to the present hour and minute.
-CREATE FUNCTION tollgate_extend_run(
+CREATE OR REPLACE FUNCTION tollgate.extend_run_v1(
     p_digest bytea, p_address inet, p_run uuid, p_additional numeric, p_lease integer,
     p_key text, p_fingerprint bytea, p_request_id text, p_retry_after integer
-) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE
+) RETURNS tollgate.answer LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET jit TO off AS $$
 DECLARE
-    b tollgate_bearer;
-    r work_order_runs;
+    b tollgate.bearer;
+    r public.work_order_runs;
     w record;
     used record;
-    stored idempotency_records;
-    answer tollgate_answer;
+    stored public.idempotency_records;
+    answer tollgate.answer;
     at timestamptz;
     tomorrow timestamptz;
     day_after integer;
     cap text;
-    facts tollgate_facts;
-    killed kill_switches;
-    tripped circuit_breakers[];
-    way tollgate_charge;         -- the first limit in the way
+    facts tollgate.facts;
+    killed public.kill_switches;
+    tripped public.circuit_breakers[];
+    way tollgate.charge;         -- the first limit in the way
     crosses boolean := false;
     ids bigint[];
     endpoint_name text := 'extend:' || p_run;
 BEGIN
-    SELECT * INTO b FROM tollgate_bearer(p_digest, p_address, '{start,admin}', '');
+    SELECT * INTO b FROM tollgate.bearer_v1(p_digest, p_address, '{start,admin}', '');
     IF b.refusal <> '' THEN
-        RETURN tollgate_token_refusal(b.refusal);
+        RETURN tollgate.token_refusal(b.refusal);
     END IF;
-    SELECT * INTO r FROM work_order_runs WHERE id = p_run FOR UPDATE;
+    SELECT * INTO r FROM public.work_order_runs WHERE id = p_run FOR UPDATE;
     IF NOT FOUND OR NOT (r.token_id = b.token_id OR 'admin' = ANY (b.scopes))
         OR (cardinality(b.work_orders) > 0 AND NOT r.wo_id = ANY (b.work_orders)) THEN
-        RETURN tollgate_refusal(404, 'unknown_run', 'unknown run');
+        RETURN tollgate.refusal(404, 'unknown_run', 'unknown run');
     END IF;
     -- Under the lock of the run, which serialises duplicates of an extension of it.
     IF p_key <> '' THEN
-        SELECT * INTO stored FROM idempotency_records i
+        SELECT * INTO stored FROM public.idempotency_records i
         WHERE i.token_id = b.token_id AND i.endpoint = endpoint_name AND i.key = p_key
-            AND i.created_at > tollgate_now() - interval '48 hours';
+            AND i.created_at > tollgate.now() - interval '48 hours';
         IF FOUND THEN
             IF stored.fingerprint <> p_fingerprint THEN
-                RETURN tollgate_refusal(422, 'idempotency_key',
+                RETURN tollgate.refusal(422, 'idempotency_key',
                     'this Idempotency-Key was used for another request');
             END IF;
             answer.status := 200;
@@ -51,15 +51,15 @@ BEGIN
             RETURN answer;
         END IF;
     END IF;
-    IF r.status <> 'running' OR r.lease_expires_at <= tollgate_now() THEN
-        RETURN tollgate_refusal(409, 'run_ended', 'the run has ended');
+    IF r.status <> 'running' OR r.lease_expires_at <= tollgate.now() THEN
+        RETURN tollgate.refusal(409, 'run_ended', 'the run has ended');
     END IF;
 
-    PERFORM tollgate_share_work_order(r.wo_id);
+    PERFORM tollgate.share_work_order(r.wo_id);
     IF p_additional > 0 THEN
-        PERFORM tollgate_hold_counters();
+        PERFORM tollgate.hold_counters();
     END IF;
-    at := tollgate_now();
+    at := tollgate.now();
     tomorrow := date_trunc('day', at, 'UTC') + interval '1 day';
     day_after := coalesce(p_retry_after, ceil(extract(epoch FROM tomorrow - at))::integer);
     IF r.day < (at AT TIME ZONE 'UTC')::date THEN
@@ -67,21 +67,21 @@ BEGIN
         day_after := NULL;
         tomorrow := NULL;
     END IF;
-    facts := tollgate_run_facts(r);
+    facts := tollgate.run_facts(r);
     SELECT o.title, o.status, e.usd_per_day, coalesce(f.enabled, true) AS feature_on INTO w
-    FROM work_orders o CROSS JOIN LATERAL tollgate_effective_caps(o.id, at) e
-    LEFT JOIN feature_flags f ON f.feature = r.feature WHERE o.id = r.wo_id;
+    FROM public.work_orders o CROSS JOIN LATERAL tollgate.effective_caps(o.id, at) e
+    LEFT JOIN public.feature_flags f ON f.feature = r.feature WHERE o.id = r.wo_id;
     SELECT coalesce(max(k.runs), 0) AS wo_runs, coalesce(max(k.reserved_usd + k.settled_usd), 0) AS wo
-    INTO used FROM counters k
+    INTO used FROM public.counters k
     WHERE k.id = ANY (r.charged_to) AND k."window" = 'day' AND k.scope = 'work_order';
 
     -- A kill switch stops what runs already, renewals of the lease too: 403 says stop.
-    killed := tollgate_kill_switch(r.surface, r.user_id, r.agent_name,
-        (SELECT t.prefix FROM service_tokens t WHERE t.id = r.token_id));
+    killed := tollgate.kill_switch(r.surface, r.user_id, r.agent_name,
+        (SELECT t.prefix FROM public.service_tokens t WHERE t.id = r.token_id));
     IF killed.id IS NOT NULL THEN
-        answer := tollgate_killed(killed);
+        answer := tollgate.killed(killed);
     ELSIF p_additional > 0 THEN
-        tripped := tollgate_open_breakers(r.wo_id);
+        tripped := tollgate.open_breakers(r.wo_id);
         SELECT * INTO way FROM (
             -- The day and the month of its start, then the present hour and minute.
             SELECT CASE WHEN l.scope IN ('user', 'address') THEN 11 ELSE 12 END AS stage, l.id AS budget_id,
@@ -89,17 +89,17 @@ BEGIN
                 l.alert_percents, k.starts_at, k.id AS counter_id,
                 k.reserved_usd + k.settled_usd AS used
             -- (Each side by its own index, fenced off: as a join it was planned to read all limits.)
-            FROM (SELECT * FROM counters WHERE id = ANY (r.charged_to)
+            FROM (SELECT * FROM public.counters WHERE id = ANY (r.charged_to)
                     AND "window" IN ('day', 'month') OFFSET 0) k
-                JOIN (SELECT * FROM budgets WHERE scope || ':' || subject = ANY (facts.covers)
+                JOIN (SELECT * FROM public.budgets WHERE scope || ':' || subject = ANY (facts.covers)
                     AND measure = 'usd' AND scope <> 'work_order' OFFSET 0) l
                 ON l.scope = k.scope AND l."window" = k."window" AND (l.subject IN ('', k.subject)
                     OR (l.subject = '*' AND NOT EXISTS (
-                        SELECT FROM budgets own WHERE own.scope = l.scope AND own."window" = l."window"
+                        SELECT FROM public.budgets own WHERE own.scope = l.scope AND own."window" = l."window"
                             AND own.measure = l.measure AND own.subject = k.subject)))
             UNION ALL
-            SELECT c.* FROM tollgate_charges(facts, at, false) c
-            WHERE c.measure = 'usd' AND tollgate_is_short(c.win)
+            SELECT c.* FROM tollgate.charges(facts, at, false) c
+            WHERE c.measure = 'usd' AND tollgate.is_short(c.win)
         ) c WHERE c.used + p_additional > c.amount OR c.used >= c.amount
         ORDER BY c.stage, c.budget_id LIMIT 1;
     END IF;
@@ -108,54 +108,54 @@ BEGIN
         NULL;
     ELSIF tripped IS NOT NULL AND NOT r.id = ANY (
         SELECT t.probe_run_id FROM unnest(tripped) t WHERE t.probe_run_id IS NOT NULL) THEN
-        answer := tollgate_refusal(503, 'breaker_open', 'the circuit breaker is open',
+        answer := tollgate.refusal(503, 'breaker_open', 'the circuit breaker is open',
             greatest(1, ceil(extract(epoch FROM tripped[1].half_open_at - at)))::integer,
             greatest(at, tripped[1].half_open_at));
     ELSIF p_additional > 0 AND NOT w.feature_on THEN
-        answer := tollgate_refusal(403, 'feature_off', 'feature ' || r.feature || ' is switched off');
+        answer := tollgate.refusal(403, 'feature_off', 'feature ' || r.feature || ' is switched off');
     ELSIF way.stage = 5 THEN
         cap := way.amount::text;
-        answer := tollgate_limit_refusal(way, at, day_after);
-        PERFORM tollgate_switch_feature_off(r.feature, way, at);
+        answer := tollgate.limit_refusal(way, at, day_after);
+        PERFORM tollgate.switch_feature_off(r.feature, way, at);
         answer.alerted := true;
     ELSIF w.status <> 'draft' THEN
-        answer := tollgate_refusal(409, 'suspended', 'work order is ' || w.status);
+        answer := tollgate.refusal(409, 'suspended', 'work order is ' || w.status);
     ELSIF p_additional > 0 AND used.wo + p_additional > w.usd_per_day THEN
         cap := w.usd_per_day::text;
-        answer := tollgate_refusal(429, 'usd_per_day', 'budget cap reached', day_after, tomorrow);
+        answer := tollgate.refusal(429, 'usd_per_day', 'budget cap reached', day_after, tomorrow);
     ELSIF way.stage = 15 AND p_additional > way.amount THEN
         cap := way.amount::text;
-        answer := tollgate_refusal(503, 'breaker_open', 'more at once than $'
-            || tollgate_usd(way.amount) || ' a minute: extend in steps', 60);
+        answer := tollgate.refusal(503, 'breaker_open', 'more at once than $'
+            || tollgate.usd(way.amount) || ' a minute: extend in steps', 60);
     ELSIF way.stage = 15 THEN
         cap := way.amount::text;
-        tripped := ARRAY[tollgate_trip('global', '', format(
-            '$%s within a minute and $%s more asked for, over $%s', tollgate_usd(way.used),
-            tollgate_usd(p_additional), tollgate_usd(way.amount)), at)];
-        answer := tollgate_refusal(503, 'breaker_open', 'the circuit breaker is open',
+        tripped := ARRAY[tollgate.trip('global', '', format(
+            '$%s within a minute and $%s more asked for, over $%s', tollgate.usd(way.used),
+            tollgate.usd(p_additional), tollgate.usd(way.amount)), at)];
+        answer := tollgate.refusal(503, 'breaker_open', 'the circuit breaker is open',
             tripped[1].open_seconds, tripped[1].half_open_at);
         answer.alerted := true;
     ELSIF way.stage IS NOT NULL THEN
         cap := way.amount::text;
-        answer := tollgate_limit_refusal(way, at, day_after);
-        IF NOT tollgate_is_short(way.win) AND way.starts_at < tollgate_begins(way.win, at) THEN
+        answer := tollgate.limit_refusal(way, at, day_after);
+        IF NOT tollgate.is_short(way.win) AND way.starts_at < tollgate.begins(way.win, at) THEN
             answer.retry_after := NULL;
             answer.reset_at := NULL;
         END IF;
         IF way.budget_id IS NOT NULL AND 100 = ANY (way.alert_percents) THEN
-            answer.alerted := tollgate_alert_limit(way, at, true) > 0;
+            answer.alerted := tollgate.alert_limit(way, at, true) > 0;
         END IF;
     END IF;
     IF answer.denial IS NOT NULL THEN
-        INSERT INTO operations_events
+        INSERT INTO public.operations_events
             (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
         VALUES (CASE WHEN answer.status = 429 THEN 'RATE_LIMIT_429' ELSE 'EXTENSION_REFUSED' END,
             format('%s refused more: %s', r.agent_name, answer.error), 'work_order', r.wo_id, w.title,
             b.actor,
             jsonb_build_object('woId', r.wo_id, 'woTitle', w.title, 'agentName', r.agent_name,
                 'runId', r.id, 'reason', answer.denial, 'runsToday', used.wo_runs,
-                'usdToday', tollgate_usd(used.wo), 'cap', cap,
-                'estimatedUsd', tollgate_usd(p_additional), 'askKey', nullif(p_key, ''),
+                'usdToday', tollgate.usd(used.wo), 'cap', cap,
+                'estimatedUsd', tollgate.usd(p_additional), 'askKey', nullif(p_key, ''),
                 'sourceIp', host(p_address), 'tokenName', b.token_name),
             p_request_id);
         RETURN answer;
@@ -163,27 +163,27 @@ BEGIN
 
     IF p_additional > 0 THEN
         -- The day is that of the start; the hour and the minute are the present ones.
-        SELECT bool_or(tollgate_crosses(c, p_additional)) INTO crosses
-        FROM tollgate_charges(facts, at, false) c WHERE c.measure = 'usd';
-        ids := tollgate_present_counters(facts, at, true);
-        INSERT INTO run_charges (run_id, kind, at, reserved_usd, charged_to)
+        SELECT bool_or(tollgate.crosses(c, p_additional)) INTO crosses
+        FROM tollgate.charges(facts, at, false) c WHERE c.measure = 'usd';
+        ids := tollgate.present_counters(facts, at, true);
+        INSERT INTO public.run_charges (run_id, kind, at, reserved_usd, charged_to)
         VALUES (r.id, 'extension', at, p_additional, ids);
-        UPDATE counters SET reserved_usd = reserved_usd + p_additional
-        WHERE id = ANY (ids) OR (id = ANY (r.charged_to) AND NOT tollgate_is_short("window"));
+        UPDATE public.counters SET reserved_usd = reserved_usd + p_additional
+        WHERE id = ANY (ids) OR (id = ANY (r.charged_to) AND NOT tollgate.is_short("window"));
         IF crosses THEN
-            answer.alerted := tollgate_alert_charges(facts, at);
+            answer.alerted := tollgate.alert_charges(facts, at);
         END IF;
         -- A renewal alone changes no money and is not worth a line in the log.
-        INSERT INTO operations_events
+        INSERT INTO public.operations_events
             (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
-        VALUES ('RUN_EXTENDED', format('%s reserved $%s more', r.agent_name, tollgate_usd(p_additional)),
+        VALUES ('RUN_EXTENDED', format('%s reserved $%s more', r.agent_name, tollgate.usd(p_additional)),
             'work_order', r.wo_id, w.title, b.actor,
             jsonb_build_object('woId', r.wo_id, 'runId', r.id, 'agentName', r.agent_name,
-                'additionalUsd', tollgate_usd(p_additional),
-                'reservedUsd', tollgate_usd(r.reserved_usd + p_additional)),
+                'additionalUsd', tollgate.usd(p_additional),
+                'reservedUsd', tollgate.usd(r.reserved_usd + p_additional)),
             p_request_id);
     END IF;
-    UPDATE work_order_runs SET reserved_usd = reserved_usd + p_additional,
+    UPDATE public.work_order_runs SET reserved_usd = reserved_usd + p_additional,
         lease_seconds = coalesce(p_lease, lease_seconds),
         lease_expires_at = at + make_interval(secs => coalesce(p_lease, lease_seconds))
     WHERE id = r.id RETURNING * INTO r;
@@ -192,10 +192,10 @@ BEGIN
     answer.replayed := false;
     answer.reserved_usd := p_additional;
     answer.body := json_build_object('runId', r.id, 'workOrderId', r.wo_id, 'status', r.status,
-        'reservedUsd', tollgate_usd(r.reserved_usd),
-        'leaseExpiresAt', tollgate_rfc3339(r.lease_expires_at))::text;
+        'reservedUsd', tollgate.usd(r.reserved_usd),
+        'leaseExpiresAt', tollgate.rfc3339(r.lease_expires_at))::text;
     IF p_key <> '' THEN
-        INSERT INTO idempotency_records (token_id, endpoint, key, fingerprint, answer, created_at)
+        INSERT INTO public.idempotency_records (token_id, endpoint, key, fingerprint, answer, created_at)
         VALUES (b.token_id, endpoint_name, p_key, p_fingerprint,
             jsonb_build_object('body', answer.body), at)
         ON CONFLICT (token_id, endpoint, key) DO UPDATE SET fingerprint = excluded.fingerprint,
@@ -204,7 +204,7 @@ BEGIN
     RETURN answer;
 END $$;
 
-CREATE PROCEDURE tollgate_extend(
+CREATE OR REPLACE PROCEDURE tollgate.extend_v1(
     p_digest bytea, p_address inet, p_run uuid, p_additional numeric, p_lease integer,
     p_key text, p_fingerprint bytea, p_request_id text, p_retry_after integer,
     INOUT status integer, INOUT denial text, INOUT error text, INOUT retry_after integer,
@@ -214,7 +214,7 @@ CREATE PROCEDURE tollgate_extend(
 BEGIN
     SELECT a.* INTO status, denial, error, retry_after, reset_at, replayed, body, reserved_usd,
         settled_usd, alerted
-    FROM tollgate_extend_run(p_digest, p_address, p_run, p_additional, p_lease, p_key,
+    FROM tollgate.extend_run_v1(p_digest, p_address, p_run, p_additional, p_lease, p_key,
         p_fingerprint, p_request_id, p_retry_after) a;
-    CALL tollgate_commit(status = 200 OR alerted);
+    CALL tollgate.commit(status = 200 OR alerted);
 END $$;

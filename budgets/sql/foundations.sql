@@ -1,29 +1,29 @@
 -- What the routines of admission, settlement and extension share.
 
 -- The clock of every decision. Tests of midnight replace it in their own database.
-CREATE FUNCTION tollgate_now() RETURNS timestamptz LANGUAGE sql VOLATILE AS
+CREATE OR REPLACE FUNCTION tollgate.now() RETURNS timestamptz LANGUAGE sql VOLATILE AS
     'SELECT clock_timestamp()';
 
 -- Time-ordered (version 7), so that ten million runs do not scatter their index entries.
 -- PostgreSQL 18 has uuidv7(); this works from 15 on.
-CREATE FUNCTION tollgate_uuid7(at timestamptz) RETURNS uuid LANGUAGE sql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION tollgate.uuid7(at timestamptz) RETURNS uuid LANGUAGE sql VOLATILE AS $$
     SELECT encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid())
         PLACING substring(int8send((extract(epoch FROM at) * 1000)::bigint) FROM 3) FROM 1 FOR 6),
         52, 1), 53, 1), 'hex')::uuid
 $$;
 
 -- Dollars as the API sends them: at least cents, no trailing zeros beyond.
-CREATE FUNCTION tollgate_usd(amount numeric) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.usd(amount numeric) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN scale(trim_scale(amount)) < 2 THEN round(amount, 2)::text
                 ELSE trim_scale(amount)::text END
 $$;
 
-CREATE FUNCTION tollgate_rfc3339(at timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.rfc3339(at timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
 
 -- What a caller gets back. `denial` is empty where the request was granted.
-CREATE TYPE tollgate_answer AS (
+CREATE TYPE tollgate.answer AS (
     status integer,
     denial text,
     error text,
@@ -37,20 +37,20 @@ CREATE TYPE tollgate_answer AS (
 );
 
 -- A refusal; `until` is the moment at which time cures it, `after` the seconds that are said.
-CREATE FUNCTION tollgate_refusal(
+CREATE OR REPLACE FUNCTION tollgate.refusal(
     status integer, denial text, error text, after integer DEFAULT NULL, until timestamptz DEFAULT NULL
-) RETURNS tollgate_answer LANGUAGE sql IMMUTABLE AS $$
-    SELECT row(status, denial, error, after, until, false, NULL, NULL, NULL, false)::tollgate_answer
+) RETURNS tollgate.answer LANGUAGE sql IMMUTABLE AS $$
+    SELECT row(status, denial, error, after, until, false, NULL, NULL, NULL, false)::tollgate.answer
 $$;
 
-CREATE FUNCTION tollgate_token_refusal(refusal text) RETURNS tollgate_answer LANGUAGE sql IMMUTABLE AS $$
-    SELECT tollgate_refusal(a.status, a.denial, a.error) FROM tollgate_token_answer(refusal) a
+CREATE OR REPLACE FUNCTION tollgate.token_refusal(refusal text) RETURNS tollgate.answer LANGUAGE sql IMMUTABLE AS $$
+    SELECT tollgate.refusal(a.status, a.denial, a.error) FROM tollgate.token_answer_v1(refusal) a
 $$;
 
 -- Ends the transaction early and safely: after the asynchronous COMMIT the row locks are free, and
 -- the log is forced out before the caller gets an answer, so nothing acknowledged can be lost.
 -- Called by the procedures only, as their last act; docs/locking.md tells why and what was measured.
-CREATE PROCEDURE tollgate_commit(flush boolean) LANGUAGE plpgsql AS $$
+CREATE OR REPLACE PROCEDURE tollgate.commit(flush boolean) LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     COMMIT;
@@ -69,73 +69,69 @@ END $$;
 
 -- Counter rows, each found by one text key. (Called immutable, PostgreSQL would not put it into the
 -- query that asks, since the epoch of a moment is only stable to it; and every call cost one query.)
-CREATE FUNCTION tollgate_slot_key(win text, starts_at timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.slot_key(win text, starts_at timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT win || ':' || extract(epoch FROM starts_at)::bigint || ':'
 $$;
-CREATE FUNCTION tollgate_counter_key(scope text, subject text, win text, starts_at timestamptz)
+CREATE OR REPLACE FUNCTION tollgate.counter_key(scope text, subject text, win text, starts_at timestamptz)
 RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT tollgate_slot_key(win, starts_at) || scope || ':' || subject
+    SELECT tollgate.slot_key(win, starts_at) || scope || ':' || subject
 $$;
 
 -- The locks of a decision (docs/locking.md): of the work order, which admissions share and a change of
 -- its caps or status has alone; then that of everything counted, which has one holder, and is given
 -- back at the commit, before the flush. They are advisory locks of the transaction: taking one writes
 -- nothing, those who wait are served in their order, and lock_timeout holds for them.
-CREATE FUNCTION tollgate_hold_work_order(p_wo text) RETURNS void LANGUAGE sql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION tollgate.hold_work_order(p_wo text) RETURNS void LANGUAGE sql VOLATILE AS $$
     SELECT pg_advisory_xact_lock(7401, hashtext(p_wo))
 $$;
-CREATE FUNCTION tollgate_share_work_order(p_wo text) RETURNS void LANGUAGE sql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION tollgate.share_work_order(p_wo text) RETURNS void LANGUAGE sql VOLATILE AS $$
     SELECT pg_advisory_xact_lock_shared(7401, hashtext(p_wo))
 $$;
-CREATE FUNCTION tollgate_hold_counters() RETURNS void LANGUAGE sql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION tollgate.hold_counters() RETURNS void LANGUAGE sql VOLATILE AS $$
     SELECT pg_advisory_xact_lock(7400, 0)
 $$;
 
--- The counter that is always there.
-INSERT INTO counters (key, scope, subject, "window", starts_at)
-VALUES (tollgate_counter_key('global', '', 'open', 'epoch'), 'global', '', 'open', 'epoch');
-
 -- A write of a cap or a status waits for the admissions that are under way, and those that come
 -- after it see it: without this a start could be admitted after a suspension had been acknowledged.
-CREATE FUNCTION tollgate_order_with_admission() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION tollgate.order_with_admission() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM tollgate_hold_work_order(NEW.id);
+    PERFORM tollgate.hold_work_order(NEW.id);
     RETURN NEW;
 END $$;
-CREATE TRIGGER order_with_admission BEFORE UPDATE ON work_orders
-    FOR EACH ROW EXECUTE FUNCTION tollgate_order_with_admission();
+CREATE OR REPLACE TRIGGER order_with_admission BEFORE UPDATE ON public.work_orders
+    FOR EACH ROW EXECUTE FUNCTION tollgate.order_with_admission();
 
 -- Caps change only with the proof of an applied change: a row of `cap_changes` with exactly these
 -- old and new values, inserted by this very transaction, and the event that tells of it. Both are
 -- append-only and stamped by triggers with the transaction's id and the database user; a session
 -- variable would be no proof, since anybody can set one.
-CREATE FUNCTION tollgate_told_in_this_transaction(p_wo text, kinds text[]) RETURNS boolean
+CREATE OR REPLACE FUNCTION tollgate.told_in_this_transaction(p_wo text, kinds text[]) RETURNS boolean
 LANGUAGE sql STABLE AS $$
     SELECT EXISTS (
-        SELECT FROM operations_events e
+        SELECT FROM public.operations_events e
         WHERE e.owner_type = 'work_order' AND e.owner_id = p_wo AND e.kind = ANY (kinds)
             AND e.xact = pg_current_xact_id()::text::bigint
             AND e.created_at > now() - interval '1 day')
 $$;
 
-CREATE FUNCTION tollgate_stamp_cap_change() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION tollgate.stamp_cap_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.applied_xid := pg_current_xact_id()::text::numeric;
     NEW.applied_at := clock_timestamp();
     RETURN NEW;
 END $$;
-CREATE TRIGGER stamp BEFORE INSERT ON cap_changes
-    FOR EACH ROW EXECUTE FUNCTION tollgate_stamp_cap_change();
+CREATE OR REPLACE TRIGGER stamp BEFORE INSERT ON public.cap_changes
+    FOR EACH ROW EXECUTE FUNCTION tollgate.stamp_cap_change();
 
-CREATE FUNCTION tollgate_guard_caps() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION tollgate.guard_caps() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
         IF NEW.runs_per_day > 100 OR NEW.usd_per_day > 2.00 THEN
             RAISE EXCEPTION 'a work order begins with the default caps; more is a cap change'
                 USING ERRCODE = 'restrict_violation';
         END IF;
-    ELSIF NOT tollgate_told_in_this_transaction(NEW.id, '{WORK_ORDER_CAP_CHANGE}') OR NOT EXISTS (
-        SELECT FROM cap_changes c
+    ELSIF NOT tollgate.told_in_this_transaction(NEW.id, '{WORK_ORDER_CAP_CHANGE}') OR NOT EXISTS (
+        SELECT FROM public.cap_changes c
         WHERE c.wo_id = NEW.id AND c.applied_xid = pg_current_xact_id()::text::numeric
             AND c.old_runs_per_day = OLD.runs_per_day AND c.new_runs_per_day = NEW.runs_per_day
             AND c.old_usd_per_day = OLD.usd_per_day AND c.new_usd_per_day = NEW.usd_per_day
@@ -148,17 +144,17 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER guard_caps_insert BEFORE INSERT ON work_orders
-    FOR EACH ROW EXECUTE FUNCTION tollgate_guard_caps();
-CREATE TRIGGER guard_caps BEFORE UPDATE ON work_orders
+CREATE OR REPLACE TRIGGER guard_caps_insert BEFORE INSERT ON public.work_orders
+    FOR EACH ROW EXECUTE FUNCTION tollgate.guard_caps();
+CREATE OR REPLACE TRIGGER guard_caps BEFORE UPDATE ON public.work_orders
     FOR EACH ROW WHEN (OLD.runs_per_day IS DISTINCT FROM NEW.runs_per_day
         OR OLD.usd_per_day IS DISTINCT FROM NEW.usd_per_day
         OR OLD.max_concurrent_runs IS DISTINCT FROM NEW.max_concurrent_runs)
-    EXECUTE FUNCTION tollgate_guard_caps();
+    EXECUTE FUNCTION tollgate.guard_caps();
 
 -- A grant is in force for its interval. It may end earlier than it was given for, and it may be
 -- reviewed, once; nothing else about it ever changes, and it is never removed.
-CREATE FUNCTION tollgate_guard_grant() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION tollgate.guard_grant() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF (to_jsonb(NEW) - '{ends_at,reviewed_by_id,reviewed_at,review}'::text[])
             <> (to_jsonb(OLD) - '{ends_at,reviewed_by_id,reviewed_at,review}'::text[])
@@ -170,12 +166,12 @@ BEGIN
             USING ERRCODE = 'restrict_violation';
     END IF;
     -- As for a lowered cap: who comes after the acknowledgement sees it.
-    PERFORM tollgate_hold_work_order(NEW.wo_id);
+    PERFORM tollgate.hold_work_order(NEW.wo_id);
     RETURN NEW;
 END $$;
-CREATE FUNCTION tollgate_guard_new_grant() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION tollgate.guard_new_grant() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NOT tollgate_told_in_this_transaction(NEW.wo_id,
+    IF NOT tollgate.told_in_this_transaction(NEW.wo_id,
         CASE NEW.kind WHEN 'break_glass' THEN '{BREAK_GLASS}' ELSE '{WORK_ORDER_CAP_CHANGE}' END::text[])
     THEN
         RAISE EXCEPTION 'a grant on work order % comes only from an approved request or break-glass',
@@ -184,19 +180,19 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER guard_new_grant BEFORE INSERT ON cap_grants
-    FOR EACH ROW EXECUTE FUNCTION tollgate_guard_new_grant();
-CREATE TRIGGER guard_grant BEFORE UPDATE ON cap_grants
-    FOR EACH ROW EXECUTE FUNCTION tollgate_guard_grant();
-CREATE TRIGGER append_only BEFORE DELETE ON cap_grants
-    FOR EACH ROW EXECUTE FUNCTION tollgate_refuse_change();
-CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON cap_grants
-    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_refuse_change();
+CREATE OR REPLACE TRIGGER guard_new_grant BEFORE INSERT ON public.cap_grants
+    FOR EACH ROW EXECUTE FUNCTION tollgate.guard_new_grant();
+CREATE OR REPLACE TRIGGER guard_grant BEFORE UPDATE ON public.cap_grants
+    FOR EACH ROW EXECUTE FUNCTION tollgate.guard_grant();
+CREATE OR REPLACE TRIGGER append_only BEFORE DELETE ON public.cap_grants
+    FOR EACH ROW EXECUTE FUNCTION tollgate.refuse_change();
+CREATE OR REPLACE TRIGGER append_only_truncate BEFORE TRUNCATE ON public.cap_grants
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate.refuse_change();
 
 -- The caps in force at a moment: the larger of the base and the live grants; and the next moment at which
 -- a grant begins or ends, when they may be others.
 -- (Returns a table, not a record, so that PostgreSQL puts it into the query that asks.)
-CREATE FUNCTION tollgate_effective_caps(p_wo text, p_at timestamptz)
+CREATE OR REPLACE FUNCTION tollgate.effective_caps(p_wo text, p_at timestamptz)
 RETURNS TABLE (runs_per_day integer, usd_per_day numeric, max_concurrent_runs integer,
     holds_until timestamptz)
 LANGUAGE sql STABLE AS $$
@@ -207,23 +203,8 @@ LANGUAGE sql STABLE AS $$
         greatest(o.max_concurrent_runs, max(g.value)
             FILTER (WHERE g.measure = 'max_concurrent_runs' AND g.starts_at <= p_at))::integer,
         min(CASE WHEN g.starts_at <= p_at THEN g.ends_at ELSE g.starts_at END)
-    FROM work_orders o
-    LEFT JOIN cap_grants g ON g.wo_id = o.id AND p_at < g.ends_at
+    FROM public.work_orders o
+    LEFT JOIN public.cap_grants g ON g.wo_id = o.id AND p_at < g.ends_at
     WHERE o.id = p_wo GROUP BY o.id
 $$;
 
-CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON cap_changes
-    FOR EACH ROW EXECUTE FUNCTION tollgate_refuse_change();
-CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON cap_changes
-    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_refuse_change();
-CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON change_votes
-    FOR EACH ROW EXECUTE FUNCTION tollgate_refuse_change();
-CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON change_votes
-    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_refuse_change();
-
--- Counter rows change with every start: room in the page lets PostgreSQL do so without touching
--- the indexes (HOT), and an eager vacuum keeps the page small.
-ALTER TABLE counters SET (fillfactor = 40, autovacuum_vacuum_scale_factor = 0,
-    autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 0,
-    autovacuum_analyze_threshold = 2000);
-ALTER TABLE work_order_runs SET (fillfactor = 85);

@@ -1,25 +1,25 @@
 -- Shared limits: which of them cover an ask, what is used of each, and what a crossing does.
 
 -- What an ask, a run or a reported call is about: the subjects that limits are held over, in the
--- order of tollgate_scopes(). Null: that scope does not apply, for example a quota of users where no
+-- order of tollgate.scopes(). Null: that scope does not apply, for example a quota of users where no
 -- user was named. `covers` are the keys `scope:subject` of the rows of `budgets` that may cover it, those
 -- for each (`*`) included; a row whose scope does not apply is dropped in the end, since it has no
 -- subject. A tier's row names the tier alone. No scope holds a colon, so a name may.
-CREATE TYPE tollgate_facts AS (
+CREATE TYPE tollgate.facts AS (
     wo_id text, feature text, model_tier text, subjects text[], covers text[],
     runs_per_day integer, usd_per_day numeric   -- the caps in force; null where they do not matter
 );
 
-CREATE FUNCTION tollgate_scopes() RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.scopes() RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
     SELECT '{global,surface,feature,model,agent,user,team,cost_dimension,address,work_order,model_tier,feature_user}'::text[]
 $$;
 
 -- Parts are joined by a control character, which no name may hold. Those who name no user share one
 -- throttle of a feature: leaving the name out is no way around it.
-CREATE FUNCTION tollgate_facts_of(
+CREATE OR REPLACE FUNCTION tollgate.facts_of(
     wo_id text, agent text, user_id text, surface text, feature text, model text, tier text, team text,
     cost_dimension text, address text, runs_per_day integer, usd_per_day numeric
-) RETURNS tollgate_facts LANGUAGE sql IMMUTABLE AS $$
+) RETURNS tollgate.facts LANGUAGE sql IMMUTABLE AS $$
     SELECT row(wo_id, feature, tier,
         ARRAY['', nullif(surface, ''), nullif(feature, ''), nullif(model, ''), nullif(agent, ''),
             nullif(user_id, ''), nullif(team, ''), nullif(cost_dimension, ''), nullif(address, ''),
@@ -32,13 +32,11 @@ CREATE FUNCTION tollgate_facts_of(
             'user:' || nullif(user_id, ''), 'team:' || nullif(team, ''),
             'cost_dimension:' || nullif(cost_dimension, ''), 'address:' || nullif(address, ''),
             'work_order:' || nullif(wo_id, ''), 'model_tier:' || nullif(tier, '')],
-        runs_per_day, usd_per_day)::tollgate_facts
+        runs_per_day, usd_per_day)::tollgate.facts
 $$;
 
-CREATE INDEX budgets_covers ON budgets ((scope || ':' || subject));
-
 -- One limit that covers it, with the counter (or the sum of the slots) that it is held against.
-CREATE TYPE tollgate_charge AS (
+CREATE TYPE tollgate.charge AS (
     stage integer,              -- of the check, in the order of the design; 99: alerts only
     budget_id bigint,           -- null for what a feature control says
     scope text, subject text, win text, measure text,
@@ -49,12 +47,12 @@ CREATE TYPE tollgate_charge AS (
     used numeric                -- settled and reserved
 );
 
-CREATE FUNCTION tollgate_subject(scope text, f tollgate_facts) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-    SELECT f.subjects[array_position(tollgate_scopes(), scope)]
+CREATE OR REPLACE FUNCTION tollgate.subject(scope text, f tollgate.facts) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT f.subjects[array_position(tollgate.scopes(), scope)]
 $$;
 
 -- Where the window, or the slot of a rolling one, begins.
-CREATE FUNCTION tollgate_begins(win text, at timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.begins(win text, at timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
     SELECT CASE win
         WHEN 'open' THEN 'epoch'::timestamptz
         WHEN 'rolling_minute' THEN date_bin('5 seconds', at, 'epoch'::timestamptz)
@@ -65,63 +63,63 @@ CREATE FUNCTION tollgate_begins(win text, at timestamptz) RETURNS timestamptz LA
     END
 $$;
 
-CREATE FUNCTION tollgate_windows() RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.windows() RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
     SELECT '{open,rolling_minute,rolling_hour,minute,hour,day,month}'::text[]
 $$;
 
 -- What the keys of the present counters begin with, in that order.
-CREATE FUNCTION tollgate_slots(at timestamptz) RETURNS text[] LANGUAGE sql STABLE AS $$
-    SELECT ARRAY[tollgate_slot_key('open', tollgate_begins('open', at)),
-        tollgate_slot_key('rolling_minute', tollgate_begins('rolling_minute', at)),
-        tollgate_slot_key('rolling_hour', tollgate_begins('rolling_hour', at)),
-        tollgate_slot_key('minute', tollgate_begins('minute', at)),
-        tollgate_slot_key('hour', tollgate_begins('hour', at)),
-        tollgate_slot_key('day', tollgate_begins('day', at)),
-        tollgate_slot_key('month', tollgate_begins('month', at))]
+CREATE OR REPLACE FUNCTION tollgate.slots(at timestamptz) RETURNS text[] LANGUAGE sql STABLE AS $$
+    SELECT ARRAY[tollgate.slot_key('open', tollgate.begins('open', at)),
+        tollgate.slot_key('rolling_minute', tollgate.begins('rolling_minute', at)),
+        tollgate.slot_key('rolling_hour', tollgate.begins('rolling_hour', at)),
+        tollgate.slot_key('minute', tollgate.begins('minute', at)),
+        tollgate.slot_key('hour', tollgate.begins('hour', at)),
+        tollgate.slot_key('day', tollgate.begins('day', at)),
+        tollgate.slot_key('month', tollgate.begins('month', at))]
 $$;
 
 -- How far back the slots of a rolling window count: one slot more than its length, since the oldest
 -- may hold what was spent at its very end. So no 60 seconds ever hold more than the limit.
-CREATE FUNCTION tollgate_reach(win text) RETURNS interval LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.reach(win text) RETURNS interval LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE win WHEN 'rolling_minute' THEN interval '65 seconds' ELSE interval '61 minutes' END
 $$;
 
 -- The earliest slot that counts at that moment; for the index, which a CASE over the slots is not.
-CREATE FUNCTION tollgate_counts_from(win text, at timestamptz) RETURNS timestamptz
+CREATE OR REPLACE FUNCTION tollgate.counts_from(win text, at timestamptz) RETURNS timestamptz
 LANGUAGE sql STABLE AS $$
     SELECT CASE WHEN win IN ('rolling_minute', 'rolling_hour')
-        THEN at - tollgate_reach(win) + interval '1 microsecond'
-        ELSE tollgate_begins(win, at) END
+        THEN at - tollgate.reach(win) + interval '1 microsecond'
+        ELSE tollgate.begins(win, at) END
 $$;
 
 -- When time cures a limit that is used up: null for what only the end of a run cures.
-CREATE FUNCTION tollgate_cured_at(c tollgate_charge, at timestamptz) RETURNS timestamptz
+CREATE OR REPLACE FUNCTION tollgate.cured_at(c tollgate.charge, at timestamptz) RETURNS timestamptz
 LANGUAGE sql STABLE AS $$
     SELECT CASE
         WHEN c.win = 'open' THEN NULL
         -- The oldest slot that holds something is the next to leave.
         WHEN c.win IN ('rolling_minute', 'rolling_hour') THEN coalesce((
-            SELECT min(k.starts_at) FROM counters k
+            SELECT min(k.starts_at) FROM public.counters k
             WHERE k.scope = c.scope AND k.subject = c.subject AND k."window" = c.win
-                AND k."window" IN ('rolling_minute', 'rolling_hour') AND k.starts_at > at - tollgate_reach(c.win) AND k.runs > 0), at)
-            + tollgate_reach(c.win)
-        ELSE tollgate_begins(c.win, at) + CASE c.win WHEN 'month' THEN interval '1 month'
+                AND k."window" IN ('rolling_minute', 'rolling_hour') AND k.starts_at > at - tollgate.reach(c.win) AND k.runs > 0), at)
+            + tollgate.reach(c.win)
+        ELSE tollgate.begins(c.win, at) + CASE c.win WHEN 'month' THEN interval '1 month'
             WHEN 'day' THEN interval '1 day' WHEN 'hour' THEN interval '1 hour'
             ELSE interval '1 minute' END
     END
 $$;
 
-CREATE FUNCTION tollgate_measured(measure text, usd numeric, tokens bigint) RETURNS numeric
+CREATE OR REPLACE FUNCTION tollgate.measured(measure text, usd numeric, tokens bigint) RETURNS numeric
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE measure WHEN 'usd' THEN usd WHEN 'tokens' THEN tokens ELSE 1 END
 $$;
 
 -- How many runs of that scope have outlived their lease. (In plpgsql, which is not put into the query that
 -- asks: nobody but a dry run needs it, and everybody would pay for its plan.)
-CREATE FUNCTION tollgate_overdue(p_scope text, f tollgate_facts, p_at timestamptz) RETURNS bigint
+CREATE OR REPLACE FUNCTION tollgate.overdue(p_scope text, f tollgate.facts, p_at timestamptz) RETURNS bigint
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
-    RETURN (SELECT count(*) FROM work_order_runs r
+    RETURN (SELECT count(*) FROM public.work_order_runs r
         WHERE r.status = 'running' AND r.lease_expires_at <= p_at
             AND (p_scope = 'global' OR (r.wo_id = f.wo_id AND r.model_tier = f.model_tier)));
 END $$;
@@ -129,20 +127,20 @@ END $$;
 -- All limits that cover these facts now, and the counters that are kept for them. Everything that is
 -- shared is read and written under the one lock of all (docs/locking.md). A row for a name wins
 -- over the row for each. `p_dry`: runs whose lease is over count no more, since they would be reaped.
-CREATE FUNCTION tollgate_charges(f tollgate_facts, p_at timestamptz, p_dry boolean)
-RETURNS SETOF tollgate_charge LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.charges(f tollgate.facts, p_at timestamptz, p_dry boolean)
+RETURNS SETOF tollgate.charge LANGUAGE sql STABLE AS $$
     SELECT l.stage, l.id, l.scope, l.subject, l.win, l.measure, l.amount, l.warning_amount,
-        l.alert_percents, tollgate_begins(l.win, p_at), k.id,
+        l.alert_percents, tollgate.begins(l.win, p_at), k.id,
         CASE WHEN l.win IN ('rolling_minute', 'rolling_hour') THEN (
             SELECT coalesce(sum(CASE l.measure WHEN 'usd' THEN s.reserved_usd + s.settled_usd
                 WHEN 'tokens' THEN s.reserved_tokens + s.settled_tokens ELSE s.runs END), 0)
-            FROM counters s
+            FROM public.counters s
             WHERE s.scope = l.scope AND s.subject = l.subject AND s."window" = l.win
                 AND s."window" IN ('rolling_minute', 'rolling_hour')
-                AND s.starts_at > p_at - tollgate_reach(l.win))
+                AND s.starts_at > p_at - tollgate.reach(l.win))
         ELSE coalesce(CASE l.measure WHEN 'usd' THEN k.reserved_usd + k.settled_usd
             WHEN 'tokens' THEN k.reserved_tokens + k.settled_tokens
-            WHEN 'runs' THEN k.open_runs - CASE WHEN p_dry THEN tollgate_overdue(l.scope, f, p_at) ELSE 0 END
+            WHEN 'runs' THEN k.open_runs - CASE WHEN p_dry THEN tollgate.overdue(l.scope, f, p_at) ELSE 0 END
             ELSE k.runs END, 0)
         END
     FROM (
@@ -151,15 +149,15 @@ RETURNS SETOF tollgate_charge LANGUAGE sql STABLE AS $$
                 WHEN b.scope IN ('user', 'address') THEN 11
                 WHEN b.scope = 'global' AND b."window" = 'rolling_minute' AND b.measure = 'usd' THEN 15
                 ELSE 12 END AS stage,
-            b.id, b.scope, tollgate_subject(b.scope, f) AS subject, b."window" AS win, b.measure,
+            b.id, b.scope, tollgate.subject(b.scope, f) AS subject, b."window" AS win, b.measure,
             CASE WHEN b.scope <> 'work_order' THEN b.amount
                 WHEN b.measure = 'usd' THEN f.usd_per_day ELSE f.runs_per_day END AS amount,
             b.warning_amount, b.alert_percents
-        FROM budgets b WHERE b.scope || ':' || b.subject = ANY (f.covers)
+        FROM public.budgets b WHERE b.scope || ':' || b.subject = ANY (f.covers)
         ORDER BY b.scope, b."window", b.measure, b.subject = '*')
         UNION ALL
         SELECT 5, NULL, v.scope, v.subject, v.win, v.measure, v.amount, NULL, '{}'
-        FROM feature_flags c CROSS JOIN LATERAL (VALUES
+        FROM public.feature_flags c CROSS JOIN LATERAL (VALUES
             ('feature_user', f.subjects[12], c.period, 'requests', c.requests_per_period::numeric),
             ('feature', c.feature, 'rolling_hour', 'usd', c.cost_cap_usd)
         ) AS v (scope, subject, win, measure, amount)
@@ -170,8 +168,8 @@ RETURNS SETOF tollgate_charge LANGUAGE sql STABLE AS $$
     -- (by three of the four columns of an index), or all counters there are.
     LEFT JOIN LATERAL (
         SELECT c.id, c.runs, c.open_runs, c.reserved_usd, c.settled_usd, c.reserved_tokens, c.settled_tokens
-        FROM counters c
-        WHERE c.key = (SELECT tollgate_slots(p_at))[array_position(tollgate_windows(), l.win)]
+        FROM public.counters c
+        WHERE c.key = (SELECT tollgate.slots(p_at))[array_position(tollgate.windows(), l.win)]
             || l.scope || ':' || l.subject
         OFFSET 0) k ON true
     WHERE l.subject IS NOT NULL
@@ -181,18 +179,18 @@ $$;
 
 -- Windows that an extension and an overrun are charged to at their own moment; day and month are
 -- those of the start.
-CREATE FUNCTION tollgate_is_short(win text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.is_short(win text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
     SELECT win IN ('rolling_minute', 'minute', 'rolling_hour', 'hour')
 $$;
 
-CREATE FUNCTION tollgate_run_facts(r work_order_runs) RETURNS tollgate_facts LANGUAGE sql IMMUTABLE AS $$
-    SELECT tollgate_facts_of(r.wo_id, r.agent_name, r.user_id, r.surface, r.feature, r.model,
+CREATE OR REPLACE FUNCTION tollgate.run_facts(r public.work_order_runs) RETURNS tollgate.facts LANGUAGE sql IMMUTABLE AS $$
+    SELECT tollgate.facts_of(r.wo_id, r.agent_name, r.user_id, r.surface, r.feature, r.model,
         r.model_tier, r.team, r.cost_dimension, host(r.source_ip), NULL, NULL)
 $$;
 
 -- The counters of the present short windows (`p_short`) or of all windows but `open`, made where
 -- there are none. The caller has the lock of all.
-CREATE FUNCTION tollgate_present_counters(f tollgate_facts, p_at timestamptz, p_short boolean)
+CREATE OR REPLACE FUNCTION tollgate.present_counters(f tollgate.facts, p_at timestamptz, p_short boolean)
 RETURNS bigint[] LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     ids bigint[];
@@ -200,25 +198,25 @@ DECLARE
 BEGIN
     LOOP
         SELECT array_agg(DISTINCT c.counter_id), bool_or(c.counter_id IS NULL) INTO ids, missing
-        FROM tollgate_charges(f, p_at, false) c
-        WHERE c.win <> 'open' AND (NOT p_short OR tollgate_is_short(c.win));
+        FROM tollgate.charges(f, p_at, false) c
+        WHERE c.win <> 'open' AND (NOT p_short OR tollgate.is_short(c.win));
         IF missing IS NOT TRUE THEN
             RETURN coalesce(ids, '{}');
         END IF;
-        INSERT INTO counters (key, scope, subject, "window", starts_at)
-        SELECT DISTINCT tollgate_counter_key(c.scope, c.subject, c.win, c.starts_at), c.scope, c.subject,
+        INSERT INTO public.counters (key, scope, subject, "window", starts_at)
+        SELECT DISTINCT tollgate.counter_key(c.scope, c.subject, c.win, c.starts_at), c.scope, c.subject,
             c.win, c.starts_at
-        FROM tollgate_charges(f, p_at, false) c
-        WHERE c.counter_id IS NULL AND c.win <> 'open' AND (NOT p_short OR tollgate_is_short(c.win))
+        FROM tollgate.charges(f, p_at, false) c
+        WHERE c.counter_id IS NULL AND c.win <> 'open' AND (NOT p_short OR tollgate.is_short(c.win))
         ON CONFLICT DO NOTHING;
     END LOOP;
 END $$;
 
 -- The refusal that a limit in the way means. `p_day_after`: seconds said for a day, by the setting.
-CREATE FUNCTION tollgate_limit_refusal(c tollgate_charge, p_at timestamptz, p_day_after integer)
-RETURNS tollgate_answer LANGUAGE plpgsql STABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.limit_refusal(c tollgate.charge, p_at timestamptz, p_day_after integer)
+RETURNS tollgate.answer LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    cured timestamptz := tollgate_cured_at(c, p_at);
+    cured timestamptz := tollgate.cured_at(c, p_at);
     after integer := greatest(1, ceil(extract(epoch FROM cured - p_at)))::integer;
 BEGIN
     IF c.win = 'day' THEN
@@ -226,47 +224,47 @@ BEGIN
     END IF;
     RETURN CASE
         WHEN c.scope = 'feature_user' THEN
-            tollgate_refusal(429, 'feature_rate', 'feature rate reached', after, cured)
+            tollgate.refusal(429, 'feature_rate', 'feature rate reached', after, cured)
         WHEN c.stage = 5 THEN
-            tollgate_refusal(403, 'feature_off', 'feature ' || c.subject || ' is switched off')
+            tollgate.refusal(403, 'feature_off', 'feature ' || c.subject || ' is switched off')
         WHEN c.win = 'open' THEN
-            tollgate_refusal(429, 'concurrency', 'concurrency limit reached', 5)
-        WHEN c.scope = 'user' THEN tollgate_refusal(429, 'user_quota', 'quota reached', after, cured)
-        WHEN c.scope = 'address' THEN tollgate_refusal(429, 'address_rate', 'quota reached', after, cured)
-        ELSE tollgate_refusal(429, format('budget:%s:%s', c.scope, c.win), 'global budget reached',
+            tollgate.refusal(429, 'concurrency', 'concurrency limit reached', 5)
+        WHEN c.scope = 'user' THEN tollgate.refusal(429, 'user_quota', 'quota reached', after, cured)
+        WHEN c.scope = 'address' THEN tollgate.refusal(429, 'address_rate', 'quota reached', after, cured)
+        ELSE tollgate.refusal(429, format('budget:%s:%s', c.scope, c.win), 'global budget reached',
             after, cured)
     END;
 END $$;
 
 -- A number as people read it, in the unit of its measure.
-CREATE FUNCTION tollgate_amount(measure text, amount numeric) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.amount(measure text, amount numeric) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE measure WHEN 'usd' THEN '$' || to_char(amount, 'FM999,999,999,990.00')
         ELSE to_char(amount, 'FM999,999,999,999,990') || ' ' || measure END
 $$;
 
 -- One thing is told once: `p_key` is what makes it the same. Gives whether it was new.
-CREATE FUNCTION tollgate_alert(
+CREATE OR REPLACE FUNCTION tollgate.alert(
     p_kind text, p_key text, p_message text, p_owner_type text, p_owner_id text, p_meta jsonb,
     p_at timestamptz
 ) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    INSERT INTO alerts (kind, key, message, owner_type, owner_id, meta, created_at)
+    INSERT INTO public.alerts (kind, key, message, owner_type, owner_id, meta, created_at)
     VALUES (p_kind, p_key, p_message, p_owner_type, p_owner_id, p_meta, p_at) ON CONFLICT DO NOTHING;
     RETURN FOUND;
 END $$;
 
-CREATE FUNCTION tollgate_record_alert() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION tollgate.record_alert() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO operations_events (kind, message, owner_type, owner_id, actor, meta)
+    INSERT INTO public.operations_events (kind, message, owner_type, owner_id, actor, meta)
     VALUES (upper(NEW.kind), NEW.message, NEW.owner_type, NEW.owner_id, NEW.actor, NEW.meta);
     RETURN NULL;
 END $$;
 -- (Of a kill switch the row's own trigger tells, with what was and what is.)
-CREATE TRIGGER record_alert AFTER INSERT ON alerts
-    FOR EACH ROW WHEN (NEW.kind <> 'kill_switch') EXECUTE FUNCTION tollgate_record_alert();
+CREATE OR REPLACE TRIGGER record_alert AFTER INSERT ON public.alerts
+    FOR EACH ROW WHEN (NEW.kind <> 'kill_switch') EXECUTE FUNCTION tollgate.record_alert();
 
 -- Whether `used` going up by `more` passes a threshold of this limit.
-CREATE FUNCTION tollgate_crosses(c tollgate_charge, more numeric) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.crosses(c tollgate.charge, more numeric) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
     SELECT coalesce(c.used < c.warning_amount AND c.used + more >= c.warning_amount, false)
         -- (The percents are sorted. Is the first reached? If so, how many are, before and after?)
         OR CASE WHEN (c.used + more) * 100 >= c.amount * c.alert_percents[1]
@@ -275,18 +273,18 @@ CREATE FUNCTION tollgate_crosses(c tollgate_charge, more numeric) RETURNS boolea
             ELSE false END
 $$;
 
-CREATE FUNCTION tollgate_sort_percents() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION tollgate.sort_percents() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.alert_percents := ARRAY(SELECT DISTINCT p FROM unnest(NEW.alert_percents) p WHERE p > 0 ORDER BY p);
     RETURN NEW;
 END $$;
-CREATE TRIGGER sort_percents BEFORE INSERT OR UPDATE OF alert_percents ON budgets
-    FOR EACH ROW EXECUTE FUNCTION tollgate_sort_percents();
+CREATE OR REPLACE TRIGGER sort_percents BEFORE INSERT OR UPDATE OF alert_percents ON public.budgets
+    FOR EACH ROW EXECUTE FUNCTION tollgate.sort_percents();
 
 -- What every moment was charged with, from the rows that counters stand for. `long`: as the day and
 -- the month have it (all of a run at its start); the others as the hour and the minute have it.
-CREATE VIEW tollgate_entries AS
-    SELECT r.started_at AS at, tollgate_run_facts(r) AS facts, 1 AS runs,
+CREATE OR REPLACE VIEW tollgate.entries AS
+    SELECT r.started_at AS at, tollgate.run_facts(r) AS facts, 1 AS runs,
         (r.status = 'running')::integer AS open_runs,
         CASE WHEN r.status = 'running' THEN r.reserved_usd ELSE 0 END AS reserved_long,
         coalesce(r.cost, 0) AS settled_long,
@@ -295,95 +293,95 @@ CREATE VIEW tollgate_entries AS
         coalesce(r.cost, 0) - coalesce(x.settled, 0) AS settled_short,
         CASE WHEN r.status = 'running' THEN r.reserved_tokens ELSE 0 END AS reserved_tokens,
         coalesce(r.tokens, 0) AS settled_tokens
-    FROM work_order_runs r LEFT JOIN (
+    FROM public.work_order_runs r LEFT JOIN (
         SELECT run_id, sum(reserved_usd) AS extended, sum(settled_usd) AS settled
-        FROM run_charges GROUP BY run_id) x ON x.run_id = r.id
+        FROM public.run_charges GROUP BY run_id) x ON x.run_id = r.id
     UNION ALL
-    SELECT c.at, tollgate_run_facts(r), 0, 0, 0, 0,
+    SELECT c.at, tollgate.run_facts(r), 0, 0, 0, 0,
         CASE WHEN r.status = 'running' THEN c.reserved_usd ELSE 0 END, coalesce(c.settled_usd, 0), 0, 0
-    FROM run_charges c JOIN work_order_runs r ON r.id = c.run_id
+    FROM public.run_charges c JOIN public.work_order_runs r ON r.id = c.run_id
     UNION ALL
-    SELECT d.at, tollgate_facts_of('', d.agent_name, d.user_id, d.surface, d.feature, d.model, '', '',
+    SELECT d.at, tollgate.facts_of('', d.agent_name, d.user_id, d.surface, d.feature, d.model, '', '',
         'llm_api', host(d.source_ip), NULL, NULL), 1, 0, 0, d.cost_usd, 0, d.cost_usd, 0, d.tokens
-    FROM direct_spend d;
+    FROM public.direct_spend d;
 
 -- Counters of a limit that was just made: what its window holds already. Runs that may still be
 -- settled learn of them. The caller has the lock of all; a month is read once, and starts wait.
-CREATE FUNCTION tollgate_fill(p_scope text, p_window text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION tollgate.fill(p_scope text, p_window text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    at timestamptz := tollgate_now();
+    at timestamptz := tollgate.now();
     since timestamptz := CASE p_window WHEN 'open' THEN 'epoch'::timestamptz
-        WHEN 'rolling_minute' THEN tollgate_begins(p_window, at - interval '1 minute')
-        WHEN 'rolling_hour' THEN tollgate_begins(p_window, at - interval '1 hour')
-        ELSE tollgate_begins(p_window, at) END;
-    short boolean := tollgate_is_short(p_window);
+        WHEN 'rolling_minute' THEN tollgate.begins(p_window, at - interval '1 minute')
+        WHEN 'rolling_hour' THEN tollgate.begins(p_window, at - interval '1 hour')
+        ELSE tollgate.begins(p_window, at) END;
+    short boolean := tollgate.is_short(p_window);
 BEGIN
     -- Of what runs at one time only what runs matters; the work order's and the global rows of
     -- `open` and `day` are there always.
     IF p_scope IN ('work_order', 'global') AND p_window IN ('open', 'day') THEN
         RETURN;
     END IF;
-    INSERT INTO counters (key, scope, subject, "window", starts_at, runs, open_runs, reserved_usd,
+    INSERT INTO public.counters (key, scope, subject, "window", starts_at, runs, open_runs, reserved_usd,
         settled_usd, reserved_tokens, settled_tokens)
-    SELECT tollgate_counter_key(p_scope, s.subject, p_window, s.slot), p_scope, s.subject, p_window,
+    SELECT tollgate.counter_key(p_scope, s.subject, p_window, s.slot), p_scope, s.subject, p_window,
         s.slot, sum(s.runs), sum(s.open_runs),
         sum(CASE WHEN short THEN s.reserved_short ELSE s.reserved_long END),
         sum(CASE WHEN short THEN s.settled_short ELSE s.settled_long END),
         sum(s.reserved_tokens), sum(s.settled_tokens)
-    FROM (SELECT e.*, tollgate_subject(p_scope, e.facts) AS subject,
-              tollgate_begins(p_window, e.at) AS slot
-          FROM tollgate_entries e WHERE e.at >= since) s
+    FROM (SELECT e.*, tollgate.subject(p_scope, e.facts) AS subject,
+              tollgate.begins(p_window, e.at) AS slot
+          FROM tollgate.entries e WHERE e.at >= since) s
     WHERE s.subject IS NOT NULL GROUP BY s.subject, s.slot
     ON CONFLICT (key) DO UPDATE SET runs = excluded.runs, open_runs = excluded.open_runs,
         reserved_usd = excluded.reserved_usd, settled_usd = excluded.settled_usd,
         reserved_tokens = excluded.reserved_tokens, settled_tokens = excluded.settled_tokens;
-    UPDATE work_order_runs r SET charged_to = r.charged_to || k.id FROM counters k
+    UPDATE public.work_order_runs r SET charged_to = r.charged_to || k.id FROM public.counters k
     WHERE r.status IN ('running', 'expired') AND r.started_at >= since
-        AND k.key = tollgate_counter_key(p_scope, tollgate_subject(p_scope, tollgate_run_facts(r)),
-            p_window, tollgate_begins(p_window, r.started_at))
+        AND k.key = tollgate.counter_key(p_scope, tollgate.subject(p_scope, tollgate.run_facts(r)),
+            p_window, tollgate.begins(p_window, r.started_at))
         AND NOT k.id = ANY (r.charged_to);
-    UPDATE run_charges c SET charged_to = c.charged_to || k.id FROM counters k, work_order_runs r
+    UPDATE public.run_charges c SET charged_to = c.charged_to || k.id FROM public.counters k, public.work_order_runs r
     WHERE short AND r.id = c.run_id AND r.status IN ('running', 'expired') AND c.at >= since
-        AND k.key = tollgate_counter_key(p_scope, tollgate_subject(p_scope, tollgate_run_facts(r)),
-            p_window, tollgate_begins(p_window, c.at))
+        AND k.key = tollgate.counter_key(p_scope, tollgate.subject(p_scope, tollgate.run_facts(r)),
+            p_window, tollgate.begins(p_window, c.at))
         AND NOT k.id = ANY (c.charged_to);
 END $$;
 
-CREATE FUNCTION tollgate_fill_budget() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION tollgate.fill_budget() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM tollgate_fill(NEW.scope, NEW."window");
+    PERFORM tollgate.fill(NEW.scope, NEW."window");
     RETURN NULL;
 END $$;
-CREATE TRIGGER fill AFTER INSERT OR UPDATE OF scope, subject, "window" ON budgets
-    FOR EACH ROW EXECUTE FUNCTION tollgate_fill_budget();
+CREATE OR REPLACE TRIGGER fill AFTER INSERT OR UPDATE OF scope, subject, "window" ON public.budgets
+    FOR EACH ROW EXECUTE FUNCTION tollgate.fill_budget();
 
-CREATE FUNCTION tollgate_fill_feature() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION tollgate.fill_feature() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.requests_per_period IS NOT NULL AND (TG_OP = 'INSERT' OR OLD.requests_per_period IS NULL
         OR OLD.period <> NEW.period OR OLD.feature <> NEW.feature) THEN
-        PERFORM tollgate_fill('feature_user', NEW.period);
+        PERFORM tollgate.fill('feature_user', NEW.period);
     END IF;
     IF NEW.cost_cap_usd IS NOT NULL AND (TG_OP = 'INSERT' OR OLD.cost_cap_usd IS NULL
         OR OLD.feature <> NEW.feature) THEN
-        PERFORM tollgate_fill('feature', 'rolling_hour');
+        PERFORM tollgate.fill('feature', 'rolling_hour');
     END IF;
     RETURN NULL;
 END $$;
-CREATE TRIGGER fill AFTER INSERT OR UPDATE ON feature_flags
-    FOR EACH ROW EXECUTE FUNCTION tollgate_fill_feature();
+CREATE OR REPLACE TRIGGER fill AFTER INSERT OR UPDATE ON public.feature_flags
+    FOR EACH ROW EXECUTE FUNCTION tollgate.fill_feature();
 
 -- A write of anything that admission reads waits for the admissions that are under way, and those
 -- that come after it see it.
-CREATE FUNCTION tollgate_order_limits_with_admission() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION tollgate.order_limits_with_admission() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM tollgate_hold_counters();
+    PERFORM tollgate.hold_counters();
     RETURN NULL;
 END $$;
-CREATE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON budgets
-    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_order_limits_with_admission();
-CREATE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON kill_switches
-    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_order_limits_with_admission();
-CREATE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON circuit_breakers
-    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_order_limits_with_admission();
-CREATE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON feature_flags
-    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_order_limits_with_admission();
+CREATE OR REPLACE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON public.budgets
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate.order_limits_with_admission();
+CREATE OR REPLACE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON public.kill_switches
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate.order_limits_with_admission();
+CREATE OR REPLACE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON public.circuit_breakers
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate.order_limits_with_admission();
+CREATE OR REPLACE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON public.feature_flags
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate.order_limits_with_admission();

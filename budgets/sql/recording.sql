@@ -1,7 +1,7 @@
 -- Whoever changes one of these, by whatever way, leaves an event with what was and what is. The
 -- application says who acts and why for the length of its transaction (budgets/acting.py); that is
 -- information, no proof: the database user is stamped on the event in any case.
-CREATE FUNCTION tollgate_record_change() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION tollgate.record_change() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     was jsonb := to_jsonb(OLD);
     is_now jsonb := to_jsonb(NEW);
@@ -22,7 +22,7 @@ BEGIN
     IF changed IS NULL THEN
         RETURN NULL;
     END IF;
-    INSERT INTO operations_events
+    INSERT INTO public.operations_events
         (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
     VALUES (TG_ARGV[1],
         format('%s %s: %s', initcap(replace(TG_ARGV[0], '_', ' ')), label,
@@ -36,16 +36,16 @@ BEGIN
         coalesce(current_setting('tollgate.request_id', true), ''));
     RETURN NULL;
 END $$;
-CREATE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON budgets
-    FOR EACH ROW EXECUTE FUNCTION tollgate_record_change('budget', 'LIMIT_CHANGE');
-CREATE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON kill_switches
-    FOR EACH ROW EXECUTE FUNCTION tollgate_record_change('kill_switch', 'KILL_SWITCH_CHANGE');
-CREATE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON feature_flags
-    FOR EACH ROW EXECUTE FUNCTION tollgate_record_change('feature', 'FEATURE_CHANGE');
-CREATE TRIGGER record_change AFTER UPDATE OR DELETE ON preflight_rules
-    FOR EACH ROW EXECUTE FUNCTION tollgate_record_change('preflight_check', 'PREFLIGHT_RULE_CHANGE');
+CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON public.budgets
+    FOR EACH ROW EXECUTE FUNCTION tollgate.record_change('budget', 'LIMIT_CHANGE');
+CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON public.kill_switches
+    FOR EACH ROW EXECUTE FUNCTION tollgate.record_change('kill_switch', 'KILL_SWITCH_CHANGE');
+CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON public.feature_flags
+    FOR EACH ROW EXECUTE FUNCTION tollgate.record_change('feature', 'FEATURE_CHANGE');
+CREATE OR REPLACE TRIGGER record_change AFTER UPDATE OR DELETE ON public.preflight_rules
+    FOR EACH ROW EXECUTE FUNCTION tollgate.record_change('preflight_check', 'PREFLIGHT_RULE_CHANGE');
 -- (Its transitions are told by alerts.)
-CREATE TRIGGER record_change AFTER UPDATE OF open_seconds, recent_runs, error_percent ON circuit_breakers
+CREATE OR REPLACE TRIGGER record_change AFTER UPDATE OF open_seconds, recent_runs, error_percent ON public.circuit_breakers
     FOR EACH ROW WHEN ((OLD.open_seconds, OLD.recent_runs, OLD.error_percent)
         IS DISTINCT FROM (NEW.open_seconds, NEW.recent_runs, NEW.error_percent))
-    EXECUTE FUNCTION tollgate_record_change('circuit_breaker', 'BREAKER_SETTINGS_CHANGE');
+    EXECUTE FUNCTION tollgate.record_change('circuit_breaker', 'BREAKER_SETTINGS_CHANGE');

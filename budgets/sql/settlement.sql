@@ -2,10 +2,10 @@
 
 -- Gives back what run `r` held and charges `p_cost`. The caller holds the locks on the run and on
 -- its counters. An expired run that reports after all is corrected by the difference.
-CREATE FUNCTION tollgate_settle(
-    r work_order_runs, p_status text, p_cost numeric, p_note text, p_usage jsonb, p_tokens bigint,
+CREATE OR REPLACE FUNCTION tollgate.settle(
+    r public.work_order_runs, p_status text, p_cost numeric, p_note text, p_usage jsonb, p_tokens bigint,
     p_fingerprint bytea, p_at timestamptz
-) RETURNS work_order_runs LANGUAGE plpgsql VOLATILE AS $$
+) RETURNS public.work_order_runs LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     was_open integer := (r.status = 'running')::integer;
     was_cost numeric := coalesce(r.cost, 0);
@@ -15,59 +15,59 @@ DECLARE
     unpaid numeric;
     extended numeric;
     part numeric;
-    c run_charges;
+    c public.run_charges;
     ids bigint[];
 BEGIN
     IF p_cost <= r.reserved_usd
-        AND NOT EXISTS (SELECT FROM run_charges x WHERE x.run_id = r.id) THEN
+        AND NOT EXISTS (SELECT FROM public.run_charges x WHERE x.run_id = r.id) THEN
         first_cost := p_cost;
         unpaid := 0;
     ELSE
         -- Every moment that gave it money bears its part, in the order they came.
-        SELECT coalesce(sum(x.reserved_usd), 0) INTO extended FROM run_charges x WHERE x.run_id = r.id;
+        SELECT coalesce(sum(x.reserved_usd), 0) INTO extended FROM public.run_charges x WHERE x.run_id = r.id;
         first_usd := r.reserved_usd - extended;
         first_cost := least(p_cost, first_usd);
         unpaid := p_cost - first_cost;
         was_cost := least(was_cost, first_usd);
     END IF;
-    UPDATE counters SET
+    UPDATE public.counters SET
         open_runs = open_runs - was_open,
         reserved_usd = reserved_usd
-            - was_open * CASE WHEN tollgate_is_short("window") THEN first_usd ELSE r.reserved_usd END,
-        settled_usd = settled_usd + CASE WHEN tollgate_is_short("window") THEN first_cost - was_cost
+            - was_open * CASE WHEN tollgate.is_short("window") THEN first_usd ELSE r.reserved_usd END,
+        settled_usd = settled_usd + CASE WHEN tollgate.is_short("window") THEN first_cost - was_cost
             ELSE p_cost - coalesce(r.cost, 0) END,
         reserved_tokens = reserved_tokens - was_open * r.reserved_tokens,
         settled_tokens = settled_tokens + used_tokens - coalesce(r.tokens, 0)
     WHERE id = ANY (r.charged_to);
     IF extended > 0 THEN
-        FOR c IN SELECT * FROM run_charges x WHERE x.run_id = r.id AND x.kind = 'extension'
+        FOR c IN SELECT * FROM public.run_charges x WHERE x.run_id = r.id AND x.kind = 'extension'
             ORDER BY x.id LOOP
             part := least(unpaid, c.reserved_usd);
             unpaid := unpaid - part;
-            UPDATE counters SET reserved_usd = reserved_usd - was_open * c.reserved_usd,
+            UPDATE public.counters SET reserved_usd = reserved_usd - was_open * c.reserved_usd,
                 settled_usd = settled_usd + part - coalesce(c.settled_usd, 0)
             WHERE id = ANY (c.charged_to);
-            UPDATE run_charges SET settled_usd = part WHERE id = c.id;
+            UPDATE public.run_charges SET settled_usd = part WHERE id = c.id;
         END LOOP;
     END IF;
     IF unpaid > 0 THEN
         -- Beyond all it had reserved: it is the present minute and hour that learn of it.
-        ids := tollgate_present_counters(tollgate_run_facts(r), p_at, true);
-        INSERT INTO run_charges (run_id, kind, at, reserved_usd, settled_usd, charged_to)
+        ids := tollgate.present_counters(tollgate.run_facts(r), p_at, true);
+        INSERT INTO public.run_charges (run_id, kind, at, reserved_usd, settled_usd, charged_to)
         VALUES (r.id, 'overrun', p_at, 0, unpaid, ids);
-        UPDATE counters SET settled_usd = settled_usd + unpaid WHERE id = ANY (ids);
-        PERFORM tollgate_trip_if_over(tollgate_run_facts(r), p_at);
+        UPDATE public.counters SET settled_usd = settled_usd + unpaid WHERE id = ANY (ids);
+        PERFORM tollgate.trip_if_over(tollgate.run_facts(r), p_at);
     END IF;
-    UPDATE work_order_runs SET status = p_status, cost = p_cost, cost_note = p_note, usage = p_usage,
+    UPDATE public.work_order_runs SET status = p_status, cost = p_cost, cost_note = p_note, usage = p_usage,
         tokens = used_tokens, finished_at = p_at, finish_fingerprint = p_fingerprint
     WHERE id = r.id RETURNING * INTO r;
     IF p_status IN ('success', 'error') THEN
-        INSERT INTO cost_statistics (wo_id, settled_runs, median_usd, p95_usd, p95_tokens)
+        INSERT INTO public.cost_statistics (wo_id, settled_runs, median_usd, p95_usd, p95_tokens)
         SELECT r.wo_id, count(*),
             (percentile_disc(0.5) WITHIN GROUP (ORDER BY cost)),
             (percentile_disc(0.95) WITHIN GROUP (ORDER BY cost)),
             (percentile_disc(0.95) WITHIN GROUP (ORDER BY coalesce(tokens, 0)))
-        FROM (SELECT cost, tokens FROM work_order_runs
+        FROM (SELECT cost, tokens FROM public.work_order_runs
               WHERE wo_id = r.wo_id AND status IN ('success', 'error')
               ORDER BY finished_at DESC LIMIT 100) recent
         ON CONFLICT (wo_id) DO UPDATE SET settled_runs = excluded.settled_runs,
@@ -75,7 +75,7 @@ BEGIN
             p95_tokens = excluded.p95_tokens;
     END IF;
     IF was_open = 1 THEN
-        PERFORM tollgate_breakers_after(r, p_at);
+        PERFORM tollgate.breakers_after(r, p_at);
     END IF;
     RETURN r;
 END $$;
@@ -83,88 +83,88 @@ END $$;
 -- Ends runs whose lease is over, at their reservation: the money may have been spent.
 -- `p_wo` null: of any work order. An admission calls it with the lock of the counters in hand, so it
 -- takes only runs that nobody holds: whoever has one may wait for that lock.
-CREATE FUNCTION tollgate_reap(p_wo text, p_max integer) RETURNS integer
+CREATE OR REPLACE FUNCTION tollgate.reap_v1(p_wo text, p_max integer) RETURNS integer
 LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET jit TO off AS $$
 DECLARE
-    r work_order_runs;
+    r public.work_order_runs;
     runs uuid[];
-    at timestamptz := tollgate_now();
+    at timestamptz := tollgate.now();
     reaped integer := 0;
 BEGIN
     SELECT array_agg(id) INTO runs FROM (
-        SELECT id FROM work_order_runs
+        SELECT id FROM public.work_order_runs
         WHERE status = 'running' AND lease_expires_at <= at AND (p_wo IS NULL OR wo_id = p_wo)
         ORDER BY lease_expires_at LIMIT p_max FOR UPDATE SKIP LOCKED) due;
     IF runs IS NULL THEN
         RETURN 0;
     END IF;
-    PERFORM tollgate_hold_counters();
-    FOR r IN SELECT * FROM work_order_runs WHERE id = ANY (runs) ORDER BY lease_expires_at LOOP
-        r := tollgate_settle(r, 'expired', r.reserved_usd, 'lease_expired', NULL, NULL, NULL, at);
-        INSERT INTO operations_events (kind, message, owner_type, owner_id, actor, meta)
+    PERFORM tollgate.hold_counters();
+    FOR r IN SELECT * FROM public.work_order_runs WHERE id = ANY (runs) ORDER BY lease_expires_at LOOP
+        r := tollgate.settle(r, 'expired', r.reserved_usd, 'lease_expired', NULL, NULL, NULL, at);
+        INSERT INTO public.operations_events (kind, message, owner_type, owner_id, actor, meta)
         VALUES ('RUN_EXPIRED',
             format('Run of %s never reported: its lease ended, settled at $%s', r.agent_name,
-                tollgate_usd(r.cost)),
+                tollgate.usd(r.cost)),
             'work_order', r.wo_id, 'tollgate',
             jsonb_build_object('woId', r.wo_id, 'runId', r.id, 'agentName', r.agent_name,
-                'reservedUsd', tollgate_usd(r.reserved_usd), 'costUsd', tollgate_usd(r.cost)));
+                'reservedUsd', tollgate.usd(r.reserved_usd), 'costUsd', tollgate.usd(r.cost)));
         reaped := reaped + 1;
     END LOOP;
     RETURN reaped;
 END $$;
 
-CREATE FUNCTION tollgate_finished_body(r work_order_runs) RETURNS text LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.finished_body(r public.work_order_runs) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT json_build_object(
         'runId', r.id, 'workOrderId', r.wo_id, 'status', r.status,
-        'costUsd', tollgate_usd(r.cost), 'reservedUsd', tollgate_usd(r.reserved_usd),
-        'overrunUsd', tollgate_usd(greatest(r.cost - r.reserved_usd, 0)),
+        'costUsd', tollgate.usd(r.cost), 'reservedUsd', tollgate.usd(r.reserved_usd),
+        'overrunUsd', tollgate.usd(greatest(r.cost - r.reserved_usd, 0)),
         'costNote', nullif(r.cost_note, ''),
-        'startedAt', tollgate_rfc3339(r.started_at),
-        'finishedAt', tollgate_rfc3339(r.finished_at))::text
+        'startedAt', tollgate.rfc3339(r.started_at),
+        'finishedAt', tollgate.rfc3339(r.finished_at))::text
 $$;
 
 -- `p_cost`: dollars; null where usage was told and has no price, which settles at the reservation.
 -- `p_tokens`: input and output together; null where no usage was told.
 -- `p_book_version`: the price book that `p_cost` was computed with; null where it was not.
-CREATE FUNCTION tollgate_finish_run(
+CREATE OR REPLACE FUNCTION tollgate.finish_run_v1(
     p_digest bytea, p_address inet, p_run uuid, p_status text, p_cost numeric, p_usage jsonb,
     p_tokens bigint, p_book_version bigint, p_fingerprint bytea, p_request_id text
-) RETURNS tollgate_answer LANGUAGE plpgsql VOLATILE
+) RETURNS tollgate.answer LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET jit TO off AS $$
 DECLARE
-    b tollgate_bearer;
-    r work_order_runs;
+    b tollgate.bearer;
+    r public.work_order_runs;
     was record;
-    answer tollgate_answer;
+    answer tollgate.answer;
     cost numeric;
     note text := '';
     kind text := 'RUN_FINISHED';
 BEGIN
-    SELECT * INTO b FROM tollgate_bearer(p_digest, p_address, '{start,admin}', '');
+    SELECT * INTO b FROM tollgate.bearer_v1(p_digest, p_address, '{start,admin}', '');
     IF b.refusal <> '' THEN
-        RETURN tollgate_token_refusal(b.refusal);
+        RETURN tollgate.token_refusal(b.refusal);
     END IF;
-    SELECT * INTO r FROM work_order_runs WHERE id = p_run FOR UPDATE;
+    SELECT * INTO r FROM public.work_order_runs WHERE id = p_run FOR UPDATE;
     IF NOT FOUND OR NOT (r.token_id = b.token_id OR 'admin' = ANY (b.scopes))
         OR (cardinality(b.work_orders) > 0 AND NOT r.wo_id = ANY (b.work_orders)) THEN
-        RETURN tollgate_refusal(404, 'unknown_run', 'unknown run');
+        RETURN tollgate.refusal(404, 'unknown_run', 'unknown run');
     END IF;
     IF r.status NOT IN ('running', 'expired') THEN
         IF r.finish_fingerprint = p_fingerprint THEN
             answer.status := 200;
             answer.denial := '';
             answer.replayed := true;
-            answer.body := tollgate_finished_body(r);
+            answer.body := tollgate.finished_body(r);
             RETURN answer;
         END IF;
-        RETURN tollgate_refusal(409, 'run_ended', 'the run has already been finished otherwise');
+        RETURN tollgate.refusal(409, 'run_ended', 'the run has already been finished otherwise');
     END IF;
     IF p_book_version IS DISTINCT FROM NULL
-        AND p_book_version <> (SELECT version FROM price_book_version) THEN
-        RETURN tollgate_refusal(0, 'stale_prices', (SELECT version::text FROM price_book_version));
+        AND p_book_version <> (SELECT version FROM public.price_book_version) THEN
+        RETURN tollgate.refusal(0, 'stale_prices', (SELECT version::text FROM public.price_book_version));
     END IF;
     cost := coalesce(p_cost, r.reserved_usd);
     IF p_cost IS NULL THEN
@@ -176,51 +176,51 @@ BEGIN
     IF p_usage IS NOT NULL THEN
         -- Telemetry of it, once: whoever finishes the run again is answered above. Before the lock
         -- that all take, because nothing is decided by it.
-        INSERT INTO inference_events (event_id, created_at, source, run_id, wo_id, agent_name, user_id,
+        INSERT INTO public.inference_events (event_id, created_at, source, run_id, wo_id, agent_name, user_id,
             surface, feature, model, input_tokens, cached_input_tokens, output_tokens,
             reasoning_tokens, cost_usd, success)
-        VALUES (r.id::text, tollgate_now(), 'run', r.id, r.wo_id, r.agent_name, r.user_id, r.surface,
+        VALUES (r.id::text, tollgate.now(), 'run', r.id, r.wo_id, r.agent_name, r.user_id, r.surface,
             r.feature, p_usage->>'model', (p_usage->>'inputTokens')::bigint,
             (p_usage->>'cachedInputTokens')::bigint, (p_usage->>'outputTokens')::bigint,
             (p_usage->>'reasoningTokens')::bigint, p_cost, p_status <> 'error')
         ON CONFLICT DO NOTHING;
     END IF;
-    SELECT r.status AS status, r.cost AS cost, (SELECT max(id) FROM alerts) AS alert INTO was;
-    PERFORM tollgate_hold_counters();
-    r := tollgate_settle(r, p_status, cost, note, p_usage, p_tokens, p_fingerprint,
-        tollgate_now());
-    INSERT INTO operations_events
+    SELECT r.status AS status, r.cost AS cost, (SELECT max(id) FROM public.alerts) AS alert INTO was;
+    PERFORM tollgate.hold_counters();
+    r := tollgate.settle(r, p_status, cost, note, p_usage, p_tokens, p_fingerprint,
+        tollgate.now());
+    INSERT INTO public.operations_events
         (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
-    SELECT k, m, 'work_order', r.wo_id, (SELECT title FROM work_orders o WHERE o.id = r.wo_id),
+    SELECT k, m, 'work_order', r.wo_id, (SELECT title FROM public.work_orders o WHERE o.id = r.wo_id),
         b.actor, jsonb_build_object(
             'woId', r.wo_id, 'runId', r.id, 'agentName', r.agent_name, 'status', r.status,
-            'reservedUsd', tollgate_usd(r.reserved_usd), 'costUsd', tollgate_usd(r.cost),
+            'reservedUsd', tollgate.usd(r.reserved_usd), 'costUsd', tollgate.usd(r.cost),
             'costNote', r.cost_note, 'expiredCostUsd',
-            CASE WHEN was.status = 'expired' THEN tollgate_usd(was.cost) END), p_request_id
+            CASE WHEN was.status = 'expired' THEN tollgate.usd(was.cost) END), p_request_id
     FROM (VALUES
-        (kind, format('Run of %s ended with %s at $%s', r.agent_name, r.status, tollgate_usd(r.cost)))
+        (kind, format('Run of %s ended with %s at $%s', r.agent_name, r.status, tollgate.usd(r.cost)))
     ) AS told (k, m)
     UNION ALL
     SELECT 'RUN_OVERRUN',
-        format('Run of %s cost $%s and had reserved $%s', r.agent_name, tollgate_usd(r.cost),
-            tollgate_usd(r.reserved_usd)),
-        'work_order', r.wo_id, (SELECT title FROM work_orders o WHERE o.id = r.wo_id),
+        format('Run of %s cost $%s and had reserved $%s', r.agent_name, tollgate.usd(r.cost),
+            tollgate.usd(r.reserved_usd)),
+        'work_order', r.wo_id, (SELECT title FROM public.work_orders o WHERE o.id = r.wo_id),
         b.actor, jsonb_build_object(
             'woId', r.wo_id, 'runId', r.id, 'agentName', r.agent_name,
-            'reservedUsd', tollgate_usd(r.reserved_usd), 'costUsd', tollgate_usd(r.cost),
-            'overrunUsd', tollgate_usd(r.cost - r.reserved_usd)), p_request_id
+            'reservedUsd', tollgate.usd(r.reserved_usd), 'costUsd', tollgate.usd(r.cost),
+            'overrunUsd', tollgate.usd(r.cost - r.reserved_usd)), p_request_id
     WHERE r.cost > r.reserved_usd;
     answer.status := 200;
     answer.denial := '';
     answer.replayed := false;
-    answer.body := tollgate_finished_body(r);
+    answer.body := tollgate.finished_body(r);
     answer.reserved_usd := r.reserved_usd;
     answer.settled_usd := r.cost;
-    answer.alerted := (SELECT max(id) FROM alerts) IS DISTINCT FROM was.alert;
+    answer.alerted := (SELECT max(id) FROM public.alerts) IS DISTINCT FROM was.alert;
     RETURN answer;
 END $$;
 
-CREATE PROCEDURE tollgate_finish(
+CREATE OR REPLACE PROCEDURE tollgate.finish_v1(
     p_digest bytea, p_address inet, p_run uuid, p_status text, p_cost numeric, p_usage jsonb,
     p_tokens bigint, p_book_version bigint, p_fingerprint bytea, p_request_id text,
     INOUT status integer, INOUT denial text, INOUT error text, INOUT retry_after integer,
@@ -230,7 +230,7 @@ CREATE PROCEDURE tollgate_finish(
 BEGIN
     SELECT a.* INTO status, denial, error, retry_after, reset_at, replayed, body, reserved_usd,
         settled_usd, alerted
-    FROM tollgate_finish_run(p_digest, p_address, p_run, p_status, p_cost, p_usage, p_tokens,
+    FROM tollgate.finish_run_v1(p_digest, p_address, p_run, p_status, p_cost, p_usage, p_tokens,
         p_book_version, p_fingerprint, p_request_id) a;
-    CALL tollgate_commit(status = 200);
+    CALL tollgate.commit(status = 200);
 END $$;

@@ -4,7 +4,7 @@
 -- at all, is found by its id near that time; two that come at once are kept apart by locks on shares
 -- of all ids (of 64, by a checksum that the caller computes), which are held until the commit. They
 -- are taken in order, so that batches wait for each other and never deadlock.
-CREATE FUNCTION tollgate_lock_event_ids(p_class integer, p_shares integer[]) RETURNS void
+CREATE OR REPLACE FUNCTION tollgate.lock_event_ids(p_class integer, p_shares integer[]) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     share integer;
@@ -15,7 +15,7 @@ BEGIN
 END $$;
 
 -- `p_since` and `p_until`: between these times an event of the same id is the same event.
-CREATE FUNCTION tollgate_accept_inference(
+CREATE OR REPLACE FUNCTION tollgate.accept_inference_v1(
     p_rows json, p_shares integer[], p_since timestamptz, p_until timestamptz, p_source text
 ) RETURNS text[]
 LANGUAGE plpgsql VOLATILE
@@ -25,9 +25,9 @@ SET enable_seqscan TO off SET jit TO off AS $$
 DECLARE
     written text[];
 BEGIN
-    PERFORM tollgate_lock_event_ids(7301, p_shares);
+    PERFORM tollgate.lock_event_ids(7301, p_shares);
     WITH told AS (
-        INSERT INTO inference_events (event_id, created_at, source, user_id, feature, model,
+        INSERT INTO public.inference_events (event_id, created_at, source, user_id, feature, model,
             trigger_type, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens,
             reasoning_tokens, cost_usd, success, run_id, wo_id, agent_name, session_id, surface,
             user_agent)
@@ -43,7 +43,7 @@ BEGIN
             reasoning_tokens bigint, cost_usd numeric, success boolean, run_id uuid, wo_id text,
             agent_name text, session_id text, surface text, user_agent text)
         -- A look-up for each row in the index; a join might read all four days instead.
-        WHERE (SELECT true FROM inference_events e WHERE e.event_id = r.event_id
+        WHERE (SELECT true FROM public.inference_events e WHERE e.event_id = r.event_id
             AND e.created_at >= p_since AND e.created_at <= p_until LIMIT 1) IS NULL
         ON CONFLICT DO NOTHING
         RETURNING event_id)
@@ -53,7 +53,7 @@ BEGIN
         EXCEPT SELECT unnest(written));
 END $$;
 
-CREATE FUNCTION tollgate_accept_tools(
+CREATE OR REPLACE FUNCTION tollgate.accept_tools_v1(
     p_rows json, p_shares integer[], p_since timestamptz, p_until timestamptz
 ) RETURNS text[]
 LANGUAGE plpgsql VOLATILE
@@ -63,9 +63,9 @@ SET enable_seqscan TO off SET jit TO off AS $$
 DECLARE
     written text[];
 BEGIN
-    PERFORM tollgate_lock_event_ids(7302, p_shares);
+    PERFORM tollgate.lock_event_ids(7302, p_shares);
     WITH told AS (
-        INSERT INTO tool_calls (event_id, created_at, tool_name, success, retries, duration_ms,
+        INSERT INTO public.tool_calls (event_id, created_at, tool_name, success, retries, duration_ms,
             inference_event_id, run_id, wo_id, user_id, feature, agent_name, session_id)
         SELECT r.event_id, r.created_at, r.tool_name, coalesce(r.success, true),
             coalesce(r.retries, 0), r.duration_ms, coalesce(r.inference_event_id, ''), r.run_id,
@@ -74,7 +74,7 @@ BEGIN
         FROM json_to_recordset(p_rows) AS r (event_id text, created_at timestamptz, tool_name text,
             success boolean, retries integer, duration_ms bigint, inference_event_id text,
             run_id uuid, wo_id text, user_id text, feature text, agent_name text, session_id text)
-        WHERE (SELECT true FROM tool_calls e WHERE e.event_id = r.event_id
+        WHERE (SELECT true FROM public.tool_calls e WHERE e.event_id = r.event_id
             AND e.created_at >= p_since AND e.created_at <= p_until LIMIT 1) IS NULL
         ON CONFLICT DO NOTHING
         RETURNING event_id)

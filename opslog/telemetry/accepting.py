@@ -209,8 +209,8 @@ def _tool_row(
     return row, ""
 
 
-ACCEPT_INFERENCE: Final = "SELECT tollgate_accept_inference(%s::json, %s, %s, %s, %s)"
-ACCEPT_TOOLS: Final = "SELECT tollgate_accept_tools(%s::json, %s, %s, %s)"
+ACCEPT_INFERENCE: Final = "SELECT tollgate.accept_inference_v1(%s::json, %s, %s, %s, %s)"
+ACCEPT_TOOLS: Final = "SELECT tollgate.accept_tools_v1(%s::json, %s, %s, %s)"
 
 
 def _accept(

@@ -32,7 +32,7 @@ def refresh() -> int:
         (upto,) = cursor.fetchone()
         refreshed = 0
         while upto:
-            cursor.execute("SELECT tollgate_refresh_hours(%s, %s)", [upto, HOURS_AT_ONCE])
+            cursor.execute("SELECT tollgate.refresh_hours_v1(%s, %s)", [upto, HOURS_AT_ONCE])
             (some,) = cursor.fetchone()
             refreshed += some
             if some < HOURS_AT_ONCE:

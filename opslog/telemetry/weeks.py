@@ -19,9 +19,9 @@ def make(days: Iterable[date] = ()) -> int:
     with connection.cursor() as cursor:
         made = 0
         for day in sorted(set(days)):
-            cursor.execute("SELECT tollgate_ensure_telemetry_partitions(%s, %s)", [day, day])
+            cursor.execute("SELECT tollgate.ensure_telemetry_partitions_v1(%s, %s)", [day, day])
             made += cursor.fetchone()[0]
-        cursor.execute("SELECT tollgate_ensure_telemetry_partitions()")
+        cursor.execute("SELECT tollgate.ensure_telemetry_partitions_v1()")
         return made + int(cursor.fetchone()[0])
 
 
@@ -34,7 +34,7 @@ def drop(*, older_than_days: int) -> list[str]:
     if not older_than_days:
         return []
     with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate_drop_telemetry_partitions(%s)", [older_than_days])
+        cursor.execute("SELECT tollgate.drop_telemetry_partitions_v1(%s)", [older_than_days])
         dropped: list[str] = cursor.fetchone()[0]
     if dropped:
         record(

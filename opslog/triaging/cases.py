@@ -146,4 +146,4 @@ def copy(table: str, rows: list[tuple[Any, ...]]) -> None:
 
 def ensure_partitions(begin: datetime) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate_ensure_telemetry_partitions(%s)", [begin.date()])
+        cursor.execute("SELECT tollgate.ensure_telemetry_partitions_v1(%s)", [begin.date()])

@@ -110,8 +110,8 @@ def test_keys_are_the_database_s_keys(db: None, subject: str) -> None:
     begins = overview.today()
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT tollgate_counter_key('work_order', %s, 'day', %s), "
-            "tollgate_counter_key('global', %s, 'open', 'epoch')",
+            "SELECT tollgate.counter_key('work_order', %s, 'day', %s), "
+            "tollgate.counter_key('global', %s, 'open', 'epoch')",
             [subject, begins, subject],
         )
         assert cursor.fetchone() == (

@@ -16,7 +16,7 @@ from workorders import tokens
 
 # What the database of a test gets in place of the clock: settable, for tests of midnight.
 SETTABLE_CLOCK = """
-CREATE OR REPLACE FUNCTION tollgate_now() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION tollgate.now() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$
     SELECT coalesce(nullif(current_setting('test.now', true), '')::timestamptz, clock_timestamp())
 $$
 """

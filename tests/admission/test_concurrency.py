@@ -46,9 +46,9 @@ def unguarded(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> Ite
     with scratch_service(template=pristine_database, threads=2 * ROOM) as service:
         with psycopg.connect(service.owner_url, autocommit=True) as connection:
             ((source,),) = connection.execute(
-                "SELECT pg_get_functiondef('tollgate_start_run'::regproc)"
+                "SELECT pg_get_functiondef('tollgate.start_run_v1'::regproc)"
             ).fetchall()
-            lock = "PERFORM tollgate_hold_counters();"
+            lock = "PERFORM tollgate.hold_counters();"
             assert source.count(lock) == 1
             source = source.replace(lock, "")
             before = "        -- 6. Suspended or archived."

@@ -17,7 +17,7 @@ FROM pg_stat_xact_user_tables WHERE relname IN ('counters', 'budgets')
 # A day of every window of everything, and of ten thousand work orders; all of it is over.
 PAST = """
 INSERT INTO counters (key, scope, subject, "window", starts_at)
-SELECT tollgate_counter_key(scope, subject, win, at), scope, subject, win, at
+SELECT tollgate.counter_key(scope, subject, win, at), scope, subject, win, at
 FROM (
     SELECT 'global' AS scope, '' AS subject, win, at
     FROM unnest('{rolling_minute,rolling_hour,minute,hour,day,month}'::text[]) win,
@@ -102,5 +102,5 @@ def test_no_routine_on_the_way_of_a_start_is_ever_compiled() -> None:
             "SELECT proname, proconfig FROM pg_proc WHERE 'enable_seqscan=off' = ANY (proconfig)"
         )
         found = dict(cursor.fetchall())
-    assert {"tollgate_start_run", "tollgate_finish_run", "tollgate_extend_run"} <= found.keys()
+    assert {"start_run_v1", "finish_run_v1", "extend_run_v1"} <= found.keys()
     assert [name for name, options in found.items() if "jit=off" not in options] == []

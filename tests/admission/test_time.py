@@ -64,8 +64,8 @@ def turn_clock_while_waiting(desk: Desk, at: datetime, usd: str) -> Decision:
         cursor.execute("CREATE TABLE test_clock AS SELECT %s::timestamptz AS at", [LATE])
         cursor.execute("GRANT SELECT, UPDATE ON test_clock TO PUBLIC")
         cursor.execute(
-            "CREATE OR REPLACE FUNCTION tollgate_now() RETURNS timestamptz LANGUAGE sql VOLATILE "
-            "AS 'SELECT at FROM test_clock'"
+            "CREATE OR REPLACE FUNCTION tollgate.now() RETURNS timestamptz LANGUAGE sql VOLATILE "
+            "AS 'SELECT at FROM public.test_clock'"
         )
     answers = []
 
@@ -75,7 +75,7 @@ def turn_clock_while_waiting(desk: Desk, at: datetime, usd: str) -> Decision:
 
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute("SELECT tollgate_hold_counters()")
+            cursor.execute("SELECT tollgate.hold_counters()")
         thread = threading.Thread(target=ask)
         thread.start()
         with connections["owner"].cursor() as cursor:

@@ -221,7 +221,7 @@ def test_the_lock_that_all_need_is_held(own: Own) -> None:
     with psycopg.connect(own.api.service.owner_url) as holder:
         with broken(own):
             before = own.api.written()
-            holder.execute("SELECT tollgate_hold_counters()")
+            holder.execute("SELECT tollgate.hold_counters()")
         assert own.api.written() == before
         holder.rollback()
     comes_back(own)
@@ -231,7 +231,7 @@ def test_the_lock_of_one_work_order_stops_only_that_one(own: Own) -> None:
     other = own.http.post("/api/work-orders", json={"title": "Other"}).json()["id"]
     assert own.api.start(own.http, workOrderId=other, estimatedCostUsd=0).status_code == 201
     with psycopg.connect(own.api.service.owner_url) as holder:
-        holder.execute("SELECT tollgate_hold_work_order(%s)", [WORK_ORDER])
+        holder.execute("SELECT tollgate.hold_work_order(%s)", [WORK_ORDER])
         answer, seconds = own.ask()
         assert_refused(answer)
         assert seconds < FIRST_SECONDS

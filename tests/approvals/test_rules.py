@@ -10,7 +10,7 @@ from budgets.rules import NoRule, Rule, assign, is_filled, slots_for
 
 def shipped() -> list[Rule]:
     """The rules of the migration itself."""
-    rows = import_module("budgets.migrations.0003_shipped_rows").RULES
+    rows = import_module("budgets.migrations._shipped").RULES
     return [
         Rule(measure, Decimal(low), high and Decimal(high), dict.fromkeys(groups, 1))
         for measure, low, high, groups in rows

@@ -94,7 +94,7 @@ def tell_hours(
     """Calls of a feature that cost so many dollars in each of these hours."""
     with connection.cursor() as cursor:
         since = min(hours).date() - timedelta(days=7)
-        cursor.execute("SELECT tollgate_ensure_telemetry_partitions(%s)", [since])
+        cursor.execute("SELECT tollgate.ensure_telemetry_partitions_v1(%s)", [since])
         amounts = [Decimal(usd) for usd in hours.values()]
         told: dict[str, Any] = {"feature": feature, "tokens": input_tokens, "calls": calls}
         cursor.execute(INSERT, {**told, "hours": list(hours), "usd": amounts})

@@ -55,7 +55,7 @@ def found(days: int, hours: int) -> Finding:
     started = UNTIL - hours * HOUR
     told = {"first": started - timedelta(days=days), "started": started, "until": UNTIL}
     with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate_ensure_telemetry_partitions(%s)", [told["first"].date()])
+        cursor.execute("SELECT tollgate.ensure_telemetry_partitions_v1(%s)", [told["first"].date()])
         cursor.execute(EVENTS, told)
         cursor.execute(CALLS, told)
     rollup.refresh()

@@ -22,6 +22,7 @@ def test_probes_answer_to_any_host(path: str, host: str, settings: LazySettings)
             "database",
             "migrations",
             "environment",
+            "routines",
             "worker",
         }
     assert answer.headers["X-Request-ID"]

@@ -22,9 +22,9 @@ from rest_framework.views import APIView
 
 from budgets.api.sessions import PersonInSession
 from budgets.api.views import StartView, UsageView
+from config.answers import WholeAnswers
 from config.middleware import is_for_programs
 from config.scratch import ScratchService, owner_sql, scratch_service
-from config.wsgi import WholeAnswers
 
 TOKEN = "tg_never-to-be-logged"
 

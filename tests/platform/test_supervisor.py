@@ -192,7 +192,7 @@ def test_readyz_names_the_worker(running: Run) -> None:
             assert body["worker"]["status"] == "failed"
             assert time.monotonic() < deadline, body
             time.sleep(0.5)
-    names = ("database", "migrations", "environment", "worker")
+    names = ("database", "migrations", "routines", "environment", "worker")
     assert body == {name: {"status": "ok"} for name in names}
 
 

@@ -13,7 +13,7 @@ from opslog.models import EventTombstone, OperationsEvent
 from opslog.sealing import expiry, keys
 from tests.sealing.scene import Sealed, kinds, log_ids
 
-SINCE = "tollgate_ensure_event_partitions((current_date - interval '3 months')::date)"
+SINCE = "tollgate.ensure_event_partitions_v1((current_date - interval '3 months')::date)"
 EARLIER = "created_at = date_trunc('month', now(), 'UTC') - interval '40 days'"
 
 

@@ -126,7 +126,7 @@ def test_a_forged_sign_of_life_does_not_hide_it_for_long(sealed: Sealed) -> None
 def test_no_seal_has_events_of_two_months(sealed: Sealed) -> None:
     sealed.write(4)
     sealed.tamper(
-        "SELECT tollgate_ensure_event_partitions((current_date - interval '3 months')::date)",
+        "SELECT tollgate.ensure_event_partitions_v1((current_date - interval '3 months')::date)",
         "UPDATE operations_events SET created_at = created_at - interval '2 months'"
         " WHERE id % 2 = 0",
     )

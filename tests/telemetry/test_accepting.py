@@ -314,7 +314,7 @@ def test_the_same_event_sent_at_once_with_other_times(committed_db: str) -> None
 def test_control_without_the_lock_the_race_happens(committed_db: str) -> None:
     with connections["owner"].cursor() as cursor:
         cursor.execute(
-            "CREATE OR REPLACE FUNCTION tollgate_lock_event_ids(p_class integer, "
+            "CREATE OR REPLACE FUNCTION tollgate.lock_event_ids(p_class integer, "
             "p_shares integer[]) RETURNS void LANGUAGE sql AS 'SELECT pg_sleep(0)'"
         )
     connections["owner"].close()

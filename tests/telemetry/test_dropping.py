@@ -12,7 +12,7 @@ def test_the_routine_drops_partitions_of_telemetry_alone(committed_db: str) -> N
             "CREATE TABLE keep_2020_01_06 PARTITION OF inference_events "
             "FOR VALUES FROM ('2020-01-06 00:00Z') TO ('2020-01-13 00:00Z')"
         )
-        cursor.execute("SELECT tollgate_drop_telemetry_partitions(7)")
+        cursor.execute("SELECT tollgate.drop_telemetry_partitions_v1(7)")
         for name in ("inference_events_2020_01_07", "operations_events_2020_01_06"):
             cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [name])
             assert cursor.fetchone()[0], name

@@ -120,7 +120,7 @@ class TestSums:
     def test_buckets_are_binary_digits(self) -> None:
         with connection.cursor() as cursor:
             for tokens in (*TOKENS, 7, 8, 9):
-                cursor.execute("SELECT tollgate_token_bucket(%s)", [tokens])
+                cursor.execute("SELECT tollgate.token_bucket(%s)", [tokens])
                 assert cursor.fetchone()[0] == min(23, tokens.bit_length()), tokens
 
     def test_rebuild_repairs_what_was_altered(self) -> None:
@@ -182,7 +182,7 @@ def test_a_batch_that_commits_late_is_not_missed(committed_db: str) -> None:
         slow.execute("BEGIN")
         late = {"event_id": "late", "created_at": NOON.isoformat(), "model": "m"}
         slow.execute(
-            "SELECT tollgate_accept_inference(%s::json, '{}', now(), now(), 'api')",
+            "SELECT tollgate.accept_inference_v1(%s::json, '{}', now(), now(), 'api')",
             [json.dumps([{**late, "input_tokens": 1, "output_tokens": 1}])],
         )
         accept_inference([event("e1")], source="api")

@@ -121,7 +121,7 @@ def test_the_routine_keeps_a_week_at_least(days: int | None) -> None:
         transaction.atomic(),
         connection.cursor() as cursor,
     ):
-        cursor.execute("SELECT tollgate_drop_telemetry_partitions(%s)", [days])
+        cursor.execute("SELECT tollgate.drop_telemetry_partitions_v1(%s)", [days])
 
 
 def test_the_application_may_not_drop_by_itself() -> None:

@@ -1,7 +1,7 @@
 -- A work order's status: SQL may suspend, and leaves an event. Everything else (resume, archive) is
 -- an act of the application, which records its event with a reason in the same transaction first:
 -- that event is what the trigger asks for. Archived is final.
-CREATE FUNCTION tollgate_work_order_status() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION tollgate.work_order_status() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     wanted text := CASE NEW.status
         WHEN 'suspended' THEN 'WORK_ORDER_SUSPENDED'
@@ -13,7 +13,7 @@ BEGIN
             USING ERRCODE = 'restrict_violation';
     END IF;
     IF EXISTS (
-        SELECT FROM operations_events
+        SELECT FROM public.operations_events
         WHERE owner_type = 'work_order' AND owner_id = NEW.id AND kind = wanted
             AND xact = pg_current_xact_id()::text::bigint
     ) THEN
@@ -23,12 +23,12 @@ BEGIN
         RAISE EXCEPTION 'work order % cannot be set to % by SQL: do it in the admin, with a reason',
             OLD.id, NEW.status USING ERRCODE = 'restrict_violation';
     END IF;
-    INSERT INTO operations_events (kind, message, owner_type, owner_id, owner_label, actor, meta)
+    INSERT INTO public.operations_events (kind, message, owner_type, owner_id, owner_label, actor, meta)
     VALUES ('WORK_ORDER_SUSPENDED', 'Suspended by SQL', 'work_order', NEW.id, NEW.title, session_user,
         jsonb_build_object('woId', NEW.id, 'old', OLD.status, 'new', NEW.status));
     RETURN NEW;
 END $$;
 
-CREATE TRIGGER work_order_status BEFORE UPDATE OF status ON work_orders
+CREATE OR REPLACE TRIGGER work_order_status BEFORE UPDATE OF status ON public.work_orders
     FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status)
-    EXECUTE FUNCTION tollgate_work_order_status();
+    EXECUTE FUNCTION tollgate.work_order_status();

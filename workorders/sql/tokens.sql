@@ -1,7 +1,7 @@
 -- The one place where a service token is judged. Admission calls it inside its own round trip, the
 -- REST authentication calls it for every other endpoint.
 
-CREATE TYPE tollgate_bearer AS (
+CREATE TYPE tollgate.bearer AS (
     token_id bigint,
     owner_id bigint,
     actor text,
@@ -18,9 +18,9 @@ CREATE TYPE tollgate_bearer AS (
 -- `p_work_order`: empty where the request is about none; `*` where it is about what all share, which
 -- a token that is limited to some work orders neither sees nor touches.
 -- (One row, always. Returns a set, so that PostgreSQL puts it into the query that asks.)
-CREATE FUNCTION tollgate_bearer(
+CREATE OR REPLACE FUNCTION tollgate.bearer_v1(
     p_digest bytea, p_address inet, p_scopes text[], p_work_order text
-) RETURNS SETOF tollgate_bearer LANGUAGE sql STABLE ROWS 1 AS $$
+) RETURNS SETOF tollgate.bearer LANGUAGE sql STABLE ROWS 1 AS $$
     SELECT t.id, t.owner_id, u.username::text, t.name::text, t.prefix::text, t.scopes::text[],
         t.work_orders::text[], t.surface::text, t.feature::text,
         CASE
@@ -36,12 +36,12 @@ CREATE FUNCTION tollgate_bearer(
                 THEN CASE p_work_order WHEN '*' THEN 'shared' ELSE 'work_order' END
             ELSE ''
         END
-    FROM (VALUES (p_digest)) AS told (digest) LEFT JOIN service_tokens t ON t.digest = told.digest
-    LEFT JOIN auth_user u ON u.id = t.owner_id
+    FROM (VALUES (p_digest)) AS told (digest) LEFT JOIN public.service_tokens t ON t.digest = told.digest
+    LEFT JOIN public.auth_user u ON u.id = t.owner_id
 $$;
 
 -- How a refusal is told: an unknown, revoked or expired token is not authenticated (401).
-CREATE FUNCTION tollgate_token_answer(
+CREATE OR REPLACE FUNCTION tollgate.token_answer_v1(
     refusal text, OUT status integer, OUT denial text, OUT error text
 ) LANGUAGE sql IMMUTABLE AS $$
     SELECT v.status, v.denial, v.error FROM (VALUES
@@ -51,6 +51,6 @@ CREATE FUNCTION tollgate_token_answer(
         ('shared', 403, 'scope', 'this token is for some work orders, and this concerns all'),
         ('', 401, 'token', 'the token is missing, unknown, expired or revoked')
     ) AS v (refusal, status, denial, error)
-    WHERE v.refusal IN (tollgate_token_answer.refusal, '')
+    WHERE v.refusal IN (token_answer_v1.refusal, '')
     ORDER BY v.refusal DESC LIMIT 1
 $$;
