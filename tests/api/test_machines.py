@@ -132,7 +132,7 @@ def test_readiness_names_what_is_wrong(two: Api, http: httpx2.Client) -> None:
     assert (status, told["database"], told["migrations"]) == (503, well, well)
     assert told["worker"]["reason"] == "the job worker has not reported yet"
     two.sql("INSERT INTO heartbeats VALUES ('worker', now())")
-    names = ("database", "migrations", "environment", "worker")
+    names = ("database", "migrations", "routines", "environment", "worker")
     assert ask() == (200, dict.fromkeys(names, well))
     two.sql("UPDATE heartbeats SET at = now() - interval '10 minutes'")
     status, told = ask()
