@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
@@ -21,6 +22,11 @@ from config.static import collect_if_changed
 
 # In bytes: a gigabyte of write-ahead log, and the databases of the tests that run.
 ROOM = 3 * 1024**3
+
+# Hypothesis' own profile for this: no deadline, and the same examples in every run, so that a first
+# `make test` fails neither by the clock nor by chance. `pytest --hypothesis-profile=default` looks
+# for new ones.
+hypothesis.settings.load_profile("ci")
 
 SERVER = pytest.StashKey[tuple[EmbeddedPostgres, Path]]()
 BOTH = ("default", "owner")
