@@ -99,7 +99,8 @@ def at_once(workers: int, ended: list[int]) -> None:
 def test_one_at_a_time(committed_db: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tell("summaries", NOW - timedelta(days=6), NOW, dear_from=NOW - 5 * HOUR)
     rollup.refresh()
-    inside, most, ended = [0], [0], []
+    inside, most = [0], [0]
+    ended: list[int] = []
     real, gate = reads.rollups, threading.Lock()
 
     def counted(until: datetime) -> object:
