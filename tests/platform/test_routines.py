@@ -32,6 +32,7 @@ from config.scratch import (
 )
 from opslog import routines
 from tests import factories
+from tests.waiting import HANG_SECONDS
 
 SAFE = "search_path=pg_catalog, pg_temp"
 # These end transactions, which PostgreSQL forbids in a routine with settings of its own. They hold
@@ -223,7 +224,7 @@ def test_a_file_that_was_edited_gets_into_a_database_that_is_there(
 
 def ready(url: str) -> tuple[int, Any]:
     try:
-        with urlopen(f"{url}/readyz", timeout=30) as answer:
+        with urlopen(f"{url}/readyz", timeout=HANG_SECONDS) as answer:
             return answer.status, json.load(answer)
     except HTTPError as error:
         return error.code, json.load(error)
@@ -250,7 +251,7 @@ def post(url: str, token: str, body: Mapping[str, Any]) -> tuple[int, Any]:
         {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
     )
     try:
-        with urlopen(request, timeout=30) as answer:
+        with urlopen(request, timeout=HANG_SECONDS) as answer:
             return answer.status, json.load(answer)
     except HTTPError as error:
         return error.code, json.load(error)
