@@ -1,0 +1,161 @@
+"""What holds on every request of somebody who is signed in: pages, the admin and the API alike.
+
+One rule each, here and nowhere else: how long a session lasts, that a second factor was shown where
+one is needed, and that changes of rules, people and tokens were confirmed lately.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from allauth.account.internal.flows.reauthentication import did_recently_reauthenticate
+from allauth.usersessions.models import UserSession
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth import logout
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+
+from config.sign_in import factors
+from config.sign_in.adapters import AccountAdapter
+
+BEGAN, SEEN = "tollgate_began", "tollgate_seen"  # seconds of the epoch, in the session
+SEEN_EVERY = 60  # seconds: so often a request writes that somebody is there
+# Pages ask for these by themselves; nobody needs to be there.
+BY_THEMSELVES = frozenset({"ops-dashboard-live"})
+# All that somebody may open whose second factor is missing.
+TO_SHOW_A_FACTOR = frozenset(
+    {
+        "account_logout",
+        "admin:logout",
+        "mfa_index",
+        "mfa_activate_totp",
+        "mfa_add_webauthn",
+        "mfa_view_recovery_codes",
+        "account_reauthenticate",
+        "mfa_reauthenticate",
+        "mfa_reauthenticate_webauthn",
+        "account_confirm_by_sso",
+        "account_confirmed_by_sso",
+        "openid_connect_callback",
+    }
+)
+# Changes of rules, people and tokens: a new page that makes one belongs in here.
+# The forms of these are opened for nothing else, so they ask before anything is typed.
+CONFIRMED = frozenset(
+    {
+        "admin:auth_user_add",
+        "admin:auth_user_password_change",
+        "admin:budgets_approvalrule_replace",
+        "admin:budgets_alertrule_change_rule",
+        "admin:budgets_preflightrule_change_rule",
+        "admin:workorders_servicetoken_add",
+    }
+)
+# These show something as well, or stop something: only sending the form asks.
+CONFIRMED_WHEN_SENT = frozenset({"admin:auth_user_change"})
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+class SessionAgeMiddleware:
+    """A session ends SESSION_IDLE_MINUTES after its last request, and after SESSION_MAX_HOURS."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.user.is_authenticated:
+            session, now = request.session, int(time.time())
+            began, seen = session.get(BEGAN, now), session.get(SEEN, now)
+            idle, longest = settings.TOLLGATE_SESSION_IDLE, settings.SESSION_COOKIE_AGE
+            if now - seen >= idle or now - began >= longest:
+                logout(request)
+                messages.info(request, "Your session has ended. Sign in again.")
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> None:
+        """Who is there is written at most once a minute."""
+        match = request.resolver_match
+        if not request.user.is_authenticated or match is None:
+            return
+        session, now = request.session, int(time.time())
+        if BEGAN not in session:
+            session[BEGAN] = session[SEEN] = now
+        elif match.view_name not in BY_THEMSELVES and now - session[SEEN] >= SEEN_EVERY:
+            session[SEEN] = now
+            UserSession.objects.filter(session_key=session.session_key).update(
+                last_seen_at=timezone.now()
+            )
+
+
+class SecondFactorMiddleware:
+    """Without the second factor that a person needs, they set one up, show it, or sign out."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: Any, args: Any, kwargs: Any
+    ) -> HttpResponse | None:
+        match = request.resolver_match
+        if match is None or match.view_name in TO_SHOW_A_FACTOR or not factors.is_missing(request):
+            return None
+        if is_for_machines(request):
+            return JsonResponse(
+                {"error": "a second factor is needed: sign in on the page, and set one up"},
+                status=403,
+                headers={"Tollgate-Denial": "second_factor"},
+            )
+        own = factors.own(request.user)
+        if not own:
+            messages.warning(request, "Your groups need a second factor. Set one up to go on.")
+            return redirect("mfa_index")
+        by_app = any(each.type == each.Type.TOTP for each in own)
+        name = "mfa_reauthenticate" if by_app else "mfa_reauthenticate_webauthn"
+        return redirect(f"{reverse(name)}?{urlencode({'next': request.get_full_path()})}")
+
+
+class ConfirmedMiddleware:
+    """Changes of rules, people and tokens: only who has confirmed lately that it is still them."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: Any, args: Any, kwargs: Any
+    ) -> HttpResponse | None:
+        match = request.resolver_match
+        name = match.view_name if match else ""
+        sent = request.method not in ("GET", "HEAD")
+        if not request.user.is_authenticated or not (
+            name in CONFIRMED or (sent and name in CONFIRMED_WHEN_SENT)
+        ):
+            return None
+        if did_recently_reauthenticate(request):
+            return None
+        methods = AccountAdapter().get_reauthentication_methods(request.user)
+        if not methods:
+            messages.error(
+                request,
+                "This needs you to confirm that it is you, and you have neither a password nor a "
+                "second factor here.",
+            )
+            return redirect("admin:index")
+        if sent:
+            messages.warning(request, "Nothing was changed yet. Send the form again.")
+        onward = urlencode({"next": request.get_full_path()})
+        return redirect(f"{methods[0]['url']}?{onward}")
+
+
+def is_for_machines(request: HttpRequest) -> bool:
+    return request.path_info.startswith(("/api/", "/v1/"))
