@@ -9,7 +9,6 @@ from django.db.models.signals import post_migrate
 
 from config.schedules import ensure_schedules
 
-
 NO_PAGES = ("django_q", "account", "mfa", "socialaccount", "usersessions")
 
 

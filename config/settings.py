@@ -46,7 +46,7 @@ TOLLGATE_SESSION_IDLE = take("SESSION_IDLE_MINUTES", default="30", form=forms.wh
 X_FRAME_OPTIONS = "DENY"
 
 INSTALLED_APPS = [
-    "unfold",
+    "unfold.apps.BasicAppConfig",  # not the one that puts a site of its own in the place of ours
     "unfold.contrib.filters",
     "config.apps.TollgateAdminConfig",
     "django.contrib.auth",
@@ -144,8 +144,8 @@ DATABASES = {"default": database(APP_URL), "owner": database(OWNER_URL)}
 DATABASES["default"]["TEST"] = {"MIRROR": "owner"}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# People sign in at one place (config.sign_in). Tries are counted by opslog.sign_in, in the database:
-# the limits of allauth would need a cache that all processes share.
+# People sign in at one place (config.sign_in). Tries are counted by opslog.sign_in, in the
+# database: the limits of allauth would need a cache that all processes share.
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},

@@ -18,6 +18,7 @@ from django.urls import reverse
 from config.sign_in import factors, single
 from opslog import events, sign_in
 from opslog.addresses import client_address
+from opslog.confirmed import confirmed_lately
 
 TOO_MANY = "Too many attempts. Wait a few minutes, then try again."
 
@@ -109,23 +110,21 @@ class AccountAdapter(DefaultAccountAdapter):
         """The first factor is set up right after signing in, without a second question."""
         required: bool = super().is_reauthentication_required(app=app)
         request: HttpRequest = self.request
-        return required and not (app == "allauth.mfa" and just_signed_in(request))
+        if confirmed_lately(request) or (app == "allauth.mfa" and just_signed_in(request)):
+            return False
+        return required
 
     def get_password_change_redirect_url(self, request: HttpRequest) -> str:
         return reverse("usersessions_list")
 
 
 def just_signed_in(request: HttpRequest) -> bool:
-    """With a password, lately, and with nothing yet that could be taken over."""
+    """Lately, and with no second factor yet that could be taken over."""
     if factors.own(request.user):
         return False
+    since = time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
     records = get_authentication_records(request, request.user)  # type: ignore[arg-type]
-    return any(record["at"] > recent() for record in records)
-
-
-def recent() -> float:
-    """The moment since which a confirmation counts, in seconds of the epoch."""
-    return time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
+    return any(record["at"] > since for record in records)
 
 
 class FactorAdapter(DefaultMFAAdapter):

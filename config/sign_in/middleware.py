@@ -7,8 +7,8 @@ one is needed, and that changes of rules, people and tokens were confirmed latel
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
-from allauth.account.internal.flows.reauthentication import did_recently_reauthenticate
 from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.contrib import messages
@@ -17,10 +17,10 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.http import urlencode
 
 from config.sign_in import factors
 from config.sign_in.adapters import AccountAdapter
+from opslog.confirmed import confirmed_lately
 
 BEGAN, SEEN = "tollgate_began", "tollgate_seen"  # seconds of the epoch, in the session
 SEEN_EVERY = 60  # seconds: so often a request writes that somebody is there
@@ -119,7 +119,7 @@ class SecondFactorMiddleware:
             return redirect("mfa_index")
         by_app = any(each.type == each.Type.TOTP for each in own)
         name = "mfa_reauthenticate" if by_app else "mfa_reauthenticate_webauthn"
-        return redirect(f"{reverse(name)}?{urlencode({'next': request.get_full_path()})}")
+        return by_way_of(reverse(name), request)
 
 
 class ConfirmedMiddleware:
@@ -141,7 +141,7 @@ class ConfirmedMiddleware:
             name in CONFIRMED or (sent and name in CONFIRMED_WHEN_SENT)
         ):
             return None
-        if did_recently_reauthenticate(request):
+        if confirmed_lately(request):
             return None
         methods = AccountAdapter().get_reauthentication_methods(request.user)
         if not methods:
@@ -153,8 +153,12 @@ class ConfirmedMiddleware:
             return redirect("admin:index")
         if sent:
             messages.warning(request, "Nothing was changed yet. Send the form again.")
-        onward = urlencode({"next": request.get_full_path()})
-        return redirect(f"{methods[0]['url']}?{onward}")
+        return by_way_of(methods[0]["url"], request)
+
+
+def by_way_of(address: str, request: HttpRequest) -> HttpResponse:
+    """There first, and then on to what was asked for."""
+    return redirect(f"{address}?{urlencode({'next': request.get_full_path()}, safe='/')}")
 
 
 def is_for_machines(request: HttpRequest) -> bool:

@@ -10,8 +10,8 @@ SHORTEST = 10  # the list has no shorter ones; the length is judged by another v
 
 
 class BreachedPasswordValidator:
-    """Against the lists of leaked passwords of SecLists, which a package brings: nothing is asked of
-    anybody. Capital letters, and digits or signs at the end, make no other password of one."""
+    """Against the leaked passwords of SecLists, which a package brings: nobody else is asked.
+    Capital letters, and digits or signs at the end, make no other password of one."""
 
     def validate(self, password: str, user: Any = None) -> None:
         folded = password.casefold()

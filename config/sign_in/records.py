@@ -5,9 +5,7 @@ from typing import Any
 from allauth.account.internal.flows.login import record_authentication
 from allauth.core import context
 from allauth.mfa.models import Authenticator
-from allauth.mfa.signals import authenticator_added
 from django.db.models.signals import post_delete, post_save
-from django.http import HttpRequest
 
 from opslog import events
 
@@ -19,8 +17,21 @@ NAMES = {
 
 
 def added(sender: Any, instance: Authenticator, created: bool, **kwargs: Any) -> None:
-    if created:
-        tell("SECOND_FACTOR_ADDED", "added", instance)
+    """Setting one up has shown it: this session is not asked for it again."""
+    if not created:
+        return
+    tell("SECOND_FACTOR_ADDED", "added", instance)
+    request = context.request
+    own = request is not None and request.user.pk == instance.user_id
+    if own and instance.type != Authenticator.Type.RECOVERY_CODES:
+        record_authentication(
+            request,
+            request.user,
+            method="mfa",
+            id=instance.pk,
+            type=instance.type,
+            reauthenticated=True,
+        )
 
 
 def removed(sender: Any, instance: Authenticator, **kwargs: Any) -> None:
@@ -29,7 +40,7 @@ def removed(sender: Any, instance: Authenticator, **kwargs: Any) -> None:
 
 def tell(kind: str, what: str, factor: Authenticator) -> None:
     name = factor.user.get_username()
-    who = getattr(getattr(context, "request", None), "user", None)
+    who = getattr(context.request, "user", None)
     actor = who.get_username() if who is not None and who.is_authenticated else "command"
     events.record(
         kind,
@@ -41,15 +52,6 @@ def tell(kind: str, what: str, factor: Authenticator) -> None:
     )
 
 
-def shown(request: HttpRequest, user: Any, authenticator: Authenticator, **kwargs: Any) -> None:
-    """Setting one up has shown it: this session need not ask for it again."""
-    if authenticator.type != Authenticator.Type.RECOVERY_CODES:
-        record_authentication(
-            request, user, method="mfa", id=authenticator.pk, type=authenticator.type
-        )
-
-
 def listen() -> None:
     post_save.connect(added, sender=Authenticator, dispatch_uid="tollgate.factor.added")
     post_delete.connect(removed, sender=Authenticator, dispatch_uid="tollgate.factor.removed")
-    authenticator_added.connect(shown, dispatch_uid="tollgate.factor.shown")

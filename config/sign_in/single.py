@@ -1,8 +1,8 @@
 """Single sign-on: what an OpenID Connect provider says of a person, and what follows from it.
 
-People are the same by issuer and subject, never by an email address: the row that links them has the
-issuer in its `provider` (`provider_id`), so another issuer's subjects are other people. Groups are
-those of the claim, through OIDC_GROUPS. Leaving one takes effect at the next sign-in at once;
+People are the same by issuer and subject, never by an email address: the row that links them has
+the issuer in its `provider` (`issuer_id`), so another issuer's subjects are other people. Groups
+are those of the claim, through OIDC_GROUPS. Leaving one takes effect at once at the next sign-in;
 joining one goes through `join`, the one place for it.
 """
 
@@ -142,8 +142,8 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
 
 
 def confirm(request: HttpRequest, login: SocialLogin) -> None:
-    """Who is signed in has shown at the provider, just now, that it is still them. The provider says
-    when (`auth_time`, which it must once `max_age` is sent): its address could be edited."""
+    """Who is signed in has shown at the provider, just now, that it is still them. The provider
+    says when (`auth_time`, which it must once `max_age` is sent): its address could be edited."""
     if login.user != request.user:
         raise refusal(request, "That is somebody else's account.")
     told = claims(login).get("auth_time")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from allauth.account.views import logout
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
@@ -23,8 +24,8 @@ class TollgateAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold is unt
         return redirect(f"{reverse('account_login')}?{urlencode({REDIRECT_FIELD_NAME: onward})}")
 
     def logout(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        from allauth.account.views import logout
-
+        if request.method != "POST":
+            return redirect("account_logout")
         answer: HttpResponse = logout(request)
         return answer
 

@@ -12,8 +12,8 @@ from django.conf import settings
 from django.db import transaction
 from django.urls import path
 
-from config.sign_in import views
 from config.environment import issuer_id
+from config.sign_in import views
 
 # A factor and its event commit together.
 whole = transaction.atomic
@@ -29,9 +29,7 @@ urlpatterns = [
     path("sessions/", sessions.list_usersessions, name="usersessions_list"),
     path("confirm/", account.reauthenticate, name="account_reauthenticate"),
     path("confirm/code/", factors.reauthenticate, name="mfa_reauthenticate"),
-    path(
-        "confirm/passkey/", webauthn.reauthenticate_webauthn, name="mfa_reauthenticate_webauthn"
-    ),
+    path("confirm/passkey/", webauthn.reauthenticate_webauthn, name="mfa_reauthenticate_webauthn"),
     path("confirm/sso/", views.confirm_by_sso, name="account_confirm_by_sso"),
     path("confirm/sso/done/", views.confirmed_by_sso, name="account_confirmed_by_sso"),
     path("factors/", factors.index, name="mfa_index"),

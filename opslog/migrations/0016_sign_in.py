@@ -5,25 +5,37 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('opslog', '0015_seals_sql'),
+        ("opslog", "0015_seals_sql"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='SignInTries',
+            name="SignInTries",
             fields=[
-                ('key', models.TextField(primary_key=True, serialize=False)),
-                ('tries', models.IntegerField(db_default=1)),
-                ('not_before', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), help_text='No try counts before this.')),
-                ('expires_at', models.DateTimeField(help_text='The row means nothing from then on.')),
+                ("key", models.TextField(primary_key=True, serialize=False)),
+                ("tries", models.IntegerField(db_default=1)),
+                (
+                    "not_before",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(),
+                        help_text="No try counts before this.",
+                    ),
+                ),
+                (
+                    "expires_at",
+                    models.DateTimeField(help_text="The row means nothing from then on."),
+                ),
             ],
             options={
-                'verbose_name': 'tries to sign in',
-                'db_table': 'sign_in_tries',
-                'indexes': [models.Index(fields=['expires_at'], name='sign_in_tries_expiry')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('tries__gte', 0)), name='sign_in_tries_counted')],
+                "verbose_name": "tries to sign in",
+                "db_table": "sign_in_tries",
+                "indexes": [models.Index(fields=["expires_at"], name="sign_in_tries_expiry")],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("tries__gte", 0)), name="sign_in_tries_counted"
+                    )
+                ],
             },
         ),
     ]

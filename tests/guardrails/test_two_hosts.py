@@ -113,7 +113,7 @@ def test_their_clocks_are_apart(hosts: Hosts) -> None:
     """What the first says is the time is not what the second says."""
     shown = []
     for url in hosts.urls:
-        log_in = httpx2.get(f"{url}/admin/login/", timeout=30)
+        log_in = httpx2.get(f"{url}/account/login/", timeout=30)
         expires = next(
             part.split("=", 1)[1]
             for part in log_in.headers["set-cookie"].split("; ")
