@@ -20,6 +20,11 @@ from opslog import events, sign_in
 from opslog.addresses import client_address
 from opslog.confirmed import confirmed_lately
 
+WAYS = {
+    "reauthenticate": "Use your password",
+    "mfa_reauthenticate": "Use a code",
+    "mfa_reauthenticate:webauthn": "Use a passkey",
+}
 TOO_MANY = "Too many attempts. Wait a few minutes, then try again."
 
 
@@ -95,7 +100,10 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
         """Who has neither password nor second factor here confirms where they signed in."""
-        found: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        found: list[dict[str, Any]] = [
+            {**each, "description": WAYS.get(each["id"], each["description"])}
+            for each in super().get_reauthentication_methods(user)
+        ]
         if not found and single.account_of(user):
             return [
                 {

@@ -6,7 +6,6 @@ from allauth.mfa.recovery_codes import views as recovery_codes
 from allauth.mfa.totp import views as totp
 from allauth.mfa.webauthn import views as webauthn
 from allauth.socialaccount import views as social
-from allauth.socialaccount.providers.openid_connect import views as openid_connect
 from allauth.usersessions import views as sessions
 from django.conf import settings
 from django.db import transaction
@@ -54,6 +53,6 @@ urlpatterns = [
     ),
     path("factors/passkeys/<int:pk>/", whole(webauthn.edit_webauthn), name="mfa_edit_webauthn"),
     path("sso/", views.single_sign_on, name="single_sign_on"),
-    path("sso/callback/", openid_connect.callback, issuer, name="openid_connect_callback"),
+    path("sso/callback/", views.back_from_provider, issuer, name="openid_connect_callback"),
     path("sso/cancelled/", social.login_cancelled, name="socialaccount_login_cancelled"),
 ]

@@ -1,26 +1,32 @@
 """The few views that allauth has not, or not as they are needed here."""
 
+import logging
 from typing import Any
 
+from allauth.account.adapter import get_adapter as get_account_adapter
 from allauth.account.internal.flows.reauthentication import resume_request
 from allauth.account.views import LoginView
-from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.webauthn.views import login_webauthn
 from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.models import SocialApp
+from allauth.socialaccount.providers.openid_connect.views import callback
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.http import urlencode
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_http_methods
+from requests import RequestException
 
 from config.environment import issuer_id
 from opslog import sign_in
 from opslog.addresses import client_address
+
+logger = logging.getLogger(__name__)
+WRONG_ANSWERS = (RequestException, KeyError, TypeError, ValueError)
 
 
 @method_decorator(sensitive_post_parameters("password"), name="dispatch")
@@ -68,8 +74,6 @@ def confirmed_by_sso(request: HttpRequest) -> HttpResponse:
 def on_to_provider(
     request: HttpRequest, process: str, back: str, ask: dict[str, str] | None = None
 ) -> HttpResponse:
-    from allauth.account.adapter import get_adapter as get_account_adapter
-
     try:
         provider = get_adapter().get_provider(request, issuer_id(settings.TOLLGATE_OIDC_ISSUER))
     except SocialApp.DoesNotExist:
@@ -79,6 +83,20 @@ def on_to_provider(
         response: HttpResponse = provider.redirect(
             request, process=process, next_url=safe, auth_params=dict(ask or {})
         )
-    except ImmediateHttpResponse as answered:
-        return answered.response  # type: ignore[no-any-return]
+    except WRONG_ANSWERS as error:
+        return failed(request, error)
     return response
+
+
+def back_from_provider(request: HttpRequest, provider_id: str) -> HttpResponse:
+    try:
+        response: HttpResponse = callback(request, provider_id)
+    except WRONG_ANSWERS as error:
+        return failed(request, error)
+    return response
+
+
+def failed(request: HttpRequest, error: Exception) -> HttpResponse:
+    """The provider is not there, or says something that no provider says."""
+    logger.warning("Single sign-on failed: %s", type(error).__name__)
+    return render(request, "socialaccount/authentication_error.html", status=502)
