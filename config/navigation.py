@@ -20,7 +20,7 @@ def stylesheet(request: HttpRequest) -> str:
 def own_pages(request: HttpRequest) -> list[dict[str, str]]:
     """In the menu of whoever is signed in."""
     found = [
-        {"title": "Second factors", "link": reverse("mfa_index")},
+        {"title": "Two-factor authentication", "link": reverse("mfa_index")},
         {"title": "Sessions", "link": reverse("usersessions_list")},
     ]
     if request.user.is_authenticated and request.user.has_usable_password():

@@ -183,6 +183,7 @@ MFA_TOTP_ISSUER = "Tollgate"
 MFA_FORMS = {
     "authenticate": "config.sign_in.forms.SignInCodeForm",
     "reauthenticate": "config.sign_in.forms.ConfirmCodeForm",
+    "add_webauthn": "config.sign_in.forms.PasskeyForm",
 }
 
 # Single sign-on, where an issuer is set.

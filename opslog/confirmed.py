@@ -13,5 +13,5 @@ def confirmed_lately(request: HttpRequest) -> bool:
     Signing in is no confirmation: it was for everything, and this is for one change.
     """
     since = time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
-    records = get_authentication_records(request, request.user)  # type: ignore[arg-type]
+    records = get_authentication_records(request, request.user)
     return any(record.get("reauthenticated") and record["at"] > since for record in records)

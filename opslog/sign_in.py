@@ -150,7 +150,7 @@ def _take(key: str, *, most: int, window: int) -> bool:
 
 
 def _pause(key: str) -> bool:
-    values = {
+    values: dict[str, str | int] = {
         "key": key,
         "free": FREE_TRIES,
         "longest": LONGEST_PAUSE,

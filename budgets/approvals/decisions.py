@@ -59,7 +59,7 @@ def decide(
                 raise Refused(reason)
             approves = decision == Vote.Decision.APPROVE
             if approves and needs_password(request) and not password_confirmed:
-                raise PasswordRequired("Confirm that it is you to approve over $50 a day.")
+                raise PasswordRequired("Confirm it’s you to approve over $50 a day.")
             _vote(request, by, decision, comment.strip(), dict(evidence or {}))
             if decision == Vote.Decision.REFUSE:
                 close(

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.encoding import force_bytes
 
 from config.sign_in import factors, single
 from opslog import events, sign_in
@@ -131,7 +132,7 @@ def just_signed_in(request: HttpRequest) -> bool:
     if factors.own(request.user):
         return False
     since = time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
-    records = get_authentication_records(request, request.user)  # type: ignore[arg-type]
+    records = get_authentication_records(request, request.user)
     return any(record["at"] > since for record in records)
 
 
@@ -142,6 +143,10 @@ class FactorAdapter(DefaultMFAAdapter):
         """Who needs a second factor keeps one; another may be set up first."""
         others = [each for each in factors.own(authenticator.user) if each.pk != authenticator.pk]
         return bool(others) or not factors.is_needed(authenticator.user)
+
+    def generate_authenticator_name(self, user: Any, type: Any) -> str:
+        number = Authenticator.objects.filter(user_id=user.pk, type=type).count() + 1
+        return "Passkey" if number == 1 else f"Passkey {number}"
 
     def encrypt(self, text: str) -> str:
         return keys().encrypt(text.encode()).decode()
@@ -157,7 +162,9 @@ class FactorAdapter(DefaultMFAAdapter):
 def keys() -> MultiFernet:
     return MultiFernet(
         [
-            Fernet(base64.urlsafe_b64encode(hashlib.sha256(f"factors:{key}".encode()).digest()))
+            Fernet(
+                base64.urlsafe_b64encode(hashlib.sha256(b"factors:" + force_bytes(key)).digest())
+            )
             for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
         ]
     )

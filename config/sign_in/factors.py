@@ -24,7 +24,7 @@ def is_shown(request: HttpRequest) -> bool:
     """A code, a recovery code or a passkey in this session, or the identity provider's word."""
     if request.session.get(PROVIDERS_FACTOR) == str(request.user.pk):
         return True
-    records = get_authentication_records(request, request.user)  # type: ignore[arg-type]
+    records = get_authentication_records(request, request.user)
     return any(record.get("method") == "mfa" for record in records)
 
 

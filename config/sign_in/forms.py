@@ -7,6 +7,7 @@ from allauth.account.forms import ChangePasswordForm
 from allauth.core import context
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
 from allauth.mfa.models import Authenticator
+from allauth.mfa.webauthn.forms import AddWebAuthnForm
 from django.contrib.auth.models import User
 
 from opslog import events, sign_in
@@ -58,15 +59,39 @@ class CodeMixin:
             )
 
 
-class SignInCodeForm(CodeMixin, AuthenticateForm):  # type: ignore[misc]  # allauth is untyped
+class SignInCodeForm(CodeMixin, AuthenticateForm):
     pass
 
 
-class ConfirmCodeForm(CodeMixin, ReauthenticateForm):  # type: ignore[misc]
+class ConfirmCodeForm(CodeMixin, ReauthenticateForm):
     pass
 
 
-class NewPasswordForm(ChangePasswordForm):  # type: ignore[misc]
+class PasskeyForm(AddWebAuthnForm):
+    """A passkey, unless it is said to be a security key that knows nobody."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["name"].help_text = "So you can tell your passkeys apart."
+        alone = self.fields["passwordless"]
+        alone.label, alone.initial = "Sign in without a password", True
+        alone.help_text = (
+            "Uses your fingerprint, face, or PIN. Clear this for a security key that has none of "
+            "them: you use it with your password."
+        )
+
+
+class NewPasswordForm(ChangePasswordForm):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, label in (
+            ("oldpassword", "Current password"),
+            ("password1", "New password"),
+            ("password2", "New password again"),
+        ):
+            self.fields[name].label = label
+            self.fields[name].widget.attrs.pop("placeholder", None)
+
     def clean_oldpassword(self) -> Any:
         tried = count(self.user, "name")
         told = super().clean_oldpassword()

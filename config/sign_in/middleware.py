@@ -58,6 +58,8 @@ CONFIRMED = frozenset(
 # These show something as well, or stop something: only sending the form asks.
 CONFIRMED_WHEN_SENT = frozenset({"admin:auth_user_change"})
 
+SET_UP = "Your role requires two-factor authentication. Set it up to continue."
+
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
@@ -74,7 +76,7 @@ class SessionAgeMiddleware:
             idle, longest = settings.TOLLGATE_SESSION_IDLE, settings.SESSION_COOKIE_AGE
             if now - seen >= idle or now - began >= longest:
                 logout(request)
-                messages.info(request, "Your session has ended. Sign in again.")
+                messages.info(request, "Your session expired. Sign in again.")
         return self.get_response(request)
 
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> None:
@@ -109,13 +111,15 @@ class SecondFactorMiddleware:
             return None
         if is_for_machines(request):
             return JsonResponse(
-                {"error": "a second factor is needed: sign in on the page, and set one up"},
+                {"error": "two-factor authentication is required: set it up at /account/factors/"},
                 status=403,
                 headers={"Tollgate-Denial": "second_factor"},
             )
         own = factors.own(request.user)
         if not own:
-            messages.warning(request, "Your groups need a second factor. Set one up to go on.")
+            messages.warning(
+                request, "Your role requires two-factor authentication. Set it up to continue."
+            )
             return redirect("mfa_index")
         by_app = any(each.type == each.Type.TOTP for each in own)
         name = "mfa_reauthenticate" if by_app else "mfa_reauthenticate_webauthn"
@@ -147,12 +151,11 @@ class ConfirmedMiddleware:
         if not methods:
             messages.error(
                 request,
-                "This needs you to confirm that it is you, and you have neither a password nor a "
-                "second factor here.",
+                "This change asks you to confirm it’s you. Set up two-factor authentication first.",
             )
             return redirect("admin:index")
         if sent:
-            messages.warning(request, "Nothing was changed yet. Send the form again.")
+            messages.warning(request, "Nothing was saved. Submit the form again.")
         return by_way_of(methods[0]["url"], request)
 
 

@@ -8,7 +8,7 @@ joining one goes through `join`, the one place for it.
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from allauth.account.internal.flows.login import record_authentication
@@ -27,10 +27,11 @@ from opslog import events
 
 ACTOR = "single sign-on"
 NO_GROUP = (
-    "Single sign-on worked, but it gave you none of the groups of Tollgate. Ask whoever manages "
-    "your groups."
+    "Your identity provider doesn’t put you in any group that can use Tollgate. Ask an "
+    "administrator."
 )
-NOT_TRUSTED = "Single sign-on gave an answer that cannot be trusted. Nothing was changed."
+NOT_TRUSTED = "Your identity provider’s response couldn’t be verified. Nothing was changed."
+NOT_ASKED = "Your identity provider didn’t ask you to sign in again. Nothing was confirmed."
 USED_NAME = re.compile(r"[^\w.@+-]", re.ASCII)
 
 
@@ -64,12 +65,12 @@ def groups_of(told: Mapping[str, Any]) -> set[str]:
     return {mapped[name] for name in names if isinstance(name, str) and name in mapped}
 
 
-def join(person: User, groups: Iterable[Group]) -> None:
-    """The only way into a group by single sign-on. In the transaction of its event.
+def join(person: User, groups: set[str]) -> None:
+    """The only way into groups by single sign-on. In the transaction of its event.
 
     Whatever must come before membership of a group that decides counts belongs here.
     """
-    person.groups.add(*groups)
+    person.groups.add(*Group.objects.filter(name__in=groups))
 
 
 def follow(person: User, wanted: set[str], *, created: bool) -> None:
@@ -78,7 +79,7 @@ def follow(person: User, wanted: set[str], *, created: bool) -> None:
         before = set(person.groups.values_list("name", flat=True))
         governed = set(settings.TOLLGATE_OIDC_GROUPS.values())
         person.groups.remove(*Group.objects.filter(name__in=(before & governed) - wanted))
-        join(person, Group.objects.filter(name__in=wanted - before))
+        join(person, wanted - before)
         after = set(person.groups.values_list("name", flat=True))
         if created or before != after:
             events.record(
@@ -145,13 +146,16 @@ def confirm(request: HttpRequest, login: SocialLogin) -> None:
     """Who is signed in has shown at the provider, just now, that it is still them. The provider
     says when (`auth_time`, which it must once `max_age` is sent): its address could be edited."""
     if login.user != request.user:
-        raise refusal(request, "That is somebody else's account.")
+        raise refusal(request, "You signed in as a different person. Nothing was confirmed.")
     told = claims(login).get("auth_time")
     if not isinstance(told, int) or told < time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT:
-        raise refusal(request, "Single sign-on did not ask you again. Nothing was confirmed.")
+        raise refusal(
+            request,
+            "Your identity provider didn’t ask you to sign in again. Nothing was confirmed.",
+        )
     record_authentication(
         request,
-        request.user,  # type: ignore[arg-type]
+        request.user,
         method="socialaccount",
         provider=login.account.provider,
         uid=login.account.uid,

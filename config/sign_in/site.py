@@ -12,7 +12,7 @@ from django.utils.http import urlencode
 from unfold.sites import UnfoldAdminSite
 
 
-class TollgateAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold is untyped
+class TollgateAdminSite(UnfoldAdminSite):
     """Its addresses for signing in and out, and for the password, lead to the one place of each."""
 
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:

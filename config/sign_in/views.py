@@ -30,7 +30,7 @@ WRONG_ANSWERS = (RequestException, KeyError, TypeError, ValueError)
 
 
 @method_decorator(sensitive_post_parameters("password"), name="dispatch")
-class SignInView(LoginView):  # type: ignore[misc]  # allauth is untyped
+class SignInView(LoginView):
     def form_invalid(self, form: Any) -> HttpResponse:
         response: HttpResponse = super().form_invalid(form)
         if form.has_error("__all__", "too_many_login_attempts"):

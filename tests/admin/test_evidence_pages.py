@@ -174,8 +174,8 @@ def test_approving_needs_the_answers_and_refusing_does_not(scene: Scene) -> None
 def test_over_fifty_dollars_who_approves_confirms_first(scene: Scene) -> None:
     big = ask(factories.make_work_order("big"), scene.people["asker"], usd="50.01")
     client = unconfirmed(scene, "finance")
-    assert "you confirm that it is you" in client.get(url_of(big)).content.decode()
-    assert "Confirm that it is you" in decide(client, big)
+    assert "asks you to confirm it’s you" in client.get(url_of(big)).content.decode()
+    assert "Confirm it’s you" in decide(client, big)
     assert not OperationsEvent.objects.filter(kind="PASSWORD_REFUSED").exists()
     where = f"{reverse('account_reauthenticate')}?next={url_of(big, 'decide')}"
     text = client.post(where, {"password": "wrong one"}).content.decode()
@@ -199,7 +199,7 @@ def test_a_refusal_needs_no_confirmation(scene: Scene) -> None:
 
 def test_at_fifty_dollars_nobody_confirms(scene: Scene) -> None:
     fifty = ask(factories.make_work_order("fifty"), scene.people["asker"], usd="50")
-    assert "you confirm" not in look(scene, "director", fifty)
+    assert "confirm it’s you" not in look(scene, "director", fifty)
     assert "approved and applied" in decide(unconfirmed(scene, "director"), fifty)
 
 

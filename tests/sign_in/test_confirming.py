@@ -69,7 +69,7 @@ def test_a_person_is_read_without_and_changed_with_it(scene: Scene) -> None:
     assert client.post(path, told).headers["Location"] == f"/account/confirm/?next={path}"
     assert auditor.groups.exists()
     back = client.post(f"/account/confirm/?next={path}", {"password": PASSWORD}, follow=True)
-    assert "Send the form again" in back.content.decode()
+    assert "Submit the form again" in back.content.decode()
     client.post(path, told)
     assert not auditor.groups.exists()
 

@@ -40,7 +40,7 @@ def test_it_ends_when_nobody_is_there() -> None:
 def test_it_says_why() -> None:
     client = began_at_noon()
     with time_machine.travel(NOON + timedelta(hours=1), tick=False):
-        assert "Your session has ended" in client.get("/admin/", follow=True).content.decode()
+        assert "Your session expired" in client.get("/admin/", follow=True).content.decode()
 
 
 def test_a_page_that_asks_by_itself_is_nobody() -> None:
@@ -85,7 +85,7 @@ def test_one_sees_where_one_is_signed_in_and_ends_the_others() -> None:
     page = here.get("/account/sessions/").content.decode()
     assert "Old phone" in page
     assert "192.0.2.7" in page
-    assert page.count("This one") == 1
+    assert page.count("This session") == 1
     here.post("/account/sessions/")
     assert (is_in(here), is_in(there), is_in(other)) == (True, False, True)
 

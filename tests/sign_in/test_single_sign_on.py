@@ -126,7 +126,7 @@ def test_without_a_group_nobody_comes_in(site: Site, groups: Any) -> None:
     site.says(sub, [] if isinstance(groups, str) else groups)
     browser = site.browser()
     assert site.comes(sub, browser).headers["Location"] == "/account/login/"
-    assert "none of the groups" in browser.get("/account/login/").text
+    assert "any group that can use Tollgate" in browser.get("/account/login/").text
     assert browser.get("/admin/").status_code == 302
     with site.inside():
         assert not User.objects.filter(username=sub).exists()
@@ -253,7 +253,7 @@ def test_an_issuer_that_is_not_there_is_a_page(
     with scratch_service(template=pristine_database, workers=1, env=env) as service:
         answer = httpx2.get(f"{service.url}/account/sso/")
         assert answer.status_code == 502
-        assert "could not be reached" in answer.text
+        assert "couldn’t be reached" in answer.text
 
 
 def test_without_an_issuer_there_is_none(service: ScratchService) -> None:

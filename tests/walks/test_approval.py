@@ -90,7 +90,7 @@ class Walk:
         self.picture(person, f"sign-{person}")
         page.get_by_role("button", name="Sign this decision").click()
         if password:
-            expect(page.get_by_role("heading", name="Confirm that it is you")).to_be_visible()
+            expect(page.get_by_role("heading", name="Confirm it’s you")).to_be_visible()
             self.picture(person, f"confirm-{person}")
             page.fill("[name=password]", PASSWORD)
             page.get_by_role("button", name="Confirm").click()
