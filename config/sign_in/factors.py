@@ -35,8 +35,3 @@ def own(person: Any) -> "list[Authenticator]":
             type=Authenticator.Type.RECOVERY_CODES
         )
     )
-
-
-def is_missing(request: HttpRequest) -> bool:
-    """Whether this person must show, or set up, a second factor before anything else."""
-    return request.user.is_authenticated and not is_shown(request) and is_needed(request.user)

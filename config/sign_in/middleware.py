@@ -26,16 +26,11 @@ BEGAN, SEEN = "tollgate_began", "tollgate_seen"  # seconds of the epoch, in the 
 SEEN_EVERY = 60  # seconds: so often a request writes that somebody is there
 # Pages ask for these by themselves; nobody needs to be there.
 BY_THEMSELVES = frozenset({"ops-dashboard-live"})
-# All that somebody may open whose second factor is missing.
+# To show a factor, and the way out: for everybody who is signed in.
 TO_SHOW_A_FACTOR = frozenset(
     {
         "account_logout",
         "admin:logout",
-        "mfa_index",
-        "mfa_activate_totp",
-        "mfa_add_webauthn",
-        "mfa_view_recovery_codes",
-        "account_reauthenticate",
         "mfa_reauthenticate",
         "mfa_reauthenticate_webauthn",
         "account_confirm_by_sso",
@@ -106,8 +101,17 @@ class SecondFactorMiddleware:
     def process_view(
         self, request: HttpRequest, view: Any, args: Any, kwargs: Any
     ) -> HttpResponse | None:
-        match = request.resolver_match
-        if match is None or match.view_name in TO_SHOW_A_FACTOR or not factors.is_missing(request):
+        name = request.resolver_match.view_name if request.resolver_match else ""
+        person = request.user
+        if not person.is_authenticated or name in TO_SHOW_A_FACTOR or factors.is_shown(request):
+            return None
+        # Where factors are managed one is shown by whoever has one: not even with the password does
+        # a session from before it add one of its own.
+        manages = name.startswith("mfa_")
+        if not manages and not factors.is_needed(person):
+            return None
+        own = factors.own(person)
+        if not own and (manages or name == "account_reauthenticate"):
             return None
         if is_for_machines(request):
             return JsonResponse(
@@ -115,15 +119,12 @@ class SecondFactorMiddleware:
                 status=403,
                 headers={"Tollgate-Denial": "second_factor"},
             )
-        own = factors.own(request.user)
         if not own:
-            messages.warning(
-                request, "Your role requires two-factor authentication. Set it up to continue."
-            )
+            messages.warning(request, SET_UP)
             return redirect("mfa_index")
         by_app = any(each.type == each.Type.TOTP for each in own)
-        name = "mfa_reauthenticate" if by_app else "mfa_reauthenticate_webauthn"
-        return by_way_of(reverse(name), request)
+        way = "mfa_reauthenticate" if by_app else "mfa_reauthenticate_webauthn"
+        return by_way_of(reverse(way), request)
 
 
 class ConfirmedMiddleware:

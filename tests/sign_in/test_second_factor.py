@@ -184,13 +184,22 @@ def test_a_session_from_before_shows_it_first() -> None:
     assert is_in(early)
 
 
-def test_a_session_from_before_sets_up_no_factor_of_its_own() -> None:
-    person("ada", "operations")
+@pytest.mark.parametrize("needed", [True, False])
+def test_a_session_from_before_sets_up_no_factor_of_its_own(
+    settings: LazySettings, needed: bool
+) -> None:
+    """Not even with the password: that is what somebody has who stole it."""
+    settings.TOLLGATE_REQUIRE_MFA = needed
+    ada = person("ada", "operations")
     early = signed_in("ada")
     set_up_app(signed_in("ada"))
-    page = early.get("/account/factors/passkeys/add/")
-    assert page.status_code == 302
-    assert page.headers["Location"].startswith("/account/confirm/")
+    early.post("/account/confirm/", {"password": PASSWORD})
+    for page in ("factors/passkeys/add/", "factors/app/remove/", "factors/recovery-codes/new/"):
+        for method in ("GET", "POST"):
+            answer = early.generic(method, f"/account/{page}")
+            wanted = f"/account/confirm/code/?next=/account/{page}"
+            assert answer.headers["Location"] == wanted, (page, method)
+    assert Authenticator.objects.filter(user=ada).count() == 2
 
 
 def test_the_last_one_stays_with_who_needs_one() -> None:

@@ -246,6 +246,29 @@ def test_somebody_else_at_the_provider_confirms_nothing(site: Site) -> None:
     assert browser.get("/admin/workorders/servicetoken/add/").status_code == 302
 
 
+@pytest.mark.parametrize(("methods", "path"), [(["pwd", "mfa"], "/admin/"), (["pwd"], "")])
+def test_the_providers_word_for_a_second_factor(
+    site: Site, pristine_database: str, methods: list[str], path: str
+) -> None:
+    """RFC 8176. Who was not asked for one there sets one up here."""
+    env = {
+        "OIDC_ISSUER": site.issuer,
+        "OIDC_CLIENT_ID": "x",
+        "OIDC_CLIENT_SECRET": "x",
+        "OIDC_GROUPS": GROUPS,
+        "REQUIRE_MFA": "1",
+    }
+    with scratch_service(template=pristine_database, workers=1, env=env) as service:
+        strict = Site(service, site.issuer, site.blocker)
+        strict.says("max", ["acme-ops"], amr=methods)
+        browser = strict.browser()
+        assert strict.comes("max", browser).headers["Location"] == "/admin/"
+        answer = browser.get("/admin/")
+        assert (answer.status_code == 200) == bool(path)
+        if not path:
+            assert answer.headers["Location"] == "/account/factors/"
+
+
 def test_an_issuer_that_is_not_there_is_a_page(
     pristine_database: str, django_db_blocker: DjangoDbBlocker
 ) -> None:
