@@ -149,10 +149,7 @@ def confirm(request: HttpRequest, login: SocialLogin) -> None:
         raise refusal(request, "You signed in as a different person. Nothing was confirmed.")
     told = claims(login).get("auth_time")
     if not isinstance(told, int) or told < time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT:
-        raise refusal(
-            request,
-            "Your identity provider didn’t ask you to sign in again. Nothing was confirmed.",
-        )
+        raise refusal(request, NOT_ASKED)
     record_authentication(
         request,
         request.user,

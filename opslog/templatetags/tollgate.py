@@ -105,6 +105,18 @@ SUBJECTS = {
 
 
 @register.filter
+def device(user_agent: str) -> str:
+    """ "Chrome 156 on Linux": what a browser says it is, or its own words where nobody knows it."""
+    from ua_parser import parse
+
+    found = parse(user_agent)
+    if found.user_agent is None:
+        return user_agent or "Unknown browser"
+    browser = " ".join(filter(None, (found.user_agent.family, found.user_agent.major)))
+    return f"{browser} on {found.os.family}" if found.os else browser
+
+
+@register.filter
 def usd(amount: Decimal | None) -> str:
     """The exact amount: "$0.0012345"."""
     return "–" if amount is None else f"${usd_text(Decimal(amount))}"

@@ -90,6 +90,26 @@ def test_one_sees_where_one_is_signed_in_and_ends_the_others() -> None:
     assert (is_in(here), is_in(there), is_in(other)) == (True, False, True)
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 "
+            "(KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1",
+            "Mobile Safari 18 on iOS",
+        ),
+        ("Old phone", "Old phone"),
+        ("", "Unknown browser"),
+        ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
+    ],
+)
+def test_a_browser_by_its_name(said: str, shown: str) -> None:
+    person("ada")
+    client = Client(headers={"user-agent": said} if said else {})
+    client.post("/account/login/", {"login": "ada", "password": PASSWORD})
+    assert f">{shown}<" in client.get("/account/sessions/").content.decode()
+
+
 def test_a_new_password_signs_out_everywhere_else() -> None:
     person("ada")
     here, there = signed_in("ada"), signed_in("ada")
