@@ -12,6 +12,10 @@ from tests.sign_in.people import PASSWORD, is_in, person, signed_in
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
 NEW = "seventeen violet kettles"
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 "
+    "(KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1"
+)
 
 
 def is_in_at(client: Client, after: timedelta, path: str = "/admin/") -> bool:
@@ -94,8 +98,7 @@ def test_one_sees_where_one_is_signed_in_and_ends_the_others() -> None:
     ("said", "shown"),
     [
         (
-            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 "
-            "(KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1",
+            IPHONE,
             "Mobile Safari 18 on iOS",
         ),
         ("Old phone", "Old phone"),
