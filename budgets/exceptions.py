@@ -10,4 +10,4 @@ class Conflict(Refused):
 
 
 class PasswordRequired(Refused):
-    """The person must confirm their password for this."""
+    """The person must confirm first that it is them."""

@@ -9,15 +9,19 @@ from django.db.models.signals import post_migrate
 
 from config.schedules import ensure_schedules
 
+NO_PAGES = ("django_q", "account", "mfa", "socialaccount", "usersessions")
+
 
 class TollgateAdminConfig(AdminConfig):
-    default_site = "unfold.sites.UnfoldAdminSite"
+    default_site = "config.sign_in.site.TollgateAdminSite"
 
     def ready(self) -> None:
         super().ready()
         from config import checks, people  # noqa: F401  (checks register on import)
+        from config.sign_in import records
 
         people.register(admin.site)
+        records.listen()
         if settings.TOLLGATE_SENTRY_SECRET_DSN:
             # No bodies, no headers, no addresses of people: what is sent is what went wrong.
             sentry_sdk.init(
@@ -28,9 +32,9 @@ class TollgateAdminConfig(AdminConfig):
                 include_local_variables=False,
             )
         apps.get_app_config("auth").verbose_name = "People"
-        # The tables of the job queue and of the login guard are no page of this product.
+        # The tables of the job queue and of signing in are no page of this product.
         for model in tuple(admin.site._registry):
-            if model._meta.app_label in ("django_q", "axes"):
+            if model._meta.app_label in NO_PAGES:
                 admin.site.unregister(model)
         post_migrate.connect(
             ensure_schedules,

@@ -37,6 +37,11 @@ IDS = {
     "SEAL_KEY": "config.E020",
     "SEAL_WEBHOOK_URL": "config.E021",
     "EVENT_RETENTION_DAYS": "config.E022",
+    "SESSION_MAX_HOURS": "config.E023",
+    "SESSION_IDLE_MINUTES": "config.E024",
+    "CONFIRM_MINUTES": "config.E025",
+    "OIDC_ISSUER": "config.E026",
+    "OIDC_GROUPS": "config.E027",
 }
 
 

@@ -4,6 +4,7 @@ A wrong one must not break the import of the settings, or `manage.py check` coul
 its default stands in, the problem is kept, and `config.checks` has every start refused.
 """
 
+import hashlib
 import ipaddress
 import os
 import re
@@ -90,6 +91,18 @@ def environment_name(text: str) -> str:
     return text
 
 
+def pairs(text: str) -> dict[str, str]:
+    """`theirs=ours,…`: what a group is called elsewhere, and here."""
+    found = {}
+    for part in text.split(","):
+        theirs, equals, ours = (each.strip() for each in part.rpartition("="))
+        if part.strip() and not (theirs and ours):
+            raise Expected("pairs of groups, as in THEIRS=operations,OTHER=finance")
+        if equals:
+            found[theirs] = ours
+    return found
+
+
 def http_url(text: str) -> str:
     if text and not re.fullmatch(r"https?://[^\s/]+\S*", text):
         raise Expected("an address that begins with http:// or https://")
@@ -125,6 +138,11 @@ def networks(text: str) -> list[str]:
                 "networks in CIDR notation, without host bits, as in 10.0.0.0/24,2001:db8::/32"
             ) from None
     return found
+
+
+def issuer_id(issuer: str) -> str:
+    """What stands for an OpenID Connect issuer in the rows that link people to it."""
+    return f"oidc-{hashlib.sha256(issuer.encode()).hexdigest()[:16]}" if issuer else "oidc"
 
 
 def email(parse: Callable[[str], dict[str, Any]]) -> Callable[[str], dict[str, Any]]:

@@ -74,7 +74,6 @@ def logging_config(level: str, *, json: bool) -> dict[str, Any]:
             "django": {"handlers": [], "level": level, "propagate": True},
             "django.request": {"level": "ERROR", "filters": ["unhandled"]},
             "django-q": {"handlers": [], "level": "WARNING", "propagate": True},
-            "axes": {"level": "WARNING"},
             # Their lines repeat addresses of channels and of the health check: credentials.
             "httpx2": {"level": "WARNING"},
             "httpcore2": {"level": "WARNING"},

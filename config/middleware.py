@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, Any
 
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.template.response import SimpleTemplateResponse
@@ -17,7 +18,7 @@ from rest_framework.views import APIView
 
 from config.logs import access_line
 from opslog.request_context import set_request_id
-from workorders.api.auth import ServiceTokenAuthentication
+from workorders.api.auth import ServiceTokenAuthentication, token_text
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -93,7 +94,7 @@ DOCS = (
 PAGES = DOCS.replace(
     "default-src 'self'; ", "default-src 'self'; script-src 'self' 'unsafe-eval'; "
 )
-PAGE_PREFIXES = ("/admin/", "/ops-")
+PAGE_PREFIXES = ("/admin/", "/ops-", "/account/")
 
 
 class ContentSecurityPolicyMiddleware:
@@ -112,6 +113,27 @@ class ContentSecurityPolicyMiddleware:
                 policy = DOCS
         response.headers.setdefault("Content-Security-Policy", policy)
         return response
+
+
+class NoStoreMiddleware:
+    """No cache keeps an answer, in a browser or on the way, unless the answer says it may.
+
+    Where a session or a token came with the request, not even then: what it got is private.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        said = response.headers.get("Cache-Control", "")
+        if "no-store" not in said and (not said or is_somebodys(request)):
+            response.headers["Cache-Control"] = "no-store, private"
+        return response
+
+
+def is_somebodys(request: HttpRequest) -> bool:
+    return bool(token_text(request)) or settings.SESSION_COOKIE_NAME in request.COOKIES
 
 
 class ProgramsMiddleware:

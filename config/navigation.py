@@ -17,6 +17,17 @@ def stylesheet(request: HttpRequest) -> str:
     return static("tollgate/tollgate.css")
 
 
+def own_pages(request: HttpRequest) -> list[dict[str, str]]:
+    """In the menu of whoever is signed in."""
+    found = [
+        {"title": "Two-factor authentication", "link": reverse("mfa_index")},
+        {"title": "Sessions", "link": reverse("usersessions_list")},
+    ]
+    if request.user.is_authenticated and request.user.has_usable_password():
+        found.append({"title": "Password", "link": reverse("account_change_password")})
+    return found
+
+
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The number of what waits for this person stands beside the entry that leads there."""
     waiting = len(approvals.waiting_for(request.user))  # type: ignore[arg-type]  # logged in

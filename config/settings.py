@@ -40,11 +40,13 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_AGE = 12 * 3600
+# The longest that a session lasts, and how long without a request (config.sign_in.middleware).
+SESSION_COOKIE_AGE = take("SESSION_MAX_HOURS", default="12", form=forms.whole(1, 720)) * 3600
+TOLLGATE_SESSION_IDLE = take("SESSION_IDLE_MINUTES", default="30", form=forms.whole(1, 1440)) * 60
 X_FRAME_OPTIONS = "DENY"
 
 INSTALLED_APPS = [
-    "unfold",
+    "unfold.apps.BasicAppConfig",  # not the one that puts a site of its own in the place of ours
     "unfold.contrib.filters",
     "config.apps.TollgateAdminConfig",
     "django.contrib.auth",
@@ -53,6 +55,12 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -61,7 +69,6 @@ INSTALLED_APPS = [
     "workorders",
     "budgets",
     "django_q",
-    "axes",
 ]
 
 MIDDLEWARE = [
@@ -70,6 +77,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.middleware.ContentSecurityPolicyMiddleware",
+    "config.middleware.NoStoreMiddleware",
     "config.middleware.ProbesMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -78,7 +86,10 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "axes.middleware.AxesMiddleware",
+    "config.sign_in.middleware.SessionAgeMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "config.sign_in.middleware.SecondFactorMiddleware",
+    "config.sign_in.middleware.ConfirmedMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -95,6 +106,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "config.sign_in.context.frame",
             ],
         },
     },
@@ -132,23 +144,69 @@ DATABASES = {"default": database(APP_URL), "owner": database(OWNER_URL)}
 DATABASES["default"]["TEST"] = {"MIRROR": "owner"}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-AUTHENTICATION_BACKENDS = [
-    "axes.backends.AxesStandaloneBackend",
-    "django.contrib.auth.backends.ModelBackend",
-]
+# People sign in at one place (config.sign_in). Tries are counted by opslog.sign_in, in the
+# database: the limits of allauth would need a cache that all processes share.
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "config.sign_in.passwords.BreachedPasswordValidator"},
 ]
-LOGIN_URL = "admin:login"
+LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "admin:index"
-AXES_FAILURE_LIMIT = 10
-AXES_COOLOFF_TIME = 0.25  # hours
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_RESET_ON_SUCCESS = True
-AXES_VERBOSE = False
-AXES_CLIENT_IP_CALLABLE = "opslog.addresses.client_address"
+ACCOUNT_ADAPTER = "config.sign_in.adapters.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]  # for allauth's own checks: nobody signs up
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_FORMS = {"change_password": "config.sign_in.forms.NewPasswordForm"}
+ACCOUNT_RATE_LIMITS = MFA_RATE_LIMITS = False
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+ACCOUNT_REAUTHENTICATION_METHODS = {"password", "mfa", "socialaccount"}
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 60 * take(
+    "CONFIRM_MINUTES", default="5", form=forms.whole(1, 60)
+)
+TOLLGATE_REQUIRE_MFA = env.bool("REQUIRE_MFA", default=False)
+TOLLGATE_MFA_GROUPS = env.list(
+    "MFA_GROUPS", default=["operations", "director", "finance", "vp", "administrator"]
+)
+MFA_ADAPTER = "config.sign_in.adapters.FactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_TOTP_ISSUER = "Tollgate"
+MFA_FORMS = {
+    "authenticate": "config.sign_in.forms.SignInCodeForm",
+    "reauthenticate": "config.sign_in.forms.ConfirmCodeForm",
+    "add_webauthn": "config.sign_in.forms.PasskeyForm",
+}
+
+# Single sign-on, where an issuer is set.
+TOLLGATE_OIDC_ISSUER = take("OIDC_ISSUER", default="", form=forms.http_url).rstrip("/")
+TOLLGATE_OIDC_NAME = env.str("OIDC_NAME", default="") or "single sign-on"
+TOLLGATE_OIDC_GROUPS_CLAIM = env.str("OIDC_GROUPS_CLAIM", default="groups")
+TOLLGATE_OIDC_GROUPS = take("OIDC_GROUPS", default="", form=forms.pairs)
+SOCIALACCOUNT_ADAPTER = "config.sign_in.single.SingleSignOnAdapter"
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "APPS": [
+            {
+                "provider_id": forms.issuer_id(TOLLGATE_OIDC_ISSUER),
+                "name": TOLLGATE_OIDC_NAME,
+                "client_id": env.str("OIDC_CLIENT_ID", default=""),
+                "secret": env.str("OIDC_CLIENT_SECRET", default=""),
+                "settings": {"server_url": TOLLGATE_OIDC_ISSUER, "oauth_pkce_enabled": True},
+            }
+        ]
+        if TOLLGATE_OIDC_ISSUER
+        else []
+    }
+}
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
@@ -170,6 +228,7 @@ UNFOLD = {
     "DASHBOARD_CALLBACK": "config.dashboard.first_page",
     "STYLES": ["config.navigation.stylesheet"],
     "SIDEBAR": {"navigation": "config.navigation.navigation"},
+    "ACCOUNT": {"navigation": "config.navigation.own_pages"},
     "COLORS": {
         "primary": {
             "50": "oklch(97.4% .014 205)",

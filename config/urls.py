@@ -59,6 +59,7 @@ urlpatterns = [
         SpectacularSwaggerSplitView.as_view(url_name="schema", **OPEN),
         name="docs",
     ),
+    path("account/", include("config.sign_in.urls")),
     path("admin/forecast/", admin.site.admin_view(forecast_page), name="forecast-page"),
     path("ops-dashboard", admin.site.admin_view(dashboard.page), name="ops-dashboard"),
     path("ops-dashboard/live", admin.site.admin_view(dashboard.live), name="ops-dashboard-live"),

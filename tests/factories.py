@@ -5,14 +5,17 @@ with `db` or `committed_db` to its database; between `with inside(service.databa
 the database of a running service.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from allauth.account.authentication import AUTHENTICATION_METHODS_SESSION_KEY
 from django.contrib.auth.models import Group, User
 from django.db import connections, transaction
+from django.test import Client
 from pytest_django import DjangoDbBlocker
 
 from budgets.models import EACH, Budget, CapChange
@@ -47,6 +50,17 @@ def make_user(name: str = "svc", groups: Sequence[str] = (), **columns: Any) -> 
     user, _ = User.objects.get_or_create(username=name, defaults=columns)
     user.groups.add(*(Group.objects.get_or_create(name=group)[0] for group in groups))
     return user
+
+
+def confirmed(client: Client, person: User) -> Client:
+    """As if this person, who is signed in there, had just confirmed that it is them."""
+    session = client.session
+    session[AUTHENTICATION_METHODS_SESSION_KEY] = [
+        {"method": "password", "at": time.time(), "reauthenticated": True}
+    ]
+    session["account_authentication_methods_user"] = str(person.pk)
+    session.save()
+    return client
 
 
 def make_token(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from allauth.core.exceptions import ReauthenticationRequired
 from django.contrib import admin, messages
 from django.contrib.admin import display
 from django.contrib.auth.models import User
@@ -17,8 +18,6 @@ from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.decorators import method_decorator
-from django.views.decorators.debug import sensitive_post_parameters
 from unfold.views import ChangeList
 
 from budgets import approvals, overview, verification
@@ -26,9 +25,10 @@ from budgets.admin import asking, deciding, evidence_page, raising
 from budgets.admin.forms import ChooseForm, DecisionForm, ManyForm
 from budgets.admin.told import lines_told, units_of, use_charts
 from budgets.evidence import refusals_by_request
-from budgets.exceptions import Refused
+from budgets.exceptions import PasswordRequired, Refused
 from budgets.models import ChangeRequest
 from opslog.admin.base import PageAdmin
+from opslog.confirmed import confirmed_lately
 from opslog.exceptions import Unavailable
 from workorders.models import WorkOrder
 
@@ -178,6 +178,7 @@ class ChangeRequestAdmin(PageAdmin):
             "impossible": approvals.impossible(obj, known) if is_open else "",
             "votes": votes,
             "form": None if reason else _form(obj),
+            "confirms": not (reason or confirmed_lately(request)) and approvals.needs_password(obj),
             "reason": reason,
             "is_mine": is_open and obj.requester_id == user.pk,
             "in_force_since": verification.in_force_since(obj),
@@ -185,9 +186,11 @@ class ChangeRequestAdmin(PageAdmin):
             **(_evidence(obj) if is_open or not is_caps else _use(work_order)),
         }
 
-    @method_decorator(sensitive_post_parameters("password"))
     def decide(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        """POST only: a link in a mail, or its scanner, decides nothing."""
+        """POST only: a link in a mail, or its scanner, decides nothing.
+
+        Over $50 whoever approves confirms first that it is them; the form is then sent for them.
+        """
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not self.has_decide_permission(request):
@@ -195,17 +198,19 @@ class ChangeRequestAdmin(PageAdmin):
         user: Any = request.user
         obj = self.thing(request, object_id)
         form = _form(obj, request.POST)
-        # Who may not decide is told so before their password is looked at.
+        # Who may not decide is told so before they are asked to confirm anything.
         reason = deciding.why_not(obj, user)
         if reason:
             messages.error(request, reason)
             return HttpResponseRedirect(self.address(obj))
-        if not form.is_valid() or not deciding.confirm_password(form, obj, user):
+        if not form.is_valid():
             return self.render(
                 request, self.page_template, obj, **{**self.page(request, obj), "form": form}
             )
         try:
-            decided = deciding.decide(form, obj, user)
+            decided = deciding.decide(form, obj, user, confirmed=confirmed_lately(request))
+        except PasswordRequired:
+            raise ReauthenticationRequired from None
         except (Refused, Unavailable) as error:
             messages.error(request, str(error))
         else:
@@ -332,11 +337,7 @@ def _list_url() -> str:
 
 
 def _form(obj: ChangeRequest, data: Any = None) -> DecisionForm:
-    return DecisionForm(
-        data,
-        with_password=approvals.needs_password(obj),
-        initial={"seen_revision": obj.revision},
-    )
+    return DecisionForm(data, initial={"seen_revision": obj.revision})
 
 
 def _evidence(obj: ChangeRequest) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""Deciding in the admin: the password again, and several requests at once."""
+"""Deciding in the admin: one request, and several at once."""
 
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
@@ -11,49 +10,19 @@ from django.utils import timezone
 from budgets import approvals
 from budgets.admin.evidence_page import evidence_of
 from budgets.admin.forms import DecisionForm
-from budgets.approvals.wording import about
 from budgets.evidence import Evidence, LimitEvidence, limit_evidence
 from budgets.exceptions import Refused
-from budgets.models import ChangeRequest, Vote
-from opslog import events
-from opslog.models import OperationsEvent
+from budgets.models import ChangeRequest
 
-WRONG_AT_MOST = 5
-WITHIN = timedelta(minutes=15)
 MANY_AT_MOST = 20  # each has its evidence read, a third of a second at worst
 
 
-def confirm_password(form: DecisionForm, request: ChangeRequest, by: User) -> bool:
-    """Whether the password is confirmed, or none is asked for; else the form says why not.
-
-    After WRONG_AT_MOST wrong ones within a quarter of an hour the right one does not help either.
-    """
-    if "password" not in form.fields or form.cleaned_data["decision"] != Vote.Decision.APPROVE:
-        return True
-    wrong = OperationsEvent.objects.filter(
-        kind="PASSWORD_REFUSED",
-        actor=by.get_username(),
-        created_at__gte=timezone.now() - WITHIN,
-    )
-    if wrong.order_by()[:WRONG_AT_MOST].count() >= WRONG_AT_MOST:
-        form.add_error("password", "Too many wrong passwords: wait a quarter of an hour.")
-        return False
-    if by.check_password(form.cleaned_data["password"]):
-        return True
-    form.add_error("password", "This is not your password. Nothing was decided.")
-    events.record(
-        "PASSWORD_REFUSED",
-        message=f"A wrong password of {by.get_username()} on request #{request.pk}",
-        owner=(request.subject_type, request.subject_id),
-        actor=by.get_username(),
-        meta=about(request),
-    )
-    return False
-
-
-def decide(form: DecisionForm, request: ChangeRequest, by: User) -> ChangeRequest:
-    """A valid form whose password is confirmed. Raises Refused, and Unavailable where the evidence
-    cannot be computed: nobody signs without."""
+def decide(
+    form: DecisionForm, request: ChangeRequest, by: User, *, confirmed: bool
+) -> ChangeRequest:
+    """A valid form. `confirmed`: the person has confirmed lately that it is them. Raises Refused,
+    PasswordRequired where they must and have not, and Unavailable where the evidence cannot be
+    computed: nobody signs without."""
     told = form.cleaned_data
     return approvals.decide(
         request.pk,
@@ -62,7 +31,7 @@ def decide(form: DecisionForm, request: ChangeRequest, by: User) -> ChangeReques
         comment=told["comment"],
         seen_revision=told["seen_revision"],
         evidence={**snapshot(request), "answers": form.answers()},
-        password_confirmed="password" in form.fields,
+        password_confirmed=confirmed,
     )
 
 

@@ -10,7 +10,6 @@ from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
-    UnfoldAdminPasswordWidget,
     UnfoldAdminRadioSelectWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
@@ -194,8 +193,7 @@ class RaiseForm(JustifiedForm):
 class DecisionForm(forms.Form):
     """Nothing is chosen beforehand: a decision is never the default.
 
-    The three questions are answered by who approves; a refusal may leave them out. `with_password`
-    asks for the person's password again, to approve.
+    The three questions are answered by who approves; a refusal may leave them out.
     """
 
     decision = forms.ChoiceField(choices=DECISIONS, widget=UnfoldAdminRadioSelectWidget())
@@ -204,19 +202,10 @@ class DecisionForm(forms.Form):
         widget=lines(3),
         help_text="What you looked at, and why. Everybody can read it.",
     )
-    password = forms.CharField(
-        label="Your password",
-        strip=False,
-        required=False,
-        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "current-password"}),
-        help_text="Approving more than $50 a day asks for it again. A refusal does not.",
-    )
     seen_revision = forms.IntegerField(widget=forms.HiddenInput)
 
-    def __init__(self, *args: Any, with_password: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not with_password:
-            del self.fields["password"]
         for name, question in QUESTIONS:
             self.fields[name] = forms.ChoiceField(
                 label=question, choices=ANSWERS, required=False, widget=forms.RadioSelect()
@@ -239,8 +228,6 @@ class DecisionForm(forms.Form):
             for name, _ in QUESTIONS:
                 if name not in self.errors and not told.get(name):
                     self.add_error(name, "Answer this to approve.")
-            if "password" in self.fields and not told.get("password"):
-                self.add_error("password", "Confirm your password to approve over $50 a day.")
         return told
 
     def answers(self) -> dict[str, dict[str, str]]:

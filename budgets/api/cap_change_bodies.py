@@ -49,7 +49,6 @@ class DecisionBody(Body, frozen=True):
     decision: Literal["approve", "refuse"]
     comment: Why
     revision: Annotated[int, Meta(ge=1, le=2_000_000_000, description="The one that was seen.")]
-    password: Annotated[str, Meta(max_length=4096)] | None = None
     answers: AnswersBody | None = None
 
 

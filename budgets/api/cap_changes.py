@@ -4,7 +4,6 @@ from typing import Any, cast
 
 import django_filters
 import msgspec
-from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
@@ -32,6 +31,7 @@ from opslog.api.errors import BadRequest
 from opslog.api.filters import ChoiceFilter, KnownFiltersOnly
 from opslog.api.pagination import KeysetPagination
 from opslog.api.requests import RawJSONParser, decode
+from opslog.confirmed import confirmed_lately
 from opslog.money import usd_text
 from workorders.api.auth import bearer
 from workorders.models import WorkOrder
@@ -116,7 +116,7 @@ class ChangeDetailSerializer(ChangeSerializer):
     signatures = serializers.SerializerMethodField()
     votes = serializers.SerializerMethodField()
     mayDecide = serializers.SerializerMethodField()
-    needsPassword = serializers.SerializerMethodField()
+    needsConfirmation = serializers.SerializerMethodField()
     impossible = serializers.SerializerMethodField()
 
     class Meta(ChangeSerializer.Meta):
@@ -125,7 +125,7 @@ class ChangeDetailSerializer(ChangeSerializer):
             "signatures",
             "votes",
             "mayDecide",
-            "needsPassword",
+            "needsConfirmation",
             "impossible",
         )
 
@@ -155,7 +155,7 @@ class ChangeDetailSerializer(ChangeSerializer):
         return isinstance(reader, User) and not approvals.may_decide(change, reader)
 
     @schema.field({"type": "boolean"})
-    def get_needsPassword(self, change: ChangeRequest) -> bool:
+    def get_needsConfirmation(self, change: ChangeRequest) -> bool:
         return approvals.needs_password(change)
 
     @schema.field({"type": "string"})
@@ -197,7 +197,8 @@ def _answer(change: ChangeRequest, request: Request, status: int = 200) -> Respo
 def refusal(error: Refused, *, forbidden: bool = False) -> Response:
     """409 for whoever came second, 403 for whoever may not, 422 for what the rules do not allow."""
     if isinstance(error, PasswordRequired):
-        return Response({"error": str(error)}, status=403, headers={"Tollgate-Denial": "password"})
+        headers = {"Tollgate-Denial": "confirmation"}
+        return Response({"error": str(error)}, status=403, headers=headers)
     status = 409 if isinstance(error, Conflict) else 403 if forbidden else 422
     return Response({"error": str(error)}, status=status)
 
@@ -274,7 +275,7 @@ class ChangeDecision(SessionView):
                 comment=body.comment,
                 seen_revision=body.revision,
                 evidence={} if over else _evidence(change) | _answers(body),
-                password_confirmed=not over and _confirmed(request, change, body),
+                password_confirmed=confirmed_lately(request._request),
             )
         except Refused as error:
             return refusal(error)
@@ -320,16 +321,6 @@ class ChangeEdit(SessionView):
         except Refused as error:
             return refusal(error, forbidden=change.requester_id != person.pk)
         return _answer(edited, request)
-
-
-def _confirmed(request: Request, change: ChangeRequest, body: DecisionBody) -> bool:
-    """Checked as at the login, so that guessing is counted and locked out there, too."""
-    if body.decision != "approve" or not body.password or not approvals.needs_password(change):
-        return False
-    found = authenticate(
-        request._request, username=request.user.get_username(), password=body.password
-    )
-    return found is not None and found.pk == request.user.pk
 
 
 def _evidence(change: ChangeRequest) -> dict[str, Any]:

@@ -78,7 +78,7 @@ DETAIL = record(
     signatures=SIGNATURES,
     votes=VOTES,
     mayDecide={"type": "boolean"},
-    needsPassword={"type": "boolean"},
+    needsConfirmation={"type": "boolean"},
     impossible={"type": "string"},
 )
 FOR_PEOPLE: dict[int, Any] = {
@@ -139,8 +139,10 @@ decide = extend_schema(
     auth=SESSION_AND_CSRF,
     operation_id="cap_change_decide",
     summary="Approve or refuse",
-    description="For the `revision` that was seen. Over $50 a day an approval needs the `password` "
-    "again. The last signature that is needed applies the change.",
+    description="For the `revision` that was seen. Over $50 a day an approval is 403 "
+    "`confirmation` until the person has confirmed that it is them: a POST of the `password` to "
+    "`/account/confirm/` in the same session, which counts for five minutes. "
+    "The last signature that is needed applies the change.",
     tags=["cap changes"],
     request={"application/json": shape(DecisionBody)},
     parameters=[DENIAL],

@@ -23,7 +23,7 @@ PASSWORD_OVER_USD = Decimal("50.00")
 
 
 def needs_password(request: ChangeRequest) -> bool:
-    """Whether an approval asks for the password again: a raise that results in over $50 a day."""
+    """Whether who approves confirms first that it is them: a raise to over $50 a day."""
     raised = raised_by(request)
     return raised.get(Measure.USD_PER_DAY, Decimal(0)) > PASSWORD_OVER_USD
 
@@ -41,7 +41,7 @@ def decide(
     """Approve or refuse. The last approval that is needed applies the change.
 
     A vote counts for the revision its voter saw, and keeps the evidence that was before them.
-    `password_confirmed`: the edge has checked the person's password just now. Raises Refused,
+    `password_confirmed`: the person has confirmed lately that it is them. Raises Refused,
     PasswordRequired, and Conflict where the request was decided, changed or overtaken meanwhile.
     """
     if decision not in Vote.Decision.values:
@@ -59,7 +59,7 @@ def decide(
                 raise Refused(reason)
             approves = decision == Vote.Decision.APPROVE
             if approves and needs_password(request) and not password_confirmed:
-                raise PasswordRequired("Confirm your password to approve over $50 a day.")
+                raise PasswordRequired("Confirm it’s you to approve over $50 a day.")
             _vote(request, by, decision, comment.strip(), dict(evidence or {}))
             if decision == Vote.Decision.REFUSE:
                 close(

@@ -966,6 +966,34 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="SignInTries",
+            fields=[
+                ("key", models.TextField(primary_key=True, serialize=False)),
+                ("tries", models.IntegerField(db_default=1)),
+                (
+                    "not_before",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(),
+                        help_text="No try counts before this.",
+                    ),
+                ),
+                (
+                    "expires_at",
+                    models.DateTimeField(help_text="The row means nothing from then on."),
+                ),
+            ],
+            options={
+                "verbose_name": "tries to sign in",
+                "db_table": "sign_in_tries",
+                "indexes": [models.Index(fields=["expires_at"], name="sign_in_tries_expiry")],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("tries__gte", 0)), name="sign_in_tries_counted"
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="StaleHour",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),

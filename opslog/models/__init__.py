@@ -7,6 +7,7 @@ from opslog.models.incidents import Incident, IncidentEntry, Mitigation
 from opslog.models.outbox import OutboxMessage
 from opslog.models.prices import ModelPrice, PriceBookVersion
 from opslog.models.seals import EventTombstone, Seal, SealKey, SealMembers
+from opslog.models.sign_in import SignInTries
 from opslog.models.telemetry import (
     InferenceEvent,
     InferenceHour,
@@ -34,6 +35,7 @@ __all__ = [
     "Seal",
     "SealKey",
     "SealMembers",
+    "SignInTries",
     "StaleHour",
     "ToolCall",
     "ToolHour",

@@ -63,6 +63,8 @@ BAD_KINDS = ("KILL", "BREAKER", "INCIDENT_DETECTED", "INCIDENT_ESCALATED", "INCI
 WARN_KINDS = (
     "RATE_LIMIT",
     "PASSWORD_REFUSED",
+    "SECOND_FACTOR_REMOVED",
+    "RECOVERY_CODE_USED",
     "START_REFUSED",
     "RUN_OVERRUN",
     "RUN_EXPIRED",
@@ -100,6 +102,18 @@ SUBJECTS = {
     "kill_switch": "admin:budgets_killswitch_change",
     "feature": "admin:budgets_featurecontrol_change",
 }
+
+
+@register.filter
+def device(user_agent: str) -> str:
+    """ "Chrome 156 on Linux": what a browser says it is, or its own words where nobody knows it."""
+    from ua_parser import parse
+
+    found = parse(user_agent)
+    if found.user_agent is None:
+        return user_agent or "Unknown browser"
+    browser = " ".join(filter(None, (found.user_agent.family, found.user_agent.major)))
+    return f"{browser} on {found.os.family}" if found.os else browser
 
 
 @register.filter

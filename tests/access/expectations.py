@@ -119,6 +119,37 @@ EXPORTS: dict[str, list[tuple[str, dict[str, str], str]]] = {
 }
 # For everybody, and they tell nothing of anybody. `metrics` is open to its networks.
 OPEN = {"", "healthz", "readyz", "metrics", "schema", "docs"}
+# A person's own account: whoever is signed in, be it of no group; nobody else is let in. Each shows
+# and changes what is the person's alone. `tests/sign_in/` tests what they do.
+ACCOUNT = {
+    "account_change_password",
+    "account_confirm_by_sso",
+    "account_confirmed_by_sso",
+    "account_reauthenticate",
+    "mfa_activate_totp",
+    "mfa_add_webauthn",
+    "mfa_deactivate_totp",
+    "mfa_edit_webauthn",
+    "mfa_generate_recovery_codes",
+    "mfa_index",
+    "mfa_list_webauthn",
+    "mfa_reauthenticate",
+    "mfa_reauthenticate_webauthn",
+    "mfa_remove_webauthn",
+    "mfa_view_recovery_codes",
+    "usersessions_list",
+}
+# The way in and out, for everybody.
+DOOR = {
+    "account_inactive",
+    "account_login",
+    "account_logout",
+    "mfa_authenticate",
+    "mfa_login_webauthn",
+    "openid_connect_callback",
+    "single_sign_on",
+    "socialaccount_login_cancelled",
+}
 # The admin's own: each shows a person what they may see; who is nobody is sent to the login.
 ADMINS_OWN = {f"admin:{name}" for name in admin_matrix.FOR_EVERYBODY} | {"admin/(?P<url>.*)$"}
 
@@ -165,6 +196,7 @@ def arguments(scene: Scene, name: str, wanted: set[str]) -> dict[str, Any]:
         "view_id": 1,
         "incident_id": scene.ids["opslog_incident"],
         "mitigation_id": throttle(scene),
+        "pk": 1,
         "slug": "cost-spike",
         "app_label": "budgets",
         "url": "no-such-page",

@@ -10,7 +10,15 @@ from django.test import Client
 
 from tests import factories
 from tests.access import expectations, walking
-from tests.access.expectations import ADMINS_OWN, ALL, MACHINES, OPEN, SCOPES
+from tests.access.expectations import (
+    ACCOUNT,
+    ADMINS_OWN,
+    ALL,
+    DOOR,
+    MACHINES,
+    OPEN,
+    SCOPES,
+)
 from tests.admin.scene import Scene, make_scene
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -40,11 +48,13 @@ def scene(db: None) -> Scene:
 
 
 def is_login(answer: Any) -> bool:
-    return answer.status_code == 302 and "/admin/login/" in answer["Location"]
+    return answer.status_code == 302 and (
+        "/admin/login/" in answer["Location"] or "/account/login/" in answer["Location"]
+    )
 
 
 def test_every_address_has_a_line() -> None:
-    known = {*expectations.pages(), *MACHINES, *OPEN, *ADMINS_OWN}
+    known = {*expectations.pages(), *MACHINES, *OPEN, *ADMINS_OWN, *ACCOUNT, *DOOR}
     found = {address.name for address in walking.addresses()}
     assert found - known == set(), "say in tests/access/expectations.py who may do what there"
     assert known - found == set(), "these are no addresses any more"
@@ -90,6 +100,22 @@ def test_people_and_pages(scene: Scene, who: str) -> None:
             }[wanted]:
                 wrong[f"{method} {path}"] = (answer.status_code, wanted)
     assert wrong == {}, "\n".join(f"{where}: {what}" for where, what in wrong.items())
+
+
+@pytest.mark.parametrize("name", sorted(ACCOUNT))
+def test_a_persons_own_account_needs_a_session(scene: Scene, name: str) -> None:
+    """Whoever is there sees their own; a stranger, or a token, is sent to sign in."""
+    path = next(each.path(scene) for each in walking.addresses() if each.name == name)
+    text = factories.make_token(SCOPES, owner=scene.people["root"], name="all")[1]
+    somebody = walking.client_of(scene, "nobody")
+    before = walking.rows_of_everything()
+    for method in ("GET", "POST"):
+        for headers in ({}, {"authorization": f"Bearer {text}"}):
+            answer = Client().generic(method, path, headers=headers)
+            assert is_login(answer) or answer.status_code == 405, (method, answer.status_code)
+        status = somebody.generic(method, path).status_code
+        assert status in (200, 302, 403, 404, 405), method
+    assert walking.rows_of_everything() == before
 
 
 def send(client: Client, method: str, path: str, body: Any, **headers: str) -> Any:
@@ -157,7 +183,7 @@ def try_everything(scene: Scene, client: Client, methods: Sequence[str]) -> list
     """Every address, with what might change something; gives what answered with a success."""
     done = []
     for address in walking.addresses():
-        if address.name in ("admin:logout", "admin:login"):
+        if address.name in ("admin:logout", "admin:login", *ACCOUNT, *DOOR):
             continue
         path = address.path(scene)
         body = MACHINES[address.name].body if address.name in MACHINES else ANYTHING

@@ -17,7 +17,7 @@ ARGUMENT = re.compile(r"<(?:\w+:)?(\w+)>|\(\?P<(\w+)>[^)]*\)")
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 # Rows of these come and go by logging in; nobody calls them data of this service.
 TALLY = "SELECT count(*), md5(string_agg(t::text, '|' ORDER BY t::text))"
-NOT_COUNTED = ("django_session", "axes_%")
+NOT_COUNTED = ("django_session", "sign_in_tries", "usersessions_%")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def logged_in(person: Any) -> Client:
     """A browser without a guard: only what the server itself refuses counts."""
     client = Client(raise_request_exception=True, enforce_csrf_checks=False)
     client.force_login(person, backend=BACKEND)
-    return client
+    return factories.confirmed(client, person)
 
 
 PEOPLE = (*ROLES, "nobody", "root", "off", "no staff", "anonymous")

@@ -35,11 +35,14 @@ def look(scene: Scene, role: str, request: ChangeRequest | None = None) -> str:
     return log_in(scene, role).get(url_of(request or scene.request)).content.decode()
 
 
-def with_password(scene: Scene, role: str) -> Client:
+def unconfirmed(scene: Scene, role: str) -> Client:
+    """Signed in with a password, some time ago."""
     person: User = scene.people[role]
     person.set_password(PASSWORD)
     person.save()
-    return log_in(scene, role)
+    client = Client()
+    client.force_login(person, backend="django.contrib.auth.backends.ModelBackend")
+    return client
 
 
 def test_an_idle_work_order_explains_itself(scene: Scene) -> None:
@@ -168,43 +171,42 @@ def test_approving_needs_the_answers_and_refusing_does_not(scene: Scene) -> None
     )
 
 
-def test_over_fifty_dollars_the_password(scene: Scene) -> None:
+def test_over_fifty_dollars_who_approves_confirms_first(scene: Scene) -> None:
     big = ask(factories.make_work_order("big"), scene.people["asker"], usd="50.01")
-    client = with_password(scene, "finance")
-    assert "Confirm your password" in decide(client, big)
+    client = unconfirmed(scene, "finance")
+    assert "asks you to confirm it’s you" in client.get(url_of(big)).content.decode()
+    assert "Confirm it’s you" in decide(client, big)
     assert not OperationsEvent.objects.filter(kind="PASSWORD_REFUSED").exists()
-    text = decide(client, big, password="wrong one")
-    assert "This is not your password" in text
+    where = f"{reverse('account_reauthenticate')}?next={url_of(big, 'decide')}"
+    text = client.post(where, {"password": "wrong one"}).content.decode()
+    assert "That is not your password" in text
     assert "wrong one" not in text
     event = OperationsEvent.objects.get(kind="PASSWORD_REFUSED")
     assert event.actor == "finance"
     assert "wrong one" not in f"{event.message}{event.meta}"
     assert not Vote.objects.exists()
-    assert "is recorded" in decide(client, big, password=PASSWORD)
-    assert "approved and applied" in decide(with_password(scene, "vp"), big, password=PASSWORD)
+    # The decision was kept meanwhile: confirming sends it.
+    assert "is recorded" in client.post(where, {"password": PASSWORD}, follow=True).content.decode()
+    assert Vote.objects.get().comment == "seen"
+    assert "approved and applied" in decide(log_in(scene, "vp"), big)
     assert WorkOrder.objects.get(pk="big").usd_per_day == Decimal("50.01")
 
 
-def test_passwords_cannot_be_tried_for_long(scene: Scene) -> None:
+def test_a_refusal_needs_no_confirmation(scene: Scene) -> None:
     big = ask(factories.make_work_order("big"), scene.people["asker"], usd="60")
-    client = with_password(scene, "finance")
-    for _ in range(5):
-        decide(client, big, password="wrong")
-    assert "Too many wrong passwords" in decide(client, big, password=PASSWORD)
-    assert not Vote.objects.exists()
-    assert "is refused" in decide(client, big, decision="refuse")
+    assert "is refused" in decide(unconfirmed(scene, "finance"), big, decision="refuse")
 
 
-def test_at_fifty_dollars_no_password(scene: Scene) -> None:
+def test_at_fifty_dollars_nobody_confirms(scene: Scene) -> None:
     fifty = ask(factories.make_work_order("fifty"), scene.people["asker"], usd="50")
-    assert "Your password" not in look(scene, "director", fifty)
-    assert "approved and applied" in decide(log_in(scene, "director"), fifty)
+    assert "confirm it’s you" not in look(scene, "director", fifty)
+    assert "approved and applied" in decide(unconfirmed(scene, "director"), fifty)
 
 
 def test_editing_clears_the_votes(scene: Scene) -> None:
     work_order = factories.make_work_order("big")
     big = ask(work_order, scene.people["asker"], usd="60")
-    decide(with_password(scene, "finance"), big, password=PASSWORD)
+    decide(log_in(scene, "finance"), big)
     assert "signed by finance" in look(scene, "vp", big)
     client = log_in(scene, "asker")
     assert (
@@ -218,9 +220,7 @@ def test_editing_clears_the_votes(scene: Scene) -> None:
     big.refresh_from_db()
     assert (big.revision, big.status) == (2, "pending")
     assert "signed by finance" not in look(scene, "vp", big)
-    assert "changed since you saw it" in decide(
-        with_password(scene, "vp"), big, password=PASSWORD, seen_revision=1
-    )
+    assert "changed since you saw it" in decide(log_in(scene, "vp"), big, seen_revision=1)
     assert log_in(scene, "vp").get(url_of(big, "edit")).status_code == 403
     client.post(url_of(big, "withdraw"))
     assert "decided or expired" in client.get(url_of(big, "edit"), follow=True).content.decode()

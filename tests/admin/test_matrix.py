@@ -12,6 +12,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import URLPattern, reverse
 
+from tests import factories
 from tests.admin.scene import ROLES, Scene
 
 ALL = frozenset(ROLES)
@@ -222,9 +223,10 @@ def address(scene: Scene, name: str) -> str:
 
 
 def log_in(scene: Scene, role: str) -> Client:
+    """Somebody who has just confirmed that it is them."""
     client = Client()
     client.force_login(scene.people[role], backend="django.contrib.auth.backends.ModelBackend")
-    return client
+    return factories.confirmed(client, scene.people[role])
 
 
 def state() -> list[str]:

@@ -19,10 +19,9 @@ from django.urls import reverse
 from budgets import approvals
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest, Vote
-from tests.factories import make_token, make_user, make_work_order
+from tests.factories import confirmed, make_token, make_user, make_work_order
 from workorders.models import WorkOrder
 
-PASSWORD = "correct horse battery"
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 SECRET = "a" * 32
 GROUPS = ("operations", "director", "finance", "vp", "auditor", "administrator")
@@ -75,9 +74,7 @@ def people(db: None) -> dict[str, User]:
         "inactive": make_user("gone", groups=every, is_active=False),
         "owner of a token": make_user("owner", groups=["operations"]),
     }
-    hashed = make_user("hashed")
-    hashed.set_password(PASSWORD)
-    User.objects.update(is_staff=True, password=hashed.password)
+    User.objects.update(is_staff=True)
     return {name: User.objects.get(pk=user.pk) for name, user in found.items()}
 
 
@@ -94,6 +91,7 @@ def clients(people: dict[str, User]) -> dict[str, Client]:
         found[name] = Client()
         found[name].force_login(user, backend=BACKEND)
         found[name].cookies["csrftoken"] = SECRET
+        confirmed(found[name], user)
     return found
 
 
@@ -129,7 +127,6 @@ def ways(
             "decision": "approve",
             "comment": "fine",
             "seen_revision": change.revision,
-            "password": PASSWORD,
             "legitimate": "yes",
             "reasonable": "yes",
             "optimise": "no",
@@ -144,7 +141,7 @@ def ways(
         body |= {"answers": answers}
         answer = client.post(
             f"/api/cap-changes/{change.pk}/decision",
-            json.dumps(body | {"password": PASSWORD}),
+            json.dumps(body),
             content_type="application/json",
             headers=headers,
         )

@@ -104,7 +104,7 @@ def test_their_clocks_are_apart(hosts: Hosts) -> None:
     first, second = hosts.urls
     shown = []
     for url in (first, second, first):
-        log_in = httpx2.get(f"{url}/admin/login/", timeout=HANG_SECONDS)
+        log_in = httpx2.get(f"{url}/account/login/", timeout=HANG_SECONDS)
         expires = next(
             part.split("=", 1)[1]
             for part in log_in.headers["set-cookie"].split("; ")

@@ -34,7 +34,7 @@ def test_probes_answer_to_any_host(path: str, host: str, settings: LazySettings)
     "path",
     [
         "/",
-        "/admin/login/",
+        "/account/login/",
         "/api/docs",
         "/healthz/",
         "/healthz/x",

@@ -79,7 +79,7 @@ def test_machines_get_the_strictest_policy(client: Client, path: str, policy: st
 
 @pytest.mark.django_db
 def test_only_pages_of_the_admin_may_evaluate(client: Client) -> None:
-    policy = client.get("/admin/login/")["Content-Security-Policy"]
+    policy = client.get("/account/login/")["Content-Security-Policy"]
     scripts = next(part for part in policy.split("; ") if part.startswith("script-src"))
     assert scripts == "script-src 'self' 'unsafe-eval'"
     assert "frame-ancestors 'none'" in policy
@@ -259,7 +259,7 @@ def test_readyz_answers_in_time_when_the_database_hangs(pristine_database: str) 
 
 
 def test_the_service_serves_static_files(service: ScratchService) -> None:
-    page = urlopen(f"{service.url}/admin/login/", timeout=HANG_SECONDS).read().decode()
+    page = urlopen(f"{service.url}/account/login/", timeout=HANG_SECONDS).read().decode()
     sheet = re.search(r'href="(/static/[^"]+\.css)"', page)
     assert sheet
     with urlopen(Request(f"{service.url}{sheet[1]}"), timeout=HANG_SECONDS) as answer:

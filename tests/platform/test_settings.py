@@ -20,6 +20,14 @@ NETWORKS = (
 )
 # name → (good, wrong)
 VALUES: dict[str, tuple[list[str], list[str]]] = {
+    "SESSION_MAX_HOURS": (["1", "720"], ["0", "721", "-1", "long"]),
+    "SESSION_IDLE_MINUTES": (["1", "1440"], ["0", "1441", "-1", "never"]),
+    "CONFIRM_MINUTES": (["1", "60"], ["0", "61", "5.5"]),
+    "OIDC_ISSUER": (["", "https://id.example/realms/a"], ["id.example", "ldap://id.example"]),
+    "OIDC_GROUPS": (
+        ["", "a=operations", "cn=a,b=vp", "a=vp, b=finance"],
+        ["operations", "=vp", "a=", "a=vp;b=finance,c"],
+    ),
     "RETRY_AFTER": (
         ["1", "86400", "midnight", ""],
         ["0", "-1", "1.5", "noon", "Midnight", "1_0", "١", "9" * 30],

@@ -80,9 +80,9 @@ class Walk:
         page.on("console", self.listen)
         page.on("pageerror", lambda error: self.said.append(str(error)))
         page.goto(f"{self.service.url}/admin/")
-        page.fill("input[name=username]", "operations")
+        page.fill("input[name=login]", "operations")
         page.fill("input[name=password]", PASSWORD)
-        page.click("button[type=submit]")
+        page.get_by_role("button", name="Sign in", exact=True).click()
         expect(page.get_by_role("heading", name="The state of the money")).to_be_visible()
         return page
 

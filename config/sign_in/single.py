@@ -1,0 +1,165 @@
+"""Single sign-on: what an OpenID Connect provider says of a person, and what follows from it.
+
+People are the same by issuer and subject, never by an email address: the row that links them has
+the issuer in its `provider` (`issuer_id`), so another issuer's subjects are other people. Groups
+are those of the claim, through OIDC_GROUPS. Leaving one takes effect at once at the next sign-in;
+joining one goes through `join`, the one place for it.
+"""
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from allauth.account.internal.flows.login import record_authentication
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.models import SocialAccount, SocialLogin
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.models import Group, User
+from django.db import transaction
+from django.http import HttpRequest
+from django.shortcuts import redirect
+
+from config.environment import issuer_id
+from opslog import events
+
+ACTOR = "single sign-on"
+NO_GROUP = (
+    "Your identity provider doesn’t put you in any group that can use Tollgate. Ask an "
+    "administrator."
+)
+NOT_TRUSTED = "Your identity provider’s response couldn’t be verified. Nothing was changed."
+NOT_ASKED = "Your identity provider didn’t ask you to sign in again. Nothing was confirmed."
+USED_NAME = re.compile(r"[^\w.@+-]", re.ASCII)
+
+
+def account_of(person: Any) -> SocialAccount | None:
+    """The link of this person to the issuer that is configured."""
+    if not settings.TOLLGATE_OIDC_ISSUER:
+        return None
+    configured = issuer_id(settings.TOLLGATE_OIDC_ISSUER)
+    return SocialAccount.objects.filter(user_id=person.pk, provider=configured).first()
+
+
+def asked_for_factors(login: SocialLogin) -> bool:
+    """RFC 8176: `mfa` among the methods that the provider says it used."""
+    methods = claims(login).get("amr")
+    return isinstance(methods, list) and "mfa" in methods
+
+
+def claims(login: SocialLogin) -> dict[str, Any]:
+    """Of the ID token, with what only the user info has."""
+    data = login.account.extra_data
+    return {**(data.get("userinfo") or {}), **(data.get("id_token") or {})}
+
+
+def groups_of(told: Mapping[str, Any]) -> set[str]:
+    """Names of groups here, from the claim. `a.b` names a claim within a claim."""
+    found: Any = told
+    for part in settings.TOLLGATE_OIDC_GROUPS_CLAIM.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    names = [found] if isinstance(found, str) else found if isinstance(found, list) else []
+    mapped: dict[str, str] = settings.TOLLGATE_OIDC_GROUPS
+    return {mapped[name] for name in names if isinstance(name, str) and name in mapped}
+
+
+def join(person: User, groups: set[str]) -> None:
+    """The only way into groups by single sign-on. In the transaction of its event.
+
+    Whatever must come before membership of a group that decides counts belongs here.
+    """
+    person.groups.add(*Group.objects.filter(name__in=groups))
+
+
+def follow(person: User, wanted: set[str], *, created: bool) -> None:
+    """Groups that OIDC_GROUPS names become those of the claim; others are left as they are."""
+    with transaction.atomic():
+        before = set(person.groups.values_list("name", flat=True))
+        governed = set(settings.TOLLGATE_OIDC_GROUPS.values())
+        person.groups.remove(*Group.objects.filter(name__in=(before & governed) - wanted))
+        join(person, wanted - before)
+        after = set(person.groups.values_list("name", flat=True))
+        if created or before != after:
+            events.record(
+                "USER_CREATED" if created else "USER_CHANGED",
+                message=f"User {person.username} {'created' if created else 'changed'} "
+                "by single sign-on: groups",
+                owner=("user", str(person.pk)),
+                label=person.username,
+                actor=ACTOR,
+                meta={
+                    "username": person.username,
+                    "changes": {"groups": {"old": sorted(before), "new": sorted(after)}},
+                },
+            )
+
+
+def new_person(told: Mapping[str, Any]) -> User:
+    """A person who comes for the first time. A name that is taken gets a number: nobody takes over
+    an account by having its name, or its address, elsewhere."""
+    email = str(told.get("email") or "")[:254]
+    wish = str(told.get("preferred_username") or email.partition("@")[0] or "person")
+    base = USED_NAME.sub("-", wish)[:140] or "person"
+    taken = set(User.objects.filter(username__istartswith=base).values_list("username", flat=True))
+    names = (base if number == 1 else f"{base}-{number}" for number in range(1, len(taken) + 2))
+    folded = {name.casefold() for name in taken}
+    person = User(
+        username=next(name for name in names if name.casefold() not in folded),
+        email=email if told.get("email_verified") is True else "",
+        first_name=str(told.get("given_name") or "")[:150],
+        last_name=str(told.get("family_name") or "")[:150],
+        is_staff=True,
+    )
+    person.set_unusable_password()
+    person.save()
+    return person
+
+
+class SingleSignOnAdapter(DefaultSocialAccountAdapter):
+    def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
+        """Everything that is judged of the provider's word, before anybody is signed in by it."""
+        token = sociallogin.account.extra_data.get("id_token") or {}
+        told = sociallogin.account.extra_data.get("userinfo") or {}
+        issuer = str(token.get("iss", "")).rstrip("/")
+        if issuer != settings.TOLLGATE_OIDC_ISSUER or told.get("sub", token.get("sub")) != (
+            token.get("sub")
+        ):
+            raise refusal(request, NOT_TRUSTED)
+        if sociallogin.state.get("process") == "redirect":
+            confirm(request, sociallogin)
+            return
+        wanted = groups_of(claims(sociallogin))
+        if sociallogin.is_existing:
+            follow(sociallogin.user, wanted, created=False)
+        elif wanted:
+            with transaction.atomic():
+                person = new_person(claims(sociallogin))
+                follow(person, wanted, created=True)
+                sociallogin.connect(request, person)
+        if not sociallogin.is_existing or not sociallogin.user.groups.exists():
+            raise refusal(request, NO_GROUP)
+
+
+def confirm(request: HttpRequest, login: SocialLogin) -> None:
+    """Who is signed in has shown at the provider, just now, that it is still them. The provider
+    says when (`auth_time`, which it must once `max_age` is sent): its address could be edited."""
+    if login.user != request.user:
+        raise refusal(request, "You signed in as a different person. Nothing was confirmed.")
+    told = claims(login).get("auth_time")
+    if not isinstance(told, int) or told < time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT:
+        raise refusal(request, NOT_ASKED)
+    record_authentication(
+        request,
+        request.user,
+        method="socialaccount",
+        provider=login.account.provider,
+        uid=login.account.uid,
+        reauthenticated=True,
+    )
+
+
+def refusal(request: HttpRequest, why: str) -> ImmediateHttpResponse:
+    messages.error(request, why)
+    return ImmediateHttpResponse(redirect("account_login"))
