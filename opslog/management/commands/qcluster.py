@@ -8,7 +8,7 @@ from django_q.management.commands import qcluster
 from opslog import routines
 
 
-class Command(qcluster.Command):  # type: ignore[misc]  # django-q2 is untyped
+class Command(qcluster.Command):
     def handle(self, *args: Any, **options: Any) -> None:
         if problem := routines.start_problem():
             print(f"tollgate: the job worker does not start: {problem}", file=sys.stderr)
