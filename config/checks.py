@@ -37,6 +37,7 @@ IDS = {
     "SEAL_KEY": "config.E020",
     "SEAL_WEBHOOK_URL": "config.E021",
     "EVENT_RETENTION_DAYS": "config.E022",
+    "REFUSAL_EVENTS_PER_SECOND": "config.E023",
 }
 
 

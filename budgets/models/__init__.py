@@ -17,6 +17,8 @@ from budgets.models.counters import (
     Counter,
     DirectSpend,
     IdempotencyRecord,
+    RefusalGroup,
+    RefusalTally,
     RunCharge,
 )
 from budgets.models.features import FeatureControl
@@ -61,6 +63,8 @@ __all__ = [
     "Measure",
     "MonthlyReview",
     "PreflightRule",
+    "RefusalGroup",
+    "RefusalTally",
     "ReviewCheck",
     "ReviewDecision",
     "ReviewSignature",
