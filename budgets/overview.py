@@ -16,6 +16,7 @@ from django.db.models import (
     OuterRef,
     QuerySet,
     Subquery,
+    Sum,
     TextField,
     Value,
 )

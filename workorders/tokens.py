@@ -226,8 +226,10 @@ def remind() -> int:
     now, due = timezone.now(), 0
     with transaction.atomic():
         for token in expiring(now, days=max(REMIND_DAYS)).select_related("owner"):
-            assert token.expires_at is not None
-            lives, left = token.expires_at - token.created_at, token.expires_at - now
+            ends = token.expires_at
+            if ends is None:  # (for the type only: such a token is not among them)
+                continue
+            lives, left = ends - token.created_at, ends - now
             days = [d for d in REMIND_DAYS if left <= timedelta(days=d) < lives]
             if not days or not token.owner.is_active:
                 continue
@@ -235,9 +237,9 @@ def remind() -> int:
             outbox.send(
                 topic="token",
                 to=[token.owner],
-                subject=f"Service token {token.name} expires on {token.expires_at:%Y-%m-%d}",
+                subject=f"Service token {token.name} expires on {ends:%Y-%m-%d}",
                 text=f"The token {token.name} ({token.prefix}…) stops working at"
-                f" {token.expires_at:%Y-%m-%d %H:%M} UTC. Ask an administrator to rotate it: its"
+                f" {ends:%Y-%m-%d %H:%M} UTC. Ask an administrator to rotate it: its"
                 " successor has the same rights, and reaches the same runs.",
                 link=reverse("admin:workorders_servicetoken_change", args=[token.pk]),
                 key=f"expires:{token.pk}:{days[0]}",
@@ -265,7 +267,7 @@ def change_policy(*, lifetime_days: int, overlap_hours: int, by: str, reason: st
         TokenPolicy.objects.update(**wanted)
         events.record(
             "TOKEN_POLICY_CHANGE",
-            message=f"New tokens live {lifetime_days} days; rotated ones {overlap_hours} hours more",
+            message=f"New tokens live {lifetime_days} days, rotated {overlap_hours} hours more",
             owner=("token_policy", "1"),
             label="token policy",
             actor=by,

@@ -44,7 +44,8 @@ FROM (
         AND created_at >= %(since)s AND created_at < %(now)s
     ORDER BY created_at DESC LIMIT %(most)s) e
 LEFT JOIN LATERAL jsonb_array_elements(
-    CASE jsonb_typeof(e.meta->'asks') WHEN 'array' THEN e.meta->'asks' ELSE '[]' END) a (ask) ON true
+    CASE jsonb_typeof(e.meta->'asks') WHEN 'array' THEN e.meta->'asks' ELSE '[]' END
+) a (ask) ON true
 CROSS JOIN LATERAL coalesce(a.ask, e.meta) one
 ORDER BY at DESC LIMIT %(most)s
 """

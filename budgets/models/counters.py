@@ -182,9 +182,7 @@ class RefusalTally(models.Model):
 
     lineage = models.BigIntegerField(primary_key=True)
     second = models.DateTimeField()
-    recorded = ArrayField(
-        models.TextField(), help_text="Kinds with an event of their own, in order."
-    )
+    recorded = ArrayField(models.TextField(), help_text="Kinds with an event of their own.")
     alone = models.BooleanField(help_text="Whether the last refusal has an event of its own.")
     grouped = models.BooleanField(help_text="Whether there may be groups of this line.")
 

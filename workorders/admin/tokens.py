@@ -245,8 +245,8 @@ class ServiceTokenAdmin(PageAdmin):
             title=f"Rotate {token}",
             verb="Make the successor",
             effects=(
-                f"A new token is made with the same owner and rights. It expires in"
-                f" {rules.lifetime_days} days.",
+                "A new token is made with the same owner and rights.",
+                f"It expires in {rules.lifetime_days} days.",
                 "Both work during the overlap; then the old one expires by itself.",
                 "Runs and idempotency keys of the old one are in reach of the new one.",
                 "The text of the new token is shown on the next page, once.",
@@ -284,7 +284,7 @@ class ServiceTokenAdmin(PageAdmin):
             danger=True,
             effects=(
                 "Every request with it is refused from the next one on. This cannot be undone.",
-                f"Other live tokens of its line: {others}. They keep working unless you revoke all.",
+                f"Other live tokens of its line, which keep working: {others}.",
                 f"Open runs that it started: {running}.",
                 "Only another token of its line, or one with the scope admin, can finish those.",
                 "What is not finished settles at its reservation when its lease ends.",

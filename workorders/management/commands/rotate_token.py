@@ -49,10 +49,9 @@ class Command(BaseCommand):
         except NotAllowedNow as error:
             raise CommandError(str(error)) from None
         old.refresh_from_db()
-        assert old.expires_at is not None
         self.stderr.write(
-            f"Token {new.name} is rotated. {expiry_of(new)} The old one ({old.prefix}…) works until"
-            f" {old.expires_at:%Y-%m-%d %H:%M} UTC. Keep the new one now: only its digest is stored."
+            f"Token {new.name} is rotated. {expiry_of(new)} Of the old one, {old.prefix}…:"
+            f" {expiry_of(old)} Keep the new one now: only its digest is stored."
         )
         self.stdout.write(text)
 
