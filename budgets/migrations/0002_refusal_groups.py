@@ -11,6 +11,41 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name="RefusalGroup",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "lineage",
+                        "name",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("lineage", models.BigIntegerField()),
+                (
+                    "name",
+                    models.TextField(help_text="What was asked, the work order, the denial."),
+                ),
+                ("kind", models.TextField()),
+                ("message", models.TextField()),
+                ("wo_id", models.TextField()),
+                ("wo_title", models.TextField()),
+                ("actor", models.TextField()),
+                ("request_id", models.TextField()),
+                ("meta", models.JSONField(help_text="Of the first one.")),
+                ("times", models.IntegerField()),
+                ("agents", models.JSONField(help_text="How often each other agent was refused.")),
+                ("first_at", models.DateTimeField()),
+                ("last_at", models.DateTimeField()),
+            ],
+            options={
+                "db_table": "refusal_groups",
+            },
+        ),
+        migrations.CreateModel(
             name="RefusalTally",
             fields=[
                 ("lineage", models.BigIntegerField(primary_key=True, serialize=False)),
@@ -19,14 +54,8 @@ class Migration(migrations.Migration):
                     "recorded",
                     django.contrib.postgres.fields.ArrayField(
                         base_field=models.TextField(),
-                        help_text="Kinds with an event of their own, in order.",
+                        help_text="Kinds with an event of their own.",
                         size=None,
-                    ),
-                ),
-                (
-                    "alone",
-                    models.BooleanField(
-                        help_text="Whether the last refusal has an event of its own."
                     ),
                 ),
                 (
@@ -46,40 +75,26 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.CreateModel(
-            name="RefusalGroup",
+            name="RefusedAsk",
             fields=[
                 (
-                    "pk",
-                    models.CompositePrimaryKey(
-                        "lineage",
-                        "name",
-                        blank=True,
-                        editable=False,
-                        primary_key=True,
-                        serialize=False,
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
                 ("lineage", models.BigIntegerField()),
-                (
-                    "name",
-                    models.TextField(help_text="What was asked, the work order, and the denial."),
-                ),
-                ("kind", models.TextField()),
-                ("message", models.TextField()),
-                ("wo_id", models.TextField()),
-                ("wo_title", models.TextField()),
-                ("actor", models.TextField()),
-                ("request_id", models.TextField()),
-                ("meta", models.JSONField(help_text="Of the last one.")),
-                ("times", models.IntegerField()),
-                ("agents", models.JSONField(help_text="How often each agent was refused.")),
-                ("asks", models.JSONField(help_text="Of a cap: each ask, for the what-if.")),
-                ("first_at", models.DateTimeField()),
-                ("last_at", models.DateTimeField()),
+                ("name", models.TextField()),
+                ("at", models.DateTimeField()),
+                ("agent_name", models.TextField()),
+                ("ask_key", models.TextField(null=True)),
+                ("estimated_usd", models.TextField()),
+                ("runs_today", models.TextField()),
+                ("usd_today", models.TextField()),
             ],
             options={
-                "db_table": "refusal_groups",
-                "indexes": [models.Index(fields=["last_at"], name="refusal_groups_over")],
+                "db_table": "refused_asks",
+                "indexes": [models.Index(fields=["lineage", "name"], name="refused_asks_by_group")],
             },
         ),
     ]

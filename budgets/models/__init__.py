@@ -19,6 +19,7 @@ from budgets.models.counters import (
     IdempotencyRecord,
     RefusalGroup,
     RefusalTally,
+    RefusedAsk,
     RunCharge,
 )
 from budgets.models.features import FeatureControl
@@ -65,6 +66,7 @@ __all__ = [
     "PreflightRule",
     "RefusalGroup",
     "RefusalTally",
+    "RefusedAsk",
     "ReviewCheck",
     "ReviewDecision",
     "ReviewSignature",

@@ -183,7 +183,6 @@ class RefusalTally(models.Model):
     lineage = models.BigIntegerField(primary_key=True)
     second = models.DateTimeField()
     recorded = ArrayField(models.TextField(), help_text="Kinds with an event of their own.")
-    alone = models.BooleanField(help_text="Whether the last refusal has an event of its own.")
     grouped = models.BooleanField(help_text="Whether there may be groups of this line.")
 
     class Meta:
@@ -202,23 +201,41 @@ class RefusalGroup(models.Model):
 
     pk = models.CompositePrimaryKey("lineage", "name")
     lineage = models.BigIntegerField()
-    name = models.TextField(help_text="What was asked, the work order, and the denial.")
+    name = models.TextField(help_text="What was asked, the work order, the denial.")
     kind = models.TextField()
     message = models.TextField()
     wo_id = models.TextField()
     wo_title = models.TextField()
     actor = models.TextField()
     request_id = models.TextField()
-    meta = models.JSONField(help_text="Of the last one.")
+    meta = models.JSONField(help_text="Of the first one.")
     times = models.IntegerField()
-    agents = models.JSONField(help_text="How often each agent was refused.")
-    asks = models.JSONField(help_text="Of a cap: each ask, for the what-if.")
+    agents = models.JSONField(help_text="How often each other agent was refused.")
     first_at = models.DateTimeField()
     last_at = models.DateTimeField()
 
     class Meta:
-        db_table = "refusal_groups"
-        indexes = (models.Index(fields=("last_at",), name="refusal_groups_over"),)
+        db_table = "refusal_groups"  # (no index but the key: each refusal changes the row)
 
     def __str__(self) -> str:
         return f"{self.name} x {self.times}"
+
+
+class RefusedAsk(models.Model):
+    """An ask that a cap refused, of a group: for what other caps would have admitted."""
+
+    lineage = models.BigIntegerField()
+    name = models.TextField()
+    at = models.DateTimeField()
+    agent_name = models.TextField()
+    ask_key = models.TextField(null=True)
+    estimated_usd = models.TextField()
+    runs_today = models.TextField()
+    usd_today = models.TextField()
+
+    class Meta:
+        db_table = "refused_asks"
+        indexes = (models.Index(fields=("lineage", "name"), name="refused_asks_by_group"),)
+
+    def __str__(self) -> str:
+        return f"{self.agent_name} {self.at}"

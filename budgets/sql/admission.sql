@@ -39,6 +39,7 @@ DECLARE
     probed bigint[];             -- open breakers whose time is over: this run is their probe
     waits public.circuit_breakers;      -- the breaker in the way
     killed public.kill_switches;        -- the kill switch in the way
+    tally public.refusal_tallies;       -- of this token's line
     wo_open bigint;
     wo_runs bigint;
     wo_used numeric;
@@ -297,16 +298,20 @@ BEGIN
         END IF;
 
         IF answer.denial IS NOT NULL THEN
+            SELECT t.* INTO tally FROM public.refusal_tallies t WHERE t.lineage = b.lineage;
             IF answer.denial IN ('runs_per_day', 'usd_per_day') THEN
-                -- A cap that refuses is used up for those who ask.
-                SELECT coalesce(sum(tollgate.alert_limit(c, at, true)), 0) > 0 INTO answer.alerted
-                FROM tollgate.charges(facts, at, false) c WHERE c.scope = 'work_order'
-                    AND c.measure = CASE answer.denial WHEN 'usd_per_day' THEN 'usd' ELSE 'requests' END;
+                -- A cap that refuses is used up for those who ask. (Looked at once a second.)
+                IF tally.second IS DISTINCT FROM date_trunc('second', at)
+                    OR NOT tollgate.refusal_name('start', p_wo, answer) = ANY (tally.recorded) THEN
+                    SELECT coalesce(sum(tollgate.alert_limit(c, at, true)), 0) > 0 INTO answer.alerted
+                    FROM tollgate.charges(facts, at, false) c WHERE c.scope = 'work_order'
+                        AND c.measure = CASE answer.denial WHEN 'usd_per_day' THEN 'usd' ELSE 'requests' END;
+                END IF;
             ELSIF way.stage IN (11, 12) AND 100 = ANY (way.alert_percents) AND answer.status = 429 THEN
                 answer.alerted := tollgate.alert_limit(way, at, true) > 0;
             END IF;
-            PERFORM tollgate.record_refusal(b, 'start', answer, format('%s refused: %s', p_agent, answer.error),
-                p_wo, w.title,
+            PERFORM tollgate.record_refusal(b, tally, 'start', answer,
+                format('%s refused: %s', p_agent, answer.error), p_wo, w.title,
                 jsonb_build_object('woId', p_wo, 'woTitle', w.title, 'agentName', p_agent,
                     'reason', answer.denial, 'runsToday', wo_runs, 'usdToday', tollgate.usd(wo_used),
                     'cap', cap, 'estimatedUsd', tollgate.usd(estimate), 'askKey', nullif(p_key, ''),

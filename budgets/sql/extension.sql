@@ -22,6 +22,7 @@ DECLARE
     killed public.kill_switches;
     tripped public.circuit_breakers[];
     way tollgate.charge;         -- the first limit in the way
+    tally public.refusal_tallies;
     crosses boolean := false;
     ids bigint[];
     endpoint_name text := 'extend:' || p_run;
@@ -151,7 +152,8 @@ BEGIN
         END IF;
     END IF;
     IF answer.denial IS NOT NULL THEN
-        PERFORM tollgate.record_refusal(b, 'extension', answer,
+        SELECT t.* INTO tally FROM public.refusal_tallies t WHERE t.lineage = b.lineage;
+        PERFORM tollgate.record_refusal(b, tally, 'extension', answer,
             format('%s refused more: %s', r.agent_name, answer.error), r.wo_id, w.title,
             jsonb_build_object('woId', r.wo_id, 'woTitle', w.title, 'agentName', r.agent_name,
                 'runId', r.id, 'reason', answer.denial, 'runsToday', used.wo_runs,

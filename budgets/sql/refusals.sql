@@ -1,65 +1,75 @@
 -- Refusals in the log: no token can flood it, and none of its refusals is lost.
 --
--- A kind is what was asked (start, extend), the work order and the denial. In each second the first
+-- A kind is what was asked (start, extension), the work order, and the denial with its words. In each second the first
 -- refusal of a kind, and every refusal of a cap, is an event of its own, up to `p_a_second` events for
 -- each line of tokens. What is beyond waits in a group of its kind, committed with the refusal, and
 -- becomes one event with `count` once its second is over: with a later refusal of the line, or by
 -- the job of every minute. So the sum of tollgate.times(meta) is exact, and an event is never changed.
 
+CREATE OR REPLACE FUNCTION tollgate.refusal_name(p_asked text, p_wo text, p_answer tollgate.answer)
+RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT p_asked || ' ' || p_wo || ' ' || p_answer.denial || ' ' || p_answer.error
+$$;
+
+-- `p_tally`: the row of this line, read by the caller; all null where there is none yet.
 CREATE OR REPLACE FUNCTION tollgate.record_refusal(
-    b tollgate.bearer, p_asked text, p_answer tollgate.answer, p_message text, p_wo text, p_title text,
-    p_meta jsonb, p_request_id text, p_at timestamptz, p_a_second integer
+    b tollgate.bearer, p_tally public.refusal_tallies, p_asked text, p_answer tollgate.answer,
+    p_message text, p_wo text, p_title text, p_meta jsonb, p_request_id text, p_at timestamptz,
+    p_a_second integer
 ) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     -- Each ask that a cap refused is kept, for what other caps would have admitted.
     of_cap boolean := p_answer.denial IN ('runs_per_day', 'usd_per_day');
     event_kind text := CASE WHEN p_answer.status = 429 THEN 'RATE_LIMIT_429'
         ELSE upper(p_asked) || '_REFUSED' END;
-    called text := p_asked || ' ' || p_wo || ' ' || p_answer.denial;
+    called text := tollgate.refusal_name(p_asked, p_wo, p_answer);
+    this_second timestamptz := date_trunc('second', p_at);
+    recorded_now text[] := CASE WHEN p_tally.second = this_second THEN p_tally.recorded ELSE '{}' END;
     who text := p_meta->>'agentName';
-    ask jsonb;
-    tally record;
+    alone boolean := cardinality(recorded_now) < p_a_second
+        AND (of_cap OR NOT called = ANY (recorded_now));
+    flush boolean := alone AND coalesce(p_tally."grouped", false);
     kept integer;
 BEGIN
-    INSERT INTO public.refusal_tallies AS t (lineage, second, recorded, alone, "grouped")
-    VALUES (b.lineage, date_trunc('second', p_at), ARRAY[called], true, false)
-    ON CONFLICT (lineage) DO UPDATE SET (second, recorded, alone, "grouped") = (SELECT excluded.second,
-        CASE WHEN NOT o.same THEN excluded.recorded
-            WHEN o.own THEN t.recorded || excluded.recorded ELSE t.recorded END,
-        NOT o.same OR o.own, t."grouped" OR (o.same AND NOT o.own)
-        FROM (SELECT t.second = excluded.second AS same, cardinality(t.recorded) < p_a_second
-                  AND (of_cap OR NOT called = ANY (t.recorded)) AS own) o)
-    RETURNING t.second, t.alone, t."grouped" INTO tally;
-    IF tally.alone THEN
-        IF tally."grouped" THEN
-            PERFORM tollgate.flush_refusals(b.lineage, tally.second, p_a_second);
-            UPDATE public.refusal_tallies SET "grouped" = EXISTS (
-                SELECT FROM public.refusal_groups g WHERE g.lineage = b.lineage) WHERE lineage = b.lineage;
-        END IF;
+    IF flush THEN
+        PERFORM tollgate.flush_refusals(b.lineage, this_second, p_a_second);
+    END IF;
+    -- (In a flood it stays as it is, and is not written.)
+    IF alone OR p_tally."grouped" IS NOT TRUE THEN
+        INSERT INTO public.refusal_tallies AS t (lineage, second, recorded, "grouped")
+        VALUES (b.lineage, this_second, CASE WHEN alone THEN recorded_now || called ELSE recorded_now END,
+            CASE WHEN flush THEN EXISTS (SELECT FROM public.refusal_groups g WHERE g.lineage = b.lineage)
+                ELSE NOT alone OR coalesce(p_tally."grouped", false) END)
+        ON CONFLICT (lineage) DO UPDATE SET second = excluded.second, recorded = excluded.recorded,
+            "grouped" = excluded."grouped";
+    END IF;
+    IF alone THEN
         INSERT INTO public.operations_events
             (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
         VALUES (event_kind, p_message, 'work_order', p_wo, p_title, b.actor, p_meta, p_request_id);
         RETURN;
     END IF;
-    IF of_cap THEN
-        ask := jsonb_build_array(jsonb_build_object('at', p_at, 'agentName', who,
-            'askKey', p_meta->'askKey', 'estimatedUsd', p_meta->'estimatedUsd',
-            'runsToday', p_meta->'runsToday', 'usdToday', p_meta->'usdToday'));
-    END IF;
     INSERT INTO public.refusal_groups AS g (lineage, name, kind, message, wo_id, wo_title, actor, request_id,
-        meta, times, agents, asks, first_at, last_at)
-    VALUES (b.lineage, called, event_kind, p_message, p_wo, p_title, b.actor, p_request_id, p_meta, 1,
-        jsonb_build_object(who, 1), coalesce(ask, '[]'), p_at, p_at)
+        meta, times, agents, first_at, last_at)
+    VALUES (b.lineage, called, event_kind, p_message, p_wo, p_title, b.actor, p_request_id, p_meta, 1, '{}',
+        p_at, p_at)
     ON CONFLICT (lineage, name) DO UPDATE SET times = g.times + 1, last_at = excluded.last_at,
-        message = excluded.message, request_id = excluded.request_id, meta = excluded.meta,
-        asks = g.asks || excluded.asks,
-        -- Of twenty agents by name, of others together: names are the client's to choose.
-        agents = (SELECT jsonb_set(g.agents, ARRAY[a], to_jsonb(coalesce((g.agents->>a)::integer, 0) + 1))
+        -- How often others than the first were refused; beyond twenty of them together, since names
+        -- are the client's to choose.
+        agents = CASE WHEN g.meta->>'agentName' = who THEN g.agents ELSE (
+            SELECT g.agents || jsonb_build_object(a, coalesce((g.agents->>a)::integer, 0) + 1)
             FROM (SELECT CASE WHEN g.agents ? who OR (SELECT count(*) FROM jsonb_object_keys(g.agents)) < 20
-                THEN who ELSE '' END AS a) v)
-    RETURNING jsonb_array_length(g.asks) INTO kept;
-    IF kept >= 50 THEN
-        PERFORM tollgate.flush_refusals(b.lineage, 'infinity', 1, called);
+                THEN who ELSE '' END AS a) v) END
+    RETURNING g.times INTO kept;
+    IF of_cap THEN
+        -- After the group, whose row is the lock that flush_refusals takes.
+        INSERT INTO public.refused_asks (lineage, name, at, agent_name, ask_key, estimated_usd, runs_today,
+            usd_today)
+        VALUES (b.lineage, called, p_at, who, p_meta->>'askKey', p_meta->>'estimatedUsd',
+            p_meta->>'runsToday', p_meta->>'usdToday');
+        IF kept >= 50 THEN
+            PERFORM tollgate.flush_refusals(b.lineage, 'infinity', 1, called);
+        END IF;
     END IF;
 END $$;
 
@@ -69,27 +79,44 @@ CREATE OR REPLACE FUNCTION tollgate.flush_refusals(
     p_lineage bigint, p_before timestamptz, p_most integer, p_name text DEFAULT NULL
 ) RETURNS integer LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
+    lines bigint[];
+    names text[];
     written integer;
 BEGIN
+    -- Locked first, read after: a group that is locked gets no more asks, and the next statement sees
+    -- all that it has.
+    SELECT array_agg(l.lineage), array_agg(l.name) INTO lines, names FROM (
+        SELECT g.lineage, g.name FROM public.refusal_groups g
+        WHERE g.last_at < p_before AND (p_lineage IS NULL OR g.lineage = p_lineage)
+            AND (p_name IS NULL OR g.name = p_name)
+        ORDER BY g.last_at LIMIT p_most FOR UPDATE SKIP LOCKED) l;
+    IF lines IS NULL THEN
+        RETURN 0;
+    END IF;
     WITH due AS (
-        DELETE FROM public.refusal_groups g USING (
-            SELECT lineage, name FROM public.refusal_groups
-            WHERE last_at < p_before AND (p_lineage IS NULL OR lineage = p_lineage)
-                AND (p_name IS NULL OR name = p_name)
-            ORDER BY last_at LIMIT p_most FOR UPDATE SKIP LOCKED) d
-        WHERE g.lineage = d.lineage AND g.name = d.name RETURNING g.*
+        DELETE FROM public.refusal_groups g USING unnest(lines, names) p (lineage, name)
+        WHERE g.lineage = p.lineage AND g.name = p.name RETURNING g.*
+    ), gone AS (
+        DELETE FROM public.refused_asks a USING unnest(lines, names) p (lineage, name)
+        WHERE a.lineage = p.lineage AND a.name = p.name RETURNING a.*
+    ), asked AS (
+        SELECT lineage, name, jsonb_agg(jsonb_build_object('at', tollgate.rfc3339(at),
+            'agentName', agent_name, 'askKey', ask_key, 'estimatedUsd', estimated_usd,
+            'runsToday', runs_today, 'usdToday', usd_today) ORDER BY id) AS asks
+        FROM gone GROUP BY lineage, name
     )
     INSERT INTO public.operations_events
         (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
-    SELECT kind, CASE WHEN times > 1 THEN format('%s (%s times)', message, times) ELSE message END,
-        'work_order', wo_id, wo_title, actor,
-        meta || jsonb_build_object('count', times, 'firstAt', tollgate.rfc3339(first_at),
-                'lastAt', tollgate.rfc3339(last_at))
-            || CASE WHEN (SELECT count(*) FROM jsonb_object_keys(agents)) > 1
-                THEN jsonb_build_object('agents', agents) ELSE '{}' END
-            || CASE WHEN asks <> '[]' THEN jsonb_build_object('asks', asks) ELSE '{}' END,
-        request_id
-    FROM due ORDER BY first_at;
+    SELECT d.kind, CASE WHEN d.times > 1 THEN format('%s (%s times)', d.message, d.times) ELSE d.message END,
+        'work_order', d.wo_id, d.wo_title, d.actor,
+        d.meta || jsonb_build_object('count', d.times, 'firstAt', tollgate.rfc3339(d.first_at),
+                'lastAt', tollgate.rfc3339(d.last_at))
+            || CASE WHEN d.agents = '{}' THEN '{}' ELSE jsonb_build_object('agents', d.agents
+                || jsonb_build_object(d.meta->>'agentName', d.times
+                    - (SELECT sum(v.value::integer) FROM jsonb_each_text(d.agents) v))) END
+            || CASE WHEN a.asks IS NULL THEN '{}' ELSE jsonb_build_object('asks', a.asks) END,
+        d.request_id
+    FROM due d LEFT JOIN asked a ON a.lineage = d.lineage AND a.name = d.name ORDER BY d.first_at;
     GET DIAGNOSTICS written = ROW_COUNT;
     RETURN written;
 END $$;

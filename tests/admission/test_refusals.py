@@ -18,8 +18,9 @@ from opslog.event_filters import Times
 from opslog.events import record
 from opslog.models import OperationsEvent
 from tests import factories
-from tests.admission.desk import Desk, install_clock, set_clock
-from workorders import directory, tokens
+from tests.admission.desk import Desk, install_clock, run_of, set_clock
+from tests.tokens.test_rotation import rotated
+from workorders import directory
 
 SECOND = timedelta(seconds=1)
 
@@ -71,7 +72,7 @@ def test_one_event_at_once_and_one_with_the_count(desk: Desk, clock: Clock) -> N
     assert "count" not in first.meta
     assert rest.meta["count"] == 99
     assert rest.meta["agents"] == {"a0": 33, "a1": 33, "a2": 33}
-    assert rest.message == "a0 refused: work order is suspended (99 times)"
+    assert rest.message == "a1 refused: work order is suspended (99 times)"
     assert (rest.owner_id, rest.actor, rest.meta["reason"]) == ("w1", first.actor, "suspended")
     assert counted() == 100
 
@@ -124,7 +125,7 @@ def test_a_token_cannot_spread_over_kinds(desk: Desk, clock: Clock) -> None:
     for number in range(40):
         factories.make_work_order(f"x{number}")
         directory.suspend(f"x{number}", by="ops", reason="a test")
-    new = Desk(token=tokens.rotate(1, by="ops", reason="a test")[1])
+    new = rotated(desk)
     for number in range(40):
         (desk, new)[number % 2].start(f"x{number}", agent=f"agent-{number}")
     assert events().count() == 20
@@ -143,7 +144,7 @@ def test_another_token_has_a_rate_of_its_own(desk: Desk, clock: Clock) -> None:
 
 
 def test_refused_extensions_are_grouped_too(desk: Desk, clock: Clock) -> None:
-    run = str(desk.start().body.split('"')[3])
+    run = run_of(desk.start())
     directory.suspend("w1", by="ops", reason="a test")
     for _ in range(5):
         assert desk.extend(run).denial == "suspended"
@@ -165,8 +166,8 @@ def test_agents_beyond_twenty_are_counted_together(desk: Desk, clock: Clock) -> 
         desk.start(agent=f"a{number}")
     clock.move()
     tasks.flush_refusals()
-    agents = events().last().meta["agents"]
-    assert (len(agents), agents[""], sum(agents.values())) == (21, 10, 30)
+    agents = events().last().meta["agents"]  # of a1 to a30
+    assert (len(agents), agents["a1"], agents[""], sum(agents.values())) == (22, 1, 9, 30)
 
 
 def test_every_figure_sums_the_counts(desk: Desk, clock: Clock) -> None:
@@ -189,7 +190,7 @@ def test_every_figure_sums_the_counts(desk: Desk, clock: Clock) -> None:
     assert refused == {"runs_per_day": 60, "suspended": 30}
     assert sum(each.times for each in overview.last_refusals(at_most=9)) == 90
     assert alert_rules.measured(30)[1].refusals == 60
-    evidence = evidence_for("w1", new_runs_per_day=1000, new_usd_per_day=None)
+    evidence = evidence_for("w1", new_runs_per_day=1000, new_usd_per_day=None, now=now)
     days: dict[str, int] = {}
     for day in evidence.days:
         for reason, times in day.refusals.items():
@@ -208,7 +209,7 @@ def test_a_flood_is_counted_exactly(committed_db: str) -> None:
     directory.suspend("stop", by="ops", reason="a test")
     old = Desk()
     old.start("cap")
-    new = Desk(token=tokens.rotate(1, by="ops", reason="a test")[1])
+    new = rotated(old)
     done = threading.Event()
 
     def ask(number: int) -> None:
