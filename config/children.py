@@ -30,13 +30,14 @@ class Child:
     argv: list[str]
     env: Mapping[str, str] = field(default_factory=dict)
     quiet: bool = False  # output goes nowhere
+    cwd: Path = BASE_DIR
     process: "subprocess.Popen[str] | None" = None
     _reader: threading.Thread | None = None
 
     def start(self) -> None:
         self.process = subprocess.Popen(
             self.argv,
-            cwd=BASE_DIR,
+            cwd=self.cwd,
             env={**os.environ, **self.env, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL if self.quiet else subprocess.PIPE,
