@@ -39,7 +39,7 @@ DECLARE
     probed bigint[];             -- open breakers whose time is over: this run is their probe
     waits public.circuit_breakers;      -- the breaker in the way
     killed public.kill_switches;        -- the kill switch in the way
-    tally public.refusal_tallies;       -- of this token's line
+    place tollgate.refusal_place;       -- in the log
     wo_open bigint;
     wo_runs bigint;
     wo_used numeric;
@@ -298,11 +298,11 @@ BEGIN
         END IF;
 
         IF answer.denial IS NOT NULL THEN
-            SELECT t.* INTO tally FROM public.refusal_tallies t WHERE t.lineage = b.lineage;
+            SELECT p.* INTO place FROM tollgate.refusal_place(b.lineage, 'start', p_wo, answer.denial,
+                answer.error, at, p_refusal_events) p;
             IF answer.denial IN ('runs_per_day', 'usd_per_day') THEN
                 -- A cap that refuses is used up for those who ask. (Looked at once a second.)
-                IF tally.second IS DISTINCT FROM date_trunc('second', at)
-                    OR NOT tollgate.refusal_name('start', p_wo, answer) = ANY (tally.recorded) THEN
+                IF NOT place.again THEN
                     SELECT coalesce(sum(tollgate.alert_limit(c, at, true)), 0) > 0 INTO answer.alerted
                     FROM tollgate.charges(facts, at, false) c WHERE c.scope = 'work_order'
                         AND c.measure = CASE answer.denial WHEN 'usd_per_day' THEN 'usd' ELSE 'requests' END;
@@ -310,8 +310,9 @@ BEGIN
             ELSIF way.stage IN (11, 12) AND 100 = ANY (way.alert_percents) AND answer.status = 429 THEN
                 answer.alerted := tollgate.alert_limit(way, at, true) > 0;
             END IF;
-            PERFORM tollgate.record_refusal(b, tally, 'start', answer,
-                format('%s refused: %s', p_agent, answer.error), p_wo, w.title,
+            PERFORM tollgate.record_refusal(place,
+                CASE WHEN answer.status = 429 THEN 'RATE_LIMIT_429' ELSE 'START_REFUSED' END,
+                format('%s refused: %s', p_agent, answer.error), p_wo, w.title, b.actor,
                 jsonb_build_object('woId', p_wo, 'woTitle', w.title, 'agentName', p_agent,
                     'reason', answer.denial, 'runsToday', wo_runs, 'usdToday', tollgate.usd(wo_used),
                     'cap', cap, 'estimatedUsd', tollgate.usd(estimate), 'askKey', nullif(p_key, ''),

@@ -22,7 +22,7 @@ DECLARE
     killed public.kill_switches;
     tripped public.circuit_breakers[];
     way tollgate.charge;         -- the first limit in the way
-    tally public.refusal_tallies;
+    place tollgate.refusal_place;
     crosses boolean := false;
     ids bigint[];
     endpoint_name text := 'extend:' || p_run;
@@ -152,9 +152,11 @@ BEGIN
         END IF;
     END IF;
     IF answer.denial IS NOT NULL THEN
-        SELECT t.* INTO tally FROM public.refusal_tallies t WHERE t.lineage = b.lineage;
-        PERFORM tollgate.record_refusal(b, tally, 'extension', answer,
-            format('%s refused more: %s', r.agent_name, answer.error), r.wo_id, w.title,
+        SELECT p.* INTO place FROM tollgate.refusal_place(b.lineage, 'extension', r.wo_id, answer.denial,
+            answer.error, at, p_refusal_events) p;
+        PERFORM tollgate.record_refusal(place,
+            CASE WHEN answer.status = 429 THEN 'RATE_LIMIT_429' ELSE 'EXTENSION_REFUSED' END,
+            format('%s refused more: %s', r.agent_name, answer.error), r.wo_id, w.title, b.actor,
             jsonb_build_object('woId', r.wo_id, 'woTitle', w.title, 'agentName', r.agent_name,
                 'runId', r.id, 'reason', answer.denial, 'runsToday', used.wo_runs,
                 'usdToday', tollgate.usd(used.wo), 'cap', cap,

@@ -6,53 +6,66 @@
 -- becomes one event with `count` once its second is over: with a later refusal of the line, or by
 -- the job of every minute. So the sum of tollgate.times(meta) is exact, and an event is never changed.
 
-CREATE OR REPLACE FUNCTION tollgate.refusal_name(p_asked text, p_wo text, p_answer tollgate.answer)
-RETURNS text LANGUAGE sql IMMUTABLE AS $$
-    SELECT p_asked || ' ' || p_wo || ' ' || p_answer.denial || ' ' || p_answer.error
+-- What becomes of a refusal. (Found in one query, and little besides: of refusals there are many.)
+CREATE TYPE tollgate.refusal_place AS (
+    lineage bigint,
+    name text,            -- of the kind
+    second timestamptz,
+    recorded text[],      -- kinds with an event of their own in this second
+    "grouped" boolean,    -- some of this line may wait in groups
+    of_cap boolean,       -- each ask that a cap refused is kept, for what other caps would have admitted
+    again boolean,        -- this kind has an event in this second
+    alone boolean         -- gets an event of its own
+);
+
+CREATE OR REPLACE FUNCTION tollgate.refusal_place(
+    p_lineage bigint, p_asked text, p_wo text, p_denial text, p_error text, p_at timestamptz,
+    p_a_second integer
+) RETURNS SETOF tollgate.refusal_place LANGUAGE sql STABLE ROWS 1 AS $$
+    SELECT p_lineage, v.name, v.second, v.recorded, v."grouped", v.of_cap, v.name = ANY (v.recorded),
+        cardinality(v.recorded) < p_a_second AND (v.of_cap OR NOT v.name = ANY (v.recorded))
+    FROM (
+        SELECT concat_ws(' ', p_asked, p_wo, p_denial, p_error) AS name, date_trunc('second', p_at) AS second,
+            CASE WHEN t.second = date_trunc('second', p_at) THEN t.recorded ELSE '{}' END AS recorded,
+            coalesce(t."grouped", false) AS "grouped",
+            p_denial IN ('runs_per_day', 'usd_per_day') AS of_cap
+        FROM (VALUES (p_lineage)) AS asked (lineage)
+        LEFT JOIN public.refusal_tallies t ON t.lineage = asked.lineage) v
 $$;
 
--- `p_tally`: the row of this line, read by the caller; all null where there is none yet.
 CREATE OR REPLACE FUNCTION tollgate.record_refusal(
-    b tollgate.bearer, p_tally public.refusal_tallies, p_asked text, p_answer tollgate.answer,
-    p_message text, p_wo text, p_title text, p_meta jsonb, p_request_id text, p_at timestamptz,
-    p_a_second integer
+    p_place tollgate.refusal_place, p_kind text, p_message text, p_wo text, p_title text, p_actor text,
+    p_meta jsonb, p_request_id text, p_at timestamptz, p_a_second integer
 ) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    -- Each ask that a cap refused is kept, for what other caps would have admitted.
-    of_cap boolean := p_answer.denial IN ('runs_per_day', 'usd_per_day');
-    event_kind text := CASE WHEN p_answer.status = 429 THEN 'RATE_LIMIT_429'
-        ELSE upper(p_asked) || '_REFUSED' END;
-    called text := tollgate.refusal_name(p_asked, p_wo, p_answer);
-    this_second timestamptz := date_trunc('second', p_at);
-    recorded_now text[] := CASE WHEN p_tally.second = this_second THEN p_tally.recorded ELSE '{}' END;
-    who text := p_meta->>'agentName';
-    alone boolean := cardinality(recorded_now) < p_a_second
-        AND (of_cap OR NOT called = ANY (recorded_now));
-    flush boolean := alone AND coalesce(p_tally."grouped", false);
+    who text;
     kept integer;
 BEGIN
-    IF flush THEN
-        PERFORM tollgate.flush_refusals(b.lineage, this_second, p_a_second);
-    END IF;
-    -- (In a flood it stays as it is, and is not written.)
-    IF alone OR p_tally."grouped" IS NOT TRUE THEN
-        INSERT INTO public.refusal_tallies AS t (lineage, second, recorded, "grouped")
-        VALUES (b.lineage, this_second, CASE WHEN alone THEN recorded_now || called ELSE recorded_now END,
-            CASE WHEN flush THEN EXISTS (SELECT FROM public.refusal_groups g WHERE g.lineage = b.lineage)
-                ELSE NOT alone OR coalesce(p_tally."grouped", false) END)
-        ON CONFLICT (lineage) DO UPDATE SET second = excluded.second, recorded = excluded.recorded,
-            "grouped" = excluded."grouped";
-    END IF;
-    IF alone THEN
+    IF p_place.alone THEN
+        IF p_place."grouped" THEN
+            PERFORM tollgate.flush_refusals(p_place.lineage, p_place.second, p_a_second);
+        END IF;
+        WITH tally AS (
+            INSERT INTO public.refusal_tallies (lineage, second, recorded, "grouped")
+            VALUES (p_place.lineage, p_place.second, p_place.recorded || p_place.name,
+                p_place."grouped" AND EXISTS (
+                    SELECT FROM public.refusal_groups g WHERE g.lineage = p_place.lineage))
+            ON CONFLICT (lineage) DO UPDATE SET second = excluded.second, recorded = excluded.recorded,
+                "grouped" = excluded."grouped"
+        )
         INSERT INTO public.operations_events
             (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
-        VALUES (event_kind, p_message, 'work_order', p_wo, p_title, b.actor, p_meta, p_request_id);
+        VALUES (p_kind, p_message, 'work_order', p_wo, p_title, p_actor, p_meta, p_request_id);
         RETURN;
     END IF;
+    IF NOT p_place."grouped" THEN
+        UPDATE public.refusal_tallies SET "grouped" = true WHERE lineage = p_place.lineage;
+    END IF;
+    who := p_meta->>'agentName';
     INSERT INTO public.refusal_groups AS g (lineage, name, kind, message, wo_id, wo_title, actor, request_id,
         meta, times, agents, first_at, last_at)
-    VALUES (b.lineage, called, event_kind, p_message, p_wo, p_title, b.actor, p_request_id, p_meta, 1, '{}',
-        p_at, p_at)
+    VALUES (p_place.lineage, p_place.name, p_kind, p_message, p_wo, p_title, p_actor, p_request_id, p_meta,
+        1, '{}', p_at, p_at)
     ON CONFLICT (lineage, name) DO UPDATE SET times = g.times + 1, last_at = excluded.last_at,
         -- How often others than the first were refused; beyond twenty of them together, since names
         -- are the client's to choose.
@@ -61,14 +74,14 @@ BEGIN
             FROM (SELECT CASE WHEN g.agents ? who OR (SELECT count(*) FROM jsonb_object_keys(g.agents)) < 20
                 THEN who ELSE '' END AS a) v) END
     RETURNING g.times INTO kept;
-    IF of_cap THEN
+    IF p_place.of_cap THEN
         -- After the group, whose row is the lock that flush_refusals takes.
         INSERT INTO public.refused_asks (lineage, name, at, agent_name, ask_key, estimated_usd, runs_today,
             usd_today)
-        VALUES (b.lineage, called, p_at, who, p_meta->>'askKey', p_meta->>'estimatedUsd',
+        VALUES (p_place.lineage, p_place.name, p_at, who, p_meta->>'askKey', p_meta->>'estimatedUsd',
             p_meta->>'runsToday', p_meta->>'usdToday');
         IF kept >= 50 THEN
-            PERFORM tollgate.flush_refusals(b.lineage, 'infinity', 1, called);
+            PERFORM tollgate.flush_refusals(p_place.lineage, 'infinity', 1, p_place.name);
         END IF;
     END IF;
 END $$;
