@@ -175,6 +175,7 @@ def start(ask: StartAsk, *, caller: Caller, idempotency_key: str = "") -> Decisi
                 _retry_after(),
                 settings.TOLLGATE_LIFT_ESTIMATES,
                 Decimal(settings.TOLLGATE_CONFIRM_OVER_USD),
+                settings.TOLLGATE_REFUSAL_EVENTS_PER_SECOND,
             ],
         )
         if (newer := known_version(decision)) is None:
@@ -233,5 +234,6 @@ def extend(
             fingerprint(additional_usd, lease_seconds),
             current_request_id(),
             _retry_after(),
+            settings.TOLLGATE_REFUSAL_EVENTS_PER_SECOND,
         ],
     )

@@ -22,7 +22,8 @@ WITH clock AS MATERIALIZED (
     SELECT at, at - make_interval(mins => %(minutes)s) AS since FROM (SELECT tollgate.now() AS at) c
 )
 SELECT (SELECT at FROM clock),
-    (SELECT count(*) FROM operations_events WHERE kind = 'RATE_LIMIT_429'
+    (SELECT coalesce(sum(tollgate.times(meta)), 0)::bigint FROM operations_events
+        WHERE kind = 'RATE_LIMIT_429'
         AND created_at >= (SELECT since FROM clock)),
     (SELECT count(DISTINCT owner_id) FROM operations_events WHERE kind = 'RATE_LIMIT_429'
         AND created_at >= (SELECT since FROM clock)),

@@ -15,6 +15,7 @@ class BudgetsConfig(AppConfig):
         "alerts.sql",
         "breaker.sql",
         "settlement.sql",
+        "refusals.sql",
         "admission.sql",
         "extension.sql",
         "spending.sql",

@@ -28,8 +28,9 @@ FROM work_order_runs r LEFT JOIN service_tokens t ON t.id = r.token_id
 WHERE r.started_at > now() - interval '24 hours' AND CASE %(scope)s
     WHEN 'Global' THEN true
     WHEN 'Surface' THEN r.surface = %(target)s
-    ELSE %(target)s IN ('user:' || nullif(r.user_id, ''), 'agent:' || r.agent_name,
-        'token:' || t.prefix) END
+    ELSE %(target)s IN ('user:' || nullif(r.user_id, ''), 'agent:' || r.agent_name)
+        OR t.lineage IN (SELECT s.lineage FROM service_tokens s
+            WHERE 'token:' || s.prefix = %(target)s) END
 """
 
 

@@ -43,7 +43,7 @@ FROM direct_spend WHERE at >= %s GROUP BY 1, 2, 3
 """
 REFUSED = """
 SELECT date_trunc('hour', created_at, 'UTC'), coalesce(nullif(meta->>'reason', ''), kind), kind,
-    count(*)
+    sum(tollgate.times(meta))::bigint
 FROM operations_events WHERE kind = ANY (%s) AND created_at >= %s GROUP BY 1, 2, 3
 """
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import (
-    Count,
     DecimalField,
     F,
     OuterRef,
     QuerySet,
     Subquery,
+    Sum,
     TextField,
     Value,
 )
@@ -29,6 +29,7 @@ from budgets import approvals
 from budgets.exceptions import Refused
 from budgets.models import Budget, ChangeRequest, CostStatistic, Counter, Grant, Measure, Vote
 from opslog import event_filters
+from opslog.event_filters import Times
 from opslog.meters import Meter, runs_meter
 from opslog.models import OperationsEvent
 from workorders.models import WorkOrder
@@ -261,16 +262,16 @@ def last_refusals(*, at_most: int) -> list[Refusals]:
 
     Each kind is read by its own index, so that a log without refusals is not read to its end.
     """
-    found: list[OperationsEvent] = []
+    found: list[Any] = []
     for kind in REFUSALS:
-        found += OperationsEvent.objects.filter(kind=kind)[:100]
-    alike: dict[tuple[str, str, str], list[OperationsEvent]] = {}
+        found += OperationsEvent.objects.filter(kind=kind).annotate(times=Times("meta"))[:100]
+    alike: dict[tuple[str, str, str], list[Any]] = {}
     for event in sorted(found, key=lambda event: -event.pk):
         reason = str(event.meta.get("reason") or event.kind)
         agent = str(event.meta.get("agentName") or event.actor)
         alike.setdefault((event.owner_id, reason, agent), []).append(event)
     rows = [
-        Refusals(events[0], reason, agent, len(events))
+        Refusals(events[0], reason, agent, sum(event.times for event in events))
         for (_, reason, agent), events in alike.items()
     ]
     return rows[:at_most]
@@ -281,7 +282,8 @@ def refusals_since(begins: datetime, *, wo_id: str = "") -> int:
     events = OperationsEvent.objects.filter(kind__in=REFUSALS, created_at__gte=begins)
     if wo_id:
         events = events.filter(owner_type="work_order", owner_id=wo_id)
-    return events.order_by()[:COUNTED_AT_MOST].count()
+    counted = events.order_by().annotate(times=Times("meta"))[:COUNTED_AT_MOST]
+    return min(counted.aggregate(sum=Sum("times"))["sum"] or 0, COUNTED_AT_MOST)
 
 
 def pending_requests() -> "QuerySet[ChangeRequest]":
@@ -330,7 +332,7 @@ def refusals_by_reason(begins: datetime, wo_ids: Iterable[str]) -> dict[str, lis
         )
         .order_by()
         .values_list("owner_id", Coalesce(KeyTextTransform("reason", "meta"), "kind"))
-        .annotate(times=Count("id"))
+        .annotate(times=Sum(Times("meta")))
         .order_by("-times")
     )
     found: dict[str, list[tuple[str, int]]] = {}

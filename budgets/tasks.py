@@ -35,6 +35,19 @@ def sweep_alerts() -> int:
     return alerts.sweep() + alert_rules.evaluate() + alerts.tell()
 
 
+def flush_refusals() -> int:
+    """Every minute: write the events of refusals that were grouped, once their second is over.
+    Gives how many."""
+    written = 0
+    while True:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT tollgate.flush_refusals_v1(%s)", [BATCH])
+            some = int(cursor.fetchone()[0])
+        written += some
+        if some < BATCH:
+            return written
+
+
 def sample_latency() -> bool:
     """How long admissions took, for the chart of the first page."""
     return latency.sample()

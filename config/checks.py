@@ -42,6 +42,7 @@ IDS = {
     "CONFIRM_MINUTES": "config.E025",
     "OIDC_ISSUER": "config.E026",
     "OIDC_GROUPS": "config.E027",
+    "REFUSAL_EVENTS_PER_SECOND": "config.E028",
 }
 
 

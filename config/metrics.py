@@ -29,7 +29,10 @@ SELECT coalesce(max(open_runs) FILTER (WHERE "window" = 'open'), 0),
        (SELECT coalesce(extract(epoch FROM now() - min(lock)), 0) FROM django_q_ormq
         WHERE lock <= now()),
        (SELECT extract(epoch FROM now() - at) FROM heartbeats WHERE name = 'worker'),
-       coalesce(extract(epoch FROM now() - tollgate.oldest_unsealed_v1()), 0)
+       coalesce(extract(epoch FROM now() - tollgate.oldest_unsealed_v1()), 0),
+       (SELECT count(*) FROM service_tokens t
+        WHERE revoked_at IS NULL AND expires_at > now() AND expires_at <= now() + interval '14 days'
+            AND NOT EXISTS (SELECT FROM service_tokens s WHERE s.predecessor_id = t.id))
 FROM counters
 WHERE key = ANY (ARRAY[
     tollgate.counter_key('global', '', 'open', 'epoch'),
@@ -44,6 +47,7 @@ NAMES = (
     ("tollgate_queue_age_seconds", "Seconds that the oldest waiting job waits."),
     ("tollgate_worker_heartbeat_age_seconds", "Seconds since the job worker was known to work."),
     ("tollgate_unsealed_age_seconds", "Seconds since the oldest event without a seal was written."),
+    ("tollgate_tokens_expiring", "Tokens that expire within 14 days and were not rotated."),
 )
 
 

@@ -20,6 +20,8 @@ SCHEDULES = {
     "watch incidents": Every(5, "opslog.tasks.watch_incidents"),
     "tell of alerts": Every(1, "budgets.tasks.sweep_alerts"),
     "sample the latency of admissions": Every(1, "budgets.tasks.sample_latency"),
+    "write grouped refusals": Every(1, "budgets.tasks.flush_refusals"),
+    "remind of tokens that expire": Every(60, "workorders.tasks.remind_of_tokens"),
     "mitigate incidents": Every(1, "budgets.tasks.mitigate_incidents"),
     "mirror the day's spend": Every(1, "budgets.tasks.mirror_spend"),
     "triage the cost": Every(15, "budgets.tasks.triage"),

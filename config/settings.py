@@ -333,6 +333,9 @@ TOLLGATE_DAY_LIMIT_USD = take("LLM_BUDGET_HARD_LIMIT_USD", default="50.00", form
 TOLLGATE_ENVIRONMENT = take("ENVIRONMENT", default="development", form=forms.environment_name)
 TOLLGATE_CONFIRM_OVER_USD = take("CONFIRM_OVER_USD", default="5.00", form=forms.dollars)
 TOLLGATE_LEASE_SECONDS = take("LEASE_SECONDS", default="900", form=forms.whole(1, 86_400))
+TOLLGATE_REFUSAL_EVENTS_PER_SECOND = take(
+    "REFUSAL_EVENTS_PER_SECOND", default="20", form=forms.whole(1, 200)
+)
 TOLLGATE_EARLY_LOCK_RELEASE = env.bool("EARLY_LOCK_RELEASE", default=True)
 TOLLGATE_DATABASE_TIMEOUT = take("DATABASE_TIMEOUT", default="2.5", form=forms.seconds(0.2, 2.9))
 TOLLGATE_EVENT_RETENTION_DAYS = take(

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.core.cache import cache
 from django.db import connection
+from django.db.models import BigIntegerField, Func
 
 from opslog.models import OperationsEvent
 
@@ -25,6 +26,13 @@ PERIODS = {
 }
 NAMES_SECONDS = 60  # how old the lists of kinds and owner types may be
 PLACE = re.compile(r"(?P<at>[0-9-]{10}T[0-9:.]{15}Z)/(?P<id>[0-9]{1,18})", re.ASCII)
+
+
+class Times(Func):
+    """How many refusals an event tells of: `Times("meta")`. Whoever counts refusals sums this."""
+
+    function = "tollgate.times"
+    output_field = BigIntegerField()
 
 
 @dataclass(frozen=True, slots=True)

@@ -281,6 +281,10 @@ class ServiceToken(models.Model):
     """What a service proves itself with: 256 random bits, of which only the SHA-256 is kept.
 
     The text is shown once, when it is made. A token acts in the name of its owner.
+
+    Rotation makes a successor with the same owner and rights, and lets the predecessor expire after
+    an overlap. All tokens of such a line share one `lineage`: runs, idempotency keys and kill
+    switches belong to the line, not to one of its tokens.
     """
 
     name = models.TextField()
@@ -313,6 +317,18 @@ class ServiceToken(models.Model):
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     revoked_at = models.DateTimeField(null=True, editable=False)
+    predecessor = models.OneToOneField(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        editable=False,
+        related_name="successor",
+        help_text="The token that this one was rotated from. Empty: the first of its line.",
+    )
+    # Set by a trigger, so that nobody names a line that is not theirs.
+    lineage = models.BigIntegerField(
+        db_default=0, editable=False, db_index=True, help_text="Id of the first token of the line."
+    )
 
     class Meta:
         db_table = "service_tokens"
@@ -332,3 +348,56 @@ class ServiceToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+
+class TokenUse(models.Model):
+    """When and from where a token was last used, to the minute.
+
+    A table of its own, written at most once a minute for each token, and never waited for: no start
+    waits for another start of the same token.
+    """
+
+    token = models.OneToOneField(
+        ServiceToken, primary_key=True, on_delete=models.CASCADE, related_name="use"
+    )
+    last_used_at = models.DateTimeField(null=True)
+    last_address = models.GenericIPAddressField(null=True)
+
+    class Meta:
+        db_table = "token_uses"
+
+    def __str__(self) -> str:
+        return f"{self.token_id}: {self.last_used_at}"
+
+
+class TokenPolicy(models.Model):
+    """What holds for new tokens where nothing else is said. One row."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1, editable=False)
+    lifetime_days = models.IntegerField(
+        default=90, db_default=90, help_text="How long a new token lives, in days."
+    )
+    overlap_hours = models.IntegerField(
+        default=24,
+        db_default=24,
+        help_text="How long a rotated token stays valid beside its successor, in hours.",
+    )
+
+    class Meta:
+        db_table = "token_policy"
+        verbose_name = "token policy"
+        verbose_name_plural = "token policy"
+        constraints = (
+            models.CheckConstraint(condition=models.Q(id=1), name="token_policy_one_row"),
+            models.CheckConstraint(
+                condition=models.Q(lifetime_days__gte=1, lifetime_days__lte=36_500),
+                name="token_policy_lifetime",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(overlap_hours__gte=0, overlap_hours__lte=720),
+                name="token_policy_overlap",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.lifetime_days} days, {self.overlap_hours} hours of overlap"

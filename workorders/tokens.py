@@ -1,4 +1,4 @@
-"""Service tokens: made, judged, revoked.
+"""Service tokens: made, judged, rotated, revoked.
 
 A token is 256 random bits. Only its SHA-256 is kept: with that much randomness a slow hash adds
 nothing, and a look-up by digest has no comparison whose timing could tell anything.
@@ -8,18 +8,23 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.urls import reverse
 from django.utils import timezone
 
-from opslog import authority, events
-from workorders.models import Scope, ServiceToken
+from opslog import authority, events, outbox
+from workorders.exceptions import NotAllowedNow
+from workorders.models import Scope, ServiceToken, TokenPolicy
 
 PREFIX = "tg_"
 VISIBLE = 8  # characters of the text that stay readable
 MAX_LENGTH = 100
+REMIND_DAYS = (3, 14)  # before a token expires, its owner gets a message
 EVERYTHING = "*"  # in the place of a work order: what all of them share
 
 
@@ -34,6 +39,7 @@ class Bearer:
     scopes: frozenset[str]
     work_orders: tuple[str, ...]
     digest: bytes
+    lineage: int  # what a token sends belongs to its line: successors reach it too
     surface: str = ""  # pinned: it wins over what a request says
     feature: str = ""
 
@@ -51,6 +57,11 @@ def digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
+def policy() -> TokenPolicy:
+    """What holds for new tokens where nothing else is said."""
+    return TokenPolicy.objects.get()
+
+
 def create(
     *,
     name: str,
@@ -58,6 +69,7 @@ def create(
     owner: User,
     by: str,
     expires_at: datetime | None = None,
+    never_expires: bool = False,
     networks: Sequence[str] = (),
     work_orders: Sequence[str] = (),
     surface: str = "",
@@ -65,13 +77,18 @@ def create(
 ) -> tuple[ServiceToken, str]:
     """Make a token and give it with its text, which is nowhere kept: show it once.
 
+    Without `expires_at` it expires after the days of the token policy; never only on purpose.
     Raises ValueError for an unknown scope or none, and django's ValidationError for a bad network.
     """
     unknown = set(scopes) - set(Scope.values)
     if unknown or not scopes:
         raise ValueError(f"scopes are some of {', '.join(Scope.values)}, not {sorted(unknown)}")
-    text = PREFIX + secrets.token_urlsafe(32)
+    text = new_text()
     with transaction.atomic():
+        if never_expires:
+            expires_at = None
+        elif expires_at is None:
+            expires_at = timezone.now() + timedelta(days=policy().lifetime_days)
         token = ServiceToken.objects.create(
             name=name,
             prefix=text[:VISIBLE],
@@ -90,19 +107,184 @@ def create(
             owner=("service_token", str(token.pk)),
             label=name,
             actor=by,
-            meta={
-                "prefix": token.prefix,
-                "scopes": token.scopes,
-                "networks": token.networks,
-                "workOrders": token.work_orders,
-                "expiresAt": expires_at and expires_at.isoformat(),
-            },
+            meta=rights_of(token),
         )
     return token, text
 
 
+def new_text() -> str:
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def rotate(
+    token_id: int,
+    *,
+    by: str,
+    reason: str,
+    expires_at: datetime | None = None,
+    overlap: timedelta | None = None,
+) -> tuple[ServiceToken, str]:
+    """Make the successor of a token, with the same owner and rights, and give it with its text,
+    which is nowhere kept. The predecessor expires after `overlap` (that of the token policy where
+    None is given), or earlier where it would have anyway.
+
+    Runs, idempotency keys and kill switches belong to the line, so both reach them. Only the newest
+    of a line is rotated. Raises NotAllowedNow.
+    """
+    if not reason.strip():
+        raise NotAllowedNow("A rotation needs a reason.")
+    text = new_text()
+    with transaction.atomic():
+        # Not FOR UPDATE, with which the foreign key of its last use would conflict.
+        old = ServiceToken.objects.select_for_update(no_key=True, of=("self",)).get(pk=token_id)
+        if old.revoked_at:
+            raise NotAllowedNow("It is revoked. Make a new token instead.")
+        if ServiceToken.objects.filter(predecessor=old).exists():
+            raise NotAllowedNow("It was rotated already. Rotate its successor.")
+        if not old.owner.is_active:
+            raise NotAllowedNow("The account of its owner is switched off.")
+        rules, now = policy(), timezone.now()
+        if overlap is None:
+            overlap = timedelta(hours=rules.overlap_hours)
+        ends = now + overlap
+        if old.expires_at:
+            ends = min(ends, old.expires_at)
+        new = ServiceToken.objects.create(
+            name=old.name,
+            prefix=text[:VISIBLE],
+            digest=digest(text),
+            scopes=old.scopes,
+            owner=old.owner,
+            expires_at=expires_at or now + timedelta(days=rules.lifetime_days),
+            networks=old.networks,
+            work_orders=old.work_orders,
+            surface=old.surface,
+            feature=old.feature,
+            predecessor=old,
+        )
+        ServiceToken.objects.filter(pk=old.pk).update(expires_at=ends)
+        events.record(
+            "TOKEN_ROTATED",
+            message=f"Service token {old.name} rotated; {old.prefix}… is valid until"
+            f" {ends:%Y-%m-%d %H:%M} UTC",
+            owner=("service_token", str(old.pk)),
+            label=old.name,
+            actor=by,
+            meta={
+                "prefix": old.prefix,
+                "successor": new.pk,
+                "successorPrefix": new.prefix,
+                "lineage": old.lineage,
+                "validUntil": ends.isoformat(),
+                "reason": reason,
+            },
+        )
+        events.record(
+            "TOKEN_CREATED",
+            message=f"Service token {new.name} made for {new.owner.get_username()},"
+            f" successor of {old.prefix}…",
+            owner=("service_token", str(new.pk)),
+            label=new.name,
+            actor=by,
+            meta={**rights_of(new), "predecessor": old.pk, "lineage": old.lineage},
+        )
+    return new, text
+
+
+def rights_of(token: ServiceToken) -> dict[str, Any]:
+    """What the event of a new token says of it."""
+    return {
+        "prefix": token.prefix,
+        "scopes": token.scopes,
+        "networks": token.networks,
+        "workOrders": token.work_orders,
+        "expiresAt": token.expires_at and token.expires_at.isoformat(),
+    }
+
+
+def line_of(token: ServiceToken) -> "QuerySet[ServiceToken]":
+    """All tokens of its line, oldest first, itself among them."""
+    return ServiceToken.objects.filter(lineage=token.lineage).order_by("pk")
+
+
+def live(at: datetime) -> "QuerySet[ServiceToken]":
+    """Neither revoked nor expired. (The owner's account may be switched off.)"""
+    return ServiceToken.objects.filter(Q(expires_at=None) | Q(expires_at__gt=at), revoked_at=None)
+
+
+def expiring(at: datetime, *, days: int) -> "QuerySet[ServiceToken]":
+    """Live tokens that expire within so many days, and that nobody has rotated."""
+    return live(at).filter(expires_at__lte=at + timedelta(days=days), successor=None)
+
+
+def remind() -> int:
+    """Queue a message to the owners of tokens that expire within 14 days, and again within 3; each
+    once, however often this runs. Gives how many are due.
+
+    A token that was made for a shorter time than that is none to remind of.
+    """
+    now, due = timezone.now(), 0
+    with transaction.atomic():
+        for token in expiring(now, days=max(REMIND_DAYS)).select_related("owner"):
+            ends = token.expires_at
+            if ends is None:  # (for the type only: such a token is not among them)
+                continue
+            lives, left = ends - token.created_at, ends - now
+            days = [d for d in REMIND_DAYS if left <= timedelta(days=d) < lives]
+            if not days or not token.owner.is_active:
+                continue
+            due += 1
+            outbox.send(
+                topic="token",
+                to=[token.owner],
+                subject=f"Service token {token.name} expires on {ends:%Y-%m-%d}",
+                text=f"The token {token.name} ({token.prefix}…) stops working at"
+                f" {ends:%Y-%m-%d %H:%M} UTC. Ask an administrator to rotate it: its"
+                " successor has the same rights, and reaches the same runs.",
+                link=reverse("admin:workorders_servicetoken_change", args=[token.pk]),
+                key=f"expires:{token.pk}:{days[0]}",
+            )
+    return due
+
+
+def change_policy(*, lifetime_days: int, overlap_hours: int, by: str, reason: str) -> None:
+    """Change what holds for new tokens; those there are stay as they are.
+
+    Raises NotAllowedNow without a reason, or where nothing would change.
+    """
+    if not reason.strip():
+        raise NotAllowedNow("A change needs a reason.")
+    with transaction.atomic():
+        rules = TokenPolicy.objects.select_for_update().get()
+        wanted = {"lifetime_days": lifetime_days, "overlap_hours": overlap_hours}
+        changes = {
+            name: {"old": getattr(rules, name), "new": value}
+            for name, value in wanted.items()
+            if getattr(rules, name) != value
+        }
+        if not changes:
+            raise NotAllowedNow("Nothing would change.")
+        TokenPolicy.objects.update(**wanted)
+        events.record(
+            "TOKEN_POLICY_CHANGE",
+            message=f"New tokens live {lifetime_days} days, rotated {overlap_hours} hours more",
+            owner=("token_policy", "1"),
+            label="token policy",
+            actor=by,
+            meta={"changes": changes, "reason": reason},
+        )
+
+
+def revoke_line(token_id: int, *, by: str, reason: str) -> int:
+    """Revoke all tokens of its line that are not revoked. Gives how many."""
+    with transaction.atomic():
+        token = ServiceToken.objects.get(pk=token_id)
+        return sum(revoke(each.pk, by=by, reason=reason) for each in line_of(token))
+
+
 def revoke(token_id: int, *, by: str, reason: str) -> bool:
-    """Revoke from the next request on. False when it was revoked already."""
+    """Revoke from the next request on. False when it was revoked already. The others of its line
+    stay alive: see `revoke_line`."""
     with transaction.atomic():
         revoked = ServiceToken.objects.filter(pk=token_id, revoked_at=None).update(
             revoked_at=timezone.now()
@@ -123,10 +305,11 @@ def revoke(token_id: int, *, by: str, reason: str) -> bool:
 
 JUDGE = """
 SELECT b.token_id, b.owner_id, b.actor, b.token_name, b.scopes, b.work_orders, b.surface, b.feature,
-       b.refusal, a.status, a.denial, a.error
+       b.lineage, b.use_due, b.refusal, a.status, a.denial, a.error
 FROM tollgate.bearer_v1(%s, %s, %s, %s) b
 CROSS JOIN LATERAL tollgate.token_answer_v1(b.refusal) a
 """
+NOTE_USE = "SELECT tollgate.note_token_use_v1(%s, %s)"
 
 
 def judge(
@@ -140,11 +323,13 @@ def judge(
     key = digest(text[:MAX_LENGTH])
     row = authority.fetch_row(JUDGE, [key, address or None, list(scopes), work_order])
     token_id, owner_id, actor, name, held, work_orders, surface, feature, *verdict = row
-    refusal, status, denial, error = verdict
+    lineage, use_due, refusal, status, denial, error = verdict
     if refusal:
         return TokenRefusal(status, denial, error)
+    if use_due:  # once a minute
+        authority.fetch_row(NOTE_USE, [token_id, address or None])
     return Bearer(
-        *(token_id, owner_id, actor, name, frozenset(held), tuple(work_orders), key),
+        *(token_id, owner_id, actor, name, frozenset(held), tuple(work_orders), key, lineage),
         surface=surface,
         feature=feature,
     )

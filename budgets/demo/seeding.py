@@ -144,7 +144,8 @@ def _people(passwords: dict[str, str]) -> dict[str, User]:
 
 
 def _token(owner: User, now: datetime) -> tuple[ServiceToken, str]:
-    text = tokens.PREFIX + secrets.token_urlsafe(32)
+    text = tokens.new_text()
+    # Without an end, on purpose: the demo's agents run for as long as its data is kept.
     token = ServiceToken(
         name="demo agents",
         prefix=text[: tokens.VISIBLE],

@@ -7,13 +7,14 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Count
+from django.db.models import Sum
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import TruncDate
 
 from budgets import features, limits, overview
 from budgets.approvals.subjects import FeatureLimits, SharedLimit
 from budgets.models import Budget, ChangeRequest, FeatureControl
+from opslog.event_filters import Times
 from opslog.models import OperationsEvent
 
 DAYS = 30
@@ -93,7 +94,7 @@ def refusals_by_request(
             )
             .order_by()
             .values_list(KeyTextTransform("reason", "meta"))
-            .annotate(times=Count("id"))
+            .annotate(times=Sum(Times("meta")))
         )
     )
     told = {pk: sum(times[name] for name in each) for pk, each in denials.items()}
@@ -133,7 +134,7 @@ def _refusals(denials: Sequence[str], now: datetime) -> list[tuple[date, int]]:
         .order_by()
         .annotate(of=TruncDate("created_at"))
         .values_list("of")
-        .annotate(times=Count("id"))
+        .annotate(times=Sum(Times("meta")))
     )
     times: Tally[date] = Tally(dict(rows))
     return [(day, times[day]) for day in (first + timedelta(days=n) for n in range(DAYS))]

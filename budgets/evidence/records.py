@@ -30,15 +30,24 @@ SAMPLE: Final = 5_000
 CAP_REASONS: Final = ("runs_per_day", "usd_per_day")
 EXTENDED: Final = "RUN_EXTENDED"
 
+# An event that tells of many refusals by a cap has each ask of them.
 EVENTS = """
-SELECT (extract(epoch FROM created_at - '2000-01-01 00:00:00+00') * 1000000)::bigint, kind,
-    meta->>'reason', meta->>'askKey', meta->>'estimatedUsd',
-    meta->>'additionalUsd', meta->>'runId', meta->>'runsToday', meta->>'usdToday'
-FROM operations_events
-WHERE owner_type = 'work_order' AND owner_id = %(wo)s
-    AND kind IN ('RATE_LIMIT_429', 'START_REFUSED', 'RUN_EXTENDED')
-    AND created_at >= %(since)s AND created_at < %(now)s
-ORDER BY created_at DESC LIMIT %(most)s
+SELECT (extract(epoch FROM coalesce((a.ask->>'at')::timestamptz, e.created_at)
+        - '2000-01-01 00:00:00+00') * 1000000)::bigint AS at, e.kind,
+    e.meta->>'reason', one->>'askKey', one->>'estimatedUsd',
+    one->>'additionalUsd', e.meta->>'runId', one->>'runsToday', one->>'usdToday',
+    CASE WHEN a.ask IS NULL THEN tollgate.times(e.meta) ELSE 1 END
+FROM (
+    SELECT created_at, kind, meta FROM operations_events
+    WHERE owner_type = 'work_order' AND owner_id = %(wo)s
+        AND kind IN ('RATE_LIMIT_429', 'START_REFUSED', 'RUN_EXTENDED')
+        AND created_at >= %(since)s AND created_at < %(now)s
+    ORDER BY created_at DESC LIMIT %(most)s) e
+LEFT JOIN LATERAL jsonb_array_elements(
+    CASE jsonb_typeof(e.meta->'asks') WHEN 'array' THEN e.meta->'asks' ELSE '[]' END
+) a (ask) ON true
+CROSS JOIN LATERAL coalesce(a.ask, e.meta) one
+ORDER BY at DESC LIMIT %(most)s
 """
 # A run that was asked for before stands in a group of its own: to collect such runs in an
 # aggregate made the planner sort all rows, and took twice as long.
@@ -146,6 +155,7 @@ class Event(NamedTuple):
     run_id: str
     runs_then: int
     used_then: int
+    times: int = 1
 
     @property
     def is_attempt(self) -> bool:
@@ -214,8 +224,9 @@ def read_events(window: Window) -> list[Event]:
             run or "",
             int(runs or 0),
             nanos(Decimal(used or 0)),
+            times,
         )
-        for at, kind, reason, key, estimated, added, run, runs, used in reversed(rows)
+        for at, kind, reason, key, estimated, added, run, runs, used, times in reversed(rows)
     ]
 
 

@@ -151,9 +151,10 @@ def _changes(caps: Caps, asked: Caps, history: CapHistory, now: datetime) -> tup
 
 def _days(use: Sequence[overview.DayOfUse], events: Sequence[Event]) -> tuple[Day, ...]:
     refused: dict[date, dict[str, int]] = defaultdict(dict)
-    asked = Tally(
-        (event.at // DAY, event.reason) for event in events if event.kind != records.EXTENDED
-    )
+    asked: Tally[tuple[int, str]] = Tally()
+    for event in events:
+        if event.kind != records.EXTENDED:
+            asked[event.at // DAY, event.reason] += event.times
     for (nth, reason), times in asked.items():
         refused[records.day_of(nth * DAY)][reason] = times
     return tuple(Day(each.day, each.runs, each.usd, refused[each.day]) for each in use)

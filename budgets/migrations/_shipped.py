@@ -77,6 +77,7 @@ REGISTER = [
 ]
 ADMINISTER = [
     "workorders.add_servicetoken",
+    "workorders.change_tokenpolicy",
     "budgets.change_approvalrule",
     "budgets.change_preflightrule",
     "budgets.change_alertrule",

@@ -17,6 +17,9 @@ from budgets.models.counters import (
     Counter,
     DirectSpend,
     IdempotencyRecord,
+    RefusalGroup,
+    RefusalTally,
+    RefusedAsk,
     RunCharge,
 )
 from budgets.models.features import FeatureControl
@@ -61,6 +64,9 @@ __all__ = [
     "Measure",
     "MonthlyReview",
     "PreflightRule",
+    "RefusalGroup",
+    "RefusalTally",
+    "RefusedAsk",
     "ReviewCheck",
     "ReviewDecision",
     "ReviewSignature",

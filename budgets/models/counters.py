@@ -159,7 +159,9 @@ class IdempotencyRecord(models.Model):
     """
 
     pk = models.CompositePrimaryKey("token_id", "endpoint", "key")
-    token_id = models.BigIntegerField()
+    token_id = models.BigIntegerField(
+        help_text="The lineage of the token: a key belongs to all tokens of its line."
+    )
     endpoint = models.TextField()
     key = models.TextField()
     fingerprint = models.BinaryField()
@@ -172,3 +174,68 @@ class IdempotencyRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.endpoint} {self.key}"
+
+
+class RefusalTally(models.Model):
+    """What was recorded of the refusals of one line of tokens in one second: the guard against a
+    flood of events. Written by `tollgate.record_refusal` only."""
+
+    lineage = models.BigIntegerField(primary_key=True)
+    second = models.DateTimeField()
+    recorded = ArrayField(models.TextField(), help_text="Kinds with an event of their own.")
+    grouped = models.BooleanField(help_text="Whether there may be groups of this line.")
+
+    class Meta:
+        db_table = "refusal_tallies"
+
+    def __str__(self) -> str:
+        return f"{self.lineage} {self.second}"
+
+
+class RefusalGroup(models.Model):
+    """Refusals of one line of tokens and kind that wait to become one event with a count.
+
+    Committed with the refusal, and removed with the event that tells of them, so none is lost or
+    counted twice.
+    """
+
+    pk = models.CompositePrimaryKey("lineage", "name")
+    lineage = models.BigIntegerField()
+    name = models.TextField(help_text="What was asked, the work order, the denial.")
+    kind = models.TextField()
+    message = models.TextField()
+    wo_id = models.TextField()
+    wo_title = models.TextField()
+    actor = models.TextField()
+    request_id = models.TextField()
+    meta = models.JSONField(help_text="Of the first one.")
+    times = models.IntegerField()
+    agents = models.JSONField(help_text="How often each other agent was refused.")
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "refusal_groups"  # (no index but the key: each refusal changes the row)
+
+    def __str__(self) -> str:
+        return f"{self.name} x {self.times}"
+
+
+class RefusedAsk(models.Model):
+    """An ask that a cap refused, of a group: for what other caps would have admitted."""
+
+    lineage = models.BigIntegerField()
+    name = models.TextField()
+    at = models.DateTimeField()
+    agent_name = models.TextField()
+    ask_key = models.TextField(null=True)
+    estimated_usd = models.TextField()
+    runs_today = models.TextField()
+    usd_today = models.TextField()
+
+    class Meta:
+        db_table = "refused_asks"
+        indexes = (models.Index(fields=("lineage", "name"), name="refused_asks_by_group"),)
+
+    def __str__(self) -> str:
+        return f"{self.agent_name} {self.at}"

@@ -14,7 +14,8 @@ CREATE OR REPLACE FUNCTION tollgate.start_run_v1(
     p_model text, p_tier text, p_user text, p_surface text, p_feature text,
     p_dry_run boolean, p_confirm boolean, p_key text, p_fingerprint bytea, p_request_id text,
     p_retry_after integer,       -- seconds said for a day's cap; null: those until UTC midnight
-    p_lift boolean, p_confirm_over numeric
+    p_lift boolean, p_confirm_over numeric,
+    p_refusal_events integer     -- of one line of tokens and second, see refusals.sql
 ) RETURNS tollgate.answer LANGUAGE plpgsql VOLATILE
 -- Planned once: the statements are the same whatever is asked, and planning one takes longer than it.
 -- By indexes, therefore: a plan from when there were ten counters reads all of a thousand, and
@@ -38,6 +39,7 @@ DECLARE
     probed bigint[];             -- open breakers whose time is over: this run is their probe
     waits public.circuit_breakers;      -- the breaker in the way
     killed public.kill_switches;        -- the kill switch in the way
+    place tollgate.refusal_place;       -- in the log
     wo_open bigint;
     wo_runs bigint;
     wo_used numeric;
@@ -56,6 +58,9 @@ BEGIN
     IF b.refusal <> '' THEN
         RETURN tollgate.token_refusal(b.refusal);
     END IF;
+    IF b.use_due AND NOT p_dry_run THEN
+        PERFORM tollgate.note_token_use_v1(b.token_id, p_address);
+    END IF;
     surface_name := coalesce(nullif(b.surface, ''), p_surface);
     feature_name := coalesce(nullif(b.feature, ''), p_feature);
 
@@ -64,7 +69,7 @@ BEGIN
         -- that was admitted while this one waited is found here.
         IF p_key <> '' AND NOT p_dry_run THEN
             SELECT * INTO stored FROM public.idempotency_records i
-            WHERE i.token_id = b.token_id AND i.endpoint = 'start' AND i.key = p_key
+            WHERE i.token_id = b.lineage AND i.endpoint = 'start' AND i.key = p_key
                 AND i.created_at > tollgate.now() - interval '48 hours';
             IF FOUND THEN
                 IF stored.fingerprint <> p_fingerprint THEN
@@ -169,7 +174,7 @@ BEGIN
         waits := NULL;
         killed := NULL;
         IF n.some_killed THEN
-            killed := tollgate.kill_switch(surface_name, p_user, p_agent, b.prefix);
+            killed := tollgate.kill_switch(surface_name, p_user, p_agent, b.lineage);
         END IF;
         IF n.some_tripped THEN
             -- An open breaker lets one run through when its time is over; a half-open one none.
@@ -293,23 +298,26 @@ BEGIN
         END IF;
 
         IF answer.denial IS NOT NULL THEN
+            SELECT p.* INTO place FROM tollgate.refusal_place(b.lineage, 'start', p_wo, answer.denial,
+                answer.error, at, p_refusal_events) p;
             IF answer.denial IN ('runs_per_day', 'usd_per_day') THEN
-                -- A cap that refuses is used up for those who ask.
-                SELECT coalesce(sum(tollgate.alert_limit(c, at, true)), 0) > 0 INTO answer.alerted
-                FROM tollgate.charges(facts, at, false) c WHERE c.scope = 'work_order'
-                    AND c.measure = CASE answer.denial WHEN 'usd_per_day' THEN 'usd' ELSE 'requests' END;
+                -- A cap that refuses is used up for those who ask. (Looked at once a second.)
+                IF NOT place.again THEN
+                    SELECT coalesce(sum(tollgate.alert_limit(c, at, true)), 0) > 0 INTO answer.alerted
+                    FROM tollgate.charges(facts, at, false) c WHERE c.scope = 'work_order'
+                        AND c.measure = CASE answer.denial WHEN 'usd_per_day' THEN 'usd' ELSE 'requests' END;
+                END IF;
             ELSIF way.stage IN (11, 12) AND 100 = ANY (way.alert_percents) AND answer.status = 429 THEN
                 answer.alerted := tollgate.alert_limit(way, at, true) > 0;
             END IF;
-            INSERT INTO public.operations_events
-                (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
-            VALUES (CASE WHEN answer.status = 429 THEN 'RATE_LIMIT_429' ELSE 'START_REFUSED' END,
-                format('%s refused: %s', p_agent, answer.error), 'work_order', p_wo, w.title, b.actor,
+            PERFORM tollgate.record_refusal(place,
+                CASE WHEN answer.status = 429 THEN 'RATE_LIMIT_429' ELSE 'START_REFUSED' END,
+                format('%s refused: %s', p_agent, answer.error), p_wo, w.title, b.actor,
                 jsonb_build_object('woId', p_wo, 'woTitle', w.title, 'agentName', p_agent,
                     'reason', answer.denial, 'runsToday', wo_runs, 'usdToday', tollgate.usd(wo_used),
                     'cap', cap, 'estimatedUsd', tollgate.usd(estimate), 'askKey', nullif(p_key, ''),
                     'sourceIp', host(p_address), 'tokenName', b.token_name),
-                p_request_id);
+                p_request_id, at, p_refusal_events);
             RETURN answer;
         END IF;
 
@@ -326,7 +334,7 @@ BEGIN
             -- written here, and the next round finds its answer.
             INSERT INTO public.idempotency_records AS i
                 (token_id, endpoint, key, fingerprint, answer, created_at)
-            VALUES (b.token_id, 'start', p_key, p_fingerprint, jsonb_build_object('body', answer.body), at)
+            VALUES (b.lineage, 'start', p_key, p_fingerprint, jsonb_build_object('body', answer.body), at)
             ON CONFLICT (token_id, endpoint, key) DO UPDATE SET fingerprint = excluded.fingerprint,
                 answer = excluded.answer, created_at = excluded.created_at
             WHERE i.created_at <= at - interval '48 hours';
@@ -377,7 +385,7 @@ CREATE OR REPLACE PROCEDURE tollgate.start_v1(
     p_digest bytea, p_address inet, p_wo text, p_agent text, p_estimate numeric, p_priced boolean,
     p_book_version bigint, p_lease integer, p_tokens bigint, p_model text, p_tier text, p_user text, p_surface text, p_feature text,
     p_dry_run boolean, p_confirm boolean, p_key text, p_fingerprint bytea, p_request_id text,
-    p_retry_after integer, p_lift boolean, p_confirm_over numeric,
+    p_retry_after integer, p_lift boolean, p_confirm_over numeric, p_refusal_events integer,
     INOUT status integer, INOUT denial text, INOUT error text, INOUT retry_after integer,
     INOUT reset_at timestamptz, INOUT replayed boolean, INOUT body text, INOUT reserved_usd numeric,
     INOUT settled_usd numeric, INOUT alerted boolean
@@ -387,7 +395,8 @@ BEGIN
         settled_usd, alerted
     FROM tollgate.start_run_v1(p_digest, p_address, p_wo, p_agent, p_estimate, p_priced,
         p_book_version, p_lease, p_tokens, p_model, p_tier, p_user, p_surface, p_feature, p_dry_run, p_confirm, p_key,
-        p_fingerprint, p_request_id, p_retry_after, p_lift, p_confirm_over) a;
+        p_fingerprint, p_request_id, p_retry_after, p_lift, p_confirm_over,
+        p_refusal_events) a;
     -- A refusal promises nothing, so its event may reach the disk a moment later; unless it tripped
     -- a breaker, or people are told of it.
     CALL tollgate.commit(status = 201 OR alerted);

@@ -145,14 +145,17 @@ BEGIN
     RETURN tollgate.close_breaker(c.id, p_reason, at);
 END $$;
 
--- The kill switch in the way, if any; the widest first. `p_token`: the visible prefix of the token.
+-- The kill switch in the way, if any; the widest first. `p_lineage`: of the token.
 CREATE OR REPLACE FUNCTION tollgate.kill_switch(
-    p_surface text, p_user text, p_agent text, p_token text
+    p_surface text, p_user text, p_agent text, p_lineage bigint
 ) RETURNS public.kill_switches LANGUAGE sql STABLE AS $$
     SELECT k FROM public.kill_switches k
     WHERE k.enabled AND (k.scope = 'Global' OR (k.scope = 'Surface' AND k.target = p_surface)
         OR (k.scope = 'Identity'
-            AND k.target IN ('user:' || p_user, 'agent:' || p_agent, 'token:' || p_token)))
+            AND (k.target IN ('user:' || p_user, 'agent:' || p_agent)
+                -- A stop of any token of a line stops the line: rotation is no way around it.
+                OR k.target IN (SELECT 'token:' || t.prefix FROM public.service_tokens t
+                    WHERE t.lineage = p_lineage))))
     ORDER BY k.scope <> 'Global', k.scope <> 'Surface', k.id LIMIT 1
 $$;
 

@@ -2,7 +2,8 @@
 -- (and month) that the run started in, and to the present hour and minute.
 CREATE OR REPLACE FUNCTION tollgate.extend_run_v1(
     p_digest bytea, p_address inet, p_run uuid, p_additional numeric, p_lease integer,
-    p_key text, p_fingerprint bytea, p_request_id text, p_retry_after integer
+    p_key text, p_fingerprint bytea, p_request_id text, p_retry_after integer,
+    p_refusal_events integer   -- of one line of tokens and second, see refusals.sql
 ) RETURNS tollgate.answer LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET jit TO off AS $$
@@ -21,6 +22,7 @@ DECLARE
     killed public.kill_switches;
     tripped public.circuit_breakers[];
     way tollgate.charge;         -- the first limit in the way
+    place tollgate.refusal_place;
     crosses boolean := false;
     ids bigint[];
     endpoint_name text := 'extend:' || p_run;
@@ -29,15 +31,18 @@ BEGIN
     IF b.refusal <> '' THEN
         RETURN tollgate.token_refusal(b.refusal);
     END IF;
+    IF b.use_due THEN
+        PERFORM tollgate.note_token_use_v1(b.token_id, p_address);
+    END IF;
     SELECT * INTO r FROM public.work_order_runs WHERE id = p_run FOR UPDATE;
-    IF NOT FOUND OR NOT (r.token_id = b.token_id OR 'admin' = ANY (b.scopes))
+    IF NOT FOUND OR NOT coalesce(tollgate.is_of_line(r.token_id, b) OR 'admin' = ANY (b.scopes), false)
         OR (cardinality(b.work_orders) > 0 AND NOT r.wo_id = ANY (b.work_orders)) THEN
         RETURN tollgate.refusal(404, 'unknown_run', 'unknown run');
     END IF;
     -- Under the lock of the run, which serialises duplicates of an extension of it.
     IF p_key <> '' THEN
         SELECT * INTO stored FROM public.idempotency_records i
-        WHERE i.token_id = b.token_id AND i.endpoint = endpoint_name AND i.key = p_key
+        WHERE i.token_id = b.lineage AND i.endpoint = endpoint_name AND i.key = p_key
             AND i.created_at > tollgate.now() - interval '48 hours';
         IF FOUND THEN
             IF stored.fingerprint <> p_fingerprint THEN
@@ -77,7 +82,7 @@ BEGIN
 
     -- A kill switch stops what runs already, renewals of the lease too: 403 says stop.
     killed := tollgate.kill_switch(r.surface, r.user_id, r.agent_name,
-        (SELECT t.prefix FROM public.service_tokens t WHERE t.id = r.token_id));
+        (SELECT t.lineage FROM public.service_tokens t WHERE t.id = r.token_id));
     IF killed.id IS NOT NULL THEN
         answer := tollgate.killed(killed);
     ELSIF p_additional > 0 THEN
@@ -147,17 +152,17 @@ BEGIN
         END IF;
     END IF;
     IF answer.denial IS NOT NULL THEN
-        INSERT INTO public.operations_events
-            (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
-        VALUES (CASE WHEN answer.status = 429 THEN 'RATE_LIMIT_429' ELSE 'EXTENSION_REFUSED' END,
-            format('%s refused more: %s', r.agent_name, answer.error), 'work_order', r.wo_id, w.title,
-            b.actor,
+        SELECT p.* INTO place FROM tollgate.refusal_place(b.lineage, 'extension', r.wo_id, answer.denial,
+            answer.error, at, p_refusal_events) p;
+        PERFORM tollgate.record_refusal(place,
+            CASE WHEN answer.status = 429 THEN 'RATE_LIMIT_429' ELSE 'EXTENSION_REFUSED' END,
+            format('%s refused more: %s', r.agent_name, answer.error), r.wo_id, w.title, b.actor,
             jsonb_build_object('woId', r.wo_id, 'woTitle', w.title, 'agentName', r.agent_name,
                 'runId', r.id, 'reason', answer.denial, 'runsToday', used.wo_runs,
                 'usdToday', tollgate.usd(used.wo), 'cap', cap,
                 'estimatedUsd', tollgate.usd(p_additional), 'askKey', nullif(p_key, ''),
                 'sourceIp', host(p_address), 'tokenName', b.token_name),
-            p_request_id);
+            p_request_id, at, p_refusal_events);
         RETURN answer;
     END IF;
 
@@ -196,7 +201,7 @@ BEGIN
         'leaseExpiresAt', tollgate.rfc3339(r.lease_expires_at))::text;
     IF p_key <> '' THEN
         INSERT INTO public.idempotency_records (token_id, endpoint, key, fingerprint, answer, created_at)
-        VALUES (b.token_id, endpoint_name, p_key, p_fingerprint,
+        VALUES (b.lineage, endpoint_name, p_key, p_fingerprint,
             jsonb_build_object('body', answer.body), at)
         ON CONFLICT (token_id, endpoint, key) DO UPDATE SET fingerprint = excluded.fingerprint,
             answer = excluded.answer, created_at = excluded.created_at;
@@ -206,7 +211,7 @@ END $$;
 
 CREATE OR REPLACE PROCEDURE tollgate.extend_v1(
     p_digest bytea, p_address inet, p_run uuid, p_additional numeric, p_lease integer,
-    p_key text, p_fingerprint bytea, p_request_id text, p_retry_after integer,
+    p_key text, p_fingerprint bytea, p_request_id text, p_retry_after integer, p_refusal_events integer,
     INOUT status integer, INOUT denial text, INOUT error text, INOUT retry_after integer,
     INOUT reset_at timestamptz, INOUT replayed boolean, INOUT body text, INOUT reserved_usd numeric,
     INOUT settled_usd numeric, INOUT alerted boolean
@@ -215,6 +220,6 @@ BEGIN
     SELECT a.* INTO status, denial, error, retry_after, reset_at, replayed, body, reserved_usd,
         settled_usd, alerted
     FROM tollgate.extend_run_v1(p_digest, p_address, p_run, p_additional, p_lease, p_key,
-        p_fingerprint, p_request_id, p_retry_after) a;
+        p_fingerprint, p_request_id, p_retry_after, p_refusal_events) a;
     CALL tollgate.commit(status = 200 OR alerted);
 END $$;

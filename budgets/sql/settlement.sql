@@ -147,8 +147,11 @@ BEGIN
     IF b.refusal <> '' THEN
         RETURN tollgate.token_refusal(b.refusal);
     END IF;
+    IF b.use_due THEN
+        PERFORM tollgate.note_token_use_v1(b.token_id, p_address);
+    END IF;
     SELECT * INTO r FROM public.work_order_runs WHERE id = p_run FOR UPDATE;
-    IF NOT FOUND OR NOT (r.token_id = b.token_id OR 'admin' = ANY (b.scopes))
+    IF NOT FOUND OR NOT coalesce(tollgate.is_of_line(r.token_id, b) OR 'admin' = ANY (b.scopes), false)
         OR (cardinality(b.work_orders) > 0 AND NOT r.wo_id = ANY (b.work_orders)) THEN
         RETURN tollgate.refusal(404, 'unknown_run', 'unknown run');
     END IF;

@@ -35,6 +35,9 @@ BEGIN
     IF b.refusal <> '' THEN
         RETURN tollgate.token_refusal(b.refusal);
     END IF;
+    IF b.use_due THEN
+        PERFORM tollgate.note_token_use_v1(b.token_id, p_address);
+    END IF;
     IF p_book_version <> (SELECT version FROM public.price_book_version) THEN
         RETURN tollgate.refusal(0, 'stale_prices', (SELECT version::text FROM public.price_book_version));
     END IF;
@@ -43,7 +46,7 @@ BEGIN
     facts := tollgate.facts_of('', p_agent, p_user, surface_name, feature_name, p_model, '', '',
         'llm_api', host(p_address), NULL, NULL);
     at := tollgate.now();
-    killed := tollgate.kill_switch(surface_name, p_user, p_agent, b.prefix);
+    killed := tollgate.kill_switch(surface_name, p_user, p_agent, b.lineage);
     tripped := tollgate.open_breakers('');
     SELECT * INTO way FROM tollgate.charges(facts, at, true) c
     WHERE c.stage < 99 AND c.win <> 'open' AND (c.used >= c.amount
@@ -102,6 +105,9 @@ BEGIN
     IF b.refusal <> '' THEN
         RETURN tollgate.token_refusal(b.refusal);
     END IF;
+    IF b.use_due THEN
+        PERFORM tollgate.note_token_use_v1(b.token_id, p_address);
+    END IF;
     IF p_book_version <> (SELECT version FROM public.price_book_version) THEN
         RETURN tollgate.refusal(0, 'stale_prices', (SELECT version::text FROM public.price_book_version));
     END IF;
@@ -114,7 +120,7 @@ BEGIN
     at := tollgate.now();
     IF p_key <> '' THEN
         SELECT * INTO stored FROM public.idempotency_records i
-        WHERE i.token_id = b.token_id AND i.endpoint = 'spend' AND i.key = p_key
+        WHERE i.token_id = b.lineage AND i.endpoint = 'spend' AND i.key = p_key
             AND i.created_at > at - interval '48 hours';
         IF FOUND THEN
             IF stored.fingerprint <> p_fingerprint THEN
@@ -178,7 +184,7 @@ BEGIN
         'day', tollgate.day_figures_v1(at))::text;
     IF p_key <> '' THEN
         INSERT INTO public.idempotency_records (token_id, endpoint, key, fingerprint, answer, created_at)
-        VALUES (b.token_id, 'spend', p_key, p_fingerprint,
+        VALUES (b.lineage, 'spend', p_key, p_fingerprint,
             jsonb_build_object('body', answer.body), at)
         ON CONFLICT (token_id, endpoint, key) DO UPDATE SET fingerprint = excluded.fingerprint,
             answer = excluded.answer, created_at = excluded.created_at;

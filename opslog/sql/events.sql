@@ -23,6 +23,13 @@ END $$;
 CREATE OR REPLACE TRIGGER stamp BEFORE INSERT ON public.operations_events
     FOR EACH ROW EXECUTE FUNCTION tollgate.stamp_event();
 
+-- How many times what an event tells of happened: refusals of one kind may share one. (Anybody may
+-- write an event with any `meta`, so what is no count is one.)
+CREATE OR REPLACE FUNCTION tollgate.times(meta jsonb) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN jsonb_typeof(meta->'count') = 'number'
+        THEN least(greatest((meta->>'count')::numeric, 1), 1000000000)::bigint ELSE 1 END
+$$;
+
 -- Makes the monthly partitions from the month of `since` to three months ahead. Runs with the
 -- owner's rights, because the application's role may not create tables; it takes nothing but a
 -- date. TRUNCATE triggers are not inherited: each partition gets one of its own.

@@ -83,6 +83,7 @@ GOOD_KINDS = (
 SUBJECTS = {
     "work_order": "admin:workorders_workorder_change",
     "service_token": "admin:workorders_servicetoken_change",
+    "token_policy": "admin:workorders_tokenpolicy_change",
     "agent": "admin:workorders_agent_change",
     "user": "admin:auth_user_change",
     "model_price": "admin:opslog_modelprice_change",

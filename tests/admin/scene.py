@@ -258,6 +258,7 @@ def make_scene(text: str = "Nightly digest") -> Scene:
         "workorders_run": str(run.pk),
         "workorders_agent": agent.pk,
         "workorders_servicetoken": str(token.pk),
+        "workorders_tokenpolicy": "1",
         "opslog_changemarker": str(tell_of_a_change(text).pk),
         "opslog_inferencehour": str(sum_up_an_hour(text).pk),
         "opslog_modelprice": str(price.pk),

@@ -59,6 +59,7 @@ READ = {  # list, page, and the address of its history, which leads to the event
     "workorders_agent": ALL,
     "workorders_run": ALL,
     "workorders_servicetoken": ALL,
+    "workorders_tokenpolicy": ALL,
     "workorders_workorder": ALL,
     "auth_group": ADMIN,
     "auth_user": ADMIN,
@@ -99,6 +100,8 @@ ACTS = {
     "budgets_grant_end": frozenset({"operations"}),
     "budgets_grant_review": DECIDE,
     "workorders_servicetoken_revoke": SUSPEND,
+    "workorders_servicetoken_rotate": ADMIN,
+    "workorders_tokenpolicy_change_policy": ADMIN,
     **{
         f"opslog_incident_{act}": HANDLE
         for act in (

@@ -1,6 +1,7 @@
 """What the pages say, what they cost, and what they must never say."""
 
 import logging
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -10,6 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from budgets import overview, selectors
 from budgets.models import ChangeRequest
@@ -17,7 +19,7 @@ from opslog.models import ModelPrice, OperationsEvent
 from tests import factories
 from tests.admin.scene import FORMULA, HOSTILE, Scene, ask, make_run, make_scene, refuse, use
 from tests.admin.test_matrix import address, expected, log_in
-from workorders.models import Agent, ServiceToken, WorkOrder
+from workorders.models import Agent, ServiceToken, TokenPolicy, TokenUse, WorkOrder
 
 
 def page(client: Client, name: str, *args: object, query: str = "") -> str:
@@ -233,6 +235,72 @@ def test_revoking_a_token(scene: Scene) -> None:
     scene.token.refresh_from_db()
     assert scene.token.revoked_at is not None
     assert "revoked already" in client.post(url, {"reason": "leaked"}).content.decode()
+
+
+def test_a_token_is_rotated_and_the_new_text_shown_once(scene: Scene) -> None:
+    client = log_in(scene, "administrator")
+    url = reverse("admin:workorders_servicetoken_rotate", args=[scene.token.pk])
+    assert "expires in 90 days" in client.get(url).content.decode()
+    shown = client.post(url, {"overlap_hours": "2", "reason": "quarterly"})
+    assert "no-store" in shown["Cache-Control"]
+    text = shown.context["text"]
+    assert shown.content.decode().count(text) == 1
+    new = ServiceToken.objects.get(predecessor=scene.token)
+    scene.token.refresh_from_db()
+    assert scene.token.expires_at is not None
+    assert scene.token.expires_at < new.created_at + timedelta(hours=2, minutes=1)
+    for token, other in ((scene.token, new), (new, scene.token)):
+        told = page(client, "workorders_servicetoken_change", token.pk)
+        assert "Its line" in told
+        assert other.prefix in told
+        assert text not in told
+    assert "Rotate its successor" in client.post(
+        url, {"overlap_hours": "2", "reason": "again"}
+    ).content.decode()  # fmt: skip
+    assert "Rotate…" not in page(client, "workorders_servicetoken_change", scene.token.pk)
+    revoke = reverse("admin:workorders_servicetoken_revoke", args=[scene.token.pk])
+    assert "which keep working: 1" in client.get(revoke).content.decode()
+    client.post(revoke, {"line": "on", "reason": "leaked"})
+    assert not ServiceToken.objects.filter(revoked_at=None, lineage=new.lineage).exists()
+
+
+def test_tokens_that_expire_soon_are_found(scene: Scene) -> None:
+    client = log_in(scene, "operations")
+    assert "1 expires within" not in page(client, "workorders_servicetoken_changelist")
+    ServiceToken.objects.filter(pk=scene.token.pk).update(
+        expires_at=timezone.now() + timedelta(days=5)
+    )
+    told = page(client, "workorders_servicetoken_changelist")
+    assert "1 expires within 14 days" in told
+    found = client.get(reverse("admin:workorders_servicetoken_changelist"), {"state": "soon"})
+    assert scene.token.prefix in found.content.decode()
+    TokenUse.objects.update(last_used_at=timezone.now(), last_address="192.0.2.9")
+    assert "from 192.0.2.9" in page(client, "workorders_servicetoken_changelist")
+    assert "192.0.2.9" in page(client, "workorders_servicetoken_change", scene.token.pk)
+
+
+def test_never_is_said_on_purpose(scene: Scene) -> None:
+    client = log_in(scene, "administrator")
+    told = {"name": "x", "owner": scene.people["operations"].pk, "scopes": ["start"]}
+    client.post(reverse("admin:workorders_servicetoken_add"), told)
+    assert ServiceToken.objects.get(name="x").expires_at is not None
+    told |= {"name": "y", "never_expires": "on"}
+    client.post(reverse("admin:workorders_servicetoken_add"), told)
+    assert ServiceToken.objects.get(name="y").expires_at is None
+    both = {**told, "name": "z", "expires_at_0": "2100-01-01", "expires_at_1": "00:00"}
+    answer = client.post(reverse("admin:workorders_servicetoken_add"), both)
+    assert "Choose a date or never" in answer.content.decode()
+
+
+def test_the_token_policy_is_changed_with_a_reason(scene: Scene) -> None:
+    client = log_in(scene, "administrator")
+    url = reverse("admin:workorders_tokenpolicy_change_policy", args=[1])
+    told = {"lifetime_days": "30", "overlap_hours": "24"}
+    assert client.post(url, told).status_code == 200  # no reason
+    assert client.post(url, {**told, "reason": "shorter"}).status_code == 302
+    assert TokenPolicy.objects.get().lifetime_days == 30
+    assert "30 days" in page(client, "workorders_tokenpolicy_change", 1)
+    assert OperationsEvent.objects.filter(kind="TOKEN_POLICY_CHANGE").count() == 1
 
 
 def test_agents_leave_events(scene: Scene) -> None:

@@ -1,6 +1,8 @@
-"""Service tokens: made (the text is shown once), read, revoked. Never edited, never deleted."""
+"""Service tokens: made and rotated (the text is shown once), read, revoked. Never edited, never
+deleted."""
 
 import ipaddress
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -8,21 +10,25 @@ from django.contrib import admin
 from django.contrib.admin import display
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminSplitDateTimeWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
+    UnfoldBooleanWidget,
 )
 
 from opslog.admin.base import PageAdmin, ReasonForm, badge
 from opslog.models import OperationsEvent
 from workorders import tokens
 from workorders.exceptions import NotAllowedNow
-from workorders.models import Run, Scope, ServiceToken, WorkOrder
+from workorders.models import Run, Scope, ServiceToken, TokenPolicy, WorkOrder
+
+SOON = max(tokens.REMIND_DAYS)  # days
 
 
 def text_input() -> forms.Widget:
@@ -48,7 +54,12 @@ class TokenForm(forms.Form):
         required=False,
         label="Expires (UTC)",
         widget=UnfoldAdminSplitDateTimeWidget(),
-        help_text="Empty: never.",
+        help_text="Empty: after the days of the token policy.",
+    )
+    never_expires = forms.BooleanField(
+        required=False,
+        widget=UnfoldBooleanWidget(),
+        help_text="Only on purpose: nobody is reminded of a token that never expires.",
     )
     networks = forms.CharField(
         required=False,
@@ -79,6 +90,11 @@ class TokenForm(forms.Form):
             raise ValidationError("That is in the past.")
         return at
 
+    def clean(self) -> dict[str, Any]:
+        if self.cleaned_data.get("never_expires") and self.cleaned_data.get("expires_at"):
+            self.add_error("never_expires", "Choose a date or never, not both.")
+        return self.cleaned_data
+
     def clean_networks(self) -> list[str]:
         found = []
         for text in self.cleaned_data["networks"].split():
@@ -96,15 +112,58 @@ class TokenForm(forms.Form):
         return ids
 
 
+class RotateForm(ReasonForm):
+    overlap_hours = forms.IntegerField(
+        min_value=0,
+        max_value=720,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="How long the old token stays valid. 0: it stops at once.",
+    )
+    field_order = ("overlap_hours", "reason")
+
+
+class RevokeForm(ReasonForm):
+    line = forms.BooleanField(
+        required=False,
+        label="Revoke all tokens of this line",
+        widget=UnfoldBooleanWidget(),
+        help_text="Those that it was rotated from, and those that were rotated from it.",
+    )
+    field_order = ("line", "reason")
+
+
+class PolicyForm(ReasonForm):
+    lifetime_days = forms.IntegerField(
+        min_value=1,
+        max_value=36_500,
+        label="Days until a new token expires",
+        widget=UnfoldAdminIntegerFieldWidget(),
+    )
+    overlap_hours = forms.IntegerField(
+        min_value=0,
+        max_value=720,
+        label="Hours that a rotated token stays valid",
+        widget=UnfoldAdminIntegerFieldWidget(),
+    )
+    field_order = ("lifetime_days", "overlap_hours", "reason")
+
+
 class StateFilter(admin.SimpleListFilter):
     title = "state"
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
-        return (("live", "live"), ("expired", "expired"), ("revoked", "revoked"))
+        return (
+            ("live", "live"),
+            ("soon", f"expires within {SOON} days"),
+            ("expired", "expired"),
+            ("revoked", "revoked"),
+        )
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         now = timezone.now()
+        if self.value() == "soon":
+            return queryset.filter(pk__in=tokens.expiring(now, days=SOON))
         if self.value() == "revoked":
             return queryset.exclude(revoked_at=None)
         if self.value() == "expired":
@@ -116,13 +175,25 @@ class StateFilter(admin.SimpleListFilter):
 
 @admin.register(ServiceToken)
 class ServiceTokenAdmin(PageAdmin):
-    list_display = ("name", "visible", "owner", "may", "state", "expiry", "created")
+    list_display = ("name", "visible", "owner", "may", "state", "expiry", "last_used", "created")
     list_filter = (StateFilter,)
-    list_select_related = ("owner",)
+    list_select_related = ("owner", "use", "successor")
+    list_before_template = "workorders/token_policy_note.html"
     search_fields = ("name", "prefix", "owner__username")
     search_help_text = "a name, the visible beginning, or an owner"
     page_template = "workorders/token.html"
-    acts = {"revoke": "revoke"}
+    acts = {"revoke": "revoke", "rotate": "rotate"}
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        extra = {
+            **(extra_context or {}),
+            "policy": tokens.policy(),
+            "expiring": tokens.expiring(timezone.now(), days=SOON).count(),
+            "soon": SOON,
+        }
+        return super().changelist_view(request, extra)  # type: ignore[no-any-return]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("workorders.add_servicetoken")
@@ -137,13 +208,50 @@ class ServiceTokenAdmin(PageAdmin):
         form = TokenForm(request.POST or None, initial={"owner": request.user.pk})
         if request.method == "POST" and form.is_valid():
             token, text = tokens.create(by=request.user.get_username(), **form.cleaned_data)
-            shown = self.render(
-                request, "workorders/token_shown.html", token, token=token, text=text
-            )
-            shown["Cache-Control"] = "no-store"
-            return shown
+            return self.shown_once(request, token, text)
         return self.render(
             request, "workorders/token_add.html", None, title="New service token", form=form
+        )
+
+    def shown_once(self, request: HttpRequest, token: ServiceToken, text: str) -> HttpResponseBase:
+        shown = self.render(request, "workorders/token_shown.html", token, token=token, text=text)
+        shown["Cache-Control"] = "no-store"
+        return shown
+
+    def rotate(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        """As with `add_view`, the page that answers the POST is the only place of the text."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        token = self.thing(request, object_id)
+        rules = tokens.policy()
+        form = RotateForm(request.POST or None, initial={"overlap_hours": rules.overlap_hours})
+        if request.method == "POST" and form.is_valid():
+            try:
+                successor, text = tokens.rotate(
+                    token.pk,
+                    by=request.user.get_username(),
+                    reason=form.cleaned_data["reason"],
+                    overlap=timedelta(hours=form.cleaned_data["overlap_hours"]),
+                )
+            except NotAllowedNow as error:
+                form.add_error(None, str(error))
+            else:
+                return self.shown_once(request, successor, text)
+        return self.render(
+            request,
+            "tollgate/act.html",
+            token,
+            form=form,
+            title=f"Rotate {token}",
+            verb="Make the successor",
+            effects=(
+                "A new token is made with the same owner and rights.",
+                f"It expires in {rules.lifetime_days} days.",
+                "Both work during the overlap; then the old one expires by itself.",
+                "Runs and idempotency keys of the old one are in reach of the new one.",
+                "The text of the new token is shown on the next page, once.",
+            ),
+            back=self.address(token),
         )
 
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
@@ -153,15 +261,22 @@ class ServiceTokenAdmin(PageAdmin):
 
         def perform(told: dict[str, Any]) -> str:
             by = request.user.get_username()
+            if told["line"]:
+                if not (many := tokens.revoke_line(token.pk, by=by, reason=told["reason"])):
+                    raise NotAllowedNow("They were revoked already.")
+                return f"{many} tokens of the line of {token.name} are revoked."
             if not tokens.revoke(token.pk, by=by, reason=told["reason"]):
                 raise NotAllowedNow("It was revoked already.")
             return f"{token.name} is revoked: its next request is refused."
 
+        others = (
+            tokens.live(timezone.now()).filter(lineage=token.lineage).exclude(pk=token.pk).count()
+        )
         running = Run.objects.filter(status=Run.Status.RUNNING, token_id=token.pk).count()
         return self.act(
             request,
             token,
-            form=ReasonForm,
+            form=RevokeForm,
             perform=perform,
             refusals=(NotAllowedNow,),
             title=f"Revoke {token}",
@@ -169,8 +284,9 @@ class ServiceTokenAdmin(PageAdmin):
             danger=True,
             effects=(
                 "Every request with it is refused from the next one on. This cannot be undone.",
+                f"Other live tokens of its line, which keep working: {others}.",
                 f"Open runs that it started: {running}.",
-                "Only a token with the scope admin can finish those.",
+                "Only another token of its line, or one with the scope admin, can finish those.",
                 "What is not finished settles at its reservation when its lease ends.",
             ),
         )
@@ -182,6 +298,11 @@ class ServiceTokenAdmin(PageAdmin):
             "state": state_of(obj),
             "may": [Scope(scope).label for scope in obj.scopes],
             "events": told[:8],
+            "use": getattr(obj, "use", None),
+            "line": [{"token": each, "state": state_of(each)} for each in tokens.line_of(obj)],
+            "may_rotate": not obj.revoked_at
+            and getattr(obj, "successor", None) is None
+            and self.has_add_permission(request),
             "may_revoke": not obj.revoked_at
             and request.user.has_perm("workorders.revoke_servicetoken"),
         }
@@ -202,9 +323,56 @@ class ServiceTokenAdmin(PageAdmin):
     def expiry(self, token: ServiceToken) -> str:
         return f"{token.expires_at:%Y-%m-%d %H:%M}" if token.expires_at else "never"
 
+    @display(description="last used (UTC)", ordering="use__last_used_at")
+    def last_used(self, token: ServiceToken) -> str:
+        use = getattr(token, "use", None)
+        if use is None or use.last_used_at is None:
+            return "never"
+        return f"{use.last_used_at:%Y-%m-%d %H:%M} from {use.last_address or 'no address'}"
+
     @display(description="made (UTC)", ordering="created_at")
     def created(self, token: ServiceToken) -> str:
         return f"{token.created_at:%Y-%m-%d %H:%M}"
+
+
+@admin.register(TokenPolicy)
+class TokenPolicyAdmin(PageAdmin):
+    list_display = ("lifetime_days", "overlap_hours")
+    sortable_by = ()
+    page_template = "workorders/token_policy.html"
+    acts = {"change-policy": "change_policy"}
+
+    def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        return {
+            "policy": obj,
+            "title": "Token policy",
+            "may": request.user.has_perm("workorders.change_tokenpolicy"),
+            "events": OperationsEvent.objects.filter(owner_type="token_policy", owner_id="1")[:8],
+        }
+
+    def change_policy(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        if not request.user.has_perm("workorders.change_tokenpolicy"):
+            raise PermissionDenied
+        rules = self.thing(request, object_id)
+
+        def form(data: Any = None) -> PolicyForm:
+            names = ("lifetime_days", "overlap_hours")
+            return PolicyForm(data, initial={name: getattr(rules, name) for name in names})
+
+        def perform(said: dict[str, Any]) -> str:
+            tokens.change_policy(by=request.user.get_username(), **said)
+            return "Saved."
+
+        return self.act(
+            request,
+            rules,
+            form=form,
+            perform=perform,
+            refusals=(NotAllowedNow,),
+            title="Token policy",
+            verb="Save",
+            effects=("It holds for tokens made from now on. Those there are keep their dates.",),
+        )
 
 
 def state_of(token: ServiceToken) -> str:

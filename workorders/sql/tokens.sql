@@ -11,6 +11,8 @@ CREATE TYPE tollgate.bearer AS (
     work_orders text[],
     surface text,
     feature text,
+    lineage bigint,    -- runs, keys and stops belong to the line, see ServiceToken
+    use_due boolean,   -- its last use was noted over a minute ago: tollgate.note_token_use_v1
     refusal text   -- empty: the token is good for this
 );
 
@@ -23,6 +25,7 @@ CREATE OR REPLACE FUNCTION tollgate.bearer_v1(
 ) RETURNS SETOF tollgate.bearer LANGUAGE sql STABLE ROWS 1 AS $$
     SELECT t.id, t.owner_id, u.username::text, t.name::text, t.prefix::text, t.scopes::text[],
         t.work_orders::text[], t.surface::text, t.feature::text,
+        t.lineage, coalesce(n.last_used_at < clock_timestamp() - interval '1 minute', true),
         CASE
             WHEN t.id IS NULL THEN 'unknown'
             WHEN t.revoked_at IS NOT NULL THEN 'revoked'
@@ -38,7 +41,61 @@ CREATE OR REPLACE FUNCTION tollgate.bearer_v1(
         END
     FROM (VALUES (p_digest)) AS told (digest) LEFT JOIN public.service_tokens t ON t.digest = told.digest
     LEFT JOIN public.auth_user u ON u.id = t.owner_id
+    LEFT JOIN public.token_uses n ON n.token_id = t.id
 $$;
+
+-- When and from where a token was used, at most once a minute. Nobody waits here: if another request
+-- holds the row, it notes the same.
+CREATE OR REPLACE FUNCTION tollgate.note_token_use_v1(p_token bigint, p_address inet) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    UPDATE public.token_uses SET last_used_at = clock_timestamp(), last_address = p_address
+    WHERE token_id = (SELECT u.token_id FROM public.token_uses u WHERE u.token_id = p_token
+        AND coalesce(u.last_used_at < clock_timestamp() - interval '1 minute', true)
+        FOR UPDATE SKIP LOCKED);
+END $$;
+
+-- A token is in the line of the one that it was rotated from, with the same owner; else it begins
+-- its own. What an INSERT says of the line is not believed, and it never changes.
+CREATE OR REPLACE FUNCTION tollgate.stamp_token() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        RAISE EXCEPTION 'the line of a token never changes' USING ERRCODE = 'restrict_violation';
+    END IF;
+    NEW.lineage := NEW.id;
+    IF NEW.predecessor_id IS NOT NULL THEN
+        SELECT t.lineage INTO NEW.lineage FROM public.service_tokens t
+        WHERE t.id = NEW.predecessor_id AND t.owner_id = NEW.owner_id;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'a token and its successor have one owner'
+                USING ERRCODE = 'restrict_violation';
+        END IF;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER stamp_token BEFORE INSERT ON public.service_tokens
+    FOR EACH ROW EXECUTE FUNCTION tollgate.stamp_token();
+CREATE OR REPLACE TRIGGER keep_line BEFORE UPDATE ON public.service_tokens
+    FOR EACH ROW WHEN ((OLD.lineage, OLD.predecessor_id)
+        IS DISTINCT FROM (NEW.lineage, NEW.predecessor_id))
+    EXECUTE FUNCTION tollgate.stamp_token();
+
+-- The row that its uses are noted in: made here, so that no two first uses wait for each other.
+CREATE OR REPLACE FUNCTION tollgate.make_token_use() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.token_uses (token_id) VALUES (NEW.id);
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER make_token_use AFTER INSERT ON public.service_tokens
+    FOR EACH ROW EXECUTE FUNCTION tollgate.make_token_use();
+
+-- Whether runs, keys and extensions of `p_token` are in reach of this bearer: they are of one line.
+CREATE OR REPLACE FUNCTION tollgate.is_of_line(p_token bigint, b tollgate.bearer) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN p_token = b.token_id
+        OR (SELECT t.lineage = b.lineage FROM public.service_tokens t WHERE t.id = p_token);
+END $$;
 
 -- How a refusal is told: an unknown, revoked or expired token is not authenticated (401).
 CREATE OR REPLACE FUNCTION tollgate.token_answer_v1(

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from workorders import tokens
-from workorders.models import Scope, WorkOrder
+from workorders.models import Scope, ServiceToken, WorkOrder
 
 MAX_DAYS = 36_500
 
@@ -26,7 +26,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--owner", help="The person it acts for. Default: the first active superuser."
         )
-        parser.add_argument("--expires-in-days", type=int, help="Default: never.")
+        expiry = parser.add_mutually_exclusive_group()
+        expiry.add_argument(
+            "--expires-in-days", type=int, help="Default: the days of the token policy."
+        )
+        expiry.add_argument("--never-expires", action="store_true", help="Only on purpose.")
         parser.add_argument(
             "--network", action="append", default=[], help="CIDR, repeatable. Default: any."
         )
@@ -56,6 +60,7 @@ class Command(BaseCommand):
                 owner=owner,
                 by=f"{owner.get_username()} (command line)",
                 expires_at=None if days is None else timezone.now() + timedelta(days=days),
+                never_expires=options["never_expires"],
                 networks=options["network"],
                 work_orders=options["work_order"],
                 surface=options["surface"],
@@ -65,9 +70,15 @@ class Command(BaseCommand):
             raise CommandError(" ".join(error.messages)) from None
         self.stderr.write(
             f"Token {name} ({', '.join(token.scopes)}) acts for {owner.get_username()}."
-            " Keep it now: only its digest is stored."
+            f" {expiry_of(token)} Keep it now: only its digest is stored."
         )
         self.stdout.write(text)
+
+
+def expiry_of(token: ServiceToken) -> str:
+    if token.expires_at is None:
+        return "It never expires."
+    return f"It expires on {token.expires_at:%Y-%m-%d} at {token.expires_at:%H:%M} UTC."
 
 
 def find_owner(name: str | None) -> User:
