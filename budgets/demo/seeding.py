@@ -244,6 +244,8 @@ def _unguarded() -> Iterator[None]:
         for table, trigger in GUARDS:
             cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}")
         yield
+        # The stamp that was off numbers what comes next.
+        cursor.execute("SELECT setval('event_numbers', max(id)) FROM operations_events")
         # A constraint that is checked late would keep the table busy for the next line.
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         for table, trigger in GUARDS:

@@ -306,8 +306,10 @@ CREATE OR REPLACE VIEW tollgate.entries AS
     FROM public.direct_spend d;
 
 -- Counters of a limit that was just made: what its window holds already. Runs that may still be
--- settled learn of them. The caller has the lock of all; a month is read once, and starts wait.
-CREATE OR REPLACE FUNCTION tollgate.fill(p_scope text, p_window text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+-- settled learn of them, with the owner's rights: the application's role cannot change a run. The
+-- caller has the lock of all; a month is read once, and starts wait.
+CREATE OR REPLACE FUNCTION tollgate.fill(p_scope text, p_window text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER AS $$
 DECLARE
     at timestamptz := tollgate.now();
     since timestamptz := CASE p_window WHEN 'open' THEN 'epoch'::timestamptz
