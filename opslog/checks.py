@@ -3,10 +3,10 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Info, register
+from django.core.checks import CheckMessage, Error, Info, Warning, register
 from django.db import connections
 
-from opslog import routines
+from opslog import exposure, routines
 
 OWNS_THE_LOG = """
 SELECT pg_has_role(current_user, relowner, 'MEMBER')
@@ -53,6 +53,26 @@ def routines_are_this_release(databases: Any = None, **kwargs: Any) -> list[Chec
             )
         ]
     return []
+
+
+@register("database")
+def the_application_has_no_more_than_it_needs(
+    databases: Any = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Where two roles are kept apart: what the application's has beyond its own."""
+    if not databases or "default" not in databases or two_roles(databases):
+        return []
+    if not routines.tables_are_there("default") or routines.problem():
+        return []
+    return [
+        Warning(
+            f"Of the application's database role: {line}.",
+            hint="manage.py migrate --database owner grants and revokes anew; a role's attributes "
+            "and memberships are for a superuser to take back.",
+            id="opslog.W001",
+        )
+        for line in exposure.problems()
+    ]
 
 
 @register("database")

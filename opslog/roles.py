@@ -29,6 +29,8 @@ OWNERS_TABLES: set[str] = {
     "auth_permission",
     "django_q_schedule",
 }
+# The worker moves a schedule on when its job is due; a trigger keeps all else of the row.
+UPDATED_BY_WORKER = frozenset({"django_q_schedule"})
 
 
 def append_only(*tables: str) -> None:
@@ -99,5 +101,5 @@ def grant(using: str) -> None:
             if verbs := refused(parent):
                 name = connection.ops.quote_name(table)
                 cursor.execute(f"REVOKE {', '.join(verbs)} ON {name} FROM {role}")
-        # A schedule moves on when its job is due; a trigger keeps all else of it.
-        cursor.execute(f"GRANT UPDATE ON django_q_schedule TO {role}")
+        for table in UPDATED_BY_WORKER:
+            cursor.execute(f"GRANT UPDATE ON {table} TO {role}")

@@ -2,10 +2,14 @@
 -- application says who acts and why for the length of its transaction (budgets/acting.py); that is
 -- information, no proof: the database user is stamped on the event in any case.
 
--- What changed of a row: {column: {old, new}}; null where nothing did. A secret is named, not shown.
+-- What changed of a row: {column: {old, new}}; null where nothing did. A secret is named, not shown; of
+-- the digest of a token the beginning of a digest, so that two changes can be told apart.
 CREATE OR REPLACE FUNCTION tollgate.changes(was jsonb, is_now jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
-    SELECT jsonb_object_agg(k, CASE WHEN k IN ('password', 'digest')
-        THEN '{"old": "hidden", "new": "hidden"}'::jsonb
+    SELECT jsonb_object_agg(k, CASE k
+        WHEN 'password' THEN '{"old": "hidden", "new": "hidden"}'::jsonb
+        WHEN 'digest' THEN jsonb_build_object(
+            'old', left(encode(sha256(convert_to(was->>k, 'UTF8')), 'hex'), 12),
+            'new', left(encode(sha256(convert_to(is_now->>k, 'UTF8')), 'hex'), 12))
         ELSE jsonb_build_object('old', was->k, 'new', is_now->k) END)
     FROM jsonb_object_keys(coalesce(is_now, was)) AS k
     WHERE coalesce(was->k, 'null') <> coalesce(is_now->k, 'null')
