@@ -200,9 +200,7 @@ BEGIN
         SELECT array_agg(DISTINCT c.counter_id), bool_or(c.counter_id IS NULL) INTO ids, missing
         FROM tollgate.charges(f, p_at, false) c
         WHERE c.win <> 'open' AND (NOT p_short OR tollgate.is_short(c.win));
-        IF missing IS NOT TRUE THEN
-            RETURN coalesce(ids, '{}');
-        END IF;
+        EXIT WHEN missing IS NOT TRUE;
         INSERT INTO public.counters (key, scope, subject, "window", starts_at)
         SELECT DISTINCT tollgate.counter_key(c.scope, c.subject, c.win, c.starts_at), c.scope, c.subject,
             c.win, c.starts_at
@@ -210,6 +208,7 @@ BEGIN
         WHERE c.counter_id IS NULL AND c.win <> 'open' AND (NOT p_short OR tollgate.is_short(c.win))
         ON CONFLICT DO NOTHING;
     END LOOP;
+    RETURN coalesce(ids, '{}');
 END $$;
 
 -- The refusal that a limit in the way means. `p_day_after`: seconds said for a day, by the setting.

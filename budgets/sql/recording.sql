@@ -27,7 +27,7 @@ DECLARE
         (SELECT r.measure FROM public.approval_rules AS r WHERE r.id = (one->>'rule_id')::bigint), '');
 BEGIN
     IF changed IS NOT NULL AND NOT EXISTS (SELECT FROM tollgate.events_about('approval_rules', subject) AS e
-        WHERE e.kind = 'APPROVAL_RULES_CHANGE') THEN
+        WHERE e.kind = 'APPROVAL_RULES_CHANGE' AND NOT e.meta ? 'by') THEN
         PERFORM tollgate.write_change('APPROVAL_RULES_CHANGE', 'approval_rules', subject, subject, changed, TG_OP);
     END IF;
     RETURN NULL;
@@ -36,3 +36,24 @@ CREATE CONSTRAINT TRIGGER record_approval_rule AFTER INSERT OR UPDATE OR DELETE 
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_approval_rule();
 CREATE CONSTRAINT TRIGGER record_approval_rule AFTER INSERT OR UPDATE OR DELETE ON public.approval_slots
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_approval_rule();
+
+-- A signature that nobody tells of was written past the application. The row stays either way.
+CREATE OR REPLACE FUNCTION tollgate.record_vote() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    request public.change_requests;
+BEGIN
+    SELECT * INTO request FROM public.change_requests AS r WHERE r.id = NEW.request_id;
+    IF NOT EXISTS (SELECT FROM tollgate.events_about(request.subject_type, request.subject_id) AS e
+        WHERE e.kind LIKE 'CAP_CHANGE%' AND e.meta->>'requestId' = NEW.request_id::text
+            AND NOT e.meta ? 'by') THEN
+        INSERT INTO public.operations_events (kind, message, owner_type, owner_id, actor, meta)
+        VALUES ('CAP_CHANGE_VOTE',
+            format('Request #%s: %s by user %s', NEW.request_id, NEW.decision, NEW.voter_id),
+            request.subject_type, request.subject_id, session_user,
+            jsonb_build_object('requestId', NEW.request_id, 'voterId', NEW.voter_id, 'decision', NEW.decision,
+                'revision', NEW.revision, 'by', TG_OP));
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER record_vote AFTER INSERT ON public.change_votes
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_vote();

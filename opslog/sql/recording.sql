@@ -58,7 +58,8 @@ END $$;
 
 -- Where the application writes an event of its own, with more to say than a row has, the trigger looks
 -- at the end of the transaction whether an event of it tells exactly what changed, and writes one if
--- none does. It can be silenced by nothing but the truth.
+-- none does. It can be silenced by nothing but the truth. (What a trigger wrote has `by` in its meta: it
+-- tells of one change, and does not stand for a second of the same transaction.)
 CREATE OR REPLACE FUNCTION tollgate.events_about(p_type text, p_id text)
 RETURNS TABLE (kind text, meta jsonb) LANGUAGE sql STABLE AS $$
     SELECT e.kind, e.meta FROM public.operations_events AS e
@@ -171,3 +172,20 @@ CREATE CONSTRAINT TRIGGER record_account AFTER INSERT OR UPDATE OR DELETE ON pub
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_account();
 CREATE CONSTRAINT TRIGGER record_account AFTER INSERT OR UPDATE OR DELETE ON public.auth_group_permissions
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_account();
+
+-- Prices decide what a run costs. One of them is told of by its own event, an import by one for all.
+CREATE OR REPLACE FUNCTION tollgate.record_price() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    one jsonb := coalesce(to_jsonb(NEW), to_jsonb(OLD));
+    changed jsonb := tollgate.changes(to_jsonb(OLD), to_jsonb(NEW));
+BEGIN
+    IF changed IS NOT NULL AND NOT EXISTS (
+        SELECT FROM (VALUES ('price_book', ''), ('model_price', one->>'id')) AS s (type, id)
+        CROSS JOIN LATERAL tollgate.events_about(s.type, s.id) AS e
+        WHERE e.kind = 'PRICE_BOOK_UPDATE' AND NOT e.meta ? 'by') THEN
+        PERFORM tollgate.write_change('PRICE_BOOK_UPDATE', 'model_price', one->>'id', one->>'model', changed, TG_OP);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER record_price AFTER INSERT OR UPDATE OR DELETE ON public.model_prices
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_price();

@@ -324,6 +324,51 @@ def test_a_kill_switch_lifted_by_hand_leaves_an_event(app: Connection) -> None:
     assert app.events("KILL_SWITCH_CHANGE")[-1][4]["changes"] == {"enabled": {"old": True, "new": False}}
 
 
+def test_a_vote_by_hand_leaves_an_event(app: Connection) -> None:
+    app.sql(WORK_ORDER)
+    number = person(app, "vp")
+    [(request,)] = app.sql(
+        "INSERT INTO change_requests (subject_id, requester_id, justification, expected_cost_impact,"
+        " expires_at, status, revision) VALUES ('w1', %s, 'x', 'x', now() + interval '1 day', 'pending',"
+        " 1) RETURNING id",
+        person(app, "ops"),
+    )
+    app.sql(
+        "INSERT INTO change_votes (request_id, revision, voter_id, decision, comment, evidence) "
+        "VALUES (%s, 1, %s, 'approve', 'x', '{}')",
+        request,
+        number,
+    )
+    [(_, subject, actor, user, meta)] = app.events("CAP_CHANGE_VOTE")
+    assert (subject, actor, user, meta["voterId"]) == ("w1", APP, APP, number)
+
+
+def test_a_price_by_hand_leaves_an_event(app: Connection) -> None:
+    app.sql(
+        "INSERT INTO model_prices (model, source, effective_from, input_per_mtok, output_per_mtok, tiers,"
+        " tier) VALUES ('m', 'own', '2020-01-01', 1, 4, '[]', 'middle')"
+    )
+    app.sql("UPDATE model_prices SET input_per_mtok = 0 WHERE model = 'm'")
+    assert [each[3] for each in app.events("PRICE_BOOK_UPDATE")] == [APP, APP]
+
+
+# --- what it can do, and what shows it (SECURITY.md) ---
+
+
+def test_counters_can_be_lowered(app: Connection) -> None:
+    """No event: `verify_counters` recomputes them from the runs."""
+    app.sql("UPDATE counters SET settled_usd = 0, reserved_usd = 0, runs = 0")
+    assert app.events("COUNTERS_CHANGED") == []
+
+
+def test_sessions_and_replays_are_readable_and_writable(app: Connection) -> None:
+    """Whoever reads a session's key is that person until it ends. What is *in* a session is signed
+    with SECRET_KEY, and so is not to be forged."""
+    app.sql("SELECT session_key FROM django_session")
+    app.sql("DELETE FROM idempotency_records")
+    app.sql("DELETE FROM axes_accessattempt")
+
+
 # --- runs ---
 
 

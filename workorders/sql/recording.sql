@@ -55,7 +55,7 @@ DECLARE
         END);
 BEGIN
     IF changed IS NOT NULL AND NOT EXISTS (SELECT FROM tollgate.events_about('work_order', OLD.wo_id) AS e
-        WHERE e.meta->>'runId' = OLD.id::text) THEN
+        WHERE e.meta->>'runId' = OLD.id::text AND NOT e.meta ? 'by') THEN
         INSERT INTO public.operations_events (kind, message, owner_type, owner_id, actor, meta)
         VALUES (CASE TG_OP WHEN 'UPDATE' THEN 'RUN_CHANGED' ELSE 'RUN_DELETED' END,
             format('Run of %s %s past the settlement', OLD.agent_name, CASE TG_OP WHEN 'UPDATE' THEN 'changed' ELSE 'deleted' END),
