@@ -34,7 +34,8 @@ INSERT INTO work_orders (id, title)
 UPDATE budgets SET amount = {HUGE} WHERE scope <> 'work_order';
 INSERT INTO cap_changes (wo_id, old_runs_per_day, new_runs_per_day, old_usd_per_day,
     new_usd_per_day, old_max_concurrent_runs, new_max_concurrent_runs, reason, by)
-    SELECT id, runs_per_day, {HUGE}, usd_per_day, {HUGE}, max_concurrent_runs, {HUGE}, 'limits of the bench', 'bench'
+    SELECT id, runs_per_day, {HUGE}, usd_per_day, {HUGE}, max_concurrent_runs, {HUGE},
+        'limits of the bench', 'bench'
     FROM work_orders;
 INSERT INTO operations_events (kind, message, owner_type, owner_id, actor)
     SELECT 'WORK_ORDER_CAP_CHANGE', 'limits of the bench', 'work_order', id, 'bench'

@@ -30,7 +30,7 @@ class Child:
     argv: list[str]
     env: Mapping[str, str] = field(default_factory=dict)
     without: frozenset[str] = frozenset()  # variables of this process that it does not get
-    user: ProcessUser = ProcessUser()
+    user: ProcessUser = field(default_factory=ProcessUser)
     quiet: bool = False  # output goes nowhere
     process: "subprocess.Popen[str] | None" = None
     _reader: threading.Thread | None = None

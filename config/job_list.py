@@ -1,10 +1,10 @@
-"""The job queue, as the job worker reads it: it runs what is on its own list, whatever the table says.
+"""The job queue, as the worker reads it: it runs what is on its own list, whatever the table says.
 
 A row of the queue names a function by its dotted path, and django-q2 imports and calls whatever
-that is. So a job is judged here, when it is taken from the table and before anything is imported: it
-has to be signed with this installation's SECRET_KEY (django-q2 checks that too), to be on the list
-of `config.schedules`, and to have neither arguments nor anything to call afterwards, because none
-of ours has.
+that is. So a job is judged here, when it is taken from the table and before anything is imported:
+it has to be signed with this installation's SECRET_KEY (django-q2 checks that too), to be on the
+list of `config.schedules`, and to have neither arguments nor anything to call afterwards, because
+none of ours has.
 """
 
 import logging
@@ -23,7 +23,7 @@ AFTERWARDS = ("hook", "chain", "iter_count", "cached", "sync")
 log = logging.getLogger("tollgate.jobs")
 
 
-class ListedJobs(ORM):  # type: ignore[misc]  # django-q2 is untyped
+class ListedJobs(ORM):
     """django-q2's queue in the database, without what is not on the list."""
 
     def dequeue(self) -> list[tuple[int, str]] | None:

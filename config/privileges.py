@@ -1,5 +1,5 @@
-"""Who runs what, where people start things as root: PostgreSQL refuses it, and what answers programs
-and runs jobs has no business with the keys that only root can read."""
+"""Who runs what, where people start things as root: PostgreSQL refuses it, and what answers
+programs and runs jobs has no business with the keys that only root can read."""
 
 import os
 import pwd

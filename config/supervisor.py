@@ -1,7 +1,7 @@
 """`make run`: everything under one process, which stops all of it when it ends.
 
-Database, migrations, web server, job worker, sealer and the demo's traffic. Whatever cannot work is said
-in one line, with exit code 2.
+Database, migrations, web server, job worker, sealer and the demo's traffic. Whatever cannot work
+is said in one line, with exit code 2.
 """
 
 import http.client
@@ -35,8 +35,8 @@ UNPRIVILEGED = 1024  # ports below are root's to open
 RESTARTS, RESTART_WINDOW = 5, 300.0  # so many restarts of a crashed child in so many seconds
 MUST_RUN = {"jobs": "The job worker", "seals": "The sealer"}
 FIRST_ANSWER_SECONDS = 60
-# What only migrations, commands and the sealer need: the web server and the job worker, which read what
-# strangers send, do not get it.
+# What only migrations, commands and the sealer need: the web server and the job worker, which read
+# what strangers send, do not get it.
 OWNERS = frozenset({"TOLLGATE_OWNER_DATABASE_URL"})
 SEALERS = frozenset({"SEAL_KEY", "SEAL_KEY_FILE", "SEAL_WEBHOOK_URL"})
 EVERYWHERE = ("0.0.0.0", "::", "localhost")  # noqa: S104  (compared with, not bound to)

@@ -55,17 +55,21 @@ SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.prosecdef
     AND has_function_privilege(%(role)s, p.oid, 'EXECUTE')
 """
 TABLES = """
-SELECT c.relnamespace::regnamespace::text, c.relname, coalesce(parent.relname, c.relname), c.relkind = 'S',
+SELECT c.relnamespace::regnamespace::text, c.relname, coalesce(parent.relname, c.relname),
+    c.relkind = 'S',
     ARRAY(SELECT a.privilege_type FROM aclexplode(c.relacl) a
         WHERE a.grantee IN (0, %(role)s::regrole) ORDER BY 1),
-    ARRAY(SELECT a.grantee::regrole::text FROM aclexplode(c.relacl) a WHERE a.is_grantable AND a.grantee <> c.relowner)
+    ARRAY(SELECT a.grantee::regrole::text FROM aclexplode(c.relacl) a
+        WHERE a.is_grantable AND a.grantee <> c.relowner)
 FROM pg_class c
 LEFT JOIN pg_inherits i ON i.inhrelid = c.oid LEFT JOIN pg_class parent ON parent.oid = i.inhparent
-WHERE c.relnamespace::regnamespace::text IN ('public', 'tollgate') AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+WHERE c.relnamespace::regnamespace::text IN ('public', 'tollgate')
+    AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
 """
 TRIGGERS = """
 SELECT c.relname, coalesce(parent.relname, c.relname),
-    ARRAY(SELECT t.tgname::text FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgenabled IN ('O', 'A'))
+    ARRAY(SELECT t.tgname::text FROM pg_trigger t
+        WHERE t.tgrelid = c.oid AND t.tgenabled IN ('O', 'A'))
 FROM pg_class c
 LEFT JOIN pg_inherits i ON i.inhrelid = c.oid LEFT JOIN pg_class parent ON parent.oid = i.inhparent
 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')

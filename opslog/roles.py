@@ -94,7 +94,8 @@ def grant(using: str) -> None:
         # Partitions are tables of their own.
         cursor.execute(
             "SELECT c.relname, coalesce(p.relname, c.relname) FROM pg_class c "
-            "LEFT JOIN pg_inherits i ON i.inhrelid = c.oid LEFT JOIN pg_class p ON p.oid = i.inhparent "
+            "LEFT JOIN pg_inherits i ON i.inhrelid = c.oid "
+            "LEFT JOIN pg_class p ON p.oid = i.inhparent "
             "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')"
         )
         for table, parent in cursor.fetchall():

@@ -25,6 +25,7 @@ from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 from django.db.utils import OperationalError, ProgrammingError
+from psycopg.types.json import Jsonb
 
 from opslog.roles import APPEND_ONLY_TABLES
 
@@ -396,7 +397,7 @@ class Installation:
                 wanted_hash(),
                 digest(self.cursor),
                 sorted(ours),
-                psycopg.types.json.Jsonb(triggers),
+                Jsonb(triggers),
             ],
         )
 

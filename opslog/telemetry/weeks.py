@@ -26,7 +26,8 @@ def make(days: Iterable[date] = ()) -> int:
 def drop(*, older_than_days: int) -> list[str]:
     """Drop the partitions whose rows are all older; gives their names. 0 keeps everything.
 
-    The routine writes the event. The sums by the hour stay. A week that has not been summed up yet stays until it is.
+    The routine writes the event. The sums by the hour stay. A week that has not been summed up yet
+    stays until it is.
     """
     if not older_than_days:
         return []

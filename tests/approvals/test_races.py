@@ -157,7 +157,9 @@ def test_two_last_signatures_apply_once(committed_db: str) -> None:
 
 
 @pytest.mark.parametrize("table", ["change_votes", "cap_changes", "operations_events"])
-@pytest.mark.parametrize("statement", ["UPDATE {} SET id = DEFAULT", "DELETE FROM {}", "TRUNCATE {}"])
+@pytest.mark.parametrize(
+    "statement", ["UPDATE {} SET id = DEFAULT", "DELETE FROM {}", "TRUNCATE {}"]
+)
 def test_what_is_written_stays(committed_db: str, table: str, statement: str) -> None:
     """The application's role lacks the right; the owner, who has it, meets the trigger."""
     people = everybody()

@@ -49,8 +49,10 @@ def person(app: Connection, name: str = "mallory") -> int:
         "CREATE LANGUAGE plperlu",
         "CREATE EVENT TRIGGER mine ON ddl_command_start EXECUTE FUNCTION tollgate.refuse_change()",
         "CREATE PUBLICATION mine FOR TABLE operations_events",
-        "CREATE TRIGGER mine BEFORE INSERT ON counters FOR EACH ROW "
-        "EXECUTE FUNCTION tollgate.refuse_change()",
+        (
+            "CREATE TRIGGER mine BEFORE INSERT ON counters FOR EACH ROW "
+            "EXECUTE FUNCTION tollgate.refuse_change()"
+        ),
         "CREATE RULE mine AS ON INSERT TO operations_events DO INSTEAD NOTHING",
         "CREATE POLICY mine ON operations_events USING (false)",
         "ALTER TABLE operations_events DISABLE TRIGGER ALL",
@@ -165,7 +167,10 @@ def test_what_is_written_stays(app: Connection, table: str, verb: str) -> None:
 
 
 def numbers(app: Connection) -> list[int]:
-    return [row[0] for row in app.sql("SELECT id FROM operations_events WHERE kind = 'MINE' ORDER BY id")]
+    return [
+        row[0]
+        for row in app.sql("SELECT id FROM operations_events WHERE kind = 'MINE' ORDER BY id")
+    ]
 
 
 @pytest.mark.parametrize("number", [-1, 0, 7, 2**62, 2**63 - 1])
@@ -209,8 +214,10 @@ def test_a_plain_number_is_refused(app: Connection) -> None:
 def test_who_wrote_is_stamped_whoever_is_named(app: Connection) -> None:
     """The actor can be anybody: it is what the application says. The database user is not said."""
     app.sql("SELECT set_config('tollgate.actor', 'vp', true)")
-    app.sql("INSERT INTO kill_switches (scope, target, enabled, reason, changed_by, changed_at) "
-            "VALUES ('Global', '', false, 'x', 'vp', now()) ON CONFLICT DO NOTHING")
+    app.sql(
+        "INSERT INTO kill_switches (scope, target, enabled, reason, changed_by, changed_at) "
+        "VALUES ('Global', '', false, 'x', 'vp', now()) ON CONFLICT DO NOTHING"
+    )
     app.sql("UPDATE kill_switches SET enabled = NOT enabled WHERE scope = 'Global'")
     assert app.events("KILL_SWITCH_CHANGE")[-1][2:4] == ("vp", APP)
     app.sql(
@@ -293,11 +300,16 @@ def test_a_grant_by_hand_needs_an_event_that_stays(app: Connection) -> None:
 @pytest.mark.parametrize(
     ("statement", "kind"),
     [
-        ("UPDATE budgets SET amount = 1e6 WHERE scope = 'global' AND measure = 'usd'", "LIMIT_CHANGE"),
+        (
+            "UPDATE budgets SET amount = 1e6 WHERE scope = 'global' AND measure = 'usd'",
+            "LIMIT_CHANGE",
+        ),
         ("DELETE FROM budgets WHERE scope = 'address'", "LIMIT_CHANGE"),
         (
-            "INSERT INTO kill_switches (scope, target, enabled, reason, changed_by, changed_at) "
-            "VALUES ('Identity', 'agent:x', true, 'x', 'x', now())",
+            (
+                "INSERT INTO kill_switches (scope, target, enabled, reason, changed_by, changed_at) "
+                "VALUES ('Identity', 'agent:x', true, 'x', 'x', now())"
+            ),
             "KILL_SWITCH_CHANGE",
         ),
         ("INSERT INTO feature_flags (feature, enabled) VALUES ('x', true)", "FEATURE_CHANGE"),
@@ -321,7 +333,9 @@ def test_a_kill_switch_lifted_by_hand_leaves_an_event(app: Connection) -> None:
         "VALUES ('Identity', 'agent:x', true, 'x', 'x', now())"
     )
     app.sql("UPDATE kill_switches SET enabled = false WHERE target = 'agent:x'")
-    assert app.events("KILL_SWITCH_CHANGE")[-1][4]["changes"] == {"enabled": {"old": True, "new": False}}
+    assert app.events("KILL_SWITCH_CHANGE")[-1][4]["changes"] == {
+        "enabled": {"old": True, "new": False}
+    }
 
 
 def test_a_vote_by_hand_leaves_an_event(app: Connection) -> None:
@@ -409,7 +423,10 @@ def test_a_run_is_not_settled_past_the_routines(app: Connection) -> None:
 @pytest.mark.parametrize(
     ("statement", "kind"),
     [
-        ("UPDATE work_order_runs SET cost = 0, status = 'success', finished_at = now()", "RUN_CHANGED"),
+        (
+            "UPDATE work_order_runs SET cost = 0, status = 'success', finished_at = now()",
+            "RUN_CHANGED",
+        ),
         ("DELETE FROM work_order_runs", "RUN_DELETED"),
     ],
 )
@@ -476,14 +493,18 @@ def test_a_log_in_is_no_change_of_an_account(app: Connection) -> None:
     [
         (
             "auth_user_groups",
-            "INSERT INTO auth_user_groups (user_id, group_id) "
-            "SELECT %s, id FROM auth_group WHERE name = 'finance'",
+            (
+                "INSERT INTO auth_user_groups (user_id, group_id) "
+                "SELECT %s, id FROM auth_group WHERE name = 'finance'"
+            ),
             "groups",
         ),
         (
             "auth_user_user_permissions",
-            "INSERT INTO auth_user_user_permissions (user_id, permission_id) "
-            "SELECT %s, id FROM auth_permission WHERE codename = 'change_user'",
+            (
+                "INSERT INTO auth_user_user_permissions (user_id, permission_id) "
+                "SELECT %s, id FROM auth_permission WHERE codename = 'change_user'"
+            ),
             "permissions",
         ),
     ],
@@ -527,7 +548,7 @@ def test_an_event_that_lies_does_not_silence_the_trigger(app: Connection) -> Non
     app.sql("UPDATE auth_user SET is_superuser = true WHERE id = %s", number)
     app.sql(
         "INSERT INTO operations_events (kind, owner_type, owner_id, meta) VALUES ('USER_CHANGED', "
-        "'user', %s, '{\"changes\": {\"email\": {\"old\": \"\", \"new\": \"\"}}}')",
+        '\'user\', %s, \'{"changes": {"email": {"old": "", "new": ""}}}\')',
         str(number),
     )
     lie, truth = app.events("USER_CHANGED")
@@ -540,7 +561,7 @@ def test_what_the_application_tells_is_told_once(app: Connection) -> None:
     app.sql("UPDATE auth_user SET is_staff = false WHERE id = %s", number)
     app.sql(
         "INSERT INTO operations_events (kind, owner_type, owner_id, meta) VALUES ('USER_CHANGED', "
-        "'user', %s, '{\"changes\": {\"is_staff\": {\"old\": true, \"new\": false}}}')",
+        '\'user\', %s, \'{"changes": {"is_staff": {"old": true, "new": false}}}\')',
         str(number),
     )
     assert len(app.events("USER_CHANGED")) == 1
@@ -569,7 +590,10 @@ def test_settings_of_work_orders_and_agents_leave_an_event(app: Connection) -> N
     app.sql("UPDATE work_orders SET refuse_unknown_agents = true, team = 'else'")
     app.sql("INSERT INTO agents (name) VALUES ('a')")
     app.sql("UPDATE agents SET is_active = false")
-    [(*_, work_order)], [(*_, agent)] = app.events("WORK_ORDER_CHANGED"), app.events("AGENT_CHANGED")
+    [(*_, work_order)], [(*_, agent)] = (
+        app.events("WORK_ORDER_CHANGED"),
+        app.events("AGENT_CHANGED"),
+    )
     assert set(work_order["changes"]) == {"refuse_unknown_agents", "team"}
     assert set(agent["changes"]) == {"is_active"}
 

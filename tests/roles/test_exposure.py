@@ -34,9 +34,9 @@ def test_the_list_of_definers_is_that_of_the_files() -> None:
 BREACHES = [
     ("CREATE FUNCTION tollgate.x() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'",
      ["tollgate.x may be executed by everybody", "tollgate.x has no fixed search_path"]),
-    ("CREATE FUNCTION tollgate.x() RETURNS int LANGUAGE sql SECURITY DEFINER "
+    (("CREATE FUNCTION tollgate.x() RETURNS int LANGUAGE sql SECURITY DEFINER "
      "SET search_path = pg_catalog, pg_temp AS 'SELECT 1'; "
-     "REVOKE EXECUTE ON FUNCTION tollgate.x() FROM PUBLIC",
+     "REVOKE EXECUTE ON FUNCTION tollgate.x() FROM PUBLIC"),
      ["tollgate.x runs with its owner's rights and is not listed"]),
     ("ALTER FUNCTION tollgate.stamp_event() SET search_path = pg_temp, public",
      ["tollgate.stamp_event has no fixed search_path"]),
@@ -62,8 +62,8 @@ BREACHES = [
      ["operations_events_default has no trigger append_only_truncate"]),
     ("ALTER TABLE operations_events DISABLE TRIGGER stamp",
      ["operations_events has no trigger stamp"]),
-    ("CREATE TABLE operations_events_1999 PARTITION OF operations_events "
-     "FOR VALUES FROM ('1999-01-01') TO ('1999-02-01')",
+    (("CREATE TABLE operations_events_1999 PARTITION OF operations_events "
+     "FOR VALUES FROM ('1999-01-01') TO ('1999-02-01')"),
      ["operations_events_1999 has no trigger append_only_truncate"]),
     ("CREATE FUNCTION public.x() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
      ["x() runs with its owner's rights"]),

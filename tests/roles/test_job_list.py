@@ -4,13 +4,13 @@ import importlib
 import os
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from django.conf import settings
-from django.db import connection
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 from django_q.tasks import async_task
@@ -31,7 +31,9 @@ def test_the_list_has_all_that_is_enqueued() -> None:
     named = set()
     for folder in CODE:
         for file in (BASE_DIR / folder).rglob("*.py"):
-            named |= set(re.findall(r'"((?:opslog|budgets|workorders)\.tasks\.\w+)"', file.read_text()))
+            named |= set(
+                re.findall(r'"((?:opslog|budgets|workorders)\.tasks\.\w+)"', file.read_text())
+            )
     assert named == JOBS
 
 
@@ -91,28 +93,25 @@ def test_the_worker_does_not_even_import_it(tmp_path: Path, pristine_database: s
         f"open({str(tmp_path / 'imported')!r}, 'w').close()\ndef run(): pass\n"
     )
     env = {"PYTHONPATH": str(tmp_path), "LOG_LEVEL": "INFO"}
-    with scratch_service(jobs=True, workers=1, env=env, template=pristine_database) as service:
-        with psycopg.connect(service.owner_url, autocommit=True) as owner:
-            payload = SignedPackage.dumps(
-                {"id": "x", "name": "x", "func": "poison.run", "args": (), "kwargs": {}}
+    with (
+        scratch_service(jobs=True, workers=1, env=env, template=pristine_database) as service,
+        psycopg.connect(service.owner_url, autocommit=True) as owner,
+    ):
+        for name, func in (("x", "poison.run"), ("y", BEAT)):
+            task = {"id": name, "name": name, "func": func, "args": (), "kwargs": {}}
+            owner.execute(
+                "INSERT INTO django_q_ormq (key, payload, lock) VALUES ('tollgate', %s, now())",
+                [SignedPackage.dumps({**task, "ack_failure": True})],
             )
-            beat = SignedPackage.dumps(
-                {"id": "y", "name": "y", "func": BEAT, "args": (), "kwargs": {}, "ack_failure": True}
-            )
-            for each in (payload, beat):
-                owner.execute(
-                    "INSERT INTO django_q_ormq (key, payload, lock) VALUES ('tollgate', %s, now())",
-                    [each],
-                )
-            wait_for(owner, "SELECT 1 FROM operations_events WHERE kind = 'JOB_REFUSED'")
-            wait_for(owner, "SELECT 1 FROM heartbeats WHERE name = 'worker'")
+        wait_for(owner, "SELECT 1 FROM operations_events WHERE kind = 'JOB_REFUSED'")
+        wait_for(owner, "SELECT 1 FROM heartbeats WHERE name = 'worker'")
     assert not (tmp_path / "imported").exists()
 
 
 def wait_for(db: "psycopg.Connection[Any]", query: str) -> None:
     """Until it has a row; the test's own time limit ends what never comes."""
     while db.execute(query).fetchone() is None:
-        connection.close()
+        time.sleep(0.05)
 
 
 def test_who_gets_which_secret(tmp_path: Path) -> None:
@@ -129,7 +128,9 @@ def test_who_gets_which_secret(tmp_path: Path) -> None:
         assert of("seal_events --forever")
         for process in [*of("granian"), *of("qcluster")]:
             environ = process.environ()
-            assert not {"SEAL_KEY", "SEAL_WEBHOOK_URL", "TOLLGATE_OWNER_DATABASE_URL"} & set(environ)
+            assert not {"SEAL_KEY", "SEAL_WEBHOOK_URL", "TOLLGATE_OWNER_DATABASE_URL"} & set(
+                environ
+            )
             assert "tollgate_owner" not in str(environ)
         assert of("seal_events")[0].environ()["SEAL_WEBHOOK_URL"]
         assert of("seal_events")[0].uids().real == os.geteuid()

@@ -1,4 +1,6 @@
-"""Has plpgsql_check judge the stored routines, on a throw-away PostgreSQL of the system's packages.
+"""Has plpgsql_check judge the stored routines, and squawk the migrations after each app's first.
+
+On a throw-away PostgreSQL of the system's packages.
 
 `.ci/lint` runs it. Says what is left out where the package is not there (Debian:
 postgresql-15-plpgsql-check). Exit code 1 and a line each for what is found.
@@ -24,7 +26,8 @@ from config.privileges import ServerUser
 SERVERS = Path("/usr/lib/postgresql")
 ROLES = ("tollgate_owner", "tollgate_app")
 ROUTINES = """
-SELECT p.oid, p.oid::regprocedure::text, coalesce(t.tgrelid, 0), t.tgrelid::regclass::text, t.tgoldtable, t.tgnewtable
+SELECT p.oid, p.oid::regprocedure::text, coalesce(t.tgrelid, 0), t.tgrelid::regclass::text,
+    t.tgoldtable, t.tgnewtable
 FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
 LEFT JOIN pg_trigger t ON t.tgfoid = p.oid AND t.tgparentid = 0
 WHERE p.pronamespace = 'tollgate'::regnamespace AND l.lanname = 'plpgsql'
@@ -35,6 +38,12 @@ CHECK = """
 SELECT level, lineno, message, hint FROM plpgsql_check_function_tb(%s, relid => %s, oldtable => %s,
     newtable => %s, security_warnings => true, fatal_errors => false)
 """
+APPS = ("opslog", "workorders", "budgets")
+# The application's connections have a lock_timeout; a column's type is not a matter of locks.
+TASTE = (
+    "require-lock-timeout,require-statement-timeout,prefer-bigint-over-int,"
+    "prefer-bigint-over-smallint,prefer-text-field,prefer-robust-stmts,prefer-identity,prefer-timestamp-tz"
+)
 # Made where the server has it: pg_logical_emit_message takes a fourth argument from 17 on.
 KNOWN = re.compile(r"pg_logical_emit_message\(boolean, unknown, unknown, boolean\)")
 
@@ -75,18 +84,11 @@ def main() -> int:
                 db.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'")
             db.execute("CREATE DATABASE tollgate OWNER tollgate_owner")
         owner, app = (f"postgres://{role}:{password}@{url}/tollgate" for role in ROLES)
-        subprocess.run(
-            [sys.executable, "manage.py", "migrate", "--database", "owner", "-v", "0", "--skip-checks"],
-            env={
-                **os.environ,
-                "DATABASE_URL": app,
-                "TOLLGATE_OWNER_DATABASE_URL": owner,
-                "SECRET_KEY": secrets.token_hex(),
-            },
-            check=True,
-        )
+        environment = {"DATABASE_URL": app, "TOLLGATE_OWNER_DATABASE_URL": owner}
+        os.environ |= {**environment, "SECRET_KEY": secrets.token_hex()}
+        manage("migrate", "--database", "owner", "-v", "0", "--skip-checks")
         with connect(f"postgres://postgres:{password}@{url}/tollgate") as db:
-            return judge(db)
+            return max(judge(db), judge_migrations(folder))
     finally:
         if process is not None:
             process.terminate()
@@ -103,6 +105,25 @@ def connect(url: str) -> "psycopg.Connection[tuple[object, ...]]":
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+def manage(*words: str) -> str:
+    return subprocess.run(
+        [sys.executable, "manage.py", *words], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+
+
+def judge_migrations(folder: Path) -> int:
+    """Those after the first: what is made anew nobody waits for."""
+    files = []
+    for app in APPS:
+        for path in sorted(Path(app, "migrations").glob("[0-9]*.py"))[1:]:
+            file = folder / f"{app}.{path.stem}.sql"
+            file.write_text(manage("sqlmigrate", app, path.stem, "--database", "owner"))
+            files.append(file)
+    squawk = Path(sys.executable).parent / "squawk"
+    argv = [squawk, "--pg-version", "15", "--exclude", TASTE, "--reporter", "gcc", *files]
+    return subprocess.run(argv, check=False).returncode if files else 0
 
 
 def judge(db: "psycopg.Connection[tuple[object, ...]]") -> int:
