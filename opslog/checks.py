@@ -83,7 +83,7 @@ def somebody_can_seal(databases: Any = None, **kwargs: Any) -> list[CheckMessage
     return [
         Info(
             "No key for the seals of the log is in the settings.",
-            hint="Set SEAL_KEY or SEAL_KEY_FILE where the job worker runs: see "
+            hint="Set SEAL_KEY or SEAL_KEY_FILE where the sealer runs: see "
             "docs/tamper-evidence.md. Where another host seals, this is as it should be.",
             id="opslog.I002",
         )
