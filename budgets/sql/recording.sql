@@ -15,6 +15,22 @@ CREATE OR REPLACE TRIGGER record_change AFTER UPDATE OF open_seconds, recent_run
     FOR EACH ROW WHEN ((OLD.open_seconds, OLD.recent_runs, OLD.error_percent)
         IS DISTINCT FROM (NEW.open_seconds, NEW.recent_runs, NEW.error_percent))
     EXECUTE FUNCTION tollgate.record_change('circuit_breaker', 'BREAKER_SETTINGS_CHANGE', ' ', 'scope', 'subject');
+-- A transition that no alert tells of was written past the breaker's routines.
+CREATE OR REPLACE FUNCTION tollgate.record_transition() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    type text := CASE NEW.scope WHEN 'global' THEN 'circuit_breaker' ELSE 'work_order' END;
+    subject text := CASE NEW.scope WHEN 'global' THEN NEW.id::text ELSE NEW.subject END;
+BEGIN
+    IF NOT EXISTS (SELECT FROM tollgate.events_about(type, subject) AS e
+        WHERE e.kind LIKE 'BREAKER\_%' AND e.meta->>'state' = NEW.state AND NOT e.meta ? 'by') THEN
+        PERFORM tollgate.write_change('BREAKER_CHANGE', type, subject, tollgate.breaker_name(NEW),
+            tollgate.changes(jsonb_build_object('state', OLD.state), jsonb_build_object('state', NEW.state)), TG_OP);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER record_transition AFTER UPDATE OF state ON public.circuit_breakers
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state)
+    EXECUTE FUNCTION tollgate.record_transition();
 
 -- Who must agree to what is changed on a page that tells of all rules of a measure at once.
 CREATE OR REPLACE FUNCTION tollgate.record_approval_rule() RETURNS trigger LANGUAGE plpgsql AS $$

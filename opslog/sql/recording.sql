@@ -13,7 +13,9 @@ CREATE OR REPLACE FUNCTION tollgate.changes(was jsonb, is_now jsonb) RETURNS jso
         ELSE jsonb_build_object('old', was->k, 'new', is_now->k) END)
     FROM jsonb_object_keys(coalesce(is_now, was)) AS k
     WHERE coalesce(was->k, 'null') <> coalesce(is_now->k, 'null')
-        AND k NOT IN ('id', 'changed_at', 'changed_by', 'reason', 'created_at', 'date_joined')
+        -- (Whose number is exchanged for another's takes their rights and signatures.)
+        AND (k <> 'id' OR (was IS NOT NULL AND is_now IS NOT NULL))
+        AND k NOT IN ('changed_at', 'changed_by', 'reason', 'created_at', 'date_joined')
         AND k NOT LIKE 'last\_%'
 $$;
 

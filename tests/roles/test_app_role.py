@@ -206,6 +206,24 @@ def test_numbers_can_only_be_skipped(app: Connection) -> None:
     assert second == first + 1001
 
 
+def test_a_partition_is_no_way_around(app: Connection) -> None:
+    """What is written into one directly is stamped too."""
+    [(partition,)] = app.sql(
+        "SELECT to_char(now() AT TIME ZONE 'UTC', '\"operations_events_\"YYYY_MM')"
+    )
+    app.sql(
+        f"INSERT INTO {partition} (id, kind, db_user, meta, message, created_at) OVERRIDING SYSTEM VALUE "
+        "VALUES (-5, 'MINE', 'x', '{}', '', now())"
+    )
+    [(number, user)] = app.sql("SELECT id, db_user FROM operations_events WHERE kind = 'MINE'")
+    assert number > 0
+    assert user == APP
+    with pytest.raises(DENIED):
+        app.sql(f"UPDATE {partition} SET message = ''")
+    with pytest.raises(DENIED):
+        app.sql(f"TRUNCATE {partition}")
+
+
 def test_a_plain_number_is_refused(app: Connection) -> None:
     with pytest.raises(errors.GeneratedAlways):
         app.sql("INSERT INTO operations_events (id, kind) VALUES (7, 'MINE')")
@@ -315,6 +333,10 @@ def test_a_grant_by_hand_needs_an_event_that_stays(app: Connection) -> None:
         ("INSERT INTO feature_flags (feature, enabled) VALUES ('x', true)", "FEATURE_CHANGE"),
         ("DELETE FROM preflight_rules", "PREFLIGHT_RULE_CHANGE"),
         ("UPDATE circuit_breakers SET open_seconds = 1", "BREAKER_SETTINGS_CHANGE"),
+        (
+            "UPDATE circuit_breakers SET state = 'open', half_open_at = now() WHERE scope = 'global'",
+            "BREAKER_CHANGE",
+        ),
         ("UPDATE approval_rules SET maximum = maximum + 1", "APPROVAL_RULES_CHANGE"),
         ("DELETE FROM approval_slots", "APPROVAL_RULES_CHANGE"),
     ],
@@ -381,6 +403,31 @@ def test_sessions_and_replays_are_readable_and_writable(app: Connection) -> None
     app.sql("SELECT session_key FROM django_session")
     app.sql("DELETE FROM idempotency_records")
     app.sql("DELETE FROM axes_accessattempt")
+
+
+def test_a_run_can_be_settled_as_any_token(app: Connection) -> None:
+    """The routine is what the application itself calls, with the digest that it looks up. It writes
+    the event, as it does for each."""
+    app.sql(WORK_ORDER)
+    app.sql(TOKEN, person(app))
+    [(run,)] = app.sql(
+        RUN.replace("lease_seconds)", "lease_seconds, token_id)").replace(
+            "900)", "900, (SELECT max(id) FROM service_tokens))"
+        )
+    )
+    [(status,)] = app.sql(
+        "SELECT status FROM tollgate.finish_run_v1((SELECT digest FROM service_tokens WHERE prefix = "
+        "'tg_mine0'), '127.0.0.1', %s, 'success', 0, NULL, NULL, NULL, 'f', 'r')",
+        run,
+    )
+    assert status == 200
+    assert [each[3] for each in app.events("RUN_FINISHED")] == [APP]
+    assert app.events("RUN_CHANGED") == []
+
+
+def test_it_ends_no_connection_but_its_own(app: Connection, owner: Connection) -> None:
+    with pytest.raises(DENIED):
+        app.sql("SELECT pg_terminate_backend(%s)", owner.db.info.backend_pid)
 
 
 # --- runs ---
@@ -480,6 +527,15 @@ def test_an_account_changed_by_hand_leaves_an_event(
     [(*_, meta)] = app.events("USER_CHANGED")
     assert set(meta["changes"]) == {column}
     assert "hash" not in str(meta)
+
+
+def test_a_number_exchanged_for_anothers_leaves_an_event(app: Connection) -> None:
+    """Groups and votes are those of a number."""
+    vp, mallory = person(app, "vp"), person(app)
+    app.sql("UPDATE auth_user SET id = -1 WHERE id = %s", vp)
+    app.sql("UPDATE auth_user SET id = %s WHERE id = %s", vp, mallory)
+    told = [each[4]["changes"] for each in app.events("USER_CHANGED")]
+    assert {"id": {"old": mallory, "new": vp}} in told
 
 
 def test_a_log_in_is_no_change_of_an_account(app: Connection) -> None:

@@ -38,7 +38,7 @@ BEGIN
     RETURN NULL;
 END $$;
 CREATE CONSTRAINT TRIGGER record_token
-    AFTER INSERT OR DELETE OR UPDATE OF name, prefix, digest, scopes, owner_id, expires_at, networks, work_orders,
+    AFTER INSERT OR DELETE OR UPDATE OF id, name, prefix, digest, scopes, owner_id, expires_at, networks, work_orders,
         surface, feature, revoked_at ON public.service_tokens
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_token();
 
