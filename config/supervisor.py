@@ -169,7 +169,7 @@ class Supervisor:
 
     def application_user(self) -> ProcessUser:
         """Who the web server and the job worker run as: not root, where that can be had."""
-        user = ProcessUser.choose(Path(sys.executable), BASE_DIR, BASE_DIR / "config")
+        user = ProcessUser.choose(Path(sys.executable), BASE_DIR / "config", BASE_DIR / ".static")
         if user.uid is not None and self.port < UNPRIVILEGED:
             user = ProcessUser()
         if os.geteuid() == 0 and user.uid is None:

@@ -41,6 +41,12 @@ GUARDS = (
     ("operations_events", "stamp"),
     ("cap_changes", "stamp"),
     ("work_orders", "guard_caps"),
+    ("work_orders", "guard_caps_insert"),
+    ("work_orders", "record_change"),
+    ("auth_user", "record_account"),
+    ("auth_user_groups", "record_account"),
+    ("service_tokens", "record_token"),
+    ("change_votes", "record_vote"),
 )
 
 

@@ -3,6 +3,7 @@
 import importlib
 import os
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -134,7 +135,9 @@ def test_who_gets_which_secret(tmp_path: Path) -> None:
             assert "tollgate_owner" not in str(environ)
         assert of("seal_events")[0].environ()["SEAL_WEBHOOK_URL"]
         assert of("seal_events")[0].uids().real == os.geteuid()
-        user = ProcessUser.choose(Path(sys.executable), BASE_DIR, BASE_DIR / "config").uid
+        user = ProcessUser.choose(
+            Path(sys.executable), BASE_DIR / "config", BASE_DIR / ".static"
+        ).uid
         expected = os.geteuid() if user is None else user
         for process in [*of("granian"), *of("qcluster")]:
             assert process.uids().real == expected
@@ -145,3 +148,19 @@ def test_who_gets_which_secret(tmp_path: Path) -> None:
     finally:
         run.process.terminate()
         run.printed()
+
+
+def test_as_root_the_application_is_somebody_who_cannot_read_the_key(tmp_path: Path) -> None:
+    key = tmp_path / "seal_key"
+    key.touch(0o600)
+    hidden = tmp_path / "clone"
+    hidden.mkdir(0o700)
+    user = ProcessUser.choose(Path("/bin/sh"))
+    assert ProcessUser.choose(hidden).uid is None  # nothing would run from there
+    if os.geteuid() != 0:
+        assert user.uid is None  # an ordinary user has nobody else to be
+        return
+    assert user.uid
+    argv = ["/bin/sh", "-c", f"cat {key}"]
+    told = subprocess.run(argv, user=user.uid, group=user.gid, extra_groups=[], capture_output=True)
+    assert b"Permission denied" in told.stderr
