@@ -32,13 +32,14 @@ class Child:
     without: frozenset[str] = frozenset()  # variables of this process that it does not get
     user: ProcessUser = field(default_factory=ProcessUser)
     quiet: bool = False  # output goes nowhere
+    cwd: Path = BASE_DIR
     process: "subprocess.Popen[str] | None" = None
     _reader: threading.Thread | None = None
 
     def start(self) -> None:
         self.process = subprocess.Popen(
             self.argv,
-            cwd=BASE_DIR,
+            cwd=self.cwd,
             env={
                 **{name: text for name, text in os.environ.items() if name not in self.without},
                 **self.env,

@@ -325,11 +325,18 @@ def lives_in(pid: int, folder: Path) -> bool:
 
 
 def free_port(preferred: int = 0) -> int:
-    """A loopback port that nothing listens on, the preferred one if that is free."""
+    """A loopback port that nothing listens on, the preferred one if that is free.
+
+    For a minute nobody else is given it: the system has a connection of it on record that has just
+    ended (TIME_WAIT), which only a server that asks for this port is let past (SO_REUSEADDR).
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", preferred))
         except OSError:
             probe.bind(("127.0.0.1", 0))
+        probe.listen(1)
+        with socket.create_connection(probe.getsockname()):
+            probe.accept()[0].close()  # first, so that the record is on this side
         return int(probe.getsockname()[1])

@@ -18,7 +18,7 @@ from psycopg import sql
 from config.children import BASE_DIR, Child, WebServer, job_worker, stop_all, web_server
 from config.embedded import free_port
 
-START_SECONDS = 60
+START_SECONDS = 300  # ends a hang, and nothing else: a busy machine may take a minute
 
 
 class ScratchError(ChildProcessError):

@@ -57,11 +57,11 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_filters",
-    "django_q",
-    "axes",
-    "opslog",
+    "opslog",  # before the job queue, whose command it wraps
     "workorders",
     "budgets",
+    "django_q",
+    "axes",
 ]
 
 MIDDLEWARE = [

@@ -75,7 +75,7 @@ FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
 WHERE p.pronamespace = 'tollgate'::regnamespace
 """
 TRIGGERS = """
-SELECT t.tgname, c.relname FROM pg_trigger t
+SELECT t.tgname, c.relname, t.tgenabled = 'O' FROM pg_trigger t
 JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
 WHERE NOT t.tgisinternal AND c.relnamespace = 'public'::regnamespace AND NOT c.relispartition
     AND p.pronamespace = 'tollgate'::regnamespace
@@ -318,7 +318,7 @@ class Installation:
             case "TRIGGER":
                 # A trigger locks its table against writes: only those that are new or changed.
                 table, name = statement.name.split(".")
-                there = (name, table) in self.rows(TRIGGERS)
+                there = (name, table, True) in self.rows(TRIGGERS)
                 if not there or as_installed.get(statement.name) != statement.hash:
                     if there and statement.text.startswith("CREATE CONSTRAINT"):  # no OR REPLACE
                         self.cursor.execute(f"DROP TRIGGER {name} ON public.{table}")
@@ -372,7 +372,7 @@ class Installation:
     def drop_what_is_left(self, kept: set[str]) -> None:
         """What neither this release nor the one before calls. Triggers are this release's alone."""
         wanted = {each.name for each in statements() if each.kind == "TRIGGER"}
-        for name, table in self.rows(TRIGGERS):
+        for name, table, _ in self.rows(TRIGGERS):
             if f"{table}.{name}" not in wanted:
                 self.cursor.execute(f'DROP TRIGGER "{name}" ON public."{table}"')
         for _, _, signature, kind, _, _ in self.rows(ROUTINES):

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
@@ -18,9 +19,15 @@ from config.data_folder import DataFolder
 from config.embedded import EmbeddedPostgres
 from config.scratch import ScratchService, owner_sql, scratch_service
 from config.static import collect_if_changed
+from tests.waiting import until_the_hour_has_turned
 
 # In bytes: a gigabyte of write-ahead log, and the databases of the tests that run.
 ROOM = 3 * 1024**3
+
+# Hypothesis' own profile for this: no deadline, and the same examples in every run, so that a first
+# `make test` fails neither by the clock nor by chance. `pytest --hypothesis-profile=default` looks
+# for new ones.
+hypothesis.settings.load_profile("ci")
 
 SERVER = pytest.StashKey[tuple[EmbeddedPostgres, Path]]()
 BOTH = ("default", "owner")
@@ -53,6 +60,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Walks first: few and long, so that no worker is left with one of them at the end."""
     items.sort(key=lambda item: "walks" not in item.path.parts)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    until_the_hour_has_turned()
 
 
 def memory() -> Path | None:

@@ -68,7 +68,6 @@ def right(name: str, method: str, who: str) -> str:
     return "in" if who in allowed else "no"
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("who", walking.PEOPLE)
 def test_people_and_pages(scene: Scene, who: str) -> None:
     client = walking.client_of(scene, who)
@@ -136,7 +135,6 @@ def fits(status: int, *, may: bool, offered: bool) -> bool:
     return status not in (401, 403, 405, 500) if may else status in (401, 403)
 
 
-@pytest.mark.timeout(600)
 def test_tokens_open_no_page(scene: Scene) -> None:
     text = factories.make_token(SCOPES, owner=scene.people["root"], name="all")[1]
     for address in walking.addresses():
@@ -176,7 +174,6 @@ def try_everything(scene: Scene, client: Client, methods: Sequence[str]) -> list
     return done
 
 
-@pytest.mark.timeout(600)
 def test_the_auditor_changes_nothing_anywhere(committed_db: str) -> None:
     """Of all tables only the log has more rows: those that tell of the auditor's exports."""
     scene = make_scene()
@@ -188,7 +185,6 @@ def test_the_auditor_changes_nothing_anywhere(committed_db: str) -> None:
     assert {table: rows for table, rows in after.items() if before[table] != rows} == {}
 
 
-@pytest.mark.timeout(600)
 def test_the_control_would_see_a_change(committed_db: str) -> None:
     """The same attempts by an administrator are seen to change something."""
     scene = make_scene()

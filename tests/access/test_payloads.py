@@ -51,7 +51,6 @@ def hostile_scene(text: str) -> Scene:
     return scene
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", TEXTS)
 def test_text_stays_text_on_every_page(db: None, name: str) -> None:
     text = TEXTS[name]

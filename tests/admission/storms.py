@@ -15,6 +15,7 @@ from pytest_django import DjangoDbBlocker
 
 from config.scratch import ScratchService
 from tests import factories
+from tests.waiting import HANG_SECONDS
 
 CLIENTS = 64
 ROUNDS = 10
@@ -26,7 +27,7 @@ class Connection(HTTPConnection):
     """A keep-alive connection of a client; the standard library's, because it is light."""
 
     def __init__(self, url: str, token: str) -> None:
-        super().__init__(urlsplit(url).netloc, timeout=60)
+        super().__init__(urlsplit(url).netloc, timeout=HANG_SECONDS)
         self.headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     def post(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any], str]:
@@ -59,6 +60,13 @@ class Storm:
 
         with ThreadPoolExecutor(len(bodies)) as pool:
             return Tally(pool.map(one, range(len(bodies))))
+
+    def decides(self) -> bool:
+        desk = Connection(self.service.url, self.token)
+        ask = {"workOrderId": "nobody-knows-it", "agentName": "a"}
+        status, _, _ = desk.post("/api/work-orders/start", ask)
+        desk.close()
+        return status != 503
 
     def inside(self) -> Any:
         return factories.inside(self.service.database, self.blocker)

@@ -6,7 +6,6 @@ over-admit, or the test would prove nothing.
 
 import itertools
 import threading
-import time
 from collections import Counter as Tally
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +31,7 @@ from tests.admission.storms import (
     Storm,
     storm_on,
 )
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def unguarded(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> Ite
             source = source.replace(lock, "")
             before = "        -- 6. Suspended or archived."
             assert before in source
-            connection.execute(source.replace(before, f"        PERFORM pg_sleep(0.02);\n{before}"))
+            connection.execute(source.replace(before, f"        PERFORM pg_sleep(0.2);\n{before}"))
         yield storm_on(service, django_db_blocker)
 
 
@@ -103,7 +103,7 @@ def test_without_the_lock_the_race_is_real(unguarded: Storm, limit: str) -> None
         if admitted[-1][201] > ROOM:
             return
         if set(admitted[-1]) - {201, denial}:
-            time.sleep(2)
+            wait_until(unguarded.decides)
     pytest.fail(f"without the lock {ROOM} were never exceeded: {admitted}")
 
 

@@ -222,7 +222,6 @@ def test_the_service_agrees_with_the_model(settable_clock: None) -> None:
         settings=settings(
             max_examples=40,
             stateful_step_count=30,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

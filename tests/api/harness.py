@@ -14,6 +14,7 @@ from pytest_django import DjangoDbBlocker
 from config.children import Child
 from config.scratch import ScratchService, scratch_service
 from tests import factories
+from tests.waiting import HANG_SECONDS
 
 WORK_ORDER = "nightly-digest"
 WRITTEN = (
@@ -38,7 +39,7 @@ class Api:
     def client(self, name: str | None = "all") -> httpx2.Client:
         """A client with the token of that name; None: with none."""
         headers = {} if name is None else {"Authorization": f"Bearer {self.tokens[name]}"}
-        return httpx2.Client(base_url=self.service.url, headers=headers, timeout=30)
+        return httpx2.Client(base_url=self.service.url, headers=headers, timeout=HANG_SECONDS)
 
     def written(self) -> tuple[Any, ...]:
         """Counts and sums that any write of the API changes."""

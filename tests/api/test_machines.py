@@ -11,7 +11,8 @@ from pytest_django import DjangoDbBlocker
 
 from tests import factories
 from tests.api.harness import WORK_ORDER, Api, api_service
-from tests.walks.browsing import chromium
+from tests.waiting import HANG_SECONDS
+from tests.walks.browsing import chromium, empty_window
 
 SECRETS = {
     "query": "tg_in-the-query",
@@ -132,7 +133,7 @@ def test_readiness_names_what_is_wrong(two: Api, http: httpx2.Client) -> None:
     assert (status, told["database"], told["migrations"]) == (503, well, well)
     assert told["worker"]["reason"] == "the job worker has not reported yet"
     two.sql("INSERT INTO heartbeats VALUES ('worker', now())")
-    names = ("database", "migrations", "environment", "worker")
+    names = ("database", "migrations", "routines", "environment", "worker")
     assert ask() == (200, dict.fromkeys(names, well))
     two.sql("UPDATE heartbeats SET at = now() - interval '10 minutes'")
     status, told = ask()
@@ -208,7 +209,7 @@ def test_log_lines_have_the_request_id_and_no_secret(
 
 def sign_in(two: Api, password: str) -> None:
     """At the admin's door, as a browser does it."""
-    with httpx2.Client(base_url=two.service.url) as browser:
+    with httpx2.Client(base_url=two.service.url, timeout=HANG_SECONDS) as browser:
         browser.get("/admin/login/")
         form = {
             "username": "clerk",
@@ -222,14 +223,14 @@ def test_docs_render_from_here_alone(two: Api) -> None:
     asked: list[str] = []
     said: list[str] = []
     with chromium() as browser:
-        page = browser.new_page()
+        page = empty_window(browser)
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.goto(f"{two.service.url}/api/docs")
-        page.wait_for_selector("#operations-spending-work_order_start", timeout=20_000)
+        page.wait_for_selector("#operations-spending-work_order_start")
         page.click("#operations-spending-work_order_start .opblock-summary")
-        page.wait_for_selector("text=estimatedCostUsd", timeout=20_000)
+        page.wait_for_selector("text=estimatedCostUsd")
         assert page.locator(".opblock").count() >= 9
     foreign = [url for url in asked if not url.startswith((two.service.url, "data:"))]
     assert foreign == []

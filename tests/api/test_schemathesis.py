@@ -47,23 +47,20 @@ def session_headers(api: Api, blocker: DjangoDbBlocker) -> list[str]:
     ]
 
 
-@pytest.mark.timeout(150)
 @pytest.mark.parametrize("who", ["token", "person"])
 def test_no_server_error_and_nothing_undocumented(
     api: Api, tmp_path: Path, who: str, django_db_blocker: DjangoDbBlocker
 ) -> None:
     """In a folder of its own, where it may keep what it finds."""
     argv = [sys.executable, "-m", "schemathesis.cli", "run", f"{api.service.url}/api/schema"]
-    seconds = 25
     if who == "token":
         argv += ["--header", f"Authorization: Bearer {api.tokens['all']}"]
     else:
         for header in session_headers(api, django_db_blocker):
             argv += ["--header", header]
         argv += ["--include-path-regex", "^/api/cap-changes"]
-        seconds = 12  # five addresses
     argv += ["--seed", "1"]
-    argv += ["--checks", ",".join(CHECKS), "--max-examples", "10", "--max-time", str(seconds)]
+    argv += ["--checks", ",".join(CHECKS), "--max-examples", "10"]
     argv += ["--no-color"]
     found = subprocess.run(
         argv, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True

@@ -232,8 +232,6 @@ def test_a_request_lives_as_the_design_says() -> None:
         settings=settings(
             max_examples=30,
             stateful_step_count=25,
-            deadline=None,
-            derandomize=True,
             suppress_health_check=list(HealthCheck),
         ),
     )

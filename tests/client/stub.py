@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.waiting import HANG_SECONDS
+
 RUN_ID = "0197f3a0-0000-7000-8000-000000000001"
 
 
@@ -110,7 +112,7 @@ class Stub:
     def acts(self, act: str) -> list[Asked]:
         return [ask for ask in self.asked if ask.path.endswith(f"/{act}")]
 
-    def wait_for(self, act: str, count: int, seconds: float = 5.0) -> None:
+    def wait_for(self, act: str, count: int, seconds: float = HANG_SECONDS) -> None:
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.acts(act)) >= count, seconds)
 

@@ -1,14 +1,12 @@
 """Two hosts, each with settings of its own and clocks ten minutes apart, hold one set of limits."""
 
 import os
-import socket
 import threading
-import time
 from collections import Counter as Tally
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -20,13 +18,16 @@ from pytest_django import DjangoDbBlocker
 
 from budgets import breaker, killswitch, ledger
 from config.children import WebServer, web_server
+from config.embedded import free_port
 from config.scratch import ScratchService, child_environment, scratch_service
 from tests import factories
 from tests.admission.storms import Connection
+from tests.waiting import HANG_SECONDS, wait_until
 
 CLIENTS = 64
 ROOM = 7
 PRICE = Decimal("0.05")
+SECOND = timedelta(seconds=1)
 AHEAD = """
 import datetime, time_machine
 time_machine.travel(
@@ -61,12 +62,6 @@ class Hosts:
             return Tally(pool.map(one, range(CLIENTS)))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def hosts(
     pristine_database: str,
@@ -87,7 +82,7 @@ def hosts(
         )
         second.start()
         try:
-            wait_for(f"http://127.0.0.1:{port}/healthz")
+            wait_until(lambda: answers(f"http://127.0.0.1:{port}/healthz"))
             with factories.inside(service.database, django_db_blocker):
                 factories.lift_limits()
                 token = factories.make_token(["start", "read"])[1]
@@ -97,31 +92,28 @@ def hosts(
             second.stop()
 
 
-def wait_for(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            if httpx2.get(url, timeout=2).status_code == 200:
-                return
-        except httpx2.HTTPError:
-            pass
-        assert time.monotonic() < deadline, f"{url} does not answer"
-        time.sleep(0.1)
+def answers(url: str) -> bool:
+    try:
+        return httpx2.get(url, timeout=HANG_SECONDS).status_code == 200
+    except httpx2.HTTPError:
+        return False
 
 
 def test_their_clocks_are_apart(hosts: Hosts) -> None:
-    """What the first says is the time is not what the second says."""
+    """What the second says is the time is ten minutes after what the first says around it."""
+    first, second = hosts.urls
     shown = []
-    for url in hosts.urls:
-        log_in = httpx2.get(f"{url}/admin/login/", timeout=30)
+    for url in (first, second, first):
+        log_in = httpx2.get(f"{url}/admin/login/", timeout=HANG_SECONDS)
         expires = next(
             part.split("=", 1)[1]
             for part in log_in.headers["set-cookie"].split("; ")
             if part.lower().startswith("expires=")
         )
         shown.append(parsedate_to_datetime(expires).astimezone(UTC))
-    apart = shown[1] - shown[0]
-    assert 590 < apart.total_seconds() < 660, (shown, datetime.now(UTC))
+    before, ahead, after = shown
+    # A cookie says it in whole seconds.
+    assert before - SECOND <= ahead - 600 * SECOND <= after + SECOND
 
 
 def test_one_breaker(hosts: Hosts) -> None:
@@ -133,14 +125,18 @@ def test_one_breaker(hosts: Hosts) -> None:
         factories.set_limit("global", "rolling_minute", "usd", PRICE * ROOM)
     ask = {"workOrderId": "tripped", "agentName": "a", "estimatedCostUsd": str(PRICE)}
     assert hosts.ask(ask) == {201: ROOM, "breaker_open": CLIENTS - ROOM}
+    first, second = hosts.urls
     waits = []
-    for url in hosts.urls:
+    for url in (first, second, first):
         answer = httpx2.post(
-            f"{url}/api/work-orders/start", json=ask, headers={"x-api-key": hosts.token}, timeout=30
+            f"{url}/api/work-orders/start",
+            json=ask,
+            headers={"x-api-key": hosts.token},
+            timeout=HANG_SECONDS,
         )
         assert answer.headers["Tollgate-Denial"] == "breaker_open"
         waits.append(int(answer.headers["Retry-After"]))
-    assert abs(waits[0] - waits[1]) <= 2  # by the database's clock, not by theirs
+    assert waits[0] >= waits[1] >= waits[2]  # by the database's clock, not by theirs
     with hosts.inside():
         breaker.reset("global", "", reason="over", by="test")
 

@@ -3,12 +3,11 @@
 import json
 import logging
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.db.transaction import TransactionManagementError
 from django.forms.models import model_to_dict
 from django.test import Client
@@ -20,6 +19,7 @@ from opslog.models import OperationsEvent, OutboxMessage
 from tests.factories import inside, make_user
 from tests.outbox.sinks import HttpSink, SmtpSink, served
 from tests.outbox.test_queue import State, claimed, make_due, queue
+from tests.waiting import wait_until
 
 SECRETS = ("hunter2", "user-of-it", "path-token", "header-token")
 
@@ -280,9 +280,6 @@ def test_the_job_worker_sends_what_was_queued(
 
             patch.setattr(settings, "TOLLGATE_NOTIFY_SECRET_URLS", [env["NOTIFY_URLS"]])
             queue("channels")
-            deadline = time.monotonic() + 40
-            while the_one().state == State.WAITING and time.monotonic() < deadline:
-                connections["default"].close()
-                time.sleep(0.1)
+            wait_until(lambda: the_one().state != State.WAITING)
             assert (the_one().state, the_one().attempts) == (State.SENT, 1)
         assert len(sink.posts) == 1

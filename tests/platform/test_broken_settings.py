@@ -16,6 +16,7 @@ from config.children import BASE_DIR
 from config.data_folder import DataFolder, EmbeddedError
 from config.embedded import EmbeddedPostgres, free_port
 from config.scratch import with_database
+from tests.waiting import HANG_SECONDS
 
 
 def supervise(**env: str) -> "subprocess.CompletedProcess[str]":
@@ -25,7 +26,7 @@ def supervise(**env: str) -> "subprocess.CompletedProcess[str]":
         env={**os.environ, "PORT": str(free_port()), **env},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_SECONDS,
     )
 
 

@@ -1,6 +1,7 @@
 """The embedded server through the accidents that a folder of data meets."""
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import psycopg
 import pytest
 
 from config.data_folder import DataFolder, EmbeddedError
-from config.embedded import EmbeddedPostgres
+from config.embedded import EmbeddedPostgres, free_port
+from tests.waiting import HANG_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,7 @@ def test_stops_a_server_that_was_left_behind(server: EmbeddedPostgres, folder: D
     again = EmbeddedPostgres(folder, fast=True)
     again.start()
     assert server.process is not None
-    assert server.process.wait(10) == 0
+    assert server.process.wait(HANG_SECONDS) == 0
     assert not old.is_running()
     assert one(folder.app_url(), "SELECT 1") == 1
     again.stop()
@@ -131,3 +133,12 @@ def test_an_interrupted_first_start_begins_anew(tmp_path: Path) -> None:
 
 def test_the_server_runs_as_somebody_else_than_root(server: EmbeddedPostgres) -> None:
     assert postmaster(server).uids().effective != 0
+
+
+def test_a_free_port_is_given_to_nobody_else() -> None:
+    """Between here and its server's start others ask for any port, and connections take one."""
+    port = free_port()
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port))
+    with socket.create_server(("127.0.0.1", port)):
+        pass

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -18,6 +17,7 @@ from opslog.another_database import connected_to
 from opslog.price_import import bundled
 from opslog.prices import import_prices
 from opslog.pricing import PriceBook
+from tests.waiting import HANG_SECONDS, wait_until
 
 STARTS = "SELECT count(*) FROM operations_events WHERE created_at > %s AND kind = %s"
 
@@ -47,10 +47,7 @@ def count(service: ScratchService, kind: str, since: datetime) -> int:
 
 
 def wait_for_starts(service: ScratchService, least: int, since: datetime) -> None:
-    deadline = time.monotonic() + 30
-    while count(service, "WORK_ORDER_START", since) < least:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: count(service, "WORK_ORDER_START", since) >= least)
 
 
 def test_it_survives_a_restart_of_the_server_and_ends_at_once(
@@ -63,11 +60,10 @@ def test_it_survives_a_restart_of_the_server_and_ends_at_once(
         wait_for_starts(service, 10, begun)
         web = service.children[0]
         web.stop()
-        time.sleep(0.5)
         web.start()
         wait_for_starts(service, 10, datetime.now(UTC))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(HANG_SECONDS) == 0
     finally:
         process.kill()
     with psycopg.connect(service.owner_url) as owner:

@@ -225,7 +225,6 @@ def manage(
     )
 
 
-@pytest.mark.timeout(400)  # a dozen commands, each a process that starts Django
 def test_the_commands(shipped: Api, http: httpx2.Client, tmp_path: Path) -> None:
     stop = ("killswitch", "on", "surface", "chat", "--reason", "spike")
     assert manage(shipped, *stop).returncode == 1  # nobody there to confirm

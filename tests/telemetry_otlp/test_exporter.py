@@ -27,6 +27,7 @@ from opentelemetry.trace import StatusCode
 from opslog.api.batches import MAX_BATCH
 from tests.api.harness import Api
 from tests.telemetry_otlp.test_mapping import CHILD, export, span
+from tests.waiting import HANG_SECONDS
 
 PROTOBUF = "application/x-protobuf"
 
@@ -135,6 +136,7 @@ def unsure(target: str) -> Iterator[str]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             answer = httpx2.post(
                 f"{target}{self.path}",
+                timeout=HANG_SECONDS,
                 content=body,
                 headers={name: self.headers[name] for name in ("Content-Type", "Authorization")},
             )

@@ -1,7 +1,6 @@
 """Which spans are ours, and what is read from them."""
 
 import json
-import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -427,11 +426,10 @@ def test_a_number_that_is_none_refuses_its_span_alone(name: str, number: str) ->
     assert (len(spans.calls), len(spans.tools), len(spans.refused)) == (0, 1, 1)
 
 
-def test_an_endless_number_in_a_text_takes_no_time() -> None:
-    told = {"gen_ai.request.model": "m", "gen_ai.usage.input_tokens": "1e99999999"}
-    began = time.perf_counter()
+def test_an_endless_number_in_a_text_is_refused_unwritten() -> None:
+    """To write it out would take all of the memory, or longer than a test may."""
+    told = {"gen_ai.request.model": "m", "gen_ai.usage.input_tokens": "1e999999999"}
     assert "input_tokens" in read(span(told)).refused[0]
-    assert time.perf_counter() - began < 1
 
 
 def test_unknown_fields_and_an_attribute_called_trace_id_are_left_alone() -> None:

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -21,6 +20,7 @@ from opslog.telemetry import rollup
 from opslog.triage.data import Rollups
 from opslog.triaging import reads, running
 from tests.incidents.findings import HOUR, NORMAL, tell_hours, whole_hour
+from tests.waiting import HANG_SECONDS, wait_until
 
 NOW = whole_hour(datetime.fromisoformat("2026-11-20T12:00:00+00:00"))
 LONG, DEAR = 7700, "20.00"  # tokens of a call that costs five times as much
@@ -84,11 +84,12 @@ def test_an_incident_that_nobody_closes_does_not_blind(db: None) -> None:
     assert (second.feature, second.started_at) == ("chat", NOW - 6 * HOUR)
 
 
-def at_once(workers: int) -> None:
+def at_once(workers: int, ended: list[int]) -> None:
     def work(number: int) -> None:
         try:
             running.run(now=NOW)
         finally:
+            ended.append(number)
             connections.close_all()
 
     with ThreadPoolExecutor(workers) as pool:
@@ -99,13 +100,14 @@ def test_one_at_a_time(committed_db: str, monkeypatch: pytest.MonkeyPatch) -> No
     tell("summaries", NOW - timedelta(days=6), NOW, dear_from=NOW - 5 * HOUR)
     rollup.refresh()
     inside, most = [0], [0]
+    ended: list[int] = []
     real, gate = reads.rollups, threading.Lock()
 
     def counted(until: datetime) -> object:
         with gate:
             inside[0] += 1
             most[0] = max(most[0], inside[0])
-        time.sleep(0.2)
+        wait_until(lambda: inside[0] + len(ended) == 8)  # the others were turned away, or are in
         try:
             return real(until)
         finally:
@@ -113,7 +115,7 @@ def test_one_at_a_time(committed_db: str, monkeypatch: pytest.MonkeyPatch) -> No
                 inside[0] -= 1
 
     monkeypatch.setattr(reads, "rollups", counted)
-    at_once(8)
+    at_once(8, ended)
     assert most == [1]
     assert Incident.objects.count() == 1
     assert OperationsEvent.objects.filter(kind="INCIDENT_DETECTED").count() == 1
@@ -121,7 +123,7 @@ def test_one_at_a_time(committed_db: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_without_the_lock_they_are_not(committed_db: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: it is the lock that keeps them apart."""
-    barrier = threading.Barrier(2, timeout=20)
+    barrier = threading.Barrier(2, timeout=HANG_SECONDS)
 
     def meet(until: datetime) -> Rollups:
         barrier.wait()  # broken, if the other one is kept away
@@ -129,13 +131,13 @@ def test_without_the_lock_they_are_not(committed_db: str, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(reads, "rollups", meet)
     monkeypatch.setattr(running, "_alone", lambda: True)
-    at_once(2)
+    at_once(2, [])
     assert not barrier.broken
 
 
 # What a worker does until it is killed: it says that it is there, and stays.
 KILLED = """
-import sys, time, django
+import signal, sys, django
 django.setup()
 from datetime import datetime
 from opslog.incidents import detecting, notices
@@ -146,7 +148,7 @@ real = getattr(module, name)
 def stay(*args, **kwargs):
     found = real(*args, **kwargs)
     print("here", flush=True)
-    time.sleep(120)
+    signal.pause()
     return found
 setattr(module, name, stay)
 running.run(now=datetime.fromisoformat(sys.argv[2]))
@@ -167,10 +169,8 @@ def test_killed_and_run_again_it_is_there_once(committed_db: str, place: str) ->
         assert running.run(now=NOW) is None  # the lock is still held
         worker.send_signal(signal.SIGKILL)
         worker.wait()
-    deadline = time.monotonic() + 30
-    while (found := running.run(now=NOW)) is None and time.monotonic() < deadline:
-        time.sleep(0.1)  # until the server has seen that the worker is gone
-    assert found is not None
+    # Until the server has seen that the worker is gone.
+    found = wait_until(lambda: running.run(now=NOW))
     running.run(now=NOW)
     assert Incident.objects.count() == 1
     assert OperationsEvent.objects.filter(kind="INCIDENT_DETECTED").count() == 1

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from config.scratch import ScratchService
 from tests.access.walking import logged_in
+from tests.waiting import HANG_SECONDS
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking")
@@ -22,6 +23,7 @@ def chromium() -> Iterator[Browser]:
     """Django's models are out of reach of this thread meanwhile: an event loop runs in it."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        expect.set_options(timeout=HANG_SECONDS * 1000)
         yield browser
         browser.close()
 
@@ -35,8 +37,14 @@ def window_of(
     browser: Browser, service: ScratchService, session: str, width: int = 1280, height: int = 1000
 ) -> Page:
     """A window in which somebody has logged in; its context is its own, and is to be closed."""
+    window = empty_window(browser, width, height)
+    window.context.add_cookies([{"name": "sessionid", "value": session, "url": service.url}])
+    return window
+
+
+def empty_window(browser: Browser, width: int = 1280, height: int = 1000) -> Page:
     context = browser.new_context(viewport=ViewportSize(width=width, height=height))
-    context.add_cookies([{"name": "sessionid", "value": session, "url": service.url}])
+    context.set_default_timeout(HANG_SECONDS * 1000)
     return context.new_page()
 
 

@@ -12,7 +12,8 @@ from pytest_django import DjangoDbBlocker
 
 from config.scratch import ScratchService
 from tests import factories
-from tests.walks.browsing import PASSWORD, chromium, picture
+from tests.waiting import HANG_SECONDS
+from tests.walks.browsing import PASSWORD, chromium, empty_window, picture
 from workorders.models import WorkOrder
 
 PEOPLE = ("operations", "director", "finance", "vp")
@@ -35,6 +36,7 @@ class Walk:
     def start(self, usd: str) -> int:
         answer = httpx2.post(
             f"{self.service.url}/api/work-orders/start",
+            timeout=HANG_SECONDS,
             headers={"Authorization": f"Bearer {self.token}"},
             json={
                 "workOrderId": WO,
@@ -48,7 +50,7 @@ class Walk:
     def as_(self, person: str) -> Page:
         """That person's window, logged in."""
         if person not in self.pages:
-            page = self.browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
+            page = empty_window(self.browser)
             page.on("console", self.listen)
             page.on("pageerror", lambda error: self.said.append(str(error)))
             page.goto(f"{self.service.url}/admin/")

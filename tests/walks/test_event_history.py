@@ -34,7 +34,6 @@ def write(service: ScratchService, statement: str, *params: str) -> None:
 @pytest.fixture
 def page(service: ScratchService, sessions: dict[str, str], browser: Browser) -> Iterator[Page]:
     """An auditor's window; anything that the console complains of fails the test."""
-    expect.set_options(timeout=60_000)
     said: list[str] = []
     asked: list[str] = []
 
@@ -43,7 +42,6 @@ def page(service: ScratchService, sessions: dict[str, str], browser: Browser) ->
             said.append(message.text)
 
     window = window_of(browser, service, sessions["auditor"])
-    window.set_default_timeout(60_000)
     window.on("console", listen)
     window.on("pageerror", lambda error: said.append(str(error)))
     window.on("request", lambda request: asked.append(request.url))

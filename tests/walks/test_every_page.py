@@ -89,7 +89,6 @@ def site(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Iterato
 def test_everybody_can_read_what_they_may_see(site: Site, role: str) -> None:
     width, theme = WINDOWS[role]
     page = window_of(site.browser, site.service, site.cookies[role], width=width, height=900)
-    page.context.set_default_timeout(30_000)
     url = site.service.url
     page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
     console: list[str] = []

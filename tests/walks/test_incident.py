@@ -26,7 +26,8 @@ from tests.incidents.findings import (
     tell_hours,
     whole_hour,
 )
-from tests.walks.browsing import PASSWORD, chromium, picture
+from tests.waiting import HANG_SECONDS
+from tests.walks.browsing import PASSWORD, chromium, empty_window, picture
 
 T = TypeVar("T")
 WO = "summaries-of-the-day"
@@ -48,6 +49,7 @@ class Walk:
     def start(self) -> tuple[int, str]:
         answer = httpx2.post(
             f"{self.service.url}/api/work-orders/start",
+            timeout=HANG_SECONDS,
             headers={"Authorization": f"Bearer {self.token}"},
             json={
                 "workOrderId": WO,
@@ -74,7 +76,7 @@ class Walk:
             self.said.append(message.text)
 
     def log_in(self, browser: Browser) -> Page:
-        page = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
+        page = empty_window(browser)
         page.on("console", self.listen)
         page.on("pageerror", lambda error: self.said.append(str(error)))
         page.goto(f"{self.service.url}/admin/")
@@ -105,7 +107,6 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.mark.timeout(300)
 def test_a_spike_from_its_arrival_to_its_review(walk: Walk, browser: Browser) -> None:
     now = whole_hour(timezone.now())
     page = walk.log_in(browser)

@@ -34,7 +34,6 @@ def refuse(service: ScratchService) -> None:
 
 
 def test_it_renews_under_the_hands_of_whoever_uses_it(service: ScratchService, page: Page) -> None:
-    expect.set_options(timeout=30_000)
     before = refused(page)
     tile = page.locator("a.tg-tile", has_text="Refused, 24 h")
     page.locator("#card-days details summary, #models-table summary").first.click()
@@ -50,7 +49,6 @@ def test_it_renews_under_the_hands_of_whoever_uses_it(service: ScratchService, p
 
 @pytest.mark.parametrize("address", ["/ops-dashboard", "/admin/burn-rate/"])
 def test_a_renewal_that_fails_is_told(service: ScratchService, page: Page, address: str) -> None:
-    expect.set_options(timeout=30_000)
     page.goto(service.url + address)
     said = page.locator("#tg-live-said")
     live = urlsplit(page.locator("#tg-live").get_attribute("data-url") or "").path
