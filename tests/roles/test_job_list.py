@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from config.schedules import JOBS
 from config.scratch import scratch_service
 from opslog.models import OperationsEvent
 from tests.platform.test_supervisor import Run
+from tests.waiting import wait_until
 
 BEAT = "opslog.tasks.beat"
 CODE = ("config", "opslog", "workorders", "budgets")
@@ -110,9 +110,7 @@ def test_the_worker_does_not_even_import_it(tmp_path: Path, pristine_database: s
 
 
 def wait_for(db: "psycopg.Connection[Any]", query: str) -> None:
-    """Until it has a row; the test's own time limit ends what never comes."""
-    while db.execute(query).fetchone() is None:
-        time.sleep(0.05)
+    wait_until(lambda: db.execute(query).fetchone(), query)
 
 
 def test_who_gets_which_secret(tmp_path: Path) -> None:

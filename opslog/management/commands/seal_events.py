@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 
+from opslog import routines
 from opslog.sealing import heads, keys, sealer
 
 EVERY = 20  # seconds: an event waits a minute at most
@@ -44,8 +45,11 @@ class Command(BaseCommand):
 def forever() -> None:
     """The process of the sealer: it alone needs the key, and nothing but the key and the database.
 
-    Whatever goes wrong in a turn is logged, and tried again in the next.
+    Whatever goes wrong in a turn is logged, and tried again in the next. It does not start on
+    routines that it cannot speak with.
     """
+    if problem := routines.start_problem():
+        raise CommandError(f"the sealer does not start: {problem}")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
