@@ -66,6 +66,7 @@ def fill(owner: "psycopg.Connection[Any]", rows: int) -> None:
         owner.execute(FILL, {**values, "first": first, "last": min(rows, first + SLICE - 1)})
     for _, definition in indexes:
         owner.execute(definition.replace(" ON ONLY ", " ON "))
+    owner.execute("SELECT setval('event_numbers', max(id)) FROM operations_events")
     owner.execute("VACUUM ANALYZE operations_events")
     owner.execute("CHECKPOINT")
 

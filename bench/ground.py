@@ -28,18 +28,19 @@ INSERT INTO agents (name) VALUES ('bench');
 INSERT INTO model_prices (model, source, effective_from, input_per_mtok, output_per_mtok,
     cached_input_per_mtok, tiers, tier)
     VALUES ('bench-model', 'own', '2020-01-01', 1, 4, 0.1, '[]', 'middle');
-INSERT INTO work_orders (id, title, max_concurrent_runs)
-    SELECT name, name, {HUGE}
+INSERT INTO work_orders (id, title)
+    SELECT name, name
     FROM unnest($names${{{",".join([HOT, *SPREAD])}}}$names$::text[]) name;
 UPDATE budgets SET amount = {HUGE} WHERE scope <> 'work_order';
 INSERT INTO cap_changes (wo_id, old_runs_per_day, new_runs_per_day, old_usd_per_day,
-    new_usd_per_day, reason, by)
-    SELECT id, runs_per_day, {HUGE}, usd_per_day, {HUGE}, 'limits of the bench', 'bench'
+    new_usd_per_day, old_max_concurrent_runs, new_max_concurrent_runs, reason, by)
+    SELECT id, runs_per_day, {HUGE}, usd_per_day, {HUGE}, max_concurrent_runs, {HUGE},
+        'limits of the bench', 'bench'
     FROM work_orders;
 INSERT INTO operations_events (kind, message, owner_type, owner_id, actor)
     SELECT 'WORK_ORDER_CAP_CHANGE', 'limits of the bench', 'work_order', id, 'bench'
     FROM work_orders;
-UPDATE work_orders SET runs_per_day = {HUGE}, usd_per_day = {HUGE};
+UPDATE work_orders SET runs_per_day = {HUGE}, usd_per_day = {HUGE}, max_concurrent_runs = {HUGE};
 """
 
 

@@ -53,6 +53,7 @@ def fill(on: Ground, database: str, rows: int) -> None:
         # Numbers of transactions that this server has given out already, in their order.
         (given,) = owner.execute("SELECT pg_current_xact_id()::text::bigint").fetchone() or (0,)
         owner.execute(ROWS, {"rows": rows, "transactions": given - 1})
+        owner.execute("SELECT setval('event_numbers', max(id)) FROM operations_events")
         owner.execute("VACUUM ANALYZE operations_events")
         owner.execute("CHECKPOINT")
 

@@ -1,7 +1,7 @@
 from django.apps import AppConfig
 
 from opslog import authority
-from opslog.roles import append_only
+from opslog.roles import append_only, changed_by_routines, kept
 
 LAST_LOCK = "SELECT tollgate.hold_counters()"
 
@@ -28,3 +28,5 @@ class BudgetsConfig(AppConfig):
 
         authority.probe_with(LAST_LOCK)
         append_only("cap_changes", "change_votes", "review_decisions", "review_signatures")
+        changed_by_routines("run_charges")
+        kept("cap_grants", "change_requests", "monthly_reviews", "alerts", "direct_spend")

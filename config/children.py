@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from config.privileges import die_with_parent
+from config.privileges import ProcessUser, die_with_parent
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -29,6 +29,8 @@ class Child:
     name: str
     argv: list[str]
     env: Mapping[str, str] = field(default_factory=dict)
+    without: frozenset[str] = frozenset()  # variables of this process that it does not get
+    user: ProcessUser = field(default_factory=ProcessUser)
     quiet: bool = False  # output goes nowhere
     cwd: Path = BASE_DIR
     process: "subprocess.Popen[str] | None" = None
@@ -38,7 +40,12 @@ class Child:
         self.process = subprocess.Popen(
             self.argv,
             cwd=self.cwd,
-            env={**os.environ, **self.env, "PYTHONUNBUFFERED": "1"},
+            env={
+                **{name: text for name, text in os.environ.items() if name not in self.without},
+                **self.env,
+                **self.user.env,
+                "PYTHONUNBUFFERED": "1",
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL if self.quiet else subprocess.PIPE,
             stderr=subprocess.DEVNULL if self.quiet else subprocess.STDOUT,
@@ -46,6 +53,9 @@ class Child:
             errors="replace",
             start_new_session=True,
             preexec_fn=die_with_parent(),  # noqa: PLW1509  (it only calls prctl)
+            user=self.user.uid,
+            group=self.user.gid,
+            extra_groups=None if self.user.uid is None else [],
         )
         if self.process.stdout is not None:
             self._reader = threading.Thread(
@@ -102,7 +112,9 @@ class WebServer(Child):
     counts: str = ""
 
     def start(self) -> None:
-        self.counts = self.counts or tempfile.mkdtemp(prefix="tollgate-metrics-")
+        if not self.counts:
+            self.counts = tempfile.mkdtemp(prefix="tollgate-metrics-")
+            self.user.own(Path(self.counts))
         self.env = {**self.env, COUNTS: self.counts}
         super().start()
 
@@ -146,3 +158,8 @@ def web_server(
 def job_worker() -> list[str]:
     """The command line of the job worker."""
     return [sys.executable, "manage.py", "qcluster"]
+
+
+def sealer() -> list[str]:
+    """The command line of the process that seals the log."""
+    return [sys.executable, "manage.py", "seal_events", "--forever"]

@@ -1,4 +1,5 @@
-"""Who runs the embedded PostgreSQL: PostgreSQL refuses root, and people start things as root."""
+"""Who runs what, where people start things as root: PostgreSQL refuses it, and what answers
+programs and runs jobs has no business with the keys that only root can read."""
 
 import os
 import pwd
@@ -6,12 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from ctypes import CDLL
 from dataclasses import dataclass, field
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+NOBODYS = 64_907  # of those that systemd gives to services for a while, so no person's
 DAC_OVERRIDE, DAC_READ_SEARCH = 1, 2  # bit numbers, linux/capability.h
 
 
@@ -30,6 +32,43 @@ def die_with_parent(number: int = signal.SIGTERM) -> Callable[[], None] | None:
             os.kill(os.getpid(), number)
 
     return preexec
+
+
+def reaches(paths: Sequence[Path], uid: int, gid: int | None) -> bool:
+    """Whether that user may enter these folders and run these programs."""
+    probe = ["/bin/sh", "-c", 'for p; do [ -x "$p" ] || exit 1; done', "sh"]
+    argv = [*probe, *(str(path) for path in paths)]
+    result = subprocess.run(argv, user=uid, group=gid, extra_groups=[], check=False)
+    return result.returncode == 0
+
+
+@dataclass(frozen=True)
+class ProcessUser:
+    """The user that the web server and the job worker run as; None where it is the current one."""
+
+    uid: int | None = None
+    gid: int | None = None
+
+    @classmethod
+    def choose(cls, *paths: Path) -> "ProcessUser":
+        """As root: the user `tollgate`, else a number that nobody has; root where that user could
+        not get to these paths (a clone in /root). Otherwise the current one."""
+        if os.geteuid() != 0:
+            return cls()
+        try:
+            found = pwd.getpwnam("tollgate")
+            uid, gid = found.pw_uid, found.pw_gid
+        except KeyError:
+            uid = gid = NOBODYS
+        return cls(uid, gid) if uid != 0 and reaches(paths, uid, gid) else cls()
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {} if self.uid is None else {"HOME": "/"}
+
+    def own(self, path: Path) -> None:
+        if self.uid is not None and self.gid is not None:
+            os.chown(path, self.uid, self.gid)
 
 
 @dataclass(frozen=True)
@@ -69,7 +108,7 @@ class ServerUser:
 
     def reaching(self, *paths: Path) -> "ServerUser":
         """The same user, given a capability if it cannot get to these paths (a clone in /root)."""
-        if self.uid is None or self._reaches(paths):
+        if self.uid is None or reaches(paths, self.uid, self.gid):
             return self
         mask = effective_capabilities()
         if shutil.which("setpriv"):
@@ -80,12 +119,6 @@ class ServerUser:
             f"PostgreSQL does not run as root, and user {self.uid} cannot read {paths[0]}: "
             "run as an ordinary user, or move the project to a folder that others may enter"
         )
-
-    def _reaches(self, paths: tuple[Path, ...]) -> bool:
-        probe = ["/bin/sh", "-c", 'for p; do [ -x "$p" ] || exit 1; done', "sh"]
-        argv = [*probe, *(str(path) for path in paths)]
-        result = subprocess.run(argv, user=self.uid, group=self.gid, extra_groups=[], check=False)
-        return result.returncode == 0
 
     def popen(
         self,

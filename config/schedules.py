@@ -1,7 +1,7 @@
-"""What the job worker does by the clock: one row per schedule, made after each migration."""
+"""What the job worker runs: by the clock, one row per schedule, made after each migration; and when
+something happened. It runs nothing else, whatever stands in its tables (`config.job_list`)."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -11,7 +11,6 @@ from django.utils import timezone
 class Every:
     minutes: int
     task: str  # dotted path of a function without arguments that is safe to run twice
-    offset: int = 0  # seconds after the first run of the others, when the row is made
 
 
 SCHEDULES = {
@@ -33,19 +32,28 @@ SCHEDULES = {
     "measure hotspots": Every(60, "budgets.tasks.measure_hotspots"),
     "open the monthly review": Every(60, "budgets.tasks.open_monthly_review"),
     "watch monthly budgets": Every(60, "budgets.tasks.watch_monthly_budgets"),
-    # Three rows, 20 s apart: the queue looks at the clock twice a minute, and an event may wait 60.
-    "seal events": Every(1, "opslog.tasks.seal_events"),
-    "seal events, 20 s later": Every(1, "opslog.tasks.seal_events", offset=20),
-    "seal events, 40 s later": Every(1, "opslog.tasks.seal_events", offset=40),
     "make log partitions": Every(24 * 60, "opslog.tasks.make_partitions"),
     "tidy counters and idempotency records": Every(60, "budgets.tasks.tidy"),
 }
 
 
+# What is enqueued when something happened (`opslog.jobs.enqueue`).
+ON_DEMAND = (
+    "opslog.tasks.beat",
+    "opslog.tasks.deliver_messages",
+    "opslog.tasks.run_triage",
+    "budgets.tasks.tell_alerts",
+    "budgets.tasks.triage",
+)
+JOBS = frozenset((*(every.task for every in SCHEDULES.values()), *ON_DEMAND))
+
+
 def ensure_schedules(*, using: str, **kwargs: Any) -> None:
-    """Makes the rows agree with the table above; the time of the next run stays."""
+    """Makes the rows agree with the table above; the time of the next run stays. As the owner."""
     from django_q.models import Schedule
 
+    rows = Schedule.objects.using(using)
+    rows.exclude(name__in=SCHEDULES).delete()
     for name, every in SCHEDULES.items():
         wanted = {
             "func": every.task,
@@ -53,7 +61,6 @@ def ensure_schedules(*, using: str, **kwargs: Any) -> None:
             "minutes": every.minutes,
             "repeats": -1,
         }
-        first = timezone.now() + timedelta(seconds=every.offset)
-        Schedule.objects.using(using).update_or_create(
-            name=name, defaults=wanted, create_defaults={**wanted, "next_run": first}
+        rows.update_or_create(
+            name=name, defaults=wanted, create_defaults={**wanted, "next_run": timezone.now()}
         )

@@ -270,6 +270,7 @@ REST_FRAMEWORK = {
 Q_CLUSTER = {
     "name": "tollgate",
     "orm": "default",
+    "broker_class": "config.job_list.ListedJobs",
     "workers": take("JOB_WORKERS", default="2", form=forms.whole(1, 64)),
     "timeout": 120,
     "retry": 300,

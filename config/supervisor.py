@@ -1,7 +1,7 @@
 """`make run`: everything under one process, which stops all of it when it ends.
 
-Database, migrations, web server, job worker and the demo's traffic. Whatever cannot work is said
-in one line, with exit code 2.
+Database, migrations, web server, job worker, sealer and the demo's traffic. Whatever cannot work
+is said in one line, with exit code 2.
 """
 
 import http.client
@@ -11,18 +11,34 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from config.children import BASE_DIR, COUNTS, Child, WebServer, job_worker, stop_all, web_server
+from config.children import (
+    BASE_DIR,
+    COUNTS,
+    Child,
+    WebServer,
+    job_worker,
+    sealer,
+    stop_all,
+    web_server,
+)
 from config.data_folder import DataFolder, EmbeddedError
 from config.database_url import UnusableDatabase, check_database
 from config.embedded import EmbeddedPostgres
+from config.privileges import ProcessUser
 
+UNPRIVILEGED = 1024  # ports below are root's to open
 RESTARTS, RESTART_WINDOW = 5, 300.0  # so many restarts of a crashed child in so many seconds
+MUST_RUN = {"jobs": "The job worker", "seals": "The sealer"}
 FIRST_ANSWER_SECONDS = 60
+# What only migrations, commands and the sealer need: the web server and the job worker, which read
+# what strangers send, do not get it.
+OWNERS = frozenset({"TOLLGATE_OWNER_DATABASE_URL"})
+SEALERS = frozenset({"SEAL_KEY", "SEAL_KEY_FILE", "SEAL_WEBHOOK_URL"})
 EVERYWHERE = ("0.0.0.0", "::", "localhost")  # noqa: S104  (compared with, not bound to)
 
 
@@ -82,6 +98,7 @@ class Supervisor:
         number("JOB_WORKERS", 2, 1, 64)
         self.embedded = not os.environ.get("DATABASE_URL")
         self.postgres: EmbeddedPostgres | None = None
+        self.user = ProcessUser()
         self.children: list[Child] = []
         self.restarts: dict[str, Restarts] = {}
 
@@ -102,18 +119,20 @@ class Supervisor:
                 require_free(self.host, self.port)
                 self.check_settings()
             self.prepare()
-            web = self.start(
-                "web",
-                web_server(self.host, self.port, workers=self.workers, threads=self.threads),
-            )
+            self.user = self.application_user()
+            told = self.application_environment()
+            argv = web_server(self.host, self.port, workers=self.workers, threads=self.threads)
+            web = self.start(WebServer("web", argv, told, OWNERS | SEALERS, self.user))
             # It reads there how long admissions took.
-            self.start("jobs", job_worker(), {COUNTS: web.env[COUNTS]})
+            told = {**told, COUNTS: web.env[COUNTS]}
+            self.start(Child("jobs", job_worker(), told, OWNERS | SEALERS, self.user))
+            if self.embedded or os.environ.get("SEAL_KEY") or os.environ.get("SEAL_KEY_FILE"):
+                self.start(Child("seals", sealer(), without=OWNERS))
             self.wait_for_answer(web)
             self.greet()
             if self.wants_traffic():
-                self.start(
-                    "demo", [sys.executable, "manage.py", "demo_traffic", "--url", self.address]
-                )
+                argv = [sys.executable, "manage.py", "demo_traffic", "--url", self.address]
+                self.start(Child("demo", argv, without=OWNERS | SEALERS))
             self.watch()
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -142,12 +161,37 @@ class Supervisor:
         if code != 0:
             raise CannotRun("" if code == 2 else "The database was not made ready (see above).")
 
-    def start(self, name: str, argv: list[str], env: Mapping[str, str] | None = None) -> Child:
-        child = WebServer(name, argv) if name == "web" else Child(name, argv, env or {})
+    def start(self, child: Child) -> Child:
         self.children.append(child)
-        self.restarts[name] = Restarts()
+        self.restarts[child.name] = Restarts()
         child.start()
         return child
+
+    def application_user(self) -> ProcessUser:
+        """Who the web server and the job worker run as: not root, where that can be had."""
+        user = ProcessUser.choose(Path(sys.executable), BASE_DIR / "config", BASE_DIR / ".static")
+        if user.uid is not None and self.port < UNPRIVILEGED:
+            user = ProcessUser()
+        if os.geteuid() == 0 and user.uid is None:
+            print(
+                "The web server and the job worker run as root, and can read the sealing key. They "
+                "run as another user from a folder that others may enter, on a port from "
+                f"{UNPRIVILEGED} on (docs/operations.md).",
+                flush=True,
+            )
+        return user
+
+    def application_environment(self) -> dict[str, str]:
+        """With the embedded server: what is in the data folder for them, without the folder."""
+        if self.postgres is None:
+            return {}
+        folder = self.postgres.folder
+        return {
+            "DATABASE_URL": folder.app_url(),
+            "SECRET_KEY": folder.secret_key(),
+            "SEAL_HEADS_FILE": os.environ.get("SEAL_HEADS_FILE")
+            or str(folder.path / "seal_heads.jsonl"),
+        }
 
     def wants_traffic(self) -> bool:
         if not any(BASE_DIR.glob("*/management/commands/demo_traffic.py")):
@@ -202,8 +246,10 @@ class Supervisor:
         elif self.restarts[child.name].allowed(time.monotonic()):
             print(f"{child.name:<8}ended by itself (code {code}); started again.", flush=True)
             child.start()
-        elif child.name == "jobs":
-            raise CannotRun(f"The job worker ended {RESTARTS + 1} times in {RESTART_WINDOW:.0f} s.")
+        elif child.name in MUST_RUN:
+            raise CannotRun(
+                f"{MUST_RUN[child.name]} ended {RESTARTS + 1} times in {RESTART_WINDOW:.0f} s."
+            )
         else:
             print(f"{child.name:<8}ended too often; not started again.", flush=True)
             self.children.remove(child)

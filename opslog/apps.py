@@ -19,6 +19,8 @@ class OpslogConfig(AppConfig):
     verbose_name = "What happened"
     routines = (
         "events.sql",
+        "recording.sql",
+        "queue.sql",
         "telemetry.sql",
         "telemetry_ingest.sql",
         "telemetry_rollup.sql",

@@ -3,10 +3,10 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Info, register
+from django.core.checks import CheckMessage, Error, Info, Warning, register
 from django.db import connections
 
-from opslog import routines
+from opslog import exposure, routines
 
 OWNS_THE_LOG = """
 SELECT pg_has_role(current_user, relowner, 'MEMBER')
@@ -56,6 +56,26 @@ def routines_are_this_release(databases: Any = None, **kwargs: Any) -> list[Chec
 
 
 @register("database")
+def the_application_has_no_more_than_it_needs(
+    databases: Any = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Where two roles are kept apart: what the application's has beyond its own."""
+    if not databases or "default" not in databases or two_roles(databases):
+        return []
+    if not routines.tables_are_there("default") or routines.problem():
+        return []
+    return [
+        Warning(
+            f"Of the application's database role: {line}.",
+            hint="manage.py migrate --database owner grants and revokes anew; a role's attributes "
+            "and memberships are for a superuser to take back.",
+            id="opslog.W001",
+        )
+        for line in exposure.problems()
+    ]
+
+
+@register("database")
 def somebody_can_seal(databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """With a PostgreSQL of one's own the key has to be given: the log is not sealed without."""
     if not databases or settings.TOLLGATE_SEAL_SECRET_KEY or settings.TOLLGATE_SEAL_KEY_FILE:
@@ -63,7 +83,7 @@ def somebody_can_seal(databases: Any = None, **kwargs: Any) -> list[CheckMessage
     return [
         Info(
             "No key for the seals of the log is in the settings.",
-            hint="Set SEAL_KEY or SEAL_KEY_FILE where the job worker runs: see "
+            hint="Set SEAL_KEY or SEAL_KEY_FILE where the sealer runs: see "
             "docs/tamper-evidence.md. Where another host seals, this is as it should be.",
             id="opslog.I002",
         )

@@ -36,9 +36,12 @@ SEARCH_PATH = "pg_catalog, pg_temp"
 LOCK = "7499, 0"  # advisory: one installation, one migration at a time
 ATTEMPTS = 5
 KIND = re.compile(
-    r"CREATE (?:OR REPLACE )?(FUNCTION|PROCEDURE|AGGREGATE|TYPE|TRIGGER|VIEW) (?:tollgate\.)?(\w+)"
+    r"CREATE (?:OR REPLACE |CONSTRAINT )?(FUNCTION|PROCEDURE|AGGREGATE|TYPE|TRIGGER|VIEW) "
+    r"(?:tollgate\.)?(\w+)"
 )
-TRIGGER = re.compile(r"CREATE OR REPLACE TRIGGER (\w+)\s.*?\sON\s+public\.(\w+)", re.DOTALL)
+TRIGGER = re.compile(
+    r"CREATE (?:OR REPLACE|CONSTRAINT) TRIGGER (\w+)\s.*?\sON\s+public\.(\w+)", re.DOTALL
+)
 
 RECORD = """
 CREATE SCHEMA IF NOT EXISTS tollgate;
@@ -81,6 +84,7 @@ PARTITIONS = """
 SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = to_regclass('public.' || quote_ident(%s)) ORDER BY c.relname
 """
+OTHERS = {"auth", "django_q"}  # apps of others whose tables have triggers of ours
 DROP = {"f": "FUNCTION", "p": "PROCEDURE", "a": "AGGREGATE"}
 
 
@@ -216,13 +220,11 @@ def digest(cursor: Any) -> str:
 def tables_are_there(using: str) -> bool:
     """Whether each app that has routines is migrated: `migrate APP` may stop halfway."""
     loader = MigrationLoader(connections[using])
-    with_routines = {
-        config.label for config in apps.get_app_configs() if hasattr(config, "routines")
-    }
+    needed = {config.label for config in apps.get_app_configs() if hasattr(config, "routines")}
     return all(
         leaf in loader.applied_migrations
         for leaf in loader.graph.leaf_nodes()
-        if leaf[0] in with_routines
+        if leaf[0] in needed | OTHERS
     )
 
 
@@ -318,6 +320,8 @@ class Installation:
                 table, name = statement.name.split(".")
                 there = (name, table, True) in self.rows(TRIGGERS)
                 if not there or as_installed.get(statement.name) != statement.hash:
+                    if there and statement.text.startswith("CREATE CONSTRAINT"):  # no OR REPLACE
+                        self.cursor.execute(f"DROP TRIGGER {name} ON public.{table}")
                     self.cursor.execute(statement.text)
             case _:
                 self.make_routine(statement)

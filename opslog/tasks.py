@@ -1,7 +1,5 @@
 """Jobs of the ground floor. Each is safe to run twice."""
 
-import logging
-
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
@@ -9,13 +7,10 @@ from django.utils import timezone
 from opslog import delivery
 from opslog.incidents import watching
 from opslog.models import Heartbeat
-from opslog.sealing import heads, keys, sealer
 from opslog.telemetry import rollup, weeks
 from opslog.triaging import running
 
 WORKER = "worker"
-
-log = logging.getLogger(__name__)
 
 
 def beat() -> None:
@@ -58,17 +53,3 @@ def run_triage() -> int | None:
     rollup.refresh()
     incident = running.run(now=timezone.now())
     return incident.pk if incident else None
-
-
-def seal_events() -> int:
-    """Seal what is committed. Gives how many events. Without a key here there is nothing to do."""
-    try:
-        return sealer.seal().events
-    except keys.NoKey as error:
-        log.warning("the log is not sealed: %s", error)
-        return 0
-
-
-def post_seal_head() -> bool:
-    """Send the newest head to the webhook of the settings."""
-    return heads.post_newest()

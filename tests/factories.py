@@ -72,10 +72,21 @@ def make_token(
     )
 
 
-def set_caps(work_order: WorkOrder, runs_per_day: int, usd_per_day: Decimal | str) -> WorkOrder:
+def set_caps(
+    work_order: WorkOrder,
+    runs_per_day: int,
+    usd_per_day: Decimal | str,
+    max_concurrent_runs: int | None = None,
+) -> WorkOrder:
     """Change caps as an applied change does: with its proof, in one transaction."""
     new_usd = Decimal(usd_per_day)
-    if (work_order.runs_per_day, work_order.usd_per_day) == (runs_per_day, new_usd):
+    at_once = max_concurrent_runs or work_order.max_concurrent_runs
+    wanted = (runs_per_day, new_usd, at_once)
+    if wanted == (
+        work_order.runs_per_day,
+        work_order.usd_per_day,
+        work_order.max_concurrent_runs,
+    ):
         return work_order
     with transaction.atomic():
         CapChange.objects.create(
@@ -84,6 +95,8 @@ def set_caps(work_order: WorkOrder, runs_per_day: int, usd_per_day: Decimal | st
             new_runs_per_day=runs_per_day,
             old_usd_per_day=work_order.usd_per_day,
             new_usd_per_day=new_usd,
+            old_max_concurrent_runs=work_order.max_concurrent_runs,
+            new_max_concurrent_runs=at_once,
             reason="a test",
             by="test",
         )
@@ -94,7 +107,7 @@ def set_caps(work_order: WorkOrder, runs_per_day: int, usd_per_day: Decimal | st
             actor="test",
         )
         WorkOrder.objects.filter(pk=work_order.pk).update(
-            runs_per_day=runs_per_day, usd_per_day=new_usd
+            runs_per_day=runs_per_day, usd_per_day=new_usd, max_concurrent_runs=at_once
         )
     work_order.refresh_from_db()
     return work_order
@@ -107,14 +120,29 @@ def make_work_order(
     usd_per_day: Decimal | str = DEFAULT_USD,
     max_concurrent_runs: int = 2,
     title: str = "",
+    status: str = "draft",
     **columns: Any,
 ) -> WorkOrder:
     """A work order with these caps, whatever the defaults are."""
-    work_order = WorkOrder.objects.create(
-        id=id, title=title or id, max_concurrent_runs=max_concurrent_runs, **columns
-    )
+    work_order = WorkOrder.objects.create(id=id, title=title or id, **columns)
     work_order.refresh_from_db()
-    return set_caps(work_order, runs_per_day, usd_per_day)
+    set_caps(work_order, runs_per_day, usd_per_day, max_concurrent_runs)
+    return set_status(work_order, status)
+
+
+def set_status(work_order: WorkOrder, status: str) -> WorkOrder:
+    """Suspend or archive one as the application does: with its event, in one transaction."""
+    if status != work_order.status:
+        with transaction.atomic():
+            events.record(
+                f"WORK_ORDER_{status.upper()}",
+                message="a test",
+                owner=("work_order", work_order.pk),
+                actor="test",
+            )
+            WorkOrder.objects.filter(pk=work_order.pk).update(status=status)
+        work_order.refresh_from_db()
+    return work_order
 
 
 def make_agent(name: str = "agent-1", **columns: Any) -> Agent:

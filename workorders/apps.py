@@ -1,7 +1,13 @@
 from django.apps import AppConfig
 
+from opslog.roles import changed_by_routines, kept
+
 
 class WorkordersConfig(AppConfig):
     name = "workorders"
     verbose_name = "What is being done"
-    routines = ("tokens.sql", "status.sql")
+    routines = ("tokens.sql", "status.sql", "recording.sql")
+
+    def ready(self) -> None:
+        changed_by_routines("work_order_runs")
+        kept("work_orders", "service_tokens", "agents")

@@ -41,6 +41,12 @@ GUARDS = (
     ("operations_events", "stamp"),
     ("cap_changes", "stamp"),
     ("work_orders", "guard_caps"),
+    ("work_orders", "guard_caps_insert"),
+    ("work_orders", "record_change"),
+    ("auth_user", "record_account"),
+    ("auth_user_groups", "record_account"),
+    ("service_tokens", "record_token"),
+    ("change_votes", "record_vote"),
 )
 
 
@@ -245,6 +251,8 @@ def _unguarded() -> Iterator[None]:
         for table, trigger in GUARDS:
             cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}")
         yield
+        # The stamp that was off numbers what comes next.
+        cursor.execute("SELECT setval('event_numbers', max(id)) FROM operations_events")
         # A constraint that is checked late would keep the table busy for the next line.
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         for table, trigger in GUARDS:

@@ -41,9 +41,7 @@ def prepare(work_orders: Sequence[str], agents: Sequence[str], caps: Caps) -> st
         )
         Agent.objects.bulk_create(Agent(name=name) for name in agents)
         for name in work_orders:
-            order = WorkOrder.objects.create(
-                id=name, title=f"Replay {name}", max_concurrent_runs=caps.concurrent
-            )
+            order = WorkOrder.objects.create(id=name, title=f"Replay {name}")
             set_caps(order, caps)
         Budget.objects.filter(scope=Budget.Scope.ADDRESS).update(amount=None)
     return token
@@ -52,7 +50,11 @@ def prepare(work_orders: Sequence[str], agents: Sequence[str], caps: Caps) -> st
 def set_caps(work_order: WorkOrder, caps: Caps) -> None:
     """Caps by fixture, with the proof in the same transaction that the database asks for."""
     work_order.refresh_from_db()
-    if (work_order.runs_per_day, work_order.usd_per_day) == (caps.runs_per_day, caps.usd_per_day):
+    if (work_order.runs_per_day, work_order.usd_per_day, work_order.max_concurrent_runs) == (
+        caps.runs_per_day,
+        caps.usd_per_day,
+        caps.concurrent,
+    ):
         return
     CapChange.objects.create(
         wo=work_order,
@@ -60,6 +62,8 @@ def set_caps(work_order: WorkOrder, caps: Caps) -> None:
         new_runs_per_day=caps.runs_per_day,
         old_usd_per_day=work_order.usd_per_day,
         new_usd_per_day=caps.usd_per_day,
+        old_max_concurrent_runs=work_order.max_concurrent_runs,
+        new_max_concurrent_runs=caps.concurrent,
         reason="limits of a replay",
         by="replay",
     )
@@ -70,5 +74,7 @@ def set_caps(work_order: WorkOrder, caps: Caps) -> None:
         actor="replay",
     )
     WorkOrder.objects.filter(pk=work_order.pk).update(
-        runs_per_day=caps.runs_per_day, usd_per_day=caps.usd_per_day
+        runs_per_day=caps.runs_per_day,
+        usd_per_day=caps.usd_per_day,
+        max_concurrent_runs=caps.concurrent,
     )

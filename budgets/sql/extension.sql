@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION tollgate.extend_run_v1(
     p_digest bytea, p_address inet, p_run uuid, p_additional numeric, p_lease integer,
     p_key text, p_fingerprint bytea, p_request_id text, p_retry_after integer,
     p_refusal_events integer   -- of one line of tokens and second, see refusals.sql
-) RETURNS tollgate.answer LANGUAGE plpgsql VOLATILE
+) RETURNS tollgate.answer LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET jit TO off AS $$
 DECLARE

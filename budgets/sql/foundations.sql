@@ -126,8 +126,12 @@ CREATE OR REPLACE TRIGGER stamp BEFORE INSERT ON public.cap_changes
 CREATE OR REPLACE FUNCTION tollgate.guard_caps() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        IF NEW.runs_per_day > 100 OR NEW.usd_per_day > 2.00 THEN
+        IF NEW.runs_per_day > 100 OR NEW.usd_per_day > 2.00 OR NEW.max_concurrent_runs > 2 THEN
             RAISE EXCEPTION 'a work order begins with the default caps; more is a cap change'
+                USING ERRCODE = 'restrict_violation';
+        END IF;
+        IF NEW.status <> 'draft' THEN
+            RAISE EXCEPTION 'a work order begins as a draft; what follows is told with a reason'
                 USING ERRCODE = 'restrict_violation';
         END IF;
     ELSIF NOT tollgate.told_in_this_transaction(NEW.id, '{WORK_ORDER_CAP_CHANGE}') OR NOT EXISTS (

@@ -200,9 +200,7 @@ BEGIN
         SELECT array_agg(DISTINCT c.counter_id), bool_or(c.counter_id IS NULL) INTO ids, missing
         FROM tollgate.charges(f, p_at, false) c
         WHERE c.win <> 'open' AND (NOT p_short OR tollgate.is_short(c.win));
-        IF missing IS NOT TRUE THEN
-            RETURN coalesce(ids, '{}');
-        END IF;
+        EXIT WHEN missing IS NOT TRUE;
         INSERT INTO public.counters (key, scope, subject, "window", starts_at)
         SELECT DISTINCT tollgate.counter_key(c.scope, c.subject, c.win, c.starts_at), c.scope, c.subject,
             c.win, c.starts_at
@@ -210,6 +208,7 @@ BEGIN
         WHERE c.counter_id IS NULL AND c.win <> 'open' AND (NOT p_short OR tollgate.is_short(c.win))
         ON CONFLICT DO NOTHING;
     END LOOP;
+    RETURN coalesce(ids, '{}');
 END $$;
 
 -- The refusal that a limit in the way means. `p_day_after`: seconds said for a day, by the setting.
@@ -306,8 +305,10 @@ CREATE OR REPLACE VIEW tollgate.entries AS
     FROM public.direct_spend d;
 
 -- Counters of a limit that was just made: what its window holds already. Runs that may still be
--- settled learn of them. The caller has the lock of all; a month is read once, and starts wait.
-CREATE OR REPLACE FUNCTION tollgate.fill(p_scope text, p_window text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+-- settled learn of them, with the owner's rights: the application's role cannot change a run. The
+-- caller has the lock of all; a month is read once, and starts wait.
+CREATE OR REPLACE FUNCTION tollgate.fill(p_scope text, p_window text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER AS $$
 DECLARE
     at timestamptz := tollgate.now();
     since timestamptz := CASE p_window WHEN 'open' THEN 'epoch'::timestamptz

@@ -1,51 +1,75 @@
--- Whoever changes one of these, by whatever way, leaves an event with what was and what is. The
--- application says who acts and why for the length of its transaction (budgets/acting.py); that is
--- information, no proof: the database user is stamped on the event in any case.
-CREATE OR REPLACE FUNCTION tollgate.record_change() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    was jsonb := to_jsonb(OLD);
-    is_now jsonb := to_jsonb(NEW);
-    one jsonb := coalesce(is_now, was);
-    label text;
-    changed jsonb;
-BEGIN
-    label := CASE TG_ARGV[0]
-        WHEN 'budget' THEN concat_ws('/', one->>'scope', nullif(one->>'subject', ''), one->>'window',
-            one->>'measure')
-        WHEN 'feature' THEN one->>'feature'
-        WHEN 'preflight_check' THEN one->>'check_name'
-        ELSE concat_ws(' ', one->>'scope', nullif(one->>'target', ''), nullif(one->>'subject', ''))
-        END;
-    SELECT jsonb_object_agg(k, jsonb_build_object('old', was->k, 'new', is_now->k)) INTO changed
-    FROM jsonb_object_keys(one) k
-    WHERE coalesce(was->k, 'null') <> coalesce(is_now->k, 'null') AND k NOT IN ('id', 'changed_at', 'changed_by', 'reason');
-    IF changed IS NULL THEN
-        RETURN NULL;
-    END IF;
-    INSERT INTO public.operations_events
-        (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
-    VALUES (TG_ARGV[1],
-        format('%s %s: %s', initcap(replace(TG_ARGV[0], '_', ' ')), label,
-            (SELECT string_agg(format('%s %s → %s', k, coalesce(nullif(was->>k, ''), 'none'),
-                coalesce(nullif(is_now->>k, ''), 'none')), ', ' ORDER BY k)
-             FROM jsonb_object_keys(changed) k)),
-        TG_ARGV[0], one->>'id', label,
-        coalesce(nullif(current_setting('tollgate.actor', true), ''), session_user),
-        jsonb_build_object('changes', changed, 'by', TG_OP,
-            'reason', nullif(current_setting('tollgate.reason', true), '')),
-        coalesce(current_setting('tollgate.request_id', true), ''));
-    RETURN NULL;
-END $$;
+-- Which rows of this floor leave an event whenever they change (opslog/sql/recording.sql).
 CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON public.budgets
-    FOR EACH ROW EXECUTE FUNCTION tollgate.record_change('budget', 'LIMIT_CHANGE');
+    FOR EACH ROW EXECUTE FUNCTION tollgate.record_change(
+        'budget', 'LIMIT_CHANGE', '/', 'scope', 'subject', 'window', 'measure');
 CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON public.kill_switches
-    FOR EACH ROW EXECUTE FUNCTION tollgate.record_change('kill_switch', 'KILL_SWITCH_CHANGE');
+    FOR EACH ROW EXECUTE FUNCTION tollgate.record_change(
+        'kill_switch', 'KILL_SWITCH_CHANGE', ' ', 'scope', 'target');
 CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON public.feature_flags
-    FOR EACH ROW EXECUTE FUNCTION tollgate.record_change('feature', 'FEATURE_CHANGE');
-CREATE OR REPLACE TRIGGER record_change AFTER UPDATE OR DELETE ON public.preflight_rules
-    FOR EACH ROW EXECUTE FUNCTION tollgate.record_change('preflight_check', 'PREFLIGHT_RULE_CHANGE');
+    FOR EACH ROW EXECUTE FUNCTION tollgate.record_change('feature', 'FEATURE_CHANGE', '', 'feature');
+CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON public.preflight_rules
+    FOR EACH ROW EXECUTE FUNCTION tollgate.record_change(
+        'preflight_check', 'PREFLIGHT_RULE_CHANGE', '', 'check_name');
 -- (Its transitions are told by alerts.)
 CREATE OR REPLACE TRIGGER record_change AFTER UPDATE OF open_seconds, recent_runs, error_percent ON public.circuit_breakers
     FOR EACH ROW WHEN ((OLD.open_seconds, OLD.recent_runs, OLD.error_percent)
         IS DISTINCT FROM (NEW.open_seconds, NEW.recent_runs, NEW.error_percent))
-    EXECUTE FUNCTION tollgate.record_change('circuit_breaker', 'BREAKER_SETTINGS_CHANGE');
+    EXECUTE FUNCTION tollgate.record_change('circuit_breaker', 'BREAKER_SETTINGS_CHANGE', ' ', 'scope', 'subject');
+-- A transition that no alert tells of was written past the breaker's routines.
+CREATE OR REPLACE FUNCTION tollgate.record_transition() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    type text := CASE NEW.scope WHEN 'global' THEN 'circuit_breaker' ELSE 'work_order' END;
+    subject text := CASE NEW.scope WHEN 'global' THEN NEW.id::text ELSE NEW.subject END;
+BEGIN
+    IF NOT EXISTS (SELECT FROM tollgate.events_about(type, subject) AS e
+        WHERE e.kind LIKE 'BREAKER\_%' AND e.meta->>'state' = NEW.state AND NOT e.meta ? 'by') THEN
+        PERFORM tollgate.write_change('BREAKER_CHANGE', type, subject, tollgate.breaker_name(NEW),
+            tollgate.changes(jsonb_build_object('state', OLD.state), jsonb_build_object('state', NEW.state)), TG_OP);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER record_transition AFTER UPDATE OF state ON public.circuit_breakers
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state)
+    EXECUTE FUNCTION tollgate.record_transition();
+
+-- Who must agree to what is changed on a page that tells of all rules of a measure at once.
+CREATE OR REPLACE FUNCTION tollgate.record_approval_rule() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    was jsonb := to_jsonb(OLD);
+    is_now jsonb := to_jsonb(NEW);
+    one jsonb := coalesce(is_now, was);
+    changed jsonb := tollgate.changes(was, is_now);
+    subject text := coalesce(one->>'measure',
+        (SELECT r.measure FROM public.approval_rules AS r WHERE r.id = (one->>'rule_id')::bigint), '');
+BEGIN
+    IF changed IS NOT NULL AND NOT EXISTS (SELECT FROM tollgate.events_about('approval_rules', subject) AS e
+        WHERE e.kind = 'APPROVAL_RULES_CHANGE' AND NOT e.meta ? 'by') THEN
+        PERFORM tollgate.write_change('APPROVAL_RULES_CHANGE', 'approval_rules', subject, subject, changed, TG_OP);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER record_approval_rule AFTER INSERT OR UPDATE OR DELETE ON public.approval_rules
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_approval_rule();
+CREATE CONSTRAINT TRIGGER record_approval_rule AFTER INSERT OR UPDATE OR DELETE ON public.approval_slots
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_approval_rule();
+
+-- A signature that nobody tells of was written past the application. The row stays either way.
+CREATE OR REPLACE FUNCTION tollgate.record_vote() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    request public.change_requests;
+BEGIN
+    SELECT * INTO request FROM public.change_requests AS r WHERE r.id = NEW.request_id;
+    IF NOT EXISTS (SELECT FROM tollgate.events_about(request.subject_type, request.subject_id) AS e
+        WHERE e.kind LIKE 'CAP_CHANGE%' AND e.meta->>'requestId' = NEW.request_id::text
+            AND NOT e.meta ? 'by') THEN
+        INSERT INTO public.operations_events (kind, message, owner_type, owner_id, actor, meta)
+        VALUES ('CAP_CHANGE_VOTE',
+            format('Request #%s: %s by user %s', NEW.request_id, NEW.decision, NEW.voter_id),
+            request.subject_type, request.subject_id, session_user,
+            jsonb_build_object('requestId', NEW.request_id, 'voterId', NEW.voter_id, 'decision', NEW.decision,
+                'revision', NEW.revision, 'by', TG_OP));
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER record_vote AFTER INSERT ON public.change_votes
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_vote();

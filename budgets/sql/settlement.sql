@@ -1,4 +1,6 @@
--- How a run ends: told by its client (finish), or by the end of its lease (reap).
+-- How a run ends: told by its client (finish), or by the end of its lease (reap). With the owner's
+-- rights, because the application's role cannot change a run or what was charged for it
+-- (opslog/roles.py): what is not a settlement is refused.
 
 -- Gives back what run `r` held and charges `p_cost`. The caller holds the locks on the run and on
 -- its counters. An expired run that reports after all is corrected by the difference.
@@ -84,7 +86,7 @@ END $$;
 -- `p_wo` null: of any work order. An admission calls it with the lock of the counters in hand, so it
 -- takes only runs that nobody holds: whoever has one may wait for that lock.
 CREATE OR REPLACE FUNCTION tollgate.reap_v1(p_wo text, p_max integer) RETURNS integer
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET jit TO off AS $$
 DECLARE
@@ -131,7 +133,7 @@ $$;
 CREATE OR REPLACE FUNCTION tollgate.finish_run_v1(
     p_digest bytea, p_address inet, p_run uuid, p_status text, p_cost numeric, p_usage jsonb,
     p_tokens bigint, p_book_version bigint, p_fingerprint bytea, p_request_id text
-) RETURNS tollgate.answer LANGUAGE plpgsql VOLATILE
+) RETURNS tollgate.answer LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET jit TO off AS $$
 DECLARE

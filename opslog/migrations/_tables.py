@@ -4,6 +4,7 @@ from django.db import migrations
 
 EVENTS = """
 CREATE TABLE operations_events (
+    -- Numbered by the trigger that stamps it (opslog/sql/events.sql), from the sequence below.
     id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT operations_events_id_positive CHECK (id > 0),
     kind text NOT NULL CHECK (kind ~ '^[A-Z][A-Z0-9_]{0,63}$'),
     message text NOT NULL DEFAULT '',
@@ -18,6 +19,7 @@ CREATE TABLE operations_events (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (id, created_at)
 ) PARTITION BY RANGE (created_at);
+CREATE SEQUENCE event_numbers OWNED BY operations_events.id;
 -- Where the job that makes partitions did not run for months, nothing is lost: rows land here.
 CREATE TABLE operations_events_default PARTITION OF operations_events DEFAULT;
 

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.transaction import TransactionManagementError
 
-from opslog import jobs
 from opslog.models import Heartbeat, Seal, SealMembers
 from opslog.sealing import encoding, heads, keys, merkle
 from opslog.sealing.rows import EVENT_ROW, Row, all_rows, reading
@@ -27,7 +25,6 @@ SEALER = "sealer"  # its row in `heartbeats`: when it last looked and left nothi
 HEARTBEAT = timedelta(hours=1)
 MOST_EVENTS = 10_000  # in one seal: 400 kB of hashes
 WINDOW = 50_000  # transactions looked at in one of ours
-POST_JOB = "opslog.tasks.post_seal_head"
 
 log = logging.getLogger("tollgate.seals")
 
@@ -155,8 +152,6 @@ def _seal_what_is_new() -> tuple[Turn, datetime]:
     if complete and not turn.seals and due:
         _append(chain, [], current, signer, now)
         turn = Turn(seals=1)
-    if turn.seals and settings.TOLLGATE_SEAL_WEBHOOK_SECRET_URL:
-        jobs.enqueue(POST_JOB)
     return Turn(turn.seals, turn.events, complete=complete), now
 
 

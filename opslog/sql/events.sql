@@ -8,13 +8,16 @@ BEGIN
 END $$;
 
 -- The stamp: a BEFORE trigger may not move a row to another partition, so a time that is told is
--- refused rather than corrected.
+-- refused rather than corrected. The number is the database's, whatever was told (COPY and OVERRIDING
+-- SYSTEM VALUE tell one): a number that was chosen could be taken twice, or lie ahead of all others, and
+-- what is sealed goes by it. The sequence behind it can be advanced by the application, not set.
 CREATE OR REPLACE FUNCTION tollgate.stamp_event() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.created_at NOT BETWEEN clock_timestamp() - interval '10 seconds' AND clock_timestamp() THEN
         RAISE EXCEPTION 'created_at of an event is set by the database; leave it out'
             USING ERRCODE = 'check_violation';
     END IF;
+    NEW.id := nextval('public.event_numbers');
     NEW.db_user := session_user;
     NEW.xact := pg_current_xact_id()::text::bigint;
     RETURN NEW;

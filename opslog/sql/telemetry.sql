@@ -49,12 +49,12 @@ END $$;
 -- Drops the weekly partitions all of whose rows are more than so many days old, and such rows of the
 -- default partitions; gives the names of the dropped tables. With the owner's rights, so it is
 -- careful: partitions of these two tables alone, a week at least, and no week with an hour whose sums
--- are still to be computed, because the sums stay.
+-- are still to be computed, because the sums stay. Whoever calls it leaves an event.
 CREATE OR REPLACE FUNCTION tollgate.drop_telemetry_partitions_v1(days integer) RETURNS text[]
 LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     keep_from timestamptz := clock_timestamp() - make_interval(days => days);
-    dropped text[] := '{}';
+    dropped text[] := '{}'::text[];
     part record;
 BEGIN
     IF days IS NULL OR days < 7 THEN
@@ -81,6 +81,12 @@ BEGIN
         AND NOT EXISTS (SELECT FROM public.stale_hours);
     DELETE FROM public.tool_calls_default d WHERE d.created_at < keep_from
         AND NOT EXISTS (SELECT FROM public.stale_hours);
+    IF cardinality(dropped) > 0 THEN
+        INSERT INTO public.operations_events (kind, message, owner_type, actor, meta)
+        VALUES ('TELEMETRY_DROPPED',
+            format('Telemetry older than %s days dropped: %s tables', days, cardinality(dropped)), 'telemetry',
+            'tollgate', jsonb_build_object('tables', dropped, 'retentionDays', days));
+    END IF;
     RETURN dropped;
 END $$;
 

@@ -4,9 +4,7 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Final
 
-from django.db import connection, transaction
-
-from opslog.events import record
+from django.db import connection
 
 SHORTEST: Final = 7  # days; the database refuses less
 
@@ -25,23 +23,15 @@ def make(days: Iterable[date] = ()) -> int:
         return made + int(cursor.fetchone()[0])
 
 
-@transaction.atomic
 def drop(*, older_than_days: int) -> list[str]:
     """Drop the partitions whose rows are all older; gives their names. 0 keeps everything.
 
-    The sums by the hour stay. A week that has not been summed up yet stays until it is.
+    The routine writes the event. The sums by the hour stay. A week that has not been summed up yet
+    stays until it is.
     """
     if not older_than_days:
         return []
     with connection.cursor() as cursor:
         cursor.execute("SELECT tollgate.drop_telemetry_partitions_v1(%s)", [older_than_days])
         dropped: list[str] = cursor.fetchone()[0]
-    if dropped:
-        record(
-            "TELEMETRY_DROPPED",
-            message=f"Telemetry older than {older_than_days} days dropped: {len(dropped)} tables",
-            owner=("telemetry", ""),
-            actor="tollgate",
-            meta={"tables": dropped, "retentionDays": older_than_days},
-        )
     return dropped

@@ -15,7 +15,6 @@ from opslog import events
 from opslog.models import InferenceEvent, OperationsEvent, ToolCall
 from tests import factories
 from tests.admin.scene import make_run, use
-from workorders.models import WorkOrder
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/sql.md").read_text()
 BLOCKS = dict(re.findall(r"<!-- ([a-z ]+) -->\s*```sql\n(.*?)```", PAGE, re.DOTALL))
@@ -27,7 +26,7 @@ def rows(db: None) -> None:
     """Two work orders, five runs, starts and refusals of today, and calls of models and tools."""
     order = factories.make_work_order("weekly-report", title="Weekly report", runs_per_day=10)
     factories.make_work_order("quiet", title="Quiet")
-    WorkOrder.objects.create(id="gone", title="Gone", status="archived")
+    factories.make_work_order("gone", title="Gone", status="archived")
     use(order, runs=5, settled="1.50", reserved="0.10")
     now = timezone.now()
     for cost, agent, status in (

@@ -9,7 +9,6 @@ import pytest
 from django.db import DatabaseError, connection, connections
 from django.utils import timezone
 
-from opslog import tasks
 from opslog.models import Heartbeat, Seal, SealMembers
 from opslog.sealing import heads, keys, sealer
 from opslog.sealing.statements import Signer
@@ -291,13 +290,14 @@ def test_restored_where_transactions_count_lower(sealed: Sealed) -> None:
     assert kinds(sealed.verify()) == {"inserted"}
 
 
-def test_the_job_without_a_key(sealed: Sealed, settings: Any) -> None:
+def test_without_a_key_nothing_is_sealed(sealed: Sealed, settings: Any) -> None:
     settings.TOLLGATE_SEAL_KEY_FILE = ""
     sealed.write(1)
-    assert tasks.seal_events() == 0
+    with pytest.raises(keys.NoKey):
+        sealer.seal()
     assert Seal.objects.count() == 0
     settings.TOLLGATE_SEAL_KEY_FILE = str(sealed.key_file)
-    assert tasks.seal_events() == 1
+    assert sealer.seal().events == 1
 
 
 @pytest.mark.parametrize("alias", ["default", "owner"])

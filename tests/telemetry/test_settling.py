@@ -68,7 +68,7 @@ def test_told_by_its_client_too(desk: Desk) -> None:
 
 def test_an_expired_run_that_reports_after_all(desk: Desk) -> None:
     run = run_of(desk.start())
-    Run.objects.filter(pk=run).update(lease_expires_at=timezone.now())
+    Run.objects.using("owner").filter(pk=run).update(lease_expires_at=timezone.now())
     assert tasks.expire_leases() == 1
     assert not InferenceEvent.objects.exists()
     finish(desk, run)
