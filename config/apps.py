@@ -18,6 +18,7 @@ class TollgateAdminConfig(AdminConfig):
         from config import checks, people  # noqa: F401  (checks register on import)
 
         people.register(admin.site)
+        watch_logins()
         if settings.TOLLGATE_SENTRY_SECRET_DSN:
             # No bodies, no headers, no addresses of people: what is sent is what went wrong.
             sentry_sdk.init(
@@ -37,3 +38,19 @@ class TollgateAdminConfig(AdminConfig):
             sender=apps.get_app_config("django_q"),
             dispatch_uid="config.schedules",
         )
+
+
+def watch_logins() -> None:
+    """Django and the login guard tell of log-ins; `budgets.accounts` records them."""
+    from axes.signals import user_locked_out
+    from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+
+    from budgets.accounts import signing_in
+
+    for signal, receiver in (
+        (user_logged_in, signing_in.logged_in),
+        (user_logged_out, signing_in.logged_out),
+        (user_login_failed, signing_in.failed),
+        (user_locked_out, signing_in.locked_out),
+    ):
+        signal.connect(receiver, dispatch_uid=f"accounts.{receiver.__name__}")

@@ -47,6 +47,10 @@ INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
     "config.apps.TollgateAdminConfig",
+    # Before Django's own: two of its commands are ours.
+    "opslog",
+    "workorders",
+    "budgets",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -59,9 +63,6 @@ INSTALLED_APPS = [
     "django_filters",
     "django_q",
     "axes",
-    "opslog",
-    "workorders",
-    "budgets",
 ]
 
 MIDDLEWARE = [
@@ -140,6 +141,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "budgets.accounts.passwords.RecordChanges"},  # validates nothing: see there
 ]
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"

@@ -32,7 +32,7 @@ def confirm_password(form: DecisionForm, request: ChangeRequest, by: User) -> bo
         return True
     wrong = OperationsEvent.objects.filter(
         kind="PASSWORD_REFUSED",
-        actor=by.get_username(),
+        meta__personId=by.pk,  # not by name, which can change
         created_at__gte=timezone.now() - WITHIN,
     )
     if wrong.order_by()[:WRONG_AT_MOST].count() >= WRONG_AT_MOST:
@@ -46,7 +46,7 @@ def confirm_password(form: DecisionForm, request: ChangeRequest, by: User) -> bo
         message=f"A wrong password of {by.get_username()} on request #{request.pk}",
         owner=(request.subject_type, request.subject_id),
         actor=by.get_username(),
-        meta=about(request),
+        meta={**about(request), "personId": by.pk},
     )
     return False
 

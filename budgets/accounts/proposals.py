@@ -1,0 +1,197 @@
+"""What one administrator proposes about somebody and another confirms, refuses, or lets expire."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, connection, transaction
+from django.urls import reverse
+from django.utils import timezone
+
+from budgets.accounts import membership, notices
+from budgets.exceptions import Conflict, Refused
+from budgets.models import AccountChange
+
+Status = AccountChange.Status
+Wanted = dict[str, Any]
+LIFETIME = timedelta(days=7)
+
+
+def propose(person: User, wanted: Wanted, *, by: User) -> AccountChange:
+    """In the caller's transaction. Raises Conflict while another change of theirs waits."""
+    for each in AccountChange.objects.filter(person=person, status=Status.PENDING):
+        lock_pending(each.pk)  # closes it, if it is overdue
+    try:
+        with transaction.atomic():
+            change = AccountChange.objects.create(
+                person=person,
+                wanted=wanted,
+                seen_username=person.username,
+                seen_email=person.email,
+                proposed_by=by,
+                expires_at=timezone.now() + LIFETIME,
+            )
+    except IntegrityError as error:
+        raise Conflict(
+            f"Another change of {person} waits for a second administrator: decide on it first."
+        ) from error
+    notices.record_and_tell(
+        "ACCOUNT_CHANGE_PROPOSED",
+        f"{person.get_username()} is to {sentence(wanted)}",
+        person,
+        by=by.get_username(),
+        meta={"changeId": change.pk, "wanted": wanted, "email": person.email},
+        text=f"Proposed by {by.get_username()}. Another administrator must confirm it by "
+        f"{change.expires_at:%Y-%m-%d %H:%M} UTC. The address on file is "
+        f"{person.email or 'none'}.",
+        link=link_to(change),
+    )
+    return change
+
+
+def refuse(change_id: int, *, by: User, note: str) -> AccountChange:
+    """By any administrator; the proposer takes it back so. Raises Refused and Conflict."""
+    if not note.strip():
+        raise Refused("A reason is required.")
+    with transaction.atomic():
+        change = lock_pending(change_id)
+        if change is not None:
+            if not by.is_active or not by.has_perm("auth.change_user"):
+                raise Refused("Only administrators decide on changes of accounts.")
+            close(change, Status.REFUSED, by=by, note=note.strip())
+    return decided(change)
+
+
+def why_not(change: AccountChange, person: User) -> str:
+    """Why somebody may not confirm this; empty when they may."""
+    if change.status != Status.PENDING:
+        return "It is decided."
+    if change.expires_at <= timezone.now():
+        return "It has expired."
+    if person.pk == change.proposed_by_id:
+        return "You proposed it. Another administrator must confirm it."
+    if person.pk == change.person_id:
+        return "It is about you. Another administrator must confirm it."
+    if not membership.administers(person):
+        return "Only administrators confirm changes of accounts, once their own membership counts."
+    return ""
+
+
+def confirmers(change: AccountChange) -> list[User]:
+    """The administrators who could confirm this, now or when their waiting time is over."""
+    return [
+        each
+        for each in membership.administrators()
+        if each.pk not in (change.proposed_by_id, change.person_id)
+    ]
+
+
+def waiting_for(person: User) -> list[AccountChange]:
+    """The open changes that this person may confirm now."""
+    if not person.has_perm("auth.change_user"):
+        return []
+    pending = AccountChange.objects.filter(
+        status=Status.PENDING, expires_at__gt=timezone.now()
+    ).exclude(proposed_by=person.pk)
+    found = list(pending.exclude(person=person.pk).select_related("person", "proposed_by"))
+    return found if found and membership.administers(person) else []
+
+
+def one_at_a_time() -> None:
+    """Changes of accounts come one after the other: each sees the names and rights of the last."""
+    with connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE memberships IN SHARE ROW EXCLUSIVE MODE")
+
+
+def lock_pending(change_id: int) -> AccountChange | None:
+    """The change, locked, with its people; None when it is decided, or expired under this lock."""
+    change = (
+        AccountChange.objects.select_for_update(of=("self", "person"))
+        .select_related("person", "proposed_by")
+        .get(pk=change_id)
+    )
+    if change.status != Status.PENDING:
+        return None
+    if change.expires_at <= timezone.now():
+        close(change, Status.EXPIRED, by=None, note="nobody confirmed it in time")
+        return None
+    return change
+
+
+def close_overdue() -> int:
+    """Close what nobody confirmed in time. Only tidiness: expiry is found under the lock anyway."""
+    overdue = AccountChange.objects.filter(
+        status=Status.PENDING, expires_at__lte=timezone.now()
+    ).values_list("pk", flat=True)
+    for pk in overdue:
+        with transaction.atomic():
+            lock_pending(pk)
+    return len(overdue)
+
+
+def sentence(wanted: Mapping[str, Any]) -> str:
+    """What is wanted, to be read after "is to"."""
+    parts = []
+    if groups := wanted.get("groups"):
+        parts.append(f"join {' and '.join(groups)}")
+    if wanted.get("is_active"):
+        parts.append("be active")
+    if wanted.get("is_staff"):
+        parts.append("be able to log in here")
+    if wanted.get("is_superuser"):
+        parts.append("become a superuser")
+    if "email" in wanted:
+        parts.append(f"have the email address {wanted['email'] or '(none)'}")
+    if wanted.get("link"):
+        parts.append("get a link to set their password")
+    return ", ".join(parts)
+
+
+def link_to(change: AccountChange) -> str:
+    return reverse("admin:budgets_accountchange_change", args=[change.pk])
+
+
+def close_if_stale(change: AccountChange) -> bool:
+    """What was proposed about one name and address is not done to another."""
+    person, proposer = change.person, change.proposed_by
+    note = ""
+    if (person.username, person.email) != (change.seen_username, change.seen_email):
+        note = "the name or the address of the person has changed since"
+    elif not proposer.is_active or not proposer.has_perm("auth.change_user"):
+        note = "the proposer is no administrator any more"
+    if note:
+        close(change, Status.STALE, by=None, note=note)
+    return bool(note)
+
+
+def close(
+    change: AccountChange, status: str, *, by: User | None, note: str, actor: str = "tollgate"
+) -> None:
+    """The one terminal transition; the caller holds the lock on the pending change."""
+    change.status = status
+    change.decided_by = by
+    change.decided_at = timezone.now()
+    change.closing_note = note
+    change.save(update_fields=["status", "decided_by", "decided_at", "closing_note"])
+    name = by.get_username() if by else actor
+    notices.record_and_tell(
+        f"ACCOUNT_CHANGE_{status.upper()}",
+        f"{change.person.get_username()} is to {sentence(change.wanted)}: {status}",
+        change.person,
+        by=name,
+        meta={
+            "changeId": change.pk,
+            "wanted": change.wanted,
+            "proposedBy": change.proposed_by.get_username(),
+            "reason": note,
+        },
+        text=f"Proposed by {change.proposed_by.get_username()}; {note}.",
+        link=link_to(change),
+    )
+
+
+def decided(change: AccountChange | None) -> AccountChange:
+    if change is None:
+        raise Conflict("It is decided or expired already.")
+    return change
