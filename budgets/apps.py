@@ -12,7 +12,6 @@ class BudgetsConfig(AppConfig):
 
     def ready(self) -> None:
         from budgets import checks  # noqa: F401  (checks register on import)
-
         from budgets.accounts import links
         from opslog import delivery
 

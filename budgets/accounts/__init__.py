@@ -5,7 +5,14 @@ that decide or do anything are given by two people, and count after a waiting ti
 docs/accounts.md.
 """
 
-from budgets.accounts.changing import Outcome, ask_for_link, change, create, name_problem
+from budgets.accounts.changing import (
+    Outcome,
+    ask_for_link,
+    change,
+    create,
+    join_by_single_sign_on,
+    name_problem,
+)
 from budgets.accounts.confirming import confirm, confirm_by_command
 from budgets.accounts.membership import (
     administers,
@@ -37,6 +44,7 @@ __all__ = [
     "counting_groups",
     "create",
     "guarded_groups",
+    "join_by_single_sign_on",
     "may_count",
     "name_problem",
     "refuse",

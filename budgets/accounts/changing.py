@@ -122,6 +122,25 @@ def ask_for_link(person_id: int, *, by: User) -> Outcome:
     return Outcome(person, {}, None, linked=True)
 
 
+def join_by_single_sign_on(person: User, groups: set[str]) -> Outcome:
+    """What the provider says of somebody's groups: those that only read at once; the others are
+    proposed, for one administrator to confirm. To leave a group needs nobody."""
+    with transaction.atomic():
+        proposals.one_at_a_time()
+        had = {group.name for group in person.groups.all()}
+        free, guarded = _split(groups - had)
+        _join(person, free, how=Membership.How.FREE)
+        waiting = AccountChange.objects.filter(
+            person=person, status=AccountChange.Status.PENDING
+        ).first()
+        if guarded and waiting is None:
+            waiting = proposals.propose(person, {"groups": sorted(guarded)}, by=None)
+        changes = {"groups": {"old": sorted(had), "new": sorted(had | free)}} if free else {}
+        if changes:
+            record_change(person, changes, by="single sign-on")
+    return Outcome(person, changes, waiting)
+
+
 def apply(change: AccountChange, *, by: str, how: str) -> None:
     """Put a confirmed change into force; the caller holds the locks and has checked everything."""
     person, wanted = change.person, change.wanted
@@ -138,7 +157,7 @@ def apply(change: AccountChange, *, by: str, how: str) -> None:
                 person,
                 changes,
                 by=by,
-                meta={"changeId": change.pk, "proposedBy": change.proposed_by.get_username()},
+                meta={"changeId": change.pk, "proposedBy": change.proposer},
             )
         if wanted.get("link"):
             links.issue(person, by=by, mailed=True)

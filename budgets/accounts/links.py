@@ -7,7 +7,6 @@ use, its time, a newer one, a log-in, another password, or another address on fi
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.db import transaction

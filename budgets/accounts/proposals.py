@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
@@ -18,8 +19,9 @@ Wanted = dict[str, Any]
 LIFETIME = timedelta(days=7)
 
 
-def propose(person: User, wanted: Wanted, *, by: User) -> AccountChange:
-    """In the caller's transaction. Raises Conflict while another change of theirs waits."""
+def propose(person: User, wanted: Wanted, *, by: User | None) -> AccountChange:
+    """In the caller's transaction. `by` None: by single sign-on. Raises Conflict while another
+    change of this person waits."""
     for each in AccountChange.objects.filter(person=person, status=Status.PENDING):
         lock_pending(each.pk)  # closes it, if it is overdue
     try:
@@ -40,9 +42,9 @@ def propose(person: User, wanted: Wanted, *, by: User) -> AccountChange:
         "ACCOUNT_CHANGE_PROPOSED",
         f"{person.get_username()} is to {sentence(wanted)}",
         person,
-        by=by.get_username(),
+        by=change.proposer,
         meta={"changeId": change.pk, "wanted": wanted, "email": person.email},
-        text=f"Proposed by {by.get_username()}. Another administrator must confirm it by "
+        text=f"Proposed by {change.proposer}. Another administrator must confirm it by "
         f"{change.expires_at:%Y-%m-%d %H:%M} UTC. The address on file is "
         f"{person.email or 'none'}.",
         link=link_to(change),
@@ -92,9 +94,12 @@ def waiting_for(person: User) -> list[AccountChange]:
     if not person.has_perm("auth.change_user"):
         return []
     pending = AccountChange.objects.filter(
-        status=Status.PENDING, expires_at__gt=timezone.now()
-    ).exclude(proposed_by=person.pk)
-    found = list(pending.exclude(person=person.pk).select_related("person", "proposed_by"))
+        ~Q(person=person.pk),
+        Q(proposed_by=None) | ~Q(proposed_by=person.pk),
+        status=Status.PENDING,
+        expires_at__gt=timezone.now(),
+    )
+    found = list(pending.select_related("person", "proposed_by"))
     return found if found and membership.administers(person) else []
 
 
@@ -158,7 +163,7 @@ def close_if_stale(change: AccountChange) -> bool:
     note = ""
     if (person.username, person.email) != (change.seen_username, change.seen_email):
         note = "the name or the address of the person has changed since"
-    elif not proposer.is_active or not proposer.has_perm("auth.change_user"):
+    elif proposer and not (proposer.is_active and proposer.has_perm("auth.change_user")):
         note = "the proposer is no administrator any more"
     if note:
         close(change, Status.STALE, by=None, note=note)
@@ -183,10 +188,10 @@ def close(
         meta={
             "changeId": change.pk,
             "wanted": change.wanted,
-            "proposedBy": change.proposed_by.get_username(),
+            "proposedBy": change.proposer,
             "reason": note,
         },
-        text=f"Proposed by {change.proposed_by.get_username()}; {note}.",
+        text=f"Proposed by {change.proposer}; {note}.",
         link=link_to(change),
     )
 

@@ -261,6 +261,8 @@ class Migration(migrations.Migration):
             model_name="accountchange",
             name="proposed_by",
             field=models.ForeignKey(
+                help_text="Empty: single sign-on, by the groups it says the person is in.",
+                null=True,
                 on_delete=django.db.models.deletion.PROTECT,
                 related_name="+",
                 to=settings.AUTH_USER_MODEL,

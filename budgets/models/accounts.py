@@ -78,7 +78,7 @@ class AccountChange(models.Model):
     pending ──▶ confirmed | refused | expired | stale      (all four are final)
 
     confirmed: by an administrator who is neither the proposer nor the person, or by command where
-    there is none. refused: by any administrator, the proposer too. expired: after seven days, found
+    there is none; what single sign-on proposes, by any administrator but the person. refused: by any administrator, the proposer too. expired: after seven days, found
     under the lock. stale: the person has another name or address by now than when it was proposed.
     """
 
@@ -99,7 +99,11 @@ class AccountChange(models.Model):
     seen_email = models.TextField(blank=True)
     status = models.TextField(choices=Status, default=Status.PENDING)
     proposed_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="Empty: single sign-on, by the groups it says the person is in.",
     )
     proposed_at = models.DateTimeField(db_default=Now(), editable=False)
     expires_at = models.DateTimeField()
@@ -140,6 +144,10 @@ class AccountChange(models.Model):
 
     def __str__(self) -> str:
         return f"#{self.pk} {self.seen_username}"
+
+    @property
+    def proposer(self) -> str:
+        return self.proposed_by.get_username() if self.proposed_by else "single sign-on"
 
 
 class AccountLink(models.Model):

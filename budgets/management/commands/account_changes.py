@@ -43,7 +43,7 @@ class Command(BaseCommand):
         for change in pending.order_by("pk"):
             self.stdout.write(
                 f"{change.pk}  {change.person} is to {accounts.sentence(change.wanted)} "
-                f"(proposed by {change.proposed_by}; until {change.expires_at:%Y-%m-%d %H:%M} UTC)"
+                f"(proposed by {change.proposer}; until {change.expires_at:%Y-%m-%d %H:%M} UTC)"
             )
         if not pending:
             self.stdout.write("No account change waits.")

@@ -1,0 +1,135 @@
+"""What waits for a second administrator, and what became of it."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin import display
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponseBase
+from django.utils import timezone
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from budgets import accounts
+from budgets.exceptions import Refused
+from budgets.models import AccountChange
+from opslog.admin.base import PageAdmin, SureForm, badge
+
+ADMINISTER = "auth.change_user"
+BADGES = {"confirmed": "applied", "pending": "pending"}
+
+
+class RefusalForm(forms.Form):
+    reason = forms.CharField(
+        max_length=500,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text="Recorded with your name. The person and all administrators can read it.",
+    )
+
+
+@admin.register(AccountChange)
+class AccountChangeAdmin(PageAdmin):
+    list_display = ("number", "who", "what", "state", "proposer", "proposed")
+    list_display_links = ("number", "who")
+    list_filter = ("status",)
+    list_select_related = ("person", "proposed_by")
+    list_before_template = "budgets/account_changes_note.html"
+    search_fields = ("=id", "person__username")
+    search_help_text = "a person"
+    page_template = "budgets/account_change.html"
+    sortable_by = ()
+    acts = {"confirm": "confirm", "refuse": "refuse"}
+
+    def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        is_open = obj.status == "pending" and obj.expires_at > timezone.now()
+        user: Any = request.user
+        administers = user.has_perm(ADMINISTER)
+        return {
+            "change": obj,
+            "title": f"{obj.person} is to {accounts.sentence(obj.wanted)}",
+            "state": state_of(obj),
+            "is_open": is_open,
+            "why_not": accounts.why_not(obj, user) if is_open and administers else "",
+            "administers": administers,
+            "able": accounts.confirmers(obj) if is_open else (),
+            "is_stale": is_open
+            and (obj.person.username, obj.person.email) != (obj.seen_username, obj.seen_email),
+            "rights": sorted(group.name for group in obj.person.groups.all()),
+        }
+
+    def confirm(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        change = self._to_decide(request, object_id)
+        by: Any = request.user
+
+        def perform(said: dict[str, Any]) -> str:
+            done = accounts.confirm(change.pk, by=by)
+            if done.status == AccountChange.Status.STALE:
+                return f"Not done: {done.closing_note}."
+            return f"{done.person} is to {accounts.sentence(done.wanted)}: done."
+
+        return self.act(
+            request,
+            change,
+            form=SureForm,
+            perform=perform,
+            refusals=(Refused,),
+            title=f"Confirm: {change.person} is to {accounts.sentence(change.wanted)}",
+            verb="Confirm",
+            danger=True,
+            effects=(
+                f"{change.proposer} proposed it. You confirm that you know who {change.person} "
+                f"is, and that {change.person.email or 'no address'} is theirs.",
+                "It takes effect at once. Approvals as a new member count after the waiting time.",
+                f"{change.person} and all administrators are told, with both of your names.",
+            ),
+        )
+
+    def refuse(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        change = self._to_decide(request, object_id)
+        by: Any = request.user
+
+        def perform(said: dict[str, Any]) -> str:
+            accounts.refuse(change.pk, by=by, note=said["reason"])
+            return "It is refused; nothing was changed."
+
+        return self.act(
+            request,
+            change,
+            form=RefusalForm,
+            perform=perform,
+            refusals=(Refused,),
+            title=f"Refuse: {change.person} is to {accounts.sentence(change.wanted)}",
+            verb="Refuse",
+            effects=("Nothing about the account changes. It can be proposed again.",),
+        )
+
+    def _to_decide(self, request: HttpRequest, object_id: str) -> Any:
+        if not request.user.has_perm(ADMINISTER):
+            raise PermissionDenied
+        return self.thing(request, object_id)
+
+    @display(description="change")
+    def number(self, change: AccountChange) -> str:
+        return f"#{change.pk}"
+
+    @display(description="person")
+    def who(self, change: AccountChange) -> str:
+        return str(change.person)
+
+    @display(description="is to")
+    def what(self, change: AccountChange) -> str:
+        return accounts.sentence(change.wanted)
+
+    @display(description="state")
+    def state(self, change: AccountChange) -> str:
+        state = state_of(change)
+        return badge(BADGES.get(state, state), "" if state == "pending" else state)
+
+    @display(description="proposed (UTC)")
+    def proposed(self, change: AccountChange) -> str:
+        return f"{change.proposed_at:%Y-%m-%d %H:%M}"
+
+
+def state_of(change: AccountChange) -> str:
+    overdue = change.status == "pending" and change.expires_at <= timezone.now()
+    return "expired" if overdue else change.status
