@@ -209,8 +209,8 @@ class UserAdmin(PageAdmin):
             title=f"Send {person} a link to set their password",
             verb="Send the link",
             effects=(
-                f"It goes to the address on file, {person.email or 'which is missing'}, and to "
-                "nobody else. It works once, for 24 hours; any link before it is void.",
+                f"It goes to {person.email or 'no address: none is on file'}, and nowhere else.",
+                "It works once, for 24 hours. Any link before it is void.",
                 f"{person} and all administrators are told, and the log has it.",
                 "Where the person decides or administers, a second administrator must confirm it.",
             ),

@@ -71,7 +71,7 @@ def change(
     proposed instead. Raises Refused, and then nothing is changed."""
     with transaction.atomic():
         proposals.one_at_a_time()
-        person = User.objects.select_for_update().get(pk=person_id)
+        person = User.objects.select_for_update(no_key=True).get(pk=person_id)
         before = {name: getattr(person, name) for name in FIELDS}
         had = {group.name for group in person.groups.all()}
         new = {name: value for name, value in values.items() if value != before[name]}
@@ -109,7 +109,7 @@ def ask_for_link(person_id: int, *, by: User) -> Outcome:
     administrator confirms it. Raises Refused."""
     with transaction.atomic():
         proposals.one_at_a_time()
-        person = User.objects.select_for_update().get(pk=person_id)
+        person = User.objects.select_for_update(no_key=True).get(pk=person_id)
         _check_rights(person, by, {"password": ""}, set())
         if membership.is_guarded(person):
             if not person.email or not delivery.can_mail():

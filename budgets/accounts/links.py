@@ -130,8 +130,10 @@ def is_live(link: AccountLink, now: datetime | None = None) -> bool:
 def use(link_id: int, token: str, password: str) -> User:
     """Set the person's password, once. Raises Refused where the link is void by now."""
     with transaction.atomic():
-        person = User.objects.select_for_update(of=("self",)).get(account_links=link_id)
-        link = AccountLink.objects.select_for_update().get(pk=link_id)
+        person = User.objects.select_for_update(no_key=True, of=("self",)).get(
+            account_links=link_id
+        )
+        link = AccountLink.objects.select_for_update(no_key=True).get(pk=link_id)
         link.person = person
         if not is_live(link) or not TOKENS.check_token(link, token):
             raise Refused("This link was used, replaced, or is too old. Ask for another one.")

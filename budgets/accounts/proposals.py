@@ -112,7 +112,7 @@ def one_at_a_time() -> None:
 def lock_pending(change_id: int) -> AccountChange | None:
     """The change, locked, with its people; None when it is decided, or expired under this lock."""
     change = (
-        AccountChange.objects.select_for_update(of=("self", "person"))
+        AccountChange.objects.select_for_update(no_key=True, of=("self", "person"))
         .select_related("person", "proposed_by")
         .get(pk=change_id)
     )

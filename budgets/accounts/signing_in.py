@@ -73,7 +73,7 @@ def record_the_rest() -> int:
     for pk in over:
         with transaction.atomic():
             row = (
-                FailedLogins.objects.select_for_update(of=("self",))
+                FailedLogins.objects.select_for_update(no_key=True, of=("self",))
                 .select_related("person")
                 .filter(pk=pk, since__lte=timezone.now() - WINDOW)
                 .first()
@@ -90,7 +90,7 @@ def _row(person: User | None, address: str, now: datetime) -> FailedLogins:
         [FailedLogins(person=person, address=address, since=now, count=0, recorded=0)],
         ignore_conflicts=True,
     )
-    row = FailedLogins.objects.select_for_update().get(person=person, address=address)
+    row = FailedLogins.objects.select_for_update(no_key=True).get(person=person, address=address)
     row.person = person
     if row.since <= now - WINDOW:
         _tell_of(row)

@@ -77,8 +77,8 @@ class AccountChangeAdmin(PageAdmin):
             verb="Confirm",
             danger=True,
             effects=(
-                f"{change.proposer} proposed it. You confirm that you know who {change.person} "
-                f"is, and that {change.person.email or 'no address'} is theirs.",
+                f"{change.proposer} proposed it. You vouch for the person behind {change.person}.",
+                f"The address on file is {change.person.email or 'none'}: make sure it is theirs.",
                 "It takes effect at once. Approvals as a new member count after the waiting time.",
                 f"{change.person} and all administrators are told, with both of your names.",
             ),

@@ -78,8 +78,9 @@ class AccountChange(models.Model):
     pending ──▶ confirmed | refused | expired | stale      (all four are final)
 
     confirmed: by an administrator who is neither the proposer nor the person, or by command where
-    there is none; what single sign-on proposes, by any administrator but the person. refused: by any administrator, the proposer too. expired: after seven days, found
-    under the lock. stale: the person has another name or address by now than when it was proposed.
+    there is none; what single sign-on proposes, by any administrator but the person. refused: by
+    any administrator, the proposer too. expired: after seven days, found under the lock. stale:
+    the person has another name or address by now than when it was proposed.
     """
 
     class Status(models.TextChoices):

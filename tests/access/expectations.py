@@ -119,6 +119,8 @@ EXPORTS: dict[str, list[tuple[str, dict[str, str], str]]] = {
 }
 # For everybody, and they tell nothing of anybody. `metrics` is open to its networks.
 OPEN = {"", "healthz", "readyz", "metrics", "schema", "docs"}
+# The way in, for everybody: each answers that its link does not work.
+DOOR = {"account-link"}
 # The admin's own: each shows a person what they may see; who is nobody is sent to the login.
 ADMINS_OWN = {f"admin:{name}" for name in admin_matrix.FOR_EVERYBODY} | {"admin/(?P<url>.*)$"}
 
@@ -169,6 +171,8 @@ def arguments(scene: Scene, name: str, wanted: set[str]) -> dict[str, Any]:
         "app_label": "budgets",
         "url": "no-such-page",
         "content_type_id": 1,
+        "uidb64": "MQ",
+        "token": "d0-0",
         "object_id": 1,
     }
     return {each: known[each] for each in wanted}

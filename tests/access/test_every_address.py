@@ -10,7 +10,7 @@ from django.test import Client
 
 from tests import factories
 from tests.access import expectations, walking
-from tests.access.expectations import ADMINS_OWN, ALL, MACHINES, OPEN, SCOPES
+from tests.access.expectations import ADMINS_OWN, ALL, DOOR, MACHINES, OPEN, SCOPES
 from tests.admin.scene import Scene, make_scene
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -44,7 +44,7 @@ def is_login(answer: Any) -> bool:
 
 
 def test_every_address_has_a_line() -> None:
-    known = {*expectations.pages(), *MACHINES, *OPEN, *ADMINS_OWN}
+    known = {*expectations.pages(), *MACHINES, *OPEN, *ADMINS_OWN, *DOOR}
     found = {address.name for address in walking.addresses()}
     assert found - known == set(), "say in tests/access/expectations.py who may do what there"
     assert known - found == set(), "these are no addresses any more"
@@ -152,6 +152,19 @@ def test_open_addresses_change_nothing(db: None, name: str) -> None:
     for method in METHODS:
         status = Client().generic(method, path).status_code
         assert status in ((200, 302, 503) if method == "GET" else (200, 403, 405)), method
+    assert walking.rows_of_everything() == before
+
+
+@pytest.mark.parametrize("who", ["anonymous", "nobody", "administrator"])
+@pytest.mark.parametrize("name", sorted(DOOR))
+def test_the_way_in_takes_no_link_that_was_not_issued(scene: Scene, name: str, who: str) -> None:
+    path = next(each.path(scene) for each in walking.addresses() if each.name == name)
+    client = walking.client_of(scene, who)
+    before = walking.rows_of_everything()
+    for method in METHODS:
+        answer = client.generic(method, path)
+        assert answer.status_code in (200, 403, 405), method
+        assert "This link does not work" in answer.content.decode() or answer.status_code > 400
     assert walking.rows_of_everything() == before
 
 

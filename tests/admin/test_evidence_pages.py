@@ -190,6 +190,8 @@ def test_passwords_cannot_be_tried_for_long(scene: Scene) -> None:
     client = with_password(scene, "finance")
     for _ in range(5):
         decide(client, big, password="wrong")
+    # Another name begins no new count.
+    User.objects.filter(username="finance").update(username="fiona")
     assert "Too many wrong passwords" in decide(client, big, password=PASSWORD)
     assert not Vote.objects.exists()
     assert "is refused" in decide(client, big, decision="refuse")

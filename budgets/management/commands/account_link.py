@@ -24,7 +24,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, username: str, **options: Any) -> None:
         try:
             with transaction.atomic():
-                person = User.objects.select_for_update().get(username=username)
+                person = User.objects.select_for_update(no_key=True).get(username=username)
                 link = links.issue(person, by=command_line(), mailed=False)
         except User.DoesNotExist:
             raise CommandError(f"There is no user {username!r}.") from None
