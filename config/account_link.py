@@ -30,7 +30,7 @@ class AccountLinkView(PasswordResetConfirmView):
     """Django's own walk: the token leaves the address for the session at once, so that no Referer
     has it. What it is checked against is a link of ours."""
 
-    form_class = NewPasswordForm  # type: ignore[assignment]
+    form_class = NewPasswordForm
     template_name = "admin/account_link.html"
     title = "Set your password"
     link: AccountLink | None = None
@@ -40,7 +40,7 @@ class AccountLinkView(PasswordResetConfirmView):
         return self.link.person if self.link else None
 
     @cached_property
-    def token_generator(self) -> Any:  # type: ignore[override]
+    def token_generator(self) -> Any:
         return _OfLink(self)
 
     def form_valid(self, form: Any) -> HttpResponse:
@@ -70,4 +70,5 @@ class _OfLink:
         self.view = view
 
     def check_token(self, user: Any, token: str | None) -> bool:
-        return bool(token) and links.TOKENS.check_token(self.view.link, token)
+        link = self.view.link
+        return link is not None and links.opens(link, token)

@@ -99,7 +99,7 @@ class UserAdmin(PageAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Who is no superuser cannot take over the account of one."""
-        if obj is not None and obj.is_superuser and not request.user.is_superuser:  # type: ignore[union-attr]
+        if obj is not None and obj.is_superuser and not request.user.is_superuser:
             return False
         return bool(request.user.has_perm(ADMINISTER))
 
@@ -112,7 +112,7 @@ class UserAdmin(PageAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         fixed = ["last_login", "date_joined"]
-        if not request.user.is_superuser:  # type: ignore[union-attr]
+        if not request.user.is_superuser:
             fixed.append("is_superuser")
         if obj is not None and obj.pk == request.user.pk:
             fixed += ["groups", "is_active", "is_staff", "is_superuser"]
@@ -280,7 +280,8 @@ class GroupAdmin(DjangoGroupAdmin, KeptAdmin):  # type: ignore[misc]  # unfold i
 
 
 def register(site: admin.AdminSite) -> None:
-    for model, page in ((User, UserAdmin), (Group, GroupAdmin)):
+    pages: tuple[tuple[Any, Any], ...] = ((User, UserAdmin), (Group, GroupAdmin))
+    for model, page in pages:
         if site.is_registered(model):
             site.unregister(model)
         site.register(model, page)

@@ -38,7 +38,7 @@ class LinkTokens(PasswordResetTokenGenerator):
         )
 
 
-TOKENS = LinkTokens()
+_TOKENS: Any = LinkTokens()  # of links, where the stubs say users
 
 
 def issue(person: User, *, by: str, mailed: bool) -> AccountLink:
@@ -95,7 +95,7 @@ def issue(person: User, *, by: str, mailed: bool) -> AccountLink:
 def path_of(link: AccountLink) -> str:
     """The credential: never stored, logged or shown to anybody but the person."""
     pk = urlsafe_base64_encode(str(link.pk).encode())
-    return reverse("account-link", args=[pk, TOKENS.make_token(link)])
+    return reverse("account-link", args=[pk, _TOKENS.make_token(link)])
 
 
 def path_for(message: OutboxMessage) -> str:
@@ -106,8 +106,13 @@ def path_for(message: OutboxMessage) -> str:
     return path_of(link)
 
 
+def opens(link: AccountLink, token: str | None) -> bool:
+    """Whether this is the token of this link, and nothing has made it void."""
+    return bool(_TOKENS.check_token(link, token))
+
+
 def find(encoded: str) -> AccountLink | None:
-    """The link of an address, if it is live; its token is checked by TOKENS."""
+    """The link of an address, if it is live; whether the token is its own: `opens`."""
     try:
         pk = int(urlsafe_base64_decode(encoded).decode("ascii"))
     except ValueError:
@@ -135,7 +140,7 @@ def use(link_id: int, token: str, password: str) -> User:
         )
         link = AccountLink.objects.select_for_update(no_key=True).get(pk=link_id)
         link.person = person
-        if not is_live(link) or not TOKENS.check_token(link, token):
+        if not is_live(link) or not opens(link, token):
             raise Refused("This link was used, replaced, or is too old. Ask for another one.")
         link.used_at = timezone.now()
         link.save(update_fields=["used_at"])

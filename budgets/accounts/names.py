@@ -94,7 +94,7 @@ def _prototype(character: str) -> str:
     listed = [each["c"].strip("\u200e") for each in confusables.confusables_data.get(character, ())]
     if len(listed) != 1:
         return character
-    (other,) = listed
+    other: str = listed[0]
     back = confusables.confusables_data.get(other, ())
     return min(character, other) if len(back) == 1 else other
 

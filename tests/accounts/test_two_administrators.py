@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.db import IntegrityError, connection, transaction
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
@@ -13,7 +13,7 @@ from django.utils import timezone
 from budgets import accounts, approvals
 from budgets.accounts import membership
 from budgets.exceptions import Conflict, Refused
-from budgets.models import AccountChange, Measure, Membership
+from budgets.models import AccountChange, ApprovalRule, ApprovalSlot, Measure, Membership
 from opslog.models import OperationsEvent, OutboxMessage
 from tests import factories
 from tests.access.walking import logged_in
@@ -40,6 +40,17 @@ def add(client: Any, name: str, *groups: str) -> User:
     chosen = [Group.objects.get(name=group).pk for group in groups]
     client.post(reverse("admin:auth_user_add"), {"username": name, "groups": chosen})
     return User.objects.get(username=name)
+
+
+def test_every_group_that_does_more_than_read_is_guarded(house: House) -> None:
+    reads = Group.objects.create(name="readers")
+    does = Group.objects.create(name="on-call")
+    reads.permissions.add(Permission.objects.get(codename="view_budget"))
+    does.permissions.add(*Permission.objects.filter(codename__in=("view_run", "add_agent")))
+    shipped = {"operations", "director", "finance", "vp", "administrator"}
+    assert accounts.guarded_groups() == {*shipped, "on-call"}
+    ApprovalSlot.objects.create(rule=ApprovalRule.objects.earliest("pk"), group=reads)
+    assert accounts.guarded_groups() == {*shipped, "on-call", "readers"}
 
 
 def test_no_page_sets_the_password_of_somebody_else(house: House) -> None:

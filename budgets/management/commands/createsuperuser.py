@@ -28,5 +28,7 @@ class Command(createsuperuser.Command):
     def _validate_username(
         self, username: str, verbose_field_name: str, database: str
     ) -> str | None:
-        found: str | None = super()._validate_username(username, verbose_field_name, database)
+        found: str | None = super()._validate_username(  # type: ignore[misc]  # not in the stubs
+            username, verbose_field_name, database
+        )
         return found or accounts.name_problem(username) or None
