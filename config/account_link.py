@@ -52,7 +52,7 @@ class AccountLinkView(PasswordResetConfirmView):
         else:
             # Whoever was logged in here goes on as nobody: the next step is to log in.
             logout(self.request)
-            messages.success(self.request, "Your password is set. Log in with it.")
+            messages.success(self.request, "Your password is set. You can log in now.")
         return redirect(settings.LOGIN_URL)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

@@ -143,7 +143,7 @@ class UserAdmin(PageAdmin):
         ).first()
         return {
             "waiting": waiting,
-            "wanted": accounts.sentence(waiting.wanted) if waiting else "",
+            "wanted": accounts.headline(waiting) if waiting else "",
             "counts_later": person.memberships.filter(counts_from__gt=now).select_related("group"),
             "no_password": not person.has_usable_password(),
             "own": person.pk == request.user.pk,
@@ -183,7 +183,7 @@ class UserAdmin(PageAdmin):
         if outcome.waiting:
             messages.warning(request, waits(outcome.waiting))
         if outcome.linked:
-            messages.info(request, f"A link to set the password goes to {outcome.person.email}.")
+            messages.info(request, f"A password link is on its way to {outcome.person.email}.")
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Groups are part of `save_model`: nothing else puts anybody into one."""
@@ -198,7 +198,7 @@ class UserAdmin(PageAdmin):
             outcome = accounts.ask_for_link(person.pk, by=by)
             if outcome.waiting:
                 return waits(outcome.waiting)
-            return f"The link goes to {person.email}."
+            return f"A password link is on its way to {person.email}."
 
         return self.act(
             request,
@@ -206,13 +206,13 @@ class UserAdmin(PageAdmin):
             form=SureForm,
             perform=perform,
             refusals=(Refused,),
-            title=f"Send {person} a link to set their password",
+            title=f"Send {person} a password link",
             verb="Send the link",
             effects=(
                 f"It goes to {person.email or 'no address: none is on file'}, and nowhere else.",
-                "It works once, for 24 hours. Any link before it is void.",
-                f"{person} and all administrators are told, and the log has it.",
-                "Where the person decides or administers, a second administrator must confirm it.",
+                "It works once, within 24 hours. Earlier links stop working.",
+                "All administrators are notified.",
+                "For somebody who decides or administers, a second administrator must confirm.",
             ),
         )
 
@@ -229,20 +229,21 @@ class UserAdmin(PageAdmin):
 
 def waits(change: AccountChange) -> str:
     """What a message says of a change that needs a second administrator."""
-    told = f"{change.person} is to {accounts.sentence(change.wanted)}."
+    told = accounts.headline(change)
     able = accounts.confirmers(change)
     if able:
         names = ", ".join(each.get_username() for each in able)
-        return f"{told} It waits for a second administrator to confirm it: {names}."
+        return f"{told}: waiting for a second administrator to confirm ({names})."
     return (
-        f"{told} There is no second administrator to confirm it: on the machine, run "
+        f"{told}: there is no second administrator to confirm. On the server, run "
         f"manage.py account_changes --confirm {change.pk}"
     )
 
 
 def no_link_yet(person: User) -> str:
-    why = "No mail is configured" if not delivery.can_mail() else "There is no email address"
-    return f"{why}: manage.py account_link {person.get_username()} prints the link to get in."
+    why = "no email address" if delivery.can_mail() else "no mail server"
+    name = person.get_username()
+    return f"There is {why}. To get a password link, run manage.py account_link {name}"
 
 
 class GroupAdmin(DjangoGroupAdmin, KeptAdmin):  # type: ignore[misc]  # unfold is untyped

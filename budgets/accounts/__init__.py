@@ -25,8 +25,8 @@ from budgets.accounts.membership import (
 from budgets.accounts.proposals import (
     close_overdue,
     confirmers,
+    headline,
     refuse,
-    sentence,
     waiting_for,
     why_not,
 )
@@ -44,11 +44,11 @@ __all__ = [
     "counting_groups",
     "create",
     "guarded_groups",
+    "headline",
     "join_by_single_sign_on",
     "may_count",
     "name_problem",
     "refuse",
-    "sentence",
     "waiting_for",
     "waits_until",
     "why_not",

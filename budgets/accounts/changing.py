@@ -115,7 +115,7 @@ def ask_for_link(person_id: int, *, by: User) -> Outcome:
             if not person.email or not delivery.can_mail():
                 # Said now, not to the one who confirms it.
                 raise Refused(
-                    "It cannot be mailed: `manage.py account_link` prints a link on the machine."
+                    "It cannot be mailed. On the server, manage.py account_link prints a link."
                 )
             return Outcome(person, {}, proposals.propose(person, {"link": True}, by=by))
         links.issue(person, by=by.get_username(), mailed=True)
@@ -178,7 +178,7 @@ def record_change(
             f"{field}: {_plain(each['old'])} → {_plain(each['new'])}"
             for field, each in sorted(changes.items())
         )
-        + f"\n\nBy {by}. If this is not right, tell another administrator now.",
+        + f"\n\nBy {by}. If this is not right, contact another administrator now.",
         former_address=old,
     )
 
@@ -201,13 +201,13 @@ def name_problem(name: str, *, of: User | None = None) -> str:
 
 def _check_rights(person: User, by: User, new: Mapping[str, Any], groups: set[str]) -> None:
     if not by.is_active or not by.has_perm("auth.change_user"):
-        raise Refused("Only administrators change people.")
+        raise Refused("Only administrators can change accounts.")
     if person.is_superuser and not by.is_superuser and person.pk != by.pk:
-        raise Refused("Only a superuser changes a superuser.")
+        raise Refused("Only a superuser can change a superuser.")
     if person.pk == by.pk and (groups or new.keys() & {*RIGHTS, "password"}):
-        raise Refused("Nobody changes their own rights, or sends themself a link.")
+        raise Refused("You cannot change your own rights or send yourself a link.")
     if "is_superuser" in new and not by.is_superuser:
-        raise Refused("Only a superuser makes superusers.")
+        raise Refused("Only a superuser can make superusers.")
 
 
 def _split(groups: set[str]) -> tuple[set[str], set[str]]:

@@ -48,11 +48,13 @@ def issue(person: User, *, by: str, mailed: bool) -> AccountLink:
     Whether one person may do so is for the caller to have checked.
     """
     if not person.is_active:
-        raise Refused("This account is switched off.")
+        raise Refused("This account is deactivated.")
     if mailed and not person.email:
-        raise Refused("There is no email address on file. `manage.py account_link` prints a link.")
+        raise Refused(
+            "There is no email on file. On the server, manage.py account_link prints a link."
+        )
     if mailed and not delivery.can_mail():
-        raise Refused("No mail is configured (EMAIL_URL). `manage.py account_link` prints a link.")
+        raise Refused("No mail is configured. On the server, manage.py account_link prints a link.")
     now = timezone.now()
     AccountLink.objects.filter(person=person, used_at=None, replaced_at=None).update(
         replaced_at=now
@@ -67,16 +69,16 @@ def issue(person: User, *, by: str, mailed: bool) -> AccountLink:
     how = f"mailed to {person.email}" if mailed else "printed by a command"
     event = notices.record(
         "ACCOUNT_LINK_ISSUED",
-        f"One-time link for {name} {how}",
+        f"Password link for {name} {how}",
         person,
         by=by,
         meta={"linkId": link.pk, "how": "mail" if mailed else "command", "sentTo": link.sent_to},
     )
     notices.tell(
         None if mailed else person,  # who gets the link itself is told by it
-        f"One-time link for {name} issued",
-        f"By {by}, {how}. Whoever has it can set {name}'s password within 24 hours. "
-        "If you did not expect it, tell another administrator now.",
+        f"Password link for {name} issued",
+        f"By {by}, {how}. Whoever has it can set {name}'s password, within 24 hours. "
+        "If you did not expect this, contact another administrator now.",
         key=str(event),
     )
     if mailed:
@@ -84,8 +86,8 @@ def issue(person: User, *, by: str, mailed: bool) -> AccountLink:
             topic=TOPIC,
             to=[person],
             subject="Set your password for Tollgate",
-            text=f"Your username is {name}. This link works once, for 24 hours. "
-            "It is for you alone: nobody else needs it or should have it.",
+            text=f"Your username is {name}. This link works once, within 24 hours. "
+            "Do not share it: nobody else needs it.",
             link=reverse("admin:index"),
             key=str(link.pk),
         )
@@ -102,7 +104,7 @@ def path_for(message: OutboxMessage) -> str:
     """For the message about a link, as it is sent. Raises NothingToSendBy for a void link."""
     link = AccountLink.objects.select_related("person").filter(pk=message.key).first()
     if link is None or not is_live(link) or link.person.email != link.sent_to:
-        raise delivery.NothingToSendBy("This link is void: used, replaced or expired.")
+        raise delivery.NothingToSendBy("This link no longer works: used, replaced or expired.")
     return path_of(link)
 
 
@@ -141,7 +143,7 @@ def use(link_id: int, token: str, password: str) -> User:
         link = AccountLink.objects.select_for_update(no_key=True).get(pk=link_id)
         link.person = person
         if not is_live(link) or not opens(link, token):
-            raise Refused("This link was used, replaced, or is too old. Ask for another one.")
+            raise Refused("This link was used or replaced, or it has expired. Ask for another one.")
         link.used_at = timezone.now()
         link.save(update_fields=["used_at"])
         name = person.get_username()
@@ -151,11 +153,11 @@ def use(link_id: int, token: str, password: str) -> User:
         person.save(update_fields=["password"])
         notices.record_and_tell(
             "ACCOUNT_LINK_USED",
-            f"{name} set their password by a one-time link",
+            f"{name} set a password with a link",
             person,
             by=name,
             meta={"linkId": link.pk, "issuedBy": link.issued_by},
             text=f"The link was issued by {link.issued_by}. "
-            "If this was not you, tell an administrator now.",
+            "If this was not you, contact an administrator now.",
         )
     return person

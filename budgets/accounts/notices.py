@@ -66,7 +66,7 @@ def record_and_tell(
     tell(
         person,
         message,
-        text or f"By {by}. If this is not right, tell another administrator now.",
+        text or f"By {by}. If this is not right, contact another administrator now.",
         key=str(event),
         link=link,
         former_address=former_address,

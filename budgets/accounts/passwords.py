@@ -21,7 +21,7 @@ class RecordChanges:
         return None
 
     def get_help_text(self) -> str:
-        return "Administrators are told that your password was changed."
+        return "Administrators are notified when your password changes."
 
     def password_changed(self, password: str, user: Any = None) -> None:
         if not isinstance(user, User) or user.pk is None:

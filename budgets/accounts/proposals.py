@@ -36,17 +36,16 @@ def propose(person: User, wanted: Wanted, *, by: User | None) -> AccountChange:
             )
     except IntegrityError as error:
         raise Conflict(
-            f"Another change of {person} waits for a second administrator: decide on it first."
+            f"Another change to {person} is waiting for a second administrator. Decide on it first."
         ) from error
     notices.record_and_tell(
         "ACCOUNT_CHANGE_PROPOSED",
-        f"{person.get_username()} is to {sentence(wanted)}",
+        f"{headline(change)}: proposed",
         person,
         by=change.proposer,
         meta={"changeId": change.pk, "wanted": wanted, "email": person.email},
         text=f"Proposed by {change.proposer}. Another administrator must confirm it by "
-        f"{change.expires_at:%Y-%m-%d %H:%M} UTC. The address on file is "
-        f"{person.email or 'none'}.",
+        f"{change.expires_at:%Y-%m-%d %H:%M} UTC. Email on file: {person.email or 'none'}.",
         link=link_to(change),
     )
     return change
@@ -60,7 +59,7 @@ def refuse(change_id: int, *, by: User, note: str) -> AccountChange:
         change = lock_pending(change_id)
         if change is not None:
             if not by.is_active or not by.has_perm("auth.change_user"):
-                raise Refused("Only administrators decide on changes of accounts.")
+                raise Refused("Only administrators can refuse this.")
             close(change, Status.REFUSED, by=by, note=note.strip())
     return decided(change)
 
@@ -68,15 +67,15 @@ def refuse(change_id: int, *, by: User, note: str) -> AccountChange:
 def why_not(change: AccountChange, person: User) -> str:
     """Why somebody may not confirm this; empty when they may."""
     if change.status != Status.PENDING:
-        return "It is decided."
+        return "This is already decided."
     if change.expires_at <= timezone.now():
-        return "It has expired."
+        return "This has expired."
     if person.pk == change.proposed_by_id:
-        return "You proposed it. Another administrator must confirm it."
+        return "You proposed this. Another administrator must confirm it."
     if person.pk == change.person_id:
-        return "It is about you. Another administrator must confirm it."
+        return "This is about you. Another administrator must confirm it."
     if not membership.administers(person):
-        return "Only administrators confirm changes of accounts, once their own membership counts."
+        return "Only administrators can confirm this, once their own membership counts."
     return ""
 
 
@@ -135,22 +134,27 @@ def close_overdue() -> int:
     return len(overdue)
 
 
-def sentence(wanted: Mapping[str, Any]) -> str:
-    """What is wanted, to be read after "is to"."""
+def headline(change: AccountChange) -> str:
+    """What is wanted, as people read it: "Add nora to operations"."""
+    return wording(change.person.get_username(), change.wanted)
+
+
+def wording(name: str, wanted: Mapping[str, Any]) -> str:
     parts = []
     if groups := wanted.get("groups"):
-        parts.append(f"join {' and '.join(groups)}")
+        parts.append(f"add {name} to {' and '.join(groups)}")
     if wanted.get("is_active"):
-        parts.append("be active")
+        parts.append(f"reactivate {name}")
     if wanted.get("is_staff"):
-        parts.append("be able to log in here")
+        parts.append(f"let {name} log in")
     if wanted.get("is_superuser"):
-        parts.append("become a superuser")
+        parts.append(f"make {name} a superuser")
     if "email" in wanted:
-        parts.append(f"have the email address {wanted['email'] or '(none)'}")
+        parts.append(f"change {name}'s email to {wanted['email'] or 'none'}")
     if wanted.get("link"):
-        parts.append("get a link to set their password")
-    return ", ".join(parts)
+        parts.append(f"send {name} a password link")
+    text = ", ".join(parts)
+    return text[:1].upper() + text[1:]
 
 
 def link_to(change: AccountChange) -> str:
@@ -162,9 +166,9 @@ def close_if_stale(change: AccountChange) -> bool:
     person, proposer = change.person, change.proposed_by
     note = ""
     if (person.username, person.email) != (change.seen_username, change.seen_email):
-        note = "the name or the address of the person has changed since"
+        note = "the username or email has changed since"
     elif proposer and not (proposer.is_active and proposer.has_perm("auth.change_user")):
-        note = "the proposer is no administrator any more"
+        note = "the proposer is no longer an administrator"
     if note:
         close(change, Status.STALE, by=None, note=note)
     return bool(note)
@@ -182,7 +186,7 @@ def close(
     name = by.get_username() if by else actor
     notices.record_and_tell(
         f"ACCOUNT_CHANGE_{status.upper()}",
-        f"{change.person.get_username()} is to {sentence(change.wanted)}: {status}",
+        f"{headline(change)}: {status}",
         change.person,
         by=name,
         meta={
@@ -198,5 +202,5 @@ def close(
 
 def decided(change: AccountChange | None) -> AccountChange:
     if change is None:
-        raise Conflict("It is decided or expired already.")
+        raise Conflict("This is already decided or expired.")
     return change

@@ -23,7 +23,7 @@ class RefusalForm(forms.Form):
     reason = forms.CharField(
         max_length=500,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
-        help_text="Recorded with your name. The person and all administrators can read it.",
+        help_text="Recorded with your name. The person and all administrators are notified.",
     )
 
 
@@ -35,7 +35,7 @@ class AccountChangeAdmin(PageAdmin):
     list_select_related = ("person", "proposed_by")
     list_before_template = "budgets/account_changes_note.html"
     search_fields = ("=id", "person__username")
-    search_help_text = "a person"
+    search_help_text = "a username"
     page_template = "budgets/account_change.html"
     sortable_by = ()
     acts = {"confirm": "confirm", "refuse": "refuse"}
@@ -46,7 +46,7 @@ class AccountChangeAdmin(PageAdmin):
         administers = user.has_perm(ADMINISTER)
         return {
             "change": obj,
-            "title": f"{obj.person} is to {accounts.sentence(obj.wanted)}",
+            "title": accounts.headline(obj),
             "state": state_of(obj),
             "is_open": is_open,
             "why_not": accounts.why_not(obj, user) if is_open and administers else "",
@@ -64,8 +64,8 @@ class AccountChangeAdmin(PageAdmin):
         def perform(said: dict[str, Any]) -> str:
             done = accounts.confirm(change.pk, by=by)
             if done.status == AccountChange.Status.STALE:
-                return f"Not done: {done.closing_note}."
-            return f"{done.person} is to {accounts.sentence(done.wanted)}: done."
+                return f"Not confirmed: {done.closing_note}."
+            return f"Confirmed: {accounts.headline(done)}."
 
         return self.act(
             request,
@@ -73,14 +73,14 @@ class AccountChangeAdmin(PageAdmin):
             form=SureForm,
             perform=perform,
             refusals=(Refused,),
-            title=f"Confirm: {change.person} is to {accounts.sentence(change.wanted)}",
+            title=f"Confirm: {accounts.headline(change)}",
             verb="Confirm",
             danger=True,
             effects=(
-                f"{change.proposer} proposed it. You vouch for the person behind {change.person}.",
-                f"The address on file is {change.person.email or 'none'}: make sure it is theirs.",
-                "It takes effect at once. Approvals as a new member count after the waiting time.",
-                f"{change.person} and all administrators are told, with both of your names.",
+                f"{change.proposer} proposed this. You vouch for the person behind {change.person}.",
+                f"Email on file: {change.person.email or 'none'}. Make sure that it is theirs.",
+                "It takes effect immediately. A new member's approvals count after a waiting time.",
+                f"{change.person} and all administrators are notified, with both of your names.",
             ),
         )
 
@@ -90,7 +90,7 @@ class AccountChangeAdmin(PageAdmin):
 
         def perform(said: dict[str, Any]) -> str:
             accounts.refuse(change.pk, by=by, note=said["reason"])
-            return "It is refused; nothing was changed."
+            return "Refused. Nothing was changed."
 
         return self.act(
             request,
@@ -98,9 +98,9 @@ class AccountChangeAdmin(PageAdmin):
             form=RefusalForm,
             perform=perform,
             refusals=(Refused,),
-            title=f"Refuse: {change.person} is to {accounts.sentence(change.wanted)}",
+            title=f"Refuse: {accounts.headline(change)}",
             verb="Refuse",
-            effects=("Nothing about the account changes. It can be proposed again.",),
+            effects=("The account stays as it is. The change can be proposed again.",),
         )
 
     def _to_decide(self, request: HttpRequest, object_id: str) -> Any:
@@ -108,7 +108,7 @@ class AccountChangeAdmin(PageAdmin):
             raise PermissionDenied
         return self.thing(request, object_id)
 
-    @display(description="change")
+    @display(description="number")
     def number(self, change: AccountChange) -> str:
         return f"#{change.pk}"
 
@@ -116,9 +116,9 @@ class AccountChangeAdmin(PageAdmin):
     def who(self, change: AccountChange) -> str:
         return str(change.person)
 
-    @display(description="is to")
+    @display(description="change")
     def what(self, change: AccountChange) -> str:
-        return accounts.sentence(change.wanted)
+        return accounts.headline(change)
 
     @display(description="state")
     def state(self, change: AccountChange) -> str:

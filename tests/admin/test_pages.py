@@ -282,11 +282,11 @@ def test_people_change_with_an_event(scene: Scene) -> None:
     groups = [scene.people[role].groups.get().pk for role in ("auditor", "finance")]
     told = {"username": "nobody", "groups": groups, "is_active": "on", "is_staff": "on"}
     answer = client.post(url, told, follow=True)
-    assert "waits for a second administrator to confirm it: root" in answer.content.decode()
+    assert "waiting for a second administrator to confirm (root)" in answer.content.decode()
     event = OperationsEvent.objects.filter(kind="USER_CHANGED").latest("id")
     assert event.meta["changes"]["groups"] == {"old": [], "new": ["auditor"]}
     assert event.actor == "administrator"
-    assert "nobody is to join finance" in client.get(url).content.decode()
+    assert "Add nobody to finance" in client.get(url).content.decode()
 
 
 def test_pending_requests_stand_on_the_page_of_the_work_order(scene: Scene) -> None:

@@ -32,9 +32,7 @@ class Command(BaseCommand):
             except Refused as error:
                 raise CommandError(f"Account change {pk}: {error}") from None
             said = f"{change.status}: {change.closing_note}" if change.status != "confirmed" else ""
-            self.stdout.write(
-                said or f"{change.person} is to {accounts.sentence(change.wanted)}: done."
-            )
+            self.stdout.write(said or f"Confirmed: {accounts.headline(change)}.")
         if confirm:
             return
         pending = AccountChange.objects.filter(
@@ -42,7 +40,7 @@ class Command(BaseCommand):
         ).select_related("person", "proposed_by")
         for change in pending.order_by("pk"):
             self.stdout.write(
-                f"{change.pk}  {change.person} is to {accounts.sentence(change.wanted)} "
+                f"{change.pk}  {accounts.headline(change)} "
                 f"(proposed by {change.proposer}; until {change.expires_at:%Y-%m-%d %H:%M} UTC)"
             )
         if not pending:

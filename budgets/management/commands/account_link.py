@@ -14,8 +14,8 @@ from budgets.exceptions import Refused
 
 class Command(BaseCommand):
     help = (
-        "Prints a link by which one person sets their own password, once, within 24 hours. The log "
-        "says that it was printed here; administrators are told. Give it to that person alone."
+        "Prints a link with which one person sets a password, once, within 24 hours. The log says "
+        "that it was printed here, and administrators are notified. Give it to that person only."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
