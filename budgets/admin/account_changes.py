@@ -77,7 +77,7 @@ class AccountChangeAdmin(PageAdmin):
             verb="Confirm",
             danger=True,
             effects=(
-                f"{change.proposer} proposed this. You vouch for the person behind {change.person}.",
+                f"{change.proposer} proposed this. You vouch for {change.person}.",
                 f"Email on file: {change.person.email or 'none'}. Make sure that it is theirs.",
                 "It takes effect immediately. A new member's approvals count after a waiting time.",
                 f"{change.person} and all administrators are notified, with both of your names.",

@@ -118,7 +118,7 @@ def test_an_invitation(service: ScratchService, cookies: dict[str, str], window:
     expect(bob.get_by_text("nora@example.com")).to_be_visible()
     look(bob, "change")
     bob.get_by_role("link", name="Confirm…").click()
-    expect(bob.get_by_text("You vouch for the person behind nora")).to_be_visible()
+    expect(bob.get_by_text("You vouch for nora.")).to_be_visible()
     look(bob, "confirm")
     bob.get_by_role("button", name="Confirm", exact=True).click()
     expect(bob.get_by_text("Confirmed: Add nora to operations.")).to_be_visible()
