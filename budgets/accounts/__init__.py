@@ -17,10 +17,11 @@ from budgets.accounts.confirming import confirm, confirm_by_command
 from budgets.accounts.membership import (
     administers,
     administrators,
+    counting,
     counting_groups,
     guarded_groups,
     may_count,
-    waits_until,
+    memberships_of,
 )
 from budgets.accounts.proposals import (
     close_overdue,
@@ -41,15 +42,16 @@ __all__ = [
     "confirm",
     "confirm_by_command",
     "confirmers",
+    "counting",
     "counting_groups",
     "create",
     "guarded_groups",
     "headline",
     "join_by_single_sign_on",
     "may_count",
+    "memberships_of",
     "name_problem",
     "refuse",
     "waiting_for",
-    "waits_until",
     "why_not",
 ]

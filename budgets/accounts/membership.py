@@ -4,7 +4,7 @@ A guarded group may do more than read, or an approval rule names it. Being in on
 the row that says how the person got in, and from the moment that row names.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from django.contrib.auth.models import Group, Permission, User
@@ -37,37 +37,29 @@ def is_guarded(person: User) -> bool:
     )
 
 
-def counting_groups(person: User, *, at: datetime | None = None) -> set[str]:
-    """The groups this person acts for at that moment (now). Read for many people at once where
-    `groups` and `memberships__group` are prefetched."""
-    at = at or timezone.now()
-    inside = {group.pk for group in person.groups.all()}
+def memberships_of(person: User) -> dict[str, datetime]:
+    """The groups somebody is in, by name, and from when on each counts. Read for many people at
+    once where `groups` and `memberships` are prefetched."""
+    inside = {group.pk: group.name for group in person.groups.all()}
     return {
-        each.group.name
+        inside[each.group_id]: each.counts_from
         for each in person.memberships.all()
-        if each.group_id in inside and each.counts_from <= at
+        if each.group_id in inside
     }
+
+
+def counting_groups(person: User, *, at: datetime | None = None) -> set[str]:
+    """The groups this person acts for at that moment (now)."""
+    return counting(memberships_of(person), at or timezone.now())
+
+
+def counting(memberships: Mapping[str, datetime], at: datetime) -> set[str]:
+    return {name for name, counts_from in memberships.items() if counts_from <= at}
 
 
 def may_count(person: User, group: str, *, at: datetime | None = None) -> bool:
     """Whether this person's membership in this group counts now (at that moment)."""
     return group in counting_groups(person, at=at)
-
-
-def waits_until(person: User, groups: Iterable[str]) -> datetime | None:
-    """When a membership in one of these groups first counts, where none does yet."""
-    wanted = set(groups)
-    if wanted & counting_groups(person):
-        return None
-    inside = {group.pk for group in person.groups.all()}
-    return min(
-        (
-            each.counts_from
-            for each in person.memberships.all()
-            if each.group_id in inside and each.group.name in wanted
-        ),
-        default=None,
-    )
 
 
 def administrators() -> list[User]:

@@ -23,7 +23,7 @@ class OpenSlot:
 
 
 # What `counting_groups` reads of many people at once.
-WITH_GROUPS = ("groups", "memberships__group")
+WITH_GROUPS = ("groups", "memberships")
 
 
 def groups_of(user: User, *, at: datetime | None = None) -> set[str]:
@@ -56,7 +56,7 @@ def may_decide(request: ChangeRequest, user: User, known: Known | None = None) -
         return "The request has expired."
     if not decides(user):
         return "You do not decide on cap changes."
-    return _why_not(request, user, groups_of(user), known)
+    return _why_not(request, user.pk, accounts.memberships_of(user), known)
 
 
 def decides(user: User) -> bool:
@@ -64,19 +64,21 @@ def decides(user: User) -> bool:
     return user.is_active and user.has_perm("budgets.decide_changerequest")
 
 
-def _why_not(request: ChangeRequest, user: User, groups: set[str], known: Known | None) -> str:
-    if user.pk in parties(request):
+def _why_not(
+    request: ChangeRequest, user_id: int, memberships: Mapping[str, datetime], known: Known | None
+) -> str:
+    if user_id in parties(request):
         return "Nobody approves their own request."
     try:
         needed = slots_of(request, known)
     except Refused as error:
         return str(error)
-    if not groups & set(needed):
-        if since := accounts.waits_until(user, needed):
-            return f"Your approvals count from {since:%Y-%m-%d %H:%M} UTC."
+    if not accounts.counting(memberships, timezone.now()) & set(needed):
+        if waits := [at for name, at in memberships.items() if name in needed]:
+            return f"Your approvals count from {min(waits):%Y-%m-%d %H:%M} UTC."
         return f"This needs {' and '.join(sorted(needed))}."
     if any(
-        vote.revision == request.revision and vote.voter_id == user.pk
+        vote.revision == request.revision and vote.voter_id == user_id
         for vote in request.votes.all()
     ):
         return "You have decided on this request."
@@ -88,7 +90,7 @@ def waiting_for(user: User) -> list[ChangeRequest]:
     does not grow with the number of requests."""
     if not decides(user):
         return []
-    groups = groups_of(user)
+    memberships = accounts.memberships_of(user)
     pending = list(
         ChangeRequest.objects.filter(
             status=ChangeRequest.Status.PENDING, expires_at__gt=timezone.now()
@@ -98,7 +100,7 @@ def waiting_for(user: User) -> list[ChangeRequest]:
         .order_by("created_at")
     )
     known = Known.about(request.subject_id for request in pending)
-    return [request for request in pending if not _why_not(request, user, groups, known)]
+    return [request for request in pending if not _why_not(request, user.pk, memberships, known)]
 
 
 def votes_of(request_ids: Iterable[int]) -> list[Vote]:
