@@ -29,8 +29,8 @@ class RefusalForm(forms.Form):
 
 @admin.register(AccountChange)
 class AccountChangeAdmin(PageAdmin):
-    list_display = ("number", "who", "what", "state", "proposer", "proposed")
-    list_display_links = ("number", "who")
+    list_display = ("number", "what", "state", "proposer", "proposed")
+    list_display_links = ("number", "what")
     list_filter = ("status",)
     list_select_related = ("person", "proposed_by")
     list_before_template = "budgets/account_changes_note.html"
@@ -75,7 +75,6 @@ class AccountChangeAdmin(PageAdmin):
             refusals=(Refused,),
             title=f"Confirm: {accounts.headline(change)}",
             verb="Confirm",
-            danger=True,
             effects=(
                 f"{change.proposer} proposed this. You vouch for {change.person}.",
                 f"Email on file: {change.person.email or 'none'}. Make sure that it is theirs.",
@@ -111,10 +110,6 @@ class AccountChangeAdmin(PageAdmin):
     @display(description="number")
     def number(self, change: AccountChange) -> str:
         return f"#{change.pk}"
-
-    @display(description="person")
-    def who(self, change: AccountChange) -> str:
-        return str(change.person)
 
     @display(description="change")
     def what(self, change: AccountChange) -> str:

@@ -114,7 +114,7 @@ def test_an_invitation(service: ScratchService, cookies: dict[str, str], window:
     bob = window_of(window, service, cookies["bob"])
     bob.goto(f"{url}/admin/budgets/accountchange/")
     look(bob, "changes")
-    bob.get_by_role("link", name="nora").first.click()
+    bob.get_by_role("link", name="Add nora to operations").click()
     expect(bob.get_by_text("nora@example.com")).to_be_visible()
     look(bob, "change")
     bob.get_by_role("link", name="Confirm…").click()
