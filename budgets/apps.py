@@ -25,8 +25,18 @@ class BudgetsConfig(AppConfig):
 
     def ready(self) -> None:
         from budgets import checks  # noqa: F401  (checks register on import)
+        from budgets.accounts import links
+        from opslog import delivery
 
+        delivery.SECRET_LINKS[links.TOPIC] = links.path_for
         authority.probe_with(LAST_LOCK)
-        append_only("cap_changes", "change_votes", "review_decisions", "review_signatures")
+        append_only(
+            "account_rules",
+            "cap_changes",
+            "change_votes",
+            "former_names",
+            "review_decisions",
+            "review_signatures",
+        )
         changed_by_routines("run_charges")
         kept("cap_grants", "change_requests", "monthly_reviews", "alerts", "direct_spend")

@@ -17,3 +17,4 @@ LATENCY = Histogram(
     ["operation"],
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
+LOGINS = Counter("tollgate_logins_total", "Log-ins of people: in, out, failed.", ["what"])

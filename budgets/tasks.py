@@ -3,13 +3,30 @@
 from django.db import connection, transaction
 from django.utils import timezone
 
-from budgets import alert_rules, alerts, approvals, automatic, latency, leases, mirror, spending
+from budgets import (
+    accounts,
+    alert_rules,
+    alerts,
+    approvals,
+    automatic,
+    latency,
+    leases,
+    mirror,
+    spending,
+)
+from budgets.accounts import signing_in
 from budgets.bills import monthly_budgets
 from budgets.hotspots import measuring
 from budgets.reports import selector, telling
 from budgets.reviews import working
 from opslog import health_ping
 from opslog.tasks import run_triage
+
+
+def watch_accounts() -> tuple[int, int]:
+    """Close account changes that nobody confirmed in time, and record the failed log-ins of windows
+    that are over. Gives how many of each."""
+    return accounts.close_overdue(), signing_in.record_the_rest()
 
 
 def watch_requests() -> tuple[int, int]:

@@ -22,6 +22,7 @@ class TollgateAdminConfig(AdminConfig):
 
         people.register(admin.site)
         records.listen()
+        watch_logins()
         if settings.TOLLGATE_SENTRY_SECRET_DSN:
             # No bodies, no headers, no addresses of people: what is sent is what went wrong.
             sentry_sdk.init(
@@ -41,3 +42,17 @@ class TollgateAdminConfig(AdminConfig):
             sender=apps.get_app_config("django_q"),
             dispatch_uid="config.schedules",
         )
+
+
+def watch_logins() -> None:
+    """Django tells of log-ins; `budgets.accounts` records them (lock-outs: the adapter)."""
+    from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+
+    from budgets.accounts import signing_in
+
+    for signal, receiver in (
+        (user_logged_in, signing_in.logged_in),
+        (user_logged_out, signing_in.logged_out),
+        (user_login_failed, signing_in.failed),
+    ):
+        signal.connect(receiver, dispatch_uid=f"accounts.{receiver.__name__}")

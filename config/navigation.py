@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
 
-from budgets import approvals
+from budgets import accounts, approvals
 
 
 def mark(request: HttpRequest) -> str:
@@ -36,6 +36,9 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     if waiting:
         for_me |= {"badge": str(waiting), "badge_variant": "warning"}
     mine = request.GET.get("whose") == "me"
+    changes = _list(request, "budgets", "accountchange", "Account changes", "how_to_reg")
+    if to_confirm := len(accounts.waiting_for(request.user)):  # type: ignore[arg-type]  # logged in
+        changes |= {"badge": str(to_confirm), "badge_variant": "warning"}
     requests["active"] = lambda r: r.path.startswith(requests["link"]) and not mine
     for_me["active"] = lambda r: r.path == requests["link"] and mine
     groups: list[tuple[str, list[dict[str, Any] | None]]] = [
@@ -113,6 +116,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             [
                 _list(request, "auth", "user", "Users", "person"),
                 _list(request, "auth", "group", "Groups", "group"),
+                changes,
             ],
         ),
     ]

@@ -49,6 +49,10 @@ INSTALLED_APPS = [
     "unfold.apps.BasicAppConfig",  # not the one that puts a site of its own in the place of ours
     "unfold.contrib.filters",
     "config.apps.TollgateAdminConfig",
+    # Before Django's own and the job queue: some of their commands are ours.
+    "opslog",
+    "workorders",
+    "budgets",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -65,9 +69,6 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_filters",
-    "opslog",  # before the job queue, whose command it wraps
-    "workorders",
-    "budgets",
     "django_q",
 ]
 
@@ -155,6 +156,7 @@ AUTH_PASSWORD_VALIDATORS = [
     },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "config.sign_in.passwords.BreachedPasswordValidator"},
+    {"NAME": "budgets.accounts.passwords.RecordChanges"},  # validates nothing: see there
 ]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "admin:index"

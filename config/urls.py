@@ -11,6 +11,7 @@ from budgets.admin.burn_rate_page import burn_rate_page
 from budgets.admin.mitigation_page import mitigation_page
 from budgets.api.urls import v1_urlpatterns
 from config import dashboard, health, metrics, runbooks
+from config.account_link import AccountLinkView
 from opslog.admin import log_pages
 from opslog.admin.forecast_page import forecast_page
 from opslog.api.urls import v1_urlpatterns as opslog_v1_urlpatterns
@@ -73,5 +74,6 @@ urlpatterns = [
         admin.site.admin_view(mitigation_page),
         name="incident-mitigation",
     ),
+    path("admin/account-link/<uidb64>/<token>/", AccountLinkView.as_view(), name="account-link"),
     path("admin/", admin.site.urls),
 ]

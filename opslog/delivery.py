@@ -7,7 +7,7 @@ with a token in it, or what the other side answered.
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +32,9 @@ LOCAL_SERVICES = frozenset(
 ON_A_PRIVATE_NETWORK = (
     "Refused: the target is on a private network. NOTIFY_PRIVATE_NETWORKS=1 allows it."
 )
+# Topics whose link is a credential: it is made when the message is sent, and is in no row. The
+# function gives the path of this service for a message, or raises NothingToSendBy.
+SECRET_LINKS: dict[str, Callable[[OutboxMessage], str]] = {}
 STATUS_IN_LOG = re.compile(r"error=([1-5]\d\d)\b")
 
 log = logging.getLogger(__name__)
@@ -65,10 +68,10 @@ def deliver(message: OutboxMessage) -> None:
     if connection.in_atomic_block:
         raise TransactionManagementError("Nothing is sent inside a transaction.")
     try:
-        if message.recipient_type == OutboxMessage.RecipientType.PERSON:
-            send_email(message)
-        else:
+        if message.recipient_type == OutboxMessage.RecipientType.CHANNEL:
             send_to_channel(message)
+        else:
+            send_email(message)
     except NothingToSendBy as reason:
         outbox.mark_skipped(message, str(reason))
     except NotDelivered as failure:
@@ -82,24 +85,36 @@ def deliver(message: OutboxMessage) -> None:
 
 
 def send_email(message: OutboxMessage) -> None:
-    if settings.EMAIL_BACKEND == NO_MAIL:
+    if not can_mail():
         raise NothingToSendBy("No mail is configured (EMAIL_URL).")
-    person = User.objects.filter(pk=message.recipient).first()
-    if person is None or not person.is_active:
-        raise NothingToSendBy("This person's account is switched off.")
-    if not person.email:
-        raise NothingToSendBy("This person has no email address.")
+    address = message.recipient
+    if message.recipient_type == OutboxMessage.RecipientType.PERSON:
+        address = address_of_person(message.recipient)
     host = urlsplit(settings.TOLLGATE_BASE_URL).hostname or "localhost"
     EmailMessage(
         message.subject,
         body_of(message),
-        to=[person.email],
+        to=[address],
         headers={
             # The same at a second attempt, so that mail programs can tell it is one message.
             "Message-ID": f"<outbox-{message.pk}@{host}>",
             "Auto-Submitted": "auto-generated",
         },
     ).send()
+
+
+def can_mail() -> bool:
+    return bool(settings.EMAIL_BACKEND != NO_MAIL)
+
+
+def address_of_person(pk: str) -> str:
+    """The address on file now. Raises NothingToSendBy."""
+    person = User.objects.filter(pk=pk).first()
+    if person is None or not person.is_active:
+        raise NothingToSendBy("This person's account is switched off.")
+    if not person.email:
+        raise NothingToSendBy("This person has no email address.")
+    return person.email
 
 
 def send_to_channel(message: OutboxMessage) -> None:
@@ -167,7 +182,9 @@ def has_host(service: Any) -> bool:
 
 
 def body_of(message: OutboxMessage) -> str:
-    return f"{message.text}\n\n{outbox.address_of(message)}\n".lstrip()
+    secret = SECRET_LINKS.get(message.topic)
+    link = f"{settings.TOLLGATE_BASE_URL}{secret(message)}" if secret else ""
+    return f"{message.text}\n\n{link or outbox.address_of(message)}\n".lstrip()
 
 
 def kind_of(error: BaseException) -> str:

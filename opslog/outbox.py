@@ -49,13 +49,14 @@ RETURNING *
 def send(
     *,
     topic: str,
-    to: Sequence[User] | Literal["channels"],
+    to: Sequence[User | str] | Literal["channels"],
     subject: str,
     text: str,
     link: str,
     key: str,
 ) -> None:
-    """Queue a message for each of these people, or for each channel of the settings.
+    """Queue a message for each of these people, or for each channel of the settings. A text among
+    the people is an email address that nobody has on file any more.
 
     Nothing is sent here, and nothing is queued if the caller's transaction is rolled back. `key`
     tells messages of one topic apart: the same one is not queued twice for a recipient. `link` is a
@@ -77,7 +78,12 @@ def send(
             for channel in channels.configured()
         ]
     else:
-        recipients = [(Recipient.PERSON, str(user.pk), user.get_username()) for user in to]
+        recipients = [
+            (Recipient.ADDRESS, each, each)
+            if isinstance(each, str)
+            else (Recipient.PERSON, str(each.pk), each.get_username())
+            for each in to
+        ]
     if not recipients:
         return
     subject, text = one_line(subject, SUBJECT_LENGTH), readable(text, TEXT_LENGTH)

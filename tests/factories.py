@@ -18,7 +18,7 @@ from django.db import connections, transaction
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
-from budgets.models import EACH, Budget, CapChange
+from budgets.models import EACH, Budget, CapChange, Membership
 from opslog import events
 from opslog.models import ModelPrice
 from workorders import tokens
@@ -48,7 +48,8 @@ def inside(database: str, blocker: DjangoDbBlocker) -> Iterator[None]:
 def make_user(name: str = "svc", groups: Sequence[str] = (), **columns: Any) -> User:
     """A person; the one of that name, if there is one already. Groups are made as needed."""
     user, _ = User.objects.get_or_create(username=name, defaults=columns)
-    user.groups.add(*(Group.objects.get_or_create(name=group)[0] for group in groups))
+    for group in groups:
+        join(user, group)
     return user
 
 
@@ -61,6 +62,15 @@ def confirmed(client: Client, person: User) -> Client:
     session["account_authentication_methods_user"] = str(person.pk)
     session.save()
     return client
+
+
+def join(user: User, group: str, *, counts_from: datetime = LONG_AGO) -> None:
+    """Into a group, which counts since long ago."""
+    into = Group.objects.get_or_create(name=group)[0]
+    user.groups.add(into)
+    Membership.objects.update_or_create(
+        person=user, group=into, defaults={"how": "before", "counts_from": counts_from}
+    )
 
 
 def make_token(

@@ -1,6 +1,7 @@
 """The admin's pages of this floor: importing them registers them."""
 
 from budgets.admin import (
+    account_changes,
     alert_rules,
     bills,
     breakers,
@@ -18,6 +19,7 @@ from budgets.admin import (
 )
 
 __all__ = [
+    "account_changes",
     "alert_rules",
     "bills",
     "breakers",

@@ -251,7 +251,7 @@ class ChangeRequestAdmin(PageAdmin):
     ) -> HttpResponseBase:
         """`seen` keeps the revisions of a page that was sent with a fault: not those of now."""
         mine: Any = request.user.pk
-        user = User.objects.prefetch_related("groups").get(pk=mine)
+        user = User.objects.prefetch_related("groups", "memberships").get(pk=mine)
         known = approvals.Known.about(row.subject_id for row in rows)
         names, units = approvals.names_of(rows), units_of(rows)
         return self.render(

@@ -133,11 +133,11 @@ class GrantAdmin(PageAdmin):
             "waits": waits,
             "review_by": obj.created_at + REVIEW_WITHIN,
             "overdue": waits and obj.created_at + REVIEW_WITHIN <= now,
-            "own": obj.granted_by == request.user.get_username(),
+            "own": obj.person_id == request.user.pk,
             "may_end": is_operator(request) and obj.ends_at > now,
             "may_review": waits
             and request.user.has_perm("budgets.decide_changerequest")
-            and obj.granted_by != request.user.get_username(),
+            and obj.person_id != request.user.pk,
         }
 
     def end(self, request: HttpRequest, object_id: str) -> HttpResponseBase:

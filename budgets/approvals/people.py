@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from budgets import rules
+from budgets import accounts, rules
 from budgets.approvals.needs import Known, slots_of
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest, Vote
@@ -21,17 +22,23 @@ class OpenSlot:
     filled_by: str
 
 
-def groups_of(user: User) -> set[str]:
-    return {group.name for group in user.groups.all()}
+# What `counting_groups` reads of many people at once.
+WITH_GROUPS = ("groups", "memberships")
+
+
+def groups_of(user: User, *, at: datetime | None = None) -> set[str]:
+    """The groups that this person signs for now (at that moment): see `budgets.accounts`."""
+    return accounts.counting_groups(user, at=at)
 
 
 def holds(user: User | AnonymousUser, codename: str) -> bool:
-    """Whether somebody was given a permission of budgets, by name or through a group: what a
-    superuser has by being one does not count where one person acts alone."""
+    """Whether somebody was given a permission of budgets, by name or through a group that they act
+    for by now: what a superuser has by being one does not count where one person acts alone."""
+    if not isinstance(user, User) or not user.is_active:
+        return False
     return (
-        user.is_active
-        and Permission.objects.filter(content_type__app_label="budgets", codename=codename)
-        .filter(Q(user=user) | Q(group__user=user))
+        Permission.objects.filter(content_type__app_label="budgets", codename=codename)
+        .filter(Q(user=user) | Q(group__name__in=groups_of(user)))
         .exists()
     )
 
@@ -49,7 +56,7 @@ def may_decide(request: ChangeRequest, user: User, known: Known | None = None) -
         return "The request has expired."
     if not decides(user):
         return "You do not decide on cap changes."
-    return _why_not(request, user.pk, groups_of(user), known)
+    return _why_not(request, user.pk, accounts.memberships_of(user), known)
 
 
 def decides(user: User) -> bool:
@@ -57,14 +64,18 @@ def decides(user: User) -> bool:
     return user.is_active and user.has_perm("budgets.decide_changerequest")
 
 
-def _why_not(request: ChangeRequest, user_id: int, groups: set[str], known: Known | None) -> str:
+def _why_not(
+    request: ChangeRequest, user_id: int, memberships: Mapping[str, datetime], known: Known | None
+) -> str:
     if user_id in parties(request):
         return "Nobody approves their own request."
     try:
         needed = slots_of(request, known)
     except Refused as error:
         return str(error)
-    if not groups & set(needed):
+    if not accounts.counting(memberships, timezone.now()) & set(needed):
+        if waits := [at for name, at in memberships.items() if name in needed]:
+            return f"Your approvals count from {min(waits):%Y-%m-%d %H:%M} UTC."
         return f"This needs {' and '.join(sorted(needed))}."
     if any(
         vote.revision == request.revision and vote.voter_id == user_id
@@ -79,7 +90,7 @@ def waiting_for(user: User) -> list[ChangeRequest]:
     does not grow with the number of requests."""
     if not decides(user):
         return []
-    groups = groups_of(user)
+    memberships = accounts.memberships_of(user)
     pending = list(
         ChangeRequest.objects.filter(
             status=ChangeRequest.Status.PENDING, expires_at__gt=timezone.now()
@@ -89,7 +100,7 @@ def waiting_for(user: User) -> list[ChangeRequest]:
         .order_by("created_at")
     )
     known = Known.about(request.subject_id for request in pending)
-    return [request for request in pending if not _why_not(request, user.pk, groups, known)]
+    return [request for request in pending if not _why_not(request, user.pk, memberships, known)]
 
 
 def votes_of(request_ids: Iterable[int]) -> list[Vote]:
@@ -97,7 +108,7 @@ def votes_of(request_ids: Iterable[int]) -> list[Vote]:
     return list(
         Vote.objects.filter(request__in=list(request_ids))
         .select_related("voter")
-        .prefetch_related("voter__groups")
+        .prefetch_related(*(f"voter__{each}" for each in WITH_GROUPS))
         .order_by("id")
     )
 
@@ -144,7 +155,7 @@ def voters(groups: set[str]) -> "QuerySet[User]":
     return (
         User.objects.filter(is_active=True, groups__name__in=groups)
         .distinct()
-        .prefetch_related("groups")
+        .prefetch_related(*WITH_GROUPS)
     )
 
 
@@ -160,7 +171,7 @@ def impossible(request: ChangeRequest, known: Known | None = None) -> str:
     except Refused as error:
         return str(error)
     people = voters(set(needed)).exclude(pk__in=parties(request))
-    return unfillable(needed, people)
+    return unfillable(needed, people, by=request.expires_at)
 
 
 def impossible_requests() -> list[tuple[ChangeRequest, str]]:
@@ -184,15 +195,20 @@ def impossible_requests() -> list[tuple[ChangeRequest, str]]:
             found.append((request, str(error)))
             continue
         if reason := unfillable(
-            needed, [person for person in everybody if person.pk not in parties(request)]
+            needed,
+            [person for person in everybody if person.pk not in parties(request)],
+            by=request.expires_at,
         ):
             found.append((request, reason))
     return found
 
 
-def unfillable(needed: Mapping[str, int], people: Iterable[User]) -> str:
-    """Why these people cannot fill these slots, each with somebody else; empty when they can."""
-    seats = rules.assign(needed, [(person.pk, frozenset(groups_of(person))) for person in people])
+def unfillable(needed: Mapping[str, int], people: Iterable[User], *, by: datetime) -> str:
+    """Why these people cannot fill these slots until then, each with somebody else; empty when
+    they can. Who is waiting for their membership to count may do so by then."""
+    seats = rules.assign(
+        needed, [(person.pk, frozenset(groups_of(person, at=by))) for person in people]
+    )
     if rules.is_filled(needed, seats):
         return ""
     taken = list(seats.values())

@@ -1,11 +1,13 @@
 """Changing the approval rules: by administrators, with a reason, told to everybody who votes."""
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import Group, User
 from django.db import connection, transaction
+from django.utils import timezone
 
 from budgets import rules
 from budgets.approvals import notices
@@ -66,7 +68,9 @@ def replace(measure: str, wanted: Iterable[rules.Rule], *, by: User, reason: str
         raise Refused(f"There is no limit {measure}.")
     found = problems(measure, wanted)
     for rule in wanted:
-        if missing := unfillable(rule.slots, voters(set(rule.slots))):
+        everybody = voters(set(rule.slots))
+        # A request may be made at any time: who still waits will count for it.
+        if missing := unfillable(rule.slots, everybody, by=timezone.now() + timedelta(days=366)):
             found.append(f"From {rule.minimum} on: {missing}")
     if found:
         raise Refused(" ".join(dict.fromkeys(found)))

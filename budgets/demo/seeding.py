@@ -22,7 +22,7 @@ from budgets.demo import records
 from budgets.demo.cast import JOBS, KNOWN_AGENTS, PEOPLE, SERVICE_OWNER, Job
 from budgets.demo.history import PriceOf, history
 from budgets.demo.product import RELEASE_HOURS, calls_between, calls_of_the_release
-from budgets.models import CapChange, ChangeLine, ChangeRequest, Measure, Vote
+from budgets.models import CapChange, ChangeLine, ChangeRequest, Measure, Membership, Vote
 from budgets.replay.trace import TraceRequest, read_trace
 from opslog.models import InferenceEvent
 from opslog.pricing import PriceBook, Usage
@@ -74,7 +74,7 @@ def seed(*, book: PriceBook, now: datetime) -> Seeded:
     told = history(JOBS, requests, days=days, until=now - QUIET, price=price)
     passwords = {person.username: secrets.token_urlsafe(12) for person in PEOPLE}
     with transaction.atomic(using=OWNER), _unguarded():
-        people = _people(passwords)
+        people = _people(passwords, now)
         token, text = _token(people[SERVICE_OWNER], now)
         _work_orders(now)
         log = [records.token_created(token, at=now - timedelta(days=DAYS + 1))]
@@ -129,7 +129,7 @@ def _priced(book: PriceBook, now: datetime) -> PriceOf:
     return price
 
 
-def _people(passwords: dict[str, str]) -> dict[str, User]:
+def _people(passwords: dict[str, str], now: datetime) -> dict[str, User]:
     # Hashing is slow on purpose; it runs on all cores.
     with ThreadPoolExecutor() as pool:
         hashed = dict(zip(passwords, pool.map(make_password, passwords.values()), strict=True))
@@ -145,6 +145,11 @@ def _people(passwords: dict[str, str]) -> dict[str, User]:
         user.save(using=OWNER)
         group, _ = Group.objects.using(OWNER).get_or_create(name=person.group)
         user.groups.add(group)
+        # As of a month ago, so that their signatures count.
+        begun = now - timedelta(days=DAYS + 1)
+        Membership.objects.using(OWNER).create(
+            person=user, group=group, how=Membership.How.BEFORE, since=begun, counts_from=begun
+        )
         people[person.username] = user
     return people
 

@@ -118,6 +118,39 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="AccountRule",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("waiting_hours", models.SmallIntegerField()),
+                ("reason", models.TextField()),
+                ("by", models.TextField()),
+                (
+                    "at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "account_rules",
+                "default_permissions": (),
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("waiting_hours__range", (0, 720)),
+                            models.Q(("reason", ""), _negated=True),
+                        ),
+                        name="account_rules_sane",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="Alert",
             fields=[
                 (
@@ -1107,6 +1140,35 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="FailedLogins",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("address", models.TextField(blank=True)),
+                ("since", models.DateTimeField()),
+                ("count", models.IntegerField()),
+                ("recorded", models.IntegerField(help_text="How many of them events tell of.")),
+                ("locked_out", models.BooleanField(default=False)),
+                (
+                    "person",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "failed_logins",
+                "default_permissions": (),
+            },
+        ),
+        migrations.CreateModel(
             name="FeatureControl",
             fields=[
                 (
@@ -1343,6 +1405,36 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="FormerName",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.TextField()),
+                (
+                    "until",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                (
+                    "person",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="former_names",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "former_names",
+                "default_permissions": (),
+            },
+        ),
+        migrations.CreateModel(
             name="Grant",
             fields=[
                 (
@@ -1384,6 +1476,16 @@ class Migration(migrations.Migration):
                 ),
                 ("reviewed_at", models.DateTimeField(null=True)),
                 ("review", models.TextField(db_default="")),
+                (
+                    "person",
+                    models.ForeignKey(
+                        help_text="Who broke the glass. Names may change.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
                 (
                     "request",
                     models.ForeignKey(
@@ -1663,6 +1765,55 @@ class Migration(migrations.Migration):
                         name="kill_switches_reason",
                     ),
                 ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Membership",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "how",
+                    models.TextField(
+                        choices=[
+                            ("confirmed", "confirmed by a second administrator"),
+                            ("command", "by command, without a second administrator"),
+                            ("free", "the group only reads"),
+                            ("before", "before memberships were recorded, or with the demo"),
+                        ]
+                    ),
+                ),
+                (
+                    "since",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                ("counts_from", models.DateTimeField()),
+                (
+                    "group",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="memberships",
+                        to="auth.group",
+                    ),
+                ),
+                (
+                    "person",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="memberships",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "memberships",
+                "default_permissions": (),
             },
         ),
         migrations.CreateModel(
@@ -2094,6 +2245,157 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="AccountChange",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "wanted",
+                    models.JSONField(
+                        help_text="Any of groups (names to join), is_active, is_staff, is_superuser, email, link."
+                    ),
+                ),
+                ("seen_username", models.TextField()),
+                ("seen_email", models.TextField(blank=True)),
+                (
+                    "status",
+                    models.TextField(
+                        choices=[
+                            ("pending", "waiting for a second administrator"),
+                            ("confirmed", "confirmed"),
+                            ("refused", "refused"),
+                            ("expired", "expired"),
+                            ("stale", "stale"),
+                        ],
+                        default="pending",
+                    ),
+                ),
+                (
+                    "proposed_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                ("expires_at", models.DateTimeField()),
+                ("decided_at", models.DateTimeField(editable=False, null=True)),
+                ("closing_note", models.TextField(db_default="", editable=False)),
+                (
+                    "decided_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "person",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="account_changes",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "proposed_by",
+                    models.ForeignKey(
+                        help_text="Empty: single sign-on, by the groups it says the person is in.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "account change",
+                "db_table": "account_changes",
+                "ordering": ("-id",),
+                "default_permissions": ("view",),
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("status", "pending")),
+                        fields=("person",),
+                        name="account_changes_one_open",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("decided_at", None), ("status", "pending")),
+                            models.Q(
+                                models.Q(("status", "pending"), _negated=True),
+                                ("decided_at__isnull", False),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="account_changes_decided",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("status__in", ("pending", "confirmed", "refused", "expired", "stale"))
+                        ),
+                        name="account_changes_status",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("status", "confirmed"), _negated=True),
+                            ("decided_by", None),
+                            models.Q(
+                                models.Q(("decided_by", models.F("proposed_by")), _negated=True),
+                                models.Q(("decided_by", models.F("person")), _negated=True),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="account_changes_four_eyes",
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="AccountLink",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("sent_to", models.TextField(blank=True, help_text="Empty: printed by a command.")),
+                ("issued_by", models.TextField()),
+                (
+                    "issued_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                ("expires_at", models.DateTimeField()),
+                ("used_at", models.DateTimeField(null=True)),
+                ("replaced_at", models.DateTimeField(null=True)),
+                (
+                    "person",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="account_links",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "account_links",
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("replaced_at", None), ("used_at", None)),
+                        fields=("person",),
+                        name="account_links_one_live",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="ApprovalSlot",
             fields=[
                 (
@@ -2511,6 +2813,19 @@ class Migration(migrations.Migration):
                 name="direct_spend_not_negative",
             ),
         ),
+        migrations.AddConstraint(
+            model_name="failedlogins",
+            constraint=models.UniqueConstraint(
+                fields=("person", "address"), name="failed_logins_once", nulls_distinct=False
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="failedlogins",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("count__gte", models.F("recorded")), ("recorded__gte", 0)),
+                name="failed_logins_counts",
+            ),
+        ),
         migrations.AddIndex(
             model_name="grant",
             index=models.Index(fields=["wo", "measure", "ends_at"], name="cap_grants_live"),
@@ -2536,6 +2851,15 @@ class Migration(migrations.Migration):
                     ("kind", "break_glass"), ("request__isnull", False), _connector="OR"
                 ),
                 name="cap_grants_approved",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="grant",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("kind", "approved"), ("person__isnull", False), _connector="OR"
+                ),
+                name="cap_grants_person",
             ),
         ),
         migrations.AddConstraint(
@@ -2681,6 +3005,17 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 name="hotspots_confirmed",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="membership",
+            constraint=models.UniqueConstraint(fields=("person", "group"), name="memberships_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="membership",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("how__in", ("confirmed", "command", "free", "before"))),
+                name="memberships_how",
             ),
         ),
         migrations.AddConstraint(

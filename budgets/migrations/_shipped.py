@@ -197,6 +197,9 @@ def ship_limits_and_groups(apps: Any, schema_editor: Any) -> None:
     apps.get_model("budgets", "Deployment").objects.using(using).create(
         environment=settings.TOLLGATE_ENVIRONMENT
     )
+    apps.get_model("budgets", "AccountRule").objects.using(using).create(
+        waiting_hours=24, reason="As shipped", by="tollgate"
+    )
     Group = apps.get_model("auth", "Group")
     Permission = apps.get_model("auth", "Permission")
     readable = Permission.objects.using(using).filter(

@@ -1,5 +1,13 @@
 """Policy: limits, the counters they are held against, and the requests that change them."""
 
+from budgets.models.accounts import (
+    AccountChange,
+    AccountLink,
+    AccountRule,
+    FailedLogins,
+    FormerName,
+    Membership,
+)
 from budgets.models.alerts import Alert, AlertRule, Deployment, LatencySample, PreflightRule
 from budgets.models.approvals import (
     ApprovalRule,
@@ -36,6 +44,9 @@ from budgets.models.reviews import (
 
 __all__ = [
     "EACH",
+    "AccountChange",
+    "AccountLink",
+    "AccountRule",
     "Alert",
     "AlertRule",
     "ApprovalRule",
@@ -55,13 +66,16 @@ __all__ = [
     "Deployment",
     "DimensionBudget",
     "DirectSpend",
+    "FailedLogins",
     "FeatureControl",
+    "FormerName",
     "Grant",
     "Hotspot",
     "IdempotencyRecord",
     "KillSwitch",
     "LatencySample",
     "Measure",
+    "Membership",
     "MonthlyReview",
     "PreflightRule",
     "RefusalGroup",

@@ -224,6 +224,13 @@ class Grant(models.Model):
         ChangeRequest, null=True, on_delete=models.PROTECT, related_name="grants"
     )
     granted_by = models.TextField()
+    person = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="Who broke the glass. Names may change.",
+    )
     reason = models.TextField()
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     reviewed_by = models.ForeignKey(
@@ -247,6 +254,10 @@ class Grant(models.Model):
             models.CheckConstraint(
                 condition=models.Q(kind="break_glass") | models.Q(request__isnull=False),
                 name="cap_grants_approved",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind="approved") | models.Q(person__isnull=False),
+                name="cap_grants_person",
             ),
             models.CheckConstraint(
                 condition=models.Q(kind__in=["approved", "break_glass"]), name="cap_grants_kind"

@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.encoding import force_bytes
 
+from budgets.accounts import signing_in
 from config.sign_in import factors, single
 from opslog import events, sign_in
 from opslog.addresses import client_address
@@ -54,6 +55,7 @@ class AccountAdapter(DefaultAccountAdapter):
             devices=request.COOKIES.get(sign_in.DEVICE_COOKIE, ""),
         )
         if request.try_ is None:  # type: ignore[attr-defined]
+            signing_in.locked_out(request, credentials.get("username", ""))
             raise self.validation_error("too_many_login_attempts")
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
@@ -72,6 +74,7 @@ class AccountAdapter(DefaultAccountAdapter):
                 owner=("user", str(person.pk)),
                 label=person.get_username(),
                 actor=person.get_username(),
+                meta={"personId": person.pk},
             )
 
     def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:

@@ -3,12 +3,13 @@
 People are the same by issuer and subject, never by an email address: the row that links them has
 the issuer in its `provider` (`issuer_id`), so another issuer's subjects are other people. Groups
 are those of the claim, through OIDC_GROUPS. Leaving one takes effect at once at the next sign-in;
-joining one goes through `join`, the one place for it.
+joining one that does more than read waits for an administrator.
 """
 
 import re
 import time
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 from allauth.account.internal.flows.login import record_authentication
@@ -17,19 +18,21 @@ from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialAccount, SocialLogin
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.http import HttpRequest
 from django.shortcuts import redirect
 
+from budgets import accounts
+from budgets.accounts.names import problem
 from config.environment import issuer_id
-from opslog import events
 
 ACTOR = "single sign-on"
 NO_GROUP = (
     "Your identity provider doesn’t put you in any group that can use Tollgate. Ask an "
     "administrator."
 )
+WAITS = "An administrator must confirm your groups before you can sign in. They’ve been asked."
 NOT_TRUSTED = "Your identity provider’s response couldn’t be verified. Nothing was changed."
 NOT_ASKED = "Your identity provider didn’t ask you to sign in again. Nothing was confirmed."
 USED_NAME = re.compile(r"[^\w.@+-]", re.ASCII)
@@ -65,35 +68,17 @@ def groups_of(told: Mapping[str, Any]) -> set[str]:
     return {mapped[name] for name in names if isinstance(name, str) and name in mapped}
 
 
-def join(person: User, groups: set[str]) -> None:
-    """The only way into groups by single sign-on. In the transaction of its event.
+def follow(person: User, wanted: set[str]) -> None:
+    """Groups that OIDC_GROUPS names become those of the claim; others are left as they are.
 
-    Whatever must come before membership of a group that decides counts belongs here.
+    Groups that are lost are lost at once. Into one that does more than read an administrator lets
+    people in: the provider proposes it.
     """
-    person.groups.add(*Group.objects.filter(name__in=groups))
-
-
-def follow(person: User, wanted: set[str], *, created: bool) -> None:
-    """Groups that OIDC_GROUPS names become those of the claim; others are left as they are."""
     with transaction.atomic():
-        before = set(person.groups.values_list("name", flat=True))
-        governed = set(settings.TOLLGATE_OIDC_GROUPS.values())
-        person.groups.remove(*Group.objects.filter(name__in=(before & governed) - wanted))
-        join(person, wanted - before)
-        after = set(person.groups.values_list("name", flat=True))
-        if created or before != after:
-            events.record(
-                "USER_CREATED" if created else "USER_CHANGED",
-                message=f"User {person.username} {'created' if created else 'changed'} "
-                "by single sign-on: groups",
-                owner=("user", str(person.pk)),
-                label=person.username,
-                actor=ACTOR,
-                meta={
-                    "username": person.username,
-                    "changes": {"groups": {"old": sorted(before), "new": sorted(after)}},
-                },
-            )
+        accounts.leave_groups(
+            person, set(settings.TOLLGATE_OIDC_GROUPS.values()) - wanted, by=ACTOR
+        )
+        accounts.join_by_single_sign_on(person, wanted)
 
 
 def new_person(told: Mapping[str, Any]) -> User:
@@ -101,20 +86,25 @@ def new_person(told: Mapping[str, Any]) -> User:
     an account by having its name, or its address, elsewhere."""
     email = str(told.get("email") or "")[:254]
     wish = str(told.get("preferred_username") or email.partition("@")[0] or "person")
-    base = USED_NAME.sub("-", wish)[:140] or "person"
-    taken = set(User.objects.filter(username__istartswith=base).values_list("username", flat=True))
-    names = (base if number == 1 else f"{base}-{number}" for number in range(1, len(taken) + 2))
-    folded = {name.casefold() for name in taken}
-    person = User(
-        username=next(name for name in names if name.casefold() not in folded),
-        email=email if told.get("email_verified") is True else "",
-        first_name=str(told.get("given_name") or "")[:150],
-        last_name=str(told.get("family_name") or "")[:150],
-        is_staff=True,
+    base = USED_NAME.sub("-", wish)[:140]
+    if accounts.name_problem(base) and accounts.name_problem(f"{base}-2"):
+        base = "person"  # a name that nobody may have, whatever its number
+    names = (base if number == 1 else f"{base}-{number}" for number in count(1))
+    return accounts.create_by_single_sign_on(
+        {
+            "username": next(name for name in names if not accounts.name_problem(name)),
+            "email": email if told.get("email_verified") is True else "",
+            "first_name": clean(told.get("given_name")),
+            "last_name": clean(told.get("family_name")),
+        },
+        by=ACTOR,
     )
-    person.set_unusable_password()
-    person.save()
-    return person
+
+
+def clean(text: Any) -> str:
+    """A first or last name, or nothing where it has what no name may have."""
+    name = str(text or "")[:150]
+    return "" if problem(name) else name
 
 
 class SingleSignOnAdapter(DefaultSocialAccountAdapter):
@@ -132,14 +122,16 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
             return
         wanted = groups_of(claims(sociallogin))
         if sociallogin.is_existing:
-            follow(sociallogin.user, wanted, created=False)
+            follow(sociallogin.user, wanted)
         elif wanted:
             with transaction.atomic():
                 person = new_person(claims(sociallogin))
-                follow(person, wanted, created=True)
+                follow(person, wanted)
                 sociallogin.connect(request, person)
-        if not sociallogin.is_existing or not sociallogin.user.groups.exists():
+        if not sociallogin.is_existing:
             raise refusal(request, NO_GROUP)
+        if not sociallogin.user.groups.exists():
+            raise refusal(request, WAITS if wanted else NO_GROUP)
 
 
 def confirm(request: HttpRequest, login: SocialLogin) -> None:

@@ -702,14 +702,18 @@ class Migration(migrations.Migration):
                 (
                     "recipient_type",
                     models.TextField(
-                        choices=[("person", "person"), ("channel", "channel")],
+                        choices=[
+                            ("person", "person"),
+                            ("channel", "channel"),
+                            ("address", "address"),
+                        ],
                         verbose_name="kind of recipient",
                     ),
                 ),
                 (
                     "recipient",
                     models.TextField(
-                        help_text="The id of a user, or a fingerprint of a channel's address."
+                        help_text="The id of a user, a fingerprint of a channel's address, or an email address."
                     ),
                 ),
                 (
@@ -789,7 +793,7 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(
                         condition=models.Q(
                             ("state__in", ("waiting", "sent", "skipped", "failed")),
-                            ("recipient_type__in", ("person", "channel")),
+                            ("recipient_type__in", ("person", "channel", "address")),
                             ("attempts__range", (0, 10)),
                         ),
                         name="outbox_messages_known_states",

@@ -18,6 +18,7 @@ class OutboxMessage(models.Model):
     class RecipientType(models.TextChoices):
         PERSON = "person", "person"
         CHANNEL = "channel", "channel"
+        ADDRESS = "address", "address"  # one that a person had until now
 
     class State(models.TextChoices):
         WAITING = "waiting", "waiting"
@@ -27,7 +28,7 @@ class OutboxMessage(models.Model):
 
     recipient_type = models.TextField("kind of recipient", choices=RecipientType)
     recipient = models.TextField(
-        help_text="The id of a user, or a fingerprint of a channel's address."
+        help_text="The id of a user, a fingerprint of a channel's address, or an email address."
     )
     recipient_label = models.TextField(
         "recipient", help_text="A username, or the service of a channel: never a credential."
@@ -65,7 +66,7 @@ class OutboxMessage(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(state__in=("waiting", "sent", "skipped", "failed"))
-                & models.Q(recipient_type__in=("person", "channel"))
+                & models.Q(recipient_type__in=("person", "channel", "address"))
                 & models.Q(attempts__range=(0, 10)),
                 name="outbox_messages_known_states",
             ),

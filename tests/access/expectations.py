@@ -141,6 +141,7 @@ ACCOUNT = {
 }
 # The way in and out, for everybody.
 DOOR = {
+    "account-link",  # each answers that its link does not work
     "account_inactive",
     "account_login",
     "account_logout",
@@ -201,6 +202,8 @@ def arguments(scene: Scene, name: str, wanted: set[str]) -> dict[str, Any]:
         "app_label": "budgets",
         "url": "no-such-page",
         "content_type_id": 1,
+        "uidb64": "MQ",
+        "token": "d0-0",
         "object_id": 1,
     }
     return {each: known[each] for each in wanted}

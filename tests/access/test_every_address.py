@@ -179,6 +179,19 @@ def test_open_addresses_change_nothing(db: None, name: str) -> None:
     assert walking.rows_of_everything() == before
 
 
+@pytest.mark.parametrize("who", ["anonymous", "nobody", "administrator"])
+@pytest.mark.parametrize("name", sorted(DOOR))
+def test_the_way_in_takes_no_link_that_was_not_issued(scene: Scene, name: str, who: str) -> None:
+    path = next(each.path(scene) for each in walking.addresses() if each.name == name)
+    client = walking.client_of(scene, who)
+    before = walking.rows_of_everything()
+    for method in METHODS:
+        answer = client.generic(method, path)
+        assert answer.status_code in (200, 403, 405), method
+        assert "This link does not work" in answer.content.decode() or answer.status_code > 400
+    assert walking.rows_of_everything() == before
+
+
 def try_everything(scene: Scene, client: Client, methods: Sequence[str]) -> list[str]:
     """Every address, with what might change something; gives what answered with a success."""
     done = []

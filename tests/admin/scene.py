@@ -9,9 +9,10 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from budgets import approvals, automatic, features, killswitch, overview, spending
+from budgets import accounts, approvals, automatic, features, killswitch, overview, spending
 from budgets.admission import Caller
 from budgets.models import (
+    AccountChange,
     Alert,
     AlertRule,
     ApprovalRule,
@@ -235,6 +236,15 @@ def month_end(text: str) -> dict[str, str]:
     }
 
 
+def propose(people: dict[str, User]) -> AccountChange:
+    """The superuser wants the asker to be a director too; an administrator may confirm it."""
+    waiting = accounts.change(
+        people["asker"].pk, by=people["root"], values={}, groups={"operations", "director"}
+    ).waiting
+    assert waiting is not None
+    return waiting
+
+
 def make_scene(text: str = "Nightly digest") -> Scene:
     people = {
         role: factories.make_user(role, groups=[role], is_staff=True, is_active=True)
@@ -283,6 +293,7 @@ def make_scene(text: str = "Nightly digest") -> Scene:
         "budgets_budget": str(Budget.objects.values_list("pk", flat=True)[0]),
         "budgets_approvalrule": str(ApprovalRule.objects.values_list("pk", flat=True)[0]),
         "auth_user": str(people["auditor"].pk),
+        "budgets_accountchange": str(propose(people).pk),
         "auth_group": str(people["auditor"].groups.values_list("pk", flat=True)[0]),
     }
     return scene

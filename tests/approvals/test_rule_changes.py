@@ -14,7 +14,7 @@ from budgets.models import ChangeRequest
 from budgets.rules import Rule
 from opslog.models import OperationsEvent, OutboxMessage
 from tests.approvals.test_workflow import ask, decide, everybody
-from tests.factories import make_user
+from tests.factories import join, make_user
 
 
 def usd(*rows: tuple[Any, ...]) -> list[Rule]:
@@ -91,7 +91,7 @@ def test_slots_that_nobody_can_fill_are_refused(people: dict[str, User]) -> None
         )
     # One person in both groups cannot fill two slots.
     User.objects.filter(groups__name="finance").exclude(username="vp").update(is_active=False)
-    people["vp"].groups.add(*people["finance"].groups.all())
+    join(people["vp"], "finance")
     with pytest.raises(Refused, match="nobody left"):
         replace(
             "usd_per_day",

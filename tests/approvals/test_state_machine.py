@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import time_machine
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.db import transaction
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -22,7 +22,7 @@ from budgets import approvals
 from budgets.exceptions import Refused
 from budgets.models import CapChange, ChangeRequest
 from tests.approvals.test_workflow import everybody
-from tests.factories import make_user, set_caps
+from tests.factories import join, make_user, set_caps
 from workorders.models import WorkOrder
 
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
@@ -203,8 +203,9 @@ class Life(RuleBasedStateMachine):
 
     @rule(who=st.sampled_from(VOTERS), group=st.sampled_from([*GROUPS, ""]))
     def moves_to_another_group(self, who: str, group: str) -> None:
-        groups = [Group.objects.get(name=group)] if group else []
-        self.person(who).groups.set(groups)
+        self.person(who).groups.clear()
+        if group:
+            join(self.person(who), group)
         self.model.member[who] = {group} if group else set()
 
     @rule(usd=st.sampled_from(BASES))

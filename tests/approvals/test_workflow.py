@@ -11,7 +11,7 @@ from budgets import approvals
 from budgets.exceptions import Conflict, Refused
 from budgets.models import CapChange, ChangeRequest, Vote
 from opslog.models import OperationsEvent
-from tests.factories import make_user, make_work_order, set_caps
+from tests.factories import join, make_user, make_work_order, set_caps
 from workorders.models import WorkOrder
 
 Status = ChangeRequest.Status
@@ -104,7 +104,7 @@ def test_a_superuser_has_no_vote_by_being_one(people: dict[str, User]) -> None:
 
 
 def test_nobody_signs_twice(people: dict[str, User]) -> None:
-    people["finance"].groups.add(*people["vp"].groups.all())
+    join(people["finance"], "vp")
     request = ask(people, usd="60.00")
     decide(request, people["finance"])
     with pytest.raises(Refused, match="have decided"):

@@ -402,7 +402,7 @@ def test_sessions_and_replays_are_readable_and_writable(app: Connection) -> None
     with SECRET_KEY, and so is not to be forged."""
     app.sql("SELECT session_key FROM django_session")
     app.sql("DELETE FROM idempotency_records")
-    app.sql("DELETE FROM axes_accessattempt")
+    app.sql("DELETE FROM sign_in_tries")
 
 
 def test_a_run_can_be_settled_as_any_token(app: Connection) -> None:

@@ -13,6 +13,8 @@ from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import User
 from pytest_django import DjangoDbBlocker
 
+from budgets import accounts
+from budgets.models import AccountChange
 from config.environment import issuer_id
 from config.scratch import ScratchService, scratch_service
 from opslog.models import OperationsEvent
@@ -50,8 +52,15 @@ class Site:
         return browser.get(back.headers["Location"])
 
     def signed_in(self, sub: str) -> httpx2.Client:
+        """Once an administrator has confirmed the groups that the provider proposed."""
         browser = self.browser()
         answer = self.comes(sub, browser)
+        with self.inside():
+            waiting = list(AccountChange.objects.filter(status="pending"))
+            for change in waiting:
+                accounts.confirm(change.pk, by=factories.make_user("boss", is_superuser=True))
+        if waiting:
+            answer = self.comes(sub, browser)
         assert answer.headers["Location"] == "/admin/", answer.headers
         assert browser.get("/admin/").status_code == 200
         return browser
@@ -86,10 +95,22 @@ def test_a_person_comes_for_the_first_time(site: Site) -> None:
         assert (ann.is_staff, ann.is_superuser, ann.has_usable_password()) == (True, False, False)
         assert ann.email == "ann@acme.example"
         event = OperationsEvent.objects.get(kind="USER_CREATED", owner_label="ann")
-        assert (event.actor, event.meta["changes"]["groups"]["new"]) == (
-            "single sign-on",
-            ["operations"],
-        )
+        assert event.actor == "single sign-on"
+
+
+def test_a_group_that_decides_waits_for_an_administrator(site: Site) -> None:
+    site.says("abe", ["acme-ops", "acme-audit"])
+    assert site.comes("abe").headers["Location"] == "/admin/"
+    with site.inside():
+        assert groups_of("abe") == ["auditor"]
+        change = AccountChange.objects.get(person__username="abe")
+        assert (change.status, change.wanted) == ("pending", {"groups": ["operations"]})
+        assert change.proposed_by is None
+    site.says("ada", ["acme-admin"])
+    browser = site.browser()
+    assert site.comes("ada", browser).headers["Location"] == "/account/login/"
+    assert "An administrator must confirm" in browser.get("/account/login/").text
+    assert browser.get("/admin/").status_code == 302
 
 
 def test_it_asks_for_what_it_needs_and_protects_the_code(site: Site) -> None:

@@ -60,6 +60,7 @@ def addresses(scene: Scene) -> list[str]:
         reverse("burn-rate-page"),
         *of("budgets_alertrule"),
         *of("budgets_alert"),
+        *of("budgets_accountchange"),
     ]
 
 

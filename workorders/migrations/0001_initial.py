@@ -11,6 +11,7 @@ from django.db import migrations, models
 
 import workorders.fields
 import workorders.models
+from workorders.migrations._tables import OPERATIONS as TABLES
 
 
 class Migration(migrations.Migration):
@@ -572,4 +573,5 @@ class Migration(migrations.Migration):
                 condition=models.Q(("lease_seconds__gt", 0)), name="runs_lease_positive"
             ),
         ),
+        *TABLES,
     ]

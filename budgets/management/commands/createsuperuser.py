@@ -1,0 +1,34 @@
+"""`manage.py createsuperuser`: Django's, with the names of this product, and an event."""
+
+from typing import Any
+
+from django.contrib.auth.management.commands import createsuperuser
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from budgets import accounts
+from budgets.accounts import notices
+from budgets.accounts.passwords import command_line
+
+
+class Command(createsuperuser.Command):
+    def handle(self, *args: Any, **options: Any) -> None:
+        last = User.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+        with transaction.atomic():
+            super().handle(*args, **options)
+            for person in User.objects.filter(pk__gt=last, is_superuser=True):
+                notices.record_and_tell(
+                    "USER_CREATED",
+                    f"Superuser {person.get_username()} created by a command",
+                    person,
+                    by=command_line(),
+                    meta={"email": person.email},
+                )
+
+    def _validate_username(
+        self, username: str, verbose_field_name: str, database: str
+    ) -> str | None:
+        found: str | None = super()._validate_username(  # type: ignore[misc]  # not in the stubs
+            username, verbose_field_name, database
+        )
+        return found or accounts.name_problem(username) or None
