@@ -24,6 +24,7 @@ from django.core import signing
 from django.db import connection
 
 ADDRESS_TRIES, ADDRESS_WINDOW = 20, 300  # seconds
+CHALLENGES = 200  # of an address in the same window: many people may share one
 DEVICE_TRIES, DEVICE_WINDOW = 10, 900
 FREE_TRIES, LONGEST_PAUSE, FORGOTTEN_AFTER = 5, 900, 86_400
 DEVICE_COOKIE, DEVICE_AGE = "tollgate_device", 180 * 86_400
@@ -114,9 +115,10 @@ def let_in(name: str, *, address: str, devices: str, what: str = "name") -> Try 
     return Try(given_back=(here,), forgotten=(key,))
 
 
-def let_address_in(address: str) -> bool:
-    """For what names nobody: a passkey says itself whose it is."""
-    return _take(f"address:{network(address)}", most=ADDRESS_TRIES, window=ADDRESS_WINDOW)
+def let_challenge_in(address: str) -> bool:
+    """For what begins without a name, by passkey or single sign-on: nothing can be guessed there,
+    but each beginning makes a session, and may ask the identity provider something."""
+    return _take(f"challenge:{network(address)}", most=CHALLENGES, window=ADDRESS_WINDOW)
 
 
 def first_use(name: str, code: str, *, seconds: int) -> bool:

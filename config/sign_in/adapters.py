@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import secrets
 import time
 from typing import Any
 
@@ -155,11 +156,12 @@ class FactorAdapter(DefaultMFAAdapter):
         return keys().encrypt(text.encode()).decode()
 
     def decrypt(self, encrypted_text: str) -> str:
-        """With a secret key that is not the one it was written with, no code is right."""
+        """What was written with another secret key is a secret that nobody knows, each time a new
+        one: of an empty one everybody could compute the codes."""
         try:
             return keys().decrypt(encrypted_text.encode()).decode()
         except InvalidToken:
-            return ""
+            return base64.b32encode(secrets.token_bytes(20)).decode()
 
 
 def keys() -> MultiFernet:

@@ -41,9 +41,8 @@ class SignInView(LoginView):
 
 @require_http_methods(["GET", "POST"])
 def sign_in_by_passkey(request: HttpRequest) -> HttpResponse:
-    """Nothing can be guessed here, but each challenge makes a session."""
-    if not sign_in.let_address_in(client_address(request)):
-        return HttpResponse(status=429, headers={"Retry-After": str(sign_in.ADDRESS_WINDOW)})
+    if not sign_in.let_challenge_in(client_address(request)):
+        return too_many()
     response: HttpResponse = login_webauthn(request)
     return response
 
@@ -51,6 +50,8 @@ def sign_in_by_passkey(request: HttpRequest) -> HttpResponse:
 @require_GET
 def single_sign_on(request: HttpRequest) -> HttpResponse:
     """On to the provider, and back to `next`. It signs in, and does nothing else."""
+    if not sign_in.let_challenge_in(client_address(request)):
+        return too_many()
     return on_to_provider(request, "login", request.GET.get("next", ""))
 
 
@@ -94,6 +95,10 @@ def back_from_provider(request: HttpRequest, provider_id: str) -> HttpResponse:
     except WRONG_ANSWERS as error:
         return failed(request, error)
     return response
+
+
+def too_many() -> HttpResponse:
+    return HttpResponse(status=429, headers={"Retry-After": str(sign_in.ADDRESS_WINDOW)})
 
 
 def failed(request: HttpRequest, error: Exception) -> HttpResponse:

@@ -1,16 +1,20 @@
 """A second factor where one is needed: one rule for pages, the admin and the API."""
 
 import json
+import time
 
 import pyotp
 import pytest
 import time_machine
 from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import hotp_value
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
 
+from config.sign_in.adapters import keys
 from opslog.models import OperationsEvent
 from tests.access import expectations, walking
 from tests.admin.scene import ROLES, make_scene
@@ -239,13 +243,18 @@ def test_secrets_of_apps_are_not_readable_in_the_table() -> None:
 
 
 def test_another_secret_key_opens_nothing(settings: LazySettings) -> None:
-    person("ada", "operations")
-    app, _ = set_up_app(signed_in("ada"))
+    """Neither with the codes of before, nor with those that an empty secret would have."""
+    ada = person("ada", "operations")
+    app, codes = set_up_app(signed_in("ada"))
     settings.SECRET_KEY = "another one, of some length, as it has to be"
-    client = Client()
-    try_to_sign_in(client, "ada")
-    code_page(client, app.now())
-    assert not is_in(client)
+    nothing = f"{hotp_value('', int(time.time()) // 30):06}"
+    of_nothing = RecoveryCodes(Authenticator.objects.get(user=ada, type="recovery_codes"))
+    of_nothing.instance.data["seed"] = keys().encrypt(b"").decode()
+    for code in (app.now(), codes[0], nothing, of_nothing.generate_codes()[0]):
+        client = Client()
+        try_to_sign_in(client, "ada")
+        code_page(client, code)
+        assert not is_in(client), code
 
 
 def test_an_administrator_removes_nobodys(client: Client) -> None:

@@ -140,6 +140,15 @@ def test_who_signs_in_uses_nothing_up() -> None:
     assert not SignInTries.objects.filter(tries__gt=0, key__startswith="address:").exists()
 
 
+@pytest.mark.parametrize("path", ["/account/login/passkey/", "/account/sso/"])
+def test_what_begins_without_a_name_is_counted_too(path: str) -> None:
+    client = Client(headers={"accept": "application/json"})
+    statuses = [client.get(path).status_code for _ in range(sign_in.CHALLENGES + 5)]
+    assert statuses.count(429) == 5
+    assert 429 not in statuses[: sign_in.CHALLENGES]
+    assert try_to_sign_in(Client(), "ada", address="127.0.0.1").status_code == 302
+
+
 def test_the_table_forgets_and_shows_no_names() -> None:
     try_to_sign_in(Client(), "my-secret-password", "x")
     assert not SignInTries.objects.filter(key__contains="secret").exists()
