@@ -112,7 +112,7 @@ def test_the_link_is_in_no_row_and_reaches_its_person_alone(committed_db: str) -
     }
     assert list(told) == ["reader@example.com"]
     (body,) = told.values()
-    found = re.search(r"/admin/account-link/\S+", body)
+    found = re.search(r"/admin/account-link/\S+", str(body))
     assert found is not None
     assert follow(found[0])[2].status_code == 200
     token = found[0].split("/")[-2]
@@ -229,6 +229,7 @@ def test_the_link_of_somebody_who_decides_needs_a_second_administrator(
         assert not AccountLink.objects.filter(person=house[name]).exists()
         with pytest.raises(Refused):
             accounts.confirm(outcome.waiting.pk, by=house["ann"])
+    assert outcome.waiting is not None
     with pytest.raises(Refused, match="about you"):
         accounts.confirm(outcome.waiting.pk, by=house["bob"])
     accounts.confirm(outcome.waiting.pk, by=house["root"])

@@ -8,14 +8,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from django.conf import settings
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 from pytest_django import DjangoDbBlocker
 
-from config.scratch import BASE_DIR, ScratchService
+from config.scratch import ScratchService
 from tests import factories
 from tests.walks.browsing import chromium, picture, serious, session_of, window_of
 
@@ -63,7 +63,7 @@ def printed_link(service: ScratchService, person: str) -> str:
     """By the command, as the operator of the machine has it; its path."""
     done = subprocess.run(
         [sys.executable, "manage.py", "account_link", person],
-        cwd=Path(BASE_DIR),
+        cwd=settings.BASE_DIR,
         env={**os.environ, **service.env},
         capture_output=True,
         text=True,
