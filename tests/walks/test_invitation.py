@@ -108,7 +108,7 @@ def test_an_invitation(service: ScratchService, cookies: dict[str, str], window:
     expect(nora.get_by_text("Your password is set.")).to_be_visible()
     nora.fill("input[name=username], input[name=login]", "nora")
     nora.fill("input[name=password]", NEW)
-    nora.click("button[type=submit]")
+    nora.press("input[name=password]", "Enter")
     expect(nora.get_by_text("You are in no group yet")).to_be_visible()
 
     bob = window_of(window, service, cookies["bob"])
