@@ -156,7 +156,11 @@ def use(link_id: int, token: str, password: str) -> User:
             f"{name} set a password with a link",
             person,
             by=name,
-            meta={"linkId": link.pk, "issuedBy": link.issued_by},
+            meta={
+                "linkId": link.pk,
+                "issuedBy": link.issued_by,
+                "changes": {"password": {"old": "hidden", "new": "hidden"}},
+            },
             text=f"The link was issued by {link.issued_by}. "
             "If this was not you, contact an administrator now.",
         )

@@ -13,6 +13,8 @@ MORE = {
     "admin:index": 54,
     "ops-dashboard": 54,
     "ops-dashboard-live": 46,
+    "admin:budgets_changerequest_change": 30,
+    "admin:workorders_workorder_change": 30,
 }
 
 

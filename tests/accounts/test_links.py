@@ -112,7 +112,7 @@ def test_the_link_is_in_no_row_and_reaches_its_person_alone(committed_db: str) -
     }
     assert list(told) == ["reader@example.com"]
     (body,) = told.values()
-    found = re.search(r"/admin/account-link/\S+", body)
+    found = re.search(r"/admin/account-link/\S+", str(body))
     assert found is not None
     assert follow(found[0])[2].status_code == 200
     token = found[0].split("/")[-2]

@@ -8,14 +8,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from django.conf import settings
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 from pytest_django import DjangoDbBlocker
 
-from config.children import BASE_DIR
 from config.scratch import ScratchService
 from tests import factories
 from tests.walks.browsing import chromium, picture, serious, session_of, window_of
@@ -64,7 +63,7 @@ def printed_link(service: ScratchService, person: str) -> str:
     """By the command, as the operator of the machine has it; its path."""
     done = subprocess.run(
         [sys.executable, "manage.py", "account_link", person],
-        cwd=Path(BASE_DIR),
+        cwd=settings.BASE_DIR,
         env={**os.environ, **service.env},
         capture_output=True,
         text=True,
@@ -109,7 +108,7 @@ def test_an_invitation(service: ScratchService, cookies: dict[str, str], window:
     expect(nora.get_by_text("Your password is set.")).to_be_visible()
     nora.fill("input[name=username], input[name=login]", "nora")
     nora.fill("input[name=password]", NEW)
-    nora.click("button[type=submit]")
+    nora.press("input[name=password]", "Enter")
     expect(nora.get_by_text("You are in no group yet")).to_be_visible()
 
     bob = window_of(window, service, cookies["bob"])

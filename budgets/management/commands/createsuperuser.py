@@ -22,7 +22,10 @@ class Command(createsuperuser.Command):
                     f"Superuser {person.get_username()} created by a command",
                     person,
                     by=command_line(),
-                    meta={"email": person.email},
+                    meta={
+                        "email": person.email,
+                        "changes": {"is_superuser": {"old": None, "new": True}},
+                    },
                 )
 
     def _validate_username(
