@@ -76,7 +76,9 @@ def join(user: User, group: str, *, counts_from: datetime = LONG_AGO) -> None:
 def make_token(
     scopes: Sequence[str] = ("start",), owner: User | None = None, name: str = "test", **kw: Any
 ) -> tuple[ServiceToken, str]:
-    """A service token and its text; kw as `workorders.tokens.create` takes them."""
+    """A service token and its text; kw as `workorders.tokens.create` takes them. It expires only
+    on purpose: tests turn the clock by years."""
+    kw.setdefault("never_expires", "expires_at" not in kw)
     return tokens.create(
         name=name, scopes=scopes, owner=owner or make_user(), **{"by": "test", **kw}
     )

@@ -43,11 +43,14 @@ TO_SHOW_A_FACTOR = frozenset(
 CONFIRMED = frozenset(
     {
         "admin:auth_user_add",
-        "admin:auth_user_password_change",
+        "admin:auth_user_send_link",
+        "admin:budgets_accountchange_confirm",
         "admin:budgets_approvalrule_replace",
         "admin:budgets_alertrule_change_rule",
         "admin:budgets_preflightrule_change_rule",
         "admin:workorders_servicetoken_add",
+        "admin:workorders_servicetoken_rotate",
+        "admin:workorders_tokenpolicy_change_policy",
     }
 )
 # These show something as well, or stop something: only sending the form asks.

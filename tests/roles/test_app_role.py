@@ -300,9 +300,11 @@ def test_a_forged_proof_raises_a_cap_and_stays(app: Connection) -> None:
 
 def test_a_grant_by_hand_needs_an_event_that_stays(app: Connection) -> None:
     app.sql(WORK_ORDER)
+    app.sql(PERSON, "vp")
     insert = (
-        "INSERT INTO cap_grants (wo_id, measure, value, kind, starts_at, ends_at, reason, granted_by)"
-        " VALUES ('w1', 'usd_per_day', 50, 'break_glass', now(), now() + interval '1 hour', 'x', 'vp')"
+        "INSERT INTO cap_grants (wo_id, measure, value, kind, starts_at, ends_at, reason, granted_by,"
+        " person_id) SELECT 'w1', 'usd_per_day', 50, 'break_glass', now(),"
+        " now() + interval '1 hour', 'x', username, id FROM auth_user LIMIT 1"
     )
     with pytest.raises(errors.RestrictViolation):
         app.sql(insert)

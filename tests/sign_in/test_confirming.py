@@ -38,7 +38,6 @@ def addresses(scene: Scene) -> dict[str, str]:
         "a pre-flight rule": reverse(
             "admin:budgets_preflightrule_change_rule", args=[ids["budgets_preflightrule"]]
         ),
-        "a password": reverse("admin:auth_user_password_change", args=[scene.people["vp"].pk]),
     }
 
 

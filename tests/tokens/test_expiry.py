@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db(databases=["default", "owner"])
 
 def ends_in(**left: int) -> ServiceToken:
     """A token that was made 90 days before it ends."""
-    token, _ = factories.make_token()
+    token, _ = factories.make_token(never_expires=False)
     ends = timezone.now() + timedelta(**left)
     ServiceToken.objects.filter(pk=token.pk).update(
         expires_at=ends, created_at=ends - timedelta(days=90)
@@ -31,11 +31,11 @@ def keys() -> list[str]:
 
 
 def test_a_token_expires_by_the_policy_and_never_only_on_purpose() -> None:
-    token, _ = factories.make_token()
+    token, _ = factories.make_token(never_expires=False)
     assert token.expires_at is not None
     assert (token.expires_at - timezone.now()).days in (89, 90)
     TokenPolicy.objects.update(lifetime_days=7)
-    shorter, _ = factories.make_token()
+    shorter, _ = factories.make_token(never_expires=False)
     assert shorter.expires_at is not None
     assert (shorter.expires_at - timezone.now()).days in (6, 7)
     for_good, _ = factories.make_token(never_expires=True)
