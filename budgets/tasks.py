@@ -12,12 +12,13 @@ from opslog import health_ping
 from opslog.tasks import run_triage
 
 
-def watch_requests() -> tuple[int, int]:
-    """Remind of cap change requests that wait, and close those that nobody decided in time.
+def watch_requests() -> tuple[int, int, int]:
+    """Apply cap change requests that are complete by now (a voter is back in their group, say),
+    remind of those that wait, and close those that nobody decided in time.
 
     Gives how many of each. Expiry itself is found under the lock, with or without this job.
     """
-    return approvals.remind(), approvals.close_overdue()
+    return approvals.complete_pending(), approvals.remind(), approvals.close_overdue()
 
 
 def expire_leases() -> int:

@@ -67,6 +67,7 @@ LIMIT = [
     "budgets.change_budget",
     "budgets.add_featurecontrol",
     "budgets.change_featurecontrol",
+    "budgets.change_approvallimit",
 ]
 SUSPEND = ["workorders.suspend_workorder", "workorders.revoke_servicetoken"]
 REGISTER = [

@@ -2,6 +2,7 @@
 
 from budgets.models.alerts import Alert, AlertRule, Deployment, LatencySample, PreflightRule
 from budgets.models.approvals import (
+    ApprovalLimit,
     ApprovalRule,
     ApprovalSlot,
     CapChange,
@@ -38,6 +39,7 @@ __all__ = [
     "EACH",
     "Alert",
     "AlertRule",
+    "ApprovalLimit",
     "ApprovalRule",
     "ApprovalSlot",
     "AutomaticMitigation",

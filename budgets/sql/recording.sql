@@ -14,11 +14,12 @@ BEGIN
             one->>'measure')
         WHEN 'feature' THEN one->>'feature'
         WHEN 'preflight_check' THEN one->>'check_name'
+        WHEN 'approval_limit' THEN one->>'name'
         ELSE concat_ws(' ', one->>'scope', nullif(one->>'target', ''), nullif(one->>'subject', ''))
         END;
     SELECT jsonb_object_agg(k, jsonb_build_object('old', was->k, 'new', is_now->k)) INTO changed
     FROM jsonb_object_keys(one) k
-    WHERE coalesce(was->k, 'null') <> coalesce(is_now->k, 'null') AND k NOT IN ('id', 'changed_at', 'changed_by', 'reason');
+    WHERE coalesce(was->k, 'null') <> coalesce(is_now->k, 'null') AND k NOT IN ('id', 'changed_at', 'changed_by', 'reason', 'set_by_person_id');
     IF changed IS NULL THEN
         RETURN NULL;
     END IF;
@@ -49,3 +50,5 @@ CREATE OR REPLACE TRIGGER record_change AFTER UPDATE OF open_seconds, recent_run
     FOR EACH ROW WHEN ((OLD.open_seconds, OLD.recent_runs, OLD.error_percent)
         IS DISTINCT FROM (NEW.open_seconds, NEW.recent_runs, NEW.error_percent))
     EXECUTE FUNCTION tollgate.record_change('circuit_breaker', 'BREAKER_SETTINGS_CHANGE');
+CREATE OR REPLACE TRIGGER record_change AFTER UPDATE ON public.approval_limits
+    FOR EACH ROW EXECUTE FUNCTION tollgate.record_change('approval_limit', 'LIMIT_CHANGE');

@@ -14,6 +14,7 @@ from budgets.admission import Caller
 from budgets.models import (
     Alert,
     AlertRule,
+    ApprovalLimit,
     ApprovalRule,
     AutomaticMitigation,
     BillImport,
@@ -281,6 +282,7 @@ def make_scene(text: str = "Nightly digest") -> Scene:
         "budgets_preflightrule": str(PreflightRule.objects.earliest("id").pk),
         "budgets_directspend": str(spend_something(token_text, text).pk),
         "budgets_budget": str(Budget.objects.values_list("pk", flat=True)[0]),
+        "budgets_approvallimit": str(ApprovalLimit.objects.values_list("pk", flat=True)[0]),
         "budgets_approvalrule": str(ApprovalRule.objects.values_list("pk", flat=True)[0]),
         "auth_user": str(people["auditor"].pk),
         "auth_group": str(people["auditor"].groups.values_list("pk", flat=True)[0]),
