@@ -21,6 +21,7 @@ class BudgetsConfig(AppConfig):
         "spending.sql",
         "recording.sql",
         "reviews.sql",
+        "approvals.sql",
     )
 
     def ready(self) -> None:

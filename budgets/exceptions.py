@@ -11,3 +11,7 @@ class Conflict(Refused):
 
 class PasswordRequired(Refused):
     """The person must confirm first that it is them."""
+
+
+class NotYours(Refused):
+    """A token would undo what a person, or another token, has done."""

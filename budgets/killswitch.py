@@ -2,11 +2,19 @@
 
 A switch takes effect on the next admission, and on running work when it extends or renews (403:
 stop). `manage.py killswitch` does the same when no web server answers.
+
+**Tokens stop, people lift.** A program that is attacked, or attacks, must not let itself go on. So
+a service token may stop what its owner may stop, and lifts only a stop that it set itself, alone.
+What a token set, those that it was rotated from or to have set.
+Everything else that lets spending resume (a feature switched on, a breaker reset, a work order
+resumed, a mitigation ended, a cap raised) has no address for tokens at all;
+`tests/guardrails/test_tokens_stop.py` tries every address that takes one.
 """
 
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db import connection, transaction
@@ -15,8 +23,9 @@ from django.utils import timezone
 
 from budgets import alerts
 from budgets.acting import acting
-from budgets.exceptions import Refused
+from budgets.exceptions import NotYours, Refused
 from budgets.models import KillSwitch
+from workorders.models import ServiceToken
 
 Scope = KillSwitch.Scope
 IDENTITY = re.compile(r"(user|agent|token):.{1,200}", re.DOTALL)
@@ -61,16 +70,19 @@ def normalised(scope: str, target: str | None) -> str:
 def may_switch(
     scope: str,
     *,
-    token_scopes: Collection[str] = (),
-    person: AbstractBaseUser | AnonymousUser | None = None,
+    person: AbstractBaseUser | AnonymousUser,
+    token_scopes: Collection[str] | None = None,
 ) -> bool:
-    """The one rule: identities are stopped by the token scope `killswitch` or operations; surfaces
-    and everything by the token scope `admin` or a director (by their permissions)."""
-    if isinstance(person, User):
-        needed = "stop_identity" if scope == Scope.IDENTITY else "stop_everything"
-        return person.is_active and person.has_perm(f"budgets.{needed}")
+    """The one rule: identities are stopped by operations, surfaces and everything by a director (by
+    their permissions). With `token_scopes` it is asked for a token that `person` owns, which needs
+    the scope besides: `killswitch` or `admin` for identities, `admin` for the others."""
+    needed = "stop_identity" if scope == Scope.IDENTITY else "stop_everything"
+    if not isinstance(person, User) or not person.is_active:
+        return False
+    if not person.has_perm(f"budgets.{needed}"):
+        return False
     wanted = {"admin", "killswitch"} if scope == Scope.IDENTITY else {"admin"}
-    return bool(wanted & set(token_scopes))
+    return token_scopes is None or bool(wanted & set(token_scopes))
 
 
 def effect(scope: str, target: str) -> Effect:
@@ -80,28 +92,52 @@ def effect(scope: str, target: str) -> Effect:
 
 
 def switch(
-    scope: str, target: str | None, *, enabled: bool, reason: str, by: str
+    scope: str,
+    target: str | None,
+    *,
+    enabled: bool,
+    reason: str,
+    by: str,
+    person: User | None = None,
+    token_id: int | None = None,
 ) -> tuple[KillSwitch, Effect]:
     """Set a switch. When this returns, and its transaction is committed, no later admission passes
-    it. Raises Refused for a bad target, an empty reason, or a switch that is off already."""
+    it. `person` or `token_id`: who does it; neither on the command line.
+
+    Raises Refused for a bad target, an empty reason, or a switch that is off already, and NotYours
+    where a token would lift what it did not set.
+    """
     if scope not in Scope.values:
         raise Refused(f"A scope is one of {', '.join(Scope.values)}.")
     target, reason = normalised(scope, target), reason.strip()
     if not reason:
         raise Refused("A kill switch needs a reason.")
     with transaction.atomic(), acting(by=by, reason=reason):
+        with connection.cursor() as cursor:  # before the row's, as its trigger needs it
+            cursor.execute("SELECT tollgate.hold_counters()")
         found = KillSwitch.objects.select_for_update().filter(scope=scope, target=target).first()
         if found is None and not enabled:
             raise Refused("There is no such switch to lift.")
-        columns = {
+        columns: dict[str, Any] = {
             "enabled": enabled,
             "reason": reason,
             "changed_by": by,
             "changed_at": timezone.now(),
+            "set_by_person": person if enabled else None,
+            "set_by_token_id": token_id if enabled else None,
         }
+        if found is not None and found.enabled and token_id is not None:
+            line = ServiceToken.objects.get(pk=token_id).lineage
+            mine = found.set_by_token is not None and found.set_by_token.lineage == line
+            if not enabled and not mine:
+                raise NotYours("A token lifts only a stop that it set itself: ask a person.")
+            if enabled:
+                # Stopped already: whose stop it is, and why, stays. Of two tokens it is neither's.
+                shared = found.set_by_token is not None and not mine
+                columns = {"set_by_token_id": None} if shared else {}
         if found is None:
             found = KillSwitch.objects.create(scope=scope, target=target, **columns)
-        else:
+        elif columns:
             KillSwitch.objects.filter(pk=found.pk).update(**columns)
             found.refresh_from_db()
         stops = effect(scope, target)

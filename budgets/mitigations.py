@@ -147,7 +147,7 @@ def _set(mitigation: Mitigation, values: Mapping[str, Any], *, reason: str, by: 
     if mitigation.lever == Lever.KILL_SWITCH:
         scope, target = scope_of(mitigation)
         made, stops = killswitch.switch(
-            scope, target, enabled=True, reason=reason, by=by.get_username()
+            scope, target, enabled=True, reason=reason, by=by.get_username(), person=by
         )
         return f"{made} is stopped: {stops.running} runs were under way."
     return set_feature(mitigation.feature, values, reason=reason, by=by.get_username())

@@ -289,10 +289,11 @@ def refusals_since(begins: datetime, *, wo_id: str = "") -> int:
 def pending_requests() -> "QuerySet[ChangeRequest]":
     """Still open, their time not over, the oldest first."""
     return (
-        ChangeRequest.objects.filter(
-            status=ChangeRequest.Status.PENDING, expires_at__gt=timezone.now()
+        approvals.with_parties(
+            ChangeRequest.objects.filter(
+                status=ChangeRequest.Status.PENDING, expires_at__gt=timezone.now()
+            )
         )
-        .select_related("requester")
         .prefetch_related("lines", "votes")
         .order_by("created_at")
     )

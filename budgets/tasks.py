@@ -29,12 +29,13 @@ def watch_accounts() -> tuple[int, int]:
     return accounts.close_overdue(), signing_in.record_the_rest()
 
 
-def watch_requests() -> tuple[int, int]:
-    """Remind of cap change requests that wait, and close those that nobody decided in time.
+def watch_requests() -> tuple[int, int, int]:
+    """Apply cap change requests that are complete by now (a voter is back in their group, say),
+    remind of those that wait, and close those that nobody decided in time.
 
     Gives how many of each. Expiry itself is found under the lock, with or without this job.
     """
-    return approvals.remind(), approvals.close_overdue()
+    return approvals.complete_pending(), approvals.remind(), approvals.close_overdue()
 
 
 def expire_leases() -> int:

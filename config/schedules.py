@@ -25,7 +25,7 @@ SCHEDULES = {
     "mirror the day's spend": Every(1, "budgets.tasks.mirror_spend"),
     "triage the cost": Every(15, "budgets.tasks.triage"),
     "expire leases": Every(1, "budgets.tasks.expire_leases"),
-    "watch cap change requests": Every(5, "budgets.tasks.watch_requests"),
+    "watch cap change requests": Every(1, "budgets.tasks.watch_requests"),
     "watch accounts": Every(5, "budgets.tasks.watch_accounts"),
     "sum up telemetry": Every(1, "opslog.tasks.sum_up_telemetry"),
     "keep weeks of telemetry": Every(60, "opslog.tasks.keep_weeks_of_telemetry"),

@@ -274,13 +274,16 @@ class Scope(models.TextChoices):
     INGEST = "ingest", "ingest: send telemetry"
     READ = "read", "read: read work orders, runs and events"
     KILLSWITCH = "killswitch", "killswitch: stop an identity"
+    REQUEST = "request", "request: ask for cap changes, which people decide"
     ADMIN = "admin", "admin: create work orders, finish any run"
 
 
 class ServiceToken(models.Model):
     """What a service proves itself with: 256 random bits, of which only the SHA-256 is kept.
 
-    The text is shown once, when it is made. A token acts in the name of its owner.
+    The text is shown once, when it is made. A token acts in the name of its owner. Who made it may
+    hold it too, so neither the owner nor the maker ever changes (a trigger refuses it): both are
+    parties to what it asks for.
 
     Rotation makes a successor with the same owner and rights, and lets the predecessor expire after
     an overlap. All tokens of such a line share one `lineage`: runs, idempotency keys and kill
@@ -293,6 +296,14 @@ class ServiceToken(models.Model):
     scopes = ArrayField(models.TextField(choices=Scope))
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="service_tokens"
+    )
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        editable=False,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="Who made it. Empty: it was made on the command line.",
     )
     expires_at = models.DateTimeField(null=True, blank=True, help_text="UTC. Empty: never.")
     networks = ArrayField(
@@ -337,7 +348,14 @@ class ServiceToken(models.Model):
         constraints = (
             models.CheckConstraint(
                 condition=models.Q(
-                    scopes__contained_by=["start", "ingest", "read", "killswitch", "admin"]
+                    scopes__contained_by=[
+                        "start",
+                        "ingest",
+                        "read",
+                        "killswitch",
+                        "request",
+                        "admin",
+                    ]
                 ),
                 name="service_tokens_scopes",
             ),

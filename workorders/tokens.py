@@ -68,6 +68,7 @@ def create(
     scopes: Sequence[str],
     owner: User,
     by: str,
+    created_by: User | None = None,
     expires_at: datetime | None = None,
     never_expires: bool = False,
     networks: Sequence[str] = (),
@@ -76,6 +77,8 @@ def create(
     feature: str = "",
 ) -> tuple[ServiceToken, str]:
     """Make a token and give it with its text, which is nowhere kept: show it once.
+
+    `created_by` is the person who sees that text; None on the command line.
 
     Without `expires_at` it expires after the days of the token policy; never only on purpose.
     Raises ValueError for an unknown scope or none, and django's ValidationError for a bad network.
@@ -95,6 +98,7 @@ def create(
             digest=digest(text),
             scopes=sorted(set(scopes)),
             owner=owner,
+            created_by=created_by,
             expires_at=expires_at,
             networks=list(networks),
             work_orders=list(work_orders),
@@ -121,6 +125,7 @@ def rotate(
     *,
     by: str,
     reason: str,
+    created_by: User | None = None,
     expires_at: datetime | None = None,
     overlap: timedelta | None = None,
 ) -> tuple[ServiceToken, str]:
@@ -155,6 +160,7 @@ def rotate(
             digest=digest(text),
             scopes=old.scopes,
             owner=old.owner,
+            created_by=created_by,
             expires_at=expires_at or now + timedelta(days=rules.lifetime_days),
             networks=old.networks,
             work_orders=old.work_orders,

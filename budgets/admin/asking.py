@@ -76,6 +76,13 @@ def _page(
     preview: dict[str, Any],
     **more: Any,
 ) -> HttpResponseBase:
+    pending = None if "editing" in more else overview.pending_requests()
+    programs = (
+        pending
+        and pending.filter(
+            subject_type=approvals.WORK_ORDER, subject_id=work_order.pk, last_editor=None
+        ).first()
+    )
     return page.render(
         request,
         "budgets/ask.html",
@@ -87,6 +94,7 @@ def _page(
         preview=preview,
         charts=use_charts(work_order, overview.today()),
         grants=Grant.objects.filter(wo=work_order, ends_at__gt=timezone.now()),
+        programs=programs,
         **more,
     )
 

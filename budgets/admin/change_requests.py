@@ -27,7 +27,7 @@ from budgets.admin.told import lines_told, units_of, use_charts
 from budgets.evidence import refusals_by_request
 from budgets.exceptions import PasswordRequired, Refused
 from budgets.models import ChangeRequest
-from opslog.admin.base import PageAdmin
+from opslog.admin.base import PageAdmin, ReasonForm
 from opslog.confirmed import confirmed_lately
 from opslog.exceptions import Unavailable
 from workorders.models import WorkOrder
@@ -86,13 +86,18 @@ class ChangeRequestAdmin(PageAdmin):
     list_waiting = ("number", "subject", "change", "age", "blocks", "requester", "signed")
     list_display_links = ("number",)
     list_filter = (WhoseFilter, "status")
-    list_select_related = ("requester",)
+    list_select_related = ("requester", "token")
     list_per_page = 50
     search_fields = ("=id", "subject_id", "justification", "requester__username")
     search_help_text = "a number, a work order's id, words"
     list_before_template = "budgets/requests_tabs.html"
     page_template = "budgets/change_request.html"
-    acts = {"decide": "decide", "edit": "edit", "withdraw": "withdraw"}
+    acts = {
+        "decide": "decide",
+        "edit": "edit",
+        "withdraw": "withdraw",
+        "set-aside": "set_aside",
+    }
     actions = ("decide_on_selected",)
     sortable_by = ()
 
@@ -147,7 +152,8 @@ class ChangeRequestAdmin(PageAdmin):
 
     def edit(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
         obj = self.thing(request, object_id)
-        if not self.has_add_permission(request) or obj.requester_id != request.user.pk:
+        user: Any = request.user
+        if not self.has_add_permission(request) or not approvals.may_edit(obj, user):
             raise PermissionDenied
         if obj.status != ChangeRequest.Status.PENDING or obj.expires_at <= timezone.now():
             messages.error(request, "The request is decided or expired already.")
@@ -165,6 +171,7 @@ class ChangeRequestAdmin(PageAdmin):
         known = approvals.Known.about([obj.subject_id])
         votes = approvals.votes_of([obj.pk])
         reason = deciding.why_not(obj, user, known) if is_open else "It is closed."
+        slots = overview.signatures(obj, known, votes) if is_open else []
         return {
             "request_": obj,
             "state": "expired" if obj.status == "pending" and not is_open else obj.status,
@@ -174,13 +181,22 @@ class ChangeRequestAdmin(PageAdmin):
             "subject_url": raising.address_of(obj),
             "work_order": work_order,
             "lines": lines_told(obj),
-            "slots": overview.signatures(obj, known, votes) if is_open else (),
+            "slots": slots,
+            "complete": bool(slots) and all(slot.filled_by for slot in slots),
             "impossible": approvals.impossible(obj, known) if is_open else "",
             "votes": votes,
             "form": None if reason else _form(obj),
             "confirms": not (reason or confirmed_lately(request)) and approvals.needs_password(obj),
             "reason": reason,
             "is_mine": is_open and obj.requester_id == user.pk,
+            "may_take_over": is_open
+            and obj.requester_id != user.pk
+            and approvals.may_edit(obj, user),
+            "may_set_aside": is_open and approvals.may_set_aside(obj, user),
+            "parties": [
+                (name, ", ".join(approvals.ROLES[role][0] for role in roles))
+                for name, roles in approvals.named_parties(obj)
+            ],
             "in_force_since": verification.in_force_since(obj),
             "starts": verification.first_starts(obj),
             **(_evidence(obj) if is_open or not is_caps else _use(work_order)),
@@ -270,7 +286,7 @@ class ChangeRequestAdmin(PageAdmin):
                     "alone": approvals.needs_password(row),
                     "reason": deciding.why_not(row, user, known),
                 }
-                for row in rows.select_related("requester").prefetch_related("votes")
+                for row in approvals.with_parties(rows).prefetch_related("votes")
             ],
         )
 
@@ -287,6 +303,32 @@ class ChangeRequestAdmin(PageAdmin):
         else:
             self.message_user(request, f"Request #{obj.pk} is withdrawn.")
         return HttpResponseRedirect(self.address(obj))
+
+    def set_aside(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        obj = self.thing(request, object_id)
+        user: Any = request.user
+        if not self.has_add_permission(request) or not approvals.may_set_aside(obj, user):
+            raise PermissionDenied
+
+        def perform(said: dict[str, Any]) -> str:
+            approvals.set_aside(obj.pk, by=user, reason=said["reason"])
+            return f"Request #{obj.pk} is set aside."
+
+        return self.act(
+            request,
+            obj,
+            form=ReasonForm,
+            perform=perform,
+            refusals=(Refused,),
+            title=f"Set request #{obj.pk} aside",
+            verb="Set it aside",
+            danger=True,
+            effects=(
+                f"A program requested this with the token {obj.token.name}.",
+                "It ends without a decision, and its votes count no more. No cap changes.",
+                f"The owner of the token, {obj.requester}, is told.",
+            ),
+        )
 
     @display(description="request", ordering="id")
     def number(self, obj: ChangeRequest) -> str:

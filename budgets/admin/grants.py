@@ -18,7 +18,7 @@ from unfold.widgets import (
 )
 
 from budgets import approvals, rules
-from budgets.approvals.break_glass import HIGHEST_USD, LONGEST, REVIEW_WITHIN
+from budgets.approvals.break_glass import LONGEST, REVIEW_WITHIN
 from budgets.exceptions import Refused
 from budgets.models import Grant, Measure
 from opslog.admin.base import PageAdmin, ReasonForm, badge
@@ -34,24 +34,20 @@ class BreakGlassForm(forms.Form):
         label="US dollars a day",
         required=False,
         min_value=Decimal("0.01"),
-        max_value=HIGHEST_USD,
         decimal_places=2,
         widget=UnfoldAdminDecimalFieldWidget(),
-        help_text=f"${HIGHEST_USD} at most. Empty: as it is.",
     )
     runs_per_day = forms.IntegerField(
         label="Runs a day",
         required=False,
         min_value=1,
         widget=UnfoldAdminIntegerFieldWidget(),
-        help_text="Empty: as it is.",
     )
     max_concurrent_runs = forms.IntegerField(
         label="Runs at the same time",
         required=False,
         min_value=1,
         widget=UnfoldAdminIntegerFieldWidget(),
-        help_text="Empty: as it is.",
     )
     minutes = forms.IntegerField(
         min_value=1,
@@ -64,6 +60,12 @@ class BreakGlassForm(forms.Form):
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
         help_text="What is burning. It is sent to everybody who decides on cap changes.",
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for measure in approvals.CAPS:
+            highest = told(measure, approvals.limit_of(measure))
+            self.fields[measure].help_text = f"Up to {highest}. Empty: as it is."
 
 
 class ReviewForm(forms.Form):
@@ -198,7 +200,10 @@ class GrantAdmin(PageAdmin):
                     f"{(grant.ends_at - grant.starts_at).total_seconds() / 60:.0f} minutes."
                 ),
                 f"The reason given: {grant.reason}",
-                "A review changes no cap. While one is overdue, nobody can break the glass again.",
+                (
+                    "A review changes no cap. Without it neither this person nor anybody on this "
+                    "work order can break the glass again; while one is overdue, nobody can."
+                ),
             ),
         )
 

@@ -91,6 +91,7 @@ class KillSwitchAdmin(PageAdmin):
                         enabled=True,
                         reason=said["reason"],
                         by=request.user.get_username(),
+                        person=request.user,  # type: ignore[arg-type]  # logged in
                     )
                 except Refused as error:
                     form.add_error(None, str(error))
@@ -139,6 +140,7 @@ class KillSwitchAdmin(PageAdmin):
                 enabled=not found.enabled,
                 reason=said["reason"],
                 by=request.user.get_username(),
+                person=request.user,  # type: ignore[arg-type]  # logged in
             )
             return "Lifted: starts are admitted again." if found.enabled else "It is stopped."
 

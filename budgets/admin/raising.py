@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin.utils import quote
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
@@ -18,7 +19,7 @@ from budgets.admin.rules import interval
 from budgets.approvals import subjects
 from budgets.evidence import limit_evidence
 from budgets.exceptions import Refused
-from budgets.models import Budget, ChangeRequest, FeatureControl, Measure
+from budgets.models import Budget, ChangeRequest, Measure
 from opslog import changes
 from opslog.admin.base import PageAdmin
 from opslog.meters import chart
@@ -26,6 +27,7 @@ from opslog.meters import chart
 KINDS = {
     subjects.SharedLimit.kind: "admin:budgets_budget_change",
     subjects.FeatureLimits.kind: "admin:budgets_featurecontrol_change",
+    subjects.OwnLimit.kind: "admin:budgets_approvallimit_change",
 }
 PAGES = {approvals.WORK_ORDER: "admin:workorders_workorder_change", **KINDS}
 LABELS = {
@@ -133,7 +135,7 @@ def _subject(kind: str, subject_id: str) -> subjects.Subject:
     try:
         with transaction.atomic():
             return subjects.lock(kind, subject_id)
-    except (Budget.DoesNotExist, FeatureControl.DoesNotExist):
+    except ObjectDoesNotExist:
         raise Http404("There is no such limit.") from None
 
 

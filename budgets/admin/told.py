@@ -1,13 +1,13 @@
 """Values and days of use, as the pages of cap changes show them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
 from budgets import approvals, overview
-from budgets.approvals.subjects import SharedLimit
-from budgets.models import Budget, ChangeRequest, Measure
+from budgets.approvals.subjects import OwnLimit, SharedLimit
+from budgets.models import ApprovalLimit, Budget, ChangeRequest, Measure
 from opslog import changes
 from opslog.meters import Chart, chart
 from workorders.models import WorkOrder
@@ -23,23 +23,28 @@ UNITS = {
 }
 
 
-def units_of(requests: Iterable[ChangeRequest]) -> dict[str, str]:
-    """The unit of each shared limit that these requests are about, by its id; one query."""
-    ids = {each.subject_id for each in requests if each.subject_type == SharedLimit.kind}
-    if not ids:
-        return {}
-    in_usd = Budget.objects.filter(pk__in=ids, measure=Budget.Measure.USD)
-    dollars = {str(pk) for pk in in_usd.values_list("pk", flat=True)}
-    return {pk: "usd" if pk in dollars else "runs" for pk in ids}
+def units_of(requests: Collection[ChangeRequest]) -> dict[tuple[str, str], str]:
+    """The unit of each limit that these requests are about, by its kind and id; a query a kind."""
+    found: dict[tuple[str, str], str] = {}
+    for kind in (SharedLimit.kind, OwnLimit.kind):
+        ids = {each.subject_id for each in requests if each.subject_type == kind}
+        dollars: set[str] = set()
+        if ids and kind == SharedLimit.kind:
+            in_usd = Budget.objects.filter(pk__in=ids, measure=Budget.Measure.USD)
+            dollars = {str(pk) for pk in in_usd.values_list("pk", flat=True)}
+        elif ids:
+            own = ApprovalLimit.objects.filter(pk__in=ids)
+            dollars = {str(limit.pk) for limit in own if limit.is_usd}
+        found |= {(kind, pk): "usd" if pk in dollars else "runs" for pk in ids}
+    return found
 
 
 def lines_told(
-    request: ChangeRequest, units: Mapping[str, str] | None = None
+    request: ChangeRequest, units: Mapping[tuple[str, str], str] | None = None
 ) -> list[dict[str, Any]]:
     """What a request changes, in the unit of its limit. `units`: of many at once."""
-    unit = None
-    if request.subject_type == SharedLimit.kind:
-        unit = (units_of([request]) if units is None else units)[request.subject_id]
+    units = units_of([request]) if units is None else units
+    unit = units.get((request.subject_type, request.subject_id))
     return [
         values_told(line.measure, line.old, line.new, unit=unit) for line in request.lines.all()
     ]

@@ -20,9 +20,9 @@ from unfold.widgets import (
 
 from budgets import approvals, overview, selectors
 from budgets.admin.grants import LONGEST_MINUTES, BreakGlassForm
-from budgets.approvals.break_glass import HIGHEST_USD, LONGEST
+from budgets.approvals.break_glass import LONGEST
 from budgets.exceptions import Refused
-from budgets.models import CapChange
+from budgets.models import CapChange, Measure
 from opslog import changes
 from opslog.admin.base import PageAdmin, ReasonForm, badge
 from opslog.meters import Meter, chart, runs_meter
@@ -223,7 +223,10 @@ class WorkOrderAdmin(PageAdmin):
     def break_glass(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
         work_order = self._to_act_on(request, object_id, "budgets.break_glass")
         usage = selectors.usage_today(work_order)
-        left = max(HIGHEST_USD - usage.used_usd, Decimal(0))
+        highest = approvals.limit_of(Measure.USD_PER_DAY)
+        of_all = approvals.limit_of(Measure.USD_PER_DAY, of_all=True)
+        in_force = approvals.in_force(Measure.USD_PER_DAY)
+        left = max(highest - usage.used_usd, Decimal(0))
         latest = timezone.now() + LONGEST
 
         def perform(told: dict[str, Any]) -> str:
@@ -256,16 +259,18 @@ class WorkOrderAdmin(PageAdmin):
                     f"${usage.used_usd:,.2f} and {usage.runs:,} runs."
                 ),
                 (
-                    f"Raised to the most that is possible, ${HIGHEST_USD} a day, up to "
-                    f"${left:,.2f} more could be spent today."
+                    f"Raised to the most that is possible, ${highest:,.2f} a day, up to "
+                    f"${left:,.2f} more could be spent today. All break-glass in force together "
+                    f"goes up to ${of_all:,.2f} a day; ${in_force:,.2f} are in use."
                 ),
                 (
                     "Everybody who decides on cap changes, every administrator and the channels "
                     "are told at once, with your name and reason."
                 ),
                 (
-                    "Somebody else must review it within 24 hours; while a review is overdue, "
-                    "nobody can break the glass again."
+                    "Somebody else must review it within 24 hours. Until then you cannot break "
+                    "the glass again, nor can anybody on this work order; while a review is "
+                    "overdue, nobody can."
                 ),
             ),
         )

@@ -53,7 +53,9 @@ class DecisionBody(Body, frozen=True):
 
 
 class CancelBody(Body, frozen=True):
-    pass
+    """The reason is of who sets aside what a program requested."""
+
+    reason: Why | None = None
 
 
 def caps(body: AskBody) -> dict[str, Decimal | int | None]:

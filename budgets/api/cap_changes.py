@@ -27,7 +27,7 @@ from budgets.api.sessions import SessionView
 from budgets.evidence import evidence_for, limit_evidence
 from budgets.exceptions import Conflict, PasswordRequired, Refused
 from budgets.models import ChangeRequest, Measure
-from opslog.api.errors import BadRequest
+from opslog.api.errors import BadRequest, TokenDenied
 from opslog.api.filters import ChoiceFilter, KnownFiltersOnly
 from opslog.api.pagination import KeysetPagination
 from opslog.api.requests import RawJSONParser, decode
@@ -47,6 +47,12 @@ FIELDS = {
     Measure.FEATURE_THROTTLE.value: "requestsPerPeriod",
     Measure.FEATURE_COST_CAP.value: "costCapUsd",
 }
+PARTY = {
+    "requester": "requester",
+    "editor": "editor",
+    "token_owner": "tokenOwner",
+    "token_maker": "tokenMaker",
+}
 IN_TEXT = (Measure.USD_PER_DAY, Measure.SHARED_LIMIT, Measure.FEATURE_COST_CAP)
 
 
@@ -58,6 +64,8 @@ class ChangeSerializer(serializers.ModelSerializer[ChangeRequest]):
     subjectId = serializers.CharField(source="subject_id")
     status = serializers.SerializerMethodField()
     requester = serializers.CharField(source="requester.username")
+    token = serializers.SerializerMethodField()
+    byProgram = serializers.BooleanField(source="is_programs")
     changes = serializers.SerializerMethodField()
     expectedCostImpact = serializers.CharField(source="expected_cost_impact")
     since = serializers.DateTimeField(source="grant_from", allow_null=True)
@@ -77,6 +85,8 @@ class ChangeSerializer(serializers.ModelSerializer[ChangeRequest]):
             "status",
             "revision",
             "requester",
+            "token",
+            "byProgram",
             "changes",
             "justification",
             "expectedCostImpact",
@@ -92,6 +102,12 @@ class ChangeSerializer(serializers.ModelSerializer[ChangeRequest]):
     def get_workOrderId(self, change: ChangeRequest) -> str | None:
         """Null where a shared limit, or those of a feature, are to be raised."""
         return change.subject_id if change.subject_type == approvals.WORK_ORDER else None
+
+    @schema.field(schema.TOKEN)
+    def get_token(self, change: ChangeRequest) -> dict[str, str] | None:
+        """What a program asked with, also after a person has taken the request over."""
+        token = change.token
+        return None if token is None else {"name": token.name, "prefix": token.prefix}
 
     @schema.field(schema.STATUS)
     def get_status(self, change: ChangeRequest) -> str:
@@ -115,7 +131,9 @@ class ChangeDetailSerializer(ChangeSerializer):
 
     signatures = serializers.SerializerMethodField()
     votes = serializers.SerializerMethodField()
+    parties = serializers.SerializerMethodField()
     mayDecide = serializers.SerializerMethodField()
+    whyNot = serializers.SerializerMethodField()
     needsConfirmation = serializers.SerializerMethodField()
     impossible = serializers.SerializerMethodField()
 
@@ -124,7 +142,9 @@ class ChangeDetailSerializer(ChangeSerializer):
             *ChangeSerializer.Meta.fields,
             "signatures",
             "votes",
+            "parties",
             "mayDecide",
+            "whyNot",
             "needsConfirmation",
             "impossible",
         )
@@ -149,10 +169,22 @@ class ChangeDetailSerializer(ChangeSerializer):
             for vote in change.votes.select_related("voter").order_by("id")
         ]
 
+    @schema.field(schema.PARTIES)
+    def get_parties(self, change: ChangeRequest) -> list[dict[str, Any]]:
+        """Who cannot decide because the request is theirs."""
+        return [
+            {"person": name, "roles": [PARTY[role] for role in roles]}
+            for name, roles in approvals.named_parties(change)
+        ]
+
     @schema.field({"type": "boolean"})
     def get_mayDecide(self, change: ChangeRequest) -> bool:
-        reader = self.context["request"].user
-        return isinstance(reader, User) and not approvals.may_decide(change, reader)
+        return not self.get_whyNot(change)
+
+    @schema.field({"type": "string"})
+    def get_whyNot(self, change: ChangeRequest) -> str:
+        """Why the reader may not decide; empty where they may."""
+        return approvals.may_decide(change, self.context["request"].user)
 
     @schema.field({"type": "boolean"})
     def get_needsConfirmation(self, change: ChangeRequest) -> bool:
@@ -182,7 +214,7 @@ class NewestFirst(KeysetPagination):
 
 
 def _changes() -> "QuerySet[ChangeRequest]":
-    return ChangeRequest.objects.select_related("requester").prefetch_related("lines")
+    return ChangeRequest.objects.select_related("requester", "token").prefetch_related("lines")
 
 
 def _value(measure: str, value: Any) -> str | int:
@@ -206,7 +238,7 @@ def refusal(error: Refused, *, forbidden: bool = False) -> Response:
 class WorkOrderChanges(APIView):
     """For programs: the token's owner is the requester. Nothing is decided here."""
 
-    required_scope = "start"
+    required_scope = "request"
     parser_classes = (RawJSONParser,)
 
     @schema.ask
@@ -214,16 +246,19 @@ class WorkOrderChanges(APIView):
         body = decode(ASK, request.data)
         get_object_or_404(WorkOrder.objects.only("id"), pk=wo_id)
         since, until = interval(body)
+        owner = User.objects.get(pk=bearer(request).owner_id)
+        if not owner.has_perm("budgets.ask_changerequest"):
+            raise TokenDenied(403, "scope", "this token's owner may not request cap changes")
         try:
             made = approvals.ask(
                 wo_id,
                 new=caps(body),
                 justification=body.justification,
                 expected_cost_impact=body.expected_cost_impact or "",
-                by=User.objects.get(pk=bearer(request).owner_id),
+                by=owner,
                 grant_from=since,
                 grant_until=until,
-                in_session=False,
+                token_id=bearer(request).token_id,
             )
         except Refused as error:
             return refusal(error)
@@ -288,13 +323,18 @@ class ChangeCancel(SessionView):
 
     @schema.cancel
     def post(self, request: Request, change_id: int) -> Response:
-        decode(CANCEL, request.data)
+        body = decode(CANCEL, request.data)
         change = get_object_or_404(ChangeRequest, pk=change_id)
         person = cast(User, request.user)
+        mine = change.requester_id == person.pk
         try:
-            cancelled = approvals.cancel(change.pk, by=person)
+            if mine:
+                cancelled = approvals.cancel(change.pk, by=person)
+            else:
+                cancelled = approvals.set_aside(change.pk, by=person, reason=body.reason or "")
         except Refused as error:
-            return refusal(error, forbidden=change.requester_id != person.pk)
+            may = mine or approvals.may_set_aside(change, person)
+            return refusal(error, forbidden=not may)
         return _answer(cancelled, request)
 
 
@@ -319,7 +359,7 @@ class ChangeEdit(SessionView):
                 grant_until=until,
             )
         except Refused as error:
-            return refusal(error, forbidden=change.requester_id != person.pk)
+            return refusal(error, forbidden=not approvals.may_edit(change, person))
         return _answer(edited, request)
 
 

@@ -25,9 +25,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 field = extend_schema_field
 STATUS = {
     "type": "string",
-    "enum": ["pending", "applied", "refused", "cancelled", "expired", "stale"],
+    "enum": ["pending", "applied", "refused", "cancelled", "expired", "stale", "set_aside"],
 }
 COUNT = {"type": "integer"}
+TOKEN: dict[str, Any] = {
+    "type": ["object", "null"],
+    "properties": {"name": {"type": "string"}, "prefix": {"type": "string"}},
+    "required": ["name", "prefix"],
+    "additionalProperties": False,
+}
+ROLES = ["requester", "editor", "tokenOwner", "tokenMaker"]
+PARTIES = {
+    "type": "array",
+    "items": record(
+        person={"type": "string"},
+        roles={"type": "array", "items": {"type": "string", "enum": ROLES}},
+    ),
+}
 CHANGES: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -57,11 +71,16 @@ VOTES = {
 CHANGE_FIELDS: dict[str, Any] = {
     "id": COUNT,
     "workOrderId": {"type": ["string", "null"]},
-    "subjectType": {"type": "string", "enum": ["work_order", "budget", "feature"]},
+    "subjectType": {
+        "type": "string",
+        "enum": ["work_order", "budget", "feature", "approval_limit"],
+    },
     "subjectId": {"type": "string"},
     "status": STATUS,
     "revision": COUNT,
     "requester": {"type": "string"},
+    "token": TOKEN,
+    "byProgram": {"type": "boolean"},
     "changes": CHANGES,
     "justification": {"type": "string"},
     "expectedCostImpact": {"type": "string"},
@@ -77,7 +96,9 @@ DETAIL = record(
     **CHANGE_FIELDS,
     signatures=SIGNATURES,
     votes=VOTES,
+    parties=PARTIES,
     mayDecide={"type": "boolean"},
+    whyNot={"type": "string"},
     needsConfirmation={"type": "boolean"},
     impossible={"type": "string"},
 )
@@ -100,8 +121,9 @@ RAISE = {
 ask = extend_schema(
     operation_id="cap_change_ask",
     summary="Ask for other caps",
-    description="The token's owner becomes the requester; people decide. `from` and `until` make "
-    "it a raise for a time. Caps are lowered by a person in a session, not by a token.",
+    description="The token's owner becomes the requester; people decide, but neither the owner nor "
+    "the token's maker. `from` and `until` make it a raise for a time. A person may take the "
+    "request over or set it aside. Caps are lowered by a person in a session, not by a token.",
     tags=["cap changes"],
     request={"application/json": shape(AskBody)},
     parameters=[DENIAL],
@@ -163,7 +185,9 @@ decide = extend_schema(
 cancel = extend_schema(
     auth=SESSION_AND_CSRF,
     operation_id="cap_change_cancel",
-    summary="Withdraw one's own request",
+    summary="Withdraw one's own request, or set a program's aside",
+    description="What a program requested (`byProgram`) is set aside by anybody who may request "
+    "cap changes, with a `reason`. It ends without a decision.",
     tags=["cap changes"],
     request={"application/json": shape(CancelBody)},
     parameters=[DENIAL],
@@ -173,8 +197,9 @@ cancel = extend_schema(
 edit = extend_schema(
     auth=SESSION_AND_CSRF,
     operation_id="cap_change_edit",
-    summary="Change one's own open request",
-    description="The votes so far count no more. The request's life does not begin anew.",
+    summary="Change one's own open request, or take over a program's",
+    description="The votes so far count no more. The request's life does not begin anew. Who edits "
+    "what a program requested (`byProgram`) is the requester from then on.",
     tags=["cap changes"],
     request={"application/json": shape(AskBody)},
     parameters=[DENIAL],

@@ -2,10 +2,11 @@
 controls, the burn rate, pre-flight. A view parses, calls, renders."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,7 +19,7 @@ from budgets.api.guardrail_bodies import CheckBody, KillSwitchBody, PreflightBod
 from budgets.api.requests import idempotency_key, money
 from budgets.api.sessions import PersonInSession
 from budgets.api.views import COMPACT, ENCODE, SpendingView, decide, render
-from budgets.exceptions import Refused
+from budgets.exceptions import NotYours, Refused
 from budgets.models import KillSwitch
 from budgets.preflight_checks import Task
 from opslog import authority
@@ -200,19 +201,24 @@ class KillSwitchView(APIView):
     def post(self, request: Request) -> Response:
         body = decode(SWITCH, request.data)
         token = request.auth if isinstance(request.auth, Bearer) else None
-        person = None if token else request.user
-        if not killswitch.may_switch(
-            body.scope, token_scopes=token.scopes if token else (), person=person
-        ):
-            raise TokenDenied(403, "scope", f"not allowed to switch the scope {body.scope}")
+        person = User.objects.get(pk=token.owner_id) if token else cast(User, request.user)
+        scopes = token.scopes if token else None
+        if not killswitch.may_switch(body.scope, person=person, token_scopes=scopes):
+            whose = "this token, or its owner, is" if token else "this person is"
+            denied = f"{whose} not allowed to switch the scope {body.scope}"
+            raise TokenDenied(403, "scope", denied)
         try:
             switch, stops = killswitch.switch(
                 body.scope,
                 body.target,
                 enabled=body.enabled,
                 reason=body.reason,
-                by=token.actor if token else person.get_username(),  # type: ignore[union-attr]
+                by=token.actor if token else person.get_username(),
+                person=None if token else person,
+                token_id=token.token_id if token else None,
             )
+        except NotYours as error:
+            raise TokenDenied(403, "scope", str(error)) from None
         except Refused as error:
             raise BadRequest("bad input", {"target": [str(error)]}) from None
         return Response(

@@ -6,28 +6,43 @@ again after the lock; exactly one terminal transition wins.
 """
 
 from budgets.approvals.break_glass import raise_at_once, review, unreviewed
+from budgets.approvals.completing import complete_pending
 from budgets.approvals.decisions import PASSWORD_OVER_USD, decide, decide_many, needs_password
+from budgets.approvals.early_end import end_early
 from budgets.approvals.ending import close_overdue
-from budgets.approvals.grants import end_early, grants_of
+from budgets.approvals.grants import grants_of
 from budgets.approvals.needs import Known, lines_of, slots_for, slots_of
+from budgets.approvals.own_limits import in_force, limit_of, lower
 from budgets.approvals.people import (
+    ROLES,
     OpenSlot,
     holds,
     impossible,
     impossible_requests,
     may_decide,
+    named_parties,
     open_slots,
     votes_of,
     waiting_for,
+    with_parties,
 )
 from budgets.approvals.reminders import remind
-from budgets.approvals.requests import LIFETIME, ask, cancel, edit
+from budgets.approvals.requests import (
+    LIFETIME,
+    ask,
+    cancel,
+    edit,
+    may_edit,
+    may_set_aside,
+    set_aside,
+)
 from budgets.approvals.subjects import CAPS, WORK_ORDER, caps_of, name_of, names_of
 
 __all__ = [
     "CAPS",
     "LIFETIME",
     "PASSWORD_OVER_USD",
+    "ROLES",
     "WORK_ORDER",
     "Known",
     "OpenSlot",
@@ -35,6 +50,7 @@ __all__ = [
     "cancel",
     "caps_of",
     "close_overdue",
+    "complete_pending",
     "decide",
     "decide_many",
     "edit",
@@ -43,18 +59,26 @@ __all__ = [
     "holds",
     "impossible",
     "impossible_requests",
+    "in_force",
+    "limit_of",
     "lines_of",
+    "lower",
     "may_decide",
+    "may_edit",
+    "may_set_aside",
     "name_of",
+    "named_parties",
     "names_of",
     "needs_password",
     "open_slots",
     "raise_at_once",
     "remind",
     "review",
+    "set_aside",
     "slots_for",
     "slots_of",
     "unreviewed",
     "votes_of",
     "waiting_for",
+    "with_parties",
 ]

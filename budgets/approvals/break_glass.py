@@ -1,7 +1,9 @@
-"""Break-glass: one person raises a cap at once, for an hour at most, in front of everybody.
+"""Break-glass: one person raises caps at once, for an hour at most, in front of everybody.
 
-It needs a permission of its own, and a review by somebody else within a day: while one is overdue,
-the next is refused.
+It needs a permission of its own, and a review by somebody else within a day. How high each measure
+goes, and all grants in force together, are rows (`ApprovalLimit`); a person, and a work order, has
+one use without a review at a time; while a review is overdue, the next use is refused. A trigger on
+the grants holds all of this, under one lock (`tollgate.guard_glass`): its text is the rule.
 """
 
 from collections.abc import Mapping
@@ -9,19 +11,19 @@ from datetime import timedelta
 from decimal import Decimal
 
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from budgets.approvals import notices, subjects
 from budgets.approvals.people import holds
+from budgets.approvals.requests import said_by_trigger
 from budgets.approvals.wording import changes_of, told
 from budgets.exceptions import Conflict, Refused
-from budgets.models import Grant, Measure
+from budgets.models import Grant
 from opslog import events
 
 LONGEST = timedelta(minutes=60)
-HIGHEST_USD = Decimal("50.00")
 REVIEW_WITHIN = timedelta(hours=24)
 
 
@@ -40,7 +42,7 @@ def raise_at_once(
     reason: str,
     by: User,
 ) -> list[Grant]:
-    """Raise caps now, for `minutes` (60 at most) and up to $50 a day. Raises Refused."""
+    """Raise caps now, for `minutes` (60 at most), within the limits. Raises Refused."""
     if not holds(by, "break_glass"):
         raise Refused("Break-glass needs a permission of its own.")
     if not reason.strip():
@@ -49,15 +51,11 @@ def raise_at_once(
     if not timedelta() < length <= LONGEST:
         raise Refused("Break-glass lasts from 1 to 60 minutes.")
     with transaction.atomic():
+        with connection.cursor() as cursor:  # before the work order's, as the trigger needs it
+            cursor.execute("SELECT tollgate.hold_glass()")
         subject = subjects.lock("work_order", work_order_id)
         subject.may_change()
         now = timezone.now()
-        overdue = unreviewed().filter(created_at__lte=now - REVIEW_WITHIN).first()
-        if overdue is not None:
-            raise Refused(
-                f"The break-glass of {overdue.created_at:%Y-%m-%d %H:%M} UTC on {overdue.wo_id} "
-                "was not reviewed within 24 hours: review it first."
-            )
         values = subject.values()
         lines = {}
         for measure, wanted in new.items():
@@ -66,8 +64,6 @@ def raise_at_once(
             value = subjects.checked(measure, wanted)
             if value <= values[measure]:
                 raise Refused("Break-glass only raises.")
-            if measure == Measure.USD_PER_DAY and value > HIGHEST_USD:
-                raise Refused(f"Break-glass goes up to ${HIGHEST_USD} a day.")
             lines[measure] = (values[measure], value)
         if not lines:
             raise Refused("Nothing would change.")
@@ -86,20 +82,27 @@ def raise_at_once(
                 "until": (now + length).isoformat(),
             },
         )
-        grants = [
-            Grant.objects.create(
-                wo_id=work_order_id,
-                measure=measure,
-                value=value,
-                starts_at=now,
-                ends_at=now + length,
-                kind=Grant.Kind.BREAK_GLASS,
-                granted_by=by.get_username(),
-                person=by,
-                reason=reason.strip(),
-            )
-            for measure, (_, value) in lines.items()
-        ]
+        try:
+            with transaction.atomic():
+                # One statement is one use: the trigger judges all its rows together.
+                grants = Grant.objects.bulk_create(
+                    Grant(
+                        wo_id=work_order_id,
+                        measure=measure,
+                        value=value,
+                        starts_at=now,
+                        ends_at=now + length,
+                        kind=Grant.Kind.BREAK_GLASS,
+                        granted_by=by.get_username(),
+                        person=by,
+                        reason=reason.strip(),
+                    )
+                    for measure, (_, value) in lines.items()
+                )
+        except IntegrityError as error:
+            if said := said_by_trigger(error):
+                raise Refused(said) from error
+            raise
         notices.glass_broken(subject.label, grants, by=by, minutes=minutes)
     return grants
 

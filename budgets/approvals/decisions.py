@@ -6,14 +6,12 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
-from budgets import rules
 from budgets.approvals import notices, subjects
-from budgets.approvals.applying import apply
+from budgets.approvals.completing import complete
 from budgets.approvals.ending import close, lock_pending
-from budgets.approvals.needs import lines_of, raised_by, slots_of
-from budgets.approvals.people import assignment, groups_of, may_decide
+from budgets.approvals.needs import raised_by, slots_of
+from budgets.approvals.people import groups_of, may_decide
 from budgets.approvals.wording import about
 from budgets.exceptions import Conflict, PasswordRequired, Refused
 from budgets.models import ChangeRequest, Measure, Vote
@@ -67,9 +65,10 @@ def decide(
                     ChangeRequest.Status.REFUSED,
                     by=by.get_username(),
                     note=comment.strip(),
+                    person=by,
                 )
-            else:
-                _apply_if_filled(request)
+            elif not complete(request):
+                notices.still_waiting(request)
     if request is None:
         raise Conflict("The request is decided or expired already.")
     return request
@@ -142,29 +141,3 @@ def _vote(
                 "comment": comment,
             },
         )
-
-
-def _apply_if_filled(request: ChangeRequest) -> None:
-    needed = slots_of(request)
-    seats = assignment(request, needed)
-    if not rules.is_filled(needed, seats):
-        notices.still_waiting(request)
-        return
-    subject = subjects.lock(request.subject_type, request.subject_id)
-    lines = lines_of(request)
-    values = subject.values()
-    if any(values.get(measure) != old for measure, (old, _) in lines.items()):
-        close(request, ChangeRequest.Status.STALE, by="tollgate", note="the base caps have moved")
-        return
-    subject.may_change()
-    if request.grant_until is not None and request.grant_until <= timezone.now():
-        close(request, ChangeRequest.Status.EXPIRED, by="tollgate", note="its time is over")
-        return
-    people = User.objects.in_bulk(seats)
-    apply(
-        request,
-        subject,
-        lines,
-        approvers=sorted(people[person].get_username() for person in seats),
-        level=" + ".join(sorted(set(seats.values()))),
-    )

@@ -1,5 +1,6 @@
 """The end of a request: exactly one, taken under the lock."""
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
@@ -23,8 +24,11 @@ def lock_pending(request_id: int) -> ChangeRequest | None:
     return request
 
 
-def close(request: ChangeRequest, status: str, *, by: str, note: str) -> None:
-    """The one terminal transition; the caller holds the lock on the pending request."""
+def close(
+    request: ChangeRequest, status: str, *, by: str, note: str, person: User | None = None
+) -> None:
+    """The one terminal transition; the caller holds the lock on the pending request. `person`: who
+    did it, and need not be told."""
     request.status = status
     request.decided_at = timezone.now()
     request.closing_note = note
@@ -32,12 +36,13 @@ def close(request: ChangeRequest, status: str, *, by: str, note: str) -> None:
     if status != ChangeRequest.Status.APPLIED:  # which has its own event, as WORK_ORDER_CAP_CHANGE
         events.record(
             f"CAP_CHANGE_{status.upper()}",
-            message=f"Request #{request.pk} on {name_of(request)} {status}: {note}",
+            message=f"Request #{request.pk} on {name_of(request)} "
+            f"{request.get_status_display()}: {note}",
             owner=(request.subject_type, request.subject_id),
             actor=by,
             meta={**about(request), "reason": note},
         )
-    notices.closed(request, by=by, note=note)
+    notices.closed(request, by=by, note=note, person=person)
 
 
 def close_overdue() -> int:

@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from budgets import rules
 from budgets.approvals import grants
-from budgets.approvals.subjects import WORK_ORDER, SharedLimit, Values
+from budgets.approvals.subjects import WORK_ORDER, OwnLimit, SharedLimit, Values
 from budgets.exceptions import Refused
-from budgets.models import ApprovalRule, Budget, ChangeRequest, Measure
+from budgets.models import ApprovalLimit, ApprovalRule, Budget, ChangeRequest, Measure
 
 Lines = dict[str, tuple[Decimal, Decimal]]  # measure → old, new
 
@@ -50,6 +50,11 @@ class Known:
     def limits(self) -> dict[str, Budget]:
         """All shared limits, by their id as requests have it; read where a request is about one."""
         return {str(budget.pk): budget for budget in Budget.objects.all()}
+
+    @cached_property
+    def own_limits(self) -> dict[str, ApprovalLimit]:
+        """The same for how far one person or token goes alone."""
+        return {str(limit.pk): limit for limit in ApprovalLimit.objects.all()}
 
 
 def slots_of(request: ChangeRequest, known: Known | None = None) -> dict[str, int]:
@@ -116,6 +121,8 @@ def _judged(kind: str, subject_id: str, raises: Values, known: Known) -> Values:
             if (limit := known.limits.get(subject_id)) is None:
                 raise Refused("This limit is gone.")
             window = limit.window if limit.measure == Budget.Measure.USD else ""
+        elif kind == OwnLimit.kind:
+            window = "day" if known.own_limits[subject_id].is_usd else ""
         elif measure == Measure.FEATURE_COST_CAP:
             window = "rolling_hour"
         by = Measure.USD_PER_DAY if window else Measure.SHARED_LIMIT

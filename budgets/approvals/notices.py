@@ -1,6 +1,6 @@
 """Who is told what. Messages go into the outbox, in the transaction of what they tell of."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Literal
 
@@ -26,6 +26,14 @@ def link_to(request: ChangeRequest) -> str:
     return reverse("admin:budgets_changerequest_change", args=[request.pk])
 
 
+def asker(request: ChangeRequest) -> str:
+    """Who asks, as messages say it."""
+    name = request.requester.get_username()
+    if request.token is None or not request.is_programs:
+        return name
+    return f"A program with the token {request.token.name} of {name}"
+
+
 def asked(
     request: ChangeRequest,
     label: str,
@@ -33,16 +41,16 @@ def asked(
     needed: Iterable[str],
     *,
     usd_per_day: Decimal,
+    parties: Collection[int],
 ) -> None:
     """Those who may sign are told, and the channels; and finance, of what goes over $10 a day."""
-    approvers = [user for user in members(*needed) if user.pk != request.requester_id]
+    approvers = [user for user in members(*needed) if user.pk not in parties]
     for to in (approvers, CHANNELS):
         outbox.send(
             topic="cap_change_asked",
             to=to,
             subject=f"Approval needed: {label}",
-            text=f"{request.requester.get_username()} asks for {told(lines)} on {label}.\n\n"
-            f"{request.justification}",
+            text=f"{asker(request)} asks for {told(lines)} on {label}.\n\n{request.justification}",
             link=link_to(request),
             key=f"{request.pk}:{request.revision}",
         )
@@ -69,11 +77,27 @@ def still_waiting(request: ChangeRequest) -> None:
     )
 
 
-def closed(request: ChangeRequest, *, by: str, note: str) -> None:
-    """The requester, everybody who has voted, and the channels hear how it ended."""
+def taken_over(request: ChangeRequest, *, by: User) -> None:
+    """The owner of the token hears that a person has made the request theirs."""
+    owner = request.token_owner
+    outbox.send(
+        topic="cap_change_taken_over",
+        to=[owner] if owner is not None and owner.pk != by.pk else [],
+        subject=f"Request on {name_of(request)}: taken over",
+        text=f"{by.get_username()} has taken over what your token requested, and edited it.",
+        link=link_to(request),
+        key=f"{request.pk}:{request.revision}",
+    )
+
+
+def closed(request: ChangeRequest, *, by: str, note: str, person: User | None) -> None:
+    """The requester, the token's owner, everybody who has voted, and the channels hear how it
+    ended; but for the person who did it."""
     people = {request.requester_id: request.requester}
+    if request.token_owner is not None:
+        people[request.token_owner.pk] = request.token_owner
     people |= {vote.voter_id: vote.voter for vote in request.votes.select_related("voter")}
-    others = [user for user in people.values() if user.get_username() != by]
+    others = [user for user in people.values() if person is None or user.pk != person.pk]
     for to in (others, CHANNELS):
         outbox.send(
             topic="cap_change_closed",

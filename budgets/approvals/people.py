@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.contrib.auth.models import AnonymousUser, Permission, User
-from django.db.models import Q, QuerySet
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from budgets import accounts, rules
 from budgets.approvals.needs import Known, slots_of
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest, Vote
+from workorders.models import ServiceToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,57 @@ def holds(user: User | AnonymousUser, codename: str) -> bool:
     )
 
 
-def parties(request: ChangeRequest) -> set[int]:
-    """Who has no vote because the request is theirs: who asked, and who edited it last."""
-    return {pk for pk in (request.requester_id, request.last_editor_id) if pk is not None}
+# What makes somebody a party to a request, as others and as they themselves read it.
+ROLES = {
+    "requester": ("requested it", "you requested it"),
+    "editor": ("edited it last", "you edited it last"),
+    "token_owner": ("owns the token that requested it", "you own the token that requested it"),
+    "token_maker": ("made the token that requested it", "you made the token that requested it"),
+}
+
+
+def parties(request: ChangeRequest) -> dict[int, list[str]]:
+    """Who has no vote because the request is theirs, by id, each with what makes it theirs (of
+    ROLES): who asked, who edited it last, and the owner and the makers of the token that asked, as
+    they were recorded then and as they are now, with those of the tokens it was rotated from or to.
+    A trigger on votes holds the same."""
+    held = [("requester", request.requester_id), ("editor", request.last_editor_id)]
+    if request.token is not None:
+        held += [
+            ("token_owner", request.token_owner_id),
+            ("token_owner", request.token.owner_id),
+            ("token_maker", request.token_maker_id),
+            *(("token_maker", maker) for maker in _makers(request, request.token)),
+        ]
+    found: dict[int, list[str]] = {}
+    for role, person in held:
+        if person is not None and role not in found.setdefault(person, []):
+            found[person].append(role)
+    return found
+
+
+def with_parties(requests: "QuerySet[ChangeRequest]") -> "QuerySet[ChangeRequest]":
+    """With what `parties` looks at, so that many requests need no more queries than one."""
+    makers = ServiceToken.objects.filter(
+        lineage=OuterRef("token__lineage"), created_by__isnull=False
+    ).values("created_by")
+    return requests.select_related("requester", "token").annotate(makers=ArraySubquery(makers))
+
+
+def _makers(request: ChangeRequest, token: ServiceToken) -> list[int]:
+    if hasattr(request, "makers"):
+        return list(request.makers)
+    line = ServiceToken.objects.filter(lineage=token.lineage, created_by__isnull=False)
+    return [pk for pk in line.values_list("created_by_id", flat=True) if pk is not None]
+
+
+def named_parties(request: ChangeRequest) -> list[tuple[str, list[str]]]:
+    """The parties of a request by their usernames, each with their roles; one query at most."""
+    held = parties(request)
+    people = {request.requester_id: request.requester}
+    if others := held.keys() - people.keys():
+        people |= User.objects.in_bulk(others)
+    return [(people[pk].get_username(), roles) for pk, roles in held.items()]
 
 
 def may_decide(request: ChangeRequest, user: User, known: Known | None = None) -> str:
@@ -67,8 +117,9 @@ def decides(user: User) -> bool:
 def _why_not(
     request: ChangeRequest, user_id: int, memberships: Mapping[str, datetime], known: Known | None
 ) -> str:
-    if user_id in parties(request):
-        return "Nobody approves their own request."
+    if roles := parties(request).get(user_id):
+        yours = " and ".join(ROLES[role][1] for role in roles)
+        return f"Nobody approves their own request: {yours}."
     try:
         needed = slots_of(request, known)
     except Refused as error:
@@ -92,10 +143,11 @@ def waiting_for(user: User) -> list[ChangeRequest]:
         return []
     memberships = accounts.memberships_of(user)
     pending = list(
-        ChangeRequest.objects.filter(
-            status=ChangeRequest.Status.PENDING, expires_at__gt=timezone.now()
+        with_parties(
+            ChangeRequest.objects.filter(
+                status=ChangeRequest.Status.PENDING, expires_at__gt=timezone.now()
+            )
         )
-        .select_related("requester")
         .prefetch_related("lines", "votes")
         .order_by("created_at")
     )
@@ -178,10 +230,11 @@ def impossible_requests() -> list[tuple[ChangeRequest, str]]:
     """The open requests that nobody can approve any more, each with the reason. The number of
     queries does not grow with the number of requests."""
     pending = list(
-        ChangeRequest.objects.filter(
-            status=ChangeRequest.Status.PENDING, expires_at__gt=timezone.now()
+        with_parties(
+            ChangeRequest.objects.filter(
+                status=ChangeRequest.Status.PENDING, expires_at__gt=timezone.now()
+            )
         )
-        .select_related("requester")
         .prefetch_related("lines")
         .order_by("created_at")
     )

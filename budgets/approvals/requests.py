@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+import psycopg
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -13,6 +14,7 @@ from budgets.approvals import notices, subjects
 from budgets.approvals.applying import apply
 from budgets.approvals.ending import NOBODY_DECIDED, close, lock_pending
 from budgets.approvals.needs import Lines, lines_of, raised_by, slots_of
+from budgets.approvals.people import parties
 from budgets.approvals.wording import about, changes_of, told
 from budgets.exceptions import Conflict, Refused
 from budgets.models import ChangeLine, ChangeRequest, Measure
@@ -25,7 +27,9 @@ THESE = {
     "work_order": "this work order's caps",
     "budget": "this limit",
     "feature": "this feature's limits",
+    "approval_limit": "this limit",
 }
+OURS = "23001"  # restrict_violation: raised by a trigger of ours, in words for people
 
 
 def ask(
@@ -38,15 +42,16 @@ def ask(
     by: User,
     grant_from: datetime | None = None,
     grant_until: datetime | None = None,
-    in_session: bool = True,
+    token_id: int | None = None,
 ) -> ChangeRequest:
     """Ask for other limits of a subject, a work order unless `kind` says otherwise; `new` maps
     measures to values, None leaves one as it is.
 
     With `grant_from` and `grant_until` it is a raise for that time only. A request that only
-    lowers takes effect at once, if an operator makes it; not `in_session` (by a token) it is
-    refused, since a token never decides. Raises Refused, and Conflict where a request is open
-    already.
+    lowers takes effect at once, if an operator makes it; with a token it is refused, since a token
+    never decides. `token_id`: a program asks with it, `by` its owner; otherwise a person asks, and
+    sets aside what a program has open on the same subject. Raises Refused, and Conflict where
+    another request is open already.
     """
     if not justification.strip():
         raise Refused("A justification is required.")
@@ -57,9 +62,11 @@ def ask(
         lowers = all(value < old for old, value in lines.values())
         if lowers and not _is_operator(by):
             raise Refused("Caps are lowered by operations; it takes effect at once.")
-        if lowers and not in_session:
+        if lowers and token_id is not None:
             raise Refused("Caps are lowered by a person in a session, not by a token.")
         _close_overdue_of(kind, subject_id)
+        if token_id is None and not lowers:
+            _set_aside_program_of(kind, subject_id, by)
         now = timezone.now()
         try:
             with transaction.atomic():
@@ -71,7 +78,11 @@ def ask(
                     subject_type=kind,
                     subject_id=subject_id,
                     requester=by,
-                    last_editor=by,
+                    last_editor=by if token_id is None else None,
+                    # Its owner and maker are stamped by a trigger, which also holds how many one
+                    # token may open.
+                    token_id=token_id,
+                    token_owner=None if token_id is None else by,
                     justification=justification.strip(),
                     expected_cost_impact=expected_cost_impact.strip(),
                     expires_at=now + LIFETIME,
@@ -79,7 +90,11 @@ def ask(
                     grant_until=grant_until,
                 )
         except IntegrityError as error:
+            if said := said_by_trigger(error):
+                raise Refused(said) from error
             raise Conflict(f"A change of {THESE[kind]} is being decided already.") from error
+        if token_id is not None:
+            request.refresh_from_db()
         _write_lines(request, lines)
         needed = {} if lowers else slots_of(request)
         _record(request, "CAP_CHANGE_REQUESTED", f"{subject.label}: {told(lines)} asked for", by)
@@ -100,29 +115,34 @@ def edit(
     grant_from: datetime | None = None,
     grant_until: datetime | None = None,
 ) -> ChangeRequest:
-    """Change an open request, by who asked. The votes so far count no more; its life does not
-    begin anew. Raises Refused, Conflict."""
+    """Change an open request, by who asked, or by anybody who may ask where a program did: they
+    take it over and are the requester from then on. The votes so far count no more; its life does
+    not begin anew. Raises Refused, Conflict."""
     if not justification.strip():
         raise Refused("A justification is required.")
     with transaction.atomic():
         request = lock_pending(request_id)
         if request is not None:
-            if request.requester_id != by.pk:
+            if not may_edit(request, by):
                 raise Refused("Only who asked can change a request.")
+            taken_over = request.requester_id != by.pk
             subject = subjects.lock(request.subject_type, request.subject_id)
             lines = _lines(subject, new, is_grant=_check_interval(grant_from, grant_until))
             if all(value < old for old, value in lines.values()):
                 raise Refused("To lower caps, withdraw this request and ask for the lower ones.")
             request.lines.all().delete()
             request.revision += 1
-            request.last_editor = by
+            request.requester = request.last_editor = by
             request.justification = justification.strip()
             request.expected_cost_impact = expected_cost_impact.strip()
             request.grant_from, request.grant_until = grant_from, grant_until
             request.save()
             _write_lines(request, lines)
             needed = slots_of(request)
-            _record(request, "CAP_CHANGE_EDITED", f"{subject.label}: now {told(lines)}", by)
+            said = "taken over, now" if taken_over else "now"
+            _record(request, "CAP_CHANGE_EDITED", f"{subject.label}: {said} {told(lines)}", by)
+            if taken_over:
+                notices.taken_over(request, by=by)
             _tell(request, subject.label, lines, needed)
     if request is None:
         raise Conflict("The request is decided or expired already.")
@@ -136,10 +156,66 @@ def cancel(request_id: int, *, by: User) -> ChangeRequest:
         if request is not None:
             if request.requester_id != by.pk:
                 raise Refused("Only who asked can withdraw a request.")
-            close(request, ChangeRequest.Status.CANCELLED, by=by.get_username(), note="withdrawn")
+            name = by.get_username()
+            close(request, Status.CANCELLED, by=name, note="withdrawn", person=by)
     if request is None:
         raise Conflict("The request is decided or expired already.")
     return request
+
+
+def may_edit(request: ChangeRequest, person: User) -> bool:
+    """Whether this person may change an open request: their own, or a program's."""
+    if request.requester_id == person.pk:
+        return True
+    return request.is_programs and _may_ask(person)
+
+
+def may_set_aside(request: ChangeRequest, person: User) -> bool:
+    """Whether this person may set an open request aside: a program's, if they may ask at all."""
+    return request.is_programs and _may_ask(person)
+
+
+def set_aside(request_id: int, *, by: User, reason: str) -> ChangeRequest:
+    """End what a program asked, without a decision on it. Raises Refused and Conflict."""
+    if not reason.strip():
+        raise Refused("A reason is required.")
+    with transaction.atomic():
+        request = lock_pending(request_id)
+        if request is not None:
+            if not may_set_aside(request, by):
+                raise Refused("Only a program's request is set aside; a person's is decided.")
+            name = by.get_username()
+            close(request, Status.SET_ASIDE, by=name, note=reason.strip(), person=by)
+    if request is None:
+        raise Conflict("The request is decided or expired already.")
+    return request
+
+
+def said_by_trigger(error: IntegrityError) -> str:
+    """What a trigger of ours said, for the person who asked; empty for any other violation."""
+    cause = error.__cause__
+    if not isinstance(cause, psycopg.Error) or cause.sqlstate != OURS:
+        return ""
+    return cause.diag.message_primary or ""
+
+
+def _may_ask(person: User) -> bool:
+    return person.is_active and person.has_perm("budgets.ask_changerequest")
+
+
+def _set_aside_program_of(kind: str, subject_id: str, by: User) -> None:
+    """Make way for a person's request. As with overdue ones: only if nobody holds it, since the
+    subject is locked already; whoever holds it decides on it this moment."""
+    locked = ChangeRequest.objects.select_for_update(no_key=True, skip_locked=True).filter(
+        subject_type=kind,
+        subject_id=subject_id,
+        status=Status.PENDING,
+        token__isnull=False,
+        last_editor=None,
+    )
+    for free in locked:
+        note = "a person requests a change of the same limits"
+        close(free, Status.SET_ASIDE, by=by.get_username(), note=note, person=by)
 
 
 def _close_overdue_of(kind: str, subject_id: str) -> None:
@@ -206,7 +282,14 @@ def _write_lines(request: ChangeRequest, lines: Lines) -> None:
 def _tell(request: ChangeRequest, label: str, lines: Lines, needed: Iterable[str]) -> None:
     resulting = raised_by(request).get(Measure.USD_PER_DAY, Decimal(0))
     _, asked = lines.get(Measure.USD_PER_DAY, (0, Decimal(0)))
-    notices.asked(request, label, lines, needed, usd_per_day=max(resulting, asked))
+    notices.asked(
+        request,
+        label,
+        lines,
+        needed,
+        usd_per_day=max(resulting, asked),
+        parties=parties(request),
+    )
 
 
 def _is_operator(user: User) -> bool:
@@ -221,6 +304,7 @@ def _record(request: ChangeRequest, kind: str, message: str, by: User) -> None:
         actor=by.get_username(),
         meta={
             **about(request),
+            **_program(request),
             "revision": request.revision,
             "changes": changes_of(lines_of(request)),
             "reason": request.justification,
@@ -229,3 +313,16 @@ def _record(request: ChangeRequest, kind: str, message: str, by: User) -> None:
             "until": request.grant_until and request.grant_until.isoformat(),
         },
     )
+
+
+def _program(request: ChangeRequest) -> dict[str, str]:
+    """The token that asked, and who made it, for an event."""
+    if request.token is None:
+        return {}
+    maker = request.token_maker.get_username() if request.token_maker else ""
+    return {
+        "tokenName": request.token.name,
+        "tokenPrefix": request.token.prefix,
+        "tokenOwner": request.token.owner.get_username(),
+        "tokenMaker": maker,
+    }

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from budgets import rules
 from budgets.approvals import notices
+from budgets.approvals.completing import complete_pending
 from budgets.approvals.needs import current_rules
 from budgets.approvals.people import unfillable, voters
 from budgets.approvals.subjects import BOUNDS, CAPS
@@ -101,6 +102,7 @@ def replace(measure: str, wanted: Iterable[rules.Rule], *, by: User, reason: str
             },
         )
         notices.rules_changed(reason.strip(), by=by, key=str(event))
+    complete_pending()  # the new rules may ask for less than what is signed already
 
 
 def _told(some: Iterable[rules.Rule]) -> list[dict[str, Any]]:

@@ -10,7 +10,14 @@ from django.utils import timezone
 
 from budgets.acting import acting
 from budgets.exceptions import Refused
-from budgets.models import Budget, CapChange, ChangeRequest, FeatureControl, Measure
+from budgets.models import (
+    ApprovalLimit,
+    Budget,
+    CapChange,
+    ChangeRequest,
+    FeatureControl,
+    Measure,
+)
 from workorders.models import WorkOrder
 
 Values = dict[str, Decimal]
@@ -193,8 +200,43 @@ class FeatureLimits:
             )
 
 
-KINDS: dict[str, type[WorkOrderCaps] | type[SharedLimit] | type[FeatureLimits]] = {
-    each.kind: each for each in (WorkOrderCaps, SharedLimit, FeatureLimits)
+class OwnLimit:
+    """How far one person or token goes alone: one row of `approval_limits`, locked."""
+
+    kind: ClassVar[str] = "approval_limit"
+    event: ClassVar[str] = "LIMIT_RAISED"
+    only_raises: ClassVar[bool] = True
+
+    def __init__(self, limit: ApprovalLimit) -> None:
+        self.limit = limit
+
+    @classmethod
+    def lock(cls, subject_id: str) -> "OwnLimit":
+        return cls(ApprovalLimit.objects.select_for_update(no_key=True).get(pk=subject_id))
+
+    @property
+    def label(self) -> str:
+        return str(self.limit)
+
+    def may_change(self) -> None:
+        return
+
+    def values(self) -> Values:
+        return {Measure.SHARED_LIMIT: self.limit.amount}
+
+    def checked(self, measure: str, told: Decimal | int) -> Decimal:
+        return checked(measure, told, step=CENT if self.limit.is_usd else ONE)
+
+    def write(
+        self, new: Mapping[str, Decimal], *, request: ChangeRequest, reason: str, by: str
+    ) -> None:
+        with acting(by=by, reason=reason):
+            ApprovalLimit.objects.filter(pk=self.limit.pk).update(amount=new[Measure.SHARED_LIMIT])
+
+
+Kind = type[WorkOrderCaps] | type[SharedLimit] | type[FeatureLimits] | type[OwnLimit]
+KINDS: dict[str, Kind] = {
+    each.kind: each for each in (WorkOrderCaps, SharedLimit, FeatureLimits, OwnLimit)
 }
 
 
@@ -209,7 +251,7 @@ def lock(kind: str, subject_id: str) -> Subject:
 
 def names_of(requests: Iterable[ChangeRequest]) -> dict[tuple[str, str], str]:
     """What people call the subjects that are still there, by (type, id); a work order by its id.
-    Two queries at most, whatever the number of requests."""
+    Three queries at most, whatever the number of requests."""
     keys = {(each.subject_type, each.subject_id) for each in requests}
     ids = {kind: [pk for of, pk in keys if of == kind] for kind in KINDS}
     names = {(WORK_ORDER, pk): pk for pk in ids[WORK_ORDER]}
@@ -219,6 +261,9 @@ def names_of(requests: Iterable[ChangeRequest]) -> dict[tuple[str, str], str]:
     if ids[FeatureLimits.kind]:
         for control in FeatureControl.objects.filter(pk__in=ids[FeatureLimits.kind]):
             names[FeatureLimits.kind, str(control.pk)] = FeatureLimits(control).label
+    if ids[OwnLimit.kind]:
+        for limit in ApprovalLimit.objects.filter(pk__in=ids[OwnLimit.kind]):
+            names[OwnLimit.kind, str(limit.pk)] = OwnLimit(limit).label
     return names
 
 
@@ -227,7 +272,8 @@ def name_of(request: ChangeRequest, names: Mapping[tuple[str, str], str] | None 
     if names is None:
         names = names_of([request])
     key = (request.subject_type, request.subject_id)
-    word = "limit" if request.subject_type == SharedLimit.kind else request.subject_type
+    limits = (SharedLimit.kind, OwnLimit.kind)
+    word = "limit" if request.subject_type in limits else request.subject_type
     return names.get(key, f"{word} {request.subject_id}")
 
 

@@ -56,6 +56,18 @@ RULES = [
     # Raising a shared limit that is not in dollars.
     ("shared_limit", "1", None, ["director"]),
 ]
+# What one person, or one token, may do alone: break-glass of one use and of all in force, and the
+# requests of a token.
+APPROVAL_LIMITS = {
+    "break_glass_usd_per_day": "50.00",
+    "break_glass_runs_per_day": "5000",
+    "break_glass_max_concurrent_runs": "10",
+    "all_glass_usd_per_day": "100.00",
+    "all_glass_runs_per_day": "10000",
+    "all_glass_max_concurrent_runs": "20",
+    "token_open_requests": "10",
+    "token_requests_a_day": "40",
+}
 ASK = ["budgets.ask_changerequest"]
 DECIDE = ["budgets.decide_changerequest"]
 BREAK_GLASS = ["budgets.break_glass"]
@@ -67,6 +79,7 @@ LIMIT = [
     "budgets.change_budget",
     "budgets.add_featurecontrol",
     "budgets.change_featurecontrol",
+    "budgets.change_approvallimit",
 ]
 SUSPEND = ["workorders.suspend_workorder", "workorders.revoke_servicetoken"]
 REGISTER = [
@@ -200,6 +213,10 @@ def ship_limits_and_groups(apps: Any, schema_editor: Any) -> None:
     apps.get_model("budgets", "AccountRule").objects.using(using).create(
         waiting_hours=24, reason="As shipped", by="tollgate"
     )
+    for name, amount in APPROVAL_LIMITS.items():
+        apps.get_model("budgets", "ApprovalLimit").objects.using(using).create(
+            name=name, amount=amount
+        )
     Group = apps.get_model("auth", "Group")
     Permission = apps.get_model("auth", "Permission")
     readable = Permission.objects.using(using).filter(

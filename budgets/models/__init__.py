@@ -10,6 +10,7 @@ from budgets.models.accounts import (
 )
 from budgets.models.alerts import Alert, AlertRule, Deployment, LatencySample, PreflightRule
 from budgets.models.approvals import (
+    ApprovalLimit,
     ApprovalRule,
     ApprovalSlot,
     CapChange,
@@ -49,6 +50,7 @@ __all__ = [
     "AccountRule",
     "Alert",
     "AlertRule",
+    "ApprovalLimit",
     "ApprovalRule",
     "ApprovalSlot",
     "AutomaticMitigation",

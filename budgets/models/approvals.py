@@ -68,13 +68,18 @@ class ApprovalSlot(models.Model):
 class ChangeRequest(models.Model):
     """A request to change the limits of a subject, for good or for a time (a grant).
 
-    pending ──▶ applied | refused | cancelled | expired | stale      (all five are final)
+    pending ──▶ applied | refused | cancelled | expired | stale | set aside      (all are final)
        └──edit──┘
 
-    applied: the last slot was filled, judged again under the lock. refused: one refusal suffices.
-    cancelled: by the requester. expired: 24 h without a decision, found under the lock, not by a
-    sweeper. stale: the base caps moved since it was asked. edit: by the requester; it counts the
-    revision up, and a vote counts for its own revision only.
+    applied: every slot is filled, judged again under the lock, whatever came last. refused: one
+    refusal suffices. cancelled: by the requester. expired: 24 h without a decision, found under the
+    lock, not by a sweeper. stale: the base caps moved since it was asked. edit: by the requester;
+    it counts the revision up, and a vote counts for its own revision only.
+
+    What a program asked with a service token never stands in a person's way. As long as no person
+    has edited it, anybody who may ask takes it over (an edit; they are the requester from then on)
+    or sets it aside. The token, its maker and its owner are recorded with the request and stay
+    parties to it.
     """
 
     class Status(models.TextChoices):
@@ -84,6 +89,7 @@ class ChangeRequest(models.Model):
         CANCELLED = "cancelled", "cancelled"
         EXPIRED = "expired", "expired"
         STALE = "stale", "stale"
+        SET_ASIDE = "set_aside", "set aside"
 
     subject_type = models.TextField(db_default="work_order")
     subject_id = models.TextField()
@@ -92,6 +98,23 @@ class ChangeRequest(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="change_requests"
     )
     last_editor = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="+",
+        help_text="Empty: a program asked, and no person has edited it.",
+    )
+    token = models.ForeignKey(
+        "workorders.ServiceToken",
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="+",
+        help_text="What a program asked with. Empty: a person asked.",
+    )
+    token_owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    token_maker = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
     )
     justification = models.TextField()
@@ -136,6 +159,11 @@ class ChangeRequest(models.Model):
                 | models.Q(grant_until__gt=models.F("grant_from")),
                 name="change_requests_grant",
             ),
+            models.CheckConstraint(
+                condition=models.Q(token=None, token_owner=None, token_maker=None)
+                | models.Q(token__isnull=False, token_owner__isnull=False),
+                name="change_requests_token",
+            ),
         )
 
     def __str__(self) -> str:
@@ -144,6 +172,11 @@ class ChangeRequest(models.Model):
     @property
     def is_grant(self) -> bool:
         return self.grant_from is not None
+
+    @property
+    def is_programs(self) -> bool:
+        """Whether a program asked, and no person has made it theirs."""
+        return self.token_id is not None and self.last_editor_id is None
 
 
 class ChangeLine(models.Model):
@@ -207,7 +240,8 @@ class Grant(models.Model):
 
     The effective cap is the larger of the base and the live grants, computed at admission: so
     nothing has to be reverted, and grants may overlap. Rows are never deleted, and change only by
-    ending earlier or by their review; triggers hold this.
+    ending earlier or by their review; triggers hold this, and what `ApprovalLimit` says of
+    break-glass.
     """
 
     class Kind(models.TextChoices):
@@ -264,11 +298,18 @@ class Grant(models.Model):
             ),
             models.CheckConstraint(
                 condition=~models.Q(kind="break_glass")
-                | (
-                    models.Q(ends_at__lte=models.F("starts_at") + timedelta(minutes=60))
-                    & (~models.Q(measure="usd_per_day") | models.Q(value__lte=50))
-                ),
+                | models.Q(ends_at__lte=models.F("starts_at") + timedelta(minutes=60)),
                 name="cap_grants_break_glass",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind="approved") | models.Q(person__isnull=False),
+                name="cap_grants_person",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(reviewed_by=None)
+                | ~models.Q(reviewed_by=models.F("person"))
+                | models.Q(person=None),
+                name="cap_grants_other_reviewer",
             ),
             models.CheckConstraint(
                 condition=models.Q(reviewed_at=None, review="")
@@ -279,6 +320,64 @@ class Grant(models.Model):
 
     def __str__(self) -> str:
         return f"{self.wo_id}: {self.get_measure_display()} {self.value} until {self.ends_at:%H:%M}"
+
+
+class ApprovalLimit(models.Model):
+    """How far one person, or one token, goes without others.
+
+    Break-glass: the highest value of each measure, and of all grants in force together (their sum).
+    Tokens: how many of one token's requests are open, and are made in a day (UTC). Lowered at once,
+    by an operator; raised by a request like any other limit. The rows are shipped; none is added or
+    removed. Triggers hold them.
+    """
+
+    class Name(models.TextChoices):
+        GLASS_USD = "break_glass_usd_per_day", "Break-glass: dollars a day"
+        GLASS_RUNS = "break_glass_runs_per_day", "Break-glass: runs a day"
+        GLASS_CONCURRENT = "break_glass_max_concurrent_runs", "Break-glass: concurrent runs"
+        ALL_USD = "all_glass_usd_per_day", "All break-glass: dollars a day"
+        ALL_RUNS = "all_glass_runs_per_day", "All break-glass: runs a day"
+        ALL_CONCURRENT = (
+            "all_glass_max_concurrent_runs",
+            "All break-glass: concurrent runs",
+        )
+        TOKEN_OPEN = "token_open_requests", "One token: open cap change requests"
+        TOKEN_DAY = "token_requests_a_day", "One token: cap change requests a day (UTC)"
+
+    name = models.TextField(choices=Name, unique=True)
+    amount = models.DecimalField(max_digits=18, decimal_places=2)
+
+    class Meta:
+        db_table = "approval_limits"
+        ordering = ("id",)
+        default_permissions = ("view", "change")
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(amount__gt=0), name="approval_limits_positive"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(
+                    name__in=(
+                        "break_glass_usd_per_day",
+                        "break_glass_runs_per_day",
+                        "break_glass_max_concurrent_runs",
+                        "all_glass_usd_per_day",
+                        "all_glass_runs_per_day",
+                        "all_glass_max_concurrent_runs",
+                        "token_open_requests",
+                        "token_requests_a_day",
+                    )
+                ),
+                name="approval_limits_known",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.get_name_display()
+
+    @property
+    def is_usd(self) -> bool:
+        return self.name in (self.Name.GLASS_USD, self.Name.ALL_USD)
 
 
 class CapChange(models.Model):

@@ -1,5 +1,6 @@
 """Limits that many work orders share."""
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
@@ -137,7 +138,9 @@ class Budget(models.Model):
 class KillSwitch(models.Model):
     """A stop that holds for everything, for one surface, or for one identity, until it is lifted.
 
-    Checked by every admission, and by every extension and renewal of what runs already.
+    Checked by every admission, and by every extension and renewal of what runs already. Who set it
+    is kept: a token lifts only what it set alone (see `budgets.killswitch`). Both empty: nobody
+    known, or several; then a person lifts it.
     """
 
     class Scope(models.TextChoices):
@@ -156,6 +159,12 @@ class KillSwitch(models.Model):
     reason = models.TextField()
     changed_by = models.TextField()
     changed_at = models.DateTimeField()
+    set_by_person = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+"
+    )
+    set_by_token = models.ForeignKey(
+        "workorders.ServiceToken", null=True, on_delete=models.PROTECT, related_name="+"
+    )
 
     class Meta:
         db_table = "kill_switches"
@@ -175,6 +184,12 @@ class KillSwitch(models.Model):
                 name="kill_switches_target",
             ),
             models.CheckConstraint(condition=~Q(reason=""), name="kill_switches_reason"),
+            models.CheckConstraint(
+                condition=Q(set_by_person=None, set_by_token=None)
+                | Q(enabled=True, set_by_person=None)
+                | Q(enabled=True, set_by_token=None),
+                name="kill_switches_set_by",
+            ),
         )
 
     def __str__(self) -> str:

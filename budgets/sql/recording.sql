@@ -73,3 +73,5 @@ BEGIN
 END $$;
 CREATE CONSTRAINT TRIGGER record_vote AFTER INSERT ON public.change_votes
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_vote();
+CREATE OR REPLACE TRIGGER record_change AFTER UPDATE ON public.approval_limits
+    FOR EACH ROW EXECUTE FUNCTION tollgate.record_change('approval_limit', 'LIMIT_CHANGE', '', 'name');

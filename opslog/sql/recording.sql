@@ -15,7 +15,7 @@ CREATE OR REPLACE FUNCTION tollgate.changes(was jsonb, is_now jsonb) RETURNS jso
     WHERE coalesce(was->k, 'null') <> coalesce(is_now->k, 'null')
         -- (Whose number is exchanged for another's takes their rights and signatures.)
         AND (k <> 'id' OR (was IS NOT NULL AND is_now IS NOT NULL))
-        AND k NOT IN ('changed_at', 'changed_by', 'reason', 'created_at', 'date_joined')
+        AND k NOT IN ('changed_at', 'changed_by', 'reason', 'created_at', 'date_joined', 'set_by_person_id')
         AND k NOT LIKE 'last\_%'
 $$;
 

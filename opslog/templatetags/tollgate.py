@@ -33,6 +33,7 @@ BADGES = {
     "applied": "good",
     "refused": "bad",
     "stale": "calm",
+    "set_aside": "calm",
     # tokens and agents
     "live": "good",
     "revoked": "bad",
@@ -48,7 +49,7 @@ BADGES = {
     "major": "warn",
     "critical": "bad",
 }
-WORDS = {"draft": "working", "pending": "waiting"}
+WORDS = {"draft": "working", "pending": "waiting", "set_aside": "set aside"}
 REASONS = {
     "concurrency": "concurrent runs",
     "runs_per_day": "runs/day cap",
@@ -101,6 +102,7 @@ SUBJECTS = {
     "bill_import": "admin:budgets_billimport_change",
     "incident": "admin:opslog_incident_change",
     "budget": "admin:budgets_budget_change",
+    "approval_limit": "admin:budgets_approvallimit_change",
     "alert_rule": "admin:budgets_alertrule_change",
     "circuit_breaker": "admin:budgets_circuitbreaker_change",
     "kill_switch": "admin:budgets_killswitch_change",

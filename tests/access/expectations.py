@@ -21,7 +21,7 @@ from tests.admin.scene import ROLES, Scene
 
 ALL = frozenset(ROLES)
 NONE: frozenset[str] = frozenset()
-SCOPES = ("start", "read", "ingest", "killswitch", "admin")
+SCOPES = ("start", "read", "ingest", "killswitch", "request", "admin")
 SCHEMA = frozenset({*SCOPES})
 
 
@@ -74,7 +74,7 @@ MACHINES = {
     "cap-change-decision": Machine(people={"POST": DECIDE}),
     "cap-change-cancel": Machine(people={"POST": NONE}),  # whoever asked, who is none of these
     "cap-change-edit": Machine(people={"POST": ASK}),
-    "work-order-cap-changes": Machine({"POST": scopes("start")}),
+    "work-order-cap-changes": Machine({"POST": scopes("request")}),
     "work-order-usage": Machine({"GET": scopes("read")}),
     "preflight": Machine(
         {"POST": scopes("start")},

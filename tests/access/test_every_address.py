@@ -135,7 +135,7 @@ def test_tokens_and_people_at_the_api(committed_db: str, who: str) -> None:
     if who in walking.PEOPLE:
         client = walking.client_of(scene, who)
     elif who in SCOPES:
-        owner = factories.make_user("owner")
+        owner = factories.make_user("owner", groups=["operations", "director"])
         text = factories.make_token([who], owner=owner, name=who)[1]
         headers = {"authorization": f"Bearer {text}"}
     else:

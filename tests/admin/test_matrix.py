@@ -31,6 +31,7 @@ MONTH = frozenset({"operations", "director", "finance", "vp"})
 
 READ = {  # list, page, and the address of its history, which leads to the events
     "budgets_accountchange": ALL,
+    "budgets_approvallimit": ALL,
     "budgets_approvalrule": ALL,
     "budgets_changerequest": ALL,
     "budgets_grant": ALL,
@@ -83,6 +84,7 @@ ADD = {
 }
 CHANGE = {"opslog_modelprice": ADMIN, "workorders_agent": REGISTER, "auth_user": ADMIN}
 ACTS = {
+    "budgets_approvallimit_lower": LIMIT,
     "budgets_budget_lower": LIMIT,
     "budgets_budget_alerts": LIMIT,
     "budgets_killswitch_switch": SUSPEND,  # of an identity; the scene has no other
@@ -132,6 +134,7 @@ ACTS = {
     "budgets_accountchange_refuse": ADMIN,
     "opslog_outboxmessage_retry": ADMIN,
     "budgets_changerequest_edit": NONE,  # whoever asked, who is none of these
+    "budgets_changerequest_set_aside": NONE,  # a program's alone
 }
 GET_ONLY = {"opslog_incident_export"}
 POST_ONLY = {

@@ -88,6 +88,7 @@ def test_impossible_requests_are_listed(scene: Scene) -> None:
 
 def test_break_glass_from_the_work_order_to_its_review(scene: Scene) -> None:
     director, vp = log_in(scene, "director"), log_in(scene, "vp")
+    approvals.review(int(scene.ids["budgets_grant"]), by=scene.people["vp"], text="was right")
     page = reverse("admin:workorders_workorder_change", args=["w1"])
     address = reverse("admin:workorders_workorder_break_glass", args=["w1"])
     assert address in director.get(page).content.decode()

@@ -98,10 +98,12 @@ def api_service(
 
 
 def furnish(api: Api, *, room: bool) -> None:
-    scopes = ("start", "ingest", "read", "killswitch", "admin")
+    scopes = ("start", "ingest", "read", "killswitch", "request", "admin")
+    # A token does nothing that its owner may not do.
+    owner = factories.make_user(groups=["operations", "director"])
     for scope in scopes:
-        api.tokens[scope] = factories.make_token([scope], name=scope)[1]
-    api.tokens["all"] = factories.make_token(scopes, name="all")[1]
+        api.tokens[scope] = factories.make_token([scope], owner=owner, name=scope)[1]
+    api.tokens["all"] = factories.make_token(scopes, owner=owner, name="all")[1]
     factories.make_agent("digest-1")
     factories.make_price()
     if room:

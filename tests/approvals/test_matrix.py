@@ -80,7 +80,7 @@ def people(db: None) -> dict[str, User]:
 
 @pytest.fixture
 def token(people: dict[str, User]) -> str:
-    every = ["start", "read", "admin", "killswitch", "ingest"]
+    every = ["start", "read", "admin", "killswitch", "ingest", "request"]
     return make_token(every, owner=people["owner of a token"])[1]
 
 

@@ -27,6 +27,7 @@ class Walk:
         self.service, self.browser, self.token = service, browser, token
         self.pages: dict[str, Page] = {}
         self.said: list[str] = []
+        self.asking = ""
 
     def listen(self, message: ConsoleMessage) -> None:
         """Errors and warnings; the browser's hints on good forms are of type "verbose"."""
@@ -110,8 +111,15 @@ def walk(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Iterato
         if not WorkOrder.objects.filter(pk=WO).exists():
             factories.make_work_order(WO, title="Customer briefings", max_concurrent_runs=50)
         _, token = factories.make_token(scopes=["start"])
+        _, asking = factories.make_token(
+            scopes=["request"],
+            owner=factories.make_user("operations"),
+            created_by=factories.make_user("vp"),
+            name="digest-job",
+        )
     with chromium() as browser:
         walk = Walk(service, browser, token)
+        walk.asking = asking
         yield walk
     assert walk.said == []  # nothing in any window's console
 
@@ -161,3 +169,44 @@ def test_break_glass_and_its_review(walk: Walk) -> None:
     walk.picture("director", "review")
     grants.locator("main form button[type=submit], form.tg-card button[type=submit]").first.click()
     expect(grants.get_by_text("It was right").first).to_be_visible()
+
+
+def test_what_a_program_requests_stands_in_nobodys_way(walk: Walk) -> None:
+    """The parties are named, a party is told why; a person takes it over, or sets it aside."""
+
+    def programs(usd: str) -> str:
+        answer = httpx2.post(
+            f"{walk.service.url}/api/work-orders/{WO}/cap-changes",
+            headers={"Authorization": f"Bearer {walk.asking}"},
+            json={"usdPerDay": usd, "justification": "The queue is long."},
+        )
+        assert answer.status_code == 201, answer.text
+        return f"/admin/budgets/changerequest/{answer.json()['id']}/change/"
+
+    request = programs("90.00")
+    maker = walk.open("vp", request)
+    expect(maker.get_by_text("you made the token that requested it")).to_be_visible()
+    expect(maker.get_by_text("owns the token that requested it")).to_be_visible()
+    expect(maker.locator("#decision")).to_have_count(0)
+    walk.picture("vp", "party")
+
+    director = walk.open("director", request)
+    director.get_by_role("link", name="Set aside…").click()
+    director.fill("[name=reason]", "The job loops.")
+    walk.picture("director", "set-aside")
+    director.get_by_role("button", name="Set it aside").click()
+    expect(director.get_by_text("set aside").first).to_be_visible()
+
+    request = programs("95.00")
+    director = walk.open("director", request)
+    director.get_by_role("link", name="Take over…").click()
+    director.fill("[name=usd_per_day]", "97.00")
+    director.fill("[name=justification]", "A little more will do.")
+    director.get_by_role("button", name="Save the changed request").click()
+    expect(director.get_by_text("Nobody approves their own request")).to_be_visible()
+    walk.picture("director", "taken-over")
+
+    director.get_by_role("button", name="Withdraw it").click()
+    programs("95.00")
+    mine = walk.ask("operations", "99.00")  # the program's is set aside
+    expect(walk.open("operations", mine).get_by_text("waiting").first).to_be_visible()

@@ -177,7 +177,7 @@ class StateFilter(admin.SimpleListFilter):
 class ServiceTokenAdmin(PageAdmin):
     list_display = ("name", "visible", "owner", "may", "state", "expiry", "last_used", "created")
     list_filter = (StateFilter,)
-    list_select_related = ("owner", "use", "successor")
+    list_select_related = ("owner", "created_by", "use", "successor")
     list_before_template = "workorders/token_policy_note.html"
     search_fields = ("name", "prefix", "owner__username")
     search_help_text = "a name, the visible beginning, or an owner"
@@ -207,7 +207,10 @@ class ServiceTokenAdmin(PageAdmin):
             raise PermissionDenied
         form = TokenForm(request.POST or None, initial={"owner": request.user.pk})
         if request.method == "POST" and form.is_valid():
-            token, text = tokens.create(by=request.user.get_username(), **form.cleaned_data)
+            person: Any = request.user
+            token, text = tokens.create(
+                by=person.get_username(), created_by=person, **form.cleaned_data
+            )
             return self.shown_once(request, token, text)
         return self.render(
             request, "workorders/token_add.html", None, title="New service token", form=form
@@ -225,11 +228,13 @@ class ServiceTokenAdmin(PageAdmin):
         token = self.thing(request, object_id)
         rules = tokens.policy()
         form = RotateForm(request.POST or None, initial={"overlap_hours": rules.overlap_hours})
+        person: Any = request.user
         if request.method == "POST" and form.is_valid():
             try:
                 successor, text = tokens.rotate(
                     token.pk,
-                    by=request.user.get_username(),
+                    by=person.get_username(),
+                    created_by=person,
                     reason=form.cleaned_data["reason"],
                     overlap=timedelta(hours=form.cleaned_data["overlap_hours"]),
                 )

@@ -111,3 +111,15 @@ CREATE OR REPLACE FUNCTION tollgate.token_answer_v1(
     WHERE v.refusal IN (token_answer_v1.refusal, '')
     ORDER BY v.refusal DESC LIMIT 1
 $$;
+
+-- Whose a token is, and who has seen its text, stays: both are parties to what it asks for, and a new
+-- name on it would be a way around that. Another owner is another token.
+CREATE OR REPLACE FUNCTION tollgate.guard_token() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the owner and the maker of a token never change: make another token'
+        USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE OR REPLACE TRIGGER guard_token BEFORE UPDATE ON public.service_tokens
+    FOR EACH ROW WHEN ((OLD.owner_id, OLD.created_by_id, OLD.digest)
+        IS DISTINCT FROM (NEW.owner_id, NEW.created_by_id, NEW.digest))
+    EXECUTE FUNCTION tollgate.guard_token();
