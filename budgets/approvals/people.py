@@ -86,7 +86,7 @@ def _makers(request: ChangeRequest, token: ServiceToken) -> list[int]:
     if hasattr(request, "makers"):
         return list(request.makers)
     line = ServiceToken.objects.filter(lineage=token.lineage, created_by__isnull=False)
-    return [pk for pk in line.values_list("created_by_id", flat=True) if pk is not None]
+    return list(line.values_list("created_by_id", flat=True))
 
 
 def named_parties(request: ChangeRequest) -> list[tuple[str, list[str]]]:

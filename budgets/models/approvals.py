@@ -290,10 +290,6 @@ class Grant(models.Model):
                 name="cap_grants_approved",
             ),
             models.CheckConstraint(
-                condition=models.Q(kind="approved") | models.Q(person__isnull=False),
-                name="cap_grants_person",
-            ),
-            models.CheckConstraint(
                 condition=models.Q(kind__in=["approved", "break_glass"]), name="cap_grants_kind"
             ),
             models.CheckConstraint(
