@@ -12,6 +12,7 @@ class BudgetsConfig(AppConfig):
     routines = (
         "foundations.sql",
         "guardrails.sql",
+        "names.sql",
         "alerts.sql",
         "breaker.sql",
         "settlement.sql",

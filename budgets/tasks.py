@@ -3,7 +3,7 @@
 from django.db import connection, transaction
 from django.utils import timezone
 
-from budgets import alert_rules, alerts, approvals, automatic, latency, leases, mirror, spending
+from budgets import alert_rules, alerts, approvals, automatic, latency, leases, limits, mirror, spending
 from budgets.bills import monthly_budgets
 from budgets.hotspots import measuring
 from budgets.reports import selector, telling
@@ -32,6 +32,7 @@ def tell_alerts() -> int:
 def sweep_alerts() -> int:
     """Every minute: thresholds that were passed without an admission, the alert rules, then
     whoever is not told."""
+    limits.follow_price_book()
     return alerts.sweep() + alert_rules.evaluate() + alerts.tell()
 
 

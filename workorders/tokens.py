@@ -15,6 +15,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from opslog import authority, events
+from opslog.identities import canonical
 from workorders.models import Scope, ServiceToken
 
 PREFIX = "tg_"
@@ -81,8 +82,8 @@ def create(
             expires_at=expires_at,
             networks=list(networks),
             work_orders=list(work_orders),
-            surface=surface,
-            feature=feature,
+            surface=canonical(surface),
+            feature=canonical(feature),
         )
         events.record(
             "TOKEN_CREATED",

@@ -152,7 +152,7 @@ CREATE OR REPLACE FUNCTION tollgate.kill_switch(
     SELECT k FROM public.kill_switches k
     WHERE k.enabled AND (k.scope = 'Global' OR (k.scope = 'Surface' AND k.target = p_surface)
         OR (k.scope = 'Identity'
-            AND k.target IN ('user:' || p_user, 'agent:' || p_agent, 'token:' || p_token)))
+            AND k.target IN ('user:' || p_user, 'agent:' || p_agent, 'token:' || lower(p_token))))
     ORDER BY k.scope <> 'Global', k.scope <> 'Surface', k.id LIMIT 1
 $$;
 
