@@ -19,6 +19,7 @@ class BudgetsConfig(AppConfig):
         "admission.sql",
         "extension.sql",
         "spending.sql",
+        "corrections.sql",
         "recording.sql",
         "reviews.sql",
     )

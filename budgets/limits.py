@@ -145,9 +145,10 @@ def follow_price_book() -> int:
     named = Budget.objects.filter(scope=Budget.Scope.MODEL).exclude(subject=EACH)
     for budget in named:
         name = book.name_of(budget.subject)
-        if name == budget.subject or named.filter(
-            subject=name, window=budget.window, measure=budget.measure
-        ).exists():
+        if (
+            name == budget.subject
+            or named.filter(subject=name, window=budget.window, measure=budget.measure).exists()
+        ):
             continue
         reason = f"the price book knows {budget.subject} as {name}"
         with transaction.atomic(), acting(by="tollgate", reason=reason):

@@ -3,7 +3,17 @@
 from django.db import connection, transaction
 from django.utils import timezone
 
-from budgets import alert_rules, alerts, approvals, automatic, latency, leases, limits, mirror, spending
+from budgets import (
+    alert_rules,
+    alerts,
+    approvals,
+    automatic,
+    latency,
+    leases,
+    limits,
+    mirror,
+    spending,
+)
 from budgets.bills import monthly_budgets
 from budgets.hotspots import measuring
 from budgets.reports import selector, telling

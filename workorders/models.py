@@ -160,9 +160,7 @@ class Agent(models.Model):
     class Meta:
         db_table = "agents"
         ordering = ("name",)
-        constraints = (
-            models.CheckConstraint(condition=~models.Q(name=""), name="agents_named"),
-        )
+        constraints = (models.CheckConstraint(condition=~models.Q(name=""), name="agents_named"),)
 
     def __str__(self) -> str:
         return self.label or self.name
@@ -326,6 +324,16 @@ class ServiceToken(models.Model):
     feature = models.TextField(
         blank=True, db_default="", help_text="Wins over what a request says. Empty: not pinned."
     )
+    max_run_usd = models.DecimalField(
+        "ceiling, $ a run",
+        max_digits=12,
+        decimal_places=2,
+        default="100.00",
+        db_default="100.00",
+        editable=False,
+        help_text="What a run or a call may cost by its word. More is taken from a token of scope "
+        "admin only. It rises by an approved request.",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     revoked_at = models.DateTimeField(null=True, editable=False)
 
@@ -342,6 +350,9 @@ class ServiceToken(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(scopes__len__gt=0), name="service_tokens_some_scope"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(max_run_usd__gt=0), name="service_tokens_ceiling_positive"
             ),
         )
 

@@ -22,16 +22,19 @@ from budgets.models import Budget, ChangeRequest, FeatureControl, Measure
 from opslog import changes
 from opslog.admin.base import PageAdmin
 from opslog.meters import chart
+from workorders.models import ServiceToken
 
 KINDS = {
     subjects.SharedLimit.kind: "admin:budgets_budget_change",
     subjects.FeatureLimits.kind: "admin:budgets_featurecontrol_change",
+    subjects.TokenCeiling.kind: "admin:workorders_servicetoken_change",
 }
 PAGES = {approvals.WORK_ORDER: "admin:workorders_workorder_change", **KINDS}
 LABELS = {
     Measure.SHARED_LIMIT.value: "New limit",
     Measure.FEATURE_THROTTLE.value: "Requests of a user in a period",
     Measure.FEATURE_COST_CAP.value: "US dollars in any 60 minutes",
+    Measure.MAX_RUN_USD.value: "US dollars a run",
 }
 
 JUDGED = {
@@ -133,7 +136,7 @@ def _subject(kind: str, subject_id: str) -> subjects.Subject:
     try:
         with transaction.atomic():
             return subjects.lock(kind, subject_id)
-    except (Budget.DoesNotExist, FeatureControl.DoesNotExist):
+    except (Budget.DoesNotExist, FeatureControl.DoesNotExist, ServiceToken.DoesNotExist):
         raise Http404("There is no such limit.") from None
 
 

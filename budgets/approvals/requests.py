@@ -25,6 +25,7 @@ THESE = {
     "work_order": "this work order's caps",
     "budget": "this limit",
     "feature": "this feature's limits",
+    "service_token": "this token's ceiling",
 }
 
 

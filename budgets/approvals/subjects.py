@@ -11,7 +11,7 @@ from django.utils import timezone
 from budgets.acting import acting
 from budgets.exceptions import Refused
 from budgets.models import Budget, CapChange, ChangeRequest, FeatureControl, Measure
-from workorders.models import WorkOrder
+from workorders.models import ServiceToken, WorkOrder
 
 Values = dict[str, Decimal]
 
@@ -27,6 +27,7 @@ BOUNDS: dict[str, tuple[Decimal, Decimal]] = {
     Measure.SHARED_LIMIT: (ONE, Decimal(1_000_000_000)),
     Measure.FEATURE_THROTTLE: (ONE, Decimal(1_000_000)),
     Measure.FEATURE_COST_CAP: (CENT, Decimal(1_000_000)),
+    Measure.MAX_RUN_USD: (CENT, Decimal(1_000_000)),
 }
 
 
@@ -193,9 +194,43 @@ class FeatureLimits:
             )
 
 
-KINDS: dict[str, type[WorkOrderCaps] | type[SharedLimit] | type[FeatureLimits]] = {
-    each.kind: each for each in (WorkOrderCaps, SharedLimit, FeatureLimits)
-}
+class TokenCeiling:
+    """What a run may cost by the word of one token, its row locked."""
+
+    kind: ClassVar[str] = "service_token"
+    event: ClassVar[str] = "LIMIT_RAISED"
+    only_raises: ClassVar[bool] = True
+
+    def __init__(self, token: ServiceToken) -> None:
+        self.token = token
+
+    @classmethod
+    def lock(cls, subject_id: str) -> "TokenCeiling":
+        return cls(ServiceToken.objects.select_for_update(no_key=True).get(pk=subject_id))
+
+    @property
+    def label(self) -> str:
+        return f"token {self.token}"
+
+    def may_change(self) -> None:
+        if self.token.revoked_at is not None:
+            raise Refused("A revoked token has no use for another ceiling.")
+
+    def values(self) -> Values:
+        return {Measure.MAX_RUN_USD: self.token.max_run_usd}
+
+    def checked(self, measure: str, told: Decimal | int) -> Decimal:
+        return checked(measure, told)
+
+    def write(
+        self, new: Mapping[str, Decimal], *, request: ChangeRequest, reason: str, by: str
+    ) -> None:
+        ServiceToken.objects.filter(pk=self.token.pk).update(max_run_usd=new[Measure.MAX_RUN_USD])
+
+
+KINDS: dict[
+    str, type[WorkOrderCaps] | type[SharedLimit] | type[FeatureLimits] | type[TokenCeiling]
+] = {each.kind: each for each in (WorkOrderCaps, SharedLimit, FeatureLimits, TokenCeiling)}
 
 
 def caps_of(work_order: WorkOrder) -> Values:
@@ -209,7 +244,7 @@ def lock(kind: str, subject_id: str) -> Subject:
 
 def names_of(requests: Iterable[ChangeRequest]) -> dict[tuple[str, str], str]:
     """What people call the subjects that are still there, by (type, id); a work order by its id.
-    Two queries at most, whatever the number of requests."""
+    Three queries at most, whatever the number of requests."""
     keys = {(each.subject_type, each.subject_id) for each in requests}
     ids = {kind: [pk for of, pk in keys if of == kind] for kind in KINDS}
     names = {(WORK_ORDER, pk): pk for pk in ids[WORK_ORDER]}
@@ -219,6 +254,9 @@ def names_of(requests: Iterable[ChangeRequest]) -> dict[tuple[str, str], str]:
     if ids[FeatureLimits.kind]:
         for control in FeatureControl.objects.filter(pk__in=ids[FeatureLimits.kind]):
             names[FeatureLimits.kind, str(control.pk)] = FeatureLimits(control).label
+    if ids[TokenCeiling.kind]:
+        for token in ServiceToken.objects.filter(pk__in=ids[TokenCeiling.kind]):
+            names[TokenCeiling.kind, str(token.pk)] = TokenCeiling(token).label
     return names
 
 

@@ -61,6 +61,7 @@ DECIDE = ["budgets.decide_changerequest"]
 BREAK_GLASS = ["budgets.break_glass"]
 STOP = ["budgets.stop_identity", "budgets.switch_circuitbreaker"]
 STOP_ALL = ["budgets.stop_everything"]
+CORRECT = ["budgets.correct_cost"]
 # Lowering, and what limits nothing; a raise is asked for.
 LIMIT = [
     "budgets.add_budget",
@@ -80,6 +81,7 @@ ADMINISTER = [
     "budgets.change_approvalrule",
     "budgets.change_preflightrule",
     "budgets.change_alertrule",
+    "budgets.change_costrule",
     "budgets.change_circuitbreaker",
     "opslog.add_modelprice",
     "opslog.change_modelprice",
@@ -112,6 +114,7 @@ GROUPS: dict[str, list[str]] = {
         + BREAK_GLASS
         + STOP
         + LIMIT
+        + CORRECT
         + HANDLE
         + TRIAGE
         + REVIEW

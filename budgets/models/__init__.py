@@ -12,6 +12,7 @@ from budgets.models.approvals import (
     Vote,
 )
 from budgets.models.bills import BilledCost, BillImport, DimensionBudget, ServiceMapping
+from budgets.models.corrections import CostCorrection, CostRule
 from budgets.models.counters import (
     CostStatistic,
     Counter,
@@ -46,6 +47,8 @@ __all__ = [
     "ChangeRequest",
     "CircuitBreaker",
     "Contact",
+    "CostCorrection",
+    "CostRule",
     "CostStatistic",
     "Counter",
     "DailyReport",

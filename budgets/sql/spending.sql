@@ -129,6 +129,13 @@ BEGIN
             RETURN answer;
         END IF;
     END IF;
+    IF p_cost > b.max_run_usd AND NOT 'admin' = ANY (b.scopes) THEN
+        answer := tollgate.refusal(403, 'cost_ceiling', format(
+            'this token may report up to $%s a call: a token of scope admin reports it',
+            tollgate.usd(b.max_run_usd)));
+        answer.alerted := tollgate.alert_cost('direct_spend', NULL, p_agent, p_cost, NULL, b.token_id, true, at);
+        RETURN answer;
+    END IF;
     surface_name := coalesce(nullif(b.surface, ''), p_surface);
     feature_name := coalesce(nullif(b.feature, ''), p_feature);
     facts := tollgate.facts_of('', p_agent, p_user, surface_name, feature_name, p_model, '', '',
@@ -169,6 +176,7 @@ BEGIN
         PERFORM tollgate.alert_charges(facts, at);
     END IF;
     PERFORM tollgate.trip_if_over(facts, at);
+    PERFORM tollgate.alert_cost('direct_spend', spend_id, p_agent, p_cost, NULL, b.token_id, false, at);
     answer.status := 200;
     answer.denial := '';
     answer.replayed := false;
@@ -213,5 +221,5 @@ BEGIN
         settled_usd, alerted
     FROM tollgate.spend_run_v1(p_digest, p_address, p_cost, p_tokens, p_usage, p_book_version, p_model,
         p_user, p_surface, p_feature, p_agent, p_key, p_fingerprint, p_request_id, p_sent_as) a;
-    CALL tollgate.commit(status = 200);
+    CALL tollgate.commit(status = 200 OR alerted);
 END $$;

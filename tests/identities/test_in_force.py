@@ -112,7 +112,9 @@ def test_a_limit_on_one_name(desk: Desk, scope: str) -> None:
 
 def test_a_limit_on_an_address(desk: Desk) -> None:
     desk.address = "2001:db8::1"
-    add = 'INSERT INTO budgets (scope, subject, "window", measure, amount) VALUES (%s, %s, %s, %s, 1)'
+    add = (
+        'INSERT INTO budgets (scope, subject, "window", measure, amount) VALUES (%s, %s, %s, %s, 1)'
+    )
     sql(add, "address", "2001:DB8:0:0::1", "day", "requests")
     assert desk.start().status == 201
     assert desk.start().denial == "address_rate"

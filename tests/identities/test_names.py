@@ -162,6 +162,8 @@ def test_the_tier_of_a_model_is_that_of_its_name() -> None:
 
 @pytest.mark.django_db
 def test_the_database_strips_models_alike() -> None:
-    names = sorted({price.model for price in bundled()} | {*ONE_MODEL, *(n for n, _ in OTHER_NAMES)})
+    names = sorted(
+        {price.model for price in bundled()} | {*ONE_MODEL, *(n for n, _ in OTHER_NAMES)}
+    )
     there = in_the_database("model_name", names)
     assert [(n, bare(n), t) for n, t in zip(names, there, strict=True) if bare(n) != t] == []

@@ -11,6 +11,7 @@ CREATE TYPE tollgate.bearer AS (
     work_orders text[],
     surface text,
     feature text,
+    max_run_usd numeric,   -- what a run may cost by its word, unless its scope is admin
     refusal text   -- empty: the token is good for this
 );
 
@@ -22,7 +23,7 @@ CREATE OR REPLACE FUNCTION tollgate.bearer_v1(
     p_digest bytea, p_address inet, p_scopes text[], p_work_order text
 ) RETURNS SETOF tollgate.bearer LANGUAGE sql STABLE ROWS 1 AS $$
     SELECT t.id, t.owner_id, u.username::text, t.name::text, t.prefix::text, t.scopes::text[],
-        t.work_orders::text[], t.surface::text, t.feature::text,
+        t.work_orders::text[], t.surface::text, t.feature::text, t.max_run_usd::numeric,
         CASE
             WHEN t.id IS NULL THEN 'unknown'
             WHEN t.revoked_at IS NOT NULL THEN 'revoked'
@@ -54,3 +55,26 @@ CREATE OR REPLACE FUNCTION tollgate.token_answer_v1(
     WHERE v.refusal IN (token_answer_v1.refusal, '')
     ORDER BY v.refusal DESC LIMIT 1
 $$;
+
+-- What a run may cost by a token's word rises only by an approved request, which records its event first.
+CREATE OR REPLACE FUNCTION tollgate.guard_ceiling() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        IF NEW.max_run_usd > 100 THEN
+            RAISE EXCEPTION 'a token begins with a ceiling of $100 a run; more is asked for'
+                USING ERRCODE = 'restrict_violation';
+        END IF;
+    ELSIF NOT EXISTS (
+        SELECT FROM public.operations_events e
+        WHERE e.kind = 'LIMIT_RAISED' AND e.owner_type = 'service_token' AND e.owner_id = NEW.id::text
+            AND e.xact = pg_current_xact_id()::text::bigint AND e.created_at > now() - interval '1 day'
+            AND (e.meta->'changes'->'max_run_usd'->>'new')::numeric = NEW.max_run_usd) THEN
+        RAISE EXCEPTION 'the ceiling of token % rises only by an approved request', OLD.name
+            USING ERRCODE = 'restrict_violation', HINT = 'Ask for it on the page of the token.';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER guard_ceiling_insert BEFORE INSERT ON public.service_tokens
+    FOR EACH ROW EXECUTE FUNCTION tollgate.guard_ceiling();
+CREATE OR REPLACE TRIGGER guard_ceiling BEFORE UPDATE OF max_run_usd ON public.service_tokens
+    FOR EACH ROW WHEN (NEW.max_run_usd > OLD.max_run_usd) EXECUTE FUNCTION tollgate.guard_ceiling();
