@@ -14,6 +14,7 @@ from typing import Any
 from django.core.cache import cache
 from django.db import connection
 
+from opslog.identities import canonical
 from opslog.models import OperationsEvent
 
 REFUSALS = ("RATE_LIMIT_429", "START_REFUSED", "EXTENSION_REFUSED")
@@ -109,7 +110,9 @@ def drivers_of(filters: Filters) -> dict[str, list[Condition]]:
         ]
     if filters.agent:
         found["agent"] = [
-            Condition("meta ? 'agentName' AND meta->>'agentName' = %s", (filters.agent,)),
+            Condition(
+                "meta ? 'agentName' AND meta->>'agentName' = %s", (canonical(filters.agent),)
+            ),
             Condition(
                 "owner_type = 'agent' AND owner_id = %s"
                 " AND meta->>'agentName' IS DISTINCT FROM owner_id",

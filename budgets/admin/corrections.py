@@ -123,10 +123,9 @@ class CostCorrectionAdmin(LargeTableMixin, PageAdmin):
             verb="Correct it",
             effects=(
                 f"It counts ${usd_text(cost)} now.",
-                "Every counter it was charged to follows at once. A breaker, or a feature, that "
-                "tripped on the wrong figure alone opens again.",
-                f"A change of more than ${rule.second_person_over_usd:,.2f} waits for a second "
-                "person.",
+                "Every counter it was charged to follows at once.",
+                "A breaker that tripped on the wrong figure alone closes; a feature is on again.",
+                f"A change of more than ${rule.second_person_over_usd:,.2f} needs a second person.",
             ),
         )
 

@@ -33,3 +33,5 @@ CREATE OR REPLACE TRIGGER canonical_names BEFORE INSERT OR UPDATE OF scope, targ
 
 CREATE OR REPLACE TRIGGER canonical_names BEFORE INSERT OR UPDATE OF feature ON public.feature_flags
     FOR EACH ROW EXECUTE FUNCTION tollgate.canonical_names('feature');
+CREATE OR REPLACE TRIGGER canonical_names BEFORE INSERT OR UPDATE OF feature ON public.hotspots
+    FOR EACH ROW EXECUTE FUNCTION tollgate.canonical_names('feature');

@@ -98,3 +98,5 @@ BEGIN
     END LOOP;
     RETURN NEW;
 END $$;
+CREATE OR REPLACE TRIGGER canonical_names BEFORE INSERT ON public.change_markers
+    FOR EACH ROW EXECUTE FUNCTION tollgate.canonical_names('feature');

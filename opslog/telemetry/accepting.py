@@ -1,8 +1,8 @@
 """Taking drafts in: one statement a batch, an answer for each item.
 
-Sending again is safe. The same event id of the same sender within four days is the same event, whether its time is
-told again, told otherwise or not told: half of the four days because a late event may be 48 hours
-old, half because it may be sent again for as long.
+Sending again is safe. The same event id of the same sender within four days is the same event,
+whether its time is told again, told otherwise or not told: half of the four days because a late
+event may be 48 hours old, half because it may be sent again for as long.
 """
 
 from collections.abc import Callable, Sequence
