@@ -116,7 +116,7 @@ def drivers_of(filters: Filters) -> dict[str, list[Condition]]:
             Condition(
                 "owner_type = 'agent' AND owner_id = %s"
                 " AND meta->>'agentName' IS DISTINCT FROM owner_id",
-                (filters.agent,),
+                (canonical(filters.agent),),
             ),
         ]
     if filters.actor:

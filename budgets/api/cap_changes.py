@@ -46,8 +46,14 @@ FIELDS = {
     Measure.SHARED_LIMIT.value: "amount",
     Measure.FEATURE_THROTTLE.value: "requestsPerPeriod",
     Measure.FEATURE_COST_CAP.value: "costCapUsd",
+    Measure.MAX_RUN_USD.value: "maxRunUsd",
 }
-IN_TEXT = (Measure.USD_PER_DAY, Measure.SHARED_LIMIT, Measure.FEATURE_COST_CAP)
+IN_TEXT = (
+    Measure.USD_PER_DAY,
+    Measure.SHARED_LIMIT,
+    Measure.FEATURE_COST_CAP,
+    Measure.MAX_RUN_USD,
+)
 
 
 class ChangeSerializer(serializers.ModelSerializer[ChangeRequest]):

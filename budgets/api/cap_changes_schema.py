@@ -37,6 +37,7 @@ CHANGES: dict[str, Any] = {
         "amount": record(old=USD, new=USD),
         "requestsPerPeriod": record(old=COUNT, new=COUNT),
         "costCapUsd": record(old=USD, new=USD),
+        "maxRunUsd": record(old=USD, new=USD),
     },
     "additionalProperties": False,
 }
@@ -57,7 +58,7 @@ VOTES = {
 CHANGE_FIELDS: dict[str, Any] = {
     "id": COUNT,
     "workOrderId": {"type": ["string", "null"]},
-    "subjectType": {"type": "string", "enum": ["work_order", "budget", "feature"]},
+    "subjectType": {"type": "string", "enum": ["work_order", "budget", "feature", "service_token"]},
     "subjectId": {"type": "string"},
     "status": STATUS,
     "revision": COUNT,

@@ -54,7 +54,7 @@ def test_tools_alike() -> None:
     assert ToolCall.objects.count() == 2
 
 
-def test_nobody_is_before_a_run(db: None) -> None:
+def test_nobody_is_before_a_run() -> None:
     """A sender who claims the id of a run neither hides its event nor is hidden by it."""
     factories.make_work_order()
     factories.make_price("m")

@@ -68,7 +68,7 @@ BEGIN
         SELECT FROM public.operations_events e
         WHERE e.kind = 'LIMIT_RAISED' AND e.owner_type = 'service_token' AND e.owner_id = NEW.id::text
             AND e.xact = pg_current_xact_id()::text::bigint AND e.created_at > now() - interval '1 day'
-            AND (e.meta->'changes'->'max_run_usd'->>'new')::numeric = NEW.max_run_usd) THEN
+            AND (e.meta->'changes'->'maxRunUsd'->>'new')::numeric = NEW.max_run_usd) THEN
         RAISE EXCEPTION 'the ceiling of token % rises only by an approved request', OLD.name
             USING ERRCODE = 'restrict_violation', HINT = 'Ask for it on the page of the token.';
     END IF;
