@@ -17,6 +17,7 @@ from pytest_django import DjangoDbBlocker
 
 from budgets.models import EACH, Budget, CapChange
 from opslog import events
+from opslog.identities import canonical
 from opslog.models import ModelPrice
 from workorders import tokens
 from workorders.models import Agent, ServiceToken, WorkOrder
@@ -104,7 +105,7 @@ def make_work_order(
 
 
 def make_agent(name: str = "agent-1", **columns: Any) -> Agent:
-    return Agent.objects.create(name=name, **columns)
+    return Agent.objects.create(name=canonical(name), label=name, **columns)
 
 
 def set_limit(

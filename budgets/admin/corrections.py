@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin import display
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget
 
 from budgets import corrections
@@ -98,6 +98,8 @@ class CostCorrectionAdmin(LargeTableMixin, PageAdmin):
     ) -> HttpResponseBase:
         if not request.user.has_perm(corrections.PERMISSION):
             raise PermissionDenied
+        if not request.GET.keys() & set(Of.values):
+            return HttpResponseRedirect("../")  # it is made on the page of what it corrects
         of, subject_id = _subject_of(request)
         try:
             cost = corrections.cost_of(of, subject_id)
