@@ -151,8 +151,10 @@ def start(ask: StartAsk, *, caller: Caller, idempotency_key: str = "") -> Decisi
     at_least = 0
     agent, user = canonical(ask.agent_name), canonical(ask.user_id)
     surface, feature = canonical(ask.surface), canonical(ask.feature)
-    same = replace(ask, agent_name=agent, user_id=user, surface=surface, feature=feature,
-                   model=canonical(ask.model))  # fmt: skip
+    same = b""
+    if idempotency_key:  # the same ask in another spelling is the same
+        names = {"agent_name": agent, "user_id": user, "surface": surface, "feature": feature}
+        same = fingerprint(replace(ask, model=canonical(ask.model), **names))
     while True:
         estimate, priced, version, tokens, tier = ask.estimated_cost_usd, None, None, None, ""
         model = ""
@@ -187,7 +189,7 @@ def start(ask: StartAsk, *, caller: Caller, idempotency_key: str = "") -> Decisi
                 ask.dry_run,
                 ask.confirm,
                 idempotency_key,
-                fingerprint(same) if idempotency_key else b"",
+                same,
                 current_request_id(),
                 as_json(
                     sent_as(
