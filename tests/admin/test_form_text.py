@@ -1,4 +1,4 @@
-"""Texts that people type into forms: no control characters, and lines only where there are several."""
+"""Texts typed into forms: no control characters, and lines only where there are several."""
 
 import pytest
 from django import forms
