@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 ADMISSION = (
     "CALL tollgate.start_v1($1, $2, $3, $4, $5, NULL, NULL, 900, NULL, '', '', '', '', '', false,"
-    " false, $6, $7, 'bench', 86400, true, 5.00, 20" + ", NULL" * 10 + ")"
+    " false, $6, $7, 'bench', NULL, 86400, true, 5.00, 20" + ", NULL" * 10 + ")"
 )
 # One that names everything that a limit can be held over.
 NAMED_ADMISSION = ADMISSION.replace(
@@ -13,7 +13,7 @@ NAMED_ADMISSION = ADMISSION.replace(
 )
 PLAIN_ADMISSION = (
     "SELECT * FROM tollgate.start_run_v1($1, $2, $3, $4, $5, NULL, NULL, 900, NULL, '', '', '', '',"
-    " '', false, false, $6, $7, 'bench', 86400, true, 5.00, 20)"
+    " '', false, false, $6, $7, 'bench', NULL, 86400, true, 5.00, 20)"
 )
 # What must be written in any case: the same two rows, the same indexes, triggers and constraints,
 # one synchronous commit; nothing is decided, and nothing is locked that others want.

@@ -6,7 +6,8 @@ a price that was computed with another version of the book than the one in force
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -19,6 +20,7 @@ from psycopg.types.json import Jsonb
 
 from budgets import alerts
 from opslog import authority, prices
+from opslog.identities import canonical, sent_as
 from opslog.money import usd
 from opslog.pricing import Usage
 from opslog.request_context import current_request_id
@@ -37,7 +39,11 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class StartAsk:
-    """What a start asks for. Money in US dollars; `lease_seconds` None: the setting's."""
+    """What a start asks for. Money in US dollars; `lease_seconds` None: the setting's.
+
+    Names in any spelling: they are compared, and kept, in their one spelling (`opslog.identities`,
+    models by the price book).
+    """
 
     work_order_id: str
     agent_name: str
@@ -110,9 +116,15 @@ def statement(routine: str, parameters: int, *, procedure: bool) -> str:
     return f"SELECT * FROM tollgate.{routine}_run_v1({places})"  # noqa: S608  (no user text in it)
 
 
-def usage_as_json(model: str, usage: Usage) -> dict[str, Any]:
+def as_json(names: Mapping[str, str]) -> Jsonb | None:
+    return Jsonb(names) if names else None
+
+
+def usage_as_json(model: str, name: str, usage: Usage) -> dict[str, Any]:
+    """`name` is what `model`, as it was sent, is counted by."""
     return {
-        "model": model,
+        "model": name,
+        **({} if name == model else {"sentModel": model}),
         "inputTokens": usage.input_tokens,
         "cachedInputTokens": usage.cached_input_tokens,
         "outputTokens": usage.output_tokens,
@@ -137,16 +149,31 @@ def known_version(decision: Decision) -> int | None:
 def start(ask: StartAsk, *, caller: Caller, idempotency_key: str = "") -> Decision:
     """Admit or refuse a run, reserving its estimate. Raises Unavailable."""
     at_least = 0
+    agent, user = canonical(ask.agent_name), canonical(ask.user_id)
+    surface, feature = canonical(ask.surface), canonical(ask.feature)
+    same = b""
+    if idempotency_key:  # the same ask in another spelling is the same
+        same = fingerprint(
+            replace(
+                ask,
+                agent_name=agent,
+                user_id=user,
+                surface=surface,
+                feature=feature,
+                model=canonical(ask.model),
+            )
+        )
     while True:
         estimate, priced, version, tokens, tier = ask.estimated_cost_usd, None, None, None, ""
+        model = ""
         if ask.estimated_input_tokens is not None or ask.estimated_output_tokens is not None:
             tokens = (ask.estimated_input_tokens or 0) + (ask.estimated_output_tokens or 0)
         if ask.model:
             book, now = prices.current_book(at_least=at_least), datetime.now(UTC)
             tier = book.tier(ask.model, now) or UNPRICED_TIER
+            model, version = book.name_of(ask.model), book.version
         if ask.model and estimate is None:
             priced = book.find(ask.model, now) is not None
-            version = book.version
             if ask.estimated_input_tokens is not None or ask.estimated_output_tokens is not None:
                 usage = Usage(ask.estimated_input_tokens or 0, ask.estimated_output_tokens or 0)
                 estimate = book.cost(ask.model, usage, now)
@@ -156,22 +183,31 @@ def start(ask: StartAsk, *, caller: Caller, idempotency_key: str = "") -> Decisi
                 caller.digest,
                 caller.address or None,
                 ask.work_order_id,
-                ask.agent_name,
+                agent,
                 estimate,
                 priced,
                 version,
                 ask.lease_seconds or settings.TOLLGATE_LEASE_SECONDS,
                 tokens,
-                ask.model,
+                model,
                 tier,
-                ask.user_id,
-                ask.surface,
-                ask.feature,
+                user,
+                surface,
+                feature,
                 ask.dry_run,
                 ask.confirm,
                 idempotency_key,
-                fingerprint(ask) if idempotency_key else b"",
+                same,
                 current_request_id(),
+                as_json(
+                    sent_as(
+                        agentName=(ask.agent_name, agent),
+                        userId=(ask.user_id, user),
+                        surface=(ask.surface, surface),
+                        feature=(ask.feature, feature),
+                        model=(ask.model, model),
+                    )
+                ),
                 _retry_after(),
                 settings.TOLLGATE_LIFT_ESTIMATES,
                 Decimal(settings.TOLLGATE_CONFIRM_OVER_USD),
@@ -191,7 +227,7 @@ def finish(run_id: UUID, told: FinishTold, *, caller: Caller) -> Decision:
         if told.usage is not None:
             book = prices.current_book(at_least=at_least)
             cost, version = book.cost(told.model, told.usage, datetime.now(UTC)), book.version
-            usage = Jsonb(usage_as_json(told.model, told.usage))
+            usage = Jsonb(usage_as_json(told.model, book.name_of(told.model), told.usage))
             tokens = told.usage.input_tokens + told.usage.output_tokens
         decision = call(
             "finish",

@@ -12,6 +12,7 @@ class BudgetsConfig(AppConfig):
     routines = (
         "foundations.sql",
         "guardrails.sql",
+        "names.sql",
         "alerts.sql",
         "breaker.sql",
         "settlement.sql",
@@ -19,6 +20,7 @@ class BudgetsConfig(AppConfig):
         "admission.sql",
         "extension.sql",
         "spending.sql",
+        "corrections.sql",
         "recording.sql",
         "reviews.sql",
         "approvals.sql",

@@ -11,6 +11,7 @@ from django.utils import timezone
 from budgets.acting import acting
 from budgets.exceptions import Refused
 from budgets.models import FeatureControl
+from opslog.identities import canonical
 
 # What limits spending: raising one of these is asked for, not done.
 LIMITS = ("requests_per_period", "cost_cap_usd")
@@ -30,6 +31,7 @@ class Recent:
 
 def control_of(feature: str) -> FeatureControl:
     """The control of a feature; the defaults, unsaved, where none is registered."""
+    feature = canonical(feature)
     found = FeatureControl.objects.filter(feature=feature).first()
     return found or FeatureControl(feature=feature)
 

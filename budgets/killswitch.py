@@ -11,7 +11,6 @@ resumed, a mitigation ended, a cap raised) has no address for tokens at all;
 `tests/guardrails/test_tokens_stop.py` tries every address that takes one.
 """
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -25,10 +24,11 @@ from budgets import alerts
 from budgets.acting import acting
 from budgets.exceptions import NotYours, Refused
 from budgets.models import KillSwitch
+from opslog.identities import CONTROL, canonical
 from workorders.models import ServiceToken
 
 Scope = KillSwitch.Scope
-IDENTITY = re.compile(r"(user|agent|token):.{1,200}", re.DOTALL)
+KINDS = ("user", "agent", "token")
 MAX_TARGET = 200
 
 MATCHING = """
@@ -39,7 +39,7 @@ WHERE r.started_at > now() - interval '24 hours' AND CASE %(scope)s
     WHEN 'Surface' THEN r.surface = %(target)s
     ELSE %(target)s IN ('user:' || nullif(r.user_id, ''), 'agent:' || r.agent_name)
         OR t.lineage IN (SELECT s.lineage FROM service_tokens s
-            WHERE 'token:' || s.prefix = %(target)s) END
+            WHERE 'token:' || lower(s.prefix) = %(target)s) END
 """
 
 
@@ -52,19 +52,28 @@ class Effect:
 
 
 def normalised(scope: str, target: str | None) -> str:
-    """The target as it is stored; a bare identity means a user. Raises Refused."""
-    target = (target or "").strip()
+    """The target as it is stored and compared; a bare identity means a user. Raises Refused for
+    one that could match nothing."""
+    named = target or ""
+    if len(named) > MAX_TARGET or CONTROL.search(named):
+        raise Refused(f"A target is up to {MAX_TARGET} printable characters.")
     if scope == Scope.GLOBAL:
-        if target:
+        if canonical(named):
             raise Refused("The switch of everything has no target.")
         return ""
-    if not target:
+    kind, colon, name = named.partition(":") if scope == Scope.IDENTITY else ("", "", named)
+    if not colon:
+        kind, name = ("user" if scope == Scope.IDENTITY else ""), named
+    kind, name = canonical(kind), canonical(name)
+    if not name:
         raise Refused("Say which: a surface, or user:…, agent:… or token:…")
-    if len(target) > MAX_TARGET or not target.isprintable():
+    if len(name) > MAX_TARGET:
         raise Refused(f"A target is up to {MAX_TARGET} printable characters.")
-    if scope == Scope.IDENTITY and not IDENTITY.fullmatch(target):
-        target = f"user:{target}"
-    return target
+    if scope != Scope.IDENTITY:
+        return name
+    if kind not in KINDS:
+        raise Refused(f"An identity is one of {', '.join(KINDS)}: write user:{named} for a user.")
+    return f"{kind}:{name}"
 
 
 def may_switch(

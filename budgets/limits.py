@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from ipaddress import ip_address
 
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
 from budgets.acting import acting
 from budgets.exceptions import Refused
-from budgets.models import Budget
+from budgets.models import EACH, Budget
+from opslog import prices
+from opslog.identities import canonical
 
 HIGHEST = Decimal("1000000000")
 USED = """
@@ -102,6 +105,7 @@ def add(
     of a name that would be looser than the one for each."""
     with transaction.atomic(), acting(by=by, reason=_reason(reason)):
         _hold()
+        subject = subject_of(scope, subject)
         budget = Budget(scope=scope, subject=subject, window=window, measure=measure, amount=amount)
         each = Budget.objects.filter(scope=scope, subject="*", window=window, measure=measure)
         general = each.exclude(amount=None).first()
@@ -118,6 +122,41 @@ def add(
             raise Refused(f"This limit cannot be kept: {told}") from None
         budget.save()
     return budget
+
+
+def subject_of(scope: str, subject: str) -> str:
+    """What a limit is held over, in the spelling that admission compares. Raises Refused."""
+    if subject in ("", EACH):
+        return subject
+    if scope == Budget.Scope.MODEL:
+        return prices.current_book().name_of(subject)
+    if scope == Budget.Scope.ADDRESS:
+        try:
+            return str(ip_address(subject.strip()))
+        except ValueError:
+            raise Refused(f"{subject} is not an IP address.") from None
+    return canonical(subject)
+
+
+def follow_price_book() -> int:
+    """Limits on models that the price book names otherwise: since it changed, or because SQL wrote
+    them, which knows no book. Gives how many were renamed. One whose name is taken stays."""
+    book, renamed = prices.current_book(), 0
+    named = Budget.objects.filter(scope=Budget.Scope.MODEL).exclude(subject=EACH)
+    for budget in named:
+        name = book.name_of(budget.subject)
+        if (
+            name == budget.subject
+            or named.filter(subject=name, window=budget.window, measure=budget.measure).exists()
+        ):
+            continue
+        reason = f"the price book knows {budget.subject} as {name}"
+        with transaction.atomic(), acting(by="tollgate", reason=reason):
+            _hold()
+            renamed += Budget.objects.filter(pk=budget.pk, subject=budget.subject).update(
+                subject=name
+            )
+    return renamed
 
 
 def _hold() -> None:

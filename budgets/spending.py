@@ -11,8 +11,17 @@ from typing import Any
 import msgspec
 from psycopg.types.json import Jsonb
 
-from budgets.admission import Caller, Decision, call, fingerprint, known_version, usage_as_json
+from budgets.admission import (
+    Caller,
+    Decision,
+    as_json,
+    call,
+    fingerprint,
+    known_version,
+    usage_as_json,
+)
 from opslog import authority, prices
+from opslog.identities import canonical, sent_as
 from opslog.money import usd
 from opslog.pricing import Usage
 from opslog.request_context import current_request_id
@@ -29,6 +38,10 @@ class Who:
     surface: str = ""
     feature: str = ""
     agent_name: str = ""
+
+    def canonical(self) -> "Who":
+        """In the spelling that is compared."""
+        return Who(*map(canonical, (self.user_id, self.surface, self.feature, self.agent_name)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +107,21 @@ def check(
     usage: Usage | None = None,
 ) -> Decision:
     """What a call like this would be told now by everything that is shared. Raises Unavailable."""
-    at_least = 0
+    at_least, who = 0, who.canonical()
     while True:
-        estimate, priced, version = estimated_usd, None, None
-        if model and estimate is None:
+        estimate, priced, version, name = estimated_usd, None, None, ""
+        if model:
             book, now = prices.current_book(at_least=at_least), datetime.now(UTC)
-            priced, version = book.find(model, now) is not None, book.version
+            name, version = book.name_of(model), book.version
+        if model and estimate is None:
+            priced = book.find(model, now) is not None
             estimate = book.cost(model, usage, now) if usage else None
         tokens = usage.input_tokens + usage.output_tokens if usage else 0
         decision = call(
             "check",
             [
                 *(caller.digest, caller.address or None),
-                *(estimate, tokens, priced, version, model),
+                *(estimate, tokens, priced, version, name),
                 *(who.user_id, who.surface, who.feature, who.agent_name),
             ],
         )
@@ -125,23 +140,34 @@ def spend(
     idempotency_key: str = "",
 ) -> Decision:
     """Record what a call cost, told in US dollars or as usage of a model. Raises Unavailable."""
-    at_least = 0
+    at_least, sent, who = 0, who, who.canonical()
     while True:
-        cost, version = cost_usd, None
-        if cost is None and usage is not None:
+        cost, version, name = cost_usd, None, ""
+        if model:
             book = prices.current_book(at_least=at_least)
-            cost, version = book.cost(model, usage, datetime.now(UTC)), book.version
+            name, version = book.name_of(model), book.version
+        if cost is None and usage is not None:
+            cost = book.cost(model, usage, datetime.now(UTC))
         decision = call(
             "spend",
             [
                 *(caller.digest, caller.address or None),
                 None if cost is None else usd(cost),
                 usage.input_tokens + usage.output_tokens if usage else 0,
-                Jsonb(usage_as_json(model, usage)) if usage else None,
-                *(version, model, who.user_id, who.surface, who.feature, who.agent_name),
+                Jsonb(usage_as_json(model, name, usage)) if usage else None,
+                *(version, name, who.user_id, who.surface, who.feature, who.agent_name),
                 idempotency_key,
-                fingerprint(who, cost_usd, model, usage),
+                fingerprint(who, cost_usd, canonical(model), usage),
                 current_request_id(),
+                as_json(
+                    sent_as(
+                        userId=(sent.user_id, who.user_id),
+                        surface=(sent.surface, who.surface),
+                        feature=(sent.feature, who.feature),
+                        agentName=(sent.agent_name, who.agent_name),
+                        model=(model, name),
+                    )
+                ),
             ],
         )
         if (newer := known_version(decision)) is None:

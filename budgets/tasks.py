@@ -11,6 +11,7 @@ from budgets import (
     automatic,
     latency,
     leases,
+    limits,
     mirror,
     spending,
 )
@@ -50,6 +51,7 @@ def tell_alerts() -> int:
 def sweep_alerts() -> int:
     """Every minute: thresholds that were passed without an admission, the alert rules, then
     whoever is not told."""
+    limits.follow_price_book()
     return alerts.sweep() + alert_rules.evaluate() + alerts.tell()
 
 

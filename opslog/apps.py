@@ -18,6 +18,7 @@ class OpslogConfig(AppConfig):
     name = "opslog"
     verbose_name = "What happened"
     routines = (
+        "identities.sql",
         "events.sql",
         "recording.sql",
         "queue.sql",
@@ -29,6 +30,7 @@ class OpslogConfig(AppConfig):
     )
 
     def ready(self) -> None:
-        from opslog import checks  # noqa: F401  (checks register on import)
+        from opslog import checks, form_text  # noqa: F401  (checks register on import)
 
+        form_text.hold()
         post_migrate.connect(after_migrate, sender=self, dispatch_uid="opslog.routines")

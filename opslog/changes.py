@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.db.utils import IntegrityError
 
 from opslog import events
+from opslog.identities import canonical
 from opslog.models import ChangeMarker
 
 AHEAD: Final = timedelta(days=366)  # a campaign is told before it begins
@@ -39,7 +40,7 @@ def record_change(
     where the key was told of another one, OutOfReach for a moment more than ten years ago or more
     than a year ahead.
     """
-    at = (happened_at or now).astimezone(UTC)
+    at, feature = (happened_at or now).astimezone(UTC), canonical(feature)
     if not now - BACK <= at <= now + AHEAD:
         raise OutOfReach("expected a moment of the last ten years or of the next year")
     try:

@@ -15,6 +15,7 @@ from django.core.cache import cache
 from django.db import connection
 from django.db.models import BigIntegerField, Func
 
+from opslog.identities import canonical
 from opslog.models import OperationsEvent
 
 REFUSALS = ("RATE_LIMIT_429", "START_REFUSED", "EXTENSION_REFUSED")
@@ -117,11 +118,13 @@ def drivers_of(filters: Filters) -> dict[str, list[Condition]]:
         ]
     if filters.agent:
         found["agent"] = [
-            Condition("meta ? 'agentName' AND meta->>'agentName' = %s", (filters.agent,)),
+            Condition(
+                "meta ? 'agentName' AND meta->>'agentName' = %s", (canonical(filters.agent),)
+            ),
             Condition(
                 "owner_type = 'agent' AND owner_id = %s"
                 " AND meta->>'agentName' IS DISTINCT FROM owner_id",
-                (filters.agent,),
+                (canonical(filters.agent),),
             ),
         ]
     if filters.actor:

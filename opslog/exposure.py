@@ -16,6 +16,7 @@ from opslog.routines import SEARCH_PATH
 # Run with the owner's rights, and so by name: each takes nothing that it does not check.
 DEFINERS = frozenset(
     {
+        "correct_cost_v1",
         "drop_telemetry_partitions_v1",
         "ensure_event_partitions_v1",
         "ensure_telemetry_partitions_v1",

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Final, TypeAlias
 
+from opslog.identities import canonical
+
 Key: TypeAlias = tuple[str, str]  # provider, model; both in lower case
 
 # How programs and gateways spell a provider: in front of a name ("xai/grok-4"), or by itself as
@@ -58,6 +60,40 @@ EXACT_NAMES_OF: Final = ("openai", "cohere")
 FINE_TUNED: Final = "ft:"
 
 _COMPACT_DATE = re.compile(r"-(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
+
+
+# What a name may carry besides the model: where it runs, who made it, which version of a listing,
+# at which terms, and which snapshot. `tollgate.model_name` has the same, for rows written by SQL.
+_HOST: Final = re.compile(r"^.*/")
+_REGION: Final = re.compile(r"^(us|us-gov|eu|apac|jp|au|ca|global|regional)\.(?=[a-z0-9-]+\.)")
+_MAKER: Final = re.compile(
+    r"^(ai21|amazon|anthropic|cohere|deepseek|google|luma|meta|minimax|mistral|moonshot|moonshotai|"
+    r"nvidia|openai|qwen|stability|twelvelabs|writer|zai)\."
+)
+_PROVIDER: Final = re.compile(
+    r"^(anthropic|aws|azure|bedrock|cohere|deepseek|gemini|google|groq|mistral|openai|openrouter|"
+    r"together|vertex_ai|x-ai|xai):"
+)
+_LISTING: Final = re.compile(r"-v[0-9]+:[0-9]+(:[a-z0-9]+)?$")
+_TERMS: Final = re.compile(
+    r"(:([0-9]+|free|batch|extended|thinking|nitro|floor|online|exacto|beta)|@[a-z0-9.-]+)$"
+)
+_SNAPSHOT: Final = re.compile(
+    r"-(20[0-9]{2}-[01][0-9]-[0-3][0-9]|20[0-9]{2}[01][0-9][0-3][0-9]|"
+    r"(0[1-9]|1[0-2])([0-2][0-9]|3[01])|2[3-9](0[1-9]|1[0-2])|latest)$"
+)
+
+
+def bare(name: str) -> str:
+    """The model alone, as its name says it: `gpt-4o` for `azure/GPT-4o-2024-08-06`. A snapshot is
+    its model: a limit on the one is a limit on the other. "" where nothing is left."""
+    name = canonical(name)
+    tuned = FINE_TUNED if name.startswith(FINE_TUNED) else ""
+    name = name.removeprefix(tuned)
+    for part in (_HOST, _PROVIDER, _REGION, _MAKER, _LISTING, _TERMS, _SNAPSHOT):
+        shorter = part.sub("", name)
+        name = shorter or name
+    return tuned + name
 
 
 def key_of(provider: str, model: str) -> Key:

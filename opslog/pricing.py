@@ -10,11 +10,13 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, TypeAlias
 
+from opslog.identities import canonical
 from opslog.model_names import (
     EXACT_NAMES_OF,
     FINE_TUNED,
     SELLS_MODELS_OF,
     Key,
+    bare,
     key_of,
     matches,
     names_asked,
@@ -25,6 +27,7 @@ from opslog.money import usd
 
 MILLION: Final = Decimal(1_000_000)
 OWN: Final = "own"
+TIERS: Final = ("largest", "middle", "small")
 
 NAMES_REMEMBERED = 4096
 LONGEST_NAME = 256
@@ -213,6 +216,7 @@ class PriceBook:
             if (rule := next(iter(models.values()))[0].provider_match) is not None
         ]
         self._remembered: dict[tuple[str, str], tuple[Series, ...]] = {}
+        self._names: dict[tuple[str, str], str] = {}
 
     def __len__(self) -> int:
         return len(self._own) + sum(len(models) for models in self._imported.values())
@@ -248,9 +252,43 @@ class PriceBook:
         return None if price is None else price.cost(usage)
 
     def tier(self, model: str, at: datetime) -> str | None:
-        """largest, middle or small; None for a model without a price."""
-        price = self.find(model, at)
-        return None if price is None else price.tier
+        """largest, middle or small; None for a model without a price. The larger one where a
+        seller's list has another tier than the model has by its own name."""
+        found = (self.find(model, at), self.find(self.name_of(model), at))
+        return min(
+            (price.tier for price in found if price is not None), key=TIERS.index, default=None
+        )
+
+    def name_of(self, model: str, *, provider: str = "") -> str:
+        """The one name that limits, counts and triage know a model by, whoever sells it and which
+        snapshot of it is asked for: that of the price it means, without what is no model in it.
+        A name that the book does not know is only stripped. "" for no name."""
+        asked = (model, provider)
+        name = self._names.get(asked)
+        if name is None:
+            name = self._name_of(model, provider)
+            if len(self._names) >= NAMES_REMEMBERED:
+                self._names.clear()
+            self._names[asked] = name
+        return name
+
+    def _name_of(self, model: str, provider: str) -> str:
+        name = self._meant(model, provider) or bare(model)
+        # A host's list may call a model otherwise than its maker's, which a bare name means.
+        passed: list[str] = []
+        while name not in passed:
+            passed.append(name)
+            name = self._meant(name, "") or name
+        return min(passed[passed.index(name) :])
+
+    def _meant(self, model: str, provider: str) -> str:
+        """The bare name of the price that a name finds; an imported one before an own one, whose
+        rule may stand for many models."""
+        found = self._candidates(model, provider)
+        if not found:
+            return ""
+        series = found[0] if found[-1][0].source == OWN else found[-1]
+        return bare(series[0].model)
 
     def _candidates(self, model: str, provider: str) -> tuple[Series, ...]:
         asked = (model, provider)
@@ -263,7 +301,7 @@ class PriceBook:
         return found
 
     def _look_up(self, sent: str, provider: str) -> tuple[Series, ...]:
-        name = sent.strip().lower()
+        name = canonical(sent)
         if not name or len(name) > LONGEST_NAME:
             return ()
         keys: list[Key] = []

@@ -20,6 +20,7 @@ from pytest_django import DjangoDbBlocker
 
 from budgets.models import EACH, Budget, CapChange, Membership
 from opslog import events
+from opslog.identities import canonical
 from opslog.models import ModelPrice
 from workorders import tokens
 from workorders.models import Agent, ServiceToken, WorkOrder
@@ -158,7 +159,7 @@ def set_status(work_order: WorkOrder, status: str) -> WorkOrder:
 
 
 def make_agent(name: str = "agent-1", **columns: Any) -> Agent:
-    return Agent.objects.create(name=name, **columns)
+    return Agent.objects.create(name=canonical(name), label=name, **columns)
 
 
 def set_limit(

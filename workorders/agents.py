@@ -6,6 +6,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from opslog import events
+from opslog.identities import canonical
 from workorders.models import Agent, Run
 
 UNKNOWN_LOOKBACK = timedelta(hours=24)
@@ -16,6 +17,8 @@ def save(agent: Agent, *, new: bool, by: str) -> Agent:
     nothing changes."""
     with transaction.atomic():
         # A name that programs send is never changed: it is the key.
+        if new:
+            agent.label, agent.name = agent.label or agent.name.strip(), canonical(agent.name)
         before = None if new else Agent.objects.select_for_update().get(pk=agent.pk)
         changes = {
             column: {"old": getattr(before, column, None), "new": getattr(agent, column)}
@@ -27,9 +30,9 @@ def save(agent: Agent, *, new: bool, by: str) -> Agent:
         agent.save(force_insert=new)
         events.record(
             "AGENT_REGISTERED" if new else "AGENT_CHANGED",
-            message=f"Agent {agent.name} {'registered' if new else _told(agent, changes)}",
+            message=f"Agent {agent} {'registered' if new else _told(agent, changes)}",
             owner=("agent", agent.name),
-            label=agent.name,
+            label=str(agent),
             actor=by,
             meta={"agentName": agent.name, "changes": changes},
         )

@@ -134,6 +134,10 @@ class WorkOrder(models.Model):
             models.CheckConstraint(
                 condition=~models.Q(id__in=RESERVED_IDS), name="work_orders_id_not_reserved"
             ),
+            models.CheckConstraint(
+                condition=~models.Q(title__regex=r"[\u0001-\u001f\u007f-\u009f]"),
+                name="work_orders_title_printable",
+            ),
         )
 
     def __str__(self) -> str:
@@ -144,6 +148,9 @@ class Agent(models.Model):
     """A program that is known to us by name. Runs of unknown agents are flagged, or refused."""
 
     name = models.TextField(primary_key=True)
+    label = models.TextField(
+        editable=False, db_default="", help_text="The name as it was first written."
+    )
     description = models.TextField(blank=True, db_default="")
     is_active = models.BooleanField(
         default=True, db_default=True, help_text="Off: treated as unknown."
@@ -153,9 +160,10 @@ class Agent(models.Model):
     class Meta:
         db_table = "agents"
         ordering = ("name",)
+        constraints = (models.CheckConstraint(condition=~models.Q(name=""), name="agents_named"),)
 
     def __str__(self) -> str:
-        return self.name
+        return self.label or self.name
 
 
 class Run(models.Model):
@@ -204,6 +212,11 @@ class Run(models.Model):
     source_ip = models.GenericIPAddressField(null=True)
     idempotency_key = models.TextField(db_default="")
     usage = models.JSONField(null=True)
+    sent_as = models.JSONField(
+        null=True,
+        help_text="Names as the program sent them, where that is another spelling: "
+        "`agentName`, `userId`, `surface`, `feature`, `model`.",
+    )
     finish_fingerprint = models.BinaryField(null=True)
     # No constraint in the database on the token: its check would lock the one token row that all
     # of a service's starts share, and turn it into the busiest row of the system.
@@ -326,6 +339,16 @@ class ServiceToken(models.Model):
     feature = models.TextField(
         blank=True, db_default="", help_text="Wins over what a request says. Empty: not pinned."
     )
+    max_run_usd = models.DecimalField(
+        "ceiling, $ a run",
+        max_digits=12,
+        decimal_places=2,
+        default="100.00",
+        db_default="100.00",
+        editable=False,
+        help_text="What a run or a call may cost by its word. More is taken from a token of scope "
+        "admin only. It rises by an approved request.",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     revoked_at = models.DateTimeField(null=True, editable=False)
     predecessor = models.OneToOneField(
@@ -361,6 +384,9 @@ class ServiceToken(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(scopes__len__gt=0), name="service_tokens_some_scope"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(max_run_usd__gt=0), name="service_tokens_ceiling_positive"
             ),
         )
 

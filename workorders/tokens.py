@@ -18,6 +18,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from opslog import authority, events, outbox
+from opslog.identities import canonical
 from workorders.exceptions import NotAllowedNow
 from workorders.models import Scope, ServiceToken, TokenPolicy
 
@@ -102,8 +103,8 @@ def create(
             expires_at=expires_at,
             networks=list(networks),
             work_orders=list(work_orders),
-            surface=surface,
-            feature=feature,
+            surface=canonical(surface),
+            feature=canonical(feature),
         )
         events.record(
             "TOKEN_CREATED",

@@ -28,12 +28,14 @@ KINDS = {
     subjects.SharedLimit.kind: "admin:budgets_budget_change",
     subjects.FeatureLimits.kind: "admin:budgets_featurecontrol_change",
     subjects.OwnLimit.kind: "admin:budgets_approvallimit_change",
+    subjects.TokenCeiling.kind: "admin:workorders_servicetoken_change",
 }
 PAGES = {approvals.WORK_ORDER: "admin:workorders_workorder_change", **KINDS}
 LABELS = {
     Measure.SHARED_LIMIT.value: "New limit",
     Measure.FEATURE_THROTTLE.value: "Requests of a user in a period",
     Measure.FEATURE_COST_CAP.value: "US dollars in any 60 minutes",
+    Measure.MAX_RUN_USD.value: "US dollars a run",
 }
 
 JUDGED = {

@@ -20,6 +20,7 @@ UNITS = {
     Measure.SHARED_LIMIT.value: "runs",  # unless it is one of dollars
     Measure.FEATURE_THROTTLE.value: "runs",
     Measure.FEATURE_COST_CAP.value: "usd",
+    Measure.MAX_RUN_USD.value: "usd",
 }
 
 

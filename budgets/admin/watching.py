@@ -34,7 +34,17 @@ class AlertAdmin(PageAdmin):
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         about = f"the {obj.owner_type.replace('_', ' ')}"
-        return {"alert": obj, "title": obj.message, "about": about}
+        of_cost = obj.kind in (Alert.Kind.COST_SURPRISE, Alert.Kind.COST_REFUSED)
+        return {
+            "alert": obj,
+            "title": obj.message,
+            "about": about,
+            "may_correct": obj.kind == Alert.Kind.COST_SURPRISE
+            and request.user.has_perm("budgets.correct_cost"),
+            "may_revoke": of_cost
+            and obj.meta.get("tokenId")
+            and request.user.has_perm("workorders.revoke_servicetoken"),
+        }
 
     @display(description="when (UTC)")
     def when(self, alert: Alert) -> str:

@@ -46,6 +46,7 @@ FIELDS = {
     Measure.SHARED_LIMIT.value: "amount",
     Measure.FEATURE_THROTTLE.value: "requestsPerPeriod",
     Measure.FEATURE_COST_CAP.value: "costCapUsd",
+    Measure.MAX_RUN_USD.value: "maxRunUsd",
 }
 PARTY = {
     "requester": "requester",
@@ -53,7 +54,12 @@ PARTY = {
     "token_owner": "tokenOwner",
     "token_maker": "tokenMaker",
 }
-IN_TEXT = (Measure.USD_PER_DAY, Measure.SHARED_LIMIT, Measure.FEATURE_COST_CAP)
+IN_TEXT = (
+    Measure.USD_PER_DAY,
+    Measure.SHARED_LIMIT,
+    Measure.FEATURE_COST_CAP,
+    Measure.MAX_RUN_USD,
+)
 
 
 class ChangeSerializer(serializers.ModelSerializer[ChangeRequest]):

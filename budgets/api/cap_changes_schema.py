@@ -51,6 +51,7 @@ CHANGES: dict[str, Any] = {
         "amount": record(old=USD, new=USD),
         "requestsPerPeriod": record(old=COUNT, new=COUNT),
         "costCapUsd": record(old=USD, new=USD),
+        "maxRunUsd": record(old=USD, new=USD),
     },
     "additionalProperties": False,
 }
@@ -73,7 +74,7 @@ CHANGE_FIELDS: dict[str, Any] = {
     "workOrderId": {"type": ["string", "null"]},
     "subjectType": {
         "type": "string",
-        "enum": ["work_order", "budget", "feature", "approval_limit"],
+        "enum": ["work_order", "budget", "feature", "approval_limit", "service_token"],
     },
     "subjectId": {"type": "string"},
     "status": STATUS,

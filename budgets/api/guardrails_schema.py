@@ -186,7 +186,8 @@ spend = extend_schema(
     auth=EITHER_HEADER,
     operation_id="llm_spend",
     summary="Tell what a call cost",
-    description="Recorded even over a limit, because it was spent. Once for each Idempotency-Key.",
+    description="Recorded even over a limit, because it was spent. Once for each Idempotency-Key. "
+    "A cost over the token's ceiling is 403 `cost_ceiling`.",
     tags=["spending"],
     request={"application/json": shape(SpendBody)},
     parameters=[KEY, DENIAL, RETRY_AFTER, REPLAYED],

@@ -160,7 +160,8 @@ finish = extend_schema(
     operation_id="run_finish",
     summary="Settle a run",
     description="With what it cost, or with the usage of a model. Always possible; the same "
-    "again gives the same answer. A run that had expired is corrected.",
+    "again gives the same answer. A run that had expired is corrected. A cost over the token's "
+    "ceiling is 403 `cost_ceiling`: the run stays open for a token of scope `admin`.",
     tags=["spending"],
     request={"application/json": shape(FinishBody)},
     parameters=[DENIAL, RETRY_AFTER, REPLAYED],

@@ -125,6 +125,8 @@ def _judged(kind: str, subject_id: str, raises: Values, known: Known) -> Values:
             window = "day" if known.own_limits[subject_id].is_usd else ""
         elif measure == Measure.FEATURE_COST_CAP:
             window = "rolling_hour"
+        elif measure == Measure.MAX_RUN_USD:
+            window = "day"  # a run is of one day
         by = Measure.USD_PER_DAY if window else Measure.SHARED_LIMIT
         value = rules.daily_equivalent(new, window) if window else new
         judged[by] = max(value, judged.get(by, value))

@@ -28,6 +28,7 @@ THESE = {
     "budget": "this limit",
     "feature": "this feature's limits",
     "approval_limit": "this limit",
+    "service_token": "this token's ceiling",
 }
 OURS = "23001"  # restrict_violation: raised by a trigger of ours, in words for people
 

@@ -18,7 +18,7 @@ from budgets.models import (
     FeatureControl,
     Measure,
 )
-from workorders.models import WorkOrder
+from workorders.models import ServiceToken, WorkOrder
 
 Values = dict[str, Decimal]
 
@@ -34,6 +34,7 @@ BOUNDS: dict[str, tuple[Decimal, Decimal]] = {
     Measure.SHARED_LIMIT: (ONE, Decimal(1_000_000_000)),
     Measure.FEATURE_THROTTLE: (ONE, Decimal(1_000_000)),
     Measure.FEATURE_COST_CAP: (CENT, Decimal(1_000_000)),
+    Measure.MAX_RUN_USD: (CENT, Decimal(1_000_000)),
 }
 
 
@@ -234,9 +235,49 @@ class OwnLimit:
             ApprovalLimit.objects.filter(pk=self.limit.pk).update(amount=new[Measure.SHARED_LIMIT])
 
 
-Kind = type[WorkOrderCaps] | type[SharedLimit] | type[FeatureLimits] | type[OwnLimit]
+class TokenCeiling:
+    """What a run may cost by the word of one token, its row locked."""
+
+    kind: ClassVar[str] = "service_token"
+    event: ClassVar[str] = "LIMIT_RAISED"
+    only_raises: ClassVar[bool] = True
+
+    def __init__(self, token: ServiceToken) -> None:
+        self.token = token
+
+    @classmethod
+    def lock(cls, subject_id: str) -> "TokenCeiling":
+        return cls(ServiceToken.objects.select_for_update(no_key=True).get(pk=subject_id))
+
+    @property
+    def label(self) -> str:
+        return f"token {self.token}"
+
+    def may_change(self) -> None:
+        if self.token.revoked_at is not None:
+            raise Refused("A revoked token has no use for another ceiling.")
+
+    def values(self) -> Values:
+        return {Measure.MAX_RUN_USD: self.token.max_run_usd}
+
+    def checked(self, measure: str, told: Decimal | int) -> Decimal:
+        return checked(measure, told)
+
+    def write(
+        self, new: Mapping[str, Decimal], *, request: ChangeRequest, reason: str, by: str
+    ) -> None:
+        ServiceToken.objects.filter(pk=self.token.pk).update(max_run_usd=new[Measure.MAX_RUN_USD])
+
+
+Kind = (
+    type[WorkOrderCaps]
+    | type[SharedLimit]
+    | type[FeatureLimits]
+    | type[OwnLimit]
+    | type[TokenCeiling]
+)
 KINDS: dict[str, Kind] = {
-    each.kind: each for each in (WorkOrderCaps, SharedLimit, FeatureLimits, OwnLimit)
+    each.kind: each for each in (WorkOrderCaps, SharedLimit, FeatureLimits, OwnLimit, TokenCeiling)
 }
 
 
@@ -264,6 +305,9 @@ def names_of(requests: Iterable[ChangeRequest]) -> dict[tuple[str, str], str]:
     if ids[OwnLimit.kind]:
         for limit in ApprovalLimit.objects.filter(pk__in=ids[OwnLimit.kind]):
             names[OwnLimit.kind, str(limit.pk)] = OwnLimit(limit).label
+    if ids[TokenCeiling.kind]:
+        for token in ServiceToken.objects.filter(pk__in=ids[TokenCeiling.kind]):
+            names[TokenCeiling.kind, str(token.pk)] = TokenCeiling(token).label
     return names
 
 

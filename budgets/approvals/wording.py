@@ -14,6 +14,7 @@ FIELD_NAMES = {
     Measure.SHARED_LIMIT: "amount",
     Measure.FEATURE_THROTTLE: "requestsPerPeriod",
     Measure.FEATURE_COST_CAP: "costCapUsd",
+    Measure.MAX_RUN_USD: "maxRunUsd",
 }
 
 

@@ -172,6 +172,8 @@ class Migration(migrations.Migration):
                             ("preflight", "pre-flight"),
                             ("rule", "alert rule"),
                             ("dimension_tier", "tier of a monthly budget"),
+                            ("cost_surprise", "cost far above its reservation"),
+                            ("cost_refused", "cost over what its token may report"),
                         ]
                     ),
                 ),
@@ -326,6 +328,7 @@ class Migration(migrations.Migration):
                             ("shared_limit", "shared limit"),
                             ("feature_throttle", "throttle of a feature"),
                             ("feature_cost_cap", "cost cap of a feature"),
+                            ("max_run_usd", "ceiling of a token, USD/run"),
                         ]
                     ),
                 ),
@@ -780,6 +783,7 @@ class Migration(migrations.Migration):
                             ("shared_limit", "shared limit"),
                             ("feature_throttle", "throttle of a feature"),
                             ("feature_cost_cap", "cost cap of a feature"),
+                            ("max_run_usd", "ceiling of a token, USD/run"),
                         ]
                     ),
                 ),
@@ -1001,6 +1005,114 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="CostCorrection",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "of",
+                    models.TextField(choices=[("run", "run"), ("direct_spend", "direct spend")]),
+                ),
+                ("subject_id", models.UUIDField()),
+                (
+                    "status",
+                    models.TextField(
+                        choices=[
+                            ("pending", "waiting for a second person"),
+                            ("applied", "applied"),
+                            ("refused", "refused"),
+                            ("stale", "stale"),
+                        ]
+                    ),
+                ),
+                (
+                    "old_usd",
+                    models.DecimalField(
+                        decimal_places=9, max_digits=18, verbose_name="cost before, $"
+                    ),
+                ),
+                (
+                    "new_usd",
+                    models.DecimalField(
+                        decimal_places=9, max_digits=18, verbose_name="true cost, $"
+                    ),
+                ),
+                ("reason", models.TextField()),
+                (
+                    "asked_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                ("decided_at", models.DateTimeField(null=True)),
+                ("note", models.TextField(db_default="")),
+                (
+                    "asked_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "decided_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "cost correction",
+                "db_table": "cost_corrections",
+                "ordering": ("-id",),
+                "permissions": (("correct_cost", "Can correct what a run or a call cost"),),
+            },
+        ),
+        migrations.CreateModel(
+            name="CostRule",
+            fields=[
+                ("id", models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
+                ("alert_times", models.IntegerField(db_default=20, default=20)),
+                (
+                    "alert_over_usd",
+                    models.DecimalField(
+                        db_default="10.00", decimal_places=2, default="10.00", max_digits=12
+                    ),
+                ),
+                (
+                    "second_person_over_usd",
+                    models.DecimalField(
+                        db_default="50.00",
+                        decimal_places=2,
+                        default="50.00",
+                        help_text="A correction of more than this is confirmed by a second person.",
+                        max_digits=12,
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "cost_rules",
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("alert_over_usd__gte", 0),
+                            ("alert_times__gte", 1),
+                            ("id", 1),
+                            ("second_person_over_usd__gte", 0),
+                        ),
+                        name="cost_rules_sane",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="Counter",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
@@ -1202,6 +1314,13 @@ class Migration(migrations.Migration):
                 ("tokens", models.BigIntegerField(db_default=0)),
                 ("model", models.TextField(db_default="")),
                 ("usage", models.JSONField(null=True)),
+                (
+                    "sent_as",
+                    models.JSONField(
+                        help_text="Names as they were sent, where that is another spelling.",
+                        null=True,
+                    ),
+                ),
                 ("user_id", models.TextField(db_default="")),
                 ("surface", models.TextField(db_default="")),
                 ("feature", models.TextField(db_default="")),
@@ -1539,6 +1658,7 @@ class Migration(migrations.Migration):
                             ("shared_limit", "shared limit"),
                             ("feature_throttle", "throttle of a feature"),
                             ("feature_cost_cap", "cost cap of a feature"),
+                            ("max_run_usd", "ceiling of a token, USD/run"),
                         ]
                     ),
                 ),
@@ -2664,6 +2784,43 @@ class Migration(migrations.Migration):
             model_name="contact",
             constraint=models.CheckConstraint(
                 condition=models.Q(("position__gt", 0)), name="contacts_position"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="costcorrection",
+            index=models.Index(fields=["of", "subject_id"], name="cost_corrections_of"),
+        ),
+        migrations.AddConstraint(
+            model_name="costcorrection",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("status", "pending")),
+                fields=("of", "subject_id"),
+                name="cost_corrections_one_open",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="costcorrection",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("new_usd__gte", 0),
+                    models.Q(("new_usd", models.F("old_usd")), _negated=True),
+                    models.Q(("reason", ""), _negated=True),
+                ),
+                name="cost_corrections_correct",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="costcorrection",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("decided_at", None), ("status", "pending")),
+                    models.Q(
+                        models.Q(("status", "pending"), _negated=True),
+                        ("decided_at__isnull", False),
+                    ),
+                    _connector="OR",
+                ),
+                name="cost_corrections_decided",
             ),
         ),
         migrations.AddConstraint(

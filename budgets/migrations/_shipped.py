@@ -73,6 +73,7 @@ DECIDE = ["budgets.decide_changerequest"]
 BREAK_GLASS = ["budgets.break_glass"]
 STOP = ["budgets.stop_identity", "budgets.switch_circuitbreaker"]
 STOP_ALL = ["budgets.stop_everything"]
+CORRECT = ["budgets.correct_cost"]
 # Lowering, and what limits nothing; a raise is asked for.
 LIMIT = [
     "budgets.add_budget",
@@ -94,6 +95,7 @@ ADMINISTER = [
     "budgets.change_approvalrule",
     "budgets.change_preflightrule",
     "budgets.change_alertrule",
+    "budgets.change_costrule",
     "budgets.change_circuitbreaker",
     "opslog.add_modelprice",
     "opslog.change_modelprice",
@@ -126,6 +128,7 @@ GROUPS: dict[str, list[str]] = {
         + BREAK_GLASS
         + STOP
         + LIMIT
+        + CORRECT
         + HANDLE
         + TRIAGE
         + REVIEW
@@ -210,6 +213,7 @@ def ship_limits_and_groups(apps: Any, schema_editor: Any) -> None:
     apps.get_model("budgets", "Deployment").objects.using(using).create(
         environment=settings.TOLLGATE_ENVIRONMENT
     )
+    apps.get_model("budgets", "CostRule").objects.using(using).create()
     apps.get_model("budgets", "AccountRule").objects.using(using).create(
         waiting_hours=24, reason="As shipped", by="tollgate"
     )

@@ -21,6 +21,7 @@ from budgets.models.approvals import (
     Vote,
 )
 from budgets.models.bills import BilledCost, BillImport, DimensionBudget, ServiceMapping
+from budgets.models.corrections import CostCorrection, CostRule
 from budgets.models.counters import (
     CostStatistic,
     Counter,
@@ -62,6 +63,8 @@ __all__ = [
     "ChangeRequest",
     "CircuitBreaker",
     "Contact",
+    "CostCorrection",
+    "CostRule",
     "CostStatistic",
     "Counter",
     "DailyReport",

@@ -24,6 +24,8 @@ class Alert(models.Model):
         PREFLIGHT = "preflight", "pre-flight"
         RULE = "rule", "alert rule"
         DIMENSION_TIER = "dimension_tier", "tier of a monthly budget"
+        COST_SURPRISE = "cost_surprise", "cost far above its reservation"
+        COST_REFUSED = "cost_refused", "cost over what its token may report"
 
     kind = models.TextField(choices=Kind)
     key = models.TextField(unique=True)
@@ -56,6 +58,8 @@ SEVERITIES: dict[str, str] = {
     Alert.Kind.KILL_SWITCH: "high",
     Alert.Kind.PREFLIGHT: "warning",
     Alert.Kind.DIMENSION_TIER: "warning",
+    Alert.Kind.COST_SURPRISE: "critical",
+    Alert.Kind.COST_REFUSED: "critical",
 }
 
 

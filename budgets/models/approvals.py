@@ -21,6 +21,7 @@ class Measure(models.TextChoices):
     SHARED_LIMIT = "shared_limit", "shared limit"
     FEATURE_THROTTLE = "feature_throttle", "throttle of a feature"
     FEATURE_COST_CAP = "feature_cost_cap", "cost cap of a feature"
+    MAX_RUN_USD = "max_run_usd", "ceiling of a token, USD/run"
 
 
 class ApprovalRule(models.Model):

@@ -123,6 +123,9 @@ class DirectSpend(models.Model):
     tokens = models.BigIntegerField(db_default=0)
     model = models.TextField(db_default="")
     usage = models.JSONField(null=True)
+    sent_as = models.JSONField(
+        null=True, help_text="Names as they were sent, where that is another spelling."
+    )
     user_id = models.TextField(db_default="")
     surface = models.TextField(db_default="")
     feature = models.TextField(db_default="")

@@ -13,6 +13,7 @@ CREATE OR REPLACE FUNCTION tollgate.start_run_v1(
     p_tokens bigint,             -- estimated, input and output together; null: not told
     p_model text, p_tier text, p_user text, p_surface text, p_feature text,
     p_dry_run boolean, p_confirm boolean, p_key text, p_fingerprint bytea, p_request_id text,
+    p_sent_as jsonb,             -- names in another spelling than they are compared in; null: none
     p_retry_after integer,       -- seconds said for a day's cap; null: those until UTC midnight
     p_lift boolean, p_confirm_over numeric,
     p_refusal_events integer     -- of one line of tokens and second, see refusals.sql
@@ -352,11 +353,11 @@ BEGIN
             INSERT INTO public.work_order_runs (id, wo_id, agent_name, agent_known, status, reserved_usd,
                 reserved_tokens, day, started_at, lease_expires_at, lease_seconds, model, model_tier,
                 team, cost_dimension, user_id, surface, feature, source_ip, idempotency_key, token_id,
-                charged_to)
+                sent_as, charged_to)
             VALUES (run_id, p_wo, p_agent, w.agent_known, 'running', estimate, tokens,
                 (day AT TIME ZONE 'UTC')::date, at, lease_end, p_lease, p_model, p_tier, w.team,
                 w.cost_dimension, p_user, surface_name, feature_name, p_address, p_key, b.token_id,
-                ARRAY(SELECT id FROM charged)))
+                p_sent_as, ARRAY(SELECT id FROM charged)))
         INSERT INTO public.operations_events
             (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
         VALUES ('WORK_ORDER_START', p_agent || ' started', 'work_order', p_wo, w.title, b.actor,
@@ -385,7 +386,7 @@ CREATE OR REPLACE PROCEDURE tollgate.start_v1(
     p_digest bytea, p_address inet, p_wo text, p_agent text, p_estimate numeric, p_priced boolean,
     p_book_version bigint, p_lease integer, p_tokens bigint, p_model text, p_tier text, p_user text, p_surface text, p_feature text,
     p_dry_run boolean, p_confirm boolean, p_key text, p_fingerprint bytea, p_request_id text,
-    p_retry_after integer, p_lift boolean, p_confirm_over numeric, p_refusal_events integer,
+    p_sent_as jsonb, p_retry_after integer, p_lift boolean, p_confirm_over numeric, p_refusal_events integer,
     INOUT status integer, INOUT denial text, INOUT error text, INOUT retry_after integer,
     INOUT reset_at timestamptz, INOUT replayed boolean, INOUT body text, INOUT reserved_usd numeric,
     INOUT settled_usd numeric, INOUT alerted boolean
@@ -395,7 +396,7 @@ BEGIN
         settled_usd, alerted
     FROM tollgate.start_run_v1(p_digest, p_address, p_wo, p_agent, p_estimate, p_priced,
         p_book_version, p_lease, p_tokens, p_model, p_tier, p_user, p_surface, p_feature, p_dry_run, p_confirm, p_key,
-        p_fingerprint, p_request_id, p_retry_after, p_lift, p_confirm_over,
+        p_fingerprint, p_request_id, p_sent_as, p_retry_after, p_lift, p_confirm_over,
         p_refusal_events) a;
     -- A refusal promises nothing, so its event may reach the disk a moment later; unless it tripped
     -- a breaker, or people are told of it.

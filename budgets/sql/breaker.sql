@@ -154,7 +154,7 @@ CREATE OR REPLACE FUNCTION tollgate.kill_switch(
         OR (k.scope = 'Identity'
             AND (k.target IN ('user:' || p_user, 'agent:' || p_agent)
                 -- A stop of any token of a line stops the line: rotation is no way around it.
-                OR k.target IN (SELECT 'token:' || t.prefix FROM public.service_tokens t
+                OR k.target IN (SELECT 'token:' || lower(t.prefix) FROM public.service_tokens t
                     WHERE t.lineage = p_lineage))))
     ORDER BY k.scope <> 'Global', k.scope <> 'Surface', k.id LIMIT 1
 $$;

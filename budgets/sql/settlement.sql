@@ -2,6 +2,57 @@
 -- rights, because the application's role cannot change a run or what was charged for it
 -- (opslog/roles.py): what is not a settlement is refused.
 
+-- Median and 95th percentile of the last 100 settled runs of a work order.
+CREATE OR REPLACE FUNCTION tollgate.renew_statistics(p_wo text) RETURNS void LANGUAGE sql VOLATILE AS $$
+    INSERT INTO public.cost_statistics (wo_id, settled_runs, median_usd, p95_usd, p95_tokens)
+    SELECT p_wo, count(*),
+        (percentile_disc(0.5) WITHIN GROUP (ORDER BY recent.cost)),
+        (percentile_disc(0.95) WITHIN GROUP (ORDER BY recent.cost)),
+        (percentile_disc(0.95) WITHIN GROUP (ORDER BY coalesce(recent.tokens, 0)))
+    FROM (SELECT s.cost, s.tokens FROM public.work_order_runs s
+          WHERE s.wo_id = p_wo AND s.status IN ('success', 'error')
+          ORDER BY s.finished_at DESC LIMIT 100) recent
+    HAVING count(*) > 0
+    ON CONFLICT (wo_id) DO UPDATE SET settled_runs = excluded.settled_runs,
+        median_usd = excluded.median_usd, p95_usd = excluded.p95_usd,
+        p95_tokens = excluded.p95_tokens
+$$;
+
+-- A cost far above what was reserved, or over what the token may report: counted or not, people are
+-- told at once, once for each run or call. `p_reserved` null: of direct spend, which reserves nothing.
+CREATE OR REPLACE FUNCTION tollgate.alert_cost(
+    p_of text, p_id uuid, p_agent text, p_cost numeric, p_reserved numeric, p_token bigint,
+    p_refused boolean, p_at timestamptz
+) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    about record;
+    what text := CASE p_of WHEN 'run' THEN format('Run %s of %s', p_id, p_agent) ELSE 'Direct spend' END;
+BEGIN
+    SELECT t.id, t.name, t.prefix, t.max_run_usd, u.username, c.alert_times, c.alert_over_usd INTO about
+    FROM public.cost_rules c LEFT JOIN public.service_tokens t ON t.id = p_token
+    LEFT JOIN public.auth_user u ON u.id = t.owner_id;
+    IF NOT p_refused AND NOT (p_cost > about.alert_over_usd
+        AND (p_reserved IS NULL OR p_cost > about.alert_times * p_reserved)) THEN
+        RETURN false;
+    END IF;
+    RETURN tollgate.alert(CASE WHEN p_refused THEN 'cost_refused' ELSE 'cost_surprise' END,
+        format('cost:%s:%s:%s', p_of, CASE WHEN p_refused AND p_of <> 'run' THEN p_token::text ELSE p_id::text END,
+            CASE WHEN p_refused THEN 'refused:' || (p_at AT TIME ZONE 'UTC')::date ELSE '' END),
+        format('%s %s $%s%s (token %s of %s)', what, CASE WHEN p_refused THEN 'reported' ELSE 'cost' END,
+            tollgate.usd(p_cost), CASE
+                WHEN p_refused THEN format(', over the $%s that its token may report: not counted yet',
+                    tollgate.usd(about.max_run_usd))
+                WHEN p_reserved IS NULL THEN ''
+                ELSE format(' and had reserved $%s', tollgate.usd(p_reserved)) END,
+            coalesce(about.name, 'unknown'), coalesce(about.username, 'nobody')),
+        p_of, CASE WHEN p_refused AND p_of <> 'run' THEN '' ELSE p_id::text END,
+        jsonb_build_object('severity', 'critical', 'of', p_of,
+            CASE p_of WHEN 'run' THEN 'runId' ELSE 'spendId' END, p_id, 'agentName', p_agent,
+            'costUsd', tollgate.usd(p_cost), 'reservedUsd', tollgate.usd(p_reserved),
+            'tokenId', about.id, 'tokenName', about.name, 'tokenPrefix', about.prefix,
+            'owner', about.username), p_at);
+END $$;
+
 -- Gives back what run `r` held and charges `p_cost`. The caller holds the locks on the run and on
 -- its counters. An expired run that reports after all is corrected by the difference.
 CREATE OR REPLACE FUNCTION tollgate.settle(
@@ -64,17 +115,7 @@ BEGIN
         tokens = used_tokens, finished_at = p_at, finish_fingerprint = p_fingerprint
     WHERE id = r.id RETURNING * INTO r;
     IF p_status IN ('success', 'error') THEN
-        INSERT INTO public.cost_statistics (wo_id, settled_runs, median_usd, p95_usd, p95_tokens)
-        SELECT r.wo_id, count(*),
-            (percentile_disc(0.5) WITHIN GROUP (ORDER BY cost)),
-            (percentile_disc(0.95) WITHIN GROUP (ORDER BY cost)),
-            (percentile_disc(0.95) WITHIN GROUP (ORDER BY coalesce(tokens, 0)))
-        FROM (SELECT cost, tokens FROM public.work_order_runs
-              WHERE wo_id = r.wo_id AND status IN ('success', 'error')
-              ORDER BY finished_at DESC LIMIT 100) recent
-        ON CONFLICT (wo_id) DO UPDATE SET settled_runs = excluded.settled_runs,
-            median_usd = excluded.median_usd, p95_usd = excluded.p95_usd,
-            p95_tokens = excluded.p95_tokens;
+        PERFORM tollgate.renew_statistics(r.wo_id);
     END IF;
     IF was_open = 1 THEN
         PERFORM tollgate.breakers_after(r, p_at);
@@ -157,7 +198,7 @@ BEGIN
         OR (cardinality(b.work_orders) > 0 AND NOT r.wo_id = ANY (b.work_orders)) THEN
         RETURN tollgate.refusal(404, 'unknown_run', 'unknown run');
     END IF;
-    IF r.status NOT IN ('running', 'expired') THEN
+    IF r.status NOT IN ('running', 'expired') OR r.cost_note = 'corrected' THEN
         IF r.finish_fingerprint = p_fingerprint THEN
             answer.status := 200;
             answer.denial := '';
@@ -172,6 +213,16 @@ BEGIN
         RETURN tollgate.refusal(0, 'stale_prices', (SELECT version::text FROM public.price_book_version));
     END IF;
     cost := coalesce(p_cost, r.reserved_usd);
+    IF cost > b.max_run_usd AND NOT 'admin' = ANY (b.scopes) THEN
+        -- The run stays as it is: its lease settles it at its reservation, unless somebody who may
+        -- report so much finishes it before.
+        answer := tollgate.refusal(403, 'cost_ceiling', format(
+            'this token may report up to $%s a run: a token of scope admin finishes it',
+            tollgate.usd(b.max_run_usd)));
+        answer.alerted := tollgate.alert_cost('run', r.id, r.agent_name, cost, r.reserved_usd, r.token_id,
+            true, tollgate.now());
+        RETURN answer;
+    END IF;
     IF p_cost IS NULL THEN
         note := 'unpriced';
     END IF;
@@ -182,10 +233,10 @@ BEGIN
         -- Telemetry of it, once: whoever finishes the run again is answered above. Before the lock
         -- that all take, because nothing is decided by it.
         INSERT INTO public.inference_events (event_id, created_at, source, run_id, wo_id, agent_name, user_id,
-            surface, feature, model, input_tokens, cached_input_tokens, output_tokens,
+            surface, feature, model, sent_model, input_tokens, cached_input_tokens, output_tokens,
             reasoning_tokens, cost_usd, success)
         VALUES (r.id::text, tollgate.now(), 'run', r.id, r.wo_id, r.agent_name, r.user_id, r.surface,
-            r.feature, p_usage->>'model', (p_usage->>'inputTokens')::bigint,
+            r.feature, p_usage->>'model', coalesce(p_usage->>'sentModel', ''), (p_usage->>'inputTokens')::bigint,
             (p_usage->>'cachedInputTokens')::bigint, (p_usage->>'outputTokens')::bigint,
             (p_usage->>'reasoningTokens')::bigint, p_cost, p_status <> 'error')
         ON CONFLICT DO NOTHING;
@@ -215,6 +266,10 @@ BEGIN
             'reservedUsd', tollgate.usd(r.reserved_usd), 'costUsd', tollgate.usd(r.cost),
             'overrunUsd', tollgate.usd(r.cost - r.reserved_usd)), p_request_id
     WHERE r.cost > r.reserved_usd;
+    IF r.cost > r.reserved_usd THEN
+        PERFORM tollgate.alert_cost('run', r.id, r.agent_name, r.cost, r.reserved_usd, r.token_id, false,
+            r.finished_at);
+    END IF;
     answer.status := 200;
     answer.denial := '';
     answer.replayed := false;
@@ -237,5 +292,5 @@ BEGIN
         settled_usd, alerted
     FROM tollgate.finish_run_v1(p_digest, p_address, p_run, p_status, p_cost, p_usage, p_tokens,
         p_book_version, p_fingerprint, p_request_id) a;
-    CALL tollgate.commit(status = 200);
+    CALL tollgate.commit(status = 200 OR alerted);
 END $$;

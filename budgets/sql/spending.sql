@@ -84,7 +84,7 @@ END $$;
 CREATE OR REPLACE FUNCTION tollgate.spend_run_v1(
     p_digest bytea, p_address inet, p_cost numeric, p_tokens bigint, p_usage jsonb,
     p_book_version bigint, p_model text, p_user text, p_surface text, p_feature text, p_agent text,
-    p_key text, p_fingerprint bytea, p_request_id text
+    p_key text, p_fingerprint bytea, p_request_id text, p_sent_as jsonb
 ) RETURNS tollgate.answer LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET jit TO off AS $$
@@ -135,6 +135,13 @@ BEGIN
             RETURN answer;
         END IF;
     END IF;
+    IF p_cost > b.max_run_usd AND NOT 'admin' = ANY (b.scopes) THEN
+        answer := tollgate.refusal(403, 'cost_ceiling', format(
+            'this token may report up to $%s a call: a token of scope admin reports it',
+            tollgate.usd(b.max_run_usd)));
+        answer.alerted := tollgate.alert_cost('direct_spend', NULL, p_agent, p_cost, NULL, b.token_id, true, at);
+        RETURN answer;
+    END IF;
     surface_name := coalesce(nullif(b.surface, ''), p_surface);
     feature_name := coalesce(nullif(b.feature, ''), p_feature);
     facts := tollgate.facts_of('', p_agent, p_user, surface_name, feature_name, p_model, '', '',
@@ -151,15 +158,15 @@ BEGIN
         OR key = tollgate.counter_key('global', '', 'day', tollgate.begins('day', at));
     spend_id := tollgate.uuid7(at);
     INSERT INTO public.direct_spend (id, at, cost_usd, tokens, model, usage, user_id, surface, feature,
-        agent_name, source_ip, token_id)
+        agent_name, source_ip, token_id, sent_as)
     VALUES (spend_id, at, p_cost, p_tokens, p_model, p_usage, p_user, surface_name, feature_name,
-        p_agent, p_address, b.token_id);
+        p_agent, p_address, b.token_id, p_sent_as);
     IF p_usage IS NOT NULL THEN
         INSERT INTO public.inference_events (event_id, created_at, source, agent_name, user_id, surface,
-            feature, model, input_tokens, cached_input_tokens, output_tokens, reasoning_tokens,
+            feature, model, sent_model, input_tokens, cached_input_tokens, output_tokens, reasoning_tokens,
             cost_usd)
         VALUES (spend_id::text, at, 'spend', p_agent, p_user, surface_name, feature_name, p_model,
-            (p_usage->>'inputTokens')::bigint, (p_usage->>'cachedInputTokens')::bigint,
+            coalesce(p_usage->>'sentModel', ''), (p_usage->>'inputTokens')::bigint, (p_usage->>'cachedInputTokens')::bigint,
             (p_usage->>'outputTokens')::bigint, (p_usage->>'reasoningTokens')::bigint, p_cost)
         ON CONFLICT DO NOTHING;
     END IF;
@@ -175,6 +182,7 @@ BEGIN
         PERFORM tollgate.alert_charges(facts, at);
     END IF;
     PERFORM tollgate.trip_if_over(facts, at);
+    PERFORM tollgate.alert_cost('direct_spend', spend_id, p_agent, p_cost, NULL, b.token_id, false, at);
     answer.status := 200;
     answer.denial := '';
     answer.replayed := false;
@@ -209,7 +217,7 @@ END $$;
 CREATE OR REPLACE PROCEDURE tollgate.spend_v1(
     p_digest bytea, p_address inet, p_cost numeric, p_tokens bigint, p_usage jsonb,
     p_book_version bigint, p_model text, p_user text, p_surface text, p_feature text, p_agent text,
-    p_key text, p_fingerprint bytea, p_request_id text,
+    p_key text, p_fingerprint bytea, p_request_id text, p_sent_as jsonb,
     INOUT status integer, INOUT denial text, INOUT error text, INOUT retry_after integer,
     INOUT reset_at timestamptz, INOUT replayed boolean, INOUT body text, INOUT reserved_usd numeric,
     INOUT settled_usd numeric, INOUT alerted boolean
@@ -218,6 +226,6 @@ BEGIN
     SELECT a.* INTO status, denial, error, retry_after, reset_at, replayed, body, reserved_usd,
         settled_usd, alerted
     FROM tollgate.spend_run_v1(p_digest, p_address, p_cost, p_tokens, p_usage, p_book_version, p_model,
-        p_user, p_surface, p_feature, p_agent, p_key, p_fingerprint, p_request_id) a;
-    CALL tollgate.commit(status = 200);
+        p_user, p_surface, p_feature, p_agent, p_key, p_fingerprint, p_request_id, p_sent_as) a;
+    CALL tollgate.commit(status = 200 OR alerted);
 END $$;

@@ -62,9 +62,9 @@ def inflated(body: bytes) -> bytes:
 
 
 def speaker_of(request: Request) -> Speaker:
-    """What the token of a request is limited to."""
+    """What the token of a request is limited to, and whose it is."""
     auth: Any = request.auth
-    return Speaker(auth.work_orders, auth.surface, auth.feature)
+    return Speaker(auth.work_orders, auth.surface, auth.feature, auth.owner_id)
 
 
 @dataclass(slots=True)

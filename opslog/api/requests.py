@@ -15,12 +15,15 @@ from msgspec import Meta
 from rest_framework.parsers import BaseParser
 
 from opslog.api.errors import BadRequest, TooLarge
+from opslog.identities import is_name
 
 MAX_BODY = 65_536  # bytes
 
-# No control characters. The end is said twice because Python's `$` lets a last newline pass.
-PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$(?!\n)"
-NAMING = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0][^\x00-\x1f\x7f-\x9f]*$(?!\n)"
+# No control characters, as in `opslog.identities.CONTROL`. The end is said twice because Python's
+# `$` lets a last newline pass.
+_CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+PRINTABLE = rf"^[^{_CONTROL}]*$(?!\n)"
+NAMING = rf"^[^{_CONTROL}]*[^{_CONTROL}\x20\xa0][^{_CONTROL}]*$(?!\n)"
 # What a string may say as an amount; a number may have an exponent besides.
 AMOUNT = r"^([0-9]{1,6}(\.[0-9]{1,30})?|1000000(\.0{1,30})?)$"
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=NAMING)]
@@ -50,6 +53,9 @@ def whole_body(stream: Any, parser_context: Any, *, most: int) -> bytes:
     return body
 
 
+# What limits, switches and counts compare, wherever a body names it.
+IDENTITIES = frozenset({"agentName", "userId", "surface", "feature", "model"})
+NO_NAME = "Expected visible characters, at most 200 of them once they are normalized"
 IS_AMOUNT = re.compile(AMOUNT)
 NO_AMOUNT = "Expected digits, with at most 30 after a point, from 0 to 1000000"
 AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
@@ -111,7 +117,8 @@ def examine_pairs(body: bytes, amounts: frozenset[str]) -> None:
     """What the decoder lets pass. Raises BadRequest.
 
     Whoever reads a body first, or last, must read the same amount, so no name may be there twice;
-    and an amount in a string has the digits that the schema tells, not all that Decimal reads.
+    an amount in a string has the digits that the schema tells, not all that Decimal reads; and of
+    an identity something must be left when it is normalized.
     For bodies that have been decoded already, so their shape is known to be flat.
     """
     pairs_of(amounts).decode(body.decode())
@@ -129,5 +136,7 @@ def pairs_of(amounts: frozenset[str]) -> json.JSONDecoder:
         for name, value in pairs:
             if name in amounts and type(value) is str and not IS_AMOUNT.fullmatch(value):
                 raise BadRequest("bad input", {name: [NO_AMOUNT]})
+            if name in IDENTITIES and type(value) is str and not is_name(value):
+                raise BadRequest("bad input", {name: [NO_NAME]})
 
     return json.JSONDecoder(object_pairs_hook=once, parse_int=Number, parse_float=Number)

@@ -44,6 +44,7 @@ class Migration(migrations.Migration):
                                 db_default=django.db.models.functions.datetime.Now(), editable=False
                             ),
                         ),
+                        ("sender_id", models.BigIntegerField(db_default=0)),
                         (
                             "source",
                             models.TextField(
@@ -61,6 +62,12 @@ class Migration(migrations.Migration):
                         ("user_id", models.TextField(db_default="")),
                         ("feature", models.TextField(db_default="")),
                         ("model", models.TextField(db_default="")),
+                        (
+                            "sent_model",
+                            models.TextField(
+                                db_default="", help_text="As it was sent, where that differs."
+                            ),
+                        ),
                         ("trigger_type", models.TextField(db_default="user_request")),
                         ("input_tokens", models.BigIntegerField(db_default=0)),
                         ("cached_input_tokens", models.BigIntegerField(db_default=0)),
@@ -171,6 +178,7 @@ class Migration(migrations.Migration):
                                 db_default=django.db.models.functions.datetime.Now(), editable=False
                             ),
                         ),
+                        ("sender_id", models.BigIntegerField(db_default=0)),
                         ("tool_name", models.TextField()),
                         ("success", models.BooleanField(db_default=True)),
                         (

@@ -52,10 +52,12 @@ CREATE TABLE inference_events (
     event_id text NOT NULL DEFAULT gen_random_uuid()::text CHECK (event_id <> ''),
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    sender_id bigint NOT NULL DEFAULT 0,
     source text NOT NULL DEFAULT 'api',
     user_id text NOT NULL DEFAULT '',
     feature text NOT NULL DEFAULT '',
     model text NOT NULL DEFAULT '',
+    sent_model text NOT NULL DEFAULT '',
     trigger_type text NOT NULL DEFAULT 'user_request',
     input_tokens bigint NOT NULL DEFAULT 0,
     cached_input_tokens bigint NOT NULL DEFAULT 0,
@@ -76,7 +78,7 @@ CREATE TABLE inference_events (
         AND reasoning_tokens <= output_tokens),
     PRIMARY KEY (id, created_at)
 ) PARTITION BY RANGE (created_at);
-CREATE UNIQUE INDEX inference_events_once ON inference_events (event_id, created_at);
+CREATE UNIQUE INDEX inference_events_once ON inference_events (event_id, sender_id, created_at);
 CREATE INDEX inference_events_created ON inference_events (created_at);
 
 CREATE TABLE tool_calls (
@@ -84,6 +86,7 @@ CREATE TABLE tool_calls (
     event_id text NOT NULL DEFAULT gen_random_uuid()::text CHECK (event_id <> ''),
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    sender_id bigint NOT NULL DEFAULT 0,
     tool_name text NOT NULL CHECK (tool_name <> ''),
     success boolean NOT NULL DEFAULT true,
     retries integer NOT NULL DEFAULT 0 CHECK (retries >= 0),
@@ -97,7 +100,7 @@ CREATE TABLE tool_calls (
     session_id text NOT NULL DEFAULT '',
     PRIMARY KEY (id, created_at)
 ) PARTITION BY RANGE (created_at);
-CREATE UNIQUE INDEX tool_calls_once ON tool_calls (event_id, created_at);
+CREATE UNIQUE INDEX tool_calls_once ON tool_calls (event_id, sender_id, created_at);
 CREATE INDEX tool_calls_created ON tool_calls (created_at);
 
 CREATE TABLE inference_events_default PARTITION OF inference_events DEFAULT;

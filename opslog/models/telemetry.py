@@ -22,7 +22,10 @@ class TriggerType(models.TextChoices):
 
 
 class InferenceEvent(models.Model):
-    """One call of a model, as it was told. Sending the same (event_id, created_at) again is safe.
+    """One call of a model, as it was told. The same sender may send the same event again.
+
+    Event ids are the sender's own: `sender_id` is the id of the person who owns the token, 0 where
+    Tollgate itself wrote the event (of a run, of direct spend) or imported it.
 
     Cached and cache-write tokens are part of the input tokens, reasoning tokens of the output
     tokens. `cost_usd` is null where neither a cost nor a price was known: unknown is not free.
@@ -40,10 +43,12 @@ class InferenceEvent(models.Model):
     event_id = models.TextField()
     created_at = models.DateTimeField(help_text="When the call was made.")
     received_at = models.DateTimeField(db_default=Now(), editable=False)
+    sender_id = models.BigIntegerField(db_default=0)
     source = models.TextField(choices=Source, db_default="api")
     user_id = models.TextField(db_default="")
     feature = models.TextField(db_default="")
     model = models.TextField(db_default="")
+    sent_model = models.TextField(db_default="", help_text="As it was sent, where that differs.")
     trigger_type = models.TextField(db_default="user_request")
     input_tokens = models.BigIntegerField(db_default=0)
     cached_input_tokens = models.BigIntegerField(db_default=0)
@@ -71,13 +76,15 @@ class InferenceEvent(models.Model):
 class ToolCall(models.Model):
     """One call of a tool by a model, with the attempts that were made before it gave up or worked.
 
-    `inference_event_id` is the `event_id` of the model call that asked for it, where it was told.
+    `inference_event_id` is the `event_id` of the model call that asked for it, where it was told:
+    of the same sender, or of a run.
     """
 
     id = models.BigAutoField(primary_key=True)
     event_id = models.TextField()
     created_at = models.DateTimeField(help_text="When the call was made.")
     received_at = models.DateTimeField(db_default=Now(), editable=False)
+    sender_id = models.BigIntegerField(db_default=0)
     tool_name = models.TextField()
     success = models.BooleanField(db_default=True)
     retries = models.IntegerField(db_default=0, help_text="Attempts before this one.")

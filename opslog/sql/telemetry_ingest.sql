@@ -14,9 +14,11 @@ BEGIN
     END LOOP;
 END $$;
 
--- `p_since` and `p_until`: between these times an event of the same id is the same event.
+-- `p_since` and `p_until`: between these times an event of the same id and sender is the same event; so is
+-- one that Tollgate wrote itself (sender 0), whose ids are those of runs.
 CREATE OR REPLACE FUNCTION tollgate.accept_inference_v1(
-    p_rows json, p_shares integer[], p_since timestamptz, p_until timestamptz, p_source text
+    p_rows json, p_shares integer[], p_since timestamptz, p_until timestamptz, p_source text,
+    p_sender bigint
 ) RETURNS text[]
 LANGUAGE plpgsql VOLATILE
 -- A plan that was kept from when a week was empty would read the whole of it for each look-up.
@@ -27,24 +29,24 @@ DECLARE
 BEGIN
     PERFORM tollgate.lock_event_ids(7301, p_shares);
     WITH told AS (
-        INSERT INTO public.inference_events (event_id, created_at, source, user_id, feature, model,
-            trigger_type, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens,
+        INSERT INTO public.inference_events (event_id, created_at, source, sender_id, user_id, feature, model,
+            sent_model, trigger_type, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens,
             reasoning_tokens, cost_usd, success, run_id, wo_id, agent_name, session_id, surface,
             user_agent)
-        SELECT r.event_id, r.created_at, p_source, coalesce(r.user_id, ''), coalesce(r.feature, ''),
-            r.model, coalesce(nullif(r.trigger_type, ''), 'user_request'), r.input_tokens,
+        SELECT r.event_id, r.created_at, p_source, p_sender, coalesce(r.user_id, ''), coalesce(r.feature, ''),
+            r.model, coalesce(r.sent_model, ''), coalesce(nullif(r.trigger_type, ''), 'user_request'), r.input_tokens,
             coalesce(r.cached_input_tokens, 0), coalesce(r.cache_write_tokens, 0), r.output_tokens,
             coalesce(r.reasoning_tokens, 0), r.cost_usd, coalesce(r.success, true), r.run_id,
             coalesce(r.wo_id, ''), coalesce(r.agent_name, ''), coalesce(r.session_id, ''),
             coalesce(r.surface, ''), coalesce(r.user_agent, '')
         FROM json_to_recordset(p_rows) AS r (event_id text, created_at timestamptz, user_id text,
-            feature text, model text, trigger_type text, input_tokens bigint,
+            feature text, model text, sent_model text, trigger_type text, input_tokens bigint,
             cached_input_tokens bigint, cache_write_tokens bigint, output_tokens bigint,
             reasoning_tokens bigint, cost_usd numeric, success boolean, run_id uuid, wo_id text,
             agent_name text, session_id text, surface text, user_agent text)
         -- A look-up for each row in the index; a join might read all four days instead.
         WHERE (SELECT true FROM public.inference_events e WHERE e.event_id = r.event_id
-            AND e.created_at >= p_since AND e.created_at <= p_until LIMIT 1) IS NULL
+            AND e.sender_id IN (0, p_sender) AND e.created_at >= p_since AND e.created_at <= p_until LIMIT 1) IS NULL
         ON CONFLICT DO NOTHING
         RETURNING event_id)
     SELECT array_agg(event_id) INTO written FROM told;
@@ -54,7 +56,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION tollgate.accept_tools_v1(
-    p_rows json, p_shares integer[], p_since timestamptz, p_until timestamptz
+    p_rows json, p_shares integer[], p_since timestamptz, p_until timestamptz, p_sender bigint
 ) RETURNS text[]
 LANGUAGE plpgsql VOLATILE
 -- A plan that was kept from when a week was empty would read the whole of it for each look-up.
@@ -65,9 +67,9 @@ DECLARE
 BEGIN
     PERFORM tollgate.lock_event_ids(7302, p_shares);
     WITH told AS (
-        INSERT INTO public.tool_calls (event_id, created_at, tool_name, success, retries, duration_ms,
+        INSERT INTO public.tool_calls (event_id, created_at, sender_id, tool_name, success, retries, duration_ms,
             inference_event_id, run_id, wo_id, user_id, feature, agent_name, session_id)
-        SELECT r.event_id, r.created_at, r.tool_name, coalesce(r.success, true),
+        SELECT r.event_id, r.created_at, p_sender, r.tool_name, coalesce(r.success, true),
             coalesce(r.retries, 0), r.duration_ms, coalesce(r.inference_event_id, ''), r.run_id,
             coalesce(r.wo_id, ''), coalesce(r.user_id, ''), coalesce(r.feature, ''),
             coalesce(r.agent_name, ''), coalesce(r.session_id, '')
@@ -75,7 +77,7 @@ BEGIN
             success boolean, retries integer, duration_ms bigint, inference_event_id text,
             run_id uuid, wo_id text, user_id text, feature text, agent_name text, session_id text)
         WHERE (SELECT true FROM public.tool_calls e WHERE e.event_id = r.event_id
-            AND e.created_at >= p_since AND e.created_at <= p_until LIMIT 1) IS NULL
+            AND e.sender_id IN (0, p_sender) AND e.created_at >= p_since AND e.created_at <= p_until LIMIT 1) IS NULL
         ON CONFLICT DO NOTHING
         RETURNING event_id)
     SELECT array_agg(event_id) INTO written FROM told;

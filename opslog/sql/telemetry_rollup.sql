@@ -82,14 +82,14 @@ BEGIN
         UNION ALL
         SELECT e.feature, again.tool_name, 0, 0, 0, count(*), coalesce(sum(e.cost_usd), 0),
             count(*) FILTER (WHERE e.hidden), coalesce(sum(e.cost_usd) FILTER (WHERE e.hidden), 0)
-        FROM (SELECT DISTINCT tool_name, inference_event_id FROM public.tool_calls
+        FROM (SELECT DISTINCT tool_name, inference_event_id, sender_id FROM public.tool_calls
               WHERE created_at >= p_hour - interval '5 minutes' AND created_at < p_hour + interval '4 hours'
                 AND retries > 0 AND inference_event_id <> '') again
-        JOIN (SELECT event_id, feature, cost_usd,
+        JOIN (SELECT event_id, sender_id, feature, cost_usd,
                   trigger_type IN ('undo', 'retry', 'auto_save') AS hidden
               FROM public.inference_events
               WHERE created_at >= p_hour AND created_at < p_hour + interval '1 hour') e
-            ON e.event_id = again.inference_event_id
+            ON e.event_id = again.inference_event_id AND e.sender_id IN (0, again.sender_id)
         GROUP BY 1, 2
     ) parts
     GROUP BY feature, tool_name;
@@ -115,6 +115,7 @@ BEGIN
         more := more || ARRAY(
             SELECT DISTINCT date_trunc('hour', e.created_at, 'UTC')
             FROM public.tool_calls t JOIN public.inference_events e ON e.event_id = t.inference_event_id
+                AND e.sender_id IN (0, t.sender_id)
             WHERE t.created_at >= each AND t.created_at < each + interval '1 hour' AND t.retries > 0
                 AND t.inference_event_id <> ''
                 AND e.created_at >= each - interval '3 hours' AND e.created_at < each);

@@ -1,8 +1,8 @@
 """Taking drafts in: one statement a batch, an answer for each item.
 
-Sending again is safe. The same event id within four days is the same event, whether its time is
-told again, told otherwise or not told: half of the four days because a late event may be 48 hours
-old, half because it may be sent again for as long.
+Sending again is safe. The same event id of the same sender within four days is the same event,
+whether its time is told again, told otherwise or not told: half of the four days because a late
+event may be 48 hours old, half because it may be sent again for as long.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,6 +21,7 @@ from psycopg.errors import LockNotAvailable
 
 from opslog import prices
 from opslog.exceptions import Unavailable
+from opslog.identities import canonical
 from opslog.money import usd
 from opslog.pricing import PriceBook
 from opslog.telemetry.drafts import D, InferenceDraft, ToolDraft
@@ -50,11 +51,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """What a token is limited to; nothing by itself. What is pinned wins over what an item says."""
+    """What a token is limited to; nothing by itself. What is pinned wins over what an item says.
+    `sender` is whose event ids they are: the person who owns the token, 0 for Tollgate itself."""
 
     work_orders: Sequence[str] = ()
     surface: str = ""
     feature: str = ""
+    sender: int = 0
 
 
 ANYBODY: Final = Speaker()
@@ -87,7 +90,7 @@ def accept_inference(
         drafts,
         lambda draft, event_id, at: _inference_row(draft, event_id, at, speaker, book),
         sql=ACCEPT_INFERENCE,
-        more=(source,),
+        more=(source, speaker.sender),
         speaker=speaker,
         now=now or datetime.now(UTC),
         any_age=any_age,
@@ -108,7 +111,7 @@ def accept_tools(
         drafts,
         lambda draft, event_id, at: _tool_row(draft, event_id, at, speaker),
         sql=ACCEPT_TOOLS,
-        more=(),
+        more=(speaker.sender,),
         speaker=speaker,
         now=now or datetime.now(UTC),
         any_age=any_age,
@@ -122,6 +125,7 @@ class _InferenceRow(msgspec.Struct, omit_defaults=True):
     event_id: str
     created_at: datetime
     model: str
+    sent_model: str
     input_tokens: int
     output_tokens: int
     cost_usd: Decimal | None = None
@@ -164,10 +168,12 @@ def _inference_row(
         cost = book.cost(draft.model, draft.usage(), at, provider=draft.provider or "")
     else:
         cost = usd(cost)
+    model = book.name_of(draft.model, provider=draft.provider or "")
     row = _InferenceRow(
         event_id,
         at,
-        draft.model,
+        model,
+        "" if model == draft.model else draft.model,
         draft.input_tokens,
         draft.output_tokens,
         cost,
@@ -175,17 +181,22 @@ def _inference_row(
         draft.cache_write_tokens,
         draft.reasoning_tokens,
         draft.success,
-        draft.user_id,
-        speaker.feature or draft.feature,
-        draft.trigger_type,
+        _name(draft.user_id),
+        _name(speaker.feature or draft.feature),
+        _name(draft.trigger_type),
         draft.run_id,
         draft.work_order_id,
-        draft.agent_name,
+        _name(draft.agent_name),
         draft.session_id,
-        speaker.surface or draft.surface,
+        _name(speaker.surface or draft.surface),
         draft.user_agent,
     )
     return row, UNPRICED if cost is None else ""
+
+
+def _name(told: str | None) -> str | None:
+    """In the spelling that is compared."""
+    return canonical(told) if told else None
 
 
 def _tool_row(
@@ -201,16 +212,16 @@ def _tool_row(
         draft.inference_event_id,
         draft.run_id,
         draft.work_order_id,
-        draft.user_id,
-        speaker.feature or draft.feature,
-        draft.agent_name,
+        _name(draft.user_id),
+        _name(speaker.feature or draft.feature),
+        _name(draft.agent_name),
         draft.session_id,
     )
     return row, ""
 
 
-ACCEPT_INFERENCE: Final = "SELECT tollgate.accept_inference_v1(%s::json, %s, %s, %s, %s)"
-ACCEPT_TOOLS: Final = "SELECT tollgate.accept_tools_v1(%s::json, %s, %s, %s)"
+ACCEPT_INFERENCE: Final = "SELECT tollgate.accept_inference_v1(%s::json, %s, %s, %s, %s, %s)"
+ACCEPT_TOOLS: Final = "SELECT tollgate.accept_tools_v1(%s::json, %s, %s, %s, %s)"
 
 
 def _accept(
@@ -218,7 +229,7 @@ def _accept(
     row_of: Callable[[D, str, datetime], tuple[Any, str]],
     *,
     sql: str,
-    more: tuple[str, ...],
+    more: tuple[str | int, ...],
     speaker: Speaker,
     now: datetime,
     any_age: bool,

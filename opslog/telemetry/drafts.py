@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from opslog.identities import is_name
 from opslog.money import MAX_USD
 from opslog.pricing import Usage
 
@@ -33,8 +34,8 @@ Id = Annotated[str, _text(200)]
 EventId = Annotated[
     str,
     Meta(
-        description="Yours; of all senders, not of one: another's event of the same id within four "
-        "days is taken for this one. A UUID is best."
+        description="Yours alone: another event of the same id from a token of the same owner "
+        "within four days is taken for this one. A UUID is best."
     ),
     _text(200),
 ]
@@ -74,6 +75,8 @@ TEXTS: Final = {
     "agent_name": 200,
     "session_id": 200,
 }
+# What limits and counts compare; something must be left of each when it is normalized.
+NAMES: Final = ("user_id", "feature", "agent_name", "surface", "model")
 D = TypeVar("D", "InferenceDraft", "ToolDraft")
 
 
@@ -109,7 +112,7 @@ class InferenceDraft(
 
     def __post_init__(self) -> None:
         _examine(self, INFERENCE_TEXTS)
-        if not self.model or self.model.isspace():
+        if not self.model:
             raise ValueError("model: it must be named")
         if max(self.input_tokens, self.output_tokens) > MOST_TOKENS:
             raise ValueError(f"tokens: {MOST_TOKENS} at most")
@@ -180,8 +183,10 @@ DESCRIPTIVE: Final = (
 
 def shortened(kind: type[D], **told: Any) -> D:
     """A draft of what others' instrumentation told: a long description is cut to its limit, so
-    that the call and its cost are not lost with it. Raises ValueError as the draft does."""
+    that the call and its cost are not lost with it, and a name of which nothing is to be seen is
+    none. Raises ValueError as the draft does."""
     cut = {name: text[: INFERENCE_TEXTS[name]] for name in DESCRIPTIVE if (text := told.get(name))}
+    cut |= {name: None for name in NAMES if name in cut and not is_name(cut[name])}
     return kind(**{**told, **cut})
 
 
@@ -189,6 +194,9 @@ def _examine(draft: "InferenceDraft | ToolDraft", limits: Mapping[str, int]) -> 
     """The texts and the moment. All texts in one search: there are thousands of drafts a second."""
     if draft.created_at is not None and draft.created_at.tzinfo is None:
         raise ValueError("createdAt: it must have an offset")
+    for name in NAMES:
+        if (text := getattr(draft, name, None)) and not is_name(text):
+            raise ValueError(f"{_camel(name)}: no visible characters, or too many")
     together = "".join([text for name in limits if (text := getattr(draft, name))])
     bad = UNPRINTABLE.search(together)
     if len(together) <= SHORTEST_LIMIT and bad is None:

@@ -92,6 +92,8 @@ SUBJECTS = {
     "user": "admin:auth_user_change",
     "model_price": "admin:opslog_modelprice_change",
     "run": "admin:workorders_run_change",
+    "direct_spend": "admin:budgets_directspend_change",
+    "cost_correction": "admin:budgets_costcorrection_change",
     "message": "admin:opslog_outboxmessage_change",
     "change": "admin:opslog_changemarker_change",
     "hotspot": "admin:budgets_hotspot_change",

@@ -23,6 +23,7 @@ from budgets.models import (
     ChangeRequest,
     CircuitBreaker,
     Contact,
+    CostCorrection,
     Counter,
     DimensionBudget,
     DirectSpend,
@@ -246,6 +247,13 @@ def propose(people: dict[str, User]) -> AccountChange:
     return waiting
 
 
+def correct(run: Run, by: User, why: str) -> CostCorrection:
+    """One that waits for a second person."""
+    return CostCorrection.objects.create(
+        of="run", subject_id=run.pk, status="pending", old_usd=1, new_usd=0, reason=why, asked_by=by
+    )
+
+
 def make_scene(text: str = "Nightly digest") -> Scene:
     people = {
         role: factories.make_user(role, groups=[role], is_staff=True, is_active=True)
@@ -291,6 +299,8 @@ def make_scene(text: str = "Nightly digest") -> Scene:
         "budgets_alertrule": str(AlertRule.objects.earliest("id").pk),
         "budgets_preflightrule": str(PreflightRule.objects.earliest("id").pk),
         "budgets_directspend": str(spend_something(token_text, text).pk),
+        "budgets_costrule": "1",
+        "budgets_costcorrection": str(correct(run, people["asker"], text).pk),
         "budgets_budget": str(Budget.objects.values_list("pk", flat=True)[0]),
         "budgets_approvallimit": str(ApprovalLimit.objects.values_list("pk", flat=True)[0]),
         "budgets_approvalrule": str(ApprovalRule.objects.values_list("pk", flat=True)[0]),

@@ -27,6 +27,7 @@ LIMIT = frozenset({"operations", "director", "administrator"})
 HANDLE = frozenset({"operations", "director", "vp", "administrator"})
 HOTSPOTS = frozenset({"operations", "director", "administrator"})
 BILLS = frozenset({"finance", "administrator"})
+CORRECT = frozenset({"operations"})
 MONTH = frozenset({"operations", "director", "finance", "vp"})
 
 READ = {  # list, page, and the address of its history, which leads to the events
@@ -38,6 +39,8 @@ READ = {  # list, page, and the address of its history, which leads to the event
     "budgets_budget": ALL,
     "budgets_alert": ALL,
     "budgets_circuitbreaker": ALL,
+    "budgets_costcorrection": ALL,
+    "budgets_costrule": ALL,
     "budgets_directspend": ALL,
     "budgets_featurecontrol": ALL,
     "budgets_killswitch": ALL,
@@ -71,6 +74,7 @@ ADD = {
     "budgets_featurecontrol": LIMIT,
     "budgets_killswitch": SUSPEND,
     "budgets_changerequest": ASK,
+    "budgets_costcorrection": CORRECT,
     "budgets_hotspot": HOTSPOTS,
     "budgets_contact": REGISTER,
     "budgets_servicemapping": BILLS,
@@ -95,6 +99,9 @@ ACTS = {
     "budgets_featurecontrol_levers": LIMIT,
     "budgets_alertrule_change_rule": ADMIN,
     "budgets_preflightrule_change_rule": ADMIN,
+    "budgets_costrule_change_rule": ADMIN,
+    "budgets_costcorrection_confirm": CORRECT,
+    "budgets_costcorrection_refuse": CORRECT,
     "workorders_workorder_suspend": SUSPEND,
     "workorders_workorder_resume": SUSPEND,
     "workorders_workorder_settings": REGISTER,
@@ -179,6 +186,8 @@ TABLES = (
     "alerts",
     "preflight_rules",
     "direct_spend",
+    "cost_corrections",
+    "cost_rules",
     "incidents",
     "incident_entries",
     "incident_mitigations",

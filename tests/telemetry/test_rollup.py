@@ -182,7 +182,7 @@ def test_a_batch_that_commits_late_is_not_missed(committed_db: str) -> None:
         slow.execute("BEGIN")
         late = {"event_id": "late", "created_at": NOON.isoformat(), "model": "m"}
         slow.execute(
-            "SELECT tollgate.accept_inference_v1(%s::json, '{}', now(), now(), 'api')",
+            "SELECT tollgate.accept_inference_v1(%s::json, '{}', now(), now(), 'api', 0)",
             [json.dumps([{**late, "input_tokens": 1, "output_tokens": 1}])],
         )
         accept_inference([event("e1")], source="api")

@@ -23,6 +23,7 @@ from opslog.admin.base import (
     parse_day,
 )
 from opslog.event_filters import PERIODS
+from opslog.identities import canonical
 from opslog.models import OperationsEvent
 from workorders.models import Agent, Run
 
@@ -78,7 +79,7 @@ class AgentFilter(DropdownFilter):
         return [("", "all"), *((name, name[:60]) for name in sorted(names))][1:]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        return queryset.filter(agent_name=self.value()) if self.value() else queryset
+        return queryset.filter(agent_name=canonical(self.value())) if self.value() else queryset
 
 
 class KnownFilter(admin.SimpleListFilter):

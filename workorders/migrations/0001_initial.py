@@ -23,29 +23,6 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name="Agent",
-            fields=[
-                ("name", models.TextField(primary_key=True, serialize=False)),
-                ("description", models.TextField(blank=True, db_default="")),
-                (
-                    "is_active",
-                    models.BooleanField(
-                        db_default=True, default=True, help_text="Off: treated as unknown."
-                    ),
-                ),
-                (
-                    "created_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(), editable=False
-                    ),
-                ),
-            ],
-            options={
-                "db_table": "agents",
-                "ordering": ("name",),
-            },
-        ),
-        migrations.CreateModel(
             name="ServiceToken",
             fields=[
                 (
@@ -131,6 +108,18 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "max_run_usd",
+                    models.DecimalField(
+                        db_default="100.00",
+                        decimal_places=2,
+                        default="100.00",
+                        editable=False,
+                        help_text="What a run or a call may cost by its word. More is taken from a token of scope admin only. It rises by an approved request.",
+                        max_digits=12,
+                        verbose_name="ceiling, $ a run",
+                    ),
+                ),
+                (
                     "created_at",
                     models.DateTimeField(
                         db_default=django.db.models.functions.datetime.Now(), editable=False
@@ -181,6 +170,40 @@ class Migration(migrations.Migration):
                 "db_table": "service_tokens",
                 "ordering": ("name", "-created_at"),
                 "permissions": (("revoke_servicetoken", "Can revoke service tokens"),),
+            },
+        ),
+        migrations.CreateModel(
+            name="Agent",
+            fields=[
+                ("name", models.TextField(primary_key=True, serialize=False)),
+                (
+                    "label",
+                    models.TextField(
+                        db_default="", editable=False, help_text="The name as it was first written."
+                    ),
+                ),
+                ("description", models.TextField(blank=True, db_default="")),
+                (
+                    "is_active",
+                    models.BooleanField(
+                        db_default=True, default=True, help_text="Off: treated as unknown."
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "agents",
+                "ordering": ("name",),
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("name", ""), _negated=True), name="agents_named"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
@@ -390,6 +413,12 @@ class Migration(migrations.Migration):
                         ),
                         name="work_orders_id_not_reserved",
                     ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("title__regex", "[\\u0001-\\u001f\\u007f-\\u009f]"), _negated=True
+                        ),
+                        name="work_orders_title_printable",
+                    ),
                 ],
             },
         ),
@@ -462,6 +491,13 @@ class Migration(migrations.Migration):
                 ("source_ip", models.GenericIPAddressField(null=True)),
                 ("idempotency_key", models.TextField(db_default="")),
                 ("usage", models.JSONField(null=True)),
+                (
+                    "sent_as",
+                    models.JSONField(
+                        help_text="Names as the program sent them, where that is another spelling: `agentName`, `userId`, `surface`, `feature`, `model`.",
+                        null=True,
+                    ),
+                ),
                 ("finish_fingerprint", models.BinaryField(null=True)),
                 (
                     "charged_to",
@@ -519,6 +555,12 @@ class Migration(migrations.Migration):
             model_name="servicetoken",
             constraint=models.CheckConstraint(
                 condition=models.Q(("scopes__len__gt", 0)), name="service_tokens_some_scope"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="servicetoken",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("max_run_usd__gt", 0)), name="service_tokens_ceiling_positive"
             ),
         ),
         migrations.AddIndex(

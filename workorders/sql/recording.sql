@@ -39,7 +39,7 @@ BEGIN
 END $$;
 CREATE CONSTRAINT TRIGGER record_token
     AFTER INSERT OR DELETE OR UPDATE OF id, name, prefix, digest, scopes, owner_id, expires_at, networks, work_orders,
-        surface, feature, revoked_at, lineage, predecessor_id ON public.service_tokens
+        surface, feature, revoked_at, lineage, predecessor_id, created_by_id, max_run_usd ON public.service_tokens
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_token();
 
 -- What a run cost is settled by the routines of the floor above, which write the event themselves; the

@@ -13,6 +13,7 @@ CREATE TYPE tollgate.bearer AS (
     feature text,
     lineage bigint,    -- runs, keys and stops belong to the line, see ServiceToken
     use_due boolean,   -- its last use was noted over a minute ago: tollgate.note_token_use_v1
+    max_run_usd numeric,   -- what a run may cost by its word, unless its scope is admin
     refusal text   -- empty: the token is good for this
 );
 
@@ -26,6 +27,7 @@ CREATE OR REPLACE FUNCTION tollgate.bearer_v1(
     SELECT t.id, t.owner_id, u.username::text, t.name::text, t.prefix::text, t.scopes::text[],
         t.work_orders::text[], t.surface::text, t.feature::text,
         t.lineage, coalesce(n.last_used_at < clock_timestamp() - interval '1 minute', true),
+        t.max_run_usd::numeric,
         CASE
             WHEN t.id IS NULL THEN 'unknown'
             WHEN t.revoked_at IS NOT NULL THEN 'revoked'
@@ -123,3 +125,25 @@ CREATE OR REPLACE TRIGGER guard_token BEFORE UPDATE ON public.service_tokens
     FOR EACH ROW WHEN ((OLD.owner_id, OLD.created_by_id, OLD.digest)
         IS DISTINCT FROM (NEW.owner_id, NEW.created_by_id, NEW.digest))
     EXECUTE FUNCTION tollgate.guard_token();
+-- What a run may cost by a token's word rises only by an approved request, which records its event first.
+CREATE OR REPLACE FUNCTION tollgate.guard_ceiling() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        IF NEW.max_run_usd > 100 THEN
+            RAISE EXCEPTION 'a token begins with a ceiling of $100 a run; more is asked for'
+                USING ERRCODE = 'restrict_violation';
+        END IF;
+    ELSIF NOT EXISTS (
+        SELECT FROM public.operations_events e
+        WHERE e.kind = 'LIMIT_RAISED' AND e.owner_type = 'service_token' AND e.owner_id = NEW.id::text
+            AND e.xact = pg_current_xact_id()::text::bigint AND e.created_at > now() - interval '1 day'
+            AND (e.meta->'changes'->'maxRunUsd'->>'new')::numeric = NEW.max_run_usd) THEN
+        RAISE EXCEPTION 'the ceiling of token % rises only by an approved request', OLD.name
+            USING ERRCODE = 'restrict_violation', HINT = 'Ask for it on the page of the token.';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER guard_ceiling_insert BEFORE INSERT ON public.service_tokens
+    FOR EACH ROW EXECUTE FUNCTION tollgate.guard_ceiling();
+CREATE OR REPLACE TRIGGER guard_ceiling BEFORE UPDATE OF max_run_usd ON public.service_tokens
+    FOR EACH ROW WHEN (NEW.max_run_usd > OLD.max_run_usd) EXECUTE FUNCTION tollgate.guard_ceiling();

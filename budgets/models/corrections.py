@@ -1,0 +1,103 @@
+"""Costs that cannot be true: when people are told of one, and how it is put right."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+
+class CostRule(models.Model):
+    """When a reported cost is told of as critical, and whose word corrects one. One row.
+
+    A run's cost is told of when it is over `alert_times` its reservation *and* over
+    `alert_over_usd`; direct spend reserves nothing, so it is told of over `alert_over_usd`.
+    """
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    alert_times = models.IntegerField(default=20, db_default=20)
+    alert_over_usd = models.DecimalField(
+        max_digits=12, decimal_places=2, default="10.00", db_default="10.00"
+    )
+    second_person_over_usd = models.DecimalField(
+        max_digits=12,
+        decimal_places=2,
+        default="50.00",
+        db_default="50.00",
+        help_text="A correction of more than this is confirmed by a second person.",
+    )
+
+    class Meta:
+        db_table = "cost_rules"
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(id=1, alert_times__gte=1, alert_over_usd__gte=0)
+                & Q(second_person_over_usd__gte=0),
+                name="cost_rules_sane",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"over {self.alert_times} × its reservation and ${self.alert_over_usd}"
+
+
+class CostCorrection(models.Model):
+    """What a run or a reported call really cost, said by a person.
+
+    pending ──▶ applied | refused | stale      (all three are final)
+
+    applied: at once up to `CostRule.second_person_over_usd`, else by somebody else's confirmation.
+    refused: by somebody else, or withdrawn by who asked. stale: the cost changed meanwhile.
+    `old_usd` is the cost that was seen: it is corrected only while it is that.
+    """
+
+    class Of(models.TextChoices):
+        RUN = "run", "run"
+        DIRECT_SPEND = "direct_spend", "direct spend"
+
+    class Status(models.TextChoices):
+        PENDING = "pending", "waiting for a second person"
+        APPLIED = "applied", "applied"
+        REFUSED = "refused", "refused"
+        STALE = "stale", "stale"
+
+    of = models.TextField(choices=Of)
+    subject_id = models.UUIDField()
+    status = models.TextField(choices=Status)
+    old_usd = models.DecimalField("cost before, $", max_digits=18, decimal_places=9)
+    new_usd = models.DecimalField("true cost, $", max_digits=18, decimal_places=9)
+    reason = models.TextField()
+    asked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
+    )
+    asked_at = models.DateTimeField(db_default=Now(), editable=False)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    decided_at = models.DateTimeField(null=True)
+    note = models.TextField(db_default="")
+
+    class Meta:
+        db_table = "cost_corrections"
+        verbose_name = "cost correction"
+        ordering = ("-id",)
+        permissions = (("correct_cost", "Can correct what a run or a call cost"),)
+        indexes = (models.Index(fields=("of", "subject_id"), name="cost_corrections_of"),)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("of", "subject_id"),
+                condition=Q(status="pending"),
+                name="cost_corrections_one_open",
+            ),
+            models.CheckConstraint(
+                condition=Q(new_usd__gte=0) & ~Q(new_usd=F("old_usd")) & ~Q(reason=""),
+                name="cost_corrections_correct",
+            ),
+            models.CheckConstraint(
+                condition=Q(status="pending", decided_at=None)
+                | (~Q(status="pending") & Q(decided_at__isnull=False)),
+                name="cost_corrections_decided",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"${self.old_usd.normalize():f} → ${self.new_usd.normalize():f}"

@@ -1,0 +1,1 @@
+from tests.guardrails.conftest import desk  # noqa: F401  (a fixture)
