@@ -37,6 +37,9 @@ IDS = {
     "SEAL_KEY": "config.E020",
     "SEAL_WEBHOOK_URL": "config.E021",
     "EVENT_RETENTION_DAYS": "config.E022",
+    "PAGE_WORKERS": "config.E023",
+    "REQUEST_TIMEOUT": "config.E024",
+    "CONNECTIONS_PER_ADDRESS": "config.E025",
 }
 
 

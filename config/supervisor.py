@@ -78,6 +78,7 @@ class Supervisor:
         self.host = os.environ.get("HOST") or "127.0.0.1"
         self.port = number("PORT", 8000, 1, 65535)
         self.workers = number("WEB_WORKERS", 2, 1, 64)
+        self.page_workers = number("PAGE_WORKERS", 2, 1, 64)
         self.threads = number("WEB_THREADS", 4, 1, 256)
         number("JOB_WORKERS", 2, 1, 64)
         self.embedded = not os.environ.get("DATABASE_URL")
@@ -104,7 +105,13 @@ class Supervisor:
             self.prepare()
             web = self.start(
                 "web",
-                web_server(self.host, self.port, workers=self.workers, threads=self.threads),
+                web_server(
+                    self.host,
+                    self.port,
+                    workers=self.workers,
+                    page_workers=self.page_workers,
+                    threads=self.threads,
+                ),
             )
             # It reads there how long admissions took.
             self.start("jobs", job_worker(), {COUNTS: web.env[COUNTS]})
