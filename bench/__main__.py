@@ -10,13 +10,23 @@ from multiprocessing import get_context
 
 import psutil
 
-from bench import ceiling, crash, guardrails, history, measure, sealing, telemetry, triage
+from bench import (
+    ceiling,
+    crash,
+    guardrails,
+    history,
+    measure,
+    sealing,
+    siege,
+    telemetry,
+    triage,
+)
 from bench.ground import Ground, ground
 from bench.measure import Bench
 from bench.report import Broken, Figures, aim, interleave
 
 PARTS = ("http", "database", "guardrails", "telemetry", "today", "crash")
-ASKED_FOR = ("ceiling", "history", "sealing", "triage")
+ASKED_FOR = ("ceiling", "history", "sealing", "siege", "triage")
 
 
 def arguments() -> argparse.Namespace:
@@ -85,6 +95,12 @@ def taking_telemetry(bench: Bench, on: Ground) -> None:
         print(f"  CPU of the web server per request: {name:16}{figures.cpu_ms:6.1f} ms")
 
 
+def under_siege(bench: Bench, on: Ground) -> None:
+    with siege.cells(bench, on) as cells:
+        got = interleave(cells, bench.repetitions, bench.note)
+    show("A start under siege, one connection", got, siege.aims(got))
+
+
 def with_history(bench: Bench, on: Ground, title: str, sizes: dict[str, tuple[int, bool]]) -> None:
     first, last = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
     with history.cells(bench, on, sizes) as cells:
@@ -144,6 +160,8 @@ def main() -> int:
                 in_the_database(bench, on)
             if "ceiling" in given.parts:
                 under_one_lock(bench, on)
+            if "siege" in given.parts:
+                under_siege(bench, on)
             if "guardrails" in given.parts:
                 with_guardrails(bench, on)
             if "telemetry" in given.parts:

@@ -53,6 +53,8 @@ CAPS = ("runs_per_day", "usd_per_day", "max_concurrent_runs")
 class EmptyView(APIView):
     """The ceiling: what this server, these middlewares and DRF can do at all."""
 
+    decides = True  # answered where a start is
+    schema = None
     authentication_classes = ()
     permission_classes = ()
 
@@ -74,6 +76,8 @@ class StartSerializer(serializers.Serializer[Any]):
 
 
 class OrmStartView(APIView):
+    decides = True
+    schema = None
     authentication_classes = ()
     permission_classes = ()
 

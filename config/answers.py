@@ -8,11 +8,10 @@ from django.http import HttpResponse
 
 
 class WholeAnswers:
-    """Gives the server an answer that is whole as a list of one: Granian sends that as it is.
+    """Gives the server an answer that is whole as a list of one, which it sends as it is.
 
-    Anything else it takes for a stream and asks for piece by piece, the head in a packet of its
-    own; each piece is another turn at the interpreter, behind all other threads. (Sentry wraps all
-    answers, so with it all are streams.)
+    Anything else it takes for a stream and asks for piece by piece, each no sooner than there is
+    room for it. (Sentry wraps all answers, so with it all are streams.)
     """
 
     def __init__(self, handler: WSGIHandler) -> None:

@@ -43,6 +43,9 @@ IDS = {
     "OIDC_ISSUER": "config.E026",
     "OIDC_GROUPS": "config.E027",
     "REFUSAL_EVENTS_PER_SECOND": "config.E028",
+    "PAGE_WORKERS": "config.E029",
+    "REQUEST_TIMEOUT": "config.E030",
+    "CONNECTIONS_PER_ADDRESS": "config.E031",
 }
 
 

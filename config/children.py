@@ -135,23 +135,19 @@ def stop_all(children: list[Child], seconds: float = 10) -> None:
 
 
 def web_server(
-    host: str, port: int, *, workers: int, threads: int, stop_seconds: int = 5
+    host: str,
+    port: int,
+    *,
+    workers: int,
+    threads: int,
+    page_workers: int = 1,
+    stop_seconds: int = 5,
 ) -> list[str]:
     """The command line of the web server; stop_seconds: for requests under way at its end."""
     return [
-        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws"),
-        *("--host", host, "--port", str(port), "--workers", str(workers)),
-        *("--blocking-threads", str(threads), "--respawn-failed-workers"),
-        # An idle thread that ends takes its database connection along, and, under load, was seen to
-        # take a request along that had just been given to it.
-        *("--blocking-threads-idle-timeout", "600"),
-        *(
-            "--workers-kill-timeout",
-            str(stop_seconds),
-            "--log-level",
-            "warning",
-            "config.wsgi:application",
-        ),
+        *(sys.executable, "-m", "config.server", "--host", host, "--port", str(port)),
+        *("--workers", str(workers), "--page-workers", str(page_workers)),
+        *("--threads", str(threads), "--stop-seconds", str(stop_seconds)),
     ]
 
 

@@ -1,6 +1,7 @@
 """`/healthz`: the process answers. `/readyz`: what it needs is there, each thing named."""
 
 import threading
+import time
 from functools import cache
 
 from django.db import connection
@@ -12,25 +13,39 @@ from config.checks import environment_problem
 from opslog import routines
 
 ANSWER_SECONDS = 2.5
+FRESH_SECONDS = 0.5
 STALE_SECONDS = 180
 NAMES = ("database", "migrations", "routines", "environment", "worker")
 
 
 class Examination:
-    """What was found so far, reason by name; one at a time, shared by all who ask meanwhile."""
+    """What was found so far, reason by name; one at a time, shared by all who ask meanwhile, and
+    shortly after: everybody may ask, and each costs a connection to the database."""
 
     lock = threading.Lock()
     current: "Examination | None" = None
 
     def __init__(self) -> None:
         self.checks = dict.fromkeys(NAMES, "the database did not answer in time")
-        self.thread = threading.Thread(target=_examine, args=(self.checks,), daemon=True)
+        self.ended = 0.0
+        self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
+
+    def _run(self) -> None:
+        _examine(self.checks)
+        self.ended = time.monotonic()
+
+    @property
+    def current_enough(self) -> bool:
+        if self.thread.is_alive():
+            return True
+        # What failed is looked at again at once: it may be back.
+        return not any(self.checks.values()) and time.monotonic() - self.ended < FRESH_SECONDS
 
     @classmethod
     def shared(cls) -> "Examination":
         with cls.lock:
-            if cls.current is None or not cls.current.thread.is_alive():
+            if cls.current is None or not cls.current.current_enough:
                 cls.current = cls()
             return cls.current
 

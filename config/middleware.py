@@ -1,25 +1,29 @@
 """What holds for every request: an id and a line in the log, and a content security policy; and
 two short ways, of probes and of programs."""
 
+import logging
 import random
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from typing import IO, Any
+from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
-from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.core.exceptions import BadRequest, FieldDoesNotExist
+from django.db import DataError
+from django.http import HttpRequest, HttpResponse
 from django.template.response import SimpleTemplateResponse
 from django.urls import resolve
+from django.views.defaults import bad_request
 from rest_framework.renderers import TemplateHTMLRenderer
 from rest_framework.views import APIView
 
 from config.logs import access_line
+from opslog.addresses import is_trusted_proxy
 from opslog.request_context import set_request_id
 from workorders.api.auth import ServiceTokenAuthentication, token_text
 
+log = logging.getLogger("tollgate.pages")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -54,35 +58,6 @@ class RequestContextMiddleware:
             return response
         finally:
             set_request_id("")
-
-
-class WholeBodyMiddleware:
-    """Reads the body of every request before anything can answer without it.
-
-    Granian closes a connection whose request body was not read to its end, without saying so, and
-    the client's next request on it is lost: a 401 or a 503 would break the request after it.
-    A body that is too large to keep is read and thrown away, within reason.
-    """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.META.get("CONTENT_LENGTH"):
-            # Too large, or cut off: what needs the body says so.
-            with suppress(UnreadablePostError):
-                try:
-                    _ = request.body
-                except RequestDataTooBig:
-                    throw_away(request.META["wsgi.input"], int(request.META["CONTENT_LENGTH"]))
-        return self.get_response(request)
-
-
-def throw_away(body: IO[bytes], length: int) -> None:
-    """Not through the request, which may be read once. Beyond 64 MiB the connection may break."""
-    left = min(length, 64 * 1024 * 1024)
-    while left > 0 and (part := body.read(min(left, 65_536))):
-        left -= len(part)
 
 
 MACHINES = "default-src 'none'; frame-ancestors 'none'"
@@ -169,10 +144,67 @@ def is_for_programs(view: Any) -> bool:
     kind = getattr(view, "view_class", None)
     if kind is None or not issubclass(kind, APIView):
         return False
-    ways = view.view_initkwargs.get("authentication_classes", kind.authentication_classes)
     return TemplateHTMLRenderer not in kind.renderer_classes and all(
-        way is ServiceTokenAuthentication for way in ways
+        way is ServiceTokenAuthentication for way in ways_in(view)
     )
+
+
+def ways_in(view: Any) -> tuple[Any, ...]:
+    """How this view of the API knows its callers."""
+    return tuple(
+        view.view_initkwargs.get("authentication_classes", view.view_class.authentication_classes)
+    )
+
+
+class ForwardedProtoMiddleware:
+    """`X-Forwarded-Proto` is what the nearest trusted proxy says, and nobody else.
+
+    Of several values the last is that proxy's own: Django would take the first.
+    """
+
+    NAME = "HTTP_X_FORWARDED_PROTO"
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        given = request.META.get(self.NAME)
+        if given is not None:
+            if is_trusted_proxy(request.META.get("REMOTE_ADDR", "")):
+                request.META[self.NAME] = given.rpartition(",")[2].strip()
+            else:
+                del request.META[self.NAME]
+        return self.get_response(request)
+
+
+class QueryStringMiddleware:
+    """A query string that means nothing is the caller's mistake (400), never a page that broke.
+
+    Pages read their parameters in many places, most of them Django's. PostgreSQL stores no NUL, so
+    none of them can be looked for; and what is no number, day or name of a column of the kind that
+    is compared with it is noticed as late as here. Only reads are excused: a form has validators.
+    """
+
+    NOT_A_VALUE = (DataError, FieldDoesNotExist, OverflowError)
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        query = request.META.get("QUERY_STRING", "")
+        if "%00" in query or "\x00" in query:
+            return bad_request(request, BadRequest("a NUL in the query string"))
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if (
+            request.method not in ("GET", "HEAD")
+            or not request.META.get("QUERY_STRING")
+            or not isinstance(error, self.NOT_A_VALUE)
+        ):
+            return None
+        log.warning("a query string that means nothing", exc_info=error)
+        return bad_request(request, error)
 
 
 class ProbesMiddleware:

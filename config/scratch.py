@@ -103,6 +103,7 @@ def migrate(database: str) -> None:
 def scratch_service(
     *,
     workers: int = 2,
+    page_workers: int = 1,
     threads: int = 4,
     jobs: bool = False,
     env: Mapping[str, str] | None = None,
@@ -122,7 +123,13 @@ def scratch_service(
             database=database,
             env=environment,
         )
-        argv = web_server("127.0.0.1", port, workers=workers, threads=threads, stop_seconds=1)
+        argv = web_server(
+            *("127.0.0.1", port),
+            workers=workers,
+            page_workers=page_workers,
+            threads=threads,
+            stop_seconds=1,
+        )
         service.children.append(WebServer("web", argv, environment))
         if jobs:
             service.children.append(Child("jobs", job_worker(), environment))

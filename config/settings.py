@@ -74,7 +74,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "config.middleware.RequestContextMiddleware",
-    "config.middleware.WholeBodyMiddleware",
+    "config.middleware.ForwardedProtoMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.middleware.ContentSecurityPolicyMiddleware",
@@ -83,6 +83,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "config.middleware.ProgramsMiddleware",  # what stands below is for people only
+    "config.middleware.QueryStringMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -345,7 +346,12 @@ TOLLGATE_EVENT_RETENTION_DAYS = take(
     "EVENT_RETENTION_DAYS", default="90", form=forms.retention_days
 )
 WEB_WORKERS = take("WEB_WORKERS", default="2", form=forms.whole(1, 64))  # see the supervisor
+PAGE_WORKERS = take("PAGE_WORKERS", default="2", form=forms.whole(1, 64))
 WEB_THREADS = take("WEB_THREADS", default="4", form=forms.whole(1, 256))
+TOLLGATE_REQUEST_TIMEOUT = take("REQUEST_TIMEOUT", default="10", form=forms.seconds(0.2, 120))
+TOLLGATE_CONNECTIONS_PER_ADDRESS = take(
+    "CONNECTIONS_PER_ADDRESS", default="256", form=forms.whole(1, 8192)
+)
 # A whole service on a database of its own, for `manage.py replay` (the apps import no config).
 TOLLGATE_SCRATCH_SERVICE = "config.scratch.scratch_service"
 TOLLGATE_SCRATCH_DATABASE = "config.scratch.scratch_database"

@@ -1,4 +1,5 @@
-"""Collects the static files when they may have changed, and only then: it takes seconds."""
+"""Collects the static files, and makes that of the API's schema, when they may have changed, and
+only then: it takes seconds."""
 
 import hashlib
 import os
@@ -25,10 +26,13 @@ def fingerprint(base_dir: Path) -> str:
 
 def collect_if_changed() -> bool:
     """Whether anything had to be collected."""
+    from config import api_schema  # reads the settings on import
+
     root = Path(settings.STATIC_ROOT)
     stamp, now = root / ".fingerprint", fingerprint(settings.BASE_DIR)
-    if stamp.exists() and stamp.read_text() == now:
-        return False
-    call_command("collectstatic", interactive=False, verbosity=0)
-    stamp.write_text(now)
-    return True
+    changed = not stamp.exists() or stamp.read_text() != now
+    if changed:
+        call_command("collectstatic", interactive=False, verbosity=0)
+        stamp.write_text(now)
+    api_schema.document()
+    return changed

@@ -94,6 +94,7 @@ class Supervisor:
         self.host = os.environ.get("HOST") or "127.0.0.1"
         self.port = number("PORT", 8000, 1, 65535)
         self.workers = number("WEB_WORKERS", 2, 1, 64)
+        self.page_workers = number("PAGE_WORKERS", 2, 1, 64)
         self.threads = number("WEB_THREADS", 4, 1, 256)
         number("JOB_WORKERS", 2, 1, 64)
         self.embedded = not os.environ.get("DATABASE_URL")
@@ -121,7 +122,13 @@ class Supervisor:
             self.prepare()
             self.user = self.application_user()
             told = self.application_environment()
-            argv = web_server(self.host, self.port, workers=self.workers, threads=self.threads)
+            argv = web_server(
+                self.host,
+                self.port,
+                workers=self.workers,
+                page_workers=self.page_workers,
+                threads=self.threads,
+            )
             web = self.start(WebServer("web", argv, told, OWNERS | SEALERS, self.user))
             # It reads there how long admissions took.
             told = {**told, COUNTS: web.env[COUNTS]}

@@ -5,13 +5,14 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import include, path
 from django.views.decorators.http import require_safe
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from budgets.admin.burn_rate_page import burn_rate_page
 from budgets.admin.mitigation_page import mitigation_page
 from budgets.api.urls import v1_urlpatterns
 from config import dashboard, health, metrics, runbooks
 from config.account_link import AccountLinkView
+from config.api_schema import SchemaView
 from opslog.admin import log_pages
 from opslog.admin.forecast_page import forecast_page
 from opslog.api.urls import v1_urlpatterns as opslog_v1_urlpatterns
@@ -54,7 +55,7 @@ urlpatterns = [
     path("v1/", include(opslog_v1_urlpatterns)),
     path("api/", include("workorders.api.urls")),
     path("api/", include("opslog.api.urls")),
-    path("api/schema", SpectacularJSONAPIView.as_view(**OPEN), name="schema"),
+    path("api/schema", SchemaView.as_view(), name="schema"),
     path(
         "api/docs",
         SpectacularSwaggerSplitView.as_view(url_name="schema", **OPEN),

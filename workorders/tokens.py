@@ -5,8 +5,9 @@ nothing, and a look-up by digest has no comparison whose timing could tell anyth
 """
 
 import hashlib
+import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,6 +27,7 @@ PREFIX = "tg_"
 VISIBLE = 8  # characters of the text that stay readable
 MAX_LENGTH = 100
 REMIND_DAYS = (3, 14)  # before a token expires, its owner gets a message
+FORM = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{1,{MAX_LENGTH - len(PREFIX)}}}")
 EVERYTHING = "*"  # in the place of a work order: what all of them share
 
 
@@ -52,6 +54,27 @@ class TokenRefusal:
     status: int
     denial: str
     error: str
+
+
+# What the database says of a token that it does not know (`tollgate_token_answer`).
+UNKNOWN = TokenRefusal(401, "token", "the token is missing, unknown, expired or revoked")
+
+
+def text_of(meta: Mapping[str, Any]) -> str:
+    """The token in the headers, from `Authorization: Bearer …` or `x-api-key: …`; "" without one.
+
+    `meta` is a CGI environment: `request.META`, or what a server has before there is a request.
+    """
+    authorization: str = meta.get("HTTP_AUTHORIZATION", "")
+    scheme, _, text = authorization.partition(" ")
+    if scheme.lower() == "bearer" and text:
+        return text.strip()
+    return str(meta.get("HTTP_X_API_KEY", "")).strip()
+
+
+def plausible(text: str) -> bool:
+    """Whether it has the form of a token; one that has not is unknown without being looked up."""
+    return FORM.fullmatch(text) is not None
 
 
 def digest(text: str) -> bytes:
@@ -327,7 +350,9 @@ def judge(
     The rule is the database function that admission itself uses, so there is one of it.
     Raises Unavailable when the database does not answer.
     """
-    key = digest(text[:MAX_LENGTH])
+    if not plausible(text):
+        return UNKNOWN
+    key = digest(text)
     row = authority.fetch_row(JUDGE, [key, address or None, list(scopes), work_order])
     token_id, owner_id, actor, name, held, work_orders, surface, feature, *verdict = row
     lineage, use_due, refusal, status, denial, error = verdict

@@ -19,13 +19,12 @@ from opslog.admin.base import parse_day
 from opslog.meters import Meter, per_cent, runs_meter
 
 MOST_PAGES = 1_000_000
-OLDEST = date(2000, 1, 1)
 
 
 def asked_day(request: HttpRequest, today: date) -> date:
     """The day of the address; yesterday where there is none that could be shown."""
     day = parse_day(request.GET.get("day"))
-    return day if day and OLDEST <= day <= today else today - timedelta(days=1)
+    return day if day and day <= today else today - timedelta(days=1)
 
 
 @require_safe

@@ -181,6 +181,7 @@ def switch_as_json(switch: KillSwitch) -> dict[str, Any]:
 
 
 class KillSwitchView(APIView):
+    decides = True  # a stop waits for nobody
     authentication_classes = (TokenOrPerson,)
     permission_classes = ()
     parser_classes = (RawJSONParser,)

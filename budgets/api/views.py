@@ -24,14 +24,14 @@ from budgets.api.requests import (
     money,
 )
 from opslog.addresses import client_address
-from opslog.api.errors import BadRequest
+from opslog.api.errors import BadRequest, TokenDenied
 from opslog.api.requests import RawJSONParser, decode
 from opslog.exceptions import Unavailable
 from opslog.money import usd_text
 from opslog.pricing import Usage
+from workorders import tokens
 from workorders.api.auth import token_text
 from workorders.models import WorkOrder
-from workorders.tokens import MAX_LENGTH, digest
 
 START = msgspec.json.Decoder(StartBody)
 FINISH = msgspec.json.Decoder(FinishBody)
@@ -50,17 +50,29 @@ class AlwaysJSON(DefaultContentNegotiation):
 
 
 class SpendingView(APIView):
-    """No authentication by DRF here: the token is judged inside the one round trip."""
+    """No authentication by DRF here: the token is judged inside the one round trip.
 
+    `decides`: answered by processes that nothing else holds up (`config.server.lanes`).
+    """
+
+    decides = True
     authentication_classes = ()
     permission_classes = ()
     parser_classes = (RawJSONParser,)
     content_negotiation_class = AlwaysJSON
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """What cannot be a token is told so before the body is looked at: the server has not
+        waited for it."""
+        super().initial(request, *args, **kwargs)
+        if not tokens.plausible(token_text(request._request)):
+            metrics.REFUSALS.labels(tokens.UNKNOWN.denial).inc()
+            raise TokenDenied(tokens.UNKNOWN.status, tokens.UNKNOWN.denial, tokens.UNKNOWN.error)
+
     def caller(self, request: Request) -> admission.Caller:
         http = request._request
         return admission.Caller(
-            digest=digest(token_text(http)[:MAX_LENGTH]), address=client_address(http)
+            digest=tokens.digest(token_text(http)), address=client_address(http)
         )
 
 

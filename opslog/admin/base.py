@@ -33,6 +33,7 @@ from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 RECENT = timedelta(days=31)  # how far a search for words looks back in a large table
+FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2999, 12, 31)
 DAYS_OFFERED = 14
 LATELY = {"1h": "hour", "24h": "24 hours", "7d": "7 days", "31d": "31 days"}
 
@@ -259,10 +260,12 @@ def by_day(name: str) -> type[DayFilter]:
 
 
 def parse_day(text: str | None) -> date | None:
+    """A day that something can have happened on, and that has days before and after it."""
     try:
-        return date.fromisoformat(text) if text else None
+        day = date.fromisoformat(text) if text else None
     except ValueError:
         return None
+    return day if day and FIRST_DAY <= day <= LAST_DAY else None
 
 
 def day_begins(day: date) -> datetime:

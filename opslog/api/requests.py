@@ -67,7 +67,7 @@ B = TypeVar("B", bound=Body)
 def decode(decoder: "msgspec.json.Decoder[B]", body: Any) -> B:
     """The checked shape of a body. Raises BadRequest with the name of the field that is wrong."""
     if not isinstance(body, bytes) or not body:
-        raise BadRequest("the body must be a JSON object, sent with its Content-Length")
+        raise BadRequest("the body must be a JSON object")
     try:
         decoded = decoder.decode(body)
     except msgspec.ValidationError as error:

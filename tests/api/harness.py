@@ -77,6 +77,7 @@ def api_service(
     blocker: DjangoDbBlocker,
     *,
     workers: int = 1,
+    page_workers: int = 1,
     env: Mapping[str, str] | None = None,
     room: bool = True,
 ) -> Iterator[Api]:
@@ -90,7 +91,9 @@ def api_service(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Child, "_pass_on", keep)
         told = {"LOG_LEVEL": "INFO", **(env or {})}
-        with scratch_service(template=template, workers=workers, env=told) as service:
+        with scratch_service(
+            template=template, workers=workers, page_workers=page_workers, env=told
+        ) as service:
             api = Api(service, lines=lines)
             with factories.inside(service.database, blocker):
                 furnish(api, room=room)

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
+from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 from pytest_django import DjangoDbBlocker, Settings
 
+from config.middleware import ForwardedProtoMiddleware
 from opslog.addresses import client_address
 from tests import factories
 from tests.api.harness import WORK_ORDER, Api, api_service
@@ -25,26 +27,44 @@ def behind(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> Iterat
         ("203.0.113.9", "192.0.2.1", "203.0.113.9"),  # nobody vouches for the header
         ("203.0.113.9", "", "203.0.113.9"),
         ("10.0.0.1", "192.0.2.1", "192.0.2.1"),
-        ("10.0.0.1", "", "10.0.0.1"),
+        ("10.0.0.1", None, "10.0.0.1"),  # the proxy itself
+        ("10.0.0.1", "", ""),
         ("10.0.0.1", "6.6.6.6, 192.0.2.1", "192.0.2.1"),  # the client wrote the first
         ("10.0.0.1", "6.6.6.6, 192.0.2.1, 10.2.3.4", "192.0.2.1"),
         ("10.0.0.1", "10.9.9.9, 10.2.3.4", "10.9.9.9"),
-        ("10.0.0.1", "192.0.2.1, unknown", "10.0.0.1"),
-        ("10.0.0.1", "192.0.2.1, unknown, 10.2.3.4", "10.2.3.4"),
-        ("10.0.0.1", "'; DROP TABLE--", "10.0.0.1"),
+        # What cannot be read is nobody, and above all not the proxy.
+        ("10.0.0.1", "192.0.2.1, unknown", ""),
+        ("10.0.0.1", "192.0.2.1, unknown, 10.2.3.4", ""),
+        ("10.0.0.1", "'; DROP TABLE--", ""),
+        ("10.0.0.1", "192.0.2.1,", ""),
+        ("10.0.0.1", "192.0.2.1, , 10.2.3.4", ""),
+        ("10.0.0.1", "192.0.2.1:", ""),
+        ("10.0.0.1", "192.0.2.1:123456", ""),
+        ("10.0.0.1", "192.0.2.1%eth0", ""),
+        ("10.0.0.1", "[192.0.2.1]", ""),
+        ("10.0.0.1", "[2001:db8::7", ""),
+        ("10.0.0.1", "for=192.0.2.1", ""),
+        ("10.0.0.1", "3221225985", ""),
         ("10.0.0.1", "2001:db8::7", "2001:db8::7"),
         ("10.0.0.1", "2001:DB8:0::0007", "2001:db8::7"),
         ("2001:db8:ffff::1", "192.0.2.1", "192.0.2.1"),
         ("::ffff:10.0.0.1", "::ffff:192.0.2.1", "192.0.2.1"),
         ("::ffff:203.0.113.9", "192.0.2.1", "203.0.113.9"),
         ("10.0.0.1", "fe80::1%eth0", "fe80::1"),  # PostgreSQL's inet has no zones
-        ("10.0.0.1", "192.0.2.1:4711", "10.0.0.1"),
+        ("10.0.0.1", "[fe80::1%eth0]:443", "fe80::1"),
+        ("10.0.0.1", "192.0.2.1:4711", "192.0.2.1"),
+        ("10.0.0.1", "[2001:db8::7]", "2001:db8::7"),
+        ("10.0.0.1", "[2001:db8::7]:443", "2001:db8::7"),
+        ("10.0.0.1", "[::ffff:192.0.2.1]:443", "192.0.2.1"),
+        ("10.0.0.1", "6.6.6.6, 192.0.2.1:80, 10.2.3.4:5678, [2001:db8:ffff::2]:1", "192.0.2.1"),
         ("", "192.0.2.1", ""),
     ],
 )
-def test_address(settings: Settings, remote: str, forwarded: str, seen: str) -> None:
+def test_address(settings: Settings, remote: str, forwarded: str | None, seen: str) -> None:
     settings.TRUSTED_PROXIES = ["10.0.0.0/8", "2001:db8:ffff::/48"]
-    request = RequestFactory().get("/", REMOTE_ADDR=remote, HTTP_X_FORWARDED_FOR=forwarded)
+    request = RequestFactory().get("/", REMOTE_ADDR=remote)
+    if forwarded is not None:
+        request.META["HTTP_X_FORWARDED_FOR"] = forwarded
     assert client_address(request) == seen
 
 
@@ -88,3 +108,48 @@ def test_networks_of_tokens_and_addresses_of_runs(
         headers = {"X-Api-Key": behind.tokens["all"], "X-Forwarded-For": "fe80::1%eth0"}
         assert http.post("/api/work-orders/start", json=ask, headers=headers).status_code == 201
     assert behind.errors() == []
+
+
+def test_metrics_are_not_opened_by_an_address_that_cannot_be_read(behind: Api) -> None:
+    """The proxy is on this machine, whose address may read them; its clients are not."""
+    with behind.client(None) as http:
+        assert http.get("/metrics").status_code == 200
+        for forwarded in (
+            "6.6.6.6",
+            "6.6.6.6:5678",
+            "[2001:db8::1]:443",
+            "unknown",
+            "",
+            "127.0.0.1,",
+        ):
+            answer = http.get("/metrics", headers={"X-Forwarded-For": forwarded})
+            assert answer.status_code == 401, forwarded
+    assert behind.errors() == []
+
+
+@pytest.mark.parametrize(
+    ("remote", "given", "secure"),
+    [
+        ("10.0.0.1", "https", True),
+        ("10.0.0.1", "http", False),
+        ("10.0.0.1", "http, https", True),
+        ("10.0.0.1", "https, http", False),  # the client wrote the first
+        ("10.0.0.1", "", False),
+        ("203.0.113.9", "https", False),  # nobody vouches for it
+        ("", "https", False),
+    ],
+)
+def test_whose_word_on_https_counts(
+    settings: Settings, remote: str, given: str, secure: bool
+) -> None:
+    settings.TRUSTED_PROXIES = ["10.0.0.0/8"]
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    request = RequestFactory().get("/", REMOTE_ADDR=remote, HTTP_X_FORWARDED_PROTO=given)
+    seen = []
+
+    def view(asked: HttpRequest) -> HttpResponse:
+        seen.append(asked.is_secure())
+        return HttpResponse()
+
+    ForwardedProtoMiddleware(view)(request)
+    assert seen == [secure]

@@ -79,7 +79,8 @@ def own(
                 ):
                     patch.setitem(connections[alias].settings_dict, key, value)
             with (
-                api_service(None, django_db_blocker) as api,
+                # One process, because each learns of an outage by itself.
+                api_service(None, django_db_blocker, page_workers=0) as api,
                 api.client() as http,
             ):
                 run_id = api.start(http, estimatedCostUsd="0.01").json()["runId"]

@@ -1,13 +1,17 @@
 """The schema is clean, says how one authenticates, and its examples are true."""
 
+import gzip
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 from django.core.management import call_command
+from pytest_django import Settings
 
+from config import api_schema
 from tests.api.harness import Api
 
 FOR_PEOPLE = "/api/cap-changes"  # their examples: tests/api/test_cap_changes.py
@@ -36,6 +40,39 @@ def operations(schema: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any
 def test_clean(capsys: pytest.CaptureFixture[str], tmp_path: Any) -> None:
     call_command("spectacular", validate=True, fail_on_warn=True, file=str(tmp_path / "schema"))
     assert capsys.readouterr().err == ""
+
+
+def test_it_is_a_file_that_is_made_once(
+    client: httpx2.Client, settings: Settings, tmp_path: Path
+) -> None:
+    settings.STATIC_ROOT = tmp_path
+    api_schema._document.cache_clear()
+    made = api_schema.document()
+    (file,) = tmp_path.iterdir()
+    assert file.read_bytes() == made.plain == gzip.decompress(made.packed)
+    assert json.loads(made.plain) == client.get("/api/schema").json()
+    file.write_bytes(b"{}")
+    api_schema._document.cache_clear()
+    assert api_schema.document().plain == b"{}"
+    file.rename(file.with_name("api-schema-0123456789abcdef.json"))  # of other code
+    api_schema._document.cache_clear()
+    assert api_schema.document() == made
+    assert list(tmp_path.iterdir()) == [file]
+    api_schema._document.cache_clear()
+
+
+def test_it_is_sent_to_those_who_do_not_have_it(client: httpx2.Client) -> None:
+    plain = client.get("/api/schema", headers={"Accept-Encoding": "identity"})
+    packed = client.get("/api/schema", headers={"Accept-Encoding": "gzip"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert packed.content == plain.content
+    assert plain.headers["Cache-Control"] == "public, max-age=300"
+    for answer in (plain, packed):
+        assert answer.headers["Vary"] == "Accept-Encoding"
+        again = client.get("/api/schema", headers={"If-None-Match": answer.headers["ETag"]})
+        assert (again.status_code, again.content) == (304, b"")
+    assert client.get("/api/schema", headers={"If-None-Match": '"other"'}).status_code == 200
+    assert client.head("/api/schema").status_code == 200
 
 
 def test_every_operation_says_how_one_authenticates(schema: dict[str, Any]) -> None:

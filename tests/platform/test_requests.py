@@ -131,7 +131,7 @@ def test_the_form_of_the_documentation_has_a_token_that_counts(client: Client) -
 @pytest.mark.parametrize(
     ("path", "status"),
     [
-        ("/api/work-orders/start", 400),
+        ("/api/work-orders/start", 401),
         ("/api/operations-events", 401),
         ("/api/cap-changes/1/cancel", 403),
         ("/api/nowhere", 404),
@@ -161,7 +161,12 @@ def test_a_failure_of_a_view_for_programs_is_told_and_logged(
 ) -> None:
     monkeypatch.setattr(StartView, "post", lambda self, request: 1 / 0)
     client.raise_request_exception = False
-    answer = client.post("/api/work-orders/start", {}, content_type="application/json")
+    answer = client.post(
+        "/api/work-orders/start",
+        {},
+        content_type="application/json",
+        headers={"X-Api-Key": "tg_any"},
+    )
     assert (answer.status_code, answer.json()) == (
         500,
         {"error": "an error of ours; it was logged"},
@@ -170,7 +175,8 @@ def test_a_failure_of_a_view_for_programs_is_told_and_logged(
     (line,) = map(json.loads, capsys.readouterr().err.splitlines())
     assert line["request_id"] == answer["X-Request-ID"]
     assert (line["route"], line["status"]) == ("/api/work-orders/start", 500)
-    assert client.get("/api/work-orders/start").status_code == 405
+    answer = client.get("/api/work-orders/start", headers={"X-Api-Key": "tg_any"})
+    assert answer.status_code == 405
 
 
 def test_programs_open_no_session(client: Client, db: None) -> None:
@@ -228,7 +234,7 @@ def test_readyz_without_worker_then_without_database(lonely: ScratchService) -> 
     wait_until(lambda: reasons() == not_yet)
     owner_sql("DROP DATABASE {} WITH (FORCE)", lonely.database)
     wait_until(lambda: lonely.database in reasons().get("database", ""))
-    assert set(reasons()) == {"database", "migrations", "environment", "worker"}
+    assert set(reasons()) == {"database", "migrations", "routines", "environment", "worker"}
     assert urlopen(f"{lonely.url}/healthz", timeout=HANG_SECONDS).status == 200
 
 

@@ -202,7 +202,7 @@ def test_a_crashed_job_worker_comes_back(running: Run) -> None:
 
 def test_killed_supervisor_leaves_nothing_and_starts_again(running: Run, folder: Path) -> None:
     family = running.family()
-    assert any("granian" in " ".join(child.cmdline()) for child in family)
+    assert any("config.server" in " ".join(child.cmdline()) for child in family)
     running.process.kill()
     after = Run(folder)  # while the old processes are still ending
     after.wait_until_open()

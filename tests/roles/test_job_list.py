@@ -125,7 +125,7 @@ def test_who_gets_which_secret(tmp_path: Path) -> None:
             return [each for line, each in named.items() if word in line]
 
         assert of("seal_events --forever")
-        for process in [*of("granian"), *of("qcluster")]:
+        for process in [*of("config.server"), *of("qcluster")]:
             environ = process.environ()
             assert not {"SEAL_KEY", "SEAL_WEBHOOK_URL", "TOLLGATE_OWNER_DATABASE_URL"} & set(
                 environ
@@ -137,7 +137,7 @@ def test_who_gets_which_secret(tmp_path: Path) -> None:
             Path(sys.executable), BASE_DIR / "config", BASE_DIR / ".static"
         ).uid
         expected = os.geteuid() if user is None else user
-        for process in [*of("granian"), *of("qcluster")]:
+        for process in [*of("config.server"), *of("qcluster")]:
             assert process.uids().real == expected
         with psycopg.connect((tmp_path / "data" / "app_url").read_text(), autocommit=True) as app:
             wait_for(app, "SELECT 1 FROM heartbeats WHERE name = 'sealer'")

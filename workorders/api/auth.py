@@ -14,12 +14,8 @@ from workorders import tokens
 
 
 def token_text(request: HttpRequest | Request) -> str:
-    """The token of a request, from `Authorization: Bearer …` or `x-api-key: …`; "" without one."""
-    authorization: str = request.META.get("HTTP_AUTHORIZATION", "")
-    scheme, _, text = authorization.partition(" ")
-    if scheme.lower() == "bearer" and text:
-        return text.strip()
-    return str(request.META.get("HTTP_X_API_KEY", "")).strip()
+    """The token of a request; "" without one."""
+    return tokens.text_of(request.META)
 
 
 def bearer(request: Request) -> tokens.Bearer:

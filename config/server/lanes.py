@@ -1,0 +1,84 @@
+"""Which processes answer a request, and whether it may be worth waiting for its body."""
+
+from collections.abc import Mapping
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings
+from django.urls import Resolver404, resolve
+from rest_framework.views import APIView
+
+from budgets.api.views import SpendingView
+from config.middleware import PAGE_PREFIXES, ProbesMiddleware, is_for_programs, ways_in
+
+LONGEST = 500  # characters of a path that is remembered
+SMALL_BODY = 65_536  # bytes; more is taken from callers only that have a token or a session
+BATCH_BODY = 16 * 1024 * 1024  # more than any view takes, so that it says so in its own words
+LARGEST_BODY = 64 * 1024 * 1024
+
+
+class Lane(Enum):
+    """DECISIONS: starts, finishes, extensions, direct spend, the kill switch, and probes. They
+    never wait for pages, logins, reads, exports and telemetry: all of that is OTHER."""
+
+    DECISIONS = "decisions"
+    OTHER = "other"
+
+
+class Needs(Enum):
+    """What a request must bring to be anybody's."""
+
+    NOTHING = "nothing"
+    TOKEN = "token"  # noqa: S105
+    TOKEN_OR_SESSION = "token or session"  # noqa: S105
+
+
+Place = tuple[Lane, Needs]
+ELSEWHERE: Place = (Lane.OTHER, Needs.NOTHING)
+
+
+def place(path: str) -> Place:
+    """Where a path is answered."""
+    return remembered(path) if len(path) <= LONGEST else look_up(path)
+
+
+def look_up(path: str) -> Place:
+    if path in ProbesMiddleware.PATHS:
+        return Lane.DECISIONS, Needs.NOTHING
+    if path.startswith((*PAGE_PREFIXES, "/static/")):
+        return ELSEWHERE
+    try:
+        view = resolve(path).func
+    except Resolver404:
+        return ELSEWHERE
+    kind = getattr(view, "view_class", None)
+    if kind is None or not issubclass(kind, APIView):
+        return ELSEWHERE
+    lane = Lane.DECISIONS if getattr(kind, "decides", False) else Lane.OTHER
+    if issubclass(kind, SpendingView):
+        return lane, Needs.TOKEN
+    if not ways_in(view):
+        return lane, Needs.NOTHING
+    return lane, Needs.TOKEN if is_for_programs(view) else Needs.TOKEN_OR_SESSION
+
+
+remembered = lru_cache(maxsize=4096)(look_up)
+
+
+def is_plausible(needs: Needs, token: bool, environ: Mapping[str, Any]) -> bool:
+    """Whether the caller may turn out to be somebody. `token`: there is what could be one."""
+    if needs is Needs.NOTHING or token:
+        return True
+    return needs is Needs.TOKEN_OR_SESSION and has_session(environ)
+
+
+def has_session(environ: Mapping[str, Any]) -> bool:
+    return f"{settings.SESSION_COOKIE_NAME}=" in environ.get("HTTP_COOKIE", "")
+
+
+def most_body(token: bool, environ: Mapping[str, Any]) -> int:
+    """How many bytes of a body are taken from this caller: people send files, programs batches."""
+    if token:
+        return BATCH_BODY
+    return LARGEST_BODY if has_session(environ) else SMALL_BODY
