@@ -384,7 +384,14 @@ END $$;
 
 CREATE OR REPLACE PROCEDURE tollgate.start_v1(
     p_digest bytea, p_address inet, p_wo text, p_agent text, p_estimate numeric, p_priced boolean,
-    p_book_version bigint, p_lease integer, p_tokens bigint, p_model text, p_tier text, p_user text, p_surface text, p_feature text,
+    p_book_version bigint,
+    p_lease integer,
+    p_tokens bigint,
+    p_model text,
+    p_tier text,
+    p_user text,
+    p_surface text,
+    p_feature text,
     p_dry_run boolean, p_confirm boolean, p_key text, p_fingerprint bytea, p_request_id text,
     p_sent_as jsonb, p_retry_after integer, p_lift boolean, p_confirm_over numeric, p_refusal_events integer,
     INOUT status integer, INOUT denial text, INOUT error text, INOUT retry_after integer,

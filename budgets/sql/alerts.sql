@@ -22,7 +22,9 @@ CREATE OR REPLACE FUNCTION tollgate.told(c tollgate.charge, amount numeric) RETU
 $$;
 
 -- "Warning: …" below the amount; at it, "Blocked: …", with when it ends.
-CREATE OR REPLACE FUNCTION tollgate.alert_sentence(c tollgate.charge, p_at timestamptz, threshold numeric, full_up boolean)
+CREATE OR REPLACE FUNCTION tollgate.alert_sentence(
+    c tollgate.charge, p_at timestamptz, threshold numeric, full_up boolean
+)
 RETURNS text LANGUAGE sql STABLE AS $$
     SELECT CASE
         WHEN full_up THEN format('Blocked: %s %s its %s of %s %s (%s used): %sstarts are refused until %s',
@@ -117,4 +119,3 @@ BEGIN
     WHERE b.warning_amount IS NOT NULL OR b.alert_percents <> '{}';
     RETURN told;
 END $$;
-

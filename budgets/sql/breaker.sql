@@ -6,7 +6,9 @@ CREATE OR REPLACE FUNCTION tollgate.breaker_name(c public.circuit_breakers) RETU
 $$;
 
 -- Tells of a transition. `p_at` in the key: each transition is one thing.
-CREATE OR REPLACE FUNCTION tollgate.breaker_alert(c public.circuit_breakers, p_kind text, p_reason text, p_at timestamptz)
+CREATE OR REPLACE FUNCTION tollgate.breaker_alert(
+    c public.circuit_breakers, p_kind text, p_reason text, p_at timestamptz
+)
 RETURNS void LANGUAGE sql VOLATILE AS $$
     SELECT tollgate.alert(p_kind,
         format('%s:%s:%s:%s', p_kind, c.scope, c.subject, extract(epoch FROM p_at)),

@@ -211,4 +211,3 @@ LANGUAGE sql STABLE AS $$
     LEFT JOIN public.cap_grants g ON g.wo_id = o.id AND p_at < g.ends_at
     WHERE o.id = p_wo GROUP BY o.id
 $$;
-

@@ -183,7 +183,9 @@ CREATE OR REPLACE FUNCTION tollgate.is_short(win text) RETURNS boolean LANGUAGE 
     SELECT win IN ('rolling_minute', 'minute', 'rolling_hour', 'hour')
 $$;
 
-CREATE OR REPLACE FUNCTION tollgate.run_facts(r public.work_order_runs) RETURNS tollgate.facts LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.run_facts(
+    r public.work_order_runs
+) RETURNS tollgate.facts LANGUAGE sql IMMUTABLE AS $$
     SELECT tollgate.facts_of(r.wo_id, r.agent_name, r.user_id, r.surface, r.feature, r.model,
         r.model_tier, r.team, r.cost_dimension, host(r.source_ip), NULL, NULL)
 $$;
@@ -263,7 +265,9 @@ CREATE OR REPLACE TRIGGER record_alert AFTER INSERT ON public.alerts
     FOR EACH ROW WHEN (NEW.kind <> 'kill_switch') EXECUTE FUNCTION tollgate.record_alert();
 
 -- Whether `used` going up by `more` passes a threshold of this limit.
-CREATE OR REPLACE FUNCTION tollgate.crosses(c tollgate.charge, more numeric) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.crosses(
+    c tollgate.charge, more numeric
+) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
     SELECT coalesce(c.used < c.warning_amount AND c.used + more >= c.warning_amount, false)
         -- (The percents are sorted. Is the first reached? If so, how many are, before and after?)
         OR CASE WHEN (c.used + more) * 100 >= c.amount * c.alert_percents[1]

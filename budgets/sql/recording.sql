@@ -11,7 +11,8 @@ CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON publ
     FOR EACH ROW EXECUTE FUNCTION tollgate.record_change(
         'preflight_check', 'PREFLIGHT_RULE_CHANGE', '', 'check_name');
 -- (Its transitions are told by alerts.)
-CREATE OR REPLACE TRIGGER record_change AFTER UPDATE OF open_seconds, recent_runs, error_percent ON public.circuit_breakers
+CREATE OR REPLACE TRIGGER record_change
+    AFTER UPDATE OF open_seconds, recent_runs, error_percent ON public.circuit_breakers
     FOR EACH ROW WHEN ((OLD.open_seconds, OLD.recent_runs, OLD.error_percent)
         IS DISTINCT FROM (NEW.open_seconds, NEW.recent_runs, NEW.error_percent))
     EXECUTE FUNCTION tollgate.record_change('circuit_breaker', 'BREAKER_SETTINGS_CHANGE', ' ', 'scope', 'subject');
@@ -32,7 +33,20 @@ CREATE CONSTRAINT TRIGGER record_transition AFTER UPDATE OF state ON public.circ
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state)
     EXECUTE FUNCTION tollgate.record_transition();
 
--- Who must agree to what is changed on a page that tells of all rules of a measure at once.
+-- Who must agree to what is changed on a page that tells of all rules of a measure at once: what it told is
+-- compared with what there is in the end.
+CREATE OR REPLACE FUNCTION tollgate.approval_rules_of(p_measure text) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_array(r.minimum, r.maximum, (
+            SELECT jsonb_object_agg(g.name, s.count) FROM public.approval_slots AS s
+            JOIN public.auth_group AS g ON g.id = s.group_id WHERE s.rule_id = r.id)) ORDER BY r.minimum), '[]')
+    FROM public.approval_rules AS r WHERE r.measure = p_measure
+$$;
+CREATE OR REPLACE FUNCTION tollgate.approval_rules_told(told jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_array((x->>'from')::numeric, (x->>'to')::numeric, x->'slots')
+        ORDER BY (x->>'from')::numeric), '[]')
+    FROM jsonb_array_elements(told) AS x
+$$;
+
 CREATE OR REPLACE FUNCTION tollgate.record_approval_rule() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     was jsonb := to_jsonb(OLD);
@@ -40,10 +54,14 @@ DECLARE
     one jsonb := coalesce(is_now, was);
     changed jsonb := tollgate.changes(was, is_now);
     subject text := coalesce(one->>'measure',
-        (SELECT r.measure FROM public.approval_rules AS r WHERE r.id = (one->>'rule_id')::bigint), '');
+        (SELECT r.measure FROM public.approval_rules AS r WHERE r.id = (one->>'rule_id')::bigint));
 BEGIN
-    IF changed IS NOT NULL AND NOT EXISTS (SELECT FROM tollgate.events_about('approval_rules', subject) AS e
-        WHERE e.kind = 'APPROVAL_RULES_CHANGE' AND NOT e.meta ? 'by') THEN
+    -- (Of a slot whose rule is gone the rule's own row tells.)
+    IF changed IS NOT NULL AND subject IS NOT NULL AND NOT EXISTS (
+        SELECT FROM tollgate.events_about('approval_rules', subject) AS e
+        WHERE e.kind = 'APPROVAL_RULES_CHANGE' AND e.meta->'changes'->'rules' ? 'new'
+            AND tollgate.approval_rules_told(e.meta->'changes'->'rules'->'new')
+            = tollgate.approval_rules_of(subject)) THEN
         PERFORM tollgate.write_change('APPROVAL_RULES_CHANGE', 'approval_rules', subject, subject, changed, TG_OP);
     END IF;
     RETURN NULL;

@@ -89,4 +89,3 @@ BEGIN
     END IF;
     RETURN dropped;
 END $$;
-

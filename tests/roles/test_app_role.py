@@ -351,6 +351,18 @@ def test_limits_and_rules_leave_an_event(app: Connection, statement: str, kind: 
     assert {each[3] for each in told} == {APP}
 
 
+def test_an_event_about_other_rules_does_not_silence_the_trigger(app: Connection) -> None:
+    app.sql("DELETE FROM approval_slots")
+    app.sql(
+        "INSERT INTO operations_events (kind, owner_type, owner_id, meta) SELECT DISTINCT "
+        "'APPROVAL_RULES_CHANGE', 'approval_rules', measure, "
+        '\'{"changes": {"rules": {"new": [{"from": "1", "to": null, "slots": {}}]}}}\'::jsonb '
+        "FROM approval_rules"
+    )
+    [(slots,)] = app.sql("SELECT count(DISTINCT measure) FROM approval_rules")
+    assert len(app.events("APPROVAL_RULES_CHANGE")) > slots
+
+
 def test_a_kill_switch_lifted_by_hand_leaves_an_event(app: Connection) -> None:
     app.sql(
         "INSERT INTO kill_switches (scope, target, enabled, reason, changed_by, changed_at) "
