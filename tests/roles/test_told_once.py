@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+from django.contrib.auth.models import Group
 from django.test import Client
 from django.utils import timezone
 
@@ -74,7 +75,7 @@ def test_people_in_the_admin(committed_db: str) -> None:
     client = Client()
     client.force_login(admin, backend="django.contrib.auth.backends.ModelBackend")
     before = by_triggers()
-    groups = [factories.Group.objects.get(name=name).pk for name in ("finance", "vp")]
+    groups = [Group.objects.get(name=name).pk for name in ("finance", "vp")]
     answer = client.post(
         f"/admin/auth/user/{person.pk}/change/",
         {"username": "person", "is_active": "on", "groups": groups},
