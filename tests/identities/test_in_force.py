@@ -142,7 +142,7 @@ def test_the_same_ask_in_another_spelling_is_a_replay(desk: Desk) -> None:
 
 
 def test_agents_have_one_name_and_keep_their_spelling() -> None:
-    agent = agents.save(Agent(name=" Loop-8 "), new=True, by="ops")
+    agent = agents.save(Agent(name=" Loop-8 ", description=""), new=True, by="ops")
     assert (agent.name, str(agent)) == ("loop-8", "Loop-8")
     sql("INSERT INTO agents (name, is_active) VALUES ('Ｌoop-9', true)")
     assert str(Agent.objects.get(pk="loop-9")) == "Ｌoop-9"
