@@ -15,7 +15,10 @@ class Migration(migrations.Migration):
             model_name="agent",
             name="label",
             field=models.TextField(
-                db_default="", editable=False, help_text="The name as it was first written."
+                db_default="",
+                default="",
+                editable=False,
+                help_text="The name as it was first written.",
             ),
         ),
         migrations.AddField(
