@@ -149,7 +149,7 @@ class Agent(models.Model):
 
     name = models.TextField(primary_key=True)
     label = models.TextField(
-        editable=False, db_default="", help_text="The name as it was first written."
+        editable=False, default="", db_default="", help_text="The name as it was first written."
     )
     description = models.TextField(blank=True, db_default="")
     is_active = models.BooleanField(

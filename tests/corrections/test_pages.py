@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from django.urls import reverse
 
-from budgets.models import Alert, CostCorrection
+from budgets.models import Alert, CostCorrection, Counter
 from tests import factories
 from tests.admin.scene import Scene, make_scene
 from tests.admin.test_matrix import log_in
@@ -23,6 +23,7 @@ def run(scene: Scene) -> Run:
         status="success", cost="42.00", finished_at="2026-01-01T00:00:00Z", token=scene.token
     )
     CostCorrection.objects.all().delete()
+    Counter.objects.update(settled_usd=10_000)  # the scene's runs were charged to none
     scene.run.refresh_from_db()
     return scene.run
 

@@ -13,6 +13,19 @@ SENTENCES = re.findall(
     re.MULTILINE,
 )
 
+MODEL = (ROOT / "docs" / "security.md").read_text()
+ROWS = [line for line in MODEL.splitlines() if line.startswith("| ")][1:]
+
+
+def named_in(row: str) -> str:
+    found = re.search(r" <!-- (.+?) --> \|$", row)
+    return found[1] if found else ""
+
+
+def test_no_row_of_the_threat_model_is_without_a_test() -> None:
+    assert len(ROWS) >= 10
+    assert [row for row in ROWS if not named_in(row)] == []
+
 
 def test_no_sentence_is_without_a_test() -> None:
     told = PAGE.split("### A service token")[1].split("### The machine")[0]
@@ -22,7 +35,10 @@ def test_no_sentence_is_without_a_test() -> None:
     assert len(SENTENCES) >= len(lines)
 
 
-@pytest.mark.parametrize(("sentence", "tests"), SENTENCES, ids=[text[:40] for text, _ in SENTENCES])
+ALL = [*SENTENCES, *((row, named_in(row)) for row in ROWS)]
+
+
+@pytest.mark.parametrize(("sentence", "tests"), ALL, ids=[text[:40] for text, _ in ALL])
 def test_its_test_is_there(sentence: str, tests: str) -> None:
     for test in tests.split(", "):
         file, name = test.split("::")

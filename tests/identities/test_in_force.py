@@ -142,7 +142,7 @@ def test_the_same_ask_in_another_spelling_is_a_replay(desk: Desk) -> None:
 
 
 def test_agents_have_one_name_and_keep_their_spelling() -> None:
-    agent = agents.save(Agent(name=" Loop-8 "), new=True, by="ops")
+    agent = agents.save(Agent(name=" Loop-8 ", description=""), new=True, by="ops")
     assert (agent.name, str(agent)) == ("loop-8", "Loop-8")
     sql("INSERT INTO agents (name, is_active) VALUES ('Ｌoop-9', true)")
     assert str(Agent.objects.get(pk="loop-9")) == "Ｌoop-9"
@@ -205,7 +205,7 @@ def test_direct_spend_and_advice_count_one_model(sold: Desk) -> None:
     for name in ("azure/gpt-4o", "GPT-4o-2024-08-06"):
         told = spending.spend(caller=caller, who=who, cost_usd=Decimal("0.6"), model=name)
         assert told.status == 200
-    spent = DirectSpend.objects.latest("at")
+    spent = DirectSpend.objects.get(sent_as__model="GPT-4o-2024-08-06")
     assert (spent.model, spent.user_id, spent.agent_name) == ("gpt-4o", "ann", "evil")
     assert spent.sent_as == {
         "model": "GPT-4o-2024-08-06", "userId": "Ann", "agentName": "Evil"

@@ -179,7 +179,10 @@ class Migration(migrations.Migration):
                 (
                     "label",
                     models.TextField(
-                        db_default="", editable=False, help_text="The name as it was first written."
+                        db_default="",
+                        default="",
+                        editable=False,
+                        help_text="The name as it was first written.",
                     ),
                 ),
                 ("description", models.TextField(blank=True, db_default="")),
