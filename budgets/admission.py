@@ -153,8 +153,8 @@ def start(ask: StartAsk, *, caller: Caller, idempotency_key: str = "") -> Decisi
     surface, feature = canonical(ask.surface), canonical(ask.feature)
     same = b""
     if idempotency_key:  # the same ask in another spelling is the same
-        names = {"agent_name": agent, "user_id": user, "surface": surface, "feature": feature}
-        same = fingerprint(replace(ask, model=canonical(ask.model), **names))
+        spelled = replace(ask, agent_name=agent, user_id=user, surface=surface, feature=feature)
+        same = fingerprint(replace(spelled, model=canonical(ask.model)))
     while True:
         estimate, priced, version, tokens, tier = ask.estimated_cost_usd, None, None, None, ""
         model = ""

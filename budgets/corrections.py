@@ -151,19 +151,10 @@ def _apply(made: CostCorrection, *, by: User, note: str) -> bool:
     """With the counters, and what tripped on the wrong figure. False where the cost has moved."""
     people = list(dict.fromkeys([made.asked_by.get_username(), by.get_username()]))
     meta = {"correctionId": made.pk, "reason": made.reason, "askedBy": people[0], "people": people}
+    told: list[Any] = [made.of, made.subject_id, made.old_usd, made.new_usd]
+    told += [", ".join(people), Jsonb(meta), current_request_id()]
     with connection.cursor() as cursor:
-        cursor.execute(
-            CORRECT,
-            [
-                made.of,
-                made.subject_id,
-                made.old_usd,
-                made.new_usd,
-                ", ".join(people),
-                Jsonb(meta),
-                current_request_id(),
-            ],
-        )
+        cursor.execute(CORRECT, told)
         if not cursor.fetchone()[0]:
             return False
     _close(made, Status.APPLIED, by=by, note=note)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.db import Error, connection, transaction
 
-from budgets import features, killswitch, ledger, limits, spending, tasks
+from budgets import features, killswitch, ledger, limits, spending
 from budgets.admission import Caller
 from budgets.exceptions import Refused
 from budgets.models import Budget, DirectSpend, FeatureControl, KillSwitch
@@ -243,7 +243,7 @@ def test_telemetry_has_one_name_of_each(sold: Desk) -> None:
 def test_telemetry_without_a_visible_name_is_refused() -> None:
     for field in ("user_id", "feature", "agent_name", "surface", "model"):
         with pytest.raises(ValueError, match="visible"):
-            InferenceDraft(**{"model": "m", field: "\u200b"})
+            InferenceDraft(**{"model": "m", field: "\u200b"})  # type: ignore[arg-type]  # of texts alone
     with pytest.raises(ValueError, match="userId"):
         ToolDraft(tool_name="t", user_id=" ")
     # What others' instrumentation says is not lost with a name.
@@ -252,10 +252,10 @@ def test_telemetry_without_a_visible_name_is_refused() -> None:
 
 def test_limits_follow_the_price_book(desk: Desk) -> None:
     set_limit("model", "day", "usd", "0.50", subject="house-a")
-    assert tasks.limits.follow_price_book() == 0
+    assert limits.follow_price_book() == 0
     make_price("house", match={"starts_with": "house"})
     prices.forget_book()
-    assert tasks.limits.follow_price_book() == 1
+    assert limits.follow_price_book() == 1
     assert Budget.objects.get(scope="model").subject == "house"
     assert desk.start(usd="0.60", model="house-b").denial == "budget:model:day"
-    assert tasks.limits.follow_price_book() == 0
+    assert limits.follow_price_book() == 0

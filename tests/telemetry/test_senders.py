@@ -36,7 +36,8 @@ def test_one_id_of_two_senders_is_two_events() -> None:
     assert told("trace-777", "50", ANN) == "accepted"
     assert told("trace-777", "50", ANN) == "duplicate"
     assert told("trace-777", "0", BOB) == "duplicate"
-    assert sorted(InferenceEvent.objects.values_list("cost_usd", flat=True)) == [0, 50]
+    costs = InferenceEvent.objects.order_by("cost_usd").values_list("cost_usd", flat=True)
+    assert list(costs) == [0, 50]
 
 
 def test_at_the_same_microsecond() -> None:
