@@ -18,7 +18,7 @@ REFUSED: Final = "Remove control characters, such as escape codes or line breaks
 _django = forms.CharField.validate
 
 
-def validate(field: forms.CharField, value: Any) -> None:
+def validate(field: forms.Field, value: Any) -> None:
     """Raises ValidationError."""
     _django(field, value)
     if not isinstance(value, str):

@@ -37,6 +37,7 @@ from budgets.models import (
 )
 from budgets.reviews import working
 from opslog import changes, events, outbox
+from opslog.identities import canonical
 from opslog.incidents.detecting import record_verdict
 from opslog.models import (
     ChangeMarker,
@@ -264,7 +265,13 @@ def make_scene(text: str = "Nightly digest") -> Scene:
     people["root"] = factories.make_user("root", is_staff=True, is_superuser=True)
     work_order = factories.make_work_order("w1", title=text)
     agent = factories.make_agent(text, description=text)
-    run = make_run(work_order, agent=text, agent_known=False, user_id=text, model=text)
+    run = make_run(
+        work_order,
+        agent=canonical(text),
+        agent_known=False,
+        user_id=canonical(text),
+        model=canonical(text),
+    )
     use(work_order, runs=3, settled="0.20", reserved="0.10")
     token, token_text = factories.make_token(owner=people["operations"], name=text)
     price = factories.make_price(model=text)
