@@ -68,10 +68,11 @@ def confirmed(client: Client, person: User) -> Client:
 def join(user: User, group: str, *, counts_from: datetime = LONG_AGO) -> None:
     """Into a group, which counts since long ago."""
     into = Group.objects.get_or_create(name=group)[0]
-    user.groups.add(into)
-    Membership.objects.update_or_create(
-        person=user, group=into, defaults={"how": "before", "counts_from": counts_from}
-    )
+    with transaction.atomic():
+        user.groups.add(into)
+        Membership.objects.update_or_create(
+            person=user, group=into, defaults={"how": "before", "counts_from": counts_from}
+        )
 
 
 def make_token(

@@ -93,3 +93,21 @@ CREATE CONSTRAINT TRIGGER record_vote AFTER INSERT ON public.change_votes
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_vote();
 CREATE OR REPLACE TRIGGER record_change AFTER UPDATE ON public.approval_limits
     FOR EACH ROW EXECUTE FUNCTION tollgate.record_change('approval_limit', 'LIMIT_CHANGE', '', 'name');
+
+-- Since when somebody's votes count. A row that comes, goes or changes without an event of their groups
+-- was written past the application.
+CREATE OR REPLACE FUNCTION tollgate.record_membership() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    is_now jsonb := to_jsonb(NEW);
+    one jsonb := coalesce(is_now, to_jsonb(OLD));
+    changed jsonb := tollgate.changes(to_jsonb(OLD), is_now);
+BEGIN
+    IF changed IS NOT NULL AND NOT EXISTS (
+        SELECT FROM tollgate.events_about('user', one->>'person_id') AS e WHERE e.meta->'changes' ? 'groups') THEN
+        PERFORM tollgate.write_change('USER_CHANGED', 'user', one->>'person_id',
+            (SELECT u.username FROM public.auth_user AS u WHERE u.id = (one->>'person_id')::bigint), changed, TG_OP);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER record_membership AFTER INSERT OR UPDATE OR DELETE ON public.memberships
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_membership();

@@ -191,3 +191,23 @@ BEGIN
 END $$;
 CREATE CONSTRAINT TRIGGER record_price AFTER INSERT OR UPDATE OR DELETE ON public.model_prices
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_price();
+
+-- A link to somebody at an identity provider is a way into an account. One that comes, goes or changes
+-- hands without an event of its person was written past the application.
+CREATE OR REPLACE FUNCTION tollgate.record_link() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    was jsonb := to_jsonb(OLD);
+    is_now jsonb := to_jsonb(NEW);
+    subject text := coalesce(is_now, was)->>'user_id';
+BEGIN
+    IF NOT EXISTS (SELECT FROM tollgate.events_about('user', subject) AS e
+        WHERE e.kind IN ('USER_CREATED', 'USER_CHANGED') AND NOT e.meta ? 'by') THEN
+        PERFORM tollgate.write_change('USER_CHANGED', 'user', subject,
+            (SELECT u.username FROM public.auth_user AS u WHERE u.id = subject::bigint),
+            jsonb_build_object('single_sign_on', jsonb_build_object('old', was->'uid', 'new', is_now->'uid')), TG_OP);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER record_link
+    AFTER INSERT OR DELETE OR UPDATE OF user_id, provider, uid ON public.socialaccount_socialaccount
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_link();

@@ -552,6 +552,30 @@ def test_a_number_exchanged_for_anothers_leaves_an_event(app: Connection) -> Non
     assert {"id": {"old": mallory, "new": vp}} in told
 
 
+def test_a_membership_by_hand_leaves_an_event(app: Connection) -> None:
+    """From when on votes count is a row, too."""
+    number = person(app)
+    app.sql(
+        "INSERT INTO memberships (person_id, group_id, how, counts_from)"
+        " SELECT %s, id, 'before', '2020-01-01' FROM auth_group WHERE name = 'vp'",
+        number,
+    )
+    [(*_, meta)] = app.events("USER_CHANGED")
+    assert meta["changes"]["counts_from"]["new"].startswith("2020-01-01")
+
+
+def test_a_link_to_an_identity_provider_by_hand_leaves_an_event(app: Connection) -> None:
+    number = person(app)
+    app.sql(
+        "INSERT INTO socialaccount_socialaccount"
+        " (user_id, provider, uid, last_login, date_joined, extra_data)"
+        " VALUES (%s, 'oidc', 'mallory', now(), now(), '{}')",
+        number,
+    )
+    [(*_, meta)] = app.events("USER_CHANGED")
+    assert meta["changes"] == {"single_sign_on": {"old": None, "new": "mallory"}}
+
+
 def test_a_log_in_is_no_change_of_an_account(app: Connection) -> None:
     number = person(app)
     app.sql("UPDATE auth_user SET last_login = now() WHERE id = %s", number)
@@ -644,11 +668,13 @@ def test_a_token_by_hand_leaves_an_event(app: Connection) -> None:
     assert meta["changes"]["scopes"]["new"] == ["admin", "start"]
     assert len(meta["changes"]["digest"]["new"]) == 12
     app.sql("UPDATE service_tokens SET expires_at = now() + interval '9 years'")
-    app.sql("UPDATE service_tokens SET digest = sha256('y')")
+    app.sql("UPDATE service_tokens SET scopes = '{read}'")
     assert [set(each[4]["changes"]) for each in app.events("TOKEN_CHANGED")] == [
         {"expires_at"},
-        {"digest"},
+        {"scopes"},
     ]
+    with pytest.raises(errors.RestrictViolation):
+        app.sql("UPDATE service_tokens SET digest = sha256('y')")
     app.sql("UPDATE service_tokens SET revoked_at = now()")
     app.sql("UPDATE service_tokens SET revoked_at = NULL")
     assert len(app.events("TOKEN_REVOKED")) == 1
