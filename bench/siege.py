@@ -64,12 +64,12 @@ def page(session: str) -> bytes:
 def login(session: str) -> bytes:
     csrf = "x" * 32
     name = "".join(random.choices(string.ascii_lowercase, k=10))
-    body = f"csrfmiddlewaretoken={csrf}&username={name}&password=guess".encode()
+    body = f"csrfmiddlewaretoken={csrf}&login={name}&password=guess".encode()
     headers = {
         "Cookie": f"csrftoken={csrf}",
         "Content-Type": "application/x-www-form-urlencoded",
     }
-    return head("POST", "/admin/login/", headers, len(body)) + body
+    return head("POST", "/account/login/", headers, len(body)) + body
 
 
 def wrong_token(session: str) -> bytes:

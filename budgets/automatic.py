@@ -18,6 +18,7 @@ from budgets.exceptions import Refused
 from budgets.models import AutomaticMitigation, FeatureControl, TimedMitigation
 from opslog import events
 from opslog.exceptions import NotAllowedNow
+from opslog.identities import canonical
 from opslog.incidents import mitigating, notices, timeline
 from opslog.models import Incident, Mitigation
 
@@ -148,7 +149,7 @@ def put_back(timed: TimedMitigation, *, reason: str, by: str, now: datetime) -> 
     """
     with acting(by=by, reason=reason):
         _hold_counters()
-        control = FeatureControl.objects.get(feature=timed.feature)
+        control = FeatureControl.objects.get(feature=canonical(timed.feature))
         before, applied = _typed(timed.before), _typed(timed.applied)
         if any(getattr(control, name) != value for name, value in applied.items()):
             return "Somebody has changed the control meanwhile: it stays as it is."

@@ -82,10 +82,10 @@ def one_or_many(item: type[msgspec.Struct]) -> dict[str, Any]:
 BY_ITEM = (
     "One object, or an array of up to 1,000. Each is accepted or refused by itself. Sending an "
     "`eventId` again is safe, whatever its `createdAt` says then; without an `eventId` it is "
-    "another call. An `eventId` must be unique over all senders and tokens, so take UUIDs: two "
-    "services that count 1, 2, 3 lose each other's calls as duplicates. Taken when up to 48 hours "
-    "late, or five minutes ahead of the clock here. A token that is limited to some work orders "
-    "speaks for those only; what it pins wins."
+    "another call. An `eventId` is yours alone, among all tokens of one owner: two services of "
+    "one owner that count 1, 2, 3 lose each other's calls as duplicates, so take UUIDs. Taken when "
+    "up to 48 hours late, or five minutes ahead of the clock here. A token that is limited to some "
+    "work orders speaks for those only; what it pins wins."
 )
 inference_events = extend_schema(
     auth=EITHER_HEADER,

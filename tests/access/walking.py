@@ -79,7 +79,8 @@ def client_of(scene: Scene, who: str) -> Client:
 
 
 def rows_of_everything(*, without: str = "") -> dict[str, Any]:
-    """Number and hash of the rows of every table; `without` is a kind of event left out."""
+    """Number and hash of the rows of every table; `without` is a pattern of kinds of events that
+    are left out."""
     found = {}
     with connection.cursor() as cursor:
         cursor.execute(
@@ -89,7 +90,8 @@ def rows_of_everything(*, without: str = "") -> dict[str, Any]:
             [list(NOT_COUNTED)],
         )
         for (table,) in cursor.fetchall():
-            where = f"WHERE kind <> '{without}'" if table == "operations_events" else ""
+            left_out = f"WHERE kind !~ '^({without or 'NONE'})$'"
+            where = left_out if table == "operations_events" else ""
             cursor.execute(f'{TALLY} FROM "{table}" t {where}')
             found[table] = cursor.fetchone()
     return found

@@ -13,6 +13,7 @@ from budgets.admission import Decision
 from budgets.models import Counter, Grant
 from opslog import events
 from opslog.models import OperationsEvent
+from tests import factories
 from tests.admission.desk import Desk, body, install_clock, run_of, set_clock
 from tests.factories import make_work_order
 from workorders.models import Run
@@ -114,6 +115,7 @@ def test_a_grant_that_ends_while_a_start_waits_is_over(
             ends_at=LATE + timedelta(seconds=3),
             kind=Grant.Kind.BREAK_GLASS,
             granted_by="test",
+            person=factories.make_user(),
             reason="test",
         )
     answer = turn_clock_while_waiting(desk, LATE + timedelta(seconds=seconds), "2.00")

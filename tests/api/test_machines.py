@@ -11,7 +11,7 @@ from pytest_django import DjangoDbBlocker
 
 from tests import factories
 from tests.api.harness import WORK_ORDER, Api, api_service
-from tests.waiting import HANG_SECONDS
+from tests.waiting import HANG_SECONDS, wait_until
 from tests.walks.browsing import chromium, empty_window
 
 SECRETS = {
@@ -136,6 +136,7 @@ def test_readiness_names_what_is_wrong(two: Api, http: httpx2.Client) -> None:
     names = ("database", "migrations", "routines", "environment", "worker")
     assert ask() == (200, dict.fromkeys(names, well))
     two.sql("UPDATE heartbeats SET at = now() - interval '10 minutes'")
+    wait_until(lambda: http.get("/readyz").status_code == 503)  # what was well holds for a moment
     status, told = ask()
     assert status == 503
     assert "last reported 600 s ago" in told["worker"]["reason"]

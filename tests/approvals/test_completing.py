@@ -156,7 +156,6 @@ def reset() -> None:
     set_caps(WorkOrder.objects.get(), 100, "2.00")
 
 
-@pytest.mark.timeout(300)
 def test_exactly_one_end(committed_db: str) -> None:
     people = everybody()
     for _ in range(RACES):
@@ -166,7 +165,6 @@ def test_exactly_one_end(committed_db: str) -> None:
         reset()
 
 
-@pytest.mark.timeout(300)
 def test_without_the_lock_there_are_several(
     committed_db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,13 +13,13 @@ from workorders.models import Run
 
 
 @pytest.fixture
-def scene(db: None) -> Scene:
+def scene(committed_db: str) -> Scene:
     return make_scene()
 
 
 @pytest.fixture
 def run(scene: Scene) -> Run:
-    Run.objects.filter(pk=scene.run.pk).update(
+    Run.objects.using("owner").filter(pk=scene.run.pk).update(
         status="success", cost="42.00", finished_at="2026-01-01T00:00:00Z", token=scene.token
     )
     CostCorrection.objects.all().delete()
@@ -55,7 +55,7 @@ def test_corrected_from_the_page_of_the_run(scene: Scene, run: Run) -> None:
 
 
 def test_confirmed_by_somebody_else(scene: Scene, run: Run) -> None:
-    Run.objects.filter(pk=run.pk).update(cost="4200.00")
+    Run.objects.using("owner").filter(pk=run.pk).update(cost="4200.00")
     address = f"{reverse('admin:budgets_costcorrection_add')}?run={run.pk}"
     asker = log_in(scene, "operations")
     asker.post(address, {"seen": "4200.00", "cost": "0.42", "reason": "a slip"})

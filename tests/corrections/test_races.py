@@ -87,7 +87,9 @@ def test_a_correction_against_the_late_end_of_a_run(desk: Desk) -> None:
     for _ in range(5):
         late = run_of(desk.start(usd="0.50", lease_seconds=1))
         with transaction.atomic():
-            Run.objects.filter(pk=late).update(lease_expires_at="2020-01-01T00:00:00Z")
+            Run.objects.using("owner").filter(pk=late).update(
+                lease_expires_at="2020-01-01T00:00:00Z"
+            )
         assert leases.expire() == 1
         finished, corrected = at_once(
             lambda run=late: desk.finish(run, "0.70"),  # type: ignore[misc]

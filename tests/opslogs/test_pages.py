@@ -90,7 +90,6 @@ def test_old_addresses_lead_there(auditor: Client) -> None:
         ("since=9999-12-31T23:59-23:59", "Write a time like"),
         ("before=3", "no place in the log"),
         ("last=2h", "Select a valid choice"),
-        ("actor=a%00b", "Null characters are not allowed"),
         ("actor=a%07b", "Control characters"),
         ("text=" + "x" * 201, "at most 200 characters"),
     ],

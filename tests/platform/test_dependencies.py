@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PINNED = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[^]]*\])?==", re.MULTILINE)
 # Looked at by libraries of the product where they are there; sqlfluff and playwright bring them.
-OPTIONAL = {"chardet", "colorama", "greenlet", "jinja2", "markupsafe"}
+OPTIONAL = {"chardet", "colorama", "greenlet", "httpcore", "jinja2", "markupsafe"}
 # Everything that a process of the product may import; prints the files of it.
 IMPORTED = """
 import importlib, os, pkgutil, sys

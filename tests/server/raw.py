@@ -2,7 +2,6 @@
 
 import json
 import socket
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -133,5 +132,3 @@ def trickle(connection: Raw, *, every: float = 0.05) -> int:
         except OSError:
             connection.socket.settimeout(PATIENCE)
             return sent
-        finally:
-            time.sleep(0)

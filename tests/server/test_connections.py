@@ -12,6 +12,7 @@ from pytest_django import DjangoDbBlocker
 
 from tests.api.harness import WORK_ORDER, Api, api_service
 from tests.server.raw import START, Raw, bearer, head, trickle
+from tests.waiting import wait_until
 
 ASK = json.dumps(
     {"workOrderId": WORK_ORDER, "agentName": "agent-1", "estimatedCostUsd": "0.01"}
@@ -46,7 +47,7 @@ def start(api: Api, source: str = "127.0.0.1") -> int:
         (START, "start", 100),
         (START, "start", 5_000_000),
         ("/api/inference-events", "ingest", 5_000_000),
-        ("/admin/login/", None, 100),
+        ("/account/login/", None, 100),
         ("/nowhere", None, 100),
     ],
 )
@@ -62,7 +63,7 @@ def test_bodies_that_never_come_hold_nobody_up(
         assert start(patient) == 201
         with Raw(patient.service.url) as other:
             assert other.ask("GET", "/healthz").status == 200
-            assert other.ask("GET", "/admin/login/").status == 200
+            assert other.ask("GET", "/account/login/").status == 200
             assert (
                 other.ask("GET", "/api/work-orders", bearer(patient.tokens["read"])).status == 200
             )
@@ -151,7 +152,7 @@ def test_chunked_bodies(api: Api, sizes: list[int]) -> None:
 def test_chunks_without_end(api: Api) -> None:
     """Nobody in particular may send 64 KiB."""
     with Raw(api.service.url) as connection:
-        connection.send(head("POST", "/admin/login/", {"Transfer-Encoding": "chunked"}))
+        connection.send(head("POST", "/account/login/", {"Transfer-Encoding": "chunked"}))
         for _ in range(5):
             connection.send(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
         assert connection.answer().status == 413
@@ -159,8 +160,8 @@ def test_chunks_without_end(api: Api) -> None:
 
 def test_too_large_is_said_at_once(api: Api) -> None:
     for path, headers, length in (
-        ("/admin/login/", {}, 65_537),
-        ("/admin/login/", {"Cookie": "sessionid=abc"}, 70_000_000),
+        ("/account/login/", {}, 65_537),
+        ("/account/login/", {"Cookie": "sessionid=abc"}, 70_000_000),
         (START, bearer(api.tokens["start"]), 20_000_000),
     ):
         with Raw(api.service.url) as connection:
@@ -298,7 +299,7 @@ def test_one_connection_for_everything(api: Api) -> None:
     with Raw(api.service.url) as connection:
         for _ in range(5):
             assert connection.ask("POST", START, bearer(api.tokens["start"]), ASK).status == 201
-            assert connection.ask("GET", "/admin/login/").status == 200
+            assert connection.ask("GET", "/account/login/").status == 200
             read = connection.ask("GET", "/api/work-orders", bearer(api.tokens["read"]))
             assert read.status == 200
             events = b"[" + b",".join([b"{}"] * 40_000) + b"]"
@@ -389,7 +390,7 @@ def test_clients_that_read_nothing_hold_nobody_up(api: Api) -> None:
             deaf.send(head("GET", "/api/schema", {"Accept-Encoding": "identity"}))
         assert start(api) == 201
         with Raw(api.service.url) as connection:
-            assert connection.ask("GET", "/admin/login/").status == 200
+            assert connection.ask("GET", "/account/login/").status == 200
 
 
 def test_a_process_that_dies_is_replaced(api: Api) -> None:
@@ -401,7 +402,7 @@ def test_a_process_that_dies_is_replaced(api: Api) -> None:
         child.kill()
     assert eventually_answers(api)
     assert start(api) == 201
-    assert len(psutil.Process(master.pid).children()) == 3
+    wait_until(lambda: len(psutil.Process(master.pid).children()) == 3)
     api.lines[:] = [line for line in api.lines if "a web process ended" not in line]
 
 
@@ -410,7 +411,7 @@ def eventually_answers(api: Api) -> bool:
         try:
             with Raw(api.service.url) as connection:
                 connection.ask("GET", "/healthz")
-                return connection.ask("GET", "/admin/login/").status == 200
+                return connection.ask("GET", "/account/login/").status == 200
         except (EOFError, OSError):
             continue
 

@@ -13,6 +13,7 @@ from opslog import sign_in
 from opslog.models import SignInTries
 from tests import factories
 from tests.sign_in.people import PASSWORD, person
+from tests.waiting import HANG_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ class Browser(httpx2.Client):
 
     def __init__(self, service: ScratchService, address: str) -> None:
         way = httpx2.HTTPTransport(local_address=address)
-        super().__init__(base_url=service.url, transport=way, timeout=60)
+        super().__init__(base_url=service.url, transport=way, timeout=HANG_SECONDS)
 
     def signs_in(self, name: str, password: str) -> int:
         self.get("/account/login/")

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
@@ -15,9 +16,9 @@ from workorders.models import ServiceToken, TokenPolicy
 pytestmark = pytest.mark.django_db(databases=["default", "owner"])
 
 
-def ends_in(**left: int) -> ServiceToken:
+def ends_in(*, owner: User | None = None, **left: int) -> ServiceToken:
     """A token that was made 90 days before it ends."""
-    token, _ = factories.make_token(never_expires=False)
+    token, _ = factories.make_token(never_expires=False, owner=owner)
     ends = timezone.now() + timedelta(**left)
     ServiceToken.objects.filter(pk=token.pk).update(
         expires_at=ends, created_at=ends - timedelta(days=90)
@@ -93,10 +94,8 @@ def test_of_some_nobody_is_told() -> None:
     tokens.revoke(ends_in(days=2).pk, by="ops", reason="a test")
     tokens.rotate(ends_in(days=2).pk, by="ops", reason="a test")
     factories.make_token(never_expires=True)
-    gone = ends_in(days=2)
-    ServiceToken.objects.filter(pk=gone.pk).update(
-        owner=factories.make_user("gone", is_active=False)
-    )
+    gone = ends_in(days=2, owner=factories.make_user("gone"))
+    User.objects.filter(pk=gone.owner_id).update(is_active=False)
     assert tokens.remind() == 0
     assert keys() == []
 

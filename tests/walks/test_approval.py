@@ -179,6 +179,7 @@ def test_what_a_program_requests_stands_in_nobodys_way(walk: Walk) -> None:
             f"{walk.service.url}/api/work-orders/{WO}/cap-changes",
             headers={"Authorization": f"Bearer {walk.asking}"},
             json={"usdPerDay": usd, "justification": "The queue is long."},
+            timeout=HANG_SECONDS,
         )
         assert answer.status_code == 201, answer.text
         return f"/admin/budgets/changerequest/{answer.json()['id']}/change/"
