@@ -136,10 +136,11 @@ def test_readiness_names_what_is_wrong(two: Api, http: httpx2.Client) -> None:
     names = ("database", "migrations", "routines", "environment", "worker")
     assert ask() == (200, dict.fromkeys(names, well))
     two.sql("UPDATE heartbeats SET at = now() - interval '10 minutes'")
-    wait_until(lambda: http.get("/readyz").status_code == 503)  # what was well holds for a moment
+    # What was well holds for a moment, in each process.
+    wait_until(lambda: all(http.get("/readyz").status_code == 503 for _ in range(12)))
     status, told = ask()
     assert status == 503
-    assert "last reported 600 s ago" in told["worker"]["reason"]
+    assert re.search(r"last reported 6\d\d s ago", told["worker"]["reason"])
     two.sql("DELETE FROM heartbeats")
     gone = two.sql("SELECT id FROM django_migrations WHERE app = 'budgets' LIMIT 1")[0][0]
     two.sql("UPDATE django_migrations SET app = 'elsewhere' WHERE id = %s", gone)
