@@ -15,6 +15,7 @@ from django.utils import timezone
 from psycopg.types.json import Jsonb
 
 from budgets import alerts
+from budgets.approvals.people import holds
 from budgets.exceptions import Conflict, Refused
 from budgets.models import CostCorrection, CostRule, DirectSpend
 from opslog import events, outbox
@@ -103,8 +104,10 @@ def decide(correction_id: int, *, approve: bool, by: User, note: str) -> CostCor
             raise Conflict(f"This correction is {found.get_status_display()} already.")
         if approve and by.pk == found.asked_by_id:
             raise Refused("A second person confirms it.")
-        if approve and by.pk == owner_of(found):
+        if approve and by.pk in interested(found):
             raise Refused("The token that reported this cost is yours: somebody else confirms it.")
+        if approve and not holds(by, "correct_cost"):
+            raise Refused("You cannot confirm this yet: your membership does not count so far.")
         if not approve:
             _close(found, Status.REFUSED, by=by, note=note.strip())
             _record("COST_CORRECTION_REFUSED", found, by, f"refused: {note.strip()}")
@@ -114,12 +117,13 @@ def decide(correction_id: int, *, approve: bool, by: User, note: str) -> CostCor
     return found
 
 
-def owner_of(correction: CostCorrection) -> int | None:
-    """The person who owns the token that reported the cost."""
+def interested(correction: CostCorrection) -> set[int]:
+    """Who owns or made the token that reported the cost, or one of its line, by id."""
     subject: Any = Run if correction.of == Of.RUN else DirectSpend
-    token = subject.objects.filter(pk=correction.subject_id).values_list("token_id", flat=True)
-    owner = ServiceToken.objects.filter(pk__in=list(token)).values_list("owner_id", flat=True)
-    return owner.first()
+    token = subject.objects.filter(pk=correction.subject_id).values("token_id")
+    lines = ServiceToken.objects.filter(pk__in=token).values("lineage")
+    people = ServiceToken.objects.filter(lineage__in=lines).values_list("owner_id", "created_by_id")
+    return {person for pair in people for person in pair if person}
 
 
 def set_rule(*, by: str, reason: str, **values: Any) -> None:

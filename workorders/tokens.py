@@ -180,6 +180,7 @@ def rotate(
             ends = min(ends, old.expires_at)
         new = ServiceToken.objects.create(
             name=old.name,
+            max_run_usd=old.max_run_usd,
             prefix=text[:VISIBLE],
             digest=digest(text),
             scopes=old.scopes,

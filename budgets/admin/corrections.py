@@ -88,7 +88,7 @@ class CostCorrectionAdmin(LargeTableMixin, PageAdmin):
             "correction": obj,
             "title": str(obj),
             "href": subject_url(_Subject(obj.of, str(obj.subject_id))),
-            "may_confirm": may and not own and corrections.owner_of(obj) != request.user.pk,
+            "may_confirm": may and not own and request.user.pk not in corrections.interested(obj),
             "may_refuse": may,
             "own": own,
         }

@@ -53,6 +53,8 @@ PARTY = {
     "editor": "editor",
     "token_owner": "tokenOwner",
     "token_maker": "tokenMaker",
+    "subject_owner": "subjectOwner",
+    "subject_maker": "subjectMaker",
 }
 IN_TEXT = (
     Measure.USD_PER_DAY,

@@ -34,7 +34,14 @@ TOKEN: dict[str, Any] = {
     "required": ["name", "prefix"],
     "additionalProperties": False,
 }
-ROLES = ["requester", "editor", "tokenOwner", "tokenMaker"]
+ROLES = [
+    "requester",
+    "editor",
+    "tokenOwner",
+    "tokenMaker",
+    "subjectOwner",
+    "subjectMaker",
+]
 PARTIES = {
     "type": "array",
     "items": record(

@@ -51,6 +51,8 @@ ROLES = {
     "editor": ("edited it last", "you edited it last"),
     "token_owner": ("owns the token that requested it", "you own the token that requested it"),
     "token_maker": ("made the token that requested it", "you made the token that requested it"),
+    "subject_owner": ("owns the token it is about", "you own the token it is about"),
+    "subject_maker": ("made the token it is about", "you made the token it is about"),
 }
 
 
@@ -67,6 +69,12 @@ def parties(request: ChangeRequest) -> dict[int, list[str]]:
             ("token_maker", request.token_maker_id),
             *(("token_maker", maker) for maker in _makers(request, request.token)),
         ]
+    if request.subject_type == "service_token":  # its own ceiling
+        line = ServiceToken.objects.filter(
+            lineage__in=ServiceToken.objects.filter(pk=request.subject_id).values("lineage")
+        )
+        for owner, maker in line.values_list("owner_id", "created_by_id"):
+            held += [("subject_owner", owner), ("subject_maker", maker)]
     found: dict[int, list[str]] = {}
     for role, person in held:
         if person is not None and role not in found.setdefault(person, []):

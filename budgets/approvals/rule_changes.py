@@ -13,7 +13,7 @@ from budgets import rules
 from budgets.approvals import notices
 from budgets.approvals.completing import complete_pending
 from budgets.approvals.needs import current_rules
-from budgets.approvals.people import unfillable, voters
+from budgets.approvals.people import groups_of, unfillable, voters
 from budgets.approvals.subjects import BOUNDS, CAPS
 from budgets.exceptions import Refused
 from budgets.models import ApprovalRule, ApprovalSlot, Measure
@@ -61,7 +61,7 @@ def replace(measure: str, wanted: Iterable[rules.Rule], *, by: User, reason: str
     Open requests are judged by the new rules from now on.
     """
     wanted = list(wanted)
-    if not by.is_active or not by.groups.filter(name="administrator").exists():
+    if not by.is_active or "administrator" not in groups_of(by):
         raise Refused("Only administrators change approval rules.")
     if not reason.strip():
         raise Refused("A reason is required.")

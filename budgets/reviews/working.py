@@ -10,6 +10,7 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 
+from budgets.approvals.people import holds
 from budgets.exceptions import Conflict, Refused
 from budgets.models import (
     DimensionBudget,
@@ -124,6 +125,8 @@ def sign(review_id: int, *, seen: str, comment: str, by: User) -> bool:
     """
     if not comment.strip():
         raise Refused("A signature says what was looked at.")
+    if not holds(by, "sign_monthlyreview"):
+        raise Refused("You cannot sign this yet: your membership does not count so far.")
     with transaction.atomic():
         review = _locked(review_id)
         state = state_of(review)

@@ -164,6 +164,7 @@ BEGIN
     IF EXISTS (
         SELECT FROM public.change_requests r
         LEFT JOIN public.service_tokens asked ON asked.id = r.token_id
+            OR (r.subject_type = 'service_token' AND asked.id::text = r.subject_id)
         LEFT JOIN public.service_tokens t ON t.lineage = asked.lineage
         WHERE r.id = NEW.request_id AND NEW.voter_id IN (r.requester_id, r.last_editor_id, r.token_owner_id,
             r.token_maker_id, t.owner_id, t.created_by_id)

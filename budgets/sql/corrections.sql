@@ -86,6 +86,12 @@ DECLARE
     ids bigint[];
     meta jsonb := p_meta || jsonb_build_object('before', tollgate.usd(p_old), 'after', tollgate.usd(p_new));
 BEGIN
+    -- (It runs with the owner's rights: it does what a correction on record says, and nothing else.)
+    IF NOT EXISTS (SELECT FROM public.cost_corrections AS k
+        WHERE k.id = (p_meta->>'correctionId')::bigint AND k.status = 'pending' AND k."of" = p_of
+            AND k.subject_id = p_id AND k.old_usd = p_old AND k.new_usd = p_new AND p_new BETWEEN 0 AND 1000000) THEN
+        RAISE EXCEPTION 'no such correction is on record' USING ERRCODE = 'check_violation';
+    END IF;
     IF p_of = 'run' THEN
         SELECT * INTO r FROM public.work_order_runs WHERE id = p_id FOR UPDATE;
         IF r.status = 'running' OR r.cost IS DISTINCT FROM p_old THEN

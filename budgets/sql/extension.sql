@@ -27,6 +27,10 @@ DECLARE
     ids bigint[];
     endpoint_name text := 'extend:' || p_run;
 BEGIN
+    -- (It runs with the owner's rights: whoever calls it, the numbers are numbers.)
+    IF NOT coalesce(p_additional BETWEEN 0 AND 1000000 AND coalesce(p_lease, 1) BETWEEN 1 AND 86400, false) THEN
+        RAISE EXCEPTION 'an extension is out of bounds' USING ERRCODE = 'check_violation';
+    END IF;
     SELECT * INTO b FROM tollgate.bearer_v1(p_digest, p_address, '{start,admin}', '');
     IF b.refusal <> '' THEN
         RETURN tollgate.token_refusal(b.refusal);

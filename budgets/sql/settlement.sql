@@ -186,6 +186,10 @@ DECLARE
     note text := '';
     kind text := 'RUN_FINISHED';
 BEGIN
+    -- (It runs with the owner's rights: whoever calls it, the cost is a number.)
+    IF p_cost IS NOT NULL AND NOT p_cost BETWEEN 0 AND 1000000 THEN
+        RAISE EXCEPTION 'a cost is out of bounds' USING ERRCODE = 'check_violation';
+    END IF;
     SELECT * INTO b FROM tollgate.bearer_v1(p_digest, p_address, '{start,admin}', '');
     IF b.refusal <> '' THEN
         RETURN tollgate.token_refusal(b.refusal);

@@ -123,9 +123,15 @@ class Exchange:
         self.method = environ["REQUEST_METHOD"]
         self.protocol = environ["SERVER_PROTOCOL"]
 
+    def was_judged(self, code: int, headers: list[tuple[str, str]]) -> bool:
+        """Whether somebody looked at the token: bad input and wrong methods are answered before."""
+        if any(name.lower() == "tollgate-denial" for name, _ in headers):
+            return True
+        return code < 400 and self.method != "OPTIONS"
+
     def head(self, status: str, headers: list[tuple[str, str]], length: int | None) -> str:
         code = int(status[:3])
-        if self.caller is not None:
+        if self.caller is not None and self.was_judged(code, headers):
             self.connection.house.strangers.judged(*self.caller, code)
             self.connection.good = code not in (401, 403)
         lines = [STATUSES.get(code) or f"HTTP/1.1 {status}\r\n", self.connection.house.date()]
@@ -212,6 +218,7 @@ class Connection(asyncio.Protocol):
         self.url = b""
         self.head = 0
         self.fields = 0
+        self.framing = 0  # bytes after the head that are no body: sizes of chunks, trailers
         self.environ: dict[str, Any] = {}
         self.body: Any = None
         self.house.held -= self.size
@@ -318,7 +325,9 @@ class Connection(asyncio.Protocol):
             self.data_received(body)
             self.data_received(following)
             return
-        if not self.whole_head:
+        if self.whole_head:
+            self.framing += len(data)
+        else:
             self.head += len(data)
             self.later.append(data)
         try:
@@ -327,6 +336,9 @@ class Connection(asyncio.Protocol):
             self.keep = False  # another protocol was offered; this one is spoken
         except httptools.HttpParserError:
             self.deny(400, "this is no HTTP/1.1")
+        if self.framing > MOST_HEAD + 16 * self.size:  # the parser gathers trailers without end
+            self.abort()
+            return
         if (self.busy or self.delayed) and self.refused is not None:
             self.keep = False  # it came behind a request that is being answered
         elif self.refused is not None:
@@ -401,20 +413,21 @@ class Connection(asyncio.Protocol):
             return
         self.later.clear()
         token = text_of(environ)
-        if plausible(token):
+        could_be = plausible(token)
+        if could_be and needs is not lanes.Needs.NOTHING:
             self.caller = (self.origin(), token)
         chunked = "HTTP_TRANSFER_ENCODING" in environ
         length = int(environ.get("CONTENT_LENGTH") or 0)
         if not (chunked or length):
             return
         self.left = 0 if chunked else length
-        if not lanes.is_plausible(needs, self.caller is not None, environ):
+        if not lanes.is_plausible(needs, could_be, environ):
             # Whatever the body is, the answer is 401. It is thrown away as it comes.
             self.answered_early = self.skip = True
             self.keep = self.keep and not chunked and length <= lanes.SMALL_BODY
             self.dispatch()
             return
-        self.allowed = lanes.most_body(self.caller is not None, environ)
+        self.allowed = lanes.most_body(could_be, environ)
         if length > self.allowed:
             self.deny(*TOO_LARGE)
             return
@@ -426,6 +439,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         self.left -= len(data)
+        self.framing -= len(data)
         if self.skip:
             return
         earned = (self.size + len(data)) // IN_MEMORY - self.size // IN_MEMORY
@@ -436,7 +450,8 @@ class Connection(asyncio.Protocol):
             self.expect(self.deadline - self.house.loop.time())
         if self.size > self.allowed:
             self.deny(*TOO_LARGE)
-        elif self.house.held > MOST_HELD:
+        elif self.size > IN_MEMORY and self.house.held > MOST_HELD:
+            # Small bodies, those of decisions, never pay for large ones.
             self.deny(503, "too many bodies are under way")
         elif self.body is None:
             self.body = data

@@ -1,10 +1,12 @@
 """Changing the rules: what is refused with its reason, what is recorded, who is told."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.utils import timezone
 
 from budgets import approvals
 from budgets.approvals.needs import current_rules
@@ -74,6 +76,12 @@ def test_replacing_is_recorded_and_told(people: dict[str, User]) -> None:
 def test_only_administrators(people: dict[str, User], who: str) -> None:
     with pytest.raises(Refused, match="Only administrators"):
         replace("usd_per_day", usd(("0.01", None, OPS)), by=people[who], reason="x")
+
+
+def test_an_administrator_of_an_hour_changes_no_rule(people: dict[str, User]) -> None:
+    join(people["auditor"], "administrator", counts_from=timezone.now() + timedelta(hours=1))
+    with pytest.raises(Refused, match="Only administrators"):
+        replace("usd_per_day", usd(("0.01", None, OPS)), by=people["auditor"], reason="x")
 
 
 def test_slots_that_nobody_can_fill_are_refused(people: dict[str, User]) -> None:

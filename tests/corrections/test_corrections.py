@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import Error, transaction
+from django.utils import timezone
 
 from budgets import approvals, breaker, corrections, features, leases, ledger, spending
 from budgets.admission import Caller
@@ -160,6 +161,26 @@ def test_the_owner_of_the_token_confirms_nothing(admin_desk: Desk, ops: User) ->
         corrections.decide(made.pk, approve=False, by=owner, note="it is true").status == "refused"
     )
     assert Run.objects.get(pk=run).cost == 90
+
+
+def test_whose_membership_does_not_count_yet_confirms_nothing(desk: Desk, ops: User) -> None:
+    run = run_of(desk.start(usd="0.50"))
+    desk.finish(run, "99.00")
+    made = correct(run, "0.42", ops)
+    new = factories.make_user("new")
+    factories.join(new, "operations", counts_from=timezone.now() + timedelta(hours=1))
+    with pytest.raises(Refused, match="does not count"):
+        corrections.decide(made.pk, approve=True, by=new, note="n")
+
+
+def test_the_maker_of_the_token_confirms_nothing(admin_desk: Desk, ops: User) -> None:
+    maker = person("maker")
+    text = factories.make_token(["start"], owner=person("owner"), created_by=maker)[1]
+    desk = Desk(text)
+    run = run_of(desk.start(usd="0.50"))
+    desk.finish(run, "90.00")
+    with pytest.raises(Refused, match="yours"):
+        corrections.decide(correct(run, "0.42", ops).pk, approve=True, by=maker, note="n")
 
 
 def test_many_small_steps_are_a_large_one(desk: Desk, ops: User) -> None:
@@ -345,6 +366,21 @@ def test_the_ceiling_rises_by_approval_alone(desk: Desk) -> None:
     assert ServiceToken.objects.get(pk=token.pk).max_run_usd == 200
     run = run_of(desk.start(usd="0.50"))
     assert desk.finish(run, "150.00").status == 200
+
+
+def test_whose_token_it_is_does_not_raise_its_ceiling(desk: Desk) -> None:
+    owner, maker = factories.make_user("finance", ["finance"]), factories.make_user("vp", ["vp"])
+    token, _ = factories.make_token(owner=owner, created_by=maker)
+    request = approvals.ask(
+        str(token.pk), kind="service_token", new={Measure.MAX_RUN_USD: Decimal(200)},
+        justification="large batches", by=person("ops"),
+    )  # fmt: skip
+    for user in (owner, maker):
+        with pytest.raises(Refused, match="the token it is about"):
+            approvals.decide(
+                request.pk, by=user, decision="approve", comment="c", seen_revision=1,
+                password_confirmed=True,
+            )  # fmt: skip
 
 
 def test_who_may() -> None:

@@ -1,7 +1,7 @@
 """The monthly review: opened once, worked through, closed by two people, final."""
 
 import io
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -157,6 +157,15 @@ def test_month_against_budget_and_month_before(review: MonthlyReview) -> None:
     assert (str(row["usd"]), str(row["last"]), row["passed"]) == ("9.50", "4.00", [70, 90])
     assert (f"{row['share']:.2f}", f"{row['change']:.3f}") == ("0.95", "1.375")
     assert str(found["total"]) == "9.50"
+
+
+def test_whose_membership_does_not_count_yet_signs_nothing(review: MonthlyReview) -> None:
+    work_through(review)
+    new = factories.make_user("new", is_staff=True)
+    factories.join(new, "finance", counts_from=timezone.now() + timedelta(hours=1))
+    review.refresh_from_db()
+    with pytest.raises(Refused, match="does not count"):
+        working.sign(review.pk, seen=working.state_of(review), comment="looked", by=new)
 
 
 def test_two_people_close_it(review: MonthlyReview) -> None:

@@ -439,6 +439,21 @@ def test_a_run_can_be_settled_as_any_token(app: Connection) -> None:
     assert app.events("RUN_CHANGED") == []
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "extend_run_v1('x', '127.0.0.1', gen_random_uuid(), -1, 900, '', '', '', NULL, 20)",
+        "extend_run_v1('x', '127.0.0.1', gen_random_uuid(), 'NaN', 900, '', '', '', NULL, 20)",
+        "extend_run_v1('x', '127.0.0.1', gen_random_uuid(), 1, 99999999, '', '', '', NULL, 20)",
+        "finish_run_v1('x', '127.0.0.1', gen_random_uuid(), 'success', 'NaN', NULL, NULL, NULL, '', '')",
+        "correct_cost_v1('run', gen_random_uuid(), 1, 2, 'vp', '{\"correctionId\": 1}', '')",
+    ],
+)
+def test_routines_with_the_owners_rights_take_no_nonsense(app: Connection, call: str) -> None:
+    with pytest.raises(errors.CheckViolation):
+        app.sql(f"SELECT tollgate.{call}")
+
+
 def test_it_ends_no_connection_but_its_own(app: Connection, owner: Connection) -> None:
     with pytest.raises(DENIED):
         app.sql("SELECT pg_terminate_backend(%s)", owner.db.info.backend_pid)

@@ -3,13 +3,14 @@
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import psutil
 import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
+from config.server.connection import Exchange
 from tests.api.harness import WORK_ORDER, Api, api_service
 from tests.server.raw import START, Raw, bearer, head, trickle
 from tests.waiting import wait_until
@@ -67,6 +68,29 @@ def test_bodies_that_never_come_hold_nobody_up(
             assert (
                 other.ask("GET", "/api/work-orders", bearer(patient.tokens["read"])).status == 200
             )
+
+
+def test_trailers_without_end_are_cut_off(api: Api) -> None:
+    """The parser would gather them, and copy what it has for each packet."""
+    headers = {**bearer("tg_nobody"), "Transfer-Encoding": "chunked"}
+    with Raw(api.service.url) as connection:
+        connection.send(head("POST", START, headers) + b"1\r\na\r\n0\r\nX: ")
+        sent = 0
+        with suppress(OSError):
+            while sent < 64 * 1024 * 1024:
+                connection.socket.sendall(b"a" * 65_536)
+                sent += 65_536
+        assert sent < 64 * 1024 * 1024
+    assert start(api) == 201
+
+
+def test_an_answer_that_looked_at_no_token_says_nothing_of_it() -> None:
+    asked = Exchange(None, {"REQUEST_METHOD": "POST", "SERVER_PROTOCOL": "HTTP/1.1"}, True, None)  # type: ignore[arg-type]
+    assert not asked.was_judged(400, [])
+    assert asked.was_judged(401, [("Tollgate-Denial", "token")])
+    assert asked.was_judged(201, [])
+    asked.method = "OPTIONS"
+    assert not asked.was_judged(200, [])
 
 
 def test_a_body_that_trickles_is_cut_off(api: Api) -> None:

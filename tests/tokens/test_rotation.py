@@ -39,6 +39,14 @@ def rotated(desk: Desk, **more: Any) -> Desk:
     return Desk(token=text)
 
 
+def test_the_successor_keeps_the_ceiling(db: None) -> None:
+    """One that was lowered does not rise by rotating; $100 is where a token begins."""
+    old, _ = factories.make_token()
+    ServiceToken.objects.filter(pk=old.pk).update(max_run_usd=50)
+    new, _ = tokens.rotate(old.pk, by="ops", reason="quarterly")
+    assert new.max_run_usd == 50
+
+
 def test_the_successor_has_the_same_rights_and_the_old_one_ends(db: None) -> None:
     factories.make_work_order("w1")
     old, _ = factories.make_token(

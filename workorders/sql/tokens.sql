@@ -129,7 +129,9 @@ CREATE OR REPLACE TRIGGER guard_token BEFORE UPDATE ON public.service_tokens
 CREATE OR REPLACE FUNCTION tollgate.guard_ceiling() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        IF NEW.max_run_usd > 100 THEN
+        -- (A successor keeps what its predecessor was raised to.)
+        IF NEW.max_run_usd > greatest(100, coalesce((SELECT t.max_run_usd FROM public.service_tokens AS t
+            WHERE t.id = NEW.predecessor_id AND t.owner_id = NEW.owner_id), 0)) THEN
             RAISE EXCEPTION 'a token begins with a ceiling of $100 a run; more is asked for'
                 USING ERRCODE = 'restrict_violation';
         END IF;
