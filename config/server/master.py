@@ -28,7 +28,7 @@ log = logging.getLogger("tollgate.server")
 ENDING = (signal.SIGTERM, signal.SIGINT)
 BACKLOG = 1024
 AT_ONCE = 64  # connections that are taken over from other processes before anything else is done
-POLITENESS = 10  # how much the operating system prefers decisions to the rest, in its own measure
+POLITENESS = 19  # decisions first: the rest gets what they leave
 MOST_CONNECTIONS = 8192
 SHORT_LIFE = 5.0  # seconds; a process that ends sooner is not started again at once
 
