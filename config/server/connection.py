@@ -218,6 +218,7 @@ class Connection(asyncio.Protocol):
         self.url = b""
         self.head = 0
         self.fields = 0
+        self.other_protocol = False  # was offered, and is not spoken: its body is read here
         self.framing = 0  # bytes after the head that are no body: sizes of chunks, trailers
         self.environ: dict[str, Any] = {}
         self.body: Any = None
@@ -325,6 +326,9 @@ class Connection(asyncio.Protocol):
             self.data_received(body)
             self.data_received(following)
             return
+        if self.parser_is_done():
+            self.read_on(data)
+            return
         if self.whole_head:
             self.framing += len(data)
         else:
@@ -332,8 +336,11 @@ class Connection(asyncio.Protocol):
             self.later.append(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self.keep = False  # another protocol was offered; this one is spoken
+        except httptools.HttpParserUpgrade as error:
+            self.keep = False
+            if self.parser_is_done():
+                self.read_on(data[error.args[0] :])
+                return
         except httptools.HttpParserError:
             self.deny(400, "this is no HTTP/1.1")
         if self.framing > MOST_HEAD + 16 * self.size:  # the parser gathers trailers without end
@@ -460,7 +467,27 @@ class Connection(asyncio.Protocol):
         else:
             self.body.write(data)
 
+    def parser_is_done(self) -> bool:
+        return self.other_protocol
+
+    def read_on(self, data: bytes) -> None:
+        """The parser ends with a head that offers another protocol, as clients do that would rather
+        speak HTTP/2. What they send as a body of known length is one all the same."""
+        part = data[: self.left]
+        if part:
+            self.on_body(part)
+        if self.refused is not None:
+            self.refuse(*self.refused)
+        elif self.left == 0:
+            self.other_protocol = False
+            self.on_message_complete()
+        else:
+            self.wait_for("body")
+
     def on_message_complete(self) -> None:
+        if self.left > 0 and not self.answered_early and self.parser.should_upgrade():
+            self.other_protocol = True
+            return
         if self.answered_early and not self.ended:
             self.ended = True  # the next request may follow
             if not self.busy:

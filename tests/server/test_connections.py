@@ -93,6 +93,24 @@ def test_an_answer_that_looked_at_no_token_says_nothing_of_it() -> None:
     assert not asked.was_judged(200, [])
 
 
+@pytest.mark.parametrize("cut", [0, 1, 20])
+def test_a_client_that_would_rather_speak_http_2(api: Api, cut: int) -> None:
+    """Java's offers it with its first request, whatever that is; the body follows."""
+    body = ASK
+    headers = {
+        **bearer(api.tokens["start"]),
+        "Connection": "Upgrade, HTTP2-Settings",
+        "Upgrade": "h2c",
+        "HTTP2-Settings": "AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+    }
+    with Raw(api.service.url) as connection:
+        connection.send(head("POST", START, headers) + body[:cut])
+        connection.send(body[cut:])
+        assert connection.answer().status == 201
+
+
 def test_a_body_that_trickles_is_cut_off(api: Api) -> None:
     with Raw(api.service.url) as connection:
         headers = {**bearer(api.tokens["start"]), "Content-Length": "60000"}
