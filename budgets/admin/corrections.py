@@ -156,8 +156,7 @@ class CostCorrectionAdmin(LargeTableMixin, PageAdmin):
             verb="Confirm correction" if approve else "Refuse correction",
             danger=not approve,
             effects=(
-                f"{found.asked_by} asks to correct the cost of "
-                + f"{found.get_of_display()} {found.subject_id}: {found}.",
+                f"{found.asked_by} asks for it: {self.about(found)}, {found}.",
                 f"Reason: {found.reason}",
                 "Every budget it was charged to changes with it, immediately."
                 if approve
