@@ -56,6 +56,8 @@ KINDS: Final = {
 # Prices of a thousand calls of a tool -> its name in `toolCalls`.
 TOOLS: Final = {"web_searches_kcount": "web_search", "storage_searches_kcount": "file_search"}
 
+FREE: Final = {"input_per_mtok": Decimal(0), "output_per_mtok": Decimal(0)}
+
 SMALL_NAMES: Final = re.compile(
     r"\b(haiku|mini|nano|flash|lite|small|instant|tiny|micro|ministral|luna|"
     r"embed\w*|embedding|moderation|[1-9]b)\b"
@@ -103,8 +105,8 @@ def bundled() -> list[Price]:
     """Every price in the package that is a price per token, historic ones included.
 
     Left out: models that are not billed by tokens alone (hours of audio, pages, a fee for each
-    request) and models listed without any price. They stay unknown, so a budget refuses them
-    rather than letting them through at $0.
+    request) and models listed without any price, except those listed as free.
+    They stay unknown, so a budget refuses them rather than letting them through at $0.
     """
     return [
         price
@@ -119,7 +121,8 @@ def prices_of(provider: Provider, model: ModelInfo) -> Iterator[Price]:
     match = clause(model.match)
     home = None if provider.model_match is None else clause(provider.model_match)
     for effective_from, prices in schedule(model.prices):
-        if (rates := rates_of(prices)) is None:
+        rates = FREE if is_free(provider, model, prices) else rates_of(prices)
+        if rates is None:
             continue
         yield Price(
             model=model.id,
@@ -134,6 +137,12 @@ def prices_of(provider: Provider, model: ModelInfo) -> Iterator[Price]:
             tier=tier_of(model.id, rates["output_per_mtok"]),
             **completed(provider.id, model.id, rates),
         )
+
+
+def is_free(provider: Provider, model: ModelInfo, prices: Prices) -> bool:
+    """Listed as free: genai-prices states no price for those slugs of OpenRouter."""
+    stated = [price for price in vars(prices).values() if price is not None]
+    return provider.id == "openrouter" and model.id.endswith(":free") and not any(stated)
 
 
 def schedule(prices: Prices | list[ConditionalPrice]) -> list[tuple[datetime, Prices]]:
