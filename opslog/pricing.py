@@ -194,8 +194,8 @@ class PriceBook:
         return tuple(found)
 
     def _is_a_guess(self, price: Price, provider: str) -> bool:
-        """Does the provider asked have a list, and not this model? An open model is sold by many, at
-        many prices: that of another seller may be far too low."""
+        """Does the provider asked have a list, and not this model? An open model is sold by many,
+        at many prices: that of another seller may be far too low."""
         told = provider_of(provider)
         return (
             told in self._imported
