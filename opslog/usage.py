@@ -77,11 +77,6 @@ class Usage:
             - self.image_output_tokens
         )
 
-    @property
-    def is_zero(self) -> bool:
-        """Whether nothing was used: no token, and no call of a priced tool."""
-        return not (self.input_tokens or self.output_tokens or any(self.tool_calls.values()))
-
     def units(self) -> dict[str, Any]:
         """The audio and image tokens and the calls of priced tools, by their names in the API;
         without those that are zero."""
