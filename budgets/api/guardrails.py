@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from budgets import admission, burn_rate, features, killswitch, mirror, preflight, spending
+from budgets import admission, burn_rate, features, killswitch, metrics, mirror, preflight, spending
 from budgets.admission import Decision
 from budgets.api import guardrails_schema as schema
 from budgets.api.guardrail_bodies import CheckBody, KillSwitchBody, PreflightBody, SpendBody
@@ -129,20 +129,12 @@ class SpendView(SpendingView):
         body = decode(SPEND, request.data)
         if (body.cost_usd is None) == (body.usage is None):
             raise BadRequest("bad input", {"costUsd": ["Give either costUsd or usage"]})
-        usage, model = None, body.model or ""
+        usage, model, provider = None, body.model or "", ""
         if body.usage is not None:
             if model and model != body.usage.model:
                 raise BadRequest("bad input", {"model": ["Another model than that of usage"]})
-            model = body.usage.model
-            try:
-                usage = Usage(
-                    body.usage.input_tokens,
-                    body.usage.output_tokens,
-                    cached_input_tokens=body.usage.cached_input_tokens,
-                    reasoning_tokens=body.usage.reasoning_tokens,
-                )
-            except ValueError as error:
-                raise BadRequest("bad input", {"usage": [str(error)]}) from None
+            model, provider = body.usage.model, body.usage.provider or ""
+            usage = body.usage.usage()
         caller, key = self.caller(request), idempotency_key(request)
         cost = money(body.cost_usd, "costUsd")
         return rendered(
@@ -153,6 +145,7 @@ class SpendView(SpendingView):
                     who=who_of(body),
                     cost_usd=cost,
                     model=model,
+                    provider=provider,
                     usage=usage,
                     idempotency_key=key,
                 ),
@@ -331,6 +324,7 @@ class PreflightView(SpendingView):
             )
             response.headers["Tollgate-Denial"] = "confirm"
             return response
+        metrics.PREFLIGHTS.labels("true" if found.passed else "false").inc()
         if not body.dry_run:
             preflight.tell(found, by=actor_of(caller))
         return HttpResponse(ENCODE(report_as_json(found)), content_type="application/json")

@@ -137,7 +137,7 @@ def test_calls_without_a_price_are_told_of_however_many_models_cost_more() -> No
     text = client.get(reverse("forecast-page")).content.decode()
     assert "7 calls of the last seven days told no cost" in text
     listed = client.get(reverse("admin:opslog_inferencehour_changelist")).content.decode()
-    assert listed.count("7 without a price") == 1
+    assert listed.count("7 of unknown cost") == 1
 
 
 @pytest.mark.django_db
