@@ -66,6 +66,7 @@ class FinishTold:
     status: str
     cost_usd: Decimal | None = None
     model: str = ""
+    provider: str = ""
     usage: Usage | None = None
 
 
@@ -120,15 +121,13 @@ def as_json(names: Mapping[str, str]) -> Jsonb | None:
     return Jsonb(names) if names else None
 
 
-def usage_as_json(model: str, name: str, usage: Usage) -> dict[str, Any]:
+def usage_as_json(model: str, name: str, provider: str, usage: Usage) -> dict[str, Any]:
     """`name` is what `model`, as it was sent, is counted by."""
     return {
         "model": name,
         **({} if name == model else {"sentModel": model}),
-        "inputTokens": usage.input_tokens,
-        "cachedInputTokens": usage.cached_input_tokens,
-        "outputTokens": usage.output_tokens,
-        "reasoningTokens": usage.reasoning_tokens,
+        **({"provider": provider} if provider else {}),
+        **usage.body(),
     }
 
 
@@ -226,8 +225,10 @@ def finish(run_id: UUID, told: FinishTold, *, caller: Caller) -> Decision:
         cost, version, usage, tokens = told.cost_usd, None, None, None
         if told.usage is not None:
             book = prices.current_book(at_least=at_least)
-            cost, version = book.cost(told.model, told.usage, datetime.now(UTC)), book.version
-            usage = Jsonb(usage_as_json(told.model, book.name_of(told.model), told.usage))
+            model, provider, version = told.model, told.provider, book.version
+            cost = book.cost(model, told.usage, datetime.now(UTC), provider=provider)
+            name = book.name_of(model, provider=provider)
+            usage = Jsonb(usage_as_json(model, name, provider, told.usage))
             tokens = told.usage.input_tokens + told.usage.output_tokens
         decision = call(
             "finish",

@@ -136,6 +136,7 @@ def spend(
     who: Who,
     cost_usd: Decimal | None = None,
     model: str = "",
+    provider: str = "",
     usage: Usage | None = None,
     idempotency_key: str = "",
 ) -> Decision:
@@ -145,19 +146,19 @@ def spend(
         cost, version, name = cost_usd, None, ""
         if model:
             book = prices.current_book(at_least=at_least)
-            name, version = book.name_of(model), book.version
+            name, version = book.name_of(model, provider=provider), book.version
         if cost is None and usage is not None:
-            cost = book.cost(model, usage, datetime.now(UTC))
+            cost = book.cost(model, usage, datetime.now(UTC), provider=provider)
         decision = call(
             "spend",
             [
                 *(caller.digest, caller.address or None),
                 None if cost is None else usd(cost),
                 usage.input_tokens + usage.output_tokens if usage else 0,
-                Jsonb(usage_as_json(model, name, usage)) if usage else None,
+                Jsonb(usage_as_json(model, name, provider, usage)) if usage else None,
                 *(version, name, who.user_id, who.surface, who.feature, who.agent_name),
                 idempotency_key,
-                fingerprint(who, cost_usd, canonical(model), usage),
+                fingerprint(who, cost_usd, canonical(model), canonical(provider), usage),
                 current_request_id(),
                 as_json(
                     sent_as(

@@ -6,8 +6,8 @@ from django.db import transaction
 
 from opslog.events import record
 from opslog.models import ModelPrice
+from opslog.price import RATES
 from opslog.prices import lock_price_book
-from opslog.pricing import RATES
 
 
 def set_price(price: ModelPrice, *, by: str, reason: str) -> ModelPrice:

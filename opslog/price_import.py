@@ -27,7 +27,7 @@ from genai_prices.types import (
 from genai_prices.types import ModelPrice as Prices
 
 from opslog.money import usd
-from opslog.pricing import LongContext, Price
+from opslog.price import LongContext, Price
 
 SOURCE: Final = "genai-prices"
 # A price that genai-prices dates from nowhere holds from here on: before any recorded use.
@@ -158,7 +158,7 @@ def base(price: Decimal | TieredPrices | None) -> Decimal:
     return price.base if isinstance(price, TieredPrices) else price
 
 
-def rates_of(prices: Prices) -> dict[str, Decimal] | None:
+def rates_of(prices: Prices) -> dict[str, Any] | None:
     """Our columns, or None for a model that is not billed by tokens alone.
 
     Without a price for text output the dearest other output (audio, images) is taken for it; with
@@ -185,7 +185,7 @@ def tiers_of(prices: Prices) -> tuple[LongContext, ...]:
         if isinstance(price, TieredPrices):
             for tier in price.tiers:
                 above.setdefault(tier.start, {})[ours] = usd(tier.price)
-    return tuple(LongContext(start, **above[start]) for start in sorted(above))
+    return tuple(LongContext(above_input_tokens=start, **above[start]) for start in sorted(above))
 
 
 def clause(rule: Any) -> dict[str, Any]:

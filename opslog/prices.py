@@ -5,17 +5,23 @@ import threading
 import time
 from collections.abc import Iterable
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
 
 from opslog import authority
 from opslog.events import record
-from opslog.model_names import Key, check_match
+from opslog.model_names import Key
 from opslog.models import ModelPrice, PriceBookVersion
+from opslog.price import (
+    RATES,
+    RULES,
+    STRUCTURED,
+    long_context_as_json,
+    service_tier_as_json,
+)
 from opslog.price_plan import Plan, plain, plan
-from opslog.pricing import RATES, LongContext, Price, PriceBook, long_context
+from opslog.pricing import Price, PriceBook
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +34,7 @@ COLUMNS = (
     "source",
     "effective_from",
     *RATES,
-    "tiers",
+    *STRUCTURED,
     "match",
     "provider_match",
     "tier",
@@ -104,10 +110,11 @@ def load_book(version: int) -> PriceBook:
 
 def _price(row: tuple[Any, ...]) -> Price:
     values = dict(zip(COLUMNS, row, strict=True))
-    values["tiers"] = long_context(values["tiers"])
-    for rule in (values["match"], values["provider_match"]):
-        if rule is not None:
-            check_match(rule)
+    for column, read in STRUCTURED.items():
+        values[column] = read(values[column])
+    for column, check in RULES.items():
+        if values[column] is not None:
+            check(values[column])
     return Price(**values)
 
 
@@ -185,14 +192,9 @@ def _database_now() -> datetime:
 
 def _row(price: Price) -> ModelPrice:
     values = {column: getattr(price, column) for column in COLUMNS}
-    values["tiers"] = [tier_as_json(tier) for tier in price.tiers]
-    return ModelPrice(**values)
-
-
-def tier_as_json(tier: LongContext) -> dict[str, Any]:
-    """One entry of the `tiers` column; money as strings, what is not stated left out."""
-    rates: dict[str, Decimal | None] = {kind: getattr(tier, kind) for kind in RATES}
-    return {
-        "above_input_tokens": tier.above_input_tokens,
-        **{kind: format(rate, "f") for kind, rate in rates.items() if rate is not None},
+    values["tiers"] = [long_context_as_json(tier) for tier in price.tiers]
+    values["service_tiers"] = {
+        name: service_tier_as_json(tier) for name, tier in price.service_tiers.items()
     }
+    values["tool_prices"] = {tool: format(rate, "f") for tool, rate in price.tool_prices.items()}
+    return ModelPrice(**values)

@@ -1,14 +1,13 @@
-"""What a call costs: prices, usage and the price book, as plain data.
+"""What a call costs: the price book, as plain data.
 
-Pure: no database, no clock, no network. Prices are US dollars per million tokens; a cost is
-rounded once, by `opslog.money.usd`. `opslog.prices` fills a book from the database.
+Pure: no database, no clock, no network. `opslog.prices` fills a book from the database;
+`opslog.price` has its rows, `opslog.usage` what they are applied to.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
-from typing import Any, Final, TypeAlias
+from decimal import Decimal
+from typing import Final, TypeAlias
 
 from opslog.identities import canonical
 from opslog.model_names import (
@@ -23,151 +22,16 @@ from opslog.model_names import (
     readings_of,
     with_dashed_date,
 )
-from opslog.money import usd
+from opslog.price import Price
+from opslog.usage import Usage
 
-MILLION: Final = Decimal(1_000_000)
+__all__ = ("OWN", "TIERS", "Price", "PriceBook", "Usage")
+
 OWN: Final = "own"
 TIERS: Final = ("largest", "middle", "small")
 
 NAMES_REMEMBERED = 4096
 LONGEST_NAME = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one piece of work, as providers report them.
-
-    Cached and cache-write tokens are part of the input tokens, reasoning tokens of the output
-    tokens. Raises ValueError for a negative number and for parts larger than their whole.
-    """
-
-    input_tokens: int
-    output_tokens: int
-    cached_input_tokens: int = 0
-    reasoning_tokens: int = 0
-    cache_write_tokens: int = 0
-
-    def __post_init__(self) -> None:
-        if (
-            min(
-                self.input_tokens,
-                self.output_tokens,
-                self.cached_input_tokens,
-                self.reasoning_tokens,
-                self.cache_write_tokens,
-            )
-            < 0
-        ):
-            raise ValueError("a number of tokens is never negative")
-        if self.cached_input_tokens + self.cache_write_tokens > self.input_tokens:
-            raise ValueError("cached and cache-write tokens are more than the input tokens")
-        if self.reasoning_tokens > self.output_tokens:
-            raise ValueError("reasoning tokens are more than the output tokens")
-
-
-@dataclass(frozen=True, slots=True)
-class LongContext:
-    """Prices of *all* tokens of a call whose input is above a number of tokens (a cliff, not a
-    staircase: that is how every provider that has them bills). None: the price below it stays."""
-
-    above_input_tokens: int
-    input_per_mtok: Decimal | None = None
-    output_per_mtok: Decimal | None = None
-    cached_input_per_mtok: Decimal | None = None
-    cache_write_per_mtok: Decimal | None = None
-    reasoning_per_mtok: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """One row of the price book: what a model costs from a moment on.
-
-    `match` says which other names mean this model, `provider_match` which bare names belong to
-    its provider (both as in genai-prices: `{"starts_with": …}`, `{"or": […]}`, …).
-    """
-
-    model: str
-    provider: str
-    source: str
-    effective_from: datetime
-    input_per_mtok: Decimal
-    output_per_mtok: Decimal
-    cached_input_per_mtok: Decimal | None = None
-    cache_write_per_mtok: Decimal | None = None
-    reasoning_per_mtok: Decimal | None = None
-    tiers: tuple[LongContext, ...] = ()
-    match: Mapping[str, Any] | None = None
-    provider_match: Mapping[str, Any] | None = None
-    tier: str = "middle"
-
-    def cost(self, usage: Usage) -> Decimal:
-        """Dollars for this usage. No token is charged twice: each belongs to one kind."""
-        rates = {kind: getattr(self, kind) for kind in RATES}
-        for tier in self.tiers:  # ascending: the last one that applies wins
-            if usage.input_tokens > tier.above_input_tokens:
-                over = {kind: getattr(tier, kind) for kind in RATES}
-                rates = {kind: _first(over[kind], rates[kind]) for kind in RATES}
-        input_rate, output_rate = rates["input_per_mtok"], rates["output_per_mtok"]
-        cached_rate = _first(rates["cached_input_per_mtok"], input_rate)
-        write_rate = _first(rates["cache_write_per_mtok"], input_rate)
-        reasoning_rate = _first(rates["reasoning_per_mtok"], output_rate)
-        plain_input = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
-        plain_output = usage.output_tokens - usage.reasoning_tokens
-        return usd(
-            (
-                plain_input * input_rate
-                + usage.cached_input_tokens * cached_rate
-                + usage.cache_write_tokens * write_rate
-                + plain_output * output_rate
-                + usage.reasoning_tokens * reasoning_rate
-            )
-            / MILLION
-        )
-
-
-RATES: Final = (
-    "input_per_mtok",
-    "output_per_mtok",
-    "cached_input_per_mtok",
-    "cache_write_per_mtok",
-    "reasoning_per_mtok",
-)
-
-
-def _first(rate: Decimal | None, otherwise: Decimal) -> Decimal:
-    """`rate`, unless there is none: a rate of 0 is a rate."""
-    return otherwise if rate is None else rate
-
-
-def long_context(raw: object) -> tuple[LongContext, ...]:
-    """The `tiers` column as data. Raises ValueError for anything that is no list of prices."""
-    if raw == []:
-        return ()
-    if not isinstance(raw, list) or not all(
-        isinstance(entry, dict) and entry.keys() <= _TIER_KEYS for entry in raw
-    ):
-        raise ValueError(f"tiers: a list of objects with keys of {sorted(_TIER_KEYS)} is expected")
-    tiers = []
-    for entry in raw:
-        above = entry.get("above_input_tokens")
-        if type(above) is not int or above < 0:
-            raise ValueError("tiers: above_input_tokens must be a whole number, 0 or more")
-        rates = {kind: _rate(entry[kind]) for kind in RATES if entry.get(kind) is not None}
-        tiers.append(LongContext(above, **rates))
-    return tuple(sorted(tiers, key=lambda tier: tier.above_input_tokens))
-
-
-_TIER_KEYS: Final = {"above_input_tokens", *RATES}
-
-
-def _rate(raw: object) -> Decimal:
-    try:
-        rate = Decimal(str(raw))
-    except InvalidOperation:
-        rate = Decimal("NaN")
-    if not rate.is_finite() or rate < 0:
-        raise ValueError(f"tiers: {raw!r} is no price")
-    return rate
 
 
 Series: TypeAlias = tuple[Price, ...]  # of one model from one source, newest first
@@ -247,7 +111,7 @@ class PriceBook:
         return next((price for price in series if price.effective_from <= at), None)
 
     def cost(self, model: str, usage: Usage, at: datetime, *, provider: str = "") -> Decimal | None:
-        """Dollars, or None where no price is known. A price of 0 is a price."""
+        """Dollars, or None where no price is known for a part of it. A price of 0 is a price."""
         price = self.find(model, at, provider=provider)
         return None if price is None else price.cost(usage)
 

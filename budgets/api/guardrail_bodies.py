@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from budgets.api.requests import Tokens, UsageBody, Usd
+from budgets.api.requests import UsageBody, Usd
 from opslog.api.requests import NAMING, Body, Label, Name, Text
+from opslog.telemetry.drafts import Tokens
 
 
 class CheckBody(Body, frozen=True):

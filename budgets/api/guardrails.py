@@ -129,20 +129,12 @@ class SpendView(SpendingView):
         body = decode(SPEND, request.data)
         if (body.cost_usd is None) == (body.usage is None):
             raise BadRequest("bad input", {"costUsd": ["Give either costUsd or usage"]})
-        usage, model = None, body.model or ""
+        usage, model, provider = None, body.model or "", ""
         if body.usage is not None:
             if model and model != body.usage.model:
                 raise BadRequest("bad input", {"model": ["Another model than that of usage"]})
-            model = body.usage.model
-            try:
-                usage = Usage(
-                    body.usage.input_tokens,
-                    body.usage.output_tokens,
-                    cached_input_tokens=body.usage.cached_input_tokens,
-                    reasoning_tokens=body.usage.reasoning_tokens,
-                )
-            except ValueError as error:
-                raise BadRequest("bad input", {"usage": [str(error)]}) from None
+            model, provider = body.usage.model, body.usage.provider or ""
+            usage = body.usage.usage()
         caller, key = self.caller(request), idempotency_key(request)
         cost = money(body.cost_usd, "costUsd")
         return rendered(
@@ -153,6 +145,7 @@ class SpendView(SpendingView):
                     who=who_of(body),
                     cost_usd=cost,
                     model=model,
+                    provider=provider,
                     usage=usage,
                     idempotency_key=key,
                 ),

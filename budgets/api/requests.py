@@ -9,8 +9,9 @@ from rest_framework.request import Request
 from opslog.api.errors import BadRequest
 from opslog.api.requests import AMOUNT, NAMING, Body, Label, Name, Text
 from opslog.money import MAX_USD, usd
+from opslog.telemetry.drafts import Provider, ServiceTier, Tokens, ToolCalls
+from opslog.usage import STANDARD, TOKENS, Usage
 
-Tokens = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 LeaseSeconds = Annotated[
     int, Meta(ge=1, le=86_400, description="Seconds until the run is settled at its reservation.")
 ]
@@ -45,11 +46,33 @@ class StartBody(Body, frozen=True):
 
 
 class UsageBody(Body, frozen=True):
+    """What a model call or several used, as `opslog.usage.Usage` has it."""
+
     model: Name
     input_tokens: Tokens
     output_tokens: Tokens
+    provider: Provider | None = None
     cached_input_tokens: Tokens = 0
+    cache_write_tokens: Tokens = 0
+    cache_write_1h_tokens: Tokens = 0
     reasoning_tokens: Tokens = 0
+    audio_input_tokens: Tokens = 0
+    cached_audio_input_tokens: Tokens = 0
+    audio_output_tokens: Tokens = 0
+    image_input_tokens: Tokens = 0
+    image_output_tokens: Tokens = 0
+    service_tier: ServiceTier | None = None
+    tool_calls: ToolCalls | None = None
+
+    def usage(self) -> Usage:
+        """Raises BadRequest where parts are more than their whole."""
+        told = {name: getattr(self, name) for name in TOKENS}
+        calls = dict(sorted((self.tool_calls or {}).items()))
+        try:
+            return Usage(**told, service_tier=self.service_tier or STANDARD, tool_calls=calls)
+        except ValueError as error:
+            field, _, problem = str(error).partition(": ")
+            raise BadRequest("bad input", {f"usage.{field}": [problem.capitalize()]}) from None
 
 
 class FinishBody(Body, frozen=True):

@@ -28,7 +28,6 @@ from opslog.api.errors import BadRequest, TokenDenied
 from opslog.api.requests import RawJSONParser, decode
 from opslog.exceptions import Unavailable
 from opslog.money import usd_text
-from opslog.pricing import Usage
 from workorders import tokens
 from workorders.api.auth import token_text
 from workorders.models import WorkOrder
@@ -149,22 +148,12 @@ class FinishView(SpendingView):
         body = decode(FINISH, request.data)
         if (body.cost_usd is None) == (body.usage is None):
             raise BadRequest("bad input", {"costUsd": ["Give either costUsd or usage"]})
-        usage = None
-        if body.usage is not None:
-            try:
-                usage = Usage(
-                    body.usage.input_tokens,
-                    body.usage.output_tokens,
-                    cached_input_tokens=body.usage.cached_input_tokens,
-                    reasoning_tokens=body.usage.reasoning_tokens,
-                )
-            except ValueError as error:
-                raise BadRequest("bad input", {"usage": [str(error)]}) from None
         told = admission.FinishTold(
             status=body.status,
             cost_usd=money(body.cost_usd, "costUsd"),
             model=body.usage.model if body.usage else "",
-            usage=usage,
+            provider=(body.usage.provider or "") if body.usage else "",
+            usage=body.usage.usage() if body.usage else None,
         )
         caller = self.caller(request)
         decision = decide("finish", lambda: admission.finish(run_id, told, caller=caller))

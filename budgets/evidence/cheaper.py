@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from opslog.money import usd
-from opslog.pricing import OWN, RATES, Price, PriceBook, Usage
+from opslog.pricing import OWN, Price, PriceBook, Usage
 
 SHOWN_OF_A_TIER: Final = 2
 TIERS: Final = ("largest", "middle", "small")
@@ -79,8 +79,9 @@ def alternatives(
             continue
         if not price.input_per_mtok or not price.output_per_mtok:
             continue
-        cost = sum((_flat(price, each.above).cost(each.usage) for each in used), Decimal(0))
-        if cost < spent:
+        costs = [_flat(price, each.above).cost(each.usage) for each in used]
+        cost = sum((cost for cost in costs if cost is not None), Decimal(0))
+        if None not in costs and cost < spent:
             found.setdefault(price.tier, []).append((not own, cost, price))
     models = [
         ModelCost(price.model, price.provider, price.tier, cost, usd(period_usd * cost / spent))
@@ -107,11 +108,10 @@ def _cheapest(candidates: list[tuple[bool, Decimal, Price]]) -> list[tuple[Decim
 
 def _flat(price: Price, input_tokens: int) -> Price:
     """The price of every token of calls with that many input tokens, however many calls."""
-    rates = {kind: getattr(price, kind) for kind in RATES}
+    rates: dict[str, Any] = {}
     for tier in price.tiers:
         if input_tokens > tier.above_input_tokens:
-            stated = {kind: getattr(tier, kind) for kind in RATES}
-            rates |= {kind: rate for kind, rate in stated.items() if rate is not None}
+            rates |= tier.stated()
     return replace(price, tiers=(), **rates)
 
 

@@ -236,14 +236,8 @@ BEGIN
     IF p_usage IS NOT NULL THEN
         -- Telemetry of it, once: whoever finishes the run again is answered above. Before the lock
         -- that all take, because nothing is decided by it.
-        INSERT INTO public.inference_events (event_id, created_at, source, run_id, wo_id, agent_name, user_id,
-            surface, feature, model, sent_model, input_tokens, cached_input_tokens, output_tokens,
-            reasoning_tokens, cost_usd, success)
-        VALUES (r.id::text, tollgate.now(), 'run', r.id, r.wo_id, r.agent_name, r.user_id, r.surface,
-            r.feature, p_usage->>'model', coalesce(p_usage->>'sentModel', ''), (p_usage->>'inputTokens')::bigint,
-            (p_usage->>'cachedInputTokens')::bigint, (p_usage->>'outputTokens')::bigint,
-            (p_usage->>'reasoningTokens')::bigint, p_cost, p_status <> 'error')
-        ON CONFLICT DO NOTHING;
+        PERFORM tollgate.record_usage(r.id, 'run', tollgate.now(), p_usage, p_cost, p_status <> 'error', r.id,
+            r.wo_id, r.agent_name, r.user_id, r.surface, r.feature);
     END IF;
     SELECT r.status AS status, r.cost AS cost, (SELECT max(id) FROM public.alerts) AS alert INTO was;
     PERFORM tollgate.hold_counters();

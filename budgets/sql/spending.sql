@@ -162,13 +162,8 @@ BEGIN
     VALUES (spend_id, at, p_cost, p_tokens, p_model, p_usage, p_user, surface_name, feature_name,
         p_agent, p_address, b.token_id, p_sent_as);
     IF p_usage IS NOT NULL THEN
-        INSERT INTO public.inference_events (event_id, created_at, source, agent_name, user_id, surface,
-            feature, model, sent_model, input_tokens, cached_input_tokens, output_tokens, reasoning_tokens,
-            cost_usd)
-        VALUES (spend_id::text, at, 'spend', p_agent, p_user, surface_name, feature_name, p_model,
-            coalesce(p_usage->>'sentModel', ''), (p_usage->>'inputTokens')::bigint, (p_usage->>'cachedInputTokens')::bigint,
-            (p_usage->>'outputTokens')::bigint, (p_usage->>'reasoningTokens')::bigint, p_cost)
-        ON CONFLICT DO NOTHING;
+        PERFORM tollgate.record_usage(spend_id, 'spend', at, p_usage, p_cost, true, NULL, '', p_agent, p_user,
+            surface_name, feature_name);
     END IF;
     INSERT INTO public.operations_events (kind, message, owner_type, owner_id, actor, meta, request_id)
     VALUES ('LLM_SPEND', format('$%s spent%s', tollgate.usd(p_cost),

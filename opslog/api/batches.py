@@ -104,7 +104,7 @@ class Batch(Generic[D]):
         return 400, {"error": f"nothing was accepted: {items[0]['reason']}", **body}
 
 
-COST_IN_QUOTES = re.compile(rb'"costUsd"\s*:\s*"([^"]*)"')
+COST_IN_QUOTES = re.compile(rb'"(costUsd|senderCostUsd)"\s*:\s*"([^"]*)"')
 ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 NOT_JSON = "not JSON in UTF-8"
 TOO_DEEP = "nested too deeply"
@@ -138,8 +138,8 @@ def read_batch(decoder: "msgspec.json.Decoder[D]", body: Any) -> Batch[D]:
             batch.refused[index] = TOO_DEEP
         else:
             # The decoder takes all that Decimal reads; a string has the digits that are told of.
-            quoted = COST_IN_QUOTES.search(item)
-            if quoted and not IS_AMOUNT.fullmatch(quoted[1].decode(errors="replace")):
-                del batch.drafts[index]
-                batch.refused[index] = f"costUsd: {NO_AMOUNT}"
+            for quoted in COST_IN_QUOTES.finditer(item):
+                if not IS_AMOUNT.fullmatch(quoted[2].decode(errors="replace")):
+                    batch.drafts.pop(index, None)
+                    batch.refused[index] = f"{quoted[1].decode()}: {NO_AMOUNT}"
     return batch

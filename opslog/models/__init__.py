@@ -9,6 +9,7 @@ from opslog.models.prices import ModelPrice, PriceBookVersion
 from opslog.models.seals import EventTombstone, Seal, SealKey, SealMembers
 from opslog.models.sign_in import SignInTries
 from opslog.models.telemetry import (
+    CostPreference,
     InferenceEvent,
     InferenceHour,
     StaleHour,
@@ -20,6 +21,7 @@ from opslog.models.views import SavedView
 
 __all__ = [
     "ChangeMarker",
+    "CostPreference",
     "EventTombstone",
     "Heartbeat",
     "Incident",

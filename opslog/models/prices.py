@@ -1,11 +1,33 @@
 """What models cost, from when on."""
 
+from typing import Any
+
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Now
 
-from opslog.model_names import check_match
-from opslog.pricing import long_context
+from opslog.price import RATES, RULES, STRUCTURED
+
+
+def _rate(name: str, help_text: str = "") -> Any:
+    return models.DecimalField(
+        f"{name}, $/M tokens",
+        max_digits=18,
+        decimal_places=9,
+        null=True,
+        blank=True,
+        help_text=help_text,
+    )
+
+
+def _not_negative() -> models.Q:
+    condition = models.Q()
+    for kind in RATES:
+        condition &= models.Q(**{kind: None}) | models.Q(**{f"{kind}__gte": 0})
+    return condition
+
+
+UNPRICED_IF_EMPTY = "Empty: usage with such tokens has no price."
 
 
 class ModelPrice(models.Model):
@@ -31,30 +53,35 @@ class ModelPrice(models.Model):
     effective_from = models.DateTimeField()
     input_per_mtok = models.DecimalField("input, $/M tokens", max_digits=18, decimal_places=9)
     output_per_mtok = models.DecimalField("output, $/M tokens", max_digits=18, decimal_places=9)
-    cached_input_per_mtok = models.DecimalField(
-        "cached input, $/M tokens", max_digits=18, decimal_places=9, null=True, blank=True
-    )
-    cache_write_per_mtok = models.DecimalField(
-        "cache write, $/M tokens",
-        max_digits=18,
-        decimal_places=9,
-        null=True,
-        blank=True,
-        help_text="Empty: as input.",
-    )
-    reasoning_per_mtok = models.DecimalField(
-        "reasoning output, $/M tokens",
-        max_digits=18,
-        decimal_places=9,
-        null=True,
-        blank=True,
-        help_text="Empty: as output.",
-    )
+    cached_input_per_mtok = _rate("cached input", "Empty: as input.")
+    cache_write_per_mtok = _rate("cache write (5 minutes)", "Empty: as input.")
+    cache_write_1h_per_mtok = _rate("cache write (1 hour)", UNPRICED_IF_EMPTY)
+    reasoning_per_mtok = _rate("reasoning output", "Empty: as output.")
+    audio_input_per_mtok = _rate("audio input", UNPRICED_IF_EMPTY)
+    cached_audio_input_per_mtok = _rate("cached audio input", "Empty: as audio input.")
+    audio_output_per_mtok = _rate("audio output", UNPRICED_IF_EMPTY)
+    image_input_per_mtok = _rate("image input", UNPRICED_IF_EMPTY)
+    image_output_per_mtok = _rate("image output", UNPRICED_IF_EMPTY)
     tiers = models.JSONField(
         default=list,
         blank=True,
         help_text="Prices from a number of input tokens on: "
         '[{"above_input_tokens": 200000, "input_per_mtok": "6", "output_per_mtok": "22.5"}]',
+    )
+    service_tiers = models.JSONField(
+        default=dict,
+        db_default={},
+        blank=True,
+        help_text="What batch, flex and priority cost: a factor on all tokens, or prices. "
+        '{"batch": {"factor": "0.5"}, "priority": {"input_per_mtok": "5", "output_per_mtok": "20"}}'
+        ". Usage of a tier that is not listed has no price.",
+    )
+    tool_prices = models.JSONField(
+        default=dict,
+        db_default={},
+        blank=True,
+        help_text='US dollars per call of a tool: {"web_search": "0.01"}. '
+        "Usage with calls of a tool that is not listed has no price.",
     )
     match = models.JSONField(
         null=True,
@@ -78,13 +105,7 @@ class ModelPrice(models.Model):
             models.UniqueConstraint(
                 fields=("provider", "model", "source", "effective_from"), name="model_prices_once"
             ),
-            models.CheckConstraint(
-                condition=models.Q(input_per_mtok__gte=0, output_per_mtok__gte=0)
-                & (models.Q(cached_input_per_mtok=None) | models.Q(cached_input_per_mtok__gte=0))
-                & (models.Q(cache_write_per_mtok=None) | models.Q(cache_write_per_mtok__gte=0))
-                & (models.Q(reasoning_per_mtok=None) | models.Q(reasoning_per_mtok__gte=0)),
-                name="model_prices_not_negative",
-            ),
+            models.CheckConstraint(condition=_not_negative(), name="model_prices_not_negative"),
         )
 
     def __str__(self) -> str:
@@ -93,11 +114,7 @@ class ModelPrice(models.Model):
     def clean(self) -> None:
         """Refuse in a form what the price book could not read (see `opslog.prices.load_book`)."""
         errors: dict[str, str] = {}
-        for column, check in (
-            ("tiers", long_context),
-            ("match", check_match),
-            ("provider_match", check_match),
-        ):
+        for column, check in {**STRUCTURED, **RULES}.items():
             value = getattr(self, column)
             try:
                 if value is not None:

@@ -27,8 +27,12 @@ class InferenceEvent(models.Model):
     Event ids are the sender's own: `sender_id` is the id of the person who owns the token, 0 where
     Tollgate itself wrote the event (of a run, of direct spend) or imported it.
 
-    Cached and cache-write tokens are part of the input tokens, reasoning tokens of the output
-    tokens. `cost_usd` is null where neither a cost nor a price was known: unknown is not free.
+    Tokens are as in `opslog.usage.Usage`; `units` holds the audio and image tokens and the calls of
+    priced tools, by their names in the API, without those that are zero.
+
+    `cost_usd` is the cost that counts. It is null where no cost is known: unknown is not free.
+    `sender_cost_usd` is what the sender says, `computed_cost_usd` what the price book says where
+    the sender says something, too.
     """
 
     class Source(models.TextChoices):
@@ -55,7 +59,12 @@ class InferenceEvent(models.Model):
     cache_write_tokens = models.BigIntegerField(db_default=0)
     output_tokens = models.BigIntegerField(db_default=0)
     reasoning_tokens = models.BigIntegerField(db_default=0)
+    cache_write_1h_tokens = models.BigIntegerField(db_default=0)
+    units = models.JSONField(db_default={}, default=dict)
+    service_tier = models.TextField(db_default="", help_text="Empty: standard.")
     cost_usd = models.DecimalField(max_digits=20, decimal_places=9, null=True)
+    sender_cost_usd = models.DecimalField(max_digits=20, decimal_places=9, null=True)
+    computed_cost_usd = models.DecimalField(max_digits=20, decimal_places=9, null=True)
     success = models.BooleanField(db_default=True)
     run_id = models.UUIDField(null=True)
     wo_id = models.TextField(db_default="")
@@ -71,6 +80,31 @@ class InferenceEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} {self.created_at:%Y-%m-%d %H:%M:%S}"
+
+
+class CostPreference(models.Model):
+    """One row: which cost of a reported call counts, where both the sender and the price book have
+    one. An event that gives `costUsd` itself (the API, an imported file) has decided."""
+
+    class Wins(models.TextChoices):
+        COMPUTED = "computed", "The cost computed by the price book, where it has a price"
+        SENDER = "sender", "The sender's cost, where it is given"
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    wins = models.TextField("cost that counts", choices=Wins, db_default=Wins.COMPUTED.value)
+
+    class Meta:
+        db_table = "cost_preference"
+        verbose_name = verbose_name_plural = "cost preference"
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(id=1, wins__in=("computed", "sender")),
+                name="cost_preference_one_row",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.Wins(self.wins).label
 
 
 class ToolCall(models.Model):
@@ -125,6 +159,8 @@ class InferenceHour(models.Model):
     users = models.BigIntegerField(help_text="Different user ids, those that were told.")
     input_tokens = models.BigIntegerField()
     cached_input_tokens = models.BigIntegerField()
+    cache_write_tokens = models.BigIntegerField(db_default=0)
+    cache_write_1h_tokens = models.BigIntegerField(db_default=0)
     output_tokens = models.BigIntegerField()
     reasoning_tokens = models.BigIntegerField()
     cost_usd = models.DecimalField(max_digits=20, decimal_places=9)

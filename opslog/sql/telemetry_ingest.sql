@@ -26,23 +26,29 @@ SET plan_cache_mode TO force_custom_plan
 SET enable_seqscan TO off SET jit TO off AS $$
 DECLARE
     written text[];
+    sender_wins boolean := (SELECT c.wins = 'sender' FROM public.cost_preference c);
 BEGIN
     PERFORM tollgate.lock_event_ids(7301, p_shares);
     WITH told AS (
         INSERT INTO public.inference_events (event_id, created_at, source, sender_id, user_id, feature, model,
-            sent_model, trigger_type, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens,
-            reasoning_tokens, cost_usd, success, run_id, wo_id, agent_name, session_id, surface,
-            user_agent)
+            sent_model, trigger_type, input_tokens, cached_input_tokens, cache_write_tokens, cache_write_1h_tokens,
+            output_tokens, reasoning_tokens, units, service_tier, cost_usd, sender_cost_usd, computed_cost_usd,
+            success, run_id, wo_id, agent_name, session_id, surface, user_agent)
         SELECT r.event_id, r.created_at, p_source, p_sender, coalesce(r.user_id, ''), coalesce(r.feature, ''),
             r.model, coalesce(r.sent_model, ''), coalesce(nullif(r.trigger_type, ''), 'user_request'), r.input_tokens,
-            coalesce(r.cached_input_tokens, 0), coalesce(r.cache_write_tokens, 0), r.output_tokens,
-            coalesce(r.reasoning_tokens, 0), r.cost_usd, coalesce(r.success, true), r.run_id,
+            coalesce(r.cached_input_tokens, 0), coalesce(r.cache_write_tokens, 0), coalesce(r.cache_write_1h_tokens, 0),
+            r.output_tokens, coalesce(r.reasoning_tokens, 0), coalesce(r.units, '{}'), coalesce(r.service_tier, ''),
+            coalesce(r.cost_usd, CASE WHEN sender_wins THEN r.sender_cost_usd END, r.computed_cost_usd,
+                r.sender_cost_usd),
+            r.sender_cost_usd, CASE WHEN r.sender_cost_usd IS NOT NULL THEN r.computed_cost_usd END,
+            coalesce(r.success, true), r.run_id,
             coalesce(r.wo_id, ''), coalesce(r.agent_name, ''), coalesce(r.session_id, ''),
             coalesce(r.surface, ''), coalesce(r.user_agent, '')
         FROM json_to_recordset(p_rows) AS r (event_id text, created_at timestamptz, user_id text,
             feature text, model text, sent_model text, trigger_type text, input_tokens bigint,
-            cached_input_tokens bigint, cache_write_tokens bigint, output_tokens bigint,
-            reasoning_tokens bigint, cost_usd numeric, success boolean, run_id uuid, wo_id text,
+            cached_input_tokens bigint, cache_write_tokens bigint, cache_write_1h_tokens bigint, output_tokens bigint,
+            reasoning_tokens bigint, units jsonb, service_tier text, cost_usd numeric, sender_cost_usd numeric,
+            computed_cost_usd numeric, success boolean, run_id uuid, wo_id text,
             agent_name text, session_id text, surface text, user_agent text)
         -- A look-up for each row in the index; a join might read all four days instead.
         WHERE (SELECT true FROM public.inference_events e WHERE e.event_id = r.event_id
@@ -54,6 +60,25 @@ BEGIN
         WHERE cardinality(written) IS DISTINCT FROM json_array_length(p_rows)
         EXCEPT SELECT unnest(written));
 END $$;
+
+-- The usage that a run was finished with, or direct spend was told with, as telemetry: once, under the id
+-- of the run or the spend. `p_usage` is as the API has it (`opslog.usage.Usage.body`).
+CREATE OR REPLACE FUNCTION tollgate.record_usage(
+    p_id uuid, p_source text, p_at timestamptz, p_usage jsonb, p_cost numeric, p_success boolean, p_run uuid,
+    p_wo text, p_agent text, p_user text, p_surface text, p_feature text
+) RETURNS void LANGUAGE sql VOLATILE AS $$
+    INSERT INTO public.inference_events (event_id, created_at, source, run_id, wo_id, agent_name, user_id,
+        surface, feature, model, sent_model, input_tokens, cached_input_tokens, cache_write_tokens,
+        cache_write_1h_tokens, output_tokens, reasoning_tokens, units, service_tier, cost_usd, success)
+    SELECT p_id::text, p_at, p_source, p_run, p_wo, p_agent, p_user, p_surface, p_feature,
+        p_usage->>'model', coalesce(p_usage->>'sentModel', ''), (p_usage->>'inputTokens')::bigint,
+        coalesce((p_usage->>'cachedInputTokens')::bigint, 0), coalesce((p_usage->>'cacheWriteTokens')::bigint, 0),
+        coalesce((p_usage->>'cacheWrite1hTokens')::bigint, 0), (p_usage->>'outputTokens')::bigint,
+        coalesce((p_usage->>'reasoningTokens')::bigint, 0),
+        p_usage - '{model,sentModel,provider,inputTokens,cachedInputTokens,cacheWriteTokens,cacheWrite1hTokens,outputTokens,reasoningTokens,serviceTier}'::text[],
+        coalesce(p_usage->>'serviceTier', ''), p_cost, p_success
+    ON CONFLICT DO NOTHING
+$$;
 
 CREATE OR REPLACE FUNCTION tollgate.accept_tools_v1(
     p_rows json, p_shares integer[], p_since timestamptz, p_until timestamptz, p_sender bigint

@@ -32,6 +32,8 @@ BEGIN
             count(*) FILTER (WHERE cost_usd IS NULL) AS unpriced,
             sum(input_tokens) AS input_tokens,
             sum(cached_input_tokens) AS cached_input_tokens,
+            sum(cache_write_tokens) AS cache_write_tokens,
+            sum(cache_write_1h_tokens) AS cache_write_1h_tokens,
             sum(output_tokens) AS output_tokens,
             sum(reasoning_tokens) AS reasoning_tokens,
             coalesce(sum(cost_usd), 0) AS cost_usd,
@@ -49,11 +51,11 @@ BEGIN
         GROUP BY 1, 2, 3
     )
     INSERT INTO public.inference_hours (hour, feature, model, trigger_type, requests, failed, unpriced, users,
-        input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, cost_usd, input_squares,
-        output_squares, cost_squares, input_buckets, output_buckets)
+        input_tokens, cached_input_tokens, cache_write_tokens, cache_write_1h_tokens, output_tokens,
+        reasoning_tokens, cost_usd, input_squares, output_squares, cost_squares, input_buckets, output_buckets)
     SELECT p_hour, g.feature, g.model, g.trigger_type, sum(g.requests), sum(g.failed),
         sum(g.unpriced), coalesce(max(p.users), 0), sum(g.input_tokens), sum(g.cached_input_tokens),
-        sum(g.output_tokens), sum(g.reasoning_tokens), sum(g.cost_usd), sum(g.input_squares),
+        sum(g.cache_write_tokens), sum(g.cache_write_1h_tokens), sum(g.output_tokens), sum(g.reasoning_tokens), sum(g.cost_usd), sum(g.input_squares),
         sum(g.output_squares), sum(g.cost_squares),
         tollgate.histogram(g.input_bucket, g.requests),
         tollgate.histogram(g.output_bucket, g.requests)

@@ -62,7 +62,8 @@ class Speaker:
 
 ANYBODY: Final = Speaker()
 OTHER_WORK_ORDER: Final = "workOrderId: this token may not be used for this work order"
-UNPRICED: Final = "the model has no price: its cost is unknown"
+UNPRICED: Final = "this usage of the model has no price: its cost is unknown"
+NO_USAGE: Final = "neither a cost nor tokens: its cost is unknown"
 IN_THE_FUTURE: Final = "createdAt: more than five minutes ahead of the clock here"
 TOO_OLD: Final = "createdAt: more than 48 hours ago (manage.py import_events takes older ones)"
 ANCIENT: Final = "createdAt: more than ten years ago"
@@ -80,10 +81,13 @@ def accept_inference(
     """Write the calls of models that are new, all of them or (on an error) none; outcomes in the
     order of the drafts.
 
-    `source` is one of InferenceEvent.Source; `speaker`, what the token that tells is limited to. A
-    cost that was not told is computed from the tokens at the price of the call's time; without a
-    price it stays unknown, and the outcome says so. `any_age`: for imports, whose partitions the
-    caller makes. Raises DatabaseError, and Unavailable where others are in the way for too long.
+    `source` is one of InferenceEvent.Source; `speaker`, what the token that tells is limited to.
+    The cost that counts is `cost_usd` of the draft; without it, of what the price book computes at
+    the time of the call and what the sender says, the one that `CostPreference` prefers. Where
+    there is none it stays unknown, and the outcome says so. `any_age`: for imports, whose
+    partitions the caller makes.
+
+    Raises DatabaseError, and Unavailable where others are in the way for too long.
     """
     book = prices.current_book()
     return _accept(
@@ -128,10 +132,15 @@ class _InferenceRow(msgspec.Struct, omit_defaults=True):
     sent_model: str
     input_tokens: int
     output_tokens: int
-    cost_usd: Decimal | None = None
+    cost_usd: Decimal | None = None  # given; the database decides where it is not
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
     reasoning_tokens: int = 0
+    units: dict[str, Any] = {}
+    service_tier: str = ""
+    sender_cost_usd: Decimal | None = None
+    computed_cost_usd: Decimal | None = None
     success: bool = True
     user_id: str | None = None
     feature: str | None = None
@@ -163,23 +172,28 @@ class _ToolRow(msgspec.Struct, omit_defaults=True):
 def _inference_row(
     draft: InferenceDraft, event_id: str, at: datetime, speaker: Speaker, book: PriceBook
 ) -> tuple[_InferenceRow, str]:
-    cost = draft.cost_usd
-    if cost is None:
-        cost = book.cost(draft.model, draft.usage(), at, provider=draft.provider or "")
-    else:
-        cost = usd(cost)
-    model = book.name_of(draft.model, provider=draft.provider or "")
+    usage, provider = draft.usage(), draft.provider or ""
+    unknown = draft.is_unknown
+    computed = None if unknown else book.cost(draft.model, usage, at, provider=provider)
+    given = draft.cost_usd
+    sender = given if draft.sender_cost_usd is None else draft.sender_cost_usd
+    model = book.name_of(draft.model, provider=provider)
     row = _InferenceRow(
         event_id,
         at,
         model,
         "" if model == draft.model else draft.model,
-        draft.input_tokens,
-        draft.output_tokens,
-        cost,
+        usage.input_tokens,
+        usage.output_tokens,
+        None if given is None else usd(given),
         draft.cached_input_tokens,
         draft.cache_write_tokens,
+        draft.cache_write_1h_tokens,
         draft.reasoning_tokens,
+        usage.units(),
+        draft.service_tier or "",
+        None if sender is None else usd(sender),
+        computed,
         draft.success,
         _name(draft.user_id),
         _name(speaker.feature or draft.feature),
@@ -191,7 +205,9 @@ def _inference_row(
         _name(speaker.surface or draft.surface),
         draft.user_agent,
     )
-    return row, UNPRICED if cost is None else ""
+    if computed is not None or sender is not None:
+        return row, ""
+    return row, NO_USAGE if unknown else UNPRICED
 
 
 def _name(told: str | None) -> str | None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -16,9 +16,11 @@ from msgspec import Meta
 
 from opslog.identities import is_name
 from opslog.money import MAX_USD
-from opslog.pricing import Usage
+from opslog.usage import STANDARD, Usage
 
 MOST_TOKENS: Final = 1_000_000_000
+MOST_CALLS: Final = 1_000_000
+MOST_TOOLS: Final = 20
 MOST_ATTEMPTS: Final = 1_000_000
 MOST_MILLISECONDS: Final = 10**12
 # Control characters and halves of surrogate pairs: no log line and no UTF-8 may hold them.
@@ -43,17 +45,47 @@ Text = Annotated[str, _text(200)]
 Label = Annotated[str, _text(100)]
 LongText = Annotated[str, _text(500)]
 Tokens = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
-Usd = Annotated[
-    Decimal,
+# As the API spells it; what others report may be another one, which has no price.
+ServiceTier = Annotated[
+    Literal["standard", "batch", "flex", "priority"],
+    Meta(description="The terms of the call. Absent: standard."),
+]
+ToolCalls = Annotated[
+    dict[
+        Annotated[str, Meta(min_length=1, max_length=100)],
+        Annotated[int, Meta(ge=0, le=MOST_CALLS)],
+    ],
     Meta(
-        description=f"US dollars, a number or a string, from 0 to {MAX_USD}. Absent: computed from "
-        "the tokens by the price book.",
+        description='Calls of tools that the provider charges for, by tool: `{"web_search": 3}`.',
+        max_length=MOST_TOOLS,
+    ),
+]
+
+
+def _usd(absent: str) -> Meta:
+    return Meta(
+        description=f"US dollars, a number or a string, from 0 to {MAX_USD}. {absent}",
         extra_json_schema={
             "oneOf": [
                 {"type": "number", "minimum": 0, "maximum": int(MAX_USD)},
                 {"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,30})?$"},
             ]
         },
+    )
+
+
+Usd = Annotated[
+    Decimal,
+    _usd(
+        "The cost that counts. Absent: computed from the usage by the price book, or unknown where "
+        "there is no usage or no price."
+    ),
+]
+SenderUsd = Annotated[
+    Decimal,
+    _usd(
+        "What the program or its gateway worked out, for comparison. It counts where neither "
+        "`costUsd` nor a price is known."
     ),
 ]
 Provider = Annotated[
@@ -83,10 +115,10 @@ D = TypeVar("D", "InferenceDraft", "ToolDraft")
 class InferenceDraft(
     msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=True, kw_only=True
 ):
-    """One call of a model.
+    """One call of a model. Tokens are as in `opslog.usage.Usage`.
 
-    Cached and cache-write tokens are part of the input tokens, reasoning tokens of the output
-    tokens. None is the same as absent. Raises ValueError for what cannot be written.
+    None is the same as absent. Without input and output tokens the usage is unknown, and so is its
+    cost unless one is given. Raises ValueError for what cannot be written.
     """
 
     model: Text
@@ -96,12 +128,21 @@ class InferenceDraft(
     user_id: Text | None = None
     feature: Label | None = None
     trigger_type: Label | None = None
-    input_tokens: Tokens = 0
+    input_tokens: Tokens | None = None
     cached_input_tokens: Tokens = 0
     cache_write_tokens: Tokens = 0
-    output_tokens: Tokens = 0
+    cache_write_1h_tokens: Tokens = 0
+    output_tokens: Tokens | None = None
     reasoning_tokens: Tokens = 0
+    audio_input_tokens: Tokens = 0
+    cached_audio_input_tokens: Tokens = 0
+    audio_output_tokens: Tokens = 0
+    image_input_tokens: Tokens = 0
+    image_output_tokens: Tokens = 0
+    service_tier: ServiceTier | None = None
+    tool_calls: ToolCalls | None = None
     cost_usd: Usd | None = None
+    sender_cost_usd: SenderUsd | None = None
     success: bool = True
     run_id: UUID | None = None
     work_order_id: Label | None = None
@@ -114,21 +155,39 @@ class InferenceDraft(
         _examine(self, INFERENCE_TEXTS)
         if not self.model:
             raise ValueError("model: it must be named")
-        if max(self.input_tokens, self.output_tokens) > MOST_TOKENS:
+        usage = self.usage()
+        if max(usage.input_tokens, usage.output_tokens) > MOST_TOKENS:
             raise ValueError(f"tokens: {MOST_TOKENS} at most")
-        self.usage()
-        cost = self.cost_usd
-        if cost is not None and not (cost.is_finite() and 0 <= cost <= MAX_USD):
-            raise ValueError(f"costUsd: expected US dollars from 0 to {MAX_USD}")
+        _examine_calls(usage.tool_calls)
+        for name, cost in (("costUsd", self.cost_usd), ("senderCostUsd", self.sender_cost_usd)):
+            if cost is not None and not (cost.is_finite() and 0 <= cost <= MAX_USD):
+                raise ValueError(f"{name}: expected US dollars from 0 to {MAX_USD}")
 
     def usage(self) -> Usage:
+        """With 0 for what is absent."""
         return Usage(
-            self.input_tokens,
-            self.output_tokens,
+            self.input_tokens or 0,
+            self.output_tokens or 0,
             cached_input_tokens=self.cached_input_tokens,
             reasoning_tokens=self.reasoning_tokens,
             cache_write_tokens=self.cache_write_tokens,
+            cache_write_1h_tokens=self.cache_write_1h_tokens,
+            audio_input_tokens=self.audio_input_tokens,
+            cached_audio_input_tokens=self.cached_audio_input_tokens,
+            audio_output_tokens=self.audio_output_tokens,
+            image_input_tokens=self.image_input_tokens,
+            image_output_tokens=self.image_output_tokens,
+            service_tier=self.service_tier or STANDARD,
+            tool_calls=self.tool_calls or {},
         )
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether no usage is known. No call that worked used nothing, so zeros say nothing; for
+        one that failed they say that it used nothing."""
+        if self.input_tokens is None and self.output_tokens is None:
+            return not any((self.tool_calls or {}).values())
+        return self.success and self.usage().is_zero
 
 
 class ToolDraft(
@@ -162,7 +221,8 @@ class ToolDraft(
 
 
 INFERENCE_TEXTS: Final = {
-    **TEXTS, "model": 200, "provider": 100, "trigger_type": 100, "surface": 100, "user_agent": 500
+    **TEXTS, "model": 200, "provider": 100, "trigger_type": 100, "surface": 100, "user_agent": 500,
+    "service_tier": 100,
 }  # fmt: skip
 TOOL_TEXTS: Final = {**TEXTS, "tool_name": 200, "inference_event_id": 200}
 SHORTEST_LIMIT: Final = 100
@@ -207,6 +267,16 @@ def _examine(draft: "InferenceDraft | ToolDraft", limits: Mapping[str, int]) -> 
             raise ValueError(f"{_camel(name)}: {longest} characters at most")
         if UNPRINTABLE.search(text):
             raise ValueError(f"{_camel(name)}: a control character is in it")
+
+
+def _examine_calls(calls: Mapping[str, int]) -> None:
+    if len(calls) > MOST_TOOLS:
+        raise ValueError(f"toolCalls: {MOST_TOOLS} tools at most")
+    for tool, times in calls.items():
+        if not tool.strip() or len(tool) > 100 or UNPRINTABLE.search(tool):
+            raise ValueError("toolCalls: each tool needs a name of up to 100 characters")
+        if times > MOST_CALLS:
+            raise ValueError(f"toolCalls: {MOST_CALLS} calls at most")
 
 
 def _camel(name: str) -> str:

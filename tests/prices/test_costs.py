@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from opslog.pricing import LongContext, Usage, long_context
+from opslog.price import LongContext, long_context
+from opslog.pricing import Usage
 from tests.prices.factories import price
 
 D = Decimal
@@ -17,8 +18,13 @@ REASONING = {**PLAIN, "reasoning_per_mtok": D("4")}
 LONG = {
     **CACHED,
     "tiers": (
-        LongContext(200_000, D(6), D("22.5"), D("0.6")),
-        LongContext(500_000, input_per_mtok=D(9)),
+        LongContext(
+            above_input_tokens=200_000,
+            input_per_mtok=D(6),
+            output_per_mtok=D("22.5"),
+            cached_input_per_mtok=D("0.6"),
+        ),
+        LongContext(above_input_tokens=500_000, input_per_mtok=D(9)),
     ),
 }
 
@@ -90,8 +96,8 @@ def test_cost(rates: dict[str, Any], usage: Usage, expected: str) -> None:
         {"input_tokens": 0, "output_tokens": 10, "reasoning_tokens": -1},
     ],
 )
-def test_parts_never_exceed_their_whole(usage: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"never negative|are more than"):
+def test_parts_never_exceed_their_whole(usage: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"never negative|more than the whole"):
         Usage(**usage)
 
 
@@ -105,8 +111,8 @@ def test_tiers_are_read_from_json_in_ascending_order() -> None:
         },
     ]
     assert long_context(raw) == (
-        LongContext(200_000, D(6), D("22.5")),
-        LongContext(500_000, D(9)),
+        LongContext(above_input_tokens=200_000, input_per_mtok=D(6), output_per_mtok=D("22.5")),
+        LongContext(above_input_tokens=500_000, input_per_mtok=D(9)),
     )
 
 

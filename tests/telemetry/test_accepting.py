@@ -19,6 +19,7 @@ from opslog.telemetry.accepting import (
     accept_tools,
 )
 from opslog.telemetry.drafts import InferenceDraft, ToolDraft
+from opslog.usage import UNITS
 from tests import factories
 
 NOW = datetime.now(UTC)
@@ -187,12 +188,21 @@ class TestItems:
             user_id="u",
             feature="f",
             trigger_type="undo",
-            input_tokens=9,
-            cached_input_tokens=2,
+            input_tokens=30,
+            cached_input_tokens=9,
             cache_write_tokens=3,
-            output_tokens=5,
+            cache_write_1h_tokens=4,
+            output_tokens=15,
             reasoning_tokens=4,
+            audio_input_tokens=8,
+            cached_audio_input_tokens=6,
+            image_input_tokens=7,
+            audio_output_tokens=5,
+            image_output_tokens=2,
+            service_tier="batch",
+            tool_calls={"web_search": 3, "file_search": 0},
             cost_usd=Decimal("0.1"),
+            sender_cost_usd=Decimal("0.2"),
             success=False,
             run_id=run,
             work_order_id="w",
@@ -203,7 +213,17 @@ class TestItems:
         )
         accept_inference([told], source="otlp")
         row = InferenceEvent.objects.get()
-        for name in set(told.__struct_fields__) - {"provider"}:  # that finds the price alone
+        units = {*UNITS, "tool_calls"}
+        assert row.units == {
+            "audioInputTokens": 8,
+            "cachedAudioInputTokens": 6,
+            "imageInputTokens": 7,
+            "audioOutputTokens": 5,
+            "imageOutputTokens": 2,
+            "toolCalls": {"web_search": 3},
+        }
+        # The provider finds the price alone.
+        for name in set(told.__struct_fields__) - units - {"provider"}:
             column = "wo_id" if name == "work_order_id" else name
             assert getattr(row, column) == getattr(told, name), name
         assert row.source == "otlp"
