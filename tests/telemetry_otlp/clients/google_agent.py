@@ -18,9 +18,7 @@ async def main() -> None:
     runner = InMemoryRunner(agent=agent, app_name="weather")
     session = await runner.session_service.create_session(app_name="weather", user_id="u-adk")
     question = types.Content(role="user", parts=[types.Part(text="Weather in Oslo?")])
-    async for _ in runner.run_async(
-        user_id="u-adk", session_id=session.id, new_message=question
-    ):
+    async for _ in runner.run_async(user_id="u-adk", session_id=session.id, new_message=question):
         pass
 
 
