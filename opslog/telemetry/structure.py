@@ -70,23 +70,24 @@ def _around(span: bytes, nodes: Nodes) -> Iterator[bytes]:
             yield outer
 
 
-def settled(nodes: Nodes) -> set[bytes]:
-    """The spans that no later export can change anything about: no call is among the spans around
-    them, up to one that has none around it."""
-    known: dict[bytes, bool] = {}
+def unsettled(nodes: Nodes) -> dict[bytes, Node]:
+    """The spans that matter for what a later export may show: calls, and spans around which there
+    is a call, or a span that was not sent yet."""
+    matters: dict[bytes, bool] = {b"": False, bytes(8): False}
     for start in nodes:
-        path, span = [], start
-        while span not in known:
-            path.append(span)
+        path: list[bytes] = []
+        span = start
+        while span not in matters:
             node = nodes.get(span)
-            if node is None or node.call or node.parent in path:
-                known[span] = False
-            elif not any(node.parent):
-                known[span] = True
+            if node is None or node.call:
+                matters[span] = True
+            elif span in path:
+                matters[span] = False  # around itself
             else:
+                path.append(span)
                 span = node.parent
-        known.update(dict.fromkeys(path, known[span]))
-    return {span for span in nodes if known[span]}
+        matters.update(dict.fromkeys(path, matters[span]))
+    return {span: node for span, node in nodes.items() if matters[span]}
 
 
 def pack(nodes: Nodes) -> bytes:
