@@ -6,7 +6,7 @@ around it or, for all spans of a program, on its resource. Every other span is p
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -41,6 +41,7 @@ CONTEXT: Final = {
     Meaning.WORK_ORDER: "work_order_id",
     Meaning.RUN: "run_id",
 }
+FROM_OTHERS: Final = (*CONTEXT.values(), "surface", "user_agent", "sender_cost_usd")
 OF_TOOLS: Final = frozenset(CONTEXT.values()) - {"trigger_type"}
 
 Place = tuple[bytes, bytes]  # trace id and span id
@@ -82,7 +83,7 @@ class Spans:
     @property
     def calls(self) -> list[InferenceDraft]:
         """The calls that this export alone shows."""
-        return [call.draft for call in once(self.counted().values()).values()]
+        return [call.draft for call in once(self.counted().values(), self.candidates.values())]
 
     def counted(self) -> dict[Place, Call]:
         counted = {trace: structure.calls(nodes) for trace, nodes in self.traces.items()}
@@ -149,26 +150,29 @@ def read_spans(request: ExportTraceServiceRequest) -> Spans:
     return spans
 
 
-def once(calls: Iterable[Call]) -> dict[str, Call]:
-    """By event id: of several spans of one call the one with the most detail, with what the others
-    say of whose it is."""
-    by_call: dict[str, list[Call]] = {}
+def once(calls: Iterable[Call], all_seen: Iterable[Call] = ()) -> list[Call]:
+    """Of several spans of one call the one with the most detail, with what the others say of whose
+    it is, and what it cost their sender. `all_seen`: also those that are around it."""
+    same: dict[str, list[Call]] = {}
+    for call in all_seen:
+        if call.response_id:
+            same.setdefault(call.response_id, []).append(call)
+    best: dict[str, Call] = {}
     for call in calls:
-        event_id = call.draft.event_id or ""
-        key = f"response {call.response_id}" if call.response_id else f"span {event_id}"
-        by_call.setdefault(key, []).append(call)
-    found = {}
-    for same in by_call.values():
-        best = max(same, key=lambda call: call.detail)
-        missing = {
-            name: told
-            for name in (*CONTEXT.values(), "surface", "user_agent")
-            if getattr(best.draft, name) is None
-            and (told := next((v for each in same if (v := getattr(each.draft, name))), None))
-        }
-        best = Call(structs.replace(best.draft, **missing), best.response_id, best.detail)
-        found[best.draft.event_id or ""] = best
-    return found
+        key = f"response {call.response_id}" if call.response_id else f"span {call.draft.event_id}"
+        if key not in best or call.detail > best[key].detail:
+            best[key] = call
+    return [_filled(call, same.get(call.response_id, ())) for call in best.values()]
+
+
+def _filled(call: Call, others: Iterable[Call]) -> Call:
+    missing = {
+        name: told
+        for name in FROM_OTHERS
+        if getattr(call.draft, name) is None
+        and (told := next((v for each in others if (v := getattr(each.draft, name))), None))
+    }
+    return replace(call, draft=structs.replace(call.draft, **missing)) if missing else call
 
 
 def _may_be_call(facts: Facts) -> bool:
@@ -269,15 +273,7 @@ def _in_their_loops(
     tools: list[tuple[Place, ToolDraft, Facts]], spans: Spans, all_read: Mapping[Place, _Read]
 ) -> list[ToolDraft]:
     """The calls of tools with who asked for them, and the attempts before them that were seen."""
-    models = {
-        place: ModelStep(
-            (place[0], all_read[place].span.parent_span_id),
-            call.draft.event_id or "",
-            all_read[place].span.start_time_unix_nano,
-        )
-        for place, call in spans.counted().items()
-        if not _embeds(all_read[place])
-    }
+    models = _model_steps(spans, all_read)
     askers = Askers(models.values())
     drafts, steps = [], []
     for place, draft, facts in tools:
@@ -303,6 +299,25 @@ def _in_their_loops(
     ]
 
 
+def _model_steps(spans: Spans, all_read: Mapping[Place, _Read]) -> dict[Place, ModelStep]:
+    """The calls, each also where a span stands that was around it and says that it is the call:
+    tools stand beside that one."""
+    steps: dict[Place, ModelStep] = {}
+    counted = spans.counted()
+    for place, call in counted.items():
+        if _embeds(all_read[place]):
+            continue
+        around: Place | None = place
+        while around is not None and around not in steps:
+            span = all_read[around].span
+            outer = (around[0], span.parent_span_id)
+            begins = span.start_time_unix_nano
+            steps[around] = ModelStep(outer, call.draft.event_id or "", begins)
+            node = spans.traces[outer[0]].get(outer[1])
+            around = outer if outer not in counted and node and node.says_call else None
+    return steps
+
+
 def _loop_of(
     span: Span,
     models: Mapping[Place, ModelStep],
@@ -314,10 +329,10 @@ def _loop_of(
     around it that is no agent's and no tool's ("running tools")."""
     around = parent = (span.trace_id, span.parent_span_id)
     for _ in range(HIGHEST):
-        if model := models.get(around):
-            return model.loop, model.event_id
         if asker := askers.of(around, span.start_time_unix_nano):
             return around, asker
+        if model := models.get(around):
+            return model.loop, model.event_id
         if around not in all_read or all_read[around].facts.role is not None:
             break
         around = (around[0], all_read[around].span.parent_span_id)

@@ -154,7 +154,7 @@ def _write_traces(spans: Spans, traces: Sequence[bytes], speaker: Speaker) -> li
             cursor.executemany(WRITE_TRACE, remembered)
         if taken:
             _take_back(cursor, sender, taken)
-        to_write = _claimed(cursor, sender, once(to_write).values())
+        to_write = _claimed(cursor, sender, once(to_write, spans.candidates.values()))
     outcomes: list[Outcome] = []
     for start in range(0, len(to_write), MOST):
         drafts = [call.draft for call in to_write[start : start + MOST]]

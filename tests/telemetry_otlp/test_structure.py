@@ -95,9 +95,7 @@ def test_each_span_in_an_export_of_its_own_in_any_order(
 def test_late_calls_take_the_sum_back_from_the_hours(db: None) -> None:
     """The agent's sum of $0.30 is sent first, its two calls of $0.10 and $0.20 later."""
     paid = [{**USED, "gen_ai.usage.cost": cost} for cost in (0.3, 0.1, 0.2)]
-    whole, first, second = tree((1, 0, paid[0]), (2, 1, paid[1]), (3, 1, paid[2]))
-    for each in (whole, first, second):
-        each |= NOW
+    whole, first, second = tree((1, 0, paid[0]), (2, 1, paid[1]), (3, 1, paid[2]), **NOW)
     send(whole)
     rollup.refresh()
     assert InferenceHour.objects.get().cost_usd == Decimal("0.3")

@@ -63,6 +63,14 @@ NAMES: Final = {
         list(enumerate(pair for each in CONVENTIONS for pair in each.names.items()))
     )
 }
+# Sums of an agent (pydantic-ai) have the names of its calls.
+NAMES.update(
+    {
+        _name.replace("gen_ai.usage.", "gen_ai.aggregated_usage.", 1): NAMES[_name]
+        for _name in list(NAMES)
+        if _name.startswith("gen_ai.usage.")
+    }
+)
 for _name in TOLLGATE.names:
     NAMES.update({f"{_carrier}{_name}": NAMES[_name] for _carrier in CARRIERS})
 COUNTED: Final = {name: how for each in CONVENTIONS for name, how in each.counted.items()}

@@ -179,17 +179,13 @@ PYDANTIC: Final = Convention(
         f"{USAGE}details.cached_content_tokens": M.CACHED,
         f"{USAGE}details.cache_creation_input_tokens": M.WRITTEN,
         f"{USAGE}details.cache_write_tokens": M.WRITTEN,
+        f"{USAGE}details.ephemeral_5m_input_tokens": M.WRITTEN_5M,
+        f"{USAGE}details.ephemeral_1h_input_tokens": M.WRITTEN_1H,
         f"{USAGE}details.reasoning_tokens": M.REASONING,
         f"{USAGE}details.thoughts_tokens": M.REASONING,
         f"{USAGE}details.input_audio_tokens": M.AUDIO_INPUT,
         f"{USAGE}details.output_audio_tokens": M.AUDIO_OUTPUT,
         "operation.cost": M.COST,
-        # Of an agent, for all its calls.
-        "gen_ai.aggregated_usage.input_tokens": M.INPUT,
-        "gen_ai.aggregated_usage.output_tokens": M.OUTPUT,
-        "gen_ai.aggregated_usage.cache_read.input_tokens": M.CACHED,
-        "gen_ai.aggregated_usage.cache_creation.input_tokens": M.WRITTEN,
-        "gen_ai.aggregated_usage.details.reasoning_tokens": M.REASONING,
     },
 )
 GOOGLE: Final = Convention(

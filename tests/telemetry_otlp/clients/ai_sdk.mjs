@@ -24,7 +24,7 @@ const result = await ai.generateText({
   experimental_telemetry: {
     isEnabled: true,
     functionId: "forecast",
-    metadata: { userId: "u-js", "tollgate.feature": "forecast" },
+    metadata: { userId: "u-js", "tollgate.feature": "ai_sdk" },
   },
 });
 console.log(result.text);

@@ -1,4 +1,4 @@
-"""OpenInference: a chat completion, a response and an embedding of OpenAI, a message of Anthropic."""
+"""OpenInference: a chat, a response and an embedding of OpenAI, a message of Anthropic."""
 
 from exporting import provider
 from openinference.instrumentation.anthropic import AnthropicInstrumentor

@@ -13,5 +13,7 @@ def weather(city: str) -> str:
 
 
 for model in ("openai-chat:gpt-4o-mini", "anthropic:claude-sonnet-4-5"):
-    Agent(model, name="forecaster", tools=[weather]).run_sync("Weather in Oslo?")
+    Agent(model, name="forecaster", tools=[weather], model_settings={"max_tokens": 500}).run_sync(
+        "Weather in Oslo?"
+    )
 provider.shutdown()
