@@ -11,6 +11,7 @@ from opslog.telemetry.conventions.frameworks import (
     AI_SDK,
     LANGFUSE_SDK,
     LITELLM,
+    LITELLM_PAYLOAD,
     OPENINFERENCE,
 )
 from opslog.telemetry.conventions.meanings import Convention, Counting, Meaning, Role
@@ -76,5 +77,5 @@ for _name in TOLLGATE.names:
 COUNTED: Final = {name: how for each in CONVENTIONS for name, how in each.counted.items()}
 ROLES: Final = {name: roles for each in CONVENTIONS for name, roles in each.roles.items()}
 
-__all__ = ["ADD_UP", "CONVENTIONS", "COUNTED", "NAMES", "OF_JSON", "ROLES"]
+__all__ = ["ADD_UP", "CONVENTIONS", "COUNTED", "LITELLM_PAYLOAD", "NAMES", "OF_JSON", "ROLES"]
 __all__ += ["Convention", "Counting", "Meaning", "Role"]

@@ -224,3 +224,48 @@ LITELLM: Final = Convention(
         "metadata.user_api_key_user_id": M.USER,
     },
 )
+
+# Not of spans, but of the payloads of its callback `generic_api`: members of members by points.
+USED_BY_LITELLM: Final = "metadata.usage_object."
+LITELLM_PAYLOAD: Final = Convention(
+    "LiteLLM",
+    "litellm 1.80 to 1.110, StandardLoggingPayload",
+    SEEN,
+    names={
+        "model": M.MODEL,
+        "model_group": M.MODEL,
+        "custom_llm_provider": M.PROVIDER,
+        "prompt_tokens": M.INPUT,
+        "completion_tokens": M.OUTPUT,
+        f"{USED_BY_LITELLM}prompt_tokens_details.cached_tokens": M.CACHED,
+        f"{USED_BY_LITELLM}cache_read_input_tokens": M.CACHED,
+        f"{USED_BY_LITELLM}prompt_tokens_details.cache_write_tokens": M.WRITTEN,
+        f"{USED_BY_LITELLM}prompt_tokens_details.cache_creation_tokens": M.WRITTEN,
+        f"{USED_BY_LITELLM}cache_creation_input_tokens": M.WRITTEN,
+        f"{USED_BY_LITELLM}prompt_tokens_details.cache_creation_token_details"
+        ".ephemeral_5m_input_tokens": M.WRITTEN_5M,
+        f"{USED_BY_LITELLM}prompt_tokens_details.cache_creation_token_details"
+        ".ephemeral_1h_input_tokens": M.WRITTEN_1H,
+        f"{USED_BY_LITELLM}cache_creation.ephemeral_5m_input_tokens": M.WRITTEN_5M,
+        f"{USED_BY_LITELLM}cache_creation.ephemeral_1h_input_tokens": M.WRITTEN_1H,
+        f"{USED_BY_LITELLM}completion_tokens_details.reasoning_tokens": M.REASONING,
+        f"{USED_BY_LITELLM}prompt_tokens_details.audio_tokens": M.AUDIO_INPUT,
+        f"{USED_BY_LITELLM}prompt_tokens_details.image_tokens": M.IMAGE_INPUT,
+        f"{USED_BY_LITELLM}completion_tokens_details.audio_tokens": M.AUDIO_OUTPUT,
+        f"{USED_BY_LITELLM}completion_tokens_details.image_tokens": M.IMAGE_OUTPUT,
+        f"{USED_BY_LITELLM}server_tool_use.web_search_requests": M.WEB_SEARCHES,
+        f"{USED_BY_LITELLM}prompt_tokens_details.web_search_requests": M.WEB_SEARCHES,
+        "cost_breakdown.service_tier": M.TIER,
+        f"{USED_BY_LITELLM}service_tier": M.TIER,
+        "model_parameters.service_tier": M.TIER,
+        "response_cost": M.COST,
+        "cache_hit": M.CACHE_HIT,
+        "end_user": M.USER,
+        "metadata.user_api_key_end_user_id": M.USER,
+        "metadata.user_api_key_user_id": M.USER,
+        "session_id": M.SESSION,
+        "trace_id": M.SESSION,
+        "metadata.user_api_key_alias": M.AGENT,
+        "user_agent": M.USER_AGENT,
+    },
+)
