@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from opslog.api.batches import Batch, parts_of, speaker_of
 from opslog.api.errors import BadRequest
-from opslog.api.schema import DENIAL, EITHER_HEADER, example
+from opslog.api.schema import DENIAL, EITHER_HEADER, ERROR, example, said
 from opslog.api.telemetry import answer
 from opslog.api.telemetry_schema import ENCODING, RESPONSES
 from opslog.models import InferenceEvent
@@ -78,7 +78,7 @@ class LiteLLMCallbackView(APIView):
             }
         },
         parameters=[ENCODING, DENIAL],
-        responses=RESPONSES,
+        responses={**RESPONSES, 413: said("The body is over 16 MiB, as sent or inflated.", ERROR)},
         examples=[
             example(
                 "A batch of one",
