@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import BadRequest, FieldDoesNotExist
 from django.db import DataError
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import SimpleTemplateResponse
 from django.urls import resolve
 from django.views.defaults import bad_request
@@ -70,6 +70,22 @@ PAGES = DOCS.replace(
     "default-src 'self'; ", "default-src 'self'; script-src 'self' 'unsafe-eval'; "
 )
 PAGE_PREFIXES = ("/admin/", "/ops-", "/account/")
+
+
+class WholeBodyMiddleware:
+    """Refuses a chunked body that the server in front did not take apart.
+
+    Tollgate's own does, and says how long it was. Of another, Django would read nothing, and the
+    answer would be that of an empty body.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "HTTP_TRANSFER_ENCODING" in request.META:
+            return JsonResponse({"error": "the body needs a Content-Length"}, status=411)
+        return self.get_response(request)
 
 
 class ContentSecurityPolicyMiddleware:

@@ -7,7 +7,7 @@ from django.utils import timezone
 from opslog import delivery
 from opslog.incidents import watching
 from opslog.models import Heartbeat
-from opslog.telemetry import rollup, weeks
+from opslog.telemetry import rollup, traces, weeks
 from opslog.triaging import running
 
 WORKER = "worker"
@@ -37,6 +37,7 @@ def sum_up_telemetry() -> int:
 
 def keep_weeks_of_telemetry() -> list[str]:
     """Make the coming weeks' partitions; drop those past retention. Gives the dropped ones."""
+    traces.forget()
     weeks.make()
     rollup.refresh()
     return weeks.drop(older_than_days=settings.TOLLGATE_EVENT_RETENTION_DAYS)

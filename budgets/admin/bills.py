@@ -22,6 +22,7 @@ from opslog.models import OperationsEvent
 
 # A request of over 5 MiB is thrown away unread (DATA_UPLOAD_MAX_MEMORY_SIZE).
 MOST_BYTES = 4_000_000
+MOST_INFLATED = 60_000_000  # characters
 PROBLEMS_SHOWN = 20
 
 
@@ -56,9 +57,9 @@ class MappingForm(forms.ModelForm):  # type: ignore[type-arg]
 class BillForm(forms.Form):
     file = forms.FileField(
         label="Bill",
-        widget=UnfoldAdminFileFieldWidget(attrs={"accept": ".csv,text/csv"}),
-        help_text="A CSV in UTF-8 with the columns of FOCUS, of at most 4 MB; "
-        "manage.py import_focus reads larger ones.",
+        widget=UnfoldAdminFileFieldWidget(attrs={"accept": ".csv,.gz,text/csv"}),
+        help_text="A CSV in UTF-8 with the FOCUS columns, plain or compressed (.csv.gz), of at "
+        "most 4 MB; manage.py import_focus reads larger ones.",
     )
     skip_bad = forms.BooleanField(
         label="Import the other lines where some are bad",
@@ -66,7 +67,7 @@ class BillForm(forms.Form):
         widget=UnfoldBooleanWidget(),
     )
     shrink = forms.BooleanField(
-        label="It is whole, though it has fewer days of a period than are stored",
+        label="Replace what is stored even where the file has fewer lines or dollars",
         required=False,
         widget=UnfoldBooleanWidget(),
     )
@@ -269,7 +270,7 @@ class BillImportAdmin(PageAdmin):
         """None where it is refused; the form says why."""
         said = form.cleaned_data
         try:
-            bill, sha256 = importing.read(said["file"].file)
+            bill, sha256 = importing.read(said["file"].file, most=MOST_INFLATED)
         except focus.NotFocus as error:
             form.add_error("file", str(error))
             return None

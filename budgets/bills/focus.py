@@ -2,14 +2,17 @@
 
 The mandatory columns BilledCost, BillingCurrency, ChargePeriodStart, ServiceCategory and
 ServiceName are needed; BillingPeriodStart, BillingAccountId, ChargeCategory and the provider's
-name are used where they are there. Column ids as in versions 1.0 to 1.3.
+name are used where they are there. Column ids as in versions 1.0 to 1.3. Charges of no service
+(from a marketplace, reservations, rounding, credits) stand under their category.
+
+Amounts have more digits than are stored. They are added up as they are, and rounded once.
 """
 
 import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation, localcontext
 
 NEEDED = ("BilledCost", "BillingCurrency", "ChargePeriodStart", "ServiceCategory", "ServiceName")
 # Who bills: the name of the column changed between versions; the first that is filled counts.
@@ -18,7 +21,9 @@ CURRENCY = "USD"  # only dollars are added up: rates of exchange are nobody's gu
 MOST_USD = Decimal(10) ** 10
 FINEST = Decimal("1E-9")
 MOST_PROBLEMS = 1000
+EXACT = Context(prec=60)  # digits; no sum of a bill has more
 NULLS = ("", "null", "NULL")
+FILLED = ("BilledCost", "BillingCurrency", "ChargePeriodStart")
 
 
 class NotFocus(Exception):
@@ -48,7 +53,8 @@ class Bill:
 
     @property
     def billed_usd(self) -> Decimal:
-        return sum((usd for usd, _ in self.costs.values()), Decimal(0))
+        with localcontext(EXACT):
+            return rounded(sum((usd for usd, _ in self.costs.values()), Decimal(0)))
 
     def periods(self) -> set[tuple[str, date]]:
         return {(key.bill, key.billing_period) for key in self.costs}
@@ -76,7 +82,7 @@ def read(lines: Iterable[str]) -> Bill:
                 bill.complain(reader.line_num, str(error))
                 continue
             before, count = bill.costs.get(key, (Decimal(0), 0))
-            bill.costs[key] = (before + usd, count + 1)
+            bill.costs[key] = (EXACT.add(before, usd), count + 1)
     except csv.Error as error:
         raise NotFocus(f"Line {reader.line_num} is no CSV: {error}.") from None
     return bill
@@ -115,9 +121,12 @@ def _row(columns: dict[str, int], cells: list[str], *, width: int) -> tuple[Key,
             raise ValueError(f"{name}: no readable text")
         return "" if value in NULLS else value
 
-    for name in NEEDED:
+    for name in FILLED:
         if not text(name):
             raise ValueError(f"{name} is empty")
+    category = text("ServiceCategory") or text("ChargeCategory")
+    if not category:
+        raise ValueError("ServiceCategory is empty, and so is ChargeCategory")
     if (currency := text("BillingCurrency")) != CURRENCY:
         raise ValueError(f"BillingCurrency is {currency[:10]!r}; only {CURRENCY} is added up")
     day = moment(text("ChargePeriodStart"), "ChargePeriodStart").date()
@@ -129,8 +138,8 @@ def _row(columns: dict[str, int], cells: list[str], *, width: int) -> tuple[Key,
             bill=" ".join(filter(None, (issuer, text("BillingAccountId")))) or "unnamed",
             billing_period=first,
             day=day,
-            service_category=text("ServiceCategory"),
-            service_name=text("ServiceName"),
+            service_category=category,
+            service_name=text("ServiceName") or category,
             charge_category=text("ChargeCategory"),
         ),
         money(text("BilledCost")),
@@ -145,13 +154,19 @@ def money(text: str) -> Decimal:
         raise ValueError(f"BilledCost is no number: {text[:40]!r}") from None
     if not amount.is_finite() or abs(amount) >= MOST_USD:
         raise ValueError(f"BilledCost is no amount: {text[:40]!r}")
-    return amount.quantize(FINEST)
+    return amount
+
+
+def rounded(amount: Decimal) -> Decimal:
+    """To what is stored: a nano-dollar."""
+    return amount.quantize(FINEST, context=EXACT)
 
 
 def moment(text: str, column: str) -> datetime:
-    """ISO 8601 as the specification has it; without a zone it is UTC, which it always is there."""
+    """ISO 8601 as the specification has it, or with `UTC` at the end as databases export it;
+    without a zone it is UTC, which it always is there."""
     try:
-        found = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text.removesuffix("UTC").rstrip())
     except ValueError:
         raise ValueError(f"{column} is no date and time: {text[:40]!r}") from None
     if found.tzinfo is None:

@@ -42,6 +42,8 @@ def read_trace(path: Path, *, limit: int | None = None) -> Iterator[TraceRequest
             places = _places(path, next(rows, None))
             last: TraceRequest | None = None
             for row in rows:
+                if not any(row):
+                    continue  # a blank line, as editors leave one at the end
                 if limit is not None and found >= limit:
                     return
                 request = _request(path, rows.line_num, row, places)
@@ -65,8 +67,8 @@ def _opened(path: Path) -> TextIO:
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     if packed:
-        return gzip.open(path, "rt", encoding="utf-8", newline="")
-    return path.open(encoding="utf-8", newline="")
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
 
 
 def _places(path: Path, header: list[str] | None) -> list[int]:

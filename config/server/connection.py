@@ -278,7 +278,11 @@ class Connection(asyncio.Protocol):
         could_be = plausible(token)
         if could_be and needs is not lanes.Needs.NOTHING:
             self.caller = (self.origin(), token)
-        chunked = "HTTP_TRANSFER_ENCODING" in environ
+        encoding = environ.get("HTTP_TRANSFER_ENCODING")
+        chunked = encoding is not None
+        if chunked and encoding.strip().lower() != "chunked":
+            self.deny(501, "Transfer-Encoding: only chunked is understood")
+            return
         length = int(environ.get("CONTENT_LENGTH") or 0)
         if not (chunked or length):
             return

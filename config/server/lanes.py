@@ -14,7 +14,7 @@ from config.middleware import PAGE_PREFIXES, ProbesMiddleware, is_for_programs, 
 
 LONGEST = 500  # characters of a path that is remembered
 SMALL_BODY = 65_536  # bytes; more is taken from callers only that have a token or a session
-BATCH_BODY = 16 * 1024 * 1024  # more than any view takes, so that it says so in its own words
+BATCH_BODY = 17 * 1024 * 1024  # more than any view takes, so that it says so in its own words
 LARGEST_BODY = 64 * 1024 * 1024
 
 

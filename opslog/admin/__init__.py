@@ -7,4 +7,5 @@ from opslog.admin import (  # noqa: F401  (they register themselves)
     outbox,
     prices,
     seals,
+    unread_spans,
 )

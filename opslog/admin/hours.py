@@ -1,13 +1,16 @@
 """The sums of each hour, which the forecast and the triage read: the rows behind their figures."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin import SimpleListFilter, display
-from django.http import HttpRequest
+from django.db.models import Sum
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 
 from opslog.admin.base import DayByDayMixin, KeptAdmin, LargeTableMixin, by_day
-from opslog.models import InferenceHour
+from opslog.models import InferenceHour, UnreadSpan
 from opslog.templatetags.tollgate import usd
 
 
@@ -48,7 +51,16 @@ class InferenceHourAdmin(DayByDayMixin, LargeTableMixin, KeptAdmin):
     list_display_links = ("when",)
     list_filter = (FeatureChosen, ModelChosen, TriggerChosen, by_day("hour"))
     ordering = ("-hour", "-cost_usd")
+    list_before_template = "tollgate/hours_note.html"
     sortable_by = ()
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        lately = UnreadSpan.objects.filter(last_seen__gte=timezone.now() - timedelta(days=7))
+        unread = lately.aggregate(lost=Sum("lost"))["lost"] or 0
+        extra = {**(extra_context or {}), "unread": unread}
+        return super().changelist_view(request, extra)  # type: ignore[no-any-return]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

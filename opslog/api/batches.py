@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -12,11 +12,12 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
 from opslog.api.errors import BadRequest, TooLarge
-from opslog.api.requests import IS_AMOUNT, NO_AMOUNT, place_and_problem, whole_body
+from opslog.api.requests import IS_AMOUNT, NO_AMOUNT, place_and_problem
 from opslog.telemetry.accepting import MOST, Outcome, Speaker, Status
 from opslog.telemetry.drafts import D
 
 MAX_BATCH = 5_242_880  # bytes, also when inflated; DATA_UPLOAD_MAX_MEMORY_SIZE is the same
+PART = 65_536  # bytes that are read and inflated at a time
 GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say: with the header of gzip
 
 
@@ -31,8 +32,40 @@ class BatchParser(BaseParser):
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        body = whole_body(stream, parser_context, most=MAX_BATCH)
-        return inflated(body) if is_gzip(parser_context["request"]) else body
+        return b"".join(parts_of(stream, parser_context["request"], most=MAX_BATCH))
+
+
+def parts_of(stream: Any, request: Any, *, most: int) -> Iterator[bytes]:
+    """A body in parts, inflated. Raises TooLarge for more than `most` bytes, as sent or inflated,
+    and BadRequest for broken gzip."""
+    length = str(request.META.get("CONTENT_LENGTH") or "0")
+    if length.isdigit() and int(length) > most:
+        raise TooLarge
+    inflate = zlib.decompressobj(GZIP) if is_gzip(request) else None
+    sent = plain = 0
+    while part := stream.read(PART):
+        sent += len(part)
+        if sent > most:
+            raise TooLarge
+        if inflate is None:
+            yield part
+            continue
+        while True:
+            try:
+                inflated = inflate.decompress(part, PART)
+            except zlib.error:
+                raise BadRequest("the body is not gzip, or it is broken") from None
+            part = inflate.unconsumed_tail
+            plain += len(inflated)
+            if plain > most:
+                raise TooLarge
+            yield inflated
+            if not part and len(inflated) < PART:
+                break
+        if inflate.unused_data:
+            raise BadRequest("something follows the end of the body's gzip stream")
+    if inflate is not None and not inflate.eof:
+        raise BadRequest("the body is cut off: its gzip stream does not end")
 
 
 def is_gzip(request: Any) -> bool:
@@ -43,22 +76,6 @@ def is_gzip(request: Any) -> bool:
         case "gzip" | "x-gzip":
             return True
     raise UnsupportedEncoding
-
-
-def inflated(body: bytes) -> bytes:
-    """What one gzip stream holds. Raises BadRequest for a broken one, TooLarge for a bomb."""
-    stream = zlib.decompressobj(GZIP)
-    try:
-        plain = stream.decompress(body, MAX_BATCH + 1)
-    except zlib.error:
-        raise BadRequest("the body is not gzip, or it is broken") from None
-    if len(plain) > MAX_BATCH:
-        raise TooLarge
-    if not stream.eof:
-        raise BadRequest("the body is cut off: its gzip stream does not end")
-    if stream.unused_data:
-        raise BadRequest("something follows the end of the body's gzip stream")
-    return plain
 
 
 def speaker_of(request: Request) -> Speaker:

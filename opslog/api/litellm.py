@@ -1,21 +1,26 @@
 """`POST /api/litellm-callback`: what a LiteLLM proxy's generic callback sends."""
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
+from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from opslog.api.batches import Batch, BatchParser, speaker_of
+from opslog.api.batches import Batch, parts_of, speaker_of
 from opslog.api.errors import BadRequest
-from opslog.api.schema import DENIAL, EITHER_HEADER, example
+from opslog.api.schema import DENIAL, EITHER_HEADER, ERROR, example, said
 from opslog.api.telemetry import answer
 from opslog.api.telemetry_schema import ENCODING, RESPONSES
 from opslog.models import InferenceEvent
 from opslog.telemetry import litellm
 from opslog.telemetry.accepting import MOST, Outcome, accept_inference, accept_tools
 from opslog.telemetry.drafts import InferenceDraft, ToolDraft
+
+MAX_CALLBACK = 16 * 1024 * 1024  # bytes, as sent and inflated; the proxy sends 512 at once
 
 PAYLOAD = {
     "type": "object",
@@ -40,9 +45,18 @@ PAYLOAD = {
 }
 
 
+class PartsParser(BaseParser):
+    """Hands the body over in parts, so that it is never in memory as a whole."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        return parts_of(stream, parser_context["request"], most=MAX_CALLBACK)
+
+
 class LiteLLMCallbackView(APIView):
     required_scope = "ingest"
-    parser_classes = (BatchParser,)
+    parser_classes = (PartsParser,)
 
     @extend_schema(
         auth=EITHER_HEADER,
@@ -64,7 +78,7 @@ class LiteLLMCallbackView(APIView):
             }
         },
         parameters=[ENCODING, DENIAL],
-        responses=RESPONSES,
+        responses={**RESPONSES, 413: said("The body is over 16 MiB, as sent or inflated.", ERROR)},
         examples=[
             example(
                 "A batch of one",
@@ -100,14 +114,15 @@ class LiteLLMCallbackView(APIView):
         return answer(*batch.take_in(accept))
 
 
-def read_payloads(body: Any) -> "Batch[Any]":
+def read_payloads(parts: Any) -> "Batch[Any]":
     """Raises BadRequest."""
-    if not isinstance(body, bytes) or not body.strip():
-        raise BadRequest("the body must be JSON, sent with its Content-Length")
+    if not isinstance(parts, Iterator):
+        raise BadRequest("the body must be JSON")
+    found = litellm.payloads(parts)
     try:
-        payloads = litellm.payloads(body)
+        batch: Batch[Any] = Batch(*litellm.drafts_of(islice(found, MOST)))
+        if next(found, None) is not None:
+            raise BadRequest(f"expected at most {MOST} payloads")
     except litellm.BadCallback as error:
         raise BadRequest(str(error)) from None
-    if len(payloads) > MOST:
-        raise BadRequest(f"expected at most {MOST} payloads, not {len(payloads)}")
-    return Batch(*litellm.drafts_of(payloads))
+    return batch

@@ -5,7 +5,7 @@ encoding of the request, an error as google.rpc.Status, and spans that were refu
 success, which no exporter sends again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from django.http import HttpResponse
@@ -28,22 +28,14 @@ from rest_framework.views import APIView
 from opslog.api import otlp_schema as schema
 from opslog.api.batches import BatchParser, is_gzip, speaker_of
 from opslog.api.errors import BadRequest
-from opslog.models import InferenceEvent
-from opslog.telemetry.accepting import (
-    MOST,
-    Outcome,
-    Speaker,
-    accept_inference,
-    accept_tools,
-)
-from opslog.telemetry.accepting import Status as Fate
-from opslog.telemetry.drafts import InferenceDraft, ToolDraft
-from opslog.telemetry.otlp import BadExport, Spans, from_json, from_protobuf, read_spans
+from opslog.telemetry import traces
+from opslog.telemetry.otlp import BadExport, Unread, from_json, from_protobuf, read_spans
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 CODES = {401: UNAUTHENTICATED, 403: PERMISSION_DENIED, 413: RESOURCE_EXHAUSTED, 503: UNAVAILABLE}
 REASONS_TOLD = 5
+NAMES_TOLD = 5
 
 
 class ProtobufParser(BatchParser):
@@ -64,11 +56,14 @@ class TracesView(APIView):
         except BadExport as error:
             raise BadRequest(str(error)) from None
         spans = read_spans(export)
-        refused = spans.refused + take_in(spans, speaker_of(request))
+        refused = spans.refused + traces.write(spans, speaker=speaker_of(request))
+        refused += [not_understood(each) for each in spans.unread if each.lost]
+        # No span is rejected for it, but part of its usage was not read.
+        warned = [not_understood(each) for each in spans.unread if not each.lost]
         answer = ExportTraceServiceResponse()
-        if refused:
+        if refused or warned:
             answer.partial_success.rejected_spans = len(refused)
-            answer.partial_success.error_message = said(refused)
+            answer.partial_success.error_message = said([*refused, *warned])
         return encoded(request, answer, 200)
 
     def handle_exception(self, exc: Exception) -> Response:
@@ -87,33 +82,9 @@ class TracesView(APIView):
         return answer  # type: ignore[return-value]  # DRF lets any HttpResponse pass
 
 
-def take_in(spans: Spans, speaker: Speaker) -> list[str]:
-    """Why some were refused. A thousand a transaction: where a later one fails, the exporter sends
-    all of them again, and those that are written are known by their ids."""
-
-    def accept_calls(drafts: Sequence[InferenceDraft]) -> list[Outcome]:
-        return accept_inference(drafts, source=InferenceEvent.Source.OTLP, speaker=speaker)
-
-    def accept_tool_calls(drafts: Sequence[ToolDraft]) -> list[Outcome]:
-        return accept_tools(drafts, speaker=speaker)
-
-    return [
-        f"span {outcome.event_id.partition(':')[2]}: {outcome.reason}"
-        for outcome in (
-            *in_portions(spans.calls, accept_calls),
-            *in_portions(spans.tools, accept_tool_calls),
-        )
-        if outcome.status is Fate.REFUSED
-    ]
-
-
-def in_portions(
-    drafts: list[Any], accept: Callable[[Sequence[Any]], list[Outcome]]
-) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    for start in range(0, len(drafts), MOST):
-        outcomes += accept(drafts[start : start + MOST])
-    return outcomes
+def not_understood(span: Unread) -> str:
+    names = ", ".join(span.names[:NAMES_TOLD])
+    return f"span {span.span_name[:80]}: no known convention has {names}"
 
 
 def said(refused: Sequence[str]) -> str:

@@ -93,9 +93,10 @@ traces = extend_schema(
     operation_id="otlp_traces",
     summary="Take spans of OpenTelemetry",
     description="OTLP over HTTP, in protobuf or JSON, for any exporter: calls of models and tools "
-    "by the conventions for generative AI (`gen_ai.*`) become telemetry; other spans are passed "
-    "over. Sending an export again is safe. Spans that cannot be taken are counted and named in "
-    "`partialSuccess`; the others are written.",
+    "become telemetry, by the names of OpenTelemetry's conventions and of the usual libraries; a "
+    "call is the innermost span with usage, also across exports. Other spans are passed over. "
+    "Sending an export again is safe. Spans that cannot be taken, or that look like calls and are "
+    "not understood, are counted and named in `partialSuccess`; the others are written.",
     tags=["telemetry"],
     request={JSON: EXPORT, PROTOBUF: BINARY},
     parameters=[ENCODING, DENIAL],

@@ -13,9 +13,12 @@ from opslog.models.telemetry import (
     InferenceEvent,
     InferenceHour,
     StaleHour,
+    TelemetryResponse,
+    TelemetryTrace,
     ToolCall,
     ToolHour,
     TriggerType,
+    UnreadSpan,
 )
 from opslog.models.views import SavedView
 
@@ -39,7 +42,10 @@ __all__ = [
     "SealMembers",
     "SignInTries",
     "StaleHour",
+    "TelemetryResponse",
+    "TelemetryTrace",
     "ToolCall",
     "ToolHour",
     "TriggerType",
+    "UnreadSpan",
 ]

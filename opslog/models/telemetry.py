@@ -234,3 +234,85 @@ class StaleHour(models.Model):
 
     def __str__(self) -> str:
         return f"{self.hour:%Y-%m-%d %H:00}"
+
+
+class TelemetryTrace(models.Model):
+    """How the spans of a trace are nested, as far as they were sent: what a later export shows may
+    change which of them are calls. Kept for as long as spans are taken.
+
+    `nodes` is as `opslog.telemetry.structure` packs it. `held`: drafts of calls of unknown cost
+    that are inside of a sum that counts, by span; they count if it turns out that it is none.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    sender_id = models.BigIntegerField()
+    trace_id = models.TextField()
+    changed_at = models.DateTimeField(db_default=Now())
+    nodes = models.BinaryField(db_default=b"")
+    held = models.JSONField(db_default={}, default=dict)
+
+    class Meta:
+        db_table = "telemetry_traces"
+        constraints = (
+            models.UniqueConstraint(fields=("sender_id", "trace_id"), name="telemetry_traces_once"),
+        )
+        indexes = (models.Index("changed_at", name="telemetry_traces_changed"),)
+
+    def __str__(self) -> str:
+        return self.trace_id
+
+
+class TelemetryResponse(models.Model):
+    """Which event holds a provider's response: another span with its id is the same call.
+
+    `detail`: how much that span said; one that says more replaces it.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    sender_id = models.BigIntegerField()
+    response_id = models.TextField()
+    event_id = models.TextField()
+    detail = models.IntegerField()
+    seen_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "telemetry_responses"
+        constraints = (
+            models.UniqueConstraint(
+                fields=("sender_id", "response_id"), name="telemetry_responses_once"
+            ),
+        )
+        indexes = (
+            models.Index("sender_id", "event_id", name="telemetry_responses_event"),
+            models.Index("seen_at", name="telemetry_responses_seen"),
+        )
+
+    def __str__(self) -> str:
+        return self.response_id
+
+
+class UnreadSpan(models.Model):
+    """Spans that look like model calls, or have usage, and are not understood: one row for each
+    sender, instrumentation and set of attributes. `lost`: those of which nothing is counted."""
+
+    id = models.BigAutoField(primary_key=True)
+    sender_id = models.BigIntegerField()
+    digest = models.TextField()
+    scope = models.TextField("instrumentation")
+    span_name = models.TextField("span")
+    names = ArrayField(models.TextField(), verbose_name="attributes that are not read")
+    spans = models.BigIntegerField()
+    lost = models.BigIntegerField("not counted")
+    first_seen = models.DateTimeField(db_default=Now())
+    last_seen = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "telemetry_unread"
+        verbose_name = "unread span"
+        ordering = ("-last_seen", "-id")
+        constraints = (
+            models.UniqueConstraint(fields=("sender_id", "digest"), name="telemetry_unread_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.scope or 'unknown instrumentation'}: {self.span_name}"

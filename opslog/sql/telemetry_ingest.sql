@@ -110,3 +110,25 @@ BEGIN
         WHERE cardinality(written) IS DISTINCT FROM json_array_length(p_rows)
         EXCEPT SELECT unnest(written));
 END $$;
+
+-- Takes calls of models back that a later export showed to be none: deletes their events, and lets their
+-- hours be summed up again. Gives how many. `p_since`: none of them is older.
+CREATE OR REPLACE FUNCTION tollgate.take_back_inference_v1(
+    p_sender bigint, p_event_ids text[], p_since timestamptz
+) RETURNS integer
+LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode TO force_custom_plan
+SET enable_seqscan TO off SET jit TO off AS $$
+DECLARE
+    hours timestamptz[];
+    taken integer;
+BEGIN
+    WITH gone AS (
+        DELETE FROM public.inference_events e WHERE e.event_id = ANY (p_event_ids) AND e.sender_id = p_sender
+            AND e.created_at >= p_since
+        RETURNING date_trunc('hour', e.created_at, 'UTC') AS hour)
+    SELECT array_agg(DISTINCT hour), count(*) INTO hours, taken FROM gone;
+    INSERT INTO public.stale_hours (hour) SELECT unnest(hours);
+    DELETE FROM public.telemetry_responses r WHERE r.sender_id = p_sender AND r.event_id = ANY (p_event_ids);
+    RETURN taken;
+END $$;

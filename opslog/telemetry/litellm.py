@@ -1,13 +1,17 @@
 """What a LiteLLM proxy tells of each call (its StandardLoggingPayload) as drafts. Pure.
 
-The proxy's `generic_api` callback sends these in batches: a JSON array, or one object a line. Only
-what is named here is read; messages and responses, which may be in it, are dropped.
+The proxy's `generic_api` callback sends these in batches: a JSON array, or one object a line. They
+are read one at a time: with messages and responses, which are dropped, they are large. What else is
+read of them stands in the table of conventions.
 """
 
+import codecs
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
@@ -15,8 +19,12 @@ from uuid import UUID
 
 from msgspec import structs
 
+from opslog.money import MAX_USD
+from opslog.telemetry.conventions import LITELLM_PAYLOAD, Meaning
+from opslog.telemetry.counting import tier_of, usage_of
 from opslog.telemetry.drafts import InferenceDraft, ToolDraft, shortened
 from opslog.telemetry.loops import Askers, ModelStep, ToolStep, attempts
+from opslog.telemetry.reading import NUMBERS
 
 Draft = InferenceDraft | ToolDraft
 
@@ -38,24 +46,90 @@ OURS: Final = {
     "session_id": ("session_id",),
 }
 PREFIXES: Final = ("tollgate_", "tollgate.", "")
+NOT_JSON: Final = "the body is neither JSON in UTF-8 nor one object a line"
+BLANKS: Final = re.compile(r"[ \t\r\n]*")
 
 
 class BadCallback(ValueError):
     """A body that holds no such payloads; the message says why."""
 
 
-def payloads(body: bytes) -> list[Any]:
-    """The payloads of a body: an array, one object, or one object a line. Raises BadCallback."""
-    try:
-        told = json.loads(body, parse_int=_whole)
-    except (ValueError, RecursionError):
-        try:
-            return [
-                json.loads(line, parse_int=_whole) for line in body.splitlines() if line.strip()
-            ]
-        except (ValueError, RecursionError):
-            raise BadCallback("the body is neither JSON in UTF-8 nor one object a line") from None
-    return told if isinstance(told, list) else [told]
+class _Text:
+    """JSON that comes in parts: what is not read yet is kept, and no more."""
+
+    def __init__(self, parts: Iterable[bytes]) -> None:
+        self._parts = iter(parts)
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._text, self._at, self._ended = "", 0, False
+
+    def next(self) -> str:
+        """The next character that is no blank; empty at the end."""
+        while True:
+            self._at = BLANKS.match(self._text, self._at).end()  # type: ignore[union-attr]  # always
+            if self._at < len(self._text) or not self._more():
+                return self._text[self._at : self._at + 1]
+
+    def skip(self) -> None:
+        """That character."""
+        self._at += 1
+
+    def value(self) -> Any:
+        """The value that begins here. Raises BadCallback."""
+        while True:
+            try:
+                value, after = DECODER.raw_decode(self._text, self._at)
+            except RecursionError:
+                raise BadCallback(NOT_JSON) from None
+            except ValueError:
+                after = -1
+            # A number at the end of a part may go on in the next one.
+            if 0 <= after < len(self._text) or (after >= 0 and self._ended):
+                self._at = after
+                return value
+            if not self._more() and after < 0:
+                raise BadCallback(NOT_JSON)
+
+    def _more(self) -> bool:
+        """Twice as much as there is: nothing is read over and over again. False at the end."""
+        if self._ended:
+            return False
+        rest = [self._text[self._at :]]
+        wanted, got = len(rest[0]), 0
+        while got <= wanted and not self._ended:
+            part = next(self._parts, None)
+            self._ended = part is None
+            try:
+                rest.append(self._decoder.decode(part or b"", final=self._ended))
+            except UnicodeDecodeError:
+                raise BadCallback(NOT_JSON) from None
+            got += len(rest[-1])
+        self._text, self._at = "".join(rest), 0
+        return True
+
+
+def payloads(parts: Iterable[bytes]) -> Iterator[Any]:
+    """The payloads of a body, one after another: an array, one object, or one object a line.
+
+    What JSON has no number for (NaN, a thousand digits) is left for its payload to be refused.
+    Raises BadCallback.
+    """
+    text = _Text(parts)
+    if text.next() != "[":
+        while text.next():
+            yield text.value()
+        return
+    text.skip()
+    while text.next() != "]":
+        yield text.value()
+        if text.next() not in (",", "]"):
+            raise BadCallback(NOT_JSON)
+        if text.next() == ",":
+            text.skip()
+            if text.next() == "]":
+                raise BadCallback(NOT_JSON)
+    text.skip()
+    if text.next():
+        raise BadCallback(NOT_JSON)
 
 
 def _whole(digits: str) -> int | float:
@@ -63,34 +137,51 @@ def _whole(digits: str) -> int | float:
     return int(digits) if len(digits) <= MOST_DIGITS else math.inf
 
 
-def drafts_of(payloads: Sequence[Any]) -> tuple[dict[int, Draft], dict[int, str]]:
+DECODER: Final = json.JSONDecoder(parse_int=_whole)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What is kept of a payload, besides its draft, to see the loop that it is in."""
+
+    trace: str
+    ended: float | None
+    asks: bool
+
+
+def drafts_of(payloads: Iterable[Any]) -> tuple[dict[int, Draft], dict[int, str]]:
     """The drafts by their place, and the reasons of those that are none. A tool has with it what
     the payloads of its trace beside it show: who asked for it, and the attempts before it."""
     drafts: dict[int, Draft] = {}
+    steps: dict[int, _Step] = {}
     refused: dict[int, str] = {}
     for place, payload in enumerate(payloads):
         try:
             drafts[place] = draft_of(payload)
         except ValueError as error:
             refused[place] = str(error)
-    return drafts | _in_their_loops(payloads, drafts), refused
+        else:
+            asks = any(word in str(payload.get("call_type")) for word in ASKING)
+            steps[place] = _Step(_text(payload.get("trace_id")) or "", _ended(payload), asks)
+    return drafts | _in_their_loops(steps, drafts), refused
 
 
-def _in_their_loops(payloads: Sequence[Any], drafts: Mapping[int, Draft]) -> dict[int, ToolDraft]:
+def _in_their_loops(
+    steps: Mapping[int, _Step], drafts: Mapping[int, Draft]
+) -> dict[int, ToolDraft]:
     models: list[ModelStep] = []
     tools: dict[int, tuple[ToolDraft, ToolStep]] = {}
     for place, draft in drafts.items():
-        payload = payloads[place]
-        trace, event_id = _text(payload.get("trace_id")), draft.event_id or ""
-        if not trace or draft.created_at is None:
+        seen, event_id = steps[place], draft.event_id or ""
+        if not seen.trace or draft.created_at is None:
             continue
         began = draft.created_at.timestamp()
         if isinstance(draft, ToolDraft):
-            ended, failed = _ended(payload) or began, not draft.success
-            step = ToolStep(trace, event_id, draft.tool_name, began, ended, failed)
+            ended, failed = seen.ended or began, not draft.success
+            step = ToolStep(seen.trace, event_id, draft.tool_name, began, ended, failed)
             tools[place] = (draft, step)
-        elif any(word in str(payload.get("call_type")) for word in ASKING):
-            models.append(ModelStep(trace, event_id, began))
+        elif seen.asks:
+            models.append(ModelStep(seen.trace, event_id, began))
     askers = Askers(models)
     before = attempts(step for _, step in tools.values() if step.tool != UNKNOWN)
     return {
@@ -117,47 +208,60 @@ def draft_of(payload: Any) -> Draft:
         raise ValueError("id: it must be there, as in a StandardLoggingPayload")
     metadata = _mapping(payload, "metadata")
     own = _own(payload, metadata)
+    told, names = _read(payload)
+
+    def text(meaning: Meaning) -> str | None:
+        return _text(told.get(meaning))
+
     common: dict[str, Any] = {
         "event_id": _event_id(payload),
         "created_at": _moment(payload.get("startTime")),
         "success": payload.get("status", "success") == "success",
-        "user_id": _text(payload.get("end_user"))
-        or _text(metadata.get("user_api_key_end_user_id"))
-        or _text(metadata.get("user_api_key_user_id")),
+        "user_id": text(Meaning.USER),
         "feature": own.get("feature"),
         "work_order_id": own.get("work_order_id"),
         "run_id": _run_id(own.get("run_id")),
-        "agent_name": own.get("agent_name") or _text(metadata.get("user_api_key_alias")),
-        "session_id": own.get("session_id") or _text(payload.get("trace_id")),
+        "agent_name": own.get("agent_name") or text(Meaning.AGENT),
+        "session_id": own.get("session_id") or text(Meaning.SESSION),
     }
     if _text(payload.get("call_type")) in TOOL_CALLS:
         tool = _mapping(metadata, "mcp_tool_call_metadata")
         return shortened(ToolDraft, tool_name=_text(tool.get("name")) or UNKNOWN, **common)
-    usage = _mapping(metadata, "usage_object")
-    of_input = _mapping(usage, "prompt_tokens_details")
-    of_output = _mapping(usage, "completion_tokens_details")
-    input_tokens = _tokens(payload, "prompt_tokens")
-    output_tokens = _tokens(payload, "completion_tokens")
-    cached = _tokens(of_input, "cached_tokens") or _tokens(usage, "cache_read_input_tokens")
-    written = _tokens(of_input, "cache_creation_tokens") or _tokens(
-        usage, "cache_creation_input_tokens"
-    )
+    model, provider = text(Meaning.MODEL) or UNKNOWN, text(Meaning.PROVIDER)
+    numbers = {
+        meaning: _tokens(value, names[meaning].rpartition(".")[2])
+        for meaning, value in told.items()
+        if meaning in NUMBERS
+    }
+    usage = usage_of(numbers, names, scope="litellm", provider=provider or "", model=model)
+    free = told.get(Meaning.CACHE_HIT) is True
     return shortened(
         InferenceDraft,
-        model=_text(payload.get("model")) or _text(payload.get("model_group")) or UNKNOWN,
-        provider=_text(payload.get("custom_llm_provider")),
+        model=model,
+        provider=provider,
         trigger_type=own.get("trigger_type"),
-        # A part above its whole was counted beside it.
-        input_tokens=max(input_tokens, cached + written),
-        cached_input_tokens=cached,
-        cache_write_tokens=written,
-        output_tokens=max(output_tokens, reasoning := _tokens(of_output, "reasoning_tokens")),
-        reasoning_tokens=reasoning,
-        cost_usd=_cost(payload),
+        **usage,
+        service_tier=tier_of(text(Meaning.TIER)),
+        cost_usd=Decimal(0) if free else None,
+        sender_cost_usd=Decimal(0) if free else _cost(told.get(Meaning.COST)),
         surface=own.get("surface"),
-        user_agent=_text(payload.get("user_agent")),
+        user_agent=text(Meaning.USER_AGENT),
         **common,
     )
+
+
+def _read(payload: Mapping[str, Any]) -> tuple[dict[Meaning, Any], dict[Meaning, str]]:
+    """What it says by the table of conventions, and under which names."""
+    told: dict[Meaning, Any] = {}
+    names: dict[Meaning, str] = {}
+    for name, meaning in LITELLM_PAYLOAD.names.items():
+        value: Any = payload
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        # (Zero cached tokens under one name may be some under another.)
+        if value not in (None, "") and not told.get(meaning):
+            told[meaning], names[meaning] = value, name
+    return told, names
 
 
 def _event_id(payload: Mapping[str, Any]) -> str:
@@ -196,8 +300,7 @@ def _text(value: Any) -> str | None:
     return str(value) if isinstance(value, str | int) and value != "" else None
 
 
-def _tokens(holder: Mapping[str, Any], name: str) -> int:
-    value = holder.get(name) or 0
+def _tokens(value: Any, name: str) -> int:
     whole = value.is_integer() if isinstance(value, float) else type(value) is int
     if not whole:
         raise ValueError(f"{name}: expected a whole number")
@@ -206,17 +309,17 @@ def _tokens(holder: Mapping[str, Any], name: str) -> int:
     return int(value)
 
 
-def _cost(payload: Mapping[str, Any]) -> Decimal | None:
-    """What the proxy computed. None, so that our price book is asked, where it could not: it then
-    says zero and leaves a note."""
-    told = payload.get("response_cost")
-    if told is None or (not told and payload.get("response_cost_failure_debug_info")):
+def _cost(told: Any) -> Decimal | None:
+    """What the proxy computed. It says zero where it could not: then it is unknown."""
+    if not told:
         return None
     try:
         cost = Decimal(str(told))
     except InvalidOperation:
-        raise ValueError("response_cost: expected US dollars") from None
-    return cost.quantize(MOST_AFTER_POINT) if cost.is_finite() and abs(cost) < 10**6 else cost
+        cost = Decimal("NaN")
+    if not (cost.is_finite() and 0 <= cost <= MAX_USD):
+        raise ValueError(f"response_cost: expected US dollars from 0 to {MAX_USD}")
+    return cost.quantize(MOST_AFTER_POINT)
 
 
 def _moment(told: Any) -> datetime | None:

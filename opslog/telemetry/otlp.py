@@ -1,230 +1,284 @@
 """Spans of OpenTelemetry as drafts of model calls and tool calls. Pure.
 
-The names are those of OpenTelemetry's conventions for generative AI (`gen_ai.*`), the current ones
-first and then those that older instrumentations still send. What is Tollgate's own (feature,
-trigger, work order, run) stands in attributes `tollgate.*`, on the span or, for all spans of a
-program, on its resource. Every other span is none of ours: passed over, not refused.
+What attributes mean stands in `conventions`, which spans count in `structure`. What is Tollgate's
+own (feature, trigger, work order, run) stands in attributes `tollgate.*`: on the span, on a span
+around it or, for all spans of a program, on its resource. Every other span is passed over.
 """
 
-import json
-import math
-import re
-from base64 import b64encode
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
-from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
-from google.protobuf import json_format
-from google.protobuf.descriptor import Descriptor
-from google.protobuf.message import DecodeError
 from msgspec import structs
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from opslog.telemetry import structure
+from opslog.telemetry.conventions import Meaning, Role
+from opslog.telemetry.counting import tier_of, usage_of
 from opslog.telemetry.drafts import InferenceDraft, ToolDraft, shortened
 from opslog.telemetry.loops import Askers, ModelStep, ToolStep, attempts
+from opslog.telemetry.otlp_bodies import BadExport, from_json, from_protobuf
+from opslog.telemetry.reading import Facts, read
+from opslog.telemetry.structure import Node
 
-Attributes = Mapping[str, Any]
+__all__ = ["BadExport", "Call", "Spans", "from_json", "from_protobuf", "read_spans"]
 
-CALLS: Final = frozenset({"chat", "text_completion", "generate_content", "embeddings"})
-TOOLS: Final = frozenset({"execute_tool"})
-# Of the agent as a whole: the calls within it are spans of their own, and would count twice.
-ENCLOSING: Final = frozenset(
-    {"create_agent", "invoke_agent", "invoke_workflow", "retrieval", "evaluation"}
-)
-MODEL: Final = ("gen_ai.response.model", "gen_ai.request.model")
-PROVIDER: Final = ("gen_ai.provider.name", "gen_ai.system")
-INPUT: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
-OUTPUT: Final = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
-CACHED: Final = (
-    "gen_ai.usage.cache_read.input_tokens",
-    "gen_ai.usage.cache_read_input_tokens",
-    "gen_ai.usage.input_tokens.cached",
-    "gen_ai.usage.cached_tokens",
-)
-WRITTEN: Final = (
-    "gen_ai.usage.cache_creation.input_tokens",
-    "gen_ai.usage.cache_creation_input_tokens",
-    "gen_ai.usage.input_tokens.cache_write",
-)
-REASONING: Final = (
-    "gen_ai.usage.reasoning.output_tokens",
-    "gen_ai.usage.reasoning_tokens",
-    "gen_ai.usage.output_tokens.reasoning",
-)
-COST: Final = ("tollgate.cost_usd", "gen_ai.usage.cost")
-USER: Final = ("tollgate.user_id", "user.id", "enduser.id", "gen_ai.user.id")
-SESSION: Final = ("tollgate.session_id", "gen_ai.conversation.id", "session.id")
-AGENT: Final = ("tollgate.agent_name", "gen_ai.agent.name")
-SURFACE: Final = ("tollgate.surface", "service.name")
-WORK_ORDER: Final = ("tollgate.wo_id", "tollgate.work_order_id")
-USER_AGENT: Final = ("tollgate.user_agent", "user_agent.original")
-RETRIES: Final = ("tollgate.retries",)
-UNKNOWN: Final = "unknown"  # a call whose model or tool was not told is a call all the same
+UNKNOWN: Final = "unknown"  # a call whose model or tool is not known is a call all the same
 HIGHEST: Final = 20  # spans around a tool that are looked at
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-HEX_IDS: Final = ("traceId", "spanId", "parentSpanId")
-IS_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*\Z")
-
-
-class BadExport(ValueError):
-    """A body that is no export of spans; the message says why."""
-
-
-@dataclass(slots=True)
-class Spans:
-    """What an export holds for us. `refused`: one reason for each span of ours that is no good."""
-
-    calls: list[InferenceDraft] = field(default_factory=list)
-    tools: list[ToolDraft] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    ignored: int = 0
-
+MOST_ID: Final = 200
+# What holds for all within a span.
+CONTEXT: Final = {
+    Meaning.USER: "user_id",
+    Meaning.SESSION: "session_id",
+    Meaning.AGENT: "agent_name",
+    Meaning.FEATURE: "feature",
+    Meaning.TRIGGER: "trigger_type",
+    Meaning.WORK_ORDER: "work_order_id",
+    Meaning.RUN: "run_id",
+}
+FROM_OTHERS: Final = (*CONTEXT.values(), "surface", "user_agent", "sender_cost_usd")
+OF_TOOLS: Final = frozenset(CONTEXT.values()) - {"trigger_type"}
 
 Place = tuple[bytes, bytes]  # trace id and span id
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A span that may be a call. `response_id`: the provider's; the same one is the same call.
+    `detail`: of two spans of one call the one with more of it is taken."""
+
+    draft: InferenceDraft
+    response_id: str = ""
+    detail: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A span that looks like a call, or has usage, and is not understood: its instrumentation
+    and the names of the attributes. `lost`: nothing of it is counted."""
+
+    scope: str
+    span_name: str
+    names: tuple[str, ...]
+    lost: bool
+
+
 @dataclass(slots=True)
-class Seen:
-    """What shows the loops of an export. `enclosing`: spans that are none of ours, and their
-    parents."""
+class Spans:
+    """What an export holds for us. `refused`: one reason for each span that is no good. `traces`:
+    how all spans are nested, by trace; `candidates`: those that may be calls."""
 
-    enclosing: dict[Place, Place] = field(default_factory=dict)
-    models: dict[Place, ModelStep] = field(default_factory=dict)
-    tools: list[tuple[Span, Attributes, ToolDraft]] = field(default_factory=list)
+    candidates: dict[Place, Call] = field(default_factory=dict)
+    traces: dict[bytes, dict[bytes, Node]] = field(default_factory=dict)
+    tools: list[ToolDraft] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
+    ignored: int = 0
 
+    @property
+    def calls(self) -> list[InferenceDraft]:
+        """The calls that this export alone shows."""
+        return [call.draft for call in once(self.counted().values(), self.candidates.values())]
 
-def from_protobuf(body: bytes) -> ExportTraceServiceRequest:
-    """Raises BadExport."""
-    try:
-        request: ExportTraceServiceRequest = ExportTraceServiceRequest.FromString(body)
-    except DecodeError:
-        raise BadExport("the body is no ExportTraceServiceRequest in protobuf") from None
-    return request
-
-
-def from_json(body: bytes) -> ExportTraceServiceRequest:
-    """Raises BadExport. Fields that are not known are passed over, as OTLP asks."""
-    try:
-        told = json.loads(body, parse_float=_double, parse_constant=str)
-    except (ValueError, RecursionError):
-        raise BadExport("the body is not JSON in UTF-8") from None
-    if not isinstance(told, dict):
-        raise BadExport("the body must be one JSON object")
-    try:
-        request = ExportTraceServiceRequest()
-        _only_objects(told, request.DESCRIPTOR)
-        _ids_in_base64(told)
-        json_format.ParseDict(told, request, ignore_unknown_fields=True)
-    except (
-        json_format.ParseError,
-        RecursionError,
-        ArithmeticError,
-        ValueError,
-        TypeError,
-    ) as error:
-        said = str(error).splitlines()[0][:200] if str(error) else "it is nested too deeply"
-        raise BadExport(f"the body is no ExportTraceServiceRequest in JSON: {said}") from None
-    return request
+    def counted(self) -> dict[Place, Call]:
+        counted = {trace: structure.calls(nodes) for trace, nodes in self.traces.items()}
+        return {
+            place: call for place, call in self.candidates.items() if place[1] in counted[place[0]]
+        }
 
 
-def _double(digits: str) -> float | str:
-    """As protobuf's JSON wants it: what is not finite in quotes, or it would refuse all spans for
-    the one that has it (`parse_constant` does so for NaN)."""
-    number = float(digits)
-    return number if math.isfinite(number) else str(number).replace("inf", "Infinity")
+@dataclass(slots=True)
+class _Read:
+    """A span as it was read, before it is known what is around it."""
 
-
-def _only_objects(told: dict[str, Any], kind: Descriptor) -> None:
-    """Where protobuf has a message JSON has an object. Its parser takes a text for one, too, whose
-    letters are names of fields that it does not know, and passes them over."""
-    for name, inner in _messages_of(kind).items():
-        value = told.get(name)
-        for each in value if isinstance(value, list) else [value]:
-            if isinstance(each, dict):
-                _only_objects(each, inner)
-            elif each is not None:
-                raise BadExport(f"{name}: expected objects")
-
-
-@cache
-def _messages_of(kind: Descriptor) -> dict[str, Descriptor]:
-    """Its fields that are messages, by both names that JSON may have for them."""
-    return {
-        name: field.message_type
-        for field in kind.fields
-        if field.message_type is not None
-        for name in (field.json_name, field.name)
-    }
-
-
-def _ids_in_base64(told: dict[str, Any]) -> None:
-    """OTLP writes ids in hex, where protobuf's own JSON reads base64, without an error and wrong.
-
-    Only in the ids of spans and links: an attribute may be called `traceId`, too.
-    """
-    for of_resource in _listed(told, "resourceSpans"):
-        for of_scope in _listed(of_resource, "scopeSpans"):
-            for span in _listed(of_scope, "spans"):
-                for holder in (span, *_listed(span, "links")):
-                    for name in HEX_IDS:
-                        if (text := holder.get(name)) is None:
-                            continue
-                        if not isinstance(text, str) or not IS_HEX.match(text):
-                            raise BadExport(f"{name}: expected hexadecimal digits")
-                        holder[name] = b64encode(bytes.fromhex(text)).decode()
-
-
-def _listed(holder: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    found = holder.get(name) or []
-    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        raise BadExport(f"{name}: expected an array of objects")
-    return found
+    span: Span
+    facts: Facts
+    resource: Facts
+    scope: str
 
 
 def read_spans(request: ExportTraceServiceRequest) -> Spans:
     """The drafts of an export, each with the ids of its span as its event id: an export that is
     sent again is the same events."""
-    spans, seen = Spans(), Seen()
-    for span, resource, told in _all_spans(request):
-        kind = kind_of(told)
-        attributes = {**resource, **told}
-        if not kind:
+    spans = Spans()
+    all_read: dict[Place, _Read] = {}
+    good: list[tuple[Place, _Read]] = []
+    for each in _all_spans(request):
+        place = (each.span.trace_id, each.span.span_id)
+        if _is_id(each.span.trace_id, 16) and _is_id(each.span.span_id, 8):
+            all_read.setdefault(place, each)
+            good.append((place, each))
+        elif each.facts.role is Role.TOOL or _may_be_call(each.facts):
+            spans.refused.append(
+                f"span {each.span.span_id.hex() or '(no id)'}: {_no_id(each.span)}"
+            )
+        else:
             spans.ignored += 1
-            if "gen_ai.operation.name" not in told:
-                seen.enclosing[span.trace_id, span.span_id] = _parent(span)
-            continue
+    tools: list[tuple[Place, ToolDraft, Facts]] = []
+    for place, each in good:
+        facts, node = each.facts, Node(each.span.parent_span_id)
         try:
-            event_id = event_id_of(span)
-            if kind == "model":
-                spans.calls.append(_model_call(span, attributes, event_id))
-                if told.get("gen_ai.operation.name") != "embeddings":
-                    seen.models[span.trace_id, span.span_id] = ModelStep(
-                        _parent(span), event_id, span.start_time_unix_nano
-                    )
+            if facts.role is Role.TOOL:
+                tools.append((place, _tool_call(each, all_read), facts))
+                node = Node(node.parent, tool=True)
+            elif _may_be_call(facts):
+                spans.candidates[place] = _model_call(each, all_read)
+                node = Node(
+                    *(node.parent, False, True, facts.used),
+                    says_call=facts.role is not Role.OTHER,
+                )
             else:
-                seen.tools.append((span, attributes, _tool_call(span, attributes, event_id)))
+                spans.ignored += 1
         except ValueError as error:
-            spans.refused.append(f"span {span.span_id.hex() or '(no id)'}: {error}")
-    spans.tools = _in_their_loops(seen)
+            spans.refused.append(f"span {place[1].hex()}: {error}")
+        if facts.unread and facts.role not in (Role.UNPAID, Role.TOOL):
+            names, lost = (
+                tuple(sorted(facts.unread)),
+                not node.call and facts.role is not Role.OTHER,
+            )
+            spans.unread.append(Unread(each.scope, each.span.name, names, lost))
+            spans.ignored -= lost
+        nodes = spans.traces.setdefault(place[0], {})
+        if node.call or place[1] not in nodes:
+            nodes[place[1]] = node
+    spans.tools = _in_their_loops(tools, spans, all_read)
     return spans
 
 
-def _parent(span: Span) -> Place:
-    return span.trace_id, span.parent_span_id
+def once(calls: Iterable[Call], all_seen: Iterable[Call] = ()) -> list[Call]:
+    """Of several spans of one call the one with the most detail, with what the others say of whose
+    it is, and what it cost their sender. `all_seen`: also those that are around it."""
+    same: dict[str, list[Call]] = {}
+    for call in all_seen:
+        if call.response_id:
+            same.setdefault(call.response_id, []).append(call)
+    best: dict[str, Call] = {}
+    for call in calls:
+        key = f"response {call.response_id}" if call.response_id else f"span {call.draft.event_id}"
+        if key not in best or call.detail > best[key].detail:
+            best[key] = call
+    return [_filled(call, same.get(call.response_id, ())) for call in best.values()]
 
 
-def _in_their_loops(seen: Seen) -> list[ToolDraft]:
+def _filled(call: Call, others: Iterable[Call]) -> Call:
+    missing = {
+        name: told
+        for name in FROM_OTHERS
+        if getattr(call.draft, name) is None
+        and (told := next((v for each in others if (v := getattr(each.draft, name))), None))
+    }
+    return replace(call, draft=structs.replace(call.draft, **missing)) if missing else call
+
+
+def _may_be_call(facts: Facts) -> bool:
+    """Whether a span has usage, or says that it is a call of some model."""
+    if facts.role in (Role.UNPAID, Role.TOOL):
+        return False
+    if facts.used:
+        return True
+    return facts.role is not Role.OTHER and Meaning.MODEL in facts.values
+
+
+def _is_id(found: bytes, length: int) -> bool:
+    return len(found) == length and any(found)
+
+
+def _no_id(span: Span) -> str:
+    """Why it could not be sent again safely."""
+    name, length = ("spanId", 8) if _is_id(span.trace_id, 16) else ("traceId", 16)
+    return f"{name}: expected {length} bytes that are not all zero"
+
+
+def _event_id(span: Span) -> str:
+    return f"{span.trace_id.hex()}:{span.span_id.hex()}"
+
+
+def _context(each: _Read, all_read: Mapping[Place, _Read]) -> dict[str, Any]:
+    """Whose a call is: as the span says, else one around it, the nearest first, else the
+    resource. Raises ValueError."""
+    found: dict[Meaning, str] = {}
+    around: _Read | None = each
+    for _ in range(structure.HIGHEST):
+        if around is None:
+            break
+        for meaning in CONTEXT:
+            if meaning not in found and (text := around.facts.text(meaning)):
+                found[meaning] = text
+        around = all_read.get((around.span.trace_id, around.span.parent_span_id))
+    told: dict[str, Any] = {
+        name: found.get(meaning) or each.resource.text(meaning) for meaning, name in CONTEXT.items()
+    }
+    if told["run_id"]:
+        try:
+            told["run_id"] = UUID(told["run_id"])
+        except ValueError:
+            raise ValueError("tollgate.run_id: expected a UUID") from None
+    return told
+
+
+def _model_call(each: _Read, all_read: Mapping[Place, _Read]) -> Call:
+    facts = each.facts
+    model = facts.text(Meaning.MODEL) or UNKNOWN
+    provider = facts.text(Meaning.PROVIDER) or each.resource.text(Meaning.PROVIDER)
+    numbers = facts.numbers()
+    usage = usage_of(numbers, facts.names, scope=each.scope, provider=provider or "", model=model)
+    tier = tier_of(facts.text(Meaning.TIER))
+    tokens = usage["input_tokens"] or usage["output_tokens"]
+    cost, sender_cost = facts.costs(free=usage["input_tokens"] is not None and not tokens)
+    draft = shortened(
+        InferenceDraft,
+        event_id=_event_id(each.span),
+        created_at=_began(each.span),
+        model=model,
+        provider=provider,
+        cost_usd=cost,
+        sender_cost_usd=sender_cost,
+        service_tier=tier,
+        success=_worked(each.span),
+        surface=facts.text(Meaning.SURFACE) or each.resource.text(Meaning.SURFACE),
+        user_agent=facts.text(Meaning.USER_AGENT) or each.resource.text(Meaning.USER_AGENT),
+        **usage,
+        **_context(each, all_read),
+    )
+    detail = 100 * facts.used + sum(1 for number in numbers.values() if number) + bool(tier)
+    response_id = facts.text(Meaning.RESPONSE_ID) or ""
+    return Call(draft, response_id[:MOST_ID], detail + (cost is not None))
+
+
+def _tool_call(each: _Read, all_read: Mapping[Place, _Read]) -> ToolDraft:
+    span, facts = each.span, each.facts
+    lasted = (span.end_time_unix_nano - span.start_time_unix_nano) // 1_000_000
+    known = span.start_time_unix_nano and lasted >= 0
+    context = _context(each, all_read)
+    return shortened(
+        ToolDraft,
+        event_id=_event_id(span),
+        created_at=_began(span),
+        tool_name=facts.text(Meaning.TOOL)
+        or span.name.removeprefix("execute_tool").strip()
+        or UNKNOWN,
+        success=_worked(span),
+        retries=facts.numbers().get(Meaning.RETRIES, 0),
+        duration_ms=lasted if known else None,
+        **{name: context[name] for name in OF_TOOLS},
+    )
+
+
+def _in_their_loops(
+    tools: list[tuple[Place, ToolDraft, Facts]], spans: Spans, all_read: Mapping[Place, _Read]
+) -> list[ToolDraft]:
     """The calls of tools with who asked for them, and the attempts before them that were seen."""
-    askers = Askers(seen.models.values())
+    models = _model_steps(spans, all_read)
+    askers = Askers(models.values())
     drafts, steps = [], []
-    for span, attributes, draft in seen.tools:
-        loop, asker = _loop_of(span, seen, askers)
+    for place, draft, facts in tools:
+        span = all_read[place].span
+        loop, asker = _loop_of(span, models, askers, all_read)
         drafts.append(structs.replace(draft, inference_event_id=asker))
         if draft.event_id and span.start_time_unix_nano and draft.tool_name != UNKNOWN:
             steps.append(
@@ -235,7 +289,7 @@ def _in_their_loops(seen: Seen) -> list[ToolDraft]:
                     span.start_time_unix_nano,
                     span.end_time_unix_nano or span.start_time_unix_nano,
                     not draft.success,
-                    draft.retries if _text(attributes, RETRIES) else None,
+                    draft.retries if Meaning.RETRIES in facts.values else None,
                 )
             )
     before = attempts(steps)
@@ -245,106 +299,60 @@ def _in_their_loops(seen: Seen) -> list[ToolDraft]:
     ]
 
 
-def _loop_of(span: Span, seen: Seen, askers: Askers) -> tuple[Hashable, str | None]:
+def _model_steps(spans: Spans, all_read: Mapping[Place, _Read]) -> dict[Place, ModelStep]:
+    """The calls, each also where a span stands that was around it and says that it is the call:
+    tools stand beside that one."""
+    steps: dict[Place, ModelStep] = {}
+    counted = spans.counted()
+    for place, call in counted.items():
+        if _embeds(all_read[place]):
+            continue
+        around: Place | None = place
+        while around is not None and around not in steps:
+            span = all_read[around].span
+            outer = (around[0], span.parent_span_id)
+            begins = span.start_time_unix_nano
+            steps[around] = ModelStep(outer, call.draft.event_id or "", begins)
+            node = spans.traces[outer[0]].get(outer[1])
+            around = outer if outer not in counted and node and node.says_call else None
+    return steps
+
+
+def _loop_of(
+    span: Span,
+    models: Mapping[Place, ModelStep],
+    askers: Askers,
+    all_read: Mapping[Place, _Read],
+) -> tuple[Hashable, str | None]:
     """The parent of the loop that a tool was called in, and the event id of the model call that
     asked for it: its parent, or the last one before it among its siblings or those of a span
-    around it that is no agent's, no model's and no tool's ("running tools")."""
-    around = parent = _parent(span)
+    around it that is no agent's and no tool's ("running tools")."""
+    around = parent = (span.trace_id, span.parent_span_id)
     for _ in range(HIGHEST):
-        if model := seen.models.get(around):
-            return model.loop, model.event_id
         if asker := askers.of(around, span.start_time_unix_nano):
             return around, asker
-        if around not in seen.enclosing:
+        if model := models.get(around):
+            return model.loop, model.event_id
+        if around not in all_read or all_read[around].facts.role is not None:
             break
-        around = seen.enclosing[around]
+        around = (around[0], all_read[around].span.parent_span_id)
     return parent, None
 
 
-def kind_of(attributes: Attributes) -> str:
-    """ "model", "tool", or "" for a span that is none of ours."""
-    operation = attributes.get("gen_ai.operation.name")
-    if operation in ENCLOSING:
-        return ""
-    if operation in TOOLS or (not operation and attributes.get("gen_ai.tool.name")):
-        return "tool"
-    if operation in CALLS or any(name in attributes for name in (*MODEL, *INPUT, *OUTPUT)):
-        return "model"
-    return ""
+def _embeds(each: _Read) -> bool:
+    """Embeddings ask for no tool."""
+    told = (each.span.name, each.facts.names.get(Meaning.MODEL, ""), each.facts.operation)
+    return any("embed" in text.lower() for text in told)
 
 
-def event_id_of(span: Span) -> str:
-    """Trace id and span id. Raises ValueError without them: it could not be sent again safely."""
-    for name, found, length in (("traceId", span.trace_id, 16), ("spanId", span.span_id, 8)):
-        if len(found) != length or not any(found):
-            raise ValueError(f"{name}: expected {length} bytes that are not all zero")
-    return f"{span.trace_id.hex()}:{span.span_id.hex()}"
-
-
-def _model_call(span: Span, attributes: Attributes, event_id: str) -> InferenceDraft:
-    tokens = [_tokens(attributes, names) for names in (INPUT, OUTPUT, CACHED, WRITTEN, REASONING)]
-    input_tokens, output_tokens, cached, written, reasoning = tokens
-    # The parts are part of the whole. Some instrumentations pass on what a provider says that
-    # counts them beside it: then, and only then, they are added.
-    if cached + written > input_tokens:
-        input_tokens += cached + written
-    if reasoning > output_tokens:
-        output_tokens += reasoning
-    return shortened(
-        InferenceDraft,
-        event_id=event_id,
-        created_at=_began(span),
-        model=_text(attributes, MODEL) or UNKNOWN,
-        provider=_text(attributes, PROVIDER),
-        user_id=_text(attributes, USER),
-        feature=_text(attributes, ("tollgate.feature",)),
-        trigger_type=_text(attributes, ("tollgate.trigger_type",)),
-        input_tokens=input_tokens,
-        cached_input_tokens=cached,
-        cache_write_tokens=written,
-        output_tokens=output_tokens,
-        reasoning_tokens=reasoning,
-        cost_usd=_cost(attributes),
-        success=_worked(span, attributes),
-        run_id=_run_id(attributes),
-        work_order_id=_text(attributes, WORK_ORDER),
-        agent_name=_text(attributes, AGENT),
-        session_id=_text(attributes, SESSION),
-        surface=_text(attributes, SURFACE),
-        user_agent=_text(attributes, USER_AGENT),
-    )
-
-
-def _tool_call(span: Span, attributes: Attributes, event_id: str) -> ToolDraft:
-    lasted = (span.end_time_unix_nano - span.start_time_unix_nano) // 1_000_000
-    known = span.start_time_unix_nano and lasted >= 0
-    return shortened(
-        ToolDraft,
-        event_id=event_id,
-        created_at=_began(span),
-        tool_name=_text(attributes, ("gen_ai.tool.name",))
-        or span.name.removeprefix("execute_tool").strip()
-        or UNKNOWN,
-        success=_worked(span, attributes),
-        retries=_tokens(attributes, RETRIES),
-        duration_ms=lasted if known else None,
-        run_id=_run_id(attributes),
-        work_order_id=_text(attributes, WORK_ORDER),
-        user_id=_text(attributes, USER),
-        feature=_text(attributes, ("tollgate.feature",)),
-        agent_name=_text(attributes, AGENT),
-        session_id=_text(attributes, SESSION),
-    )
-
-
-def _all_spans(
-    request: ExportTraceServiceRequest,
-) -> Iterator[tuple[Span, dict[str, Any], dict[str, Any]]]:
+def _all_spans(request: ExportTraceServiceRequest) -> Iterator[_Read]:
     for of_resource in request.resource_spans:
-        resource = _plain(of_resource.resource.attributes)
+        resource = read("", _plain(of_resource.resource.attributes))
         for of_scope in of_resource.scope_spans:
             for span in of_scope.spans:
-                yield span, resource, _plain(span.attributes)
+                scope = of_scope.scope.name
+                facts = read(span.name, _plain(span.attributes), scope)
+                yield _Read(span, facts, resource, scope)
 
 
 def _plain(attributes: Iterable[KeyValue]) -> dict[str, Any]:
@@ -366,50 +374,6 @@ def _value(attribute: KeyValue) -> str | bool | int | float | None:
     return None
 
 
-def _text(attributes: Attributes, names: tuple[str, ...]) -> str | None:
-    for name in names:
-        if (value := attributes.get(name)) not in (None, ""):
-            return str(value)
-    return None
-
-
-def _tokens(attributes: Attributes, names: tuple[str, ...]) -> int:
-    """A whole number, also where it was sent as a text or with a point. Raises ValueError."""
-    for name in names:
-        value = attributes.get(name)
-        if value in (None, ""):
-            continue
-        try:
-            number = Decimal(str(value))
-            # In this order: the whole of 1e999999999 would not fit into memory.
-            if number.is_finite() and 0 <= number <= 10**15 and number == int(number):
-                return int(number)
-        except (InvalidOperation, OverflowError):
-            pass
-        raise ValueError(f"{name}: expected a whole number that is not negative")
-    return 0
-
-
-def _cost(attributes: Attributes) -> Decimal | None:
-    told = _text(attributes, COST)
-    if told is None:
-        return None
-    try:
-        return Decimal(told)
-    except InvalidOperation:
-        raise ValueError("cost: expected US dollars") from None
-
-
-def _run_id(attributes: Attributes) -> UUID | None:
-    told = _text(attributes, ("tollgate.run_id",))
-    if told is None:
-        return None
-    try:
-        return UUID(told)
-    except ValueError:
-        raise ValueError("tollgate.run_id: expected a UUID") from None
-
-
 def _began(span: Span) -> datetime | None:
     """When the span began. None, for now, where no clock was read."""
     nanoseconds = span.start_time_unix_nano or span.end_time_unix_nano
@@ -421,6 +385,8 @@ def _began(span: Span) -> datetime | None:
         raise ValueError("startTimeUnixNano: no moment that has a name") from None
 
 
-def _worked(span: Span, attributes: Attributes) -> bool:
+def _worked(span: Span) -> bool:
     failed: bool = span.status.code == Status.STATUS_CODE_ERROR
-    return not failed and not attributes.get("error.type")
+    return not failed and not any(
+        each.key == "error.type" and _value(each) for each in span.attributes
+    )

@@ -48,6 +48,7 @@ from opslog.models import (
     OutboxMessage,
     Seal,
     SealKey,
+    UnreadSpan,
 )
 from opslog.sealing import merkle
 from opslog.sealing.statements import NO_SEAL, Signer
@@ -222,6 +223,12 @@ def sum_up_an_hour(text: str) -> InferenceHour:
     return InferenceHour.objects.get()
 
 
+def miss_a_span(text: str) -> UnreadSpan:
+    return UnreadSpan.objects.create(
+        sender_id=0, digest="0", scope=text, span_name=text, names=[text], spans=2, lost=1
+    )
+
+
 def month_end(text: str) -> dict[str, str]:
     """What is gone through once a month: the registry, the bills, the review."""
     month = whole_hour(timezone.now()).date().replace(day=1)
@@ -287,6 +294,7 @@ def make_scene(text: str = "Nightly digest") -> Scene:
         "workorders_tokenpolicy": "1",
         "opslog_changemarker": str(tell_of_a_change(text).pk),
         "opslog_inferencehour": str(sum_up_an_hour(text).pk),
+        "opslog_unreadspan": str(miss_a_span(text).pk),
         "opslog_modelprice": str(price.pk),
         "opslog_operationsevent": str(event.pk),
         "opslog_seal": str(make_seal().pk),

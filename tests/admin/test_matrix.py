@@ -61,6 +61,7 @@ READ = {  # list, page, and the address of its history, which leads to the event
     "opslog_operationsevent": ALL,
     "opslog_outboxmessage": ALL,
     "opslog_seal": ALL,
+    "opslog_unreadspan": ALL,
     "workorders_agent": ALL,
     "workorders_run": ALL,
     "workorders_servicetoken": ALL,

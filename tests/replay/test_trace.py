@@ -2,6 +2,7 @@
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,23 @@ def test_columns_may_stand_in_any_order_and_be_more(tmp_path: Path) -> None:
     (request,) = read_trace(path)
     assert (request.client_id, request.input_tokens, request.output_tokens) == (3, 4808, 10)
     assert request.created_at.tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"\ufeff{HEADER}\n{ROW}\n",
+        f"{HEADER}\n{ROW}\n\n",
+        f"\ufeff{HEADER}\r\n{ROW}\r\n\r\n",
+        f"{HEADER}\n\n{ROW}\n,,,,\n",
+    ],
+)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_byte_order_mark_and_blank_lines(tmp_path: Path, text: str, pack: Any) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_bytes(pack(text.encode()))
+    (request,) = read_trace(path)
+    assert (request.input_tokens, request.output_tokens) == (4808, 10)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Bills in the database: imported again and again, mapped, held against monthly budgets."""
 
+import gzip
 import io
+import re
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -51,19 +53,55 @@ def test_reading_a_file_again_changes_nothing(db: None, bill) -> None:
 
 
 def test_a_corrected_file_replaces(db: None, bill) -> None:
-    imported(bill(line("1.50"), line("9", 4)))
-    imported(bill(line("1.00"), line("2", 4, name="Other")))
-    assert actuals.of_month(MONTH)["compute"].usd == 3
+    imported(bill(line("1.00"), line("2", 4)))
+    imported(bill(line("1.50"), line("9", 4), line("3", 4, name="Other")))
+    assert actuals.of_month(MONTH)["compute"].usd == Decimal("13.50")
 
 
-def test_a_part_of_a_period_is_refused(db: None, bill) -> None:
+@pytest.mark.parametrize(
+    ("lines", "lost"),
+    [
+        # A day less.
+        ([line("5", 2)], "1 lines, $1.00 and 1 days"),
+        # A line less, of the same dollars; fewer dollars in as many lines.
+        ([line("2", 1), line("1", 2)], None),
+        ([line("1", 1), line("0.25", 2)], "0 lines, $0.75 and 0 days"),
+        # More in all, of another service or on other days: the rest of a bill that came in two.
+        ([line("9", 1, name="Other"), line("9", 2)], "1 lines, $1.00 and 0 days"),
+        ([line("100", 20), line("100", 21), line("100", 22)], "2 lines, $2.00 and 2 days"),
+        ([line("-5", 1), line("1", 2)], "0 lines, $6.00 and 0 days"),
+    ],
+)
+def test_what_a_replacement_loses_is_said_and_confirmed(
+    db: None, bill, lines: list[str], lost: str | None
+) -> None:
     imported(bill(line("1", 1), line("1", 2)))
-    part = bill(line("5", 2))
-    with pytest.raises(CommandError, match="2 days are stored and the file has 1"):
-        imported(part)
-    assert actuals.of_month(MONTH)["compute"].usd == 2
-    imported(part, "--shrink")
-    assert actuals.of_month(MONTH)["compute"].usd == 5
+    part = bill(*lines)
+    if lost is not None:
+        with pytest.raises(CommandError, match=re.escape(f"period from 2026-10-01: {lost}")):
+            imported(part)
+        assert actuals.of_month(MONTH)["compute"].usd == 2
+    imported(part, *(["--shrink"] if lost else []))
+    event = OperationsEvent.objects.filter(kind="BILL_IMPORTED").latest("id")
+    assert bool(event.meta["lost"]) == (lost is not None)
+    assert actuals.of_month(MONTH)["compute"].usd == sum(
+        Decimal(each.partition(",")[0]) for each in lines
+    )
+
+
+def test_fewer_lines_of_the_same_dollars(db: None, bill) -> None:
+    imported(bill(line("1", 1), line("1", 1)))
+    with pytest.raises(CommandError, match=re.escape("1 lines, $0.00 and 0 days")):
+        imported(bill(line("2", 1)))
+
+
+def test_a_compressed_bill(db: None, bill, tmp_path: Path) -> None:
+    file = tmp_path / "bill.csv.gz"
+    file.write_bytes(gzip.compress(Path(bill(line("1.50"), line("2"))).read_bytes()))
+    assert "2 lines, $3.50" in imported(str(file))
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(CommandError, match="compressed badly, or cut off"):
+        imported(str(file))
 
 
 def test_bad_lines_stop_it_and_are_told(db: None, bill) -> None:

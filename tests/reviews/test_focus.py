@@ -51,6 +51,8 @@ def test_numbers_as_the_specification_writes_them(text: str, usd: str) -> None:
         ("2026-10-31T23:30:00-02:00", 1),  # the first of November, in UTC
         ("2026-10-31 00:00:00.000", 31),
         ("2026-10-31", 31),
+        ("2026-10-31 23:59:59 UTC", 31),
+        ("2026-10-31T23:59:59.999UTC", 31),
     ],
 )
 def test_moments_are_utc(text: str, day: int) -> None:
@@ -85,6 +87,35 @@ def test_a_bad_line_is_told_by_its_number(line: str, said: str) -> None:
 def test_what_has_not_the_columns_is_no_focus(header: str) -> None:
     with pytest.raises(focus.NotFocus):
         read(GOOD, header=header)
+
+
+@pytest.mark.parametrize(
+    ("category", "name", "charge", "stored"),
+    [
+        ("Compute", "", "Usage", ("Compute", "Compute")),
+        ("Other", "null", "Credit", ("Other", "Other")),
+        ("", "", "Credit", ("Credit", "Credit")),
+        ("", "Support", "Purchase", ("Purchase", "Support")),
+    ],
+)
+def test_charges_of_no_service_stand_under_their_category(
+    category: str, name: str, charge: str, stored: tuple[str, str]
+) -> None:
+    line = f"-1.25,USD,2026-10-03T00:00:00Z,{category},{name},{charge}"
+    ((key, (usd, _)),) = read(line, header=f"{HEADER},ChargeCategory").costs.items()
+    assert (key.service_category, key.service_name, usd) == (*stored, Decimal("-1.25"))
+
+
+def test_sums_are_rounded_once() -> None:
+    """Three lines of 0.4 nano-dollars are 1.2, and a nano-dollar when they are stored."""
+    bill = read(*[GOOD.replace("1.25", "0.0000000004")] * 3)
+    ((usd, _),) = bill.costs.values()
+    assert usd == Decimal("0.0000000012")
+    assert focus.rounded(usd) == bill.billed_usd == Decimal("0.000000001")
+    large = ["9999999999.000000000000000001", "0.000000000000000001"]
+    bill = read(*(GOOD.replace("1.25", each) for each in large))
+    ((usd, _),) = bill.costs.values()
+    assert usd == Decimal("9999999999.000000000000000002")
 
 
 def test_ids_of_columns_in_any_case_and_order() -> None:

@@ -57,7 +57,7 @@ def test_many_bad_lines_are_not_all_told(client: Client) -> None:
 def test_a_part_of_a_period_needs_the_box(client: Client) -> None:
     client.post(reverse(ADD), {"file": file(line("1", 1), line("1", 2))})
     text = client.post(reverse(ADD), {"file": file(line("1", 1))}).content.decode()
-    assert "2 days are stored" in text
+    assert "1 lines, $1.00 and 1 days that are stored are not in the file." in text
     assert BilledCost.objects.count() == 2
     assert (
         client.post(reverse(ADD), {"file": file(line("1", 1)), "shrink": "on"}).status_code == 302

@@ -1,8 +1,10 @@
 """What a LiteLLM proxy's generic callback sends."""
 
+import gzip
 import json
 import math
 import time
+import tracemalloc
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -78,7 +80,7 @@ def test_everything_that_is_told() -> None:
     assert draft.created_at == datetime(2025, 11, 26, 12, 0, 0, 250_000, tzinfo=UTC)
     assert (draft.input_tokens, draft.cached_input_tokens) == (1230, 1024)
     assert (draft.output_tokens, draft.reasoning_tokens) == (150, 64)
-    assert draft.cost_usd == Decimal("0.0002145")
+    assert (draft.cost_usd, draft.sender_cost_usd) == (None, Decimal("0.0002145"))
     assert (draft.model, draft.provider) == ("gpt-4o-mini", "openai")
     assert (draft.feature, draft.trigger_type, draft.surface) == ("summary", "retry", "editor")
     assert (draft.work_order_id, draft.user_id) == ("w-1", "u-17")
@@ -90,16 +92,16 @@ def test_everything_that_is_told() -> None:
 @pytest.mark.parametrize(
     ("changed", "cost"),
     [
-        ({"response_cost": 0.0}, Decimal(0)),
+        ({"response_cost": 0.0}, None),
+        ({"response_cost": 0.0, "cache_hit": True}, Decimal(0)),
         ({"response_cost": None}, None),
-        ({"response_cost": 0.0, "response_cost_failure_debug_info": {"error_str": "x"}}, None),
         ({"response_cost": 1.5e-07}, Decimal("0.00000015")),
     ],
 )
 def test_a_cost_that_the_proxy_did_not_know_is_left_to_the_price_book(
     changed: dict[str, Any], cost: Decimal | None
 ) -> None:
-    assert call(**changed).cost_usd == cost
+    assert call(**changed).sender_cost_usd == cost
 
 
 def test_a_failure_without_tokens() -> None:
@@ -208,7 +210,7 @@ def test_long_descriptions_are_cut_and_the_call_is_kept() -> None:
     draft = call(**long)
     assert (draft.user_id, draft.session_id, draft.agent_name) == ("u" * 200, "s" * 200, "a" * 200)
     assert (draft.feature, draft.surface, draft.user_agent) == ("f" * 100, "v" * 100, "b" * 500)
-    assert draft.cost_usd is not None
+    assert draft.sender_cost_usd is not None
     tool = draft_of(payload(call_type="call_mcp_tool", **long))
     assert (tool.user_id, tool.feature) == ("u" * 200, "f" * 100)
     with pytest.raises(ValueError, match="workOrderId"):
@@ -219,14 +221,122 @@ def test_a_kind_of_call_that_is_no_text_is_a_call_of_a_model() -> None:
     assert call(call_type=["call_mcp_tool"]).model == "gpt-4o-mini"
 
 
-def test_the_three_formats() -> None:
-    lines = b"\n".join(json.dumps(each).encode() for each in (SUCCESS, SUCCESS))
-    assert len(payloads(json.dumps([SUCCESS, SUCCESS]).encode())) == 2
-    assert len(payloads(json.dumps(SUCCESS).encode())) == 1
-    assert len(payloads(lines)) == 2
-    for bad in (b"{", b"\xff", b"[" * 100_000):
-        with pytest.raises(BadCallback):
-            payloads(bad)
+ONE = json.dumps(SUCCESS).encode()
+FORMATS = {
+    b"[" + ONE + b" , " + ONE + b"]\n": 2,
+    b" [ ] ": 0,
+    b"[" + ONE + b"]": 1,
+    ONE: 1,
+    json.dumps(SUCCESS, indent=2).encode(): 1,
+    ONE + b"\n" + ONE + b"\r\n\n": 2,
+    b"[1, 23, NaN, " + b"9" * 9999 + b"]": 4,
+}
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+@pytest.mark.parametrize("body", FORMATS, ids=range(len(FORMATS)))
+def test_the_formats_in_parts_of_any_size(body: bytes, size: int) -> None:
+    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    found = list(payloads(parts))
+    assert len(found) == FORMATS[body]
+    assert found[0] == SUCCESS if body.count(b"{") else True
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [b"{", b"\xff", b"[" * 100_000, b"[{}", b"[{},]", b"[{} {}]", b"[{}] {}", b"{}x", b"[,]", b"]"],
+)
+def test_what_is_no_json(bad: bytes) -> None:
+    with pytest.raises(BadCallback):
+        list(payloads([bad]))
+
+
+def test_one_payload_is_in_memory_at_a_time() -> None:
+    """16 MiB in all. Of what is read, no more is kept than a few payloads and parts."""
+    large = json.dumps(payload(messages=[{"content": "x" * 16_000}])).encode()
+    body = b"[" + b",".join([large] * 1000) + b"]"
+    parts = (body[start : start + 65_536] for start in range(0, len(body), 65_536))
+    tracemalloc.start()
+    try:
+        drafts, refused = drafts_of(payloads(parts))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(drafts), len(refused)) == (1000, 0)
+    assert len(body) > 16_000_000
+    assert peak < 4_000_000
+
+
+# What a proxy says that was used, with the answer to each: input, cached, written for 5 minutes
+# and for an hour, output, reasoning tokens.
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"cache_read_input_tokens": 900}, (1230, 900, 0, 0, 150, 0)),
+        # Counted beside the input: 1,230 + 2,000.
+        ({"prompt_tokens_details": {"cached_tokens": 2000}}, (3230, 2000, 0, 0, 150, 0)),
+        (
+            {
+                "cache_creation_input_tokens": 200,
+                "prompt_tokens_details": {
+                    "cache_creation_token_details": {
+                        "ephemeral_5m_input_tokens": 150,
+                        "ephemeral_1h_input_tokens": 50,
+                    }
+                },
+            },
+            (1230, 0, 150, 50, 150, 0),
+        ),
+        ({"completion_tokens_details": {"reasoning_tokens": 90}}, (1230, 0, 0, 0, 150, 90)),
+    ],
+)
+def test_tokens_by_their_names(usage: dict[str, Any], tokens: tuple[int, ...]) -> None:
+    draft = call(metadata={"usage_object": usage})
+    assert (
+        *(draft.input_tokens, draft.cached_input_tokens, draft.cache_write_tokens),
+        *(draft.cache_write_1h_tokens, draft.output_tokens, draft.reasoning_tokens),
+    ) == tokens
+
+
+def test_the_service_tier_and_searches() -> None:
+    usage = {"server_tool_use": {"web_search_requests": 3}, "service_tier": "flex"}
+    draft = call(metadata={"usage_object": usage})
+    assert (draft.service_tier, draft.tool_calls) == ("flex", {"web_search": 3})
+    assert call(model_parameters={"service_tier": "auto"}).service_tier is None
+
+
+def test_a_call_without_tokens_is_of_unknown_cost() -> None:
+    draft = call(prompt_tokens=None, completion_tokens=None, response_cost=0, metadata={})
+    assert draft.is_unknown
+    assert draft.sender_cost_usd is None
+
+
+def test_the_proxys_own_batch(api: Api) -> None:
+    """512 payloads of 13.5 KB: 6.6 MiB, plain and compressed; 16 MiB at most."""
+    sent = [
+        payload(id=f"b-{number}", startTime=time.time(), messages="x" * 12_000, end_user="u-batch")
+        for number in range(512)
+    ]
+    body = json.dumps(sent).encode()
+    assert 6_600_000 < len(body) < 8_000_000
+    headers = {"Content-Type": "application/json"}
+    with api.client("ingest") as client:
+        plain = client.post("/api/litellm-callback", content=body, headers=headers)
+        headers["Content-Encoding"] = "gzip"
+        packed = client.post(
+            "/api/litellm-callback", content=gzip.compress(body, 1), headers=headers
+        )
+        bomb = client.post(
+            "/api/litellm-callback", content=gzip.compress(b" " * 17_000_000, 1), headers=headers
+        )
+        del headers["Content-Encoding"]
+        large = client.post(
+            "/api/litellm-callback", content=b" " * 16_777_217 + body, headers=headers
+        )
+    assert (plain.status_code, plain.json()["accepted"]) == (200, 512)
+    assert (packed.status_code, packed.json()["duplicates"]) == (200, 512)
+    assert (bomb.status_code, large.status_code) == (413, 413)
+    assert api.sql("SELECT count(*) FROM inference_events WHERE user_id = 'u-batch'") == [(512,)]
 
 
 def test_over_http_each_by_itself_and_once(api: Api) -> None:
@@ -242,9 +352,11 @@ def test_over_http_each_by_itself_and_once(api: Api) -> None:
     assert (again.status_code, again.json()["duplicates"]) == (200, 1)
     assert (empty.status_code, empty.json()["accepted"]) == (200, 0)
     assert api.sql(
-        "SELECT source, feature, trigger_type, cost_usd::text FROM inference_events"
+        "SELECT source, feature, trigger_type, cost_usd::text, sender_cost_usd::text"
+        " FROM inference_events"
         " WHERE user_id = 'u-17'"
-    ) == [("litellm", "summary", "retry", "0.000214500")]
+        # 1,230 × 0.15 + 150 × 0.60 = 184.5 + 90 = 274.5 millionths, by the price book
+    ) == [("litellm", "summary", "retry", "0.000274500", "0.000214500")]
 
 
 @pytest.mark.parametrize("number", ["1e999", "NaN", "-Infinity", "9" * 400, "9" * 9999])

@@ -129,10 +129,12 @@ def test_everything_that_is_told() -> None:
             {"gen_ai.usage.output_tokens": 3, "gen_ai.usage.reasoning_tokens": 20},
             (0, 0, 0, 23, 20),
         ),
-        ({}, (0, 0, 0, 0, 0)),
+        ({}, (None, 0, 0, None, 0)),
     ],
 )
-def test_old_and_new_names_of_tokens(attributes: dict[str, Any], tokens: tuple[int, ...]) -> None:
+def test_old_and_new_names_of_tokens(
+    attributes: dict[str, Any], tokens: tuple[int | None, ...]
+) -> None:
     (call,) = read(span({"gen_ai.request.model": "m", **attributes})).calls
     assert (
         call.input_tokens,
@@ -188,12 +190,19 @@ def test_a_provider_of_the_conventions_has_a_price(
 @pytest.mark.parametrize(
     ("attributes", "kind"),
     [
-        ({"gen_ai.operation.name": "chat"}, "model"),
+        ({"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}, "model"),
+        # The template of a prompt; counting tokens; a session.
+        ({"gen_ai.operation.name": "chat", "gen_ai.system": "openai"}, "none"),
+        ({"gen_ai.operation.name": "count_tokens", "gen_ai.usage.input_tokens": 9}, "none"),
+        ({"gen_ai.request.model": "m", "url.path": "/v1/messages/count_tokens"}, "none"),
+        ({"gen_ai.operation.name": "session", "gen_ai.request.model": "m"}, "none"),
         ({"gen_ai.operation.name": "embeddings", "gen_ai.request.model": "e"}, "model"),
         ({"gen_ai.system": "openai", "gen_ai.request.model": "m"}, "model"),
         ({"gen_ai.operation.name": "something_new", "gen_ai.usage.input_tokens": 1}, "model"),
         ({"gen_ai.operation.name": "something_new"}, "none"),
-        ({"gen_ai.operation.name": "invoke_agent", "gen_ai.usage.input_tokens": 1}, "none"),
+        ({"gen_ai.operation.name": "invoke_agent", "gen_ai.request.model": "m"}, "none"),
+        # A sum of calls that nobody sent.
+        ({"gen_ai.operation.name": "invoke_agent", "gen_ai.usage.input_tokens": 1}, "model"),
         ({"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "t"}, "tool"),
         ({"gen_ai.tool.name": "t"}, "tool"),
         ({"http.request.method": "GET"}, "none"),
@@ -337,7 +346,7 @@ def test_errors(more: dict[str, Any], worked: bool) -> None:
 
 
 def test_what_is_missing_stays_unknown() -> None:
-    told = pairs({"gen_ai.system": "x", "gen_ai.operation.name": "chat"})
+    told = pairs({"gen_ai.system": "x", "gen_ai.usage.total_tokens": 9})
     (call,) = read({"traceId": TRACE, "spanId": SPAN, "attributes": told}).calls
     assert (call.model, call.created_at, call.feature, call.surface) == (
         "unknown",

@@ -14,8 +14,9 @@ SHOWN = 50
 
 class Command(BaseCommand):
     help = (
-        "Import the charges of a CSV with FOCUS columns. What is stored of the billing periods in "
-        "it is replaced, so a file may be read again. A bad line stops the import and is told."
+        "Import the charges of a CSV (or .csv.gz) with FOCUS columns. What is stored of the "
+        "billing periods in it is replaced, so a file may be read again; where that would lose "
+        "lines or dollars, it says so and needs --shrink. A bad line stops the import."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -24,7 +25,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--shrink",
             action="store_true",
-            help="The file is whole, though it has fewer days of a period than are stored.",
+            help="Replace what is stored even where the file has fewer lines or dollars.",
         )
         parser.add_argument("--by", default="", help="Who imports it; else the system's user.")
 
