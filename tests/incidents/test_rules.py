@@ -27,7 +27,14 @@ USD = Decimal
         ("2.01", "1", "major"),
         ("5.00", "1", "major"),
         ("5.01", "1", "critical"),
-        ("0.10", "0", "critical"),
+        ("0.10", "0", "minor"),  # ten cents an hour, whatever the ratio
+        ("0.20", "0.01", "minor"),  # twenty times as much, and 19 cents an hour
+        ("0.50", "0", "major"),  # $12 a day
+        ("1.99", "0.01", "major"),
+        ("2.00", "0", "critical"),  # $48 a day
+        ("109.99", "100", "minor"),
+        ("110.00", "100", "major"),  # ten dollars more in an hour
+        ("140.00", "100", "critical"),
     ],
 )
 def test_severity(cost: str, normal: str, severity: str) -> None:
@@ -62,6 +69,71 @@ def test_which_spike_it_is(
     opens: list[Open], feature: str, start: datetime, found: int | None
 ) -> None:
     assert rules.same_spike(opens, feature, start, AT) == found
+
+
+MAIL = Open(1, "mail", AT - 30 * HOUR, AT - 20 * HOUR, reviewed=True)
+
+
+@pytest.mark.parametrize(
+    ("opens", "feature", "start", "found"),
+    [
+        ([MAIL], "mail", AT - 29 * HOUR, 1),  # its hours are its own
+        ([MAIL], "mail", AT - 20 * HOUR, None),  # later: a spike of its own, as it was reviewed
+        ([MAIL], "", AT - 21 * HOUR, 1),
+        ([MAIL], "chat", AT - 26 * HOUR, 1),  # it began with it
+        ([MAIL], "chat", AT - 23 * HOUR, None),
+        (
+            [MAIL, Open(2, "chat", AT - 3 * HOUR, None)],
+            "",
+            AT - 25 * HOUR,
+            2,
+        ),  # an active one first
+    ],
+)
+def test_hours_of_a_closed_incident_are_its_own(
+    opens: list[Open], feature: str, start: datetime, found: int | None
+) -> None:
+    assert rules.same_spike(opens, feature, start, AT) == found
+
+
+@pytest.mark.parametrize(
+    ("letters", "closed_minute", "going", "begins"),
+    [
+        # D: dear, n: normal, -: silent. The first two are the hours before the closing.
+        ("DDD", 5, "ON", None),
+        ("DD", 5, "OVER", None),  # no hour since
+        ("DDD", 55, "OVER", None),  # nearly all of it was before the closing
+        ("DDDD", 55, "ON", None),
+        ("DDn", 5, "OVER", None),  # on its way down
+        ("DDnD", 5, "ON", None),
+        ("nnD", 5, "OVER", None),  # a blip
+        ("nnDD", 5, "AGAIN", 2),
+        ("DDDnnDD", 5, "AGAIN", 5),
+        ("DDDnnDDnnD", 5, "OVER", None),
+        ("nn--DnD", 5, "AGAIN", 4),
+        ("DD--", 5, "OVER", None),  # silence says nothing
+        ("----", 5, "ON", None),  # nothing but the verdict is known
+    ],
+)
+def test_what_the_hours_since_a_closing_say(
+    letters: str, closed_minute: int, going: str, begins: int | None
+) -> None:
+    normal = {"D": False, "n": True, "-": None}
+    hours = [(AT + n * HOUR, normal[each]) for n, each in enumerate(letters)]
+    closed = AT + 2 * HOUR + timedelta(minutes=closed_minute)
+    found = rules.since_closed(hours, closed)
+    assert (found[0].name, found[1]) == (going, None if begins is None else AT + begins * HOUR)
+
+
+def test_calm_hours_are_no_waiting() -> None:
+    """Escalated once, eleven hours of calm, and one hour above normal: nobody waited an hour."""
+    costs = [*["30"] * 2, *["10"] * 11, "30"]
+    since = rules.above_since(hours(*costs))
+    now = AT + 14 * HOUR + timedelta(minutes=5)
+    assert since == AT + 13 * HOUR
+    seen = Situation(1, "critical", AT, None, AT + 2 * HOUR, since, rising=False)
+    assert rules.level_due(seen, now) == 1
+    assert rules.level_due(seen, now + HOUR) == 2
 
 
 def hours(*usd: str, normal: str = "10") -> list[Hour]:
@@ -124,9 +196,8 @@ def test_escalation(
     def ago(minutes: int | None) -> datetime | None:
         return None if minutes is None else AT - timedelta(minutes=minutes)
 
-    seen = Situation(
-        level, severity, AT - HOUR, ago(mitigated), ago(escalated), above=above, rising=rising
-    )
+    since = AT - 3 * HOUR if above else None
+    seen = Situation(level, severity, AT - HOUR, ago(mitigated), ago(escalated), since, rising)
     assert rules.level_due(seen, AT) == due
 
 
@@ -142,7 +213,7 @@ def test_levels_of_an_incident_that_nobody_looks_at(severity: str, reached: dict
     level, escalated, levels = 0, None, {}
     for minute in range(601):
         now = AT + timedelta(minutes=minute)
-        seen = Situation(level, severity, AT, None, escalated, above=True, rising=False)
+        seen = Situation(level, severity, AT, None, escalated, AT - 3 * HOUR, rising=False)
         if (due := rules.level_due(seen, now)) != level:
             level, escalated = due, now
         levels[minute] = level
@@ -244,6 +315,62 @@ def test_proposals(
 ) -> None:
     found = propose(finding(cause, Parts(**parts), **told), "major")  # type: ignore[arg-type]
     assert levers(found) == expected
+
+
+SET = {
+    "undo_rate_limit": 3, "undo_rate_period": "minute", "auto_save_interval_ms": 30_000,
+    "max_tool_retries": 2, "max_context_messages": 10, "tool_breaker_failures": 3,
+    "tool_breaker_seconds": 60, "requests_per_period": 20, "period": "rolling_hour",
+    "cost_cap_usd": "2.00", "enabled": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cause", "control", "lever", "label", "values", "saving"),
+    [
+        # Six dollars of undo, auto-save and retries each.
+        ("hidden_recompute", {}, "undo_rate", "Limit undo to 3 a minute",
+         {"undo_rate_limit": 3, "undo_rate_period": "minute"}, "6.00"),
+        ("hidden_recompute", SET, "undo_rate", "Limit undo to 1 a minute",
+         {"undo_rate_limit": 1, "undo_rate_period": "minute"}, "4.00"),
+        ("hidden_recompute", {**SET, "undo_rate_limit": 60}, "undo_rate",
+         "Limit undo to 3 a minute", {"undo_rate_limit": 3, "undo_rate_period": "minute"}, "6.00"),
+        ("hidden_recompute", SET, "auto_save", "Auto-save every 60,000 ms",
+         {"auto_save_interval_ms": 60_000}, "3.00"),
+        ("hidden_recompute", SET, "tool_retries", "At most 1 retry", {"max_tool_retries": 1},
+         "3.00"),
+        ("context_bloat", SET, "context_messages", "Send the last 5 messages only",
+         {"max_context_messages": 5}, "5.00"),
+        ("tool_failure_storm", SET, "tool_breaker",
+         "Stop calling a tool for 120 s after 2 failures",
+         {"tool_breaker_failures": 2, "tool_breaker_seconds": 120}, "6.00"),
+        ("output_growth", SET, "throttle", "Throttle editor to 10 an hour for each user",
+         {"requests_per_period": 10, "period": "rolling_hour"}, "9.90"),
+        ("output_growth", {**SET, "requests_per_period": 10}, "throttle",
+         "Throttle editor to 5 an hour for each user",
+         {"requests_per_period": 5, "period": "rolling_hour"}, "10.00"),
+        ("output_growth", SET, "cost_cap", "Cap editor at $1.00 in any 60 minutes",
+         {"cost_cap_usd": "1.00"}, "10.00"),
+    ],
+)  # fmt: skip
+def test_a_proposal_says_what_will_be_set_and_what_that_saves(
+    cause: str, control: dict[str, object], lever: str, label: str, values: object, saving: str
+) -> None:
+    parts = Parts(
+        trigger_excess=dict.fromkeys(("undo", "auto_save", "retry"), USD(6)), retry_usd=USD(6),
+        **USED,  # type: ignore[arg-type]
+    )  # fmt: skip
+    found = {each.lever: each for each in propose(finding(cause, parts), "major", control=control)}[
+        lever
+    ]
+    assert (found.label, found.values, f"{found.saving_usd_per_hour}") == (label, values, saving)
+
+
+def test_what_cannot_be_tighter_is_not_proposed() -> None:
+    tightest = {**SET, "max_tool_retries": 0, "enabled": False, "requests_per_period": 1}
+    parts = Parts(retry_usd=USD(6), **USED)  # type: ignore[arg-type]
+    found = propose(finding("tool_failure_storm", parts), "major", control=tightest)
+    assert [each.lever for each in found] == ["tool_breaker", "cost_cap"]
 
 
 def test_the_runbooks_values() -> None:
