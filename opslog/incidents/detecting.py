@@ -105,9 +105,13 @@ def _after_closing(incident: Incident, finding: Finding, *, now: datetime, by: s
     """A spike that began in the hours of a closed incident, or soon after them."""
     closed_at = incident.stabilised_at or now
     own = incident.feature == finding.feature and incident.state == State.STABILISED
-    if finding.started_at >= closed_at:
+    if finding.started_at >= rules.end_of(closed_at):
         return _relapse(incident, finding, now=now, by=by)  # (nothing else is matched then)
-    going, since = rules.since_closed(hours_since_closed(incident, finding.until), closed_at)
+    hours = hours_since_closed(incident, finding.until)
+    alike = incident.feature == finding.feature or not (incident.feature and finding.feature)
+    if not alike and all(normal is None for _, normal in hours):
+        return _create(finding, now=now, by=by)  # nothing says that it is about the same
+    going, since = rules.since_closed(hours, closed_at)
     if going is rules.Going.ON:
         return _reopen(incident, finding, now=now, by=by)
     if since is None:

@@ -50,6 +50,12 @@ def severity_of(cost: Decimal, baseline: Decimal) -> str:
     return "minor"
 
 
+def end_of(closed_at: datetime) -> datetime:
+    """Up to which hour the hours belong to an incident: the one in which it was closed, if most of
+    that was before."""
+    return (closed_at + timedelta(minutes=30)).replace(minute=0, second=0, microsecond=0)
+
+
 @dataclass(frozen=True, slots=True)
 class Open:
     """What matching needs to know of an incident. `stabilised_at` None: it is active."""
@@ -62,7 +68,7 @@ class Open:
 
     def owns(self, feature: str, started_at: datetime) -> bool:
         """Whether a spike that began then lies in the hours of this closed incident."""
-        if self.stabilised_at is None or started_at >= self.stabilised_at:
+        if self.stabilised_at is None or started_at >= end_of(self.stabilised_at):
             return False
         apart = abs(started_at - self.started_at)
         alike = feature == self.feature or not feature or not self.feature
@@ -99,7 +105,7 @@ def same_spike(
         calm = each.stabilised_at
         if calm is None or each.reviewed or each.feature != feature:
             continue
-        if timedelta(0) <= started_at - calm <= RELAPSE:
+        if timedelta(0) <= started_at - end_of(calm) <= RELAPSE:
             return each.id
     return None
 
@@ -155,7 +161,7 @@ def since_closed(
     calm, ended, dear, begins = 0, False, 0, None
     last: bool | None = None
     for at, normal in hours:
-        after = at + timedelta(minutes=30) >= closed_at
+        after = at >= end_of(closed_at)
         if normal is None:
             continue
         last = normal if after else last

@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from opslog.incidents import costs
 from opslog.incidents.detecting import hours_since_closed, record_verdict
-from opslog.incidents.rules import FOLLOWED, RELAPSE, SAME_START, Going, since_closed
+from opslog.incidents.rules import FOLLOWED, RELAPSE, SAME_START, Going, end_of, since_closed
 from opslog.incidents.translating import finding_of
 from opslog.models import Incident
 from opslog.triage import owned
@@ -95,16 +95,11 @@ def owned_hours(until: datetime, but: Incident | None = None) -> list[owned.Owne
         if each.stabilised_at is not None and each != but:
             phases.append((each.started_at, each.stabilised_at))
         found += [
-            owned.Owned(each.feature, costs.whole_hour(begins), _end_of_hour(ends))
+            owned.Owned(each.feature, costs.whole_hour(begins), end_of(ends))
             for begins, ends in phases
             if ends > first and ends - begins <= FOLLOWED
         ]
     return found
-
-
-def _end_of_hour(moment: datetime) -> datetime:
-    whole = costs.whole_hour(moment)
-    return whole if whole == moment else whole + costs.HOUR
 
 
 def closed_too_early(until: datetime) -> list[Incident]:
