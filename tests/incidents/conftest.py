@@ -1,11 +1,16 @@
 """Whoever is on duty."""
 
-import pytest
-from django.contrib.auth.models import User
+from typing import TYPE_CHECKING
 
-from tests.factories import make_user
+import pytest
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 
 @pytest.fixture
-def olga(db: None) -> User:
+def olga(db: None) -> "User":
+    # Models are there only after pytest has read this file.
+    from tests.factories import make_user
+
     return make_user("olga", groups=["operations"])
