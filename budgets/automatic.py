@@ -5,10 +5,9 @@ way, a control that is computed anew for every start, would have each start look
 is safe here: until the job has put it back, the control is tighter than it need be, never looser.
 """
 
-from collections.abc import Mapping
+import logging
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 from django.db import IntegrityError, connection, transaction
 
@@ -21,6 +20,8 @@ from opslog.exceptions import NotAllowedNow
 from opslog.identities import canonical
 from opslog.incidents import mitigating, notices, timeline
 from opslog.models import Incident, Mitigation
+
+log = logging.getLogger("tollgate.mitigation")
 
 BY = "tollgate"
 SURE = Decimal("0.7")  # more than twice what the next cause explains; the rest is for people
@@ -67,6 +68,7 @@ def apply_proposals(*, now: datetime) -> int:
 
 
 def _apply(mitigation_id: int, *, now: datetime) -> bool:
+    """A try for each: one that fails must not keep the others from being applied."""
     try:
         with transaction.atomic():
             mitigation = mitigating.hold(mitigation_id)
@@ -76,6 +78,9 @@ def _apply(mitigation_id: int, *, now: datetime) -> bool:
             _set(mitigation, now + timedelta(minutes=row.minutes), now=now)
     except (Refused, NotAllowedNow, IntegrityError):
         return False  # nothing would change, a person was quicker, or one is live already
+    except Exception:
+        log.exception("mitigation %s could not be applied", mitigation_id)
+        return False
     return True
 
 
@@ -83,14 +88,18 @@ def _set(mitigation: Mitigation, until: datetime, *, now: datetime) -> None:
     incident = mitigation.incident
     reason = f"Automatic mitigation of incident #{incident.pk}, until {until:%Y-%m-%d %H:%M} UTC"
     _hold_counters()
+    if not mitigations.is_as_proposed(mitigation):
+        raise Refused("Somebody has changed the control: the next verdict proposes anew.")
     control = features.control_of(mitigation.feature)
     values = mitigations.values_for(mitigation)
     before = {name: getattr(control, name) for name in values}
-    effect = mitigations.set_feature(mitigation.feature, values, reason=reason, by=BY)
+    effect = mitigations.set_feature(
+        mitigation.feature, values, reason=reason, by=BY, for_a_time=True
+    )
     TimedMitigation.objects.create(
         mitigation=mitigation,
         lever=mitigation.lever,
-        feature=mitigation.feature,
+        feature=canonical(mitigation.feature),
         before=mitigations.plain(before),
         applied=mitigations.plain(values),
         applied_at=now,
@@ -109,7 +118,29 @@ def end_overdue(*, now: datetime) -> int:
     """Put back the controls whose time is over; gives how many."""
     over = TimedMitigation.objects.filter(ended_at=None, until__lte=now).order_by("id")
     ids = list(over.values_list("pk", flat=True))
-    return sum(bool(_end(pk, how="The time is over.", by=BY, now=now)) for pk in ids)
+    return sum(_end_or_tell(pk, now=now) for pk in ids)
+
+
+def _end_or_tell(timed_id: int, *, now: datetime) -> bool:
+    """A try for each: one that cannot be put back must not keep the others tight. It is tried again
+    each time; operations hear of it once."""
+    try:
+        return bool(_end(timed_id, how="The time is over.", by=BY, now=now))
+    except Exception:
+        log.exception("timed mitigation %s could not be put back", timed_id)
+    with transaction.atomic():
+        new = TimedMitigation.objects.filter(pk=timed_id, stuck_at=None).update(stuck_at=now)
+        if new:
+            mitigation = TimedMitigation.objects.get(pk=timed_id).mitigation
+            said = (
+                f"{mitigation.told}: its time is over, and the control of {mitigation.feature} "
+                "could not be put back. Set it by hand; the log has the error."
+            )
+            mitigating.record_stuck(mitigation, said=said, by=BY, now=now)
+            to = notices.people("operations")
+            key = f"automatic-stuck:{mitigation.pk}"
+            notices.tell(mitigation.incident, key, said, to=to, channels=True)
+    return False
 
 
 def end(timed_id: int, *, reason: str, by: str, now: datetime) -> str:
@@ -149,8 +180,12 @@ def put_back(timed: TimedMitigation, *, reason: str, by: str, now: datetime) -> 
     """
     with acting(by=by, reason=reason):
         _hold_counters()
-        control = FeatureControl.objects.get(feature=canonical(timed.feature))
-        before, applied = _typed(timed.before), _typed(timed.applied)
+        control = FeatureControl.objects.filter(feature=canonical(timed.feature)).first()
+        if control is None:
+            return "There is no such control any more."
+        if timed.kept_by:
+            return f"{timed.kept_by} has set the control meanwhile: it stays as it is."
+        before, applied = features.typed(timed.before), features.typed(timed.applied)
         if any(getattr(control, name) != value for name, value in applied.items()):
             return "Somebody has changed the control meanwhile: it stays as it is."
         for name, value in before.items():
@@ -158,14 +193,6 @@ def put_back(timed: TimedMitigation, *, reason: str, by: str, now: datetime) -> 
         control.reason, control.changed_by, control.changed_at = reason, by, now
         control.save()
     return "The control is as it was before."
-
-
-def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON back to what the columns hold."""
-    return {
-        name: FeatureControl._meta.get_field(name).to_python(value)  # type: ignore[union-attr]
-        for name, value in values.items()
-    }
 
 
 def _hold_counters() -> None:

@@ -1,5 +1,6 @@
 """Feature controls: what a service reads, and how people change them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -10,7 +11,7 @@ from django.utils import timezone
 
 from budgets.acting import acting
 from budgets.exceptions import Refused
-from budgets.models import FeatureControl
+from budgets.models import FeatureControl, TimedMitigation
 from opslog.identities import canonical
 
 # What limits spending: raising one of these is asked for, not done.
@@ -34,6 +35,26 @@ def control_of(feature: str) -> FeatureControl:
     feature = canonical(feature)
     found = FeatureControl.objects.filter(feature=feature).first()
     return found or FeatureControl(feature=feature)
+
+
+def values_of(feature: str) -> dict[str, Any]:
+    """What the control says, by column, as JSON has it; empty where no control is registered."""
+    control = FeatureControl.objects.filter(feature=canonical(feature)).first()
+    if control is None:
+        return {}
+    values = {field.attname: getattr(control, field.attname) for field in control._meta.fields}
+    return {
+        name: f"{value:f}" if isinstance(value, Decimal) else value
+        for name, value in values.items()
+    }
+
+
+def typed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The other way: JSON back to what the columns hold."""
+    return {
+        name: FeatureControl._meta.get_field(name).to_python(value)  # type: ignore[union-attr]
+        for name, value in values.items()
+    }
 
 
 def recent(feature: str) -> Recent:
@@ -63,8 +84,12 @@ def levers(control: FeatureControl) -> dict[str, Any]:
     }
 
 
-def change(feature: str, values: dict[str, Any], *, reason: str, by: str) -> FeatureControl:
+def change(
+    feature: str, values: dict[str, Any], *, reason: str, by: str, for_a_time: bool = False
+) -> FeatureControl:
     """Set values of a control, which is made where there is none; levers and lower limits only.
+    What is set stays set: an automatic mitigation that would put one of these back does not, the
+    same value or not. `for_a_time`: this is such a mitigation itself.
 
     Raises Refused for an empty reason, a value out of its bounds, or a limit that would rise.
     """
@@ -72,6 +97,10 @@ def change(feature: str, values: dict[str, Any], *, reason: str, by: str) -> Fea
     if not reason:
         raise Refused("A change needs a reason.")
     with transaction.atomic(), acting(by=by, reason=reason), connection.cursor() as cursor:
+        if not for_a_time:
+            # Before the counters, as where it is put back (docs/locking.md).
+            live = TimedMitigation.objects.filter(feature=canonical(feature), ended_at=None)
+            live.filter(applied__has_any_keys=list(values)).update(kept_by=by)
         # The lock that the row's trigger takes comes first, as everywhere (docs/locking.md).
         cursor.execute("SELECT tollgate.hold_counters()")
         control = control_of(feature)

@@ -2,7 +2,8 @@
 transaction, by the same functions as everywhere.
 
 A control may say already what the runbook recommends: those are the defaults that a feature is
-shipped with. Then the step that is proposed is one tighter.
+registered with. Then the step that is proposed is one tighter, and the proposal says so
+(`opslog.incidents.proposals`).
 """
 
 from collections.abc import Mapping
@@ -18,13 +19,11 @@ from budgets import approvals, features, killswitch
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest, FeatureControl
 from opslog.incidents import mitigating, permitting
+from opslog.incidents.tightening import is_set, tightened
 from opslog.models import Mitigation
 from workorders.models import WorkOrder
 
 Lever = Mitigation.Lever
-LEAST_USD = Decimal("0.01")
-LONGEST_INTERVAL_MS = 3_600_000
-LONGEST_SECONDS = 3_600
 
 THROTTLED = """
 SELECT count(*) FILTER (WHERE runs > %(limit)s), coalesce(sum(greatest(runs - %(limit)s, 0)), 0),
@@ -153,9 +152,11 @@ def _set(mitigation: Mitigation, values: Mapping[str, Any], *, reason: str, by: 
     return set_feature(mitigation.feature, values, reason=reason, by=by.get_username())
 
 
-def set_feature(feature: str, values: Mapping[str, Any], *, reason: str, by: str) -> str:
+def set_feature(
+    feature: str, values: Mapping[str, Any], *, reason: str, by: str, for_a_time: bool = False
+) -> str:
     told = moves(features.control_of(feature), values)
-    features.change(feature, dict(values), reason=reason, by=by)
+    features.change(feature, dict(values), reason=reason, by=by, for_a_time=for_a_time)
     return f"{feature}: {', '.join(told) or 'as it was'}."
 
 
@@ -165,57 +166,20 @@ def scope_of(mitigation: Mitigation) -> tuple[str, str]:
     return killswitch.Scope.IDENTITY, mitigation.target
 
 
-def tightened(wanted: Mapping[str, Any], control: FeatureControl) -> dict[str, Any]:
-    """The recommended values, or one step tighter where the control says as much already."""
-    now = {name: getattr(control, name) for name in wanted}
-    if "undo_rate_limit" in wanted:
-        minute = control.undo_rate_period == FeatureControl.UndoPeriod.MINUTE
-        an_hour = control.undo_rate_limit * (60 if minute else 1)
-        if an_hour <= wanted["undo_rate_limit"] * 60:
-            return {**now, "undo_rate_limit": max(1, control.undo_rate_limit // 2)}
-    elif "auto_save_interval_ms" in wanted:
-        if control.auto_save_interval_ms >= wanted["auto_save_interval_ms"]:
-            longer = min(LONGEST_INTERVAL_MS, control.auto_save_interval_ms * 2)
-            return {"auto_save_interval_ms": longer}
-    elif "max_context_messages" in wanted:
-        if control.max_context_messages <= wanted["max_context_messages"]:
-            return {"max_context_messages": max(1, control.max_context_messages // 2)}
-    elif "max_tool_retries" in wanted:
-        if control.max_tool_retries <= wanted["max_tool_retries"]:
-            return {"max_tool_retries": max(0, control.max_tool_retries - 1)}
-    elif "tool_breaker_failures" in wanted:
-        failures, seconds = control.tool_breaker_failures, control.tool_breaker_seconds
-        if (
-            failures <= wanted["tool_breaker_failures"]
-            and seconds >= wanted["tool_breaker_seconds"]
-        ):
-            return {
-                "tool_breaker_failures": max(1, failures - 1),
-                "tool_breaker_seconds": min(LONGEST_SECONDS, seconds * 2),
-            }
-    elif "requests_per_period" in wanted and control.requests_per_period is not None:
-        same = control.period == wanted["period"]
-        # Another period may let more through: the throttle that is there is halved instead.
-        if not same or control.requests_per_period <= wanted["requests_per_period"]:
-            return {
-                "requests_per_period": max(1, control.requests_per_period // 2),
-                "period": control.period,
-            }
-    elif "cost_cap_usd" in wanted:
-        cap = Decimal(wanted["cost_cap_usd"])
-        if control.cost_cap_usd is not None and control.cost_cap_usd <= cap:
-            cap = max(LEAST_USD, (control.cost_cap_usd / 2).quantize(LEAST_USD))
-        return {"cost_cap_usd": cap}
-    return dict(wanted)
-
-
 def values_for(mitigation: Mitigation) -> dict[str, Any]:
-    """What a feature's control would be set to. Raises Refused where nothing would change."""
-    control = features.control_of(mitigation.feature)
-    values = tightened(mitigation.values, control)
-    if control.pk and all(getattr(control, name) == value for name, value in values.items()):
+    """What a feature's control would be set to: what is proposed, or one step tighter where the
+    control has been changed since. Raises Refused where nothing would change."""
+    now = features.values_of(mitigation.feature)
+    values = tightened(mitigation.values, now)
+    if is_set(values, now):
         raise Refused("The control says so already, and cannot be tighter: nothing would change.")
-    return values
+    return features.typed(values)
+
+
+def is_as_proposed(mitigation: Mitigation) -> bool:
+    """Whether nobody has moved the control since."""
+    now = features.values_of(mitigation.feature)
+    return tightened(mitigation.values, now) == dict(mitigation.values)
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -253,6 +217,8 @@ def _plan_of_feature(mitigation: Mitigation, saving: str) -> Plan:
     control, feature = features.control_of(mitigation.feature), mitigation.feature
     values = values_for(mitigation)
     recent = features.recent(feature)
+    if not is_as_proposed(mitigation):
+        saving = "Somebody has changed the control since this was proposed: this is a step tighter."
     effects = [
         saving,
         *(f"{feature}: {told}." for told in moves(control, values)),

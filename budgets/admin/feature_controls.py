@@ -143,6 +143,10 @@ class FeatureControlAdmin(PageAdmin):
         def perform(said: dict[str, Any]) -> str:
             values = dict(said)
             reason = values.pop("reason")
+            now = FeatureControl.objects.get(pk=found.pk)
+            moved = {name: new for name, new in values.items() if getattr(now, name) != new}
+            # Saved as it is, it is meant to stay as it is: all of it.
+            values = moved or values
             features.change(found.feature, values, reason=reason, by=request.user.get_username())
             return "Saved: the service reads the levers, starts obey the limits."
 

@@ -63,7 +63,8 @@ class TimedMitigation(models.Model):
 
     live ──▸ ended (the time is over, or a person ends it)
 
-    The control is put back where it still says what was applied: whoever changed it meanwhile wins.
+    The control is put back where it still says what was applied, and nobody has set it since:
+    whoever did wins, also with the value that was there (`kept_by`).
     Should the job be late, the control stays tight; nothing is let through by that.
     """
 
@@ -74,6 +75,10 @@ class TimedMitigation(models.Model):
     applied = models.JSONField()
     until = models.DateTimeField()
     applied_at = models.DateTimeField()
+    kept_by = models.TextField(
+        db_default="", default="", help_text="Who has set the same control meanwhile: it stays so."
+    )
+    stuck_at = models.DateTimeField(null=True, help_text="When it could first not be put back.")
     ended_at = models.DateTimeField(null=True)
     ended_by = models.TextField(db_default="", default="")
     outcome = models.TextField(db_default="", default="")

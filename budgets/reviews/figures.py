@@ -59,7 +59,7 @@ def incidents_of(month: date) -> list[dict[str, str]]:
             + (f", {incident.feature}" if incident.feature else ""),
             "state": incident.get_state_display(),
             "began": f"{incident.started_at.astimezone(UTC):%Y-%m-%d %H:%M}",
-            "usd": f"${incident.excess_usd_total:,.2f}",
+            "usd": f"${incident.excess_usd_of_all_phases:,.2f}",
             "link": reverse("admin:opslog_incident_change", args=[incident.pk]),
         }
         for incident in _incidents(month).order_by("-excess_usd_total", "id")[:ANOMALIES]

@@ -41,7 +41,7 @@ from opslog.incidents import (
 )
 from opslog.incidents.detecting import headline
 from opslog.incidents.notices import ADVICE
-from opslog.incidents.postmortem import STEP_TITLES, markdown
+from opslog.incidents.postmortem import STEP_TITLES, earlier, markdown
 from opslog.models import Incident, IncidentEntry, Mitigation
 from opslog.templatetags.tollgate import ago
 
@@ -72,7 +72,7 @@ class DismissForm(ReasonForm):
 
 
 class ReviewForm(forms.Form):
-    """The runbook's last step. Nothing is answered beforehand."""
+    """The runbook's last step. Nothing is answered beforehand, but by an earlier review."""
 
     root_cause = forms.CharField(
         max_length=2000, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3})
@@ -176,6 +176,7 @@ class IncidentAdmin(PageAdmin):
                 {**each, "label": Incident.Cause(each["cause"]).label}
                 for each in obj.ranked_causes[:5]
             ],
+            "earlier": [earlier(phase) for phase in obj.earlier],
             "advice": ADVICE.get(obj.escalation, ""),
             "may": request.user.has_perm("opslog.handle_incident"),
             "may_review": request.user.has_perm("opslog.review_incident"),
@@ -253,7 +254,8 @@ class IncidentAdmin(PageAdmin):
             request, object_id, form=ReasonForm, verb="It is stable", title="Say that it is over",
             effects=(
                 "The job does this by itself once its checks pass.",
-                "Should the cost go up again within a day, the incident goes on.",
+                "If the next whole hour still costs more than normal, the incident reopens.",
+                "If the cost goes up again within a day, it is a relapse of this incident.",
             ),
             perform=lambda pk, said, now: watching.stabilise(
                 pk, reason=said["reason"], by=name(request), now=now
@@ -266,8 +268,14 @@ class IncidentAdmin(PageAdmin):
         return self._act(
             request, object_id, form=ReviewForm, verb="Close the incident", title="Review",
             permission="opslog.review_incident",
-            initial=lambda incident: {"mitigation": "; ".join(each.told for each in applied)},
-            effects=("What is written here stands for good.",),
+            initial=lambda incident: {
+                "root_cause": incident.root_cause,
+                "mitigation": incident.mitigation or "; ".join(each.told for each in applied),
+            },
+            effects=(
+                "A review cannot be edited.",
+                "If the cost has not come down by the next whole hour, the incident reopens.",
+            ),
             perform=lambda pk, said, now: reviewing.review(
                 pk,
                 root_cause=said["root_cause"],
@@ -384,7 +392,7 @@ def chart_of(incident: Incident, now: datetime) -> charting.Chart:
         until = min(until, costs.whole_hour(incident.stabilised_at) + AFTER)
     begins = costs.whole_hour(incident.started_at)
     until = max(until, begins + costs.HOUR)
-    since = max(begins - BEFORE, until - MOST)
+    since = max(costs.whole_hour(incident.first_started_at) - BEFORE, until - MOST)
     return charting.chart(
         costs.of(incident, since, until),
         started_at=incident.started_at,

@@ -65,7 +65,7 @@ class IncidentSerializer(serializers.ModelSerializer[Incident]):
     confidence = serializers.FloatField()
     usdPerHour = Dollars(source="cost_usd_per_hour")
     baselineUsdPerHour = Dollars(source="baseline_usd_per_hour")
-    excessUsd = Dollars(source="excess_usd_total")
+    excessUsd = Dollars(source="excess_usd_of_all_phases")
 
     class Meta:
         model = Incident
@@ -73,6 +73,7 @@ class IncidentSerializer(serializers.ModelSerializer[Incident]):
             "id", "headline", "state", "severity", "owner", "cause", "confidence", "feature",
             "tool", "traffic", "startedAt", "detectedAt", "judgedUntil", "stabilisedAt",
             "reviewedAt", "usdPerHour", "baselineUsdPerHour", "excessUsd", "escalation",
+            "reopenings",
         )  # fmt: skip
 
     def get_headline(self, incident: Incident) -> str:
@@ -93,6 +94,15 @@ LISTS = {
         figures={"type": "array", "items": record(label=TEXT, before=TEXT, after=TEXT)},
     ),
     "changes": record(at=TEXT, kind=TEXT, what=TEXT, feature=TEXT),
+    "earlier": record(
+        startedAt=TEXT,
+        endedAt=TEXT,
+        severity=TEXT,
+        escalation={"type": "integer"},
+        usdPerHour=TEXT,
+        baselineUsdPerHour=TEXT,
+        excessUsd=TEXT,
+    ),
 }
 
 
@@ -112,6 +122,7 @@ class WholeIncidentSerializer(IncidentSerializer):
     rankedCauses = told(LISTS["rankedCauses"], source="ranked_causes")
     evidence = told(LISTS["evidence"])
     changes = told(LISTS["changes"])
+    earlierPhases = told(LISTS["earlier"], source="earlier")
     mitigations = MitigationSerializer(many=True)
     timeline = EntrySerializer(source="entries", many=True)
     rootCause = serializers.CharField(source="root_cause")
@@ -122,8 +133,8 @@ class WholeIncidentSerializer(IncidentSerializer):
     class Meta(IncidentSerializer.Meta):
         fields = (
             *IncidentSerializer.Meta.fields, "sentences", "contributions", "rankedCauses",
-            "evidence", "changes", "mitigations", "timeline", "rootCause", "mitigation",
-            "alertCreated", "followUpOn",
+            "evidence", "changes", "earlierPhases", "mitigations", "timeline",
+            "rootCause", "mitigation", "alertCreated", "followUpOn",
         )  # fmt: skip
 
 

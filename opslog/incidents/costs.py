@@ -46,9 +46,9 @@ def per_hour(since: datetime, until: datetime, feature: str = "") -> dict[dateti
     return {hour: usd for hour, (usd, _) in _read(since, until, feature).items()}
 
 
-def requests_in(since: datetime, until: datetime) -> int:
-    """How many calls were told of in [since, until): none at all is no sign of low cost."""
-    return sum(requests for _, requests in _read(since, until, "").values())
+def requests_in(since: datetime, until: datetime, feature: str = "") -> int:
+    """How many calls were reported in [since, until): none at all is no sign of low cost."""
+    return sum(requests for _, requests in _read(since, until, feature).values())
 
 
 def hours(
@@ -61,25 +61,35 @@ def hours(
     begins = whole_hour(spike)
     past = per_hour(begins - HISTORY, begins, feature)
     first = min(per_hour(begins - HISTORY, begins), default=begins)
-    shown = per_hour(since, until, feature)
+    shown = _read(since, until, feature)
     normal = baseline(past, first, begins)
     found = []
     hour = whole_hour(since)
     while hour < until:
-        found.append(Hour(hour, shown.get(hour, ZERO), normal.get(slot(hour), otherwise)))
+        usd, requests = shown.get(hour, (ZERO, 0))
+        found.append(Hour(hour, usd, normal.get(slot(hour), otherwise), silent=not requests))
         hour += HOUR
     return found
 
 
 def of(incident: Incident, since: datetime, until: datetime, feature: str = "") -> list[Hour]:
-    """Hours of everything, or of a feature, with what they normally cost."""
+    """Hours of everything, or of a feature, with what they normally cost: as before its first
+    phase, because the later ones have that in their past."""
     return hours(
-        spike=incident.started_at,
+        spike=incident.first_started_at,
         since=since,
         until=until,
         feature=feature,
         otherwise=ZERO if feature else incident.baseline_usd_per_hour,
     )
+
+
+def is_usually_silent(incident: Incident, since: datetime, until: datetime) -> bool:
+    """Whether the guilty feature, whose past is known, normally does nothing in these hours."""
+    first = whole_hour(incident.first_started_at)
+    if not per_hour(first - HISTORY, first, incident.feature):
+        return False
+    return not any(hour.baseline_usd for hour in of(incident, since, until, incident.feature))
 
 
 def slot(hour: datetime) -> tuple[int, int]:

@@ -91,7 +91,8 @@ def escalate(incident_id: int, level: int, *, reason: str, by: str, now: datetim
             incident, Kind.ESCALATION, said, event="INCIDENT_ESCALATED", by=by, now=now, level=level
         )  # fmt: skip
         to = notices.people(*notices.GROUPS[level])
-        notices.tell(incident, f"level{level}", said, to=to, channels=True)
+        again = f":{incident.reopenings}" if incident.reopenings else ""
+        notices.tell(incident, f"level{level}{again}", said, to=to, channels=True)
     return incident
 
 

@@ -107,6 +107,14 @@ def record_ended(mitigation_id: int, *, how: str, by: str, now: datetime) -> Non
         )  # fmt: skip
 
 
+def record_stuck(mitigation: Mitigation, *, said: str, by: str, now: datetime) -> None:
+    """Note that the control could not be put back, in the caller's transaction."""
+    tell(
+        mitigation.incident, Kind.MITIGATION, said, event="INCIDENT_MITIGATION_STUCK",
+        by=by, now=now, mitigationId=mitigation.pk, lever=mitigation.lever,
+    )  # fmt: skip
+
+
 def dismiss(mitigation_id: int, *, reason: str, by: str, now: datetime) -> Mitigation:
     """Nobody is asked for it again. Raises NotAllowedNow."""
     with transaction.atomic():

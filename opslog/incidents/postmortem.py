@@ -83,13 +83,29 @@ def _facts(incident: Incident) -> str:
         ("State", incident.state),
         ("Severity", incident.severity),
         ("Owner", owner),
+        *(("Earlier phase", earlier(each)) for each in incident.earlier),
         ("Started", f"{minute(incident.started_at)} UTC"),
         ("Detected", f"{minute(incident.detected_at)} UTC"),
         ("Stabilised", f"{minute(incident.stabilised_at)} UTC" if incident.stabilised_at else "–"),
         ("Cause", f"{Incident.Cause(incident.cause).label} ({sure})"),
-        ("Spent above normal", f"${incident.excess_usd_total:,.2f} until it was last looked at"),
+        (
+            "Spent above normal",
+            f"${incident.excess_usd_of_all_phases:,.2f} until it was last looked at",
+        ),
     )
     return "\n".join(f"- {name}: {plain(told)}" for name, told in facts)
+
+
+def earlier(phase: dict[str, Any]) -> str:
+    """One line of a phase that was over before the present one began."""
+    began, ended = (datetime.fromisoformat(phase[name]) for name in ("startedAt", "endedAt"))
+    return (
+        f"{minute(began)} to {minute(ended)} UTC: {phase['severity']}, "
+        f"${Decimal(phase['usdPerHour']):,.2f} an hour where "
+        f"${Decimal(phase['baselineUsdPerHour']):,.2f} is normal, "
+        f"${Decimal(phase['excessUsd']):,.2f} above it"
+        + (f", escalated to level {phase['escalation']}" if phase["escalation"] else "")
+    )
 
 
 def _contributions(parts: Sequence[dict[str, Any]]) -> str:

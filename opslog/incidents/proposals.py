@@ -1,16 +1,19 @@
 """Cause and evidence in, mitigations out: in order of effect, each with what it may save an hour.
 
-The values are the runbook's (its seventh step). Savings are estimates from the hours of the spike,
-and say what the text beside them says. Levers that touch the fault come first, then those that slow
-the whole feature, then those that stop something; inside of each, the largest saving first.
+The values are the runbook's (its seventh step), or one step tighter where the feature's control
+says as much already: what is proposed is what will be set. Savings are estimates from the hours of
+the spike, and say what the text beside them says. Levers that touch the fault come first, then
+those that slow the whole feature, then those that stop something; inside of each, the largest
+saving first.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from opslog.incidents.finding import CENT, ZERO, Finding, Parts
+from opslog.incidents.tightening import is_set, tightened
 
 AUTO_SAVE_MS = 30_000  # was 5,000 in the runbook: five of six saves fall away
 AUTO_SAVE_SAVED = Decimal(5) / 6
@@ -27,6 +30,7 @@ SUSPECT_SHARE = Decimal("0.25")  # of the excess: less is not worth stopping som
 SUSPECTS_AT_MOST = 3
 
 FAULT, FEATURE, STOP, STOP_ALL = range(4)
+PERIODS = {"rolling_minute": "a minute", "rolling_hour": "an hour", "day": "a day"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +50,48 @@ class Proposal:
         return self.lever, self.feature, self.target
 
 
-def propose(finding: Finding, severity: str, *, by_hand: bool = False) -> list[Proposal]:
-    """`by_hand`: a person has named the cause of the finding, where the triage found another."""
-    of_cause = of_named_cause(finding) if by_hand else _of_cause(finding)
-    found = [*of_cause, *_of_feature(finding), *_of_suspects(finding)]
+Lever = Callable[..., Proposal]
+
+
+NOTHING_SET: Mapping[str, Any] = {}
+
+
+def propose(
+    finding: Finding,
+    severity: str,
+    *,
+    by_hand: bool = False,
+    control: Mapping[str, Any] = NOTHING_SET,
+) -> list[Proposal]:
+    """`by_hand`: a person has named the cause of the finding, where the triage found another.
+    `control`: what the control of the feature says now; empty where none is set."""
+    if by_hand:
+        of_cause: Iterable[Proposal] = of_named_cause(finding, control)
+    else:
+        of_cause = _of_cause(finding, control)
+    found = [*of_cause, *_of_feature(finding, control), *_of_suspects(finding)]
     if severity == "critical":
         found.append(_everything(finding))
-    once = {each.key: each for each in found if each.always or each.saving_usd_per_hour >= CENT}
+    once = {
+        each.key: each
+        for each in found
+        if (each.always or each.saving_usd_per_hour >= CENT)
+        and not (each.feature and is_set(each.values, control))
+    }
     return _in_order(once.values())
 
 
-def of_named_cause(finding: Finding) -> list[Proposal]:
+def of_named_cause(finding: Finding, control: Mapping[str, Any] = NOTHING_SET) -> list[Proposal]:
     """What touches the fault that a person has named: all of it, whatever the triage makes of its
     part in the cost."""
-    return _in_order(replace(each, always=True) for each in _of_cause(finding))
+    return _in_order(replace(each, always=True) for each in _of_cause(finding, control))
 
 
 def _in_order(found: Iterable[Proposal]) -> list[Proposal]:
     return sorted(found, key=lambda each: (each.tier, -each.saving_usd_per_hour))
 
 
-def _of_cause(f: Finding) -> Iterator[Proposal]:
+def _of_cause(f: Finding, control: Mapping[str, Any]) -> Iterator[Proposal]:
     """What touches the fault itself. Levers belong to a feature: without one there is none."""
     if not f.feature:
         return
@@ -84,49 +109,41 @@ def _of_cause(f: Finding) -> Iterator[Proposal]:
         return Proposal(name, label, why, saved, FAULT, f.feature, target, values)
 
     if f.cause == "hidden_recompute":
-        yield lever(
-            "undo_rate", f"Limit undo to {UNDO_A_MINUTE} a minute",
-            "Undo calls the model again; this takes away what undo costs above normal.",
-            parts.trigger_excess.get("undo", ZERO),
-            {"undo_rate_limit": UNDO_A_MINUTE, "undo_rate_period": "minute"},
-        )  # fmt: skip
-        yield lever(
-            "auto_save", f"Auto-save every {AUTO_SAVE_MS:,} ms",
-            "From every 5 to every 30 seconds, five of six saves fall away.",
-            parts.trigger_excess.get("auto_save", ZERO) * AUTO_SAVE_SAVED,
-            {"auto_save_interval_ms": AUTO_SAVE_MS},
-        )  # fmt: skip
-        yield lever(
-            "tool_retries", f"At most {TOOL_RETRIES} retries",
-            "From 5 to 2, three of five retries fall away.",
-            parts.trigger_excess.get("retry", ZERO) * TOOL_RETRIES_SAVED,
-            {"max_tool_retries": TOOL_RETRIES},
-        )  # fmt: skip
+        yield _undo(lever, parts.trigger_excess.get("undo", ZERO), control)
+        yield _auto_save(lever, parts.trigger_excess.get("auto_save", ZERO), control)
+        yield _retries(lever, parts.trigger_excess.get("retry", ZERO), control)
     elif f.cause == "context_bloat":
+        values = tightened({"max_context_messages": CONTEXT_MESSAGES}, control)
+        most = values["max_context_messages"]
         yield lever(
-            "context_messages", f"Send the last {CONTEXT_MESSAGES} messages only",
-            "A context that is cut cannot grow; this takes away what longer input costs.",
-            f.explained, {"max_context_messages": CONTEXT_MESSAGES},
+            "context_messages",
+            f"Send the last {most} {'message' if most == 1 else 'messages'} only",
+            "A context that is cut cannot grow; this takes away what longer input costs."
+            + _already(control, "max_context_messages", CONTEXT_MESSAGES),
+            f.explained * _fall(control.get("max_context_messages"), most, CONTEXT_MESSAGES),
+            values,
         )  # fmt: skip
     elif f.cause == "tool_failure_storm":
         retried = parts.retry_usd or f.explained
-        yield lever(
-            "tool_breaker",
-            f"Stop calling {f.tool or 'a tool'} for {BREAKER_SECONDS} s after "
-            f"{BREAKER_FAILURES} failures",
-            "A tool that is down is not asked again; this takes away what trying again costs.",
-            retried,
+        values = tightened(
             {
                 "tool_breaker_failures": BREAKER_FAILURES,
                 "tool_breaker_seconds": BREAKER_SECONDS,
             },
+            control,
+        )
+        failures = values["tool_breaker_failures"]
+        yield lever(
+            "tool_breaker",
+            f"Stop calling {f.tool or 'a tool'} for {values['tool_breaker_seconds']:,} s after "
+            f"{failures} {'failure' if failures == 1 else 'failures'}",
+            "A tool that is down is not asked again; this takes away what trying again costs."
+            + _already(control, "tool_breaker_failures", BREAKER_FAILURES),
+            retried,
+            values,
             f.tool,
         )
-        yield lever(
-            "tool_retries", f"At most {TOOL_RETRIES} retries",
-            "From 5 to 2, three of five retries fall away.",
-            retried * TOOL_RETRIES_SAVED, {"max_tool_retries": TOOL_RETRIES},
-        )  # fmt: skip
+        yield _retries(lever, retried, control)
     if parts.previous_model and f.cause in ("price_or_model_switch", "output_growth"):
         yield lever(
             "substitute_model", f"Use {parts.previous_model} again",
@@ -136,34 +153,91 @@ def _of_cause(f: Finding) -> Iterator[Proposal]:
         )  # fmt: skip
 
 
-def _of_feature(f: Finding) -> Iterator[Proposal]:
+def _undo(lever: Lever, usd: Decimal, control: Mapping[str, Any]) -> Proposal:
+    values = tightened({"undo_rate_limit": UNDO_A_MINUTE, "undo_rate_period": "minute"}, control)
+    limit, period = values["undo_rate_limit"], values["undo_rate_period"]
+    why = "Undo calls the model again; this takes away what undo costs above normal."
+    why += _already(control, "undo_rate_limit", UNDO_A_MINUTE)
+    same = control.get("undo_rate_period", period) == period
+    part = _fall(control.get("undo_rate_limit"), limit, UNDO_A_MINUTE) if same else Decimal(1)
+    return lever("undo_rate", f"Limit undo to {limit} a {period}", why, usd * part, values)
+
+
+def _auto_save(lever: Lever, usd: Decimal, control: Mapping[str, Any]) -> Proposal:
+    values = tightened({"auto_save_interval_ms": AUTO_SAVE_MS}, control)
+    interval, part = values["auto_save_interval_ms"], AUTO_SAVE_SAVED
+    why = "From every 5 to every 30 seconds, five of six saves fall away."
+    now = control.get("auto_save_interval_ms")
+    if now is not None:
+        part = 1 - Decimal(now) / interval
+        why = f"From every {now:,} ms on, {part:.0%} of the saves fall away."
+    return lever("auto_save", f"Auto-save every {interval:,} ms", why, usd * part, values)
+
+
+def _retries(lever: Lever, usd: Decimal, control: Mapping[str, Any]) -> Proposal:
+    values = tightened({"max_tool_retries": TOOL_RETRIES}, control)
+    most, part = values["max_tool_retries"], TOOL_RETRIES_SAVED
+    why = "From 5 to 2, three of five retries fall away."
+    now = control.get("max_tool_retries")
+    if now is not None:
+        part = 1 - Decimal(most) / now if now else ZERO
+        why = f"From {now} to {most}, {part:.0%} of the retries fall away."
+    label = f"At most {most} {'retry' if most == 1 else 'retries'}" if most else "No retries"
+    return lever("tool_retries", label, why, usd * part, values)
+
+
+def _fall(now: int | None, new: int, recommended: int) -> Decimal:
+    """The part of an excess that a limit takes away: all of it where the recommended one is new,
+    and only what is between the two where that was set already and did not help."""
+    return 1 - Decimal(new) / now if now is not None and now <= recommended else Decimal(1)
+
+
+def _already(control: Mapping[str, Any], name: str, recommended: int) -> str:
+    now = control.get(name)
+    return f" The control says {now} already." if now is not None and now <= recommended else ""
+
+
+def _of_feature(f: Finding, control: Mapping[str, Any]) -> Iterator[Proposal]:
     """What slows, caps or stops the guilty feature, whatever the fault is."""
     if not f.feature:
         return
     parts, excess = f.parts, f.excess_usd_per_hour
     cost = parts.feature_usd or excess
     itself = f.cause in ("feature_dominance", "traffic_growth")
-    stopped, how = _stopped(parts)
+    values = tightened({"requests_per_period": THROTTLE_AN_HOUR, "period": "rolling_hour"}, control)
+    limit, period = values["requests_per_period"], values["period"]
+    if period == "rolling_hour":
+        stopped, how = _stopped(parts, limit)
+    else:
+        stopped, how = Decimal(1), "What it stops in an hour is not known: at most all of it."
     yield Proposal(
         "throttle",
-        f"Throttle {f.feature} to {THROTTLE_AN_HOUR} an hour for each user",
+        f"Throttle {f.feature} to {limit} {PERIODS[period]} for each user",
         f"Starts over it are refused with 429. {how}",
         _cents(min(excess, cost * stopped)),
         FAULT if itself else FEATURE,
         f.feature,
-        values={"requests_per_period": THROTTLE_AN_HOUR, "period": "rolling_hour"},
+        values=values,
         always=True,
     )
     if parts.normal_feature_usd:
         cap = max(LEAST_CAP, _cents(parts.normal_feature_usd * CAP_OVER_NORMAL))
+        values = tightened({"cost_cap_usd": str(cap)}, control)
+        lower = Decimal(values["cost_cap_usd"])
         yield Proposal(
             "cost_cap",
-            f"Cap {f.feature} at ${cap:,.2f} in any 60 minutes",
-            f"That is {CAP_OVER_NORMAL} times its normal hour. Reaching it switches it off.",
-            _cents(max(ZERO, cost - cap)),
+            f"Cap {f.feature} at ${lower:,.2f} in any 60 minutes",
+            (
+                f"That is {CAP_OVER_NORMAL} times its normal hour."
+                if lower == cap
+                else f"Half of the cap that it has; its normal hour is "
+                f"${parts.normal_feature_usd:,.2f}."
+            )
+            + " Reaching it switches it off.",
+            _cents(max(ZERO, cost - lower)),
             FEATURE,
             f.feature,
-            values={"cost_cap_usd": str(cap)},
+            values=values,
         )
     yield Proposal(
         "feature_off",
@@ -176,7 +250,7 @@ def _of_feature(f: Finding) -> Iterator[Proposal]:
     )
 
 
-def _stopped(parts: Parts) -> tuple[Decimal, str]:
+def _stopped(parts: Parts, limit: int) -> tuple[Decimal, str]:
     """Which share of the requests a throttle for each user would stop, and how that is told.
 
     Known are the different users of all hours together, not those of each hour: each was there in
@@ -187,7 +261,7 @@ def _stopped(parts: Parts) -> tuple[Decimal, str]:
     an_hour = Decimal(str(parts.requests))
     hours = max(Decimal(1), Decimal(str(parts.user_hours)))
     active = min(an_hour, Decimal(str(parts.users)) / hours)
-    stopped = 1 - min(an_hour, active * THROTTLE_AN_HOUR) / an_hour
+    stopped = 1 - min(an_hour, active * limit) / an_hour
     if not stopped:
         return stopped, (
             f"Were the {an_hour:,.0f} requests an hour spread evenly over the users, nobody would "

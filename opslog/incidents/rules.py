@@ -4,13 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from enum import Enum
 
 from opslog.triage.data import CELL_HOURS
 from opslog.triage.thresholds import FLOOR_USD_PER_HOUR, LEAST_HISTORY
 
-# The cost of an hour against its baseline: over the double is major, over the fivefold critical.
-MAJOR_OVER = Decimal(1)
-CRITICAL_OVER = Decimal(4)
+# How bad it is by two measures, of which the milder one counts. By ratio: over the double of the
+# baseline is major, over the fivefold critical. In dollars an hour above it: half a dollar spends a
+# quarter of the shipped limit of a day ($50) within the day, two dollars spend all of it.
+MAJOR_OVER, MAJOR_USD = Decimal(1), Decimal("0.50")
+CRITICAL_OVER, CRITICAL_USD = Decimal(4), Decimal(2)
+# Twenty times those dollars ($10, the shipped limit of any hour, and $40) are as bad at any ratio.
+WHATEVER_THE_RATIO = 20
 
 # Two verdicts that blame different features are about one spike where it starts within these hours.
 SAME_START = timedelta(hours=6)
@@ -33,32 +38,53 @@ STEP = timedelta(hours=1)
 
 
 def severity_of(cost: Decimal, baseline: Decimal) -> str:
-    """minor, major or critical, by how many times the baseline the cost is above it."""
-    if baseline <= 0:
-        return "critical"
-    times = (cost - baseline) / baseline
-    return "critical" if times > CRITICAL_OVER else "major" if times > MAJOR_OVER else "minor"
+    """minor, major or critical, by dollars an hour above the baseline and by their ratio to it."""
+    excess = cost - baseline
+    for severity, over, usd in (
+        ("critical", CRITICAL_OVER, CRITICAL_USD),
+        ("major", MAJOR_OVER, MAJOR_USD),
+    ):
+        both = excess > over * baseline and excess >= usd
+        if both or excess >= usd * WHATEVER_THE_RATIO:
+            return severity
+    return "minor"
+
+
+def end_of(closed_at: datetime) -> datetime:
+    """Up to which hour the hours belong to an incident: the one in which it was closed, if most of
+    that was before."""
+    return (closed_at + timedelta(minutes=30)).replace(minute=0, second=0, microsecond=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """What matching needs to know of an incident that is not reviewed."""
+    """What matching needs to know of an incident. `stabilised_at` None: it is active."""
 
     id: int
     feature: str
     started_at: datetime
     stabilised_at: datetime | None
+    reviewed: bool = False
+
+    def owns(self, feature: str, started_at: datetime) -> bool:
+        """Whether a spike that began then lies in the hours of this closed incident."""
+        if self.stabilised_at is None or started_at >= end_of(self.stabilised_at):
+            return False
+        apart = abs(started_at - self.started_at)
+        alike = feature == self.feature or not feature or not self.feature
+        return apart <= SAME_START or (alike and started_at >= self.started_at)
 
 
 def same_spike(
     incidents: Sequence[Open], feature: str, started_at: datetime, now: datetime
 ) -> int | None:
-    """The incident that a verdict is about, or None for a new one.
+    """The incident that a verdict is about, or None for a new one; incidents newest first.
 
     The same feature first: nothing else burns there meanwhile. Then, of those that are still
     followed, one where either has no
     feature: it is known better now, or less well. Then another feature with about the same start:
-    the blame has moved. A stabilised incident is taken for the same feature only, within a day.
+    the blame has moved. Then a closed one in whose hours the spike began. Last a stabilised one of
+    the same feature that was closed less than a day before: a relapse.
     """
     active = [each for each in incidents if each.stabilised_at is None]
     for each in active:
@@ -73,19 +99,26 @@ def same_spike(
         if abs(each.started_at - started_at) <= SAME_START:
             return each.id
     for each in incidents:
+        if each.owns(feature, started_at):
+            return each.id
+    for each in incidents:
         calm = each.stabilised_at
-        if calm is not None and each.feature == feature and now - calm <= RELAPSE:
+        if calm is None or each.reviewed or each.feature != feature:
+            continue
+        if timedelta(0) <= started_at - end_of(calm) <= RELAPSE:
             return each.id
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """What one complete hour cost, and what it normally costs."""
+    """What one complete hour cost, and what it normally costs. `silent`: nothing reported a call,
+    so its cost is not known."""
 
     at: datetime
     usd: Decimal
     baseline_usd: Decimal
+    silent: bool = False
 
 
 def allowed(baseline: Decimal) -> Decimal:
@@ -107,6 +140,55 @@ def calm_since(hours: Sequence[Hour]) -> int:
     return count
 
 
+class Going(Enum):
+    """What the hours since a closing say."""
+
+    ON = "it never came down"
+    AGAIN = "it came down, and is up again"
+    OVER = "it is over"
+
+
+def since_closed(
+    hours: Sequence[tuple[datetime, bool | None]], closed_at: datetime
+) -> tuple[Going, datetime | None]:
+    """Whether the cost of a closed incident goes on, and since when it is up again.
+
+    `hours`: each whole hour from the last two before the closing on, and whether it was normal
+    (None: not known). Two normal hours in a row end a spike. Before them one hour above normal that
+    lies mostly after the closing says that it was closed too early; after them two such hours are
+    a spike again, and a single one is a blip.
+    """
+    calm, ended, dear, begins = 0, False, 0, None
+    last: bool | None = None
+    for at, normal in hours:
+        after = at >= end_of(closed_at)
+        if normal is None:
+            continue
+        last = normal if after else last
+        if normal:
+            calm += 1
+            if calm >= CALM_HOURS:
+                ended, dear, begins = True, 0, None
+        else:
+            calm = 0
+            if after:
+                dear, begins = dear + 1, begins or at
+    if not ended:
+        known = any(normal is not None for _, normal in hours)
+        return (Going.ON if last is False or not known else Going.OVER), None
+    return (Going.AGAIN, begins) if dear >= CALM_HOURS else (Going.OVER, None)
+
+
+def above_since(hours: Sequence[Hour]) -> datetime | None:
+    """Since when each hour up to the last one is above normal; None where the last one is not."""
+    since = None
+    for hour in reversed(hours):
+        if is_normal(hour):
+            break
+        since = hour.at
+    return since
+
+
 def is_rising(hours: Sequence[Hour], acted_at: datetime | None) -> bool:
     """Whether the last hour that began after `acted_at` costs no less than the one before it was
     done. Without an act, and without a whole hour since, there is nothing to say yet."""
@@ -119,14 +201,16 @@ def is_rising(hours: Sequence[Hour], acted_at: datetime | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What escalation looks at. `above`: the last complete hour was not normal."""
+    """What escalation looks at. `alarmed_at`: when people were last notified that it burns.
+    `mitigated_at`: when something was last applied since then. `above_since`: when the first of the
+    unbroken hours above normal began."""
 
     level: int
     severity: str
-    detected_at: datetime
+    alarmed_at: datetime
     mitigated_at: datetime | None
     escalated_at: datetime | None
-    above: bool
+    above_since: datetime | None
     rising: bool
 
 
@@ -137,11 +221,13 @@ def level_due(seen: Situation, now: datetime) -> int:
     where nobody did anything for an hour. 2, an hour after that: still above normal. 3, another
     hour: still above, and critical.
     """
-    if not seen.above:
+    if seen.above_since is None:
         return seen.level
-    waited = seen.escalated_at is not None and now - seen.escalated_at >= STEP
+    # Hours of calm are no waiting: the cost did come down. What is above is known an hour later.
+    known = seen.above_since + STEP
+    waited = seen.escalated_at is not None and now - max(seen.escalated_at, known) >= STEP
     if seen.level == 0:
-        nobody_acted = seen.mitigated_at is None and now - seen.detected_at >= STEP
+        nobody_acted = seen.mitigated_at is None and now - max(seen.alarmed_at, known) >= STEP
         return 1 if seen.severity == "critical" or seen.rising or nobody_acted else 0
     if seen.level == 1:
         return 2 if waited else 1

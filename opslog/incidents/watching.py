@@ -4,17 +4,20 @@ Each incident is looked at in a transaction of its own, under its lock, and ever
 from what is read there: twice, or two at once, is as good as once.
 """
 
+import logging
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from django.db import transaction
 
 from opslog.exceptions import NotAllowedNow
-from opslog.incidents import costs, notices, rules
+from opslog.incidents import controls, costs, notices, rules
 from opslog.incidents.handling import escalate, needed
 from opslog.incidents.rules import Hour
 from opslog.incidents.timeline import Kind, State, lock, lock_active, tell
 from opslog.models import Incident
+
+log = logging.getLogger("tollgate.incidents")
 
 BY = "tollgate"
 LOOK_BACK = timedelta(hours=6)
@@ -51,16 +54,30 @@ def check(incident: Incident, now: datetime) -> list[Check]:
                 _told(hours, calm),
             )
         )
-    calls = costs.requests_in(until - rules.CALM_HOURS * costs.HOUR, until)
-    checks.append(
-        Check(
-            "telemetry",
-            "Telemetry arrives: silence is no sign of low cost",
-            calls > 0,
-            f"{calls:,} calls in the last {rules.CALM_HOURS} whole hours",
-        )
-    )
+    checks.append(_talks(incident, until))
     return checks
+
+
+def _talks(incident: Incident, until: datetime) -> Check:
+    """Others talk on while the guilty feature's telemetry is broken: so it is the feature's that
+    counts. Its silence is expected where something stopped it, or where these are hours in which it
+    never does anything."""
+    since, feature = until - rules.CALM_HOURS * costs.HOUR, incident.feature
+    calls = costs.requests_in(since, until, feature)
+    told = f"{calls:,} calls in the last {rules.CALM_HOURS} whole hours"
+    expected = ""
+    if feature and not calls and costs.requests_in(since, until):
+        if not controls.of(feature).get("enabled", True):
+            expected = "it is switched off"
+        elif costs.is_usually_silent(incident, since, until):
+            expected = "as usual in these hours"
+    whose = f"Telemetry of {feature}" if feature else "Telemetry"
+    return Check(
+        "telemetry",
+        f"{whose} arrives: silence is no sign of low cost",
+        bool(calls or expected),
+        f"{told}: {expected}" if expected else told,
+    )
 
 
 def watch(*, now: datetime) -> tuple[int, int, int]:
@@ -68,10 +85,13 @@ def watch(*, now: datetime) -> tuple[int, int, int]:
     stabilised = escalated = 0
     active = Incident.objects.exclude(state__in=(State.STABILISED, State.REVIEWED))
     for pk in list(active.order_by("id").values_list("pk", flat=True)):
-        if stabilise_if_calm(pk, now=now):
-            stabilised += 1
-        elif escalate_if_due(pk, now=now):
-            escalated += 1
+        try:
+            if stabilise_if_calm(pk, now=now):
+                stabilised += 1
+            elif escalate_if_due(pk, now=now):
+                escalated += 1
+        except Exception:  # one that cannot be looked at must not hide the others
+            log.exception("incident %s could not be checked", pk)
     return stabilised, escalated, remind(today=now.date(), now=now)
 
 
@@ -115,11 +135,11 @@ def escalate_if_due(incident_id: int, *, now: datetime) -> bool:
     situation = rules.Situation(
         incident.escalation,
         incident.severity,
-        incident.detected_at,
-        incident.mitigated_at,
+        incident.alarmed_at,
+        _acted_at(incident),
         incident.escalated_at,
-        above=not rules.is_normal(hours[-1]),
-        rising=rules.is_rising(hours, incident.mitigated_at),
+        rules.above_since(hours),
+        rising=rules.is_rising(hours, _acted_at(incident)),
     )
     due = rules.level_due(situation, now)
     if due == incident.escalation:
@@ -133,6 +153,12 @@ def escalate_if_due(incident_id: int, *, now: datetime) -> bool:
     except NotAllowedNow:
         return False
     return True
+
+
+def _acted_at(incident: Incident) -> datetime | None:
+    """When something was last applied against the present phase."""
+    acted = incident.mitigated_at
+    return acted if acted is not None and acted >= incident.alarmed_at else None
 
 
 def remind(*, today: date, now: datetime) -> int:
@@ -149,7 +175,10 @@ def remind(*, today: date, now: datetime) -> int:
             incident = Incident.objects.select_related("owner").get(pk=pk)
             said = f"Follow-up is due: is “{incident.root_cause[:200]}” really gone?"
             tell(incident, Kind.FOLLOW_UP, said, event="INCIDENT_FOLLOW_UP", by=BY, now=now)
-            notices.tell(incident, "follow-up", said, to=notices.concerned(incident), channels=True)
+            again = f":{incident.reopenings}" if incident.reopenings else ""
+            notices.tell(
+                incident, f"follow-up{again}", said, to=notices.concerned(incident), channels=True
+            )
             reminded += 1
     return reminded
 

@@ -1,11 +1,12 @@
 """A cost spike that somebody has to do something about, from its verdict to its review."""
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.db.models.functions import Now
 
 USD: dict[str, Any] = {"max_digits": 20, "decimal_places": 9}
@@ -39,17 +40,29 @@ class Incident(models.Model):
     """One spike. A verdict about the same spike updates it; there is never a second one.
 
     detected ──▸ triaged ──▸ mitigating ──▸ stabilised ──▸ reviewed
-        └───────────────────────▴   │            │
-        └──────────┴────────────────┴──▸ stabilised   (cost came back, whoever did it)
-                                    ▴            │
-                                    └── relapse ─┘   (the spike is back within a day)
+        └───────────────────────▴   │            │             │
+        └──────────┴────────────────┴──▸ stabilised            │   (cost is back to normal)
+                   ▴                             │             │
+                   ├── relapse ──────────────────┘             │   (back within a day)
+                   └── reopened ─────────────────┴─────────────┘   (closed while it still costs)
 
     detected: cost is up, and nothing explains it yet. triaged: the cause is named, by the triage or
     by a person. mitigating: something was applied. stabilised: the checks of the job passed, or a
     person says so. reviewed: root cause, mitigation, "alert created?" and a follow-up date are
-    written down; this never changes again (a trigger; only the reminder is noted).
+    written down. A reviewed incident changes only by being reopened (a trigger; the reminder is
+    noted, too); the answers of the review stay in its timeline.
 
-    Each transition is one function of `opslog.incidents`. Figures are of the last verdict.
+    Closed is stabilised or reviewed. The hours from the start to the closing belong to the
+    incident: no other one begins in them, and they are no part of what is normal.
+
+    - relapse: the cost came down for two hours, and the same feature is up again within a day of
+      stabilised. The phase that ended moves to `earlier`; the new one has its own start, figures,
+      severity and escalation. After a review it is a new incident instead.
+    - reopened: closed by a person before the cost came down, and the next whole hour is above
+      normal. It is the same phase: start, figures and severity stay. Escalation begins anew.
+
+    Each transition is one function of `opslog.incidents`. Figures are of the last verdict, and of
+    the present phase.
     """
 
     class State(models.TextChoices):
@@ -102,6 +115,14 @@ class Incident(models.Model):
     mitigated_at = models.DateTimeField(null=True, help_text="The last time one was applied.")
     escalation = models.SmallIntegerField(default=0, db_default=0)
     escalated_at = models.DateTimeField(null=True)
+    reopenings = models.SmallIntegerField(
+        default=0, db_default=0, help_text="How many times it was active again after it was closed."
+    )
+    reopened_at = models.DateTimeField(null=True, help_text="The last time.")
+    earlier = models.JSONField(
+        default=list, db_default=Value([], models.JSONField()),
+        help_text="The phases before the present one, oldest first.",
+    )  # fmt: skip
     checks_told = models.JSONField(default=dict, help_text="What the job last saw.")
     stabilised_at = models.DateTimeField(null=True)
     root_cause = models.TextField(db_default="", default="")
@@ -178,6 +199,24 @@ class Incident(models.Model):
         return self.cost_usd_per_hour - self.baseline_usd_per_hour
 
     @property
+    def alarmed_at(self) -> datetime:
+        """When people last heard that it burns: escalation counts from here."""
+        return self.reopened_at or self.detected_at
+
+    @property
+    def first_started_at(self) -> datetime:
+        return (
+            datetime.fromisoformat(self.earlier[0]["startedAt"])
+            if self.earlier
+            else (self.started_at)
+        )
+
+    @property
+    def excess_usd_of_all_phases(self) -> Decimal:
+        """Of this phase and those before it; the calm between them costs nothing above normal."""
+        return sum((Decimal(each["excessUsd"]) for each in self.earlier), self.excess_usd_total)
+
+    @property
     def is_active(self) -> bool:
         """Whether the spike is not over yet, as far as anybody has seen."""
         return self.state not in (self.State.STABILISED, self.State.REVIEWED)
@@ -197,6 +236,7 @@ class IncidentEntry(models.Model):
         ESCALATION = "escalation", "escalation"
         STABILISED = "stabilised", "stabilised"
         RELAPSE = "relapse", "relapse"
+        REOPENED = "reopened", "reopened"
         REVIEW = "review", "review"
         FOLLOW_UP = "follow_up", "follow-up"
 
@@ -216,8 +256,8 @@ class IncidentEntry(models.Model):
         constraints = (
             models.UniqueConstraint(
                 fields=("incident", "kind"),
-                condition=Q(kind__in=("detected", "review", "follow_up")),
-                name="incident_entries_once",
+                condition=Q(kind="detected"),
+                name="incident_entries_detected_once",
             ),
             models.CheckConstraint(
                 condition=~Q(text="") & ~Q(actor=""), name="incident_entries_told"

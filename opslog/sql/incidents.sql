@@ -1,7 +1,14 @@
--- That somebody was reminded of the follow-up is noted after the review.
+-- A reviewed incident stands for good, but for two things: that somebody was reminded of the follow-up,
+-- and that it is active again, because it was closed while it still cost money (the answers stay as a draft).
 CREATE OR REPLACE FUNCTION tollgate.keep_reviewed() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    kept text[] := ARRAY['reminded_at'];
 BEGIN
-    IF TG_OP = 'DELETE' OR to_jsonb(NEW) - 'reminded_at' IS DISTINCT FROM to_jsonb(OLD) - 'reminded_at' THEN
+    IF TG_OP = 'UPDATE' AND NEW.state IN ('detected', 'triaged', 'mitigating') AND NEW.reopenings = OLD.reopenings + 1 THEN
+        kept := kept || ARRAY['state', 'reopenings', 'reopened_at', 'stabilised_at', 'reviewed_at', 'reviewed_by',
+            'escalation', 'escalated_at', 'checks_told'];
+    END IF;
+    IF TG_OP = 'DELETE' OR to_jsonb(NEW) - kept IS DISTINCT FROM to_jsonb(OLD) - kept THEN
         RAISE EXCEPTION 'incident % is reviewed: it changes no more', OLD.id
             USING ERRCODE = 'restrict_violation';
     END IF;

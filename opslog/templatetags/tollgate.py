@@ -60,7 +60,15 @@ REASONS = {
     "unpriced_model": "model without a price",
     "confirm": "large estimate not confirmed",
 }
-BAD_KINDS = ("KILL", "BREAKER", "INCIDENT_DETECTED", "INCIDENT_ESCALATED", "INCIDENT_RELAPSED")
+BAD_KINDS = (
+    "KILL",
+    "BREAKER",
+    "INCIDENT_DETECTED",
+    "INCIDENT_ESCALATED",
+    "INCIDENT_RELAPSED",
+    "INCIDENT_REOPENED",
+    "INCIDENT_MITIGATION_STUCK",
+)
 WARN_KINDS = (
     "RATE_LIMIT",
     "PASSWORD_REFUSED",

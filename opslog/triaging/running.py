@@ -3,16 +3,19 @@
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from django.db import connection, transaction
+from django.db.models import Q
 
-from opslog.incidents.detecting import record_verdict
-from opslog.incidents.rules import FOLLOWED, SAME_START
+from opslog.incidents import costs
+from opslog.incidents.detecting import hours_since_closed, record_verdict
+from opslog.incidents.rules import FOLLOWED, RELAPSE, SAME_START, Going, end_of, since_closed
 from opslog.incidents.translating import finding_of
 from opslog.models import Incident
-from opslog.triage.data import Detail, Rollups
+from opslog.triage import owned
+from opslog.triage.data import CELL_HOURS, Detail, Rollups
 from opslog.triage.judge import follow, triage
 from opslog.triage.thresholds import FLOOR_USD_PER_HOUR
 from opslog.triage.verdict import Verdict
@@ -48,17 +51,67 @@ def run(*, now: datetime, floor_usd_per_hour: float = FLOOR_USD_PER_HOUR) -> Inc
             return None
         until = now.replace(minute=0, second=0, microsecond=0)
         rollups = reads.rollups(until)
+        found: Incident | None = None
+        for incident in closed_too_early(until):
+            known = owned.without(rollups, owned_hours(until, but=incident))
+            found = _recorded(partial(followed, incident, known), now=now) or found
+        hours = owned_hours(until)
+        rollups = owned.without(rollups, hours)
         burning = [
             each
             for each in Incident.objects.exclude(state__in=OVER).order_by("id")
             if until - each.started_at <= FOLLOWED
         ]
-        found: Incident | None = None
         for incident in burning:
-            told = followed(incident, rollups, [each for each in burning if each != incident])
-            found = record_verdict(finding_of(told.verdict, told.detail), now=now) or found
-        told = fresh(rollups, burning, floor_usd_per_hour)
-        return record_verdict(finding_of(told.verdict, told.detail), now=now) or found
+            others = [each for each in burning if each != incident]
+            found = _recorded(partial(followed, incident, rollups, others), now=now) or found
+        judged = partial(fresh, rollups, burning, floor_usd_per_hour)
+        return _recorded(judged, now=now) or found
+
+
+def _recorded(judge: Callable[[], Judged], *, now: datetime) -> Incident | None:
+    """What cannot be judged or recorded must not keep the others from it."""
+    try:
+        with transaction.atomic():
+            told = judge()
+            return record_verdict(finding_of(told.verdict, told.detail), now=now)
+    except Exception:
+        log.exception("a verdict could not be recorded")
+        return None
+
+
+def owned_hours(until: datetime, but: Incident | None = None) -> list[owned.Owned]:
+    """Of the incidents that are closed, and of the phases that are over: nothing begins in them
+    again. What an incident has cost for longer than it is followed is usual by now. `but`: leave
+    out the last phase of this one."""
+    first = until - timedelta(hours=CELL_HOURS)
+    found = []
+    relapsed = Q(judged_until__gt=first) & ~Q(earlier=[])
+    for each in Incident.objects.filter(Q(stabilised_at__gt=first) | relapsed).order_by("id"):
+        phases = [
+            (datetime.fromisoformat(phase["startedAt"]), datetime.fromisoformat(phase["endedAt"]))
+            for phase in each.earlier
+        ]
+        if each.stabilised_at is not None and each != but:
+            phases.append((each.started_at, each.stabilised_at))
+        found += [
+            owned.Owned(each.feature, costs.whole_hour(begins), end_of(ends))
+            for begins, ends in phases
+            if ends > first and ends - begins <= FOLLOWED
+        ]
+    return found
+
+
+def closed_too_early(until: datetime) -> list[Incident]:
+    """Closed within the last day, before the cost came down, and it still has not."""
+    recent = Incident.objects.filter(state__in=OVER, stabilised_at__gt=until - RELAPSE)
+    return [
+        each
+        for each in recent.order_by("id")
+        if each.stabilised_at is not None
+        and each.stabilised_at - each.started_at <= FOLLOWED
+        and since_closed(hours_since_closed(each, until), each.stabilised_at)[0] is Going.ON
+    ]
 
 
 def _alone() -> bool:

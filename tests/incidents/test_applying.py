@@ -1,36 +1,33 @@
 """What an incident proposes is applied through the controls, recorded with it, and ends in time."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import OperationalError, connection
 from django.utils import timezone
 
-from budgets import approvals, automatic, features, killswitch, mitigations, tasks
+from budgets import approvals, features, killswitch, mitigations
 from budgets.exceptions import Refused
 from budgets.models import (
-    AutomaticMitigation,
     ChangeRequest,
     FeatureControl,
     KillSwitch,
-    TimedMitigation,
 )
 from opslog.exceptions import NotAllowedNow
 from opslog.incidents.detecting import record_verdict
 from opslog.incidents.finding import Parts, Suspect
 from opslog.incidents.postmortem import markdown
-from opslog.models import Incident, Mitigation, OperationsEvent, OutboxMessage
+from opslog.incidents.tightening import is_set, tightened
+from opslog.models import Incident, Mitigation, OperationsEvent
 from tests.factories import make_user, make_work_order
 from tests.incidents.findings import make_finding, whole_hour
 from workorders.models import WorkOrder
 
 NOW = timezone.now()
 WHY = "it burns"
+BACKEND = "django.contrib.auth.backends.ModelBackend"
 HOUR = timedelta(hours=1)
 
 
@@ -48,11 +45,6 @@ def apply(incident: Incident, lever: str, by: User, **changed: Any) -> str:
     outcome = mitigations.apply(proposal(incident, lever).pk, changed, reason=WHY, by=by, now=NOW)
     assert outcome.applied
     return outcome.said
-
-
-@pytest.fixture
-def olga(db: None) -> User:
-    return make_user("olga", groups=["operations"])
 
 
 def test_the_control_is_changed_and_the_incident_told(olga: User) -> None:
@@ -90,12 +82,45 @@ def test_a_value_may_be_typed_over(olga: User) -> None:
 
 
 def test_a_step_tighter_is_told_as_it_was_set(olga: User) -> None:
-    """The label says 10 messages; the control said so already, and says 5 now."""
+    """The runbook says 10 messages; the control did already, so 5 are proposed, and set."""
+    features.change("summaries", {"max_context_messages": 10}, reason=WHY, by="ops")
     incident = spike()
+    assert proposal(incident, "context_messages").label == "Send the last 5 messages only"
     apply(incident, "context_messages", olga)
     told = incident.entries.get(kind="mitigation").text
-    assert "max context messages 5" in told
-    assert "last 10 messages" not in told
+    assert "Send the last 5 messages only" in told
+    assert "10 → 5" in told
+
+
+UNDO = Parts(trigger_excess={"undo": Decimal(6)})
+
+
+@pytest.mark.parametrize(
+    ("registered", "promised", "saving"),
+    [(None, 3, "6.00"), (60, 3, "6.00"), (3, 1, "4.00")],
+    ids=["nothing set", "looser", "as recommended"],
+)
+def test_what_the_list_promises_is_what_is_set(
+    olga: User, registered: int | None, promised: int, saving: str
+) -> None:
+    if registered:
+        features.change("summaries", {"undo_rate_limit": registered}, reason=WHY, by="ops")
+    incident = spike(cause="hidden_recompute", parts=UNDO, contributions=())
+    proposed = proposal(incident, "undo_rate")
+    assert proposed.label == f"Limit undo to {promised} a minute"
+    assert f"{proposed.saving_usd_per_hour:.2f}" == saving
+    plan = mitigations.plan(proposed)
+    assert (plan.values["undo_rate_limit"], plan.values["undo_rate_period"]) == (promised, "minute")
+    apply(incident, "undo_rate", olga)
+    assert FeatureControl.objects.get().undo_rate_limit == promised
+
+
+def test_a_control_that_was_changed_since_is_said_to_be(olga: User) -> None:
+    incident = spike(cause="hidden_recompute", parts=UNDO, contributions=())
+    features.change("summaries", {"undo_rate_limit": 2}, reason=WHY, by="ops")
+    plan = mitigations.plan(proposal(incident, "undo_rate"))
+    assert plan.values["undo_rate_limit"] == 1
+    assert "changed the control since" in plan.effects[0]
 
 
 def test_what_the_control_refuses_is_not_recorded(olga: User) -> None:
@@ -262,172 +287,16 @@ def test_everything_is_stopped_by_a_director_only(olga: User) -> None:
             {"requests_per_period": 10, "period": "rolling_hour"},
             {"requests_per_period": 10, "period": "rolling_hour"},
         ),
-        ({"cost_cap_usd": Decimal(3)}, {"cost_cap_usd": "4.00"}, {"cost_cap_usd": Decimal("1.50")}),
+        ({"cost_cap_usd": Decimal(3)}, {"cost_cap_usd": "4.00"}, {"cost_cap_usd": "1.50"}),
         ({}, {"enabled": False}, {"enabled": False}),
     ],
 )
 def test_a_step_tighter_than_what_is_there(
-    now: dict[str, Any], wanted: dict[str, Any], set_to: dict[str, Any]
+    db: None, now: dict[str, Any], wanted: dict[str, Any], set_to: dict[str, Any]
 ) -> None:
-    assert mitigations.tightened(wanted, FeatureControl(feature="x", **now)) == set_to
-
-
-# Without a person.
-
-
-def switch_on(lever: str = "throttle", minutes: int = 30) -> None:
-    automatic.set_lever(lever, enabled=True, minutes=minutes, reason="nights", by="dora", now=NOW)
-
-
-def test_shipped_off(olga: User) -> None:
-    spike()
-    assert AutomaticMitigation.objects.filter(enabled=False).count() == 9
-    assert tasks.mitigate_incidents() == (0, 0)
-    assert not FeatureControl.objects.exists()
-
-
-@pytest.mark.parametrize(("minutes", "reason"), [(4, "x"), (1441, "x"), (60, " ")])
-def test_bounds_of_a_lever(db: None, minutes: int, reason: str) -> None:
-    with pytest.raises(Refused):
-        automatic.set_lever(
-            "throttle", enabled=True, minutes=minutes, reason=reason, by="dora", now=NOW
-        )
-
-
-def test_applied_for_a_time_and_put_back(olga: User) -> None:
-    features.change("summaries", {"max_rounds": 7}, reason=WHY, by="ops")
-    switch_on()
-    incident = spike()
-    assert automatic.apply_proposals(now=NOW) == 1
-    assert automatic.apply_proposals(now=NOW) == 0
-    mitigation = proposal(incident, "throttle")
-    assert (mitigation.automatic, mitigation.applied_by, mitigation.until) == (
-        True,
-        "tollgate",
-        NOW + timedelta(minutes=30),
-    )
-    assert FeatureControl.objects.get().requests_per_period == 10
-    message = OutboxMessage.objects.get(key=f"{incident.pk}:automatic:{mitigation.pk}")
-    assert "Applied automatically" in message.text
-    assert automatic.end_overdue(now=NOW + timedelta(minutes=29)) == 0
-    assert automatic.end_overdue(now=NOW + timedelta(minutes=30)) == 1
-    assert automatic.end_overdue(now=NOW + timedelta(minutes=31)) == 0
-    control = FeatureControl.objects.get()
-    assert (control.requests_per_period, control.max_rounds) == (None, 7)
-    mitigation.refresh_from_db()
-    assert mitigation.ended_at == NOW + timedelta(minutes=30)
-    assert OperationsEvent.objects.filter(kind="INCIDENT_MITIGATION_ENDED").count() == 1
-    assert automatic.apply_proposals(now=NOW + HOUR) == 0  # once an incident: people go on
-
-
-def test_what_somebody_changed_meanwhile_stays(olga: User) -> None:
-    switch_on()
-    spike()
-    automatic.apply_proposals(now=NOW)
-    features.change("summaries", {"requests_per_period": 3}, reason="tighter", by="olga")
-    automatic.end_overdue(now=NOW + HOUR)
-    assert FeatureControl.objects.get().requests_per_period == 3
-    assert "stays as it is" in TimedMitigation.objects.get().outcome
-
-
-@pytest.mark.parametrize(
-    "told", [{"cause": "none"}, {"confidence": 0.69}], ids=["no cause", "not sure"]
-)
-def test_a_doubtful_cause_is_for_people(olga: User, told: dict[str, Any]) -> None:
-    switch_on()
-    spike(**told)
-    assert automatic.apply_proposals(now=NOW) == 0
-
-
-def test_a_person_ends_it_before_its_time(olga: User) -> None:
-    switch_on("feature_off")
-    spike()
-    automatic.apply_proposals(now=NOW)
-    assert not FeatureControl.objects.get().enabled
-    timed = TimedMitigation.objects.get()
-    assert "as it was" in automatic.end(timed.pk, reason="needed", by="olga", now=NOW)
-    assert FeatureControl.objects.get().enabled
-    with pytest.raises(Refused, match="ended already"):
-        automatic.end(timed.pk, reason="needed", by="olga", now=NOW)
-
-
-def at_once(work: Any) -> list[Any]:
-    barrier = threading.Barrier(6)
-
-    def run(number: int) -> Any:
-        barrier.wait()
-        try:
-            return work(number)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(6) as pool:
-        return list(pool.map(run, range(6)))
-
-
-def test_jobs_and_people_at_once_apply_it_once(committed_db: str) -> None:
-    olga = make_user("olga", groups=["operations"])
-    switch_on()
-    incident = spike()
-    pk = proposal(incident, "throttle").pk
-
-    def work(number: int) -> int:
-        if number % 2:
-            return automatic.apply_proposals(now=NOW)
-        try:
-            mitigations.apply(pk, {}, reason=WHY, by=User.objects.get(pk=olga.pk), now=NOW)
-        except NotAllowedNow:
-            return 0
-        return 1
-
-    assert sum(at_once(work)) == 1
-    assert OperationsEvent.objects.filter(kind="INCIDENT_MITIGATED").count() == 1
-    assert OperationsEvent.objects.filter(kind="FEATURE_CHANGE").count() == 1
-
-
-def test_without_the_claim_it_is_applied_twice(
-    committed_db: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The control: two that read "proposed" both change the control; only the conditional update
-    of `record_applied` tells the second, whose transaction then undoes the change."""
-    olga = make_user("olga", groups=["operations"])
-    incident = spike()
-    pk = proposal(incident, "throttle").pk
-    changed: list[int] = []
-    barrier = threading.Barrier(6)
-    real = mitigations.set_feature
-
-    def hold(mitigation_id: int) -> Mitigation:
-        found = Mitigation.objects.select_related("incident").get(pk=mitigation_id)
-        barrier.wait()
-        return found
-
-    def set_feature(*args: Any, **kwargs: Any) -> str:
-        said = real(*args, **kwargs)
-        changed.append(1)
-        return said
-
-    monkeypatch.setattr("opslog.incidents.mitigating.hold", hold)
-    monkeypatch.setattr(mitigations, "set_feature", set_feature)
-
-    def work(number: int) -> bool:
-        try:
-            mitigations.apply(
-                pk, {"requests_per_period": 10}, reason=f"{WHY} {number}",
-                by=User.objects.get(pk=olga.pk), now=NOW,
-            )  # fmt: skip
-        except (NotAllowedNow, Refused, OperationalError):  # (who waited too long has lost, too)
-            return False
-        return True
-
-    assert sum(at_once(work)) == 1
-    assert len(changed) > 1
-
-
-def test_ended_once_however_many_jobs_run(committed_db: str) -> None:
-    make_user("olga", groups=["operations"])
-    switch_on()
-    spike()
-    automatic.apply_proposals(now=NOW)
-    assert sum(at_once(lambda number: automatic.end_overdue(now=NOW + HOUR))) == 1
-    assert OperationsEvent.objects.filter(kind="INCIDENT_MITIGATION_ENDED").count() == 1
+    """What was made tighter once is not made so again, as long as the control is as it was."""
+    assert tightened(wanted, features.values_of("x")) == wanted  # nothing is set
+    FeatureControl.objects.create(feature="x", changed_at=NOW, **now)
+    control = features.values_of("x")
+    assert tightened(wanted, control) == set_to
+    assert tightened(set_to, control) == set_to or is_set(set_to, control)

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from opslog.incidents import charting, rules
 from opslog.incidents.costs import baseline
-from opslog.incidents.finding import Contribution, Finding, Parts, Suspect
-from opslog.incidents.proposals import Proposal, propose
+from opslog.incidents.finding import Contribution
 from opslog.incidents.queries import literal
 from opslog.incidents.rules import Hour, Open, Situation
 from tests.incidents.findings import HOUR, make_finding
@@ -27,7 +26,14 @@ USD = Decimal
         ("2.01", "1", "major"),
         ("5.00", "1", "major"),
         ("5.01", "1", "critical"),
-        ("0.10", "0", "critical"),
+        ("0.10", "0", "minor"),  # ten cents an hour, whatever the ratio
+        ("0.20", "0.01", "minor"),  # twenty times as much, and 19 cents an hour
+        ("0.50", "0", "major"),  # $12 a day
+        ("1.99", "0.01", "major"),
+        ("2.00", "0", "critical"),  # $48 a day
+        ("109.99", "100", "minor"),
+        ("110.00", "100", "major"),  # ten dollars more in an hour
+        ("140.00", "100", "critical"),
     ],
 )
 def test_severity(cost: str, normal: str, severity: str) -> None:
@@ -62,6 +68,71 @@ def test_which_spike_it_is(
     opens: list[Open], feature: str, start: datetime, found: int | None
 ) -> None:
     assert rules.same_spike(opens, feature, start, AT) == found
+
+
+MAIL = Open(1, "mail", AT - 30 * HOUR, AT - 20 * HOUR, reviewed=True)
+
+
+@pytest.mark.parametrize(
+    ("opens", "feature", "start", "found"),
+    [
+        ([MAIL], "mail", AT - 29 * HOUR, 1),  # its hours are its own
+        ([MAIL], "mail", AT - 20 * HOUR, None),  # later: a spike of its own, as it was reviewed
+        ([MAIL], "", AT - 21 * HOUR, 1),
+        ([MAIL], "chat", AT - 26 * HOUR, 1),  # it began with it
+        ([MAIL], "chat", AT - 23 * HOUR, None),
+        (
+            [MAIL, Open(2, "chat", AT - 3 * HOUR, None)],
+            "",
+            AT - 25 * HOUR,
+            2,
+        ),  # an active one first
+    ],
+)
+def test_hours_of_a_closed_incident_are_its_own(
+    opens: list[Open], feature: str, start: datetime, found: int | None
+) -> None:
+    assert rules.same_spike(opens, feature, start, AT) == found
+
+
+@pytest.mark.parametrize(
+    ("letters", "closed_minute", "going", "begins"),
+    [
+        # D: dear, n: normal, -: silent. The first two are the hours before the closing.
+        ("DDD", 5, "ON", None),
+        ("DD", 5, "OVER", None),  # no hour since
+        ("DDD", 55, "OVER", None),  # nearly all of it was before the closing
+        ("DDDD", 55, "ON", None),
+        ("DDn", 5, "OVER", None),  # on its way down
+        ("DDnD", 5, "ON", None),
+        ("nnD", 5, "OVER", None),  # a blip
+        ("nnDD", 5, "AGAIN", 2),
+        ("DDDnnDD", 5, "AGAIN", 5),
+        ("DDDnnDDnnD", 5, "OVER", None),
+        ("nn--DnD", 5, "AGAIN", 4),
+        ("DD--", 5, "OVER", None),  # silence says nothing
+        ("----", 5, "ON", None),  # nothing but the verdict is known
+    ],
+)
+def test_what_the_hours_since_a_closing_say(
+    letters: str, closed_minute: int, going: str, begins: int | None
+) -> None:
+    normal = {"D": False, "n": True, "-": None}
+    hours = [(AT + n * HOUR, normal[each]) for n, each in enumerate(letters)]
+    closed = AT + 2 * HOUR + timedelta(minutes=closed_minute)
+    found = rules.since_closed(hours, closed)
+    assert (found[0].name, found[1]) == (going, None if begins is None else AT + begins * HOUR)
+
+
+def test_calm_hours_are_no_waiting() -> None:
+    """Escalated once, eleven hours of calm, and one hour above normal: nobody waited an hour."""
+    costs = [*["30"] * 2, *["10"] * 11, "30"]
+    since = rules.above_since(hours(*costs))
+    now = AT + 14 * HOUR + timedelta(minutes=5)
+    assert since == AT + 13 * HOUR
+    seen = Situation(1, "critical", AT, None, AT + 2 * HOUR, since, rising=False)
+    assert rules.level_due(seen, now) == 1
+    assert rules.level_due(seen, now + HOUR) == 2
 
 
 def hours(*usd: str, normal: str = "10") -> list[Hour]:
@@ -124,9 +195,8 @@ def test_escalation(
     def ago(minutes: int | None) -> datetime | None:
         return None if minutes is None else AT - timedelta(minutes=minutes)
 
-    seen = Situation(
-        level, severity, AT - HOUR, ago(mitigated), ago(escalated), above=above, rising=rising
-    )
+    since = AT - 3 * HOUR if above else None
+    seen = Situation(level, severity, AT - HOUR, ago(mitigated), ago(escalated), since, rising)
     assert rules.level_due(seen, AT) == due
 
 
@@ -142,7 +212,7 @@ def test_levels_of_an_incident_that_nobody_looks_at(severity: str, reached: dict
     level, escalated, levels = 0, None, {}
     for minute in range(601):
         now = AT + timedelta(minutes=minute)
-        seen = Situation(level, severity, AT, None, escalated, above=True, rising=False)
+        seen = Situation(level, severity, AT, None, escalated, AT - 3 * HOUR, rising=False)
         if (due := rules.level_due(seen, now)) != level:
             level, escalated = due, now
         levels[minute] = level
@@ -160,118 +230,6 @@ def test_baselines() -> None:
     assert short[0, 5] == short[6, 5] == 1  # days 0, 1, 2
     assert baseline({}, monday, monday) == {}
     assert baseline({monday: USD(4)}, monday, monday + 25 * HOUR)[0, 0] == 2  # 4, and nothing
-
-
-def levers(found: list[Proposal]) -> list[tuple[str, str]]:
-    return [(each.lever, f"{each.saving_usd_per_hour:.2f}") for each in found]
-
-
-def finding(cause: str, parts: Parts, **told: object) -> Finding:
-    base = {"feature": "editor", "tool": "", "contributions": (), "parts": parts}
-    return make_finding(until=AT, cause=cause, cost="14.00", **{**base, **told})
-
-
-USED = {"feature_usd": USD(11), "normal_feature_usd": USD(1), "requests": 700.0, "users": 7.0}
-BROAD = [("throttle", "9.90"), ("cost_cap", "9.00")]
-OFF = ("feature_off", "11.00")
-
-
-@pytest.mark.parametrize(
-    ("cause", "parts", "told", "expected"),
-    [
-        (
-            "hidden_recompute",
-            {"trigger_excess": {"undo": USD(2), "auto_save": USD(6), "retry": USD(1)}, **USED},
-            {},
-            [("auto_save", "5.00"), ("undo_rate", "2.00"), ("tool_retries", "0.60"), *BROAD, OFF],
-        ),
-        (
-            "hidden_recompute",  # what costs nothing is not proposed
-            {"trigger_excess": {"auto_save": USD(9)}, **USED},
-            {},
-            [("auto_save", "7.50"), *BROAD, OFF],
-        ),
-        (
-            "context_bloat",
-            USED,
-            {"contributions": (
-                Contribution("context_bloat", "in", USD(12)), Contribution("other", "", USD(-2)),
-            )},
-            [("context_messages", "10.00"), *BROAD, OFF],  # never more than the excess
-        ),
-        (
-            "tool_failure_storm",
-            {"retry_usd": USD(8), **USED},
-            {"tool": "search"},
-            [("tool_breaker", "8.00"), ("tool_retries", "4.80"), *BROAD, OFF],
-        ),
-        (
-            "price_or_model_switch",
-            {"previous_model": "gpt-4o-mini", **USED},
-            {"contributions": (
-                Contribution("price_or_model_switch", "", USD(9)),
-                Contribution("price_or_model_switch:chat", "", USD(1)),
-            )},
-            [("substitute_model", "9.00"), *BROAD, OFF],
-        ),
-        ("output_growth", USED, {}, [*BROAD, OFF]),
-        ("feature_dominance", USED, {}, [*BROAD, OFF]),
-        # Ten an hour lets all of them through, if they are spread evenly: proposed all the same.
-        (
-            "feature_dominance", {**USED, "requests": 70.0}, {},
-            [("throttle", "0.00"), ("cost_cap", "9.00"), OFF],
-        ),
-        # 480 users of two days are ten an hour at least: of 200 requests half are stopped.
-        (
-            "output_growth", {**USED, "requests": 200.0, "users": 480.0, "user_hours": 48.0}, {},
-            [("cost_cap", "9.00"), ("throttle", "5.50"), OFF],
-        ),
-        ("feature_dominance", {}, {}, [("throttle", "10.00"), ("feature_off", "10.00")]),
-        ("none", {}, {"feature": ""}, []),
-        (
-            "traffic_growth",
-            {"suspects": (
-                Suspect("user", "u1", USD(7)), Suspect("agent", "loop", USD(3), USD("0.40")),
-                Suspect("user", "u2", USD("2.4")), Suspect("work_order", "w1", USD(6), USD(1)),
-            )},
-            {"feature": "", "traffic": "abuse"},
-            [("kill_switch", "7.00"), ("kill_switch", "2.60"), ("lower_cap", "5.00")],
-        ),
-    ],
-)  # fmt: skip
-def test_proposals(
-    cause: str, parts: dict[str, object], told: dict[str, object], expected: list[tuple[str, str]]
-) -> None:
-    found = propose(finding(cause, Parts(**parts), **told), "major")  # type: ignore[arg-type]
-    assert levers(found) == expected
-
-
-def test_the_runbooks_values() -> None:
-    parts = Parts(
-        trigger_excess={"undo": USD(2), "auto_save": USD(2), "retry": USD(2)}, retry_usd=USD(2)
-    )
-    values: dict[str, object] = {}
-    for cause in ("hidden_recompute", "context_bloat", "tool_failure_storm", "feature_dominance"):
-        part = (Contribution(cause, "in", USD(10)),)
-        for each in propose(finding(cause, parts, contributions=part), "minor"):
-            values |= each.values
-    assert values == {
-        "auto_save_interval_ms": 30_000,
-        "undo_rate_limit": 3,
-        "undo_rate_period": "minute",
-        "max_context_messages": 10,
-        "max_tool_retries": 2,
-        "tool_breaker_failures": 3,
-        "tool_breaker_seconds": 60,
-        "requests_per_period": 10,
-        "period": "rolling_hour",
-        "enabled": False,
-    }
-
-
-def test_everything_is_stopped_last_and_only_where_it_is_critical() -> None:
-    found = propose(finding("none", Parts(), feature=""), "critical")
-    assert [(each.lever, each.target) for each in found] == [("kill_switch", "Global")]
 
 
 @given(
