@@ -14,7 +14,7 @@ from .errors import AlreadyEnded, InvalidRequest, Refused, StopRun, TollgateErro
 from .lease import LeaseKeeper, must_stop, stop_reason
 from .processes import belongs_to
 from .sending import in_event_loop, refuse_event_loop
-from .values import Admission, Extension, Money, Settlement, Usage, usd
+from .values import Admission, Extension, Money, Settlement, Usage, usd, usd_text
 
 if TYPE_CHECKING:
     from .client import Tollgate
@@ -233,7 +233,7 @@ class Run:
         try:
             self._settle(status, cost)
         except TollgateError as trouble:
-            amount = f"${cost}" if isinstance(cost, Decimal) else f"{cost}"
+            amount = f"${usd_text(cost)}" if isinstance(cost, Decimal) else f"{cost}"
             late = isinstance(trouble, Unavailable)
             log.log(
                 logging.WARNING if late else logging.ERROR,

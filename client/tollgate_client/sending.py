@@ -1,6 +1,10 @@
 """Sending a request until there is an answer that no retry would change."""
 
 import asyncio
+
+# Every connection looks this codec up. Were a process forked while the first one imports it, the
+# child would wait for that import for ever.
+import encodings.idna  # noqa: F401
 import logging
 import threading
 import time
@@ -50,6 +54,7 @@ class Sender:
         )
         self._closing = threading.Event()
         self._http = self._connections()
+        self._closed = False
         register(self)
 
     def __repr__(self) -> str:
@@ -81,6 +86,7 @@ class Sender:
 
     def close(self) -> None:
         self.end_waits()
+        self._closed = True
         self._http.close()
 
     def send(
@@ -136,12 +142,30 @@ class Sender:
         seconds: float | None = None,
     ) -> Answer:
         """One attempt, of `seconds` at most. Raises Trouble where another may fare better, and
-        Unavailable where none will."""
+        Unavailable where none will.
+
+        A closed client makes a connection for it: a run may be left after that, and has to be
+        settled.
+        """
+        if not self._closed:
+            return self._attempt(self._http, path, body, key=key, seconds=seconds)
+        with self._connections() as http:
+            return self._attempt(http, path, body, key=key, seconds=seconds)
+
+    def _attempt(
+        self,
+        http: httpx2.Client,
+        path: str,
+        body: Mapping[str, Any] | None,
+        *,
+        key: str | None,
+        seconds: float | None,
+    ) -> Answer:
         limit = self._timeout if seconds is None else min(self._timeout, seconds)
         ends = time.monotonic() + limit
         content = bytearray()
         try:
-            with self._http.stream(
+            with http.stream(
                 "GET" if body is None else "POST",
                 path,
                 json=body,
@@ -159,9 +183,9 @@ class Sender:
         except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL) as error:
             raise Unavailable(f"cannot be sent: {error}") from error
         except RuntimeError as error:  # closed by another thread in this very moment
-            if not self._closing.is_set():
+            if not self._closed:
                 raise
-            raise Unavailable("the client is closed") from error
+            raise Trouble("the client is closed") from error
         except httpx2.RequestError as error:
             raise Trouble(f"{type(error).__name__}: {error}") from error
 

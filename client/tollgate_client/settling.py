@@ -248,7 +248,7 @@ class Settler:
                     self._queue.remove(delivery)
                     self._changed.notify_all()
         for delivery in left:
-            self._lost(delivery, "the program ends")
+            self._lost(delivery, "there was no more time")
 
     def _is_over(self, now: float) -> bool:
         if self._give_up_at is None and not threading.main_thread().is_alive():

@@ -1,7 +1,6 @@
 """The real service, and a proxy in front of it that a test closes and opens."""
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ import psycopg
 from django.db import transaction
 from pytest_django import DjangoDbBlocker
 
+from budgets.models import Budget
 from budgets.replay.fixture import Caps, prepare, set_caps
 from client.tollgate_client import RetryPolicy, Tollgate
 from config.children import BASE_DIR
@@ -73,7 +73,8 @@ def real_service(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> 
             token = prepare([*SCARCE, *ROOMY], ["digest-1"], Caps(2, Decimal("1.00"), 8))
             with transaction.atomic():
                 for order in WorkOrder.objects.filter(pk__in=ROOMY):
-                    set_caps(order, Caps(1000, Decimal("100.00"), 8))
+                    set_caps(order, Caps(1000, Decimal("100.00"), 50))
+                Budget.objects.filter(window="open").update(amount=None)
         with Tollgate(service.url, token) as tollgate:
             yield Real(service.url, service.owner_url, token, tollgate)
 
@@ -81,11 +82,13 @@ def real_service(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> 
 @dataclass
 class Gate:
     """A proxy in front of the service. `closed` is what it answers by itself: a status with a page
-    in HTML, or 0 for a connection that breaks; None: it forwards. `lost`: so many answers are."""
+    in HTML, or 0 for a connection that breaks; None: it forwards. `only`: what
+    it closes for, such as "finish". `lost`: so many answers of the service are."""
 
     service: str
     url: str = ""
     closed: int | None = None
+    only: str = ""
     lost: int = 0
     paths: list[str] = field(default_factory=list)
     connections: set[tuple[str, int]] = field(default_factory=set)
@@ -110,7 +113,7 @@ def gate_to(service: str) -> Iterator[Gate]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             gate.paths.append(self.path)
             gate.agents.append(self.client_address)
-            if gate.closed is not None:
+            if gate.closed is not None and self.path.endswith(gate.only):
                 self.close_connection = True
                 if gate.closed:
                     self.reply(gate.closed, {"Content-Type": "text/html"}, b"<h1>Deploying</h1>")
@@ -160,6 +163,39 @@ def gate_to(service: str) -> Iterator[Gate]:
 
 
 @dataclass
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+class Running:
+    """A program under way. `release` lets it go on that waits for a line."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def line(self) -> str:
+        """The next line that it prints."""
+        assert self._process.stdout is not None
+        return str(self._process.stdout.readline()).strip()
+
+    def release(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+
+    def kill(self) -> None:
+        """As the kernel does where memory runs out."""
+        self._process.kill()
+        self.ended()
+
+    def ended(self) -> Ended:
+        out, err = self._process.communicate(timeout=HANG_SECONDS)
+        return Ended(self._process.returncode, out, err)
+
+
+@dataclass
 class Program:
     """A program of its own that uses the client; `text` is Python, with `tollgate` at hand."""
 
@@ -167,39 +203,28 @@ class Program:
     token: str
     folder: Path
 
-    def begin(self, text: str, options: str = "") -> "subprocess.Popen[str]":
+    def begin(self, text: str, options: str = "") -> Running:
         begin = (
             "import logging, os, sys, threading, time\n"
-            "logging.basicConfig(level=logging.INFO)\n"
+            "logging.basicConfig(level=logging.WARNING)\n"
             "from client.tollgate_client import *\n"
             "quick = RetryPolicy(first_wait=0.01, longest_wait=0.05)\n"
             f"tollgate = Tollgate({self.url!r}, os.environ['TOKEN'], retry=quick, {options})\n"
         )
+        self.folder.mkdir(exist_ok=True)
         file = self.folder / "program.py"
         file.write_text(begin + text)
-        return subprocess.Popen(
-            [sys.executable, str(file)],
-            cwd=BASE_DIR,
-            env={**os.environ, "PYTHONPATH": str(BASE_DIR), "TOKEN": self.token},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        return Running(
+            subprocess.Popen(
+                [sys.executable, str(file)],
+                cwd=BASE_DIR,
+                env={**os.environ, "PYTHONPATH": str(BASE_DIR), "TOKEN": self.token},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         )
 
-    def run(self, text: str, options: str = "") -> "Ended":
-        program = self.begin(text, options)
-        out, err = program.communicate(timeout=HANG_SECONDS)
-        return Ended(program.returncode, out, err)
-
-
-@dataclass
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-def kill(program: "subprocess.Popen[str]") -> None:
-    """As the kernel does where memory runs out."""
-    program.send_signal(signal.SIGKILL)
-    program.communicate(timeout=HANG_SECONDS)
+    def run(self, text: str, options: str = "") -> Ended:
+        return self.begin(text, options).ended()

@@ -77,20 +77,19 @@ def test_an_answer_that_was_lost_is_the_same_run(real: Real, gate: Gate) -> None
     assert real.run(run.id) == ("success", Decimal("0.01"))
 
 
-@pytest.mark.parametrize("stop", ["suspended", "kill_switch"])
-def test_a_run_that_may_not_go_on_is_not_entered(real: Real, stop: str) -> None:
+@pytest.mark.parametrize(("stop", "order"), [("kill_switch", "again"), ("suspended", "suspended")])
+def test_a_run_that_may_not_go_on_is_not_entered(real: Real, stop: str, order: str) -> None:
     key = str(uuid4())
-    admission, _ = real.tollgate.start(again(real.tollgate, key, "suspended").ask, key=key)
-    if stop == "suspended":
-        real.sql("UPDATE work_orders SET status = 'suspended' WHERE id = 'suspended'")
-    else:
+    admission, _ = real.tollgate.start(again(real.tollgate, key, order).ask, key=key)
+    if stop == "kill_switch":
         real.kill(on=True)
+    else:  # for good: only a person resumes it
+        real.sql("UPDATE work_orders SET status = 'suspended' WHERE id = 'suspended'")
     try:
-        with pytest.raises(Refused) as caught, again(real.tollgate, key, "suspended"):
+        with pytest.raises(Refused) as caught, again(real.tollgate, key, order):
             pytest.fail("entered")
     finally:
         real.kill(on=False)
-        real.sql("UPDATE work_orders SET status = 'draft' WHERE id = 'suspended'")
     assert caught.value.denial == stop
     assert admission.run_id in caught.value.__notes__[0]
     assert real.run(admission.run_id) == ("running", None)
