@@ -75,7 +75,7 @@ class Entry:
 
 def default_folder() -> Path:
     """$XDG_STATE_HOME/tollgate, where that is set; else ~/.local/state/tollgate."""
-    state = os.environ.get("XDG_STATE_HOME", "")
+    state = os.getenv("XDG_STATE_HOME", "")
     return (Path(state) if state else Path.home() / ".local" / "state") / "tollgate"
 
 

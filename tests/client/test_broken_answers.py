@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from client.tollgate_client import (
 )
 from client.tollgate_client.answers import Answer, failure, retry_after
 from client.tollgate_client.asks import Ask
+from tests.waiting import HANG_SECONDS, PAUSE_SECONDS
 
 from .stub import RUN_ID, admitted, extended, settled
 
@@ -229,7 +229,36 @@ def test_paid_work_survives_it(proxy: Proxy, extend: bytes, finish: bytes) -> No
     assert done
 
 
-NOW = datetime(2026, 11, 28, 20, 0, tzinfo=UTC)
+@pytest.mark.parametrize(
+    ("part", "pause", "error"),
+    [(b" ", PAUSE_SECONDS, "took too long"), (b" " * 2**20, 0.0, "too large")],
+)
+def test_an_answer_without_an_end(part: bytes, pause: float, error: str) -> None:
+    """Each read is in time, and the whole would never be."""
+    gone = threading.Event()
+
+    def drip() -> None:
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while not gone.wait(pause):
+                connection.sendall(part)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        patience = 20 * PAUSE_SECONDS if pause else HANG_SECONDS
+        with (
+            Tollgate(url, "tg_token", retry=ONCE, timeout=patience) as tollgate,
+            pytest.raises(Unavailable, match=error),
+        ):
+            tollgate.start(Ask(work_order_id="w", agent="a"))
+        gone.set()
+        dripping.join()
+
+
 HEADER = [
     ("7", 7.0),
     (" 7 ", 7.0),

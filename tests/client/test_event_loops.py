@@ -35,7 +35,6 @@ CALLS: dict[str, Callable[[Tollgate], object]] = {
 
 
 async def awaited(call: Callable[[], object]) -> object:
-    await asyncio.sleep(0)
     return call()
 
 
