@@ -34,6 +34,7 @@ from workorders import tokens
 from workorders.api.auth import token_text
 from workorders.models import WorkOrder
 
+
 class DeniedBy(msgspec.Struct):
     """The shared limit that refused: `subject` is empty where it is one for everything."""
 
