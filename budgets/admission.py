@@ -73,7 +73,8 @@ class FinishTold:
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What the database decided. `denial` is empty where the request was granted; `body` is the
-    JSON text of the answer then. `retry_after` is in seconds."""
+    JSON text of the answer then. Of a refusal by a shared limit, `body` has the limit's `scope` and
+    `subject`. `retry_after` is in seconds."""
 
     status: int
     denial: str

@@ -21,15 +21,6 @@ from opslog.api.schema import (
 
 ID = {"type": "string", "format": "uuid"}
 
-ADMITTED = record(
-    runId=ID,
-    workOrderId={"type": "string"},
-    status={"type": "string", "enum": ["running"]},
-    reservedUsd=USD,
-    leaseExpiresAt=TIME,
-    caps=record(runsPerDay={"type": "integer"}, usdPerDay={"type": "number"}),
-    usage=record(runsToday={"type": "integer"}, usdToday=USD, openRuns={"type": "integer"}),
-)
 DRY_RUN = record(
     decision={"type": "string", "enum": ["admit", "refuse"]},
     reason={"type": ["string", "null"]},
@@ -46,6 +37,31 @@ FINISHED = record(
     startedAt=TIME,
     finishedAt=TIME,
 )
+ADMITTED = record(
+    runId=ID,
+    workOrderId={"type": "string"},
+    status={
+        "type": "string",
+        "enum": ["running", "success", "error", "cancelled", "expired"],
+        "description": "`running`. Of a replayed start: what the run is now.",
+    },
+    reservedUsd=USD,
+    leaseExpiresAt=TIME,
+    caps=record(runsPerDay={"type": "integer"}, usdPerDay={"type": "number"}),
+    usage=record(runsToday={"type": "integer"}, usdToday=USD, openRuns={"type": "integer"}),
+)
+ADMITTED["properties"] |= {
+    "replayed": {
+        "type": "boolean",
+        "description": "`true` where an earlier request with this key was admitted, else absent.",
+    },
+    "settlement": {
+        "type": ["object", "null"],
+        "properties": FINISHED["properties"]
+        | {"status": {"type": "string", "enum": ["success", "error", "cancelled", "expired"]}},
+        "description": "Of a replayed start: what is on record of the run, null while it is open.",
+    },
+}
 EXTENDED = record(
     runId=ID,
     workOrderId={"type": "string"},
@@ -62,6 +78,23 @@ DENIAL = OpenApiParameter(
     description="Which check refused. What to do about a 429, with the figures of the moment: "
     "`/admin/runbooks/runs-429/` and `/admin/runbooks/usd-429/`, for people with a login.",
 )
+DENIAL_SCOPE = OpenApiParameter(
+    "Tollgate-Denial-Scope",
+    str,
+    "header",
+    response=[403, 429],
+    description="Of a refusal by a shared limit or a throttle: what it is held over, such as "
+    "`global`, `model`, `agent`, `user`, `feature`, `feature_user`.",
+)
+DENIAL_SUBJECT = OpenApiParameter(
+    "Tollgate-Denial-Subject",
+    str,
+    "header",
+    response=[403, 429],
+    description="Whose limit of that scope it is, percent-encoded UTF-8: the model, the agent, …. "
+    "Absent for `global`.",
+)
+LIMIT = [DENIAL, DENIAL_SCOPE, DENIAL_SUBJECT]
 RETRY_AFTER = OpenApiParameter(
     "Retry-After", int, "header", response=[429, 503], description="Seconds to wait."
 )
@@ -77,7 +110,7 @@ REPLAYED = OpenApiParameter(
     str,
     "header",
     response=[200, 201],
-    description="`true` on the stored answer to the same ask.",
+    description="`true` on the answer to a request that was granted before.",
 )
 KEY = OpenApiParameter(
     "Idempotency-Key",
@@ -122,7 +155,7 @@ start = extend_schema(
     description="Admits and reserves, or refuses and says why. With `dryRun` it only tells.",
     tags=["spending"],
     request={"application/json": shape(StartBody)},
-    parameters=[KEY, DENIAL, RETRY_AFTER, RESET_AT, REPLAYED],
+    parameters=[KEY, *LIMIT, RETRY_AFTER, RESET_AT, REPLAYED],
     responses={
         200: said("The dry run's answer.", DRY_RUN),
         201: said("Admitted: the estimate is reserved.", ADMITTED),
@@ -194,7 +227,7 @@ extend = extend_schema(
     description="Refused as a start would be; a refusal means that the work must stop.",
     tags=["spending"],
     request={"application/json": shape(ExtendBody)},
-    parameters=[KEY, DENIAL, RETRY_AFTER, RESET_AT, REPLAYED],
+    parameters=[KEY, *LIMIT, RETRY_AFTER, RESET_AT, REPLAYED],
     responses={200: said("Extended.", EXTENDED), **REFUSALS},
     examples=[
         example(

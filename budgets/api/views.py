@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import msgspec
@@ -32,10 +33,19 @@ from workorders import tokens
 from workorders.api.auth import token_text
 from workorders.models import WorkOrder
 
+
+class DeniedBy(msgspec.Struct):
+    """The shared limit that refused: `subject` is empty where it is one for everything."""
+
+    scope: str
+    subject: str
+
+
 START = msgspec.json.Decoder(StartBody)
 FINISH = msgspec.json.Decoder(FinishBody)
 EXTEND = msgspec.json.Decoder(ExtendBody)
 ENCODE = msgspec.json.Encoder().encode
+DENIED_BY = msgspec.json.Decoder(DeniedBy).decode
 COMPACT = msgspec.json.format
 
 
@@ -98,6 +108,11 @@ def render(decision: admission.Decision) -> HttpResponse:
             content_type="application/json",
         )
         response.headers["Tollgate-Denial"] = decision.denial
+        if decision.body:
+            limit = DENIED_BY(decision.body)
+            response.headers["Tollgate-Denial-Scope"] = limit.scope
+            if limit.subject:  # a name in any script: headers are ASCII
+                response.headers["Tollgate-Denial-Subject"] = quote(limit.subject, safe=":@")
         if decision.retry_after is not None:
             response.headers["Retry-After"] = str(decision.retry_after)
         if decision.reset_at is not None:

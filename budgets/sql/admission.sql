@@ -80,7 +80,7 @@ BEGIN
                 answer.status := 201;
                 answer.denial := '';
                 answer.replayed := true;
-                answer.body := stored.answer->>'body';
+                answer.body := tollgate.replayed_start(stored.answer->>'body');
                 RETURN answer;
             END IF;
         END IF;

@@ -30,7 +30,7 @@ CREATE TYPE tollgate.answer AS (
     retry_after integer,        -- seconds
     reset_at timestamptz,
     replayed boolean,
-    body text,                  -- JSON, ready to be sent; null for a refusal
+    body text,                  -- JSON: the answer; of a refusal by a limit, its scope and subject
     reserved_usd numeric,       -- for metrics
     settled_usd numeric,
     alerted boolean             -- there is something to tell people

@@ -219,11 +219,12 @@ RETURNS tollgate.answer LANGUAGE plpgsql STABLE AS $$
 DECLARE
     cured timestamptz := tollgate.cured_at(c, p_at);
     after integer := greatest(1, ceil(extract(epoch FROM cured - p_at)))::integer;
+    answer tollgate.answer;
 BEGIN
     IF c.win = 'day' THEN
         after := coalesce(p_day_after, after);
     END IF;
-    RETURN CASE
+    answer := CASE
         WHEN c.scope = 'feature_user' THEN
             tollgate.refusal(429, 'feature_rate', 'feature rate reached', after, cured)
         WHEN c.stage = 5 THEN
@@ -235,6 +236,8 @@ BEGIN
         ELSE tollgate.refusal(429, format('budget:%s:%s', c.scope, c.win), 'global budget reached',
             after, cured)
     END;
+    answer.body := json_build_object('scope', c.scope, 'subject', c.subject)::text;
+    RETURN answer;
 END $$;
 
 -- A number as people read it, in the unit of its measure.

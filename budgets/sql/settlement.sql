@@ -168,6 +168,21 @@ CREATE OR REPLACE FUNCTION tollgate.finished_body(r public.work_order_runs) RETU
         'finishedAt', tollgate.rfc3339(r.finished_at))::text
 $$;
 
+-- The answer to a start that was admitted before: the caps and the usage of that moment, and what its
+-- run is now. A run whose lease is over cannot go on, whether it has been settled yet or not.
+CREATE OR REPLACE FUNCTION tollgate.replayed_start(p_first text) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT coalesce((
+        SELECT json_build_object(
+            'runId', r.id, 'workOrderId', r.wo_id, 'status', CASE
+                WHEN r.status = 'running' AND r.lease_expires_at <= tollgate.now() THEN 'expired'
+                ELSE r.status END,
+            'reservedUsd', tollgate.usd(r.reserved_usd),
+            'leaseExpiresAt', tollgate.rfc3339(r.lease_expires_at),
+            'caps', p_first::json->'caps', 'usage', p_first::json->'usage', 'replayed', true,
+            'settlement', CASE WHEN r.status <> 'running' THEN tollgate.finished_body(r)::json END)::text
+        FROM public.work_order_runs r WHERE r.id = (p_first::json->>'runId')::uuid), p_first)
+$$;
+
 -- `p_cost`: dollars; null where usage was told and has no price, which settles at the reservation.
 -- `p_tokens`: input and output together; null where no usage was told.
 -- `p_book_version`: the price book that `p_cost` was computed with; null where it was not.

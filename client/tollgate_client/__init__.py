@@ -7,7 +7,7 @@ with tollgate.run("nightly-digest", agent="digest-1", estimated_cost_usd="0.05")
 """
 
 from .client import Tollgate
-from .errors import InvalidRequest, Refused, StopRun, TollgateError, Unavailable
+from .errors import AlreadyEnded, InvalidRequest, Refused, StopRun, TollgateError, Unavailable
 from .retrying import RetryPolicy
 from .runs import Run
 from .values import Admission, Caps, Decision, Extension, Money, Settlement, Usage, UsageToday
@@ -15,6 +15,7 @@ from .values import Admission, Caps, Decision, Extension, Money, Settlement, Usa
 __version__ = "0.1.0"
 __all__ = [
     "Admission",
+    "AlreadyEnded",
     "Caps",
     "Decision",
     "Extension",

@@ -1,9 +1,9 @@
-"""One ask for a run, and the memory of asks that were refused until a known time."""
+"""One ask for a run, and the memory of limits that refused until a known time."""
 
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -47,75 +47,122 @@ class Ask:
         return {name: value for name, value in body.items() if value is not None}
 
     def at_least(self, other: "Ask") -> bool:
-        """Whether this reserves surely no less than the other; False where that is not known."""
-        mine, theirs = self.estimated_cost_usd, other.estimated_cost_usd
-        if mine is not None or theirs is not None:
-            return mine is not None and theirs is not None and mine >= theirs
-        return (
-            self.model == other.model
-            and (self.estimated_input_tokens or 0) >= (other.estimated_input_tokens or 0)
-            and (self.estimated_output_tokens or 0) >= (other.estimated_output_tokens or 0)
+        """Whether this surely reserves no less than the other, in dollars and in tokens; False
+        where that is not known. A cost that is not given is the service's to say: by the model and
+        the tokens, or by the history of the work order."""
+        mine, theirs = self._amounts(), other._amounts()
+        if self.estimated_cost_usd is None and self.model != other.model:
+            return False
+        return all(
+            (one is None and another is None)
+            or (one is not None and another is not None and one >= another)
+            for one, another in zip(mine, theirs, strict=True)
         )
 
+    def _amounts(self) -> tuple[Decimal | int | None, ...]:
+        return self.estimated_cost_usd, self.estimated_input_tokens, self.estimated_output_tokens
 
-@dataclass(frozen=True, slots=True)
+
+# What an ask has to have in common with a refused one to be under the same limit, by the scope of
+# the limit. (A team, for example, is the service's knowledge about a work order.) The work order is
+# always the same: another one may have another estimate, where none was given.
+ALL_FIELDS = ("agent", "model", "user_id", "surface", "feature")
+SAME_FIELDS = {
+    "global": (),
+    "work_order": (),
+    "team": (),
+    "cost_dimension": (),
+    "address": (),
+    "agent": ("agent",),
+    "model": ("model",),
+    "model_tier": ("model",),
+    "user": ("user_id",),
+    "surface": ("surface",),
+    "feature": ("feature",),
+    "feature_user": ("feature", "user_id"),
+}
+
+
+@dataclass(slots=True)
 class _Remembered:
     ask: Ask
     refusal: Refused
+    seconds: float  # until the reset, from `since`
+    since: float
     until: float
+    keys: set[str] = field(default_factory=set)
 
 
 class RefusalMemory:
-    """Refusals by a cap or a budget that time has not cured yet, by work order and denial.
+    """Refusals by a cap or a budget that time has not cured yet, by the limit that refused.
 
     The service needs no second request to say the same again: 1,359 of them a day were seen from
-    one client that took a budget's 429 for something to retry. A cheaper ask may still fit under
-    a limit in dollars, so it is let through. `recheck_after` (seconds) asks again earlier than
-    the reset, for a program that should notice a raised cap; None: never earlier.
+    one client that took a budget's 429 for something to retry. What may be admitted is always
+    asked: another model, agent, user or feature than the limit is about, a cheaper request under a
+    limit in dollars, an idempotency key that may belong to an admitted run, and everything again
+    after `recheck_after` seconds, since caps are raised and other runs give back money.
     """
 
     def __init__(
-        self,
-        *,
-        recheck_after: float | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        self, *, recheck_after: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._recheck_after = recheck_after
         self._clock = clock
         self._lock = threading.Lock()
-        self._refusals: dict[str, dict[str, _Remembered]] = {}
+        self._refusals: dict[str, dict[tuple[str, ...], _Remembered]] = {}
 
-    def remember(self, ask: Ask, refusal: Refused, *, seconds: float | None) -> None:
+    def renew_after_fork(self) -> None:
+        self._lock = threading.Lock()
+
+    def remember(self, ask: Ask, refusal: Refused, *, seconds: float | None, key: str = "") -> None:
         """Keep a refusal for the seconds until its reset, where it is of the kind that is kept."""
         if seconds is None or seconds <= REMEMBER_OVER_SECONDS or not _is_budget(refusal.denial):
             return
-        if self._recheck_after is not None:
-            seconds = min(seconds, self._recheck_after)
-        entry = _Remembered(ask, refusal, self._clock() + seconds)
+        now = self._clock()
+        fields = _fields(refusal.denial)
+        limit = (refusal.denial, *(str(getattr(ask, name)) for name in fields))
         with self._lock:
-            self._refusals.setdefault(ask.work_order_id, {})[refusal.denial] = entry
+            known = self._refusals.setdefault(ask.work_order_id, {})
+            for old in [name for name, entry in known.items() if entry.until <= now]:
+                del known[old]
+            keys = known[limit].keys if limit in known else set()
+            until = now + min(seconds, self._recheck_after)
+            known[limit] = _Remembered(ask, refusal, seconds, now, until, keys | {key})
 
-    def recall(self, ask: Ask) -> Refused | None:
-        """The refusal that this ask would get again, or None."""
+    def recall(self, ask: Ask, *, key: str = "") -> Refused | None:
+        """The refusal that this ask would get again, or None. `key`: the caller's own idempotency
+        key, which may belong to a run that was admitted; "" for a fresh one."""
         now = self._clock()
         with self._lock:
-            known = self._refusals.get(ask.work_order_id)
-            if not known:
-                return None
-            for denial in [name for name, entry in known.items() if entry.until <= now]:
-                del known[denial]
-            for denial, entry in known.items():
-                if denial == "runs_per_day" or ask.at_least(entry.ask):
-                    said = entry.refusal
+            for entry in self._refusals.get(ask.work_order_id, {}).values():
+                refusal = entry.refusal
+                if (
+                    entry.until > now
+                    and (not key or key in entry.keys)
+                    and all(
+                        getattr(ask, name) == getattr(entry.ask, name)
+                        for name in _fields(refusal.denial)
+                    )
+                    and (refusal.denial == "runs_per_day" or ask.at_least(entry.ask))
+                ):
                     return Refused(
-                        status=said.status,
-                        denial=said.denial,
-                        error=said.error,
-                        retry_after=entry.until - now,
-                        reset_at=said.reset_at,
+                        status=refusal.status,
+                        denial=refusal.denial,
+                        error=refusal.error,
+                        retry_after=entry.since + entry.seconds - now,
+                        reset_at=refusal.reset_at,
+                        subject=refusal.subject,
                         remembered=True,
                     )
         return None
+
+    def give_back(self) -> None:
+        """A run has ended and given back some of what it reserved: ask again. (Which limits that
+        frees is the service's knowledge; a number of runs it does not.)"""
+        with self._lock:
+            for known in self._refusals.values():
+                for limit in [limit for limit in known if limit[0] != "runs_per_day"]:
+                    del known[limit]
 
     def forget(self, work_order_id: str | None = None) -> None:
         with self._lock:
@@ -131,3 +178,8 @@ def with_lease(ask: Ask, seconds: int) -> Ask:
 
 def _is_budget(denial: str) -> bool:
     return denial in {"runs_per_day", "usd_per_day"} or denial.startswith("budget:")
+
+
+def _fields(denial: str) -> tuple[str, ...]:
+    scope = denial.split(":")[1] if ":" in denial else "work_order"
+    return SAME_FIELDS.get(scope, ALL_FIELDS)

@@ -39,6 +39,11 @@ class LeaseKeeper:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def left(self) -> float:
+        """Seconds until the lease ends, by the last renewal."""
+        return max(0.0, self._ends - time.monotonic())
+
     def end(self) -> None:
         """Renew no more. A renewal in flight is harmless: it is not waited for."""
         self._done.set()

@@ -13,8 +13,11 @@ class RetryPolicy:
     so that an answer which was lost is given again and nothing is reserved twice.
 
     `attempts` counts the first one; a wait doubles from `first_wait` to `longest_wait` with full
-    jitter; a `Retry-After` up to `longest_wait` is honoured, a longer one ends the retries. An
+    jitter; a `Retry-After` up to `longest_wait` is honored, a longer one ends the retries. An
     open circuit breaker is waited for up to `breaker_wait`. `total` bounds everything. Seconds.
+
+    A settlement is no ask: money was spent, and it is sent until it arrives. Only the waits are
+    the same (`pause`), and `total` is the least time that it is sent for.
     """
 
     attempts: int = 6
@@ -31,10 +34,17 @@ class RetryPolicy:
         breaker = denial == BREAKER_OPEN
         if attempt >= self.attempts:
             return None
-        backoff = min(self.longest_wait, self.first_wait * 2 ** (attempt - 1))
-        seconds = self.rng.uniform(backoff / 2, backoff)
+        seconds = self._backoff(attempt)
         if retry_after is not None:
             if retry_after > (self.breaker_wait if breaker else self.longest_wait):
                 return None
-            seconds = retry_after + self.rng.uniform(0, backoff)
+            seconds = retry_after + self.rng.uniform(0, seconds)
         return None if elapsed + seconds > self.total else seconds
+
+    def pause(self, *, attempt: int, retry_after: float | None) -> float:
+        """Seconds until attempt + 1 of what is never given up."""
+        return max(self._backoff(attempt), min(retry_after or 0.0, self.longest_wait))
+
+    def _backoff(self, attempt: int) -> float:
+        backoff = min(self.longest_wait, self.first_wait * 2.0 ** min(attempt - 1, 64))
+        return self.rng.uniform(backoff / 2, backoff)

@@ -2,15 +2,19 @@
 
 import ctypes
 import logging
+import os
 import threading
+from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .asks import Ask
-from .errors import InvalidRequest, Refused, StopRun, TollgateError
+from .errors import AlreadyEnded, InvalidRequest, Refused, StopRun, TollgateError, Unavailable
 from .lease import LeaseKeeper, must_stop, stop_reason
-from .values import Admission, Extension, Money, Settlement, Usage, usd
+from .processes import belongs_to
+from .sending import in_event_loop, refuse_event_loop
+from .values import Admission, Extension, Money, Settlement, Usage, usd, usd_text
 
 if TYPE_CHECKING:
     from .client import Tollgate
@@ -28,13 +32,23 @@ class Run:
 
     | how the block ends | status | cost |
     |---|---|---|
-    | normally | `success` | as told, else the reservation (with a warning in the log) |
-    | with an exception | `error` | as told, else the reservation: it may have been spent |
+    | normally | `success` | as settled, else the reservation (with a warning in the log) |
+    | with an exception | `error` | as settled, else the reservation: it may have been spent |
     | after `cancel()` | `cancelled` | nothing was spent |
 
-    A settlement that fails is raised where the block ended normally (a start is never undone by
-    that: the lease runs out and the reservation is settled); with an exception under way it only
-    adds a note to that one.
+    **Settling.** Leaving waits for the settlement to arrive (`settle_wait` of the client), and then
+    leaves it to the background, which sends it for as long as the lease lives, and to the journal.
+    Work that is done and paid for does not fail because of it: what goes wrong is logged with the
+    run and its cost, and `settlement` stays None until the service has answered. With
+    `on_settle_error="raise"` it is raised where the block ended normally. An exception of the block
+    itself always wins, and gets a note.
+
+    **Processes.** A run belongs to the process that entered it. In a child that was forked inside
+    the block, leaving does nothing, and everything else raises RuntimeError.
+
+    **Entering again.** With an idempotency key whose run was admitted before, entering renews the
+    lease of that run and goes on with it. It raises AlreadyEnded where the run is over, and Refused
+    where it may not go on; the run is then settled by whoever holds it, or by the end of its lease.
 
     **Stopping.** A background thread renews the lease. When the service says that the run may not
     go on, `stopped` becomes true, and every `checkpoint()` and `extend()` in the work raises
@@ -43,15 +57,18 @@ class Run:
     it can surface anywhere, inside a `finally` too, it does not end a call that is blocked in C
     (a socket read, `time.sleep`) before that returns, and only CPython has it. In the very instant
     of leaving it can keep the run from being settled here; its lease is not renewed any more, so
-    the service settles it at the reservation. So it is opt-in.
+    the service settles it at the reservation. So it is opt-in, and for the main thread only.
     """
 
-    def __init__(self, client: "Tollgate", ask: Ask, *, key: str, interrupt: bool) -> None:
+    def __init__(
+        self, client: "Tollgate", ask: Ask, *, key: str, interrupt: bool, raises: bool
+    ) -> None:
         self.ask = ask
         self.settlement: Settlement | None = None
         self._client = client
         self._key = key
         self._interrupt = interrupt
+        self._raises = raises
         self._admission: Admission | None = None
         self._reserved = Decimal(0)
         self._cost: Decimal | Usage | None = None
@@ -61,11 +78,15 @@ class Run:
         self._left = False
         self._thrown = False
         self._owner = 0
+        self._process = 0
         self._keeper: LeaseKeeper | None = None
 
     def __repr__(self) -> str:
         state = self._admission.run_id if self._admission else "not started"
         return f"Run({self.ask.work_order_id!r}, {state})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a run belongs to the process that entered it: pass its id to another one")
 
     @property
     def admission(self) -> Admission:
@@ -91,6 +112,7 @@ class Run:
     @property
     def stopped(self) -> bool:
         """Whether the work has to stop. Cheap: reads a variable."""
+        self._check_process()
         return self._stop is not None
 
     def settle(self, *, cost_usd: Money | None = None, usage: Usage | None = None) -> None:
@@ -101,14 +123,17 @@ class Run:
         """
         if (cost_usd is None) == (usage is None):
             raise ValueError("settle takes either cost_usd or usage")
+        self._check_process()
         self._cost = usage if cost_usd is None else usd(cost_usd)
 
     def cancel(self) -> None:
         """Say that nothing was spent: on leaving, the whole reservation is given back."""
+        self._check_process()
         self._cancelled = True
 
     def checkpoint(self) -> None:
         """Raise StopRun if the work has to stop. Call it between steps that cost money."""
+        self._check_process()
         if self._stop is not None:
             raise self._stop
 
@@ -133,9 +158,19 @@ class Run:
     def __enter__(self) -> Self:
         if self._admission is not None:
             raise RuntimeError("a run is entered once; ask for another one")
-        self._admission, seconds = self._client.start(self.ask, key=self._key)
-        self._reserved = self._admission.reserved_usd
+        refuse_event_loop()
+        if self._interrupt and threading.current_thread() is not threading.main_thread():
+            raise RuntimeError(
+                "interrupt=True works in the main thread only: use run.checkpoint() in this one"
+            )
+        admission, seconds = self._client.start(self.ask, key=self._key)
+        if admission.replayed:
+            admission, seconds = self._take_up(admission)
+        self._admission = admission
+        self._reserved = admission.reserved_usd
         self._owner = threading.get_ident()
+        self._process = os.getpid()
+        self._client.hold(self.id)
         self._keeper = LeaseKeeper(
             name=f"tollgate-lease-{self.id}",
             seconds=seconds,
@@ -145,35 +180,94 @@ class Run:
         self._keeper.start()
         return self
 
+    def _take_up(self, replay: Admission) -> tuple[Admission, float]:
+        """Go on with a run that was admitted before: only where it is running now."""
+        if replay.status != "running":
+            raise AlreadyEnded.of(replay)
+        waiting = self._client.undelivered(replay.run_id)
+        if waiting is not None:  # the work is done, and its settlement on its way
+            cost = waiting.body.get("costUsd")
+            raise AlreadyEnded(
+                run_id=replay.run_id,
+                status=str(waiting.body.get("status")),
+                cost_usd=None if cost is None else usd(cost),
+            )
+        try:
+            extension, seconds = self._client.extend(
+                replay.run_id, lease_seconds=self.ask.lease_seconds
+            )
+        except (Refused, InvalidRequest) as error:
+            if error.status in (404, 409) and stop_reason(error) == "finished":
+                now, _ = self._client.start(self.ask, key=self._key)
+                raise AlreadyEnded.of(now) from error
+            error.add_note(
+                f"Run {replay.run_id} of this idempotency key is open, and may not go on. Whoever "
+                "holds it settles it, or the end of its lease does."
+            )
+            raise
+        admission = replace(
+            replay,
+            reserved_usd=extension.reserved_usd,
+            lease_expires_at=extension.lease_expires_at,
+        )
+        return admission, seconds
+
+    def _check_process(self) -> None:
+        if self._process not in (0, os.getpid()):
+            raise belongs_to(self._process, self.id)
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._process != os.getpid():  # before anything that a thread of the parent may hold
+            log.info("run %s is settled by process %d, which entered it", self.id, self._process)
+            return
         try:
             self._leave()
         except StopRun:  # Thrown in the last moment; there is never a second one.
             self._leave()
+        status, cost = self._outcome(failed=error is not None)
         try:
-            self.settlement = self._finish(failed=error is not None)
+            self._settle(status, cost)
         except TollgateError as trouble:
-            if error is None and self._stop is None:
-                raise
-            log.warning("run %s was not settled: %s", self.id, trouble)
+            amount = f"${usd_text(cost)}" if isinstance(cost, Decimal) else f"{cost}"
+            late = isinstance(trouble, Unavailable)
+            log.log(
+                logging.WARNING if late else logging.ERROR,
+                "run %s (%s) is not settled at %s%s: %s",
+                *(self.id, status, amount, " yet" if late else "", trouble),
+            )
             if error is not None:
-                error.add_note(f"Tollgate run {self.id} was not settled: {trouble}")
+                error.add_note(f"Tollgate run {self.id} is not settled at {amount}: {trouble}")
+            elif self._raises:
+                raise
+        finally:
+            self._client.release(self.id)
 
-    def _finish(self, *, failed: bool) -> Settlement:
+    def _outcome(self, *, failed: bool) -> tuple[str, Decimal | Usage]:
         if self._cancelled:
-            return self._client.finish(self.id, status="cancelled", cost_usd=0)
-        status = "error" if failed else "success"
-        if isinstance(self._cost, Usage):
-            return self._client.finish(self.id, status=status, usage=self._cost)
+            return "cancelled", Decimal(0)
         if self._cost is None:
-            log.warning("run %s told no cost and is settled at its reservation", self.id)
-        cost = self._reserved if self._cost is None else self._cost
-        return self._client.finish(self.id, status=status, cost_usd=cost)
+            log.warning("run %s reported no cost and is settled at its reservation", self.id)
+        return "error" if failed else "success", (
+            self._reserved if self._cost is None else self._cost
+        )
+
+    def _settle(self, status: str, cost: Decimal | Usage) -> None:
+        def arrived(settlement: Settlement) -> None:
+            self.settlement = settlement
+
+        self._client.deliver(
+            self.id,
+            status=status,
+            cost=cost,
+            lease=self._keeper.left if self._keeper else 0.0,
+            wait=0.0 if in_event_loop() else None,  # leaving must not stop a loop, nor fail
+            arrived=arrived,
+        )
 
     def _renew(self, within: float) -> float:
         _, seconds = self._client.extend(

@@ -1,14 +1,16 @@
 """What goes over the wire, typed. Money is Decimal dollars with at most nine decimals."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import ROUND_UP, Decimal, InvalidOperation
 from typing import Any
 
 Money = Decimal | str | int
 
 NANO_DOLLAR = Decimal("0.000000001")
+_RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,200}", re.ASCII)
 
 
 def usd(value: Money) -> Decimal:
@@ -34,12 +36,30 @@ def usd_text(value: Money) -> str:
     return text or "0"
 
 
-def instant(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+def _instant(text: Any) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _instant(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+def _amount(value: Any) -> Decimal:
+    """Dollars as the service sends them. Raises ValueError for what is no sum of money."""
+    amount = Decimal(_text(value))
+    if not 0 <= amount < 10**12:
+        raise ValueError("an amount out of bounds")
+    return amount
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError("a text was expected")
+    return value
+
+
+def _run_id(value: Any) -> str:
+    """It becomes part of a path."""
+    if not _RUN_ID.fullmatch(_text(value)):
+        raise ValueError("a run id with unusual characters")
+    return str(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +130,12 @@ class UsageToday:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The service's answer to an admitted start. `replayed`: it had been given before."""
+    """The service's answer to an admitted start.
+
+    `replayed`: an earlier request with this idempotency key was admitted. `status`, `reserved_usd`
+    and `lease_expires_at` are then what the run is now, `settlement` what is on record of one that
+    has ended, and `caps` and `usage` those of its admission.
+    """
 
     run_id: str
     work_order_id: str
@@ -120,21 +145,23 @@ class Admission:
     caps: Caps
     usage: UsageToday
     replayed: bool
+    settlement: "Settlement | None" = None
 
     @classmethod
     def parse(cls, data: Mapping[str, Any], *, replayed: bool) -> "Admission":
-        caps, usage = data["caps"], data["usage"]
+        caps, usage, settlement = data["caps"], data["usage"], data.get("settlement")
         return cls(
-            run_id=data["runId"],
-            work_order_id=data["workOrderId"],
-            status=data["status"],
-            reserved_usd=Decimal(data["reservedUsd"]),
+            run_id=_run_id(data["runId"]),
+            work_order_id=_text(data["workOrderId"]),
+            status=_text(data["status"]),
+            reserved_usd=_amount(data["reservedUsd"]),
             lease_expires_at=_instant(data["leaseExpiresAt"]),
-            caps=Caps(int(caps["runsPerDay"]), Decimal(str(caps["usdPerDay"]))),
+            caps=Caps(int(caps["runsPerDay"]), _amount(str(caps["usdPerDay"]))),
             usage=UsageToday(
-                int(usage["runsToday"]), Decimal(usage["usdToday"]), int(usage["openRuns"])
+                int(usage["runsToday"]), _amount(usage["usdToday"]), int(usage["openRuns"])
             ),
             replayed=replayed,
+            settlement=Settlement.parse(settlement) if settlement else None,
         )
 
 
@@ -148,9 +175,9 @@ class Extension:
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> "Extension":
         return cls(
-            run_id=data["runId"],
-            status=data["status"],
-            reserved_usd=Decimal(data["reservedUsd"]),
+            run_id=_run_id(data["runId"]),
+            status=_text(data["status"]),
+            reserved_usd=_amount(data["reservedUsd"]),
             lease_expires_at=_instant(data["leaseExpiresAt"]),
         )
 
@@ -171,12 +198,12 @@ class Settlement:
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> "Settlement":
         return cls(
-            run_id=data["runId"],
-            work_order_id=data["workOrderId"],
-            status=data["status"],
-            cost_usd=Decimal(data["costUsd"]),
-            reserved_usd=Decimal(data["reservedUsd"]),
-            overrun_usd=Decimal(data["overrunUsd"]),
+            run_id=_run_id(data["runId"]),
+            work_order_id=_text(data["workOrderId"]),
+            status=_text(data["status"]),
+            cost_usd=_amount(data["costUsd"]),
+            reserved_usd=_amount(data["reservedUsd"]),
+            overrun_usd=_amount(data["overrunUsd"]),
             started_at=_instant(data["startedAt"]),
             finished_at=_instant(data["finishedAt"]),
         )
@@ -196,9 +223,9 @@ class Decision:
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> "Decision":
-        reserve = data.get("wouldReserveUsd")
+        reserve, reason = data.get("wouldReserveUsd"), data.get("reason")
         return cls(
-            decision=data["decision"],
-            reason=data.get("reason"),
-            would_reserve_usd=None if reserve is None else Decimal(reserve),
+            decision=_text(data["decision"]),
+            reason=_text(reason) if reason else None,
+            would_reserve_usd=None if reserve is None else _amount(reserve),
         )

@@ -289,7 +289,7 @@ def test_replay(desk: Desk) -> None:
     first = desk.start(key="k1")
     again = desk.start(key="k1")
     assert (again.status, again.replayed) == (201, True)
-    assert again.body == first.body
+    assert body(again) == body(first) | {"replayed": True, "settlement": None}
     assert Run.objects.count() == 1
     other = desk.start(key="k1", usd="0.11")
     assert (other.status, other.denial) == (422, "idempotency_key")
@@ -298,7 +298,26 @@ def test_replay(desk: Desk) -> None:
 def test_a_replay_answers_whatever_has_changed_since(desk: Desk) -> None:
     first = desk.start(key="k1")
     directory.suspend("w1", by="ops", reason="test")
-    assert desk.start(key="k1").body == first.body
+    assert run_of(desk.start(key="k1")) == run_of(first)
+
+
+def test_a_replay_says_what_its_run_is_now(desk: Desk) -> None:
+    first = desk.start(key="k1", usd="0.10")
+    run = run_of(first)
+    extended = body(desk.extend(run, "0.05", lease=3600))
+    now = body(desk.start(key="k1", usd="0.10"))
+    assert now == body(first) | {
+        "status": "running",
+        "reservedUsd": "0.15",
+        "leaseExpiresAt": extended["leaseExpiresAt"],
+        "replayed": True,
+        "settlement": None,
+    }
+    finished = body(desk.finish(run, "0.04"))
+    now = body(desk.start(key="k1", usd="0.10"))
+    assert (now["status"], now["settlement"]) == ("success", finished)
+    assert finished["costUsd"] == "0.04"
+    assert now["usage"] == body(first)["usage"]
 
 
 def test_a_refusal_is_not_stored(desk: Desk) -> None:

@@ -180,8 +180,9 @@ def test_an_ended_lease_is_not_renewed(desk: Desk) -> None:
 
 
 def test_a_key_is_replayed_for_48_hours(desk: Desk) -> None:
-    first = desk.start(key="k", lease_seconds=5)
+    first = run_of(desk.start(key="k", lease_seconds=5))
     set_clock(LATE + timedelta(hours=47, minutes=59))
-    assert desk.start(key="k", lease_seconds=5).body == first.body
+    replay = body(desk.start(key="k", lease_seconds=5))
+    assert (replay["runId"], replay["status"]) == (first, "expired")
     set_clock(LATE + timedelta(hours=48, minutes=1))
-    assert desk.start(key="k", lease_seconds=5).body != first.body
+    assert run_of(desk.start(key="k", lease_seconds=5)) != first

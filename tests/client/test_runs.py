@@ -8,13 +8,11 @@ from typing import Any
 import pytest
 
 from client.tollgate_client import (
-    InvalidRequest,
     Refused,
     RetryPolicy,
     Run,
     StopRun,
     Tollgate,
-    Unavailable,
     Usage,
 )
 from tests.waiting import HANG_SECONDS, stays, timed, wait_until
@@ -180,18 +178,6 @@ def test_a_cancelled_run_gives_everything_back(stub: Stub, tollgate: Tollgate) -
 def test_what_is_no_money_is_refused_here(tollgate: Tollgate, money: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         tollgate.run("digest", agent="digest-1", estimated_cost_usd=money)
-
-
-def test_a_failing_settlement_is_raised_but_masks_no_error(stub: Stub, tollgate: Tollgate) -> None:
-    stub.answers("finish", Answer(409, {"error": "run was finished with another cost"}))
-    with pytest.raises(InvalidRequest), digest(tollgate) as run:
-        run.settle(cost_usd="0.01")
-    stub.answers("finish", Answer(503, {"error": "database unavailable"}))
-    with pytest.raises(Unavailable), digest(tollgate) as run:
-        run.settle(cost_usd="0.01")
-    with pytest.raises(ZeroDivisionError) as caught, digest(tollgate):
-        _ = 1 / 0
-    assert "was not settled" in caught.value.__notes__[0]
 
 
 def test_the_lease_is_renewed_while_the_work_runs(stub: Stub, tollgate: Tollgate) -> None:

@@ -1,15 +1,10 @@
 """The client against the real service on a real database."""
 
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from decimal import Decimal
 
-import psycopg
 import pytest
-from pytest_django import DjangoDbBlocker
 
-from budgets.replay.fixture import Caps, prepare
 from client.tollgate_client import (
     InvalidRequest,
     Refused,
@@ -19,39 +14,14 @@ from client.tollgate_client import (
     Unavailable,
     Usage,
 )
-from config.scratch import scratch_service
-from opslog.another_database import connected_to
 from tests.waiting import HANG_SECONDS, stays
+
+from .harness import ROOMY, SCARCE, Real
 
 # In seconds: a lease that a busy machine loses is followed by a longer one.
 LEASES = (3, 30)
 LOST = ("lease_lost", "finished")
 STOPPED = {seconds: f"stopped-{seconds}" for seconds in LEASES}
-ORDERS = ["digest", "capped", "poor", *STOPPED.values(), "lapsed"]
-
-
-@dataclass
-class Real:
-    url: str
-    owner_url: str
-    token: str
-    tollgate: Tollgate
-
-    def sql(self, statement: str) -> None:
-        with psycopg.connect(self.owner_url) as owner:
-            owner.execute(statement)
-
-
-@pytest.fixture(scope="module")
-def real(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Real]:
-    with (
-        django_db_blocker.unblock(),
-        scratch_service(template=pristine_database, workers=1) as service,
-    ):
-        with connected_to(service.database):
-            token = prepare(ORDERS, ["digest-1"], Caps(2, Decimal("1.00"), 8))
-        with Tollgate(service.url, token) as tollgate:
-            yield Real(service.url, service.owner_url, token, tollgate)
 
 
 def test_from_the_ask_to_the_settlement(real: Real) -> None:
@@ -63,19 +33,16 @@ def test_from_the_ask_to_the_settlement(real: Real) -> None:
     assert run.settlement is not None
     assert (run.settlement.status, run.settlement.cost_usd) == ("success", Decimal("0.031"))
     assert run.settlement.overrun_usd == 0
-    key = "the-same-piece-of-work"
-    for _ in range(2):
-        with real.tollgate.run(
-            "digest", agent="digest-1", model="gpt-4o-mini", idempotency_key=key,
-            estimated_input_tokens=1000, estimated_output_tokens=100,
-        ) as again:  # fmt: skip
-            again.settle(usage=Usage(model="gpt-4o-mini", input_tokens=1000, output_tokens=50))
-    assert again.admission.replayed
+    with real.tollgate.run(
+        "digest", agent="digest-1", model="gpt-4o-mini",
+        estimated_input_tokens=1000, estimated_output_tokens=100,
+    ) as again:  # fmt: skip
+        again.settle(usage=Usage(model="gpt-4o-mini", input_tokens=1000, output_tokens=50))
     assert again.settlement is not None
     assert again.settlement.cost_usd == Decimal("0.00018")
     told = list(real.tollgate.runs("digest"))
     assert [each["runId"] for each in told] == [again.id, run.id]
-    assert [each["id"] for each in real.tollgate.work_orders()] == sorted(ORDERS)
+    assert [each["id"] for each in real.tollgate.work_orders()] == sorted([*SCARCE, *ROOMY])
 
 
 def test_a_cap_is_asked_about_once(real: Real) -> None:

@@ -93,7 +93,7 @@ def test_keys_and_runs_are_reached_by_both(desk: Desk, pick: Pick) -> None:
     first = one.start(key="k")
     assert first.status == 201
     again = other.start(key="k")
-    assert (again.status, again.replayed, again.body) == (201, True, first.body)
+    assert (again.status, again.replayed, run_of(again)) == (201, True, run_of(first))
     assert other.start(key="k", usd="0.20").status == 422
     assert one.extend(run_of(first), usd="0.05", key="more").status == 200
     more = other.extend(run_of(first), usd="0.05", key="more")

@@ -52,7 +52,9 @@ class Command(BaseCommand):
         stop = threading.Event()
         try:
             # A restarting server is waited for: an ask that fails is counted and the next is made.
-            client = Tollgate(options["url"], token, retry=RetryPolicy(total=20), timeout=5.0)
+            client = Tollgate(
+                options["url"], token, retry=RetryPolicy(total=20), timeout=5.0, settle_wait=2.0
+            )
         except ValueError as error:
             raise CommandError(str(error)) from None
 
