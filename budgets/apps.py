@@ -27,10 +27,12 @@ class BudgetsConfig(AppConfig):
     )
 
     def ready(self) -> None:
-        from budgets import checks  # noqa: F401  (checks register on import)
+        from budgets import checks, selectors  # noqa: F401  (checks register on import)
         from budgets.accounts import links
         from opslog import delivery
+        from workorders import governing
 
+        governing.register(selectors.caps_in_force)
         delivery.SECRET_LINKS[links.TOPIC] = links.path_for
         authority.probe_with(LAST_LOCK)
         append_only(

@@ -188,6 +188,9 @@ BEGIN
             NEW.wo_id USING ERRCODE = 'restrict_violation',
                 HINT = 'Ask for it in the admin: Work orders, Request a cap change.';
     END IF;
+    IF NEW.starts_at > clock_timestamp() + interval '90 days' THEN
+        RAISE EXCEPTION 'a grant begins within 90 days' USING ERRCODE = 'restrict_violation';
+    END IF;
     RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER guard_new_grant BEFORE INSERT ON public.cap_grants

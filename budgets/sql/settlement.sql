@@ -7,6 +7,8 @@
 -- is what a clock that was ahead has dated later than now. Of the last 1000 that ended, so that a work
 -- order that only fails does not make each settlement read all its history.
 CREATE OR REPLACE FUNCTION tollgate.renew_statistics(p_wo text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    at timestamptz := tollgate.now();
 BEGIN
     INSERT INTO public.cost_statistics (wo_id, settled_runs, successful_runs, median_usd, p95_usd, p95_tokens)
     SELECT p_wo, count(*), count(*) FILTER (WHERE recent.status = 'success'),
@@ -15,7 +17,7 @@ BEGIN
         (percentile_disc(0.95) WITHIN GROUP (ORDER BY coalesce(recent.tokens, 0)))
     FROM (
         SELECT * FROM (SELECT s.cost, s.tokens, s.status, s.cost_note FROM public.work_order_runs s
-            WHERE s.wo_id = p_wo AND s.status IN ('success', 'error') AND s.finished_at <= tollgate.now()
+            WHERE s.wo_id = p_wo AND s.status IN ('success', 'error') AND s.finished_at <= at
             ORDER BY s.finished_at DESC LIMIT 1000) ended
         WHERE ended.cost_note <> 'unpriced'
             AND (ended.cost > 0 OR (ended.status = 'success' AND ended.cost_note <> 'corrected'))

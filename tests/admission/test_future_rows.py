@@ -72,7 +72,7 @@ def breaker_reset() -> None:
 
 
 def test_the_throttle_and_the_cost_cap_of_a_feature_end_now(desk: Desk) -> None:
-    values = {"requests_per_period": 1, "period": "minute", "cost_cap_usd": Decimal("1.00")}
+    values = {"requests_per_period": 1, "period": "rolling_hour", "cost_cap_usd": Decimal("1.00")}
     features.change("f", values, reason="test", by="ops")
     desk.finish(run_of(desk.start(usd="0.99", feature="f")), "0.99")
     set_clock(NOON)
