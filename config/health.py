@@ -70,8 +70,8 @@ def readyz(request: HttpRequest) -> HttpResponse:
         name: {"status": "failed", "reason": reason} if reason else {"status": "ok"}
         for name, reason in found.items()
     }
-    warning = examination.clock
-    body["clock"] = {"status": "warning", "reason": warning} if warning else {"status": "ok"}
+    if warning := examination.clock:
+        body["clock"] = {"status": "warning", "reason": warning}
     return JsonResponse(body, status=503 if any(found.values()) else 200)
 
 

@@ -266,7 +266,7 @@ def test_another_environment_does_not_start(shipped: Api) -> None:
 
 
 def test_the_scenarios_are_played_elsewhere(shipped: Api, http: httpx2.Client) -> None:
-    """Each ends at what the day allows, not at the breaker or the hour, which would stop it first."""
+    """Each ends at what the day allows, not at the breaker or the hour, which would come first."""
     found = manage(shipped, "llm_budget", "full")
     assert found.returncode == 0, found.stderr
     for line, said, advice in zip(
