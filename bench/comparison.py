@@ -32,6 +32,7 @@ from bench.orm_rules import (
     check,
     check_switches,
     counter_of,
+    default_usd,
     lock_all,
     make_counters,
     raise_alerts,
@@ -39,7 +40,7 @@ from bench.orm_rules import (
     subjects_of,
     used_of,
 )
-from budgets.models import CostStatistic, Counter, Grant, IdempotencyRecord
+from budgets.models import CostRule, CostStatistic, Counter, Grant, IdempotencyRecord
 from opslog.addresses import client_address
 from opslog.models import OperationsEvent
 from opslog.money import usd_text
@@ -151,9 +152,7 @@ class OrmStartView(APIView):
         statistic = CostStatistic.objects.filter(pk=name).first()
         estimate = asked.get("estimatedCostUsd")
         if estimate is None:
-            estimate = (
-                statistic.p95_usd if statistic else caps["usd_per_day"] / caps["runs_per_day"]
-            )
+            estimate = default_usd(statistic, CostRule.objects.get(), caps)
         if statistic and settings.TOLLGATE_LIFT_ESTIMATES and statistic.settled_runs >= 20:
             estimate = max(estimate, statistic.median_usd)
         check_switches(subjects, token)

@@ -3,7 +3,7 @@ them, the checks in the order of the routine, and the alerts."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from django.conf import settings
@@ -14,6 +14,8 @@ from budgets.models import (
     Alert,
     Budget,
     CircuitBreaker,
+    CostRule,
+    CostStatistic,
     Counter,
     FeatureControl,
     KillSwitch,
@@ -21,6 +23,7 @@ from budgets.models import (
 from workorders.models import ServiceToken, WorkOrder
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NANO = Decimal("0.000000001")
 
 
 class Missing(Exception):
@@ -155,6 +158,7 @@ def used_of(
                 subject=charge.subject,
                 window=charge.window,
                 starts_at__gt=now - ROLLING[charge.window],
+                starts_at__lte=now,
             )
     if slots:
         sums = Counter.objects.filter(slots).values("scope", "window")
@@ -202,6 +206,17 @@ def stage_of(limit: Budget) -> int:
 def more_of(measure: str, estimate: Decimal) -> Decimal:
     """What the ask adds to a limit; it tells no tokens."""
     return {"usd": estimate, "tokens": Decimal(0)}.get(measure, Decimal(1))
+
+
+def default_usd(
+    statistic: CostStatistic | None, rule: CostRule, caps: dict[str, Decimal]
+) -> Decimal:
+    """What a run reserves whose caller names no amount, as `tollgate.default_usd`."""
+    if statistic and statistic.successful_runs >= rule.floor_runs and statistic.p95_usd > 0:
+        return statistic.p95_usd
+    share = (caps["usd_per_day"] / caps["runs_per_day"]).quantize(NANO, ROUND_DOWN)
+    floor = min(share if rule.floor_usd is None else rule.floor_usd, caps["usd_per_day"])
+    return max(statistic.p95_usd if statistic else NANO, floor, NANO)
 
 
 def counter_of(work_order: str, window: str, held: dict[str, Counter], now: datetime) -> Counter:
@@ -263,7 +278,8 @@ def check(
         raise Refused(429, "concurrency", "concurrency limit reached")
     if today.runs + 1 > caps["runs_per_day"]:
         raise Refused(429, "runs_per_day", "runs/day cap reached")
-    if today.reserved_usd + today.settled_usd + estimate > caps["usd_per_day"]:
+    spent = today.reserved_usd + today.settled_usd
+    if spent >= caps["usd_per_day"] or spent + estimate > caps["usd_per_day"]:
         raise Refused(429, "usd_per_day", "budget cap reached")
     if 11 in ways:
         denial = "user_quota" if ways[11].scope == "user" else "address_rate"

@@ -24,13 +24,13 @@ WITH clock AS MATERIALIZED (
 SELECT (SELECT at FROM clock),
     (SELECT coalesce(sum(tollgate.times(meta)), 0)::bigint FROM operations_events
         WHERE kind = 'RATE_LIMIT_429'
-        AND created_at >= (SELECT since FROM clock)),
+        AND created_at BETWEEN (SELECT since FROM clock) AND (SELECT at FROM clock)),
     (SELECT count(DISTINCT owner_id) FROM operations_events WHERE kind = 'RATE_LIMIT_429'
-        AND created_at >= (SELECT since FROM clock)),
+        AND created_at BETWEEN (SELECT since FROM clock) AND (SELECT at FROM clock)),
     (SELECT count(*) FROM work_order_runs WHERE status = 'error'
-        AND started_at >= (SELECT since FROM clock)),
+        AND started_at BETWEEN (SELECT since FROM clock) AND (SELECT at FROM clock)),
     (SELECT count(*) FROM work_order_runs WHERE status IN ('success', 'error')
-        AND started_at >= (SELECT since FROM clock))
+        AND started_at BETWEEN (SELECT since FROM clock) AND (SELECT at FROM clock))
 """
 
 

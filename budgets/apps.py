@@ -27,12 +27,14 @@ class BudgetsConfig(AppConfig):
     )
 
     def ready(self) -> None:
-        from budgets import checks, features  # noqa: F401  (checks register on import)
+        from budgets import checks, features, selectors  # noqa: F401  (checks register on import)
         from budgets.accounts import links
         from opslog import delivery
         from opslog.incidents import controls
+        from workorders import governing
 
         controls.read_with(features.values_of)
+        governing.register(selectors.caps_in_force)
         delivery.SECRET_LINKS[links.TOPIC] = links.path_for
         authority.probe_with(LAST_LOCK)
         append_only(

@@ -18,6 +18,7 @@ COMMITTED = """
 SELECT coalesce(sum(reserved_usd + settled_usd), 0) FROM counters
 WHERE scope = 'global' AND subject = '' AND "window" = 'rolling_minute'
     AND starts_at > tollgate.now() - tollgate.reach('rolling_minute')
+    AND starts_at <= tollgate.now()
 """
 
 
@@ -54,17 +55,22 @@ def set_rules(
     breaker_id: int,
     *,
     open_seconds: int,
+    probe_seconds: int,
     recent_runs: int | None,
     error_percent: int | None,
     reason: str,
     by: str,
 ) -> None:
-    """How long it stays open; and, of work orders, when it trips. Raises Refused."""
+    """How long it stays open, how long its probe may take; and, of work orders, when it trips.
+    Seconds. Raises Refused."""
     if not reason.strip():
         raise Refused("A change needs a reason.")
     with transaction.atomic(), acting(by=by, reason=reason.strip()):
         CircuitBreaker.objects.filter(pk=breaker_id).update(
-            open_seconds=open_seconds, recent_runs=recent_runs, error_percent=error_percent
+            open_seconds=open_seconds,
+            probe_seconds=probe_seconds,
+            recent_runs=recent_runs,
+            error_percent=error_percent,
         )
 
 

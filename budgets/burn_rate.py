@@ -19,19 +19,21 @@ WITH c AS (SELECT tollgate.now() AS now)
 SELECT c.now,
     coalesce((SELECT sum(reserved_usd + settled_usd) FROM counters WHERE scope = 'global'
         AND subject = '' AND "window" = 'rolling_minute'
-        AND starts_at > c.now - tollgate.reach('rolling_minute')), 0),
+        AND starts_at > c.now - tollgate.reach('rolling_minute') AND starts_at <= c.now), 0),
     coalesce((SELECT sum(reserved_usd + settled_usd) FROM counters WHERE scope = 'global'
         AND subject = '' AND "window" = 'rolling_hour'
-        AND starts_at > c.now - tollgate.reach('rolling_hour')), 0),
+        AND starts_at > c.now - tollgate.reach('rolling_hour') AND starts_at <= c.now), 0),
     coalesce((SELECT reserved_usd + settled_usd FROM counters WHERE key
         = tollgate.counter_key('global', '', 'day', tollgate.begins('day', c.now))), 0),
     coalesce((SELECT sum(reserved_usd + settled_usd) FROM counters WHERE scope = 'global'
-        AND subject = '' AND "window" = 'day' AND starts_at >= tollgate.begins('month', c.now)), 0)
+        AND subject = '' AND "window" = 'day'
+        AND starts_at BETWEEN tollgate.begins('month', c.now) AND c.now), 0)
 FROM c
 """
 BY_MINUTE = """
 SELECT starts_at, reserved_usd + settled_usd FROM counters WHERE scope = 'global' AND subject = ''
-    AND "window" = 'rolling_hour' AND starts_at > %s - tollgate.reach('rolling_hour')
+    AND "window" = 'rolling_hour' AND starts_at > %(now)s - tollgate.reach('rolling_hour')
+    AND starts_at <= %(now)s
 ORDER BY starts_at
 """
 USED = """
@@ -140,7 +142,7 @@ def now() -> BurnRate:
     with connection.cursor() as cursor:
         cursor.execute(FIGURES)
         at, minute, hour, day, month = cursor.fetchone()
-        cursor.execute(BY_MINUTE, [at])
+        cursor.execute(BY_MINUTE, {"now": at})
         seen = dict(cursor.fetchall())
         cursor.execute(USED, {"now": at})
         used = {budget_id: (amount, subject or "") for budget_id, amount, subject in cursor}

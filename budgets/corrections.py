@@ -127,7 +127,7 @@ def interested(correction: CostCorrection) -> set[int]:
 
 
 def set_rule(*, by: str, reason: str, **values: Any) -> None:
-    """When people are told of a cost, and from when on two correct it. Raises Refused."""
+    """Change the rules for costs (see `CostRule`). Raises Refused."""
     if not reason.strip():
         raise Refused("A change needs a reason.")
     with transaction.atomic():

@@ -18,7 +18,7 @@ from opslog.identities import canonical
 LIMITS = ("requests_per_period", "cost_cap_usd")
 RUNS = """
 SELECT count(*), coalesce(sum(coalesce(cost, reserved_usd)), 0) FROM work_order_runs
-WHERE feature = %s AND started_at > now() - interval '24 hours'
+WHERE feature = %s AND started_at > now() - interval '24 hours' AND started_at <= clock_timestamp()
 """
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -38,7 +38,7 @@ class Difference:
 
 # One statement, so one snapshot: a run and its counters commit together. The counters of slots and
 # minutes are dropped after a while, and a limit's counters begin with its row, so of those only the
-# ones that exist are compared, and only while a limit covers them.
+# ones that exist are compared, and only while a limit covers their subject.
 COMPARE = """
 WITH expected AS (
     SELECT 'work_order' AS scope, wo_id AS subject,
@@ -91,13 +91,6 @@ WITH expected AS (
         ) p JOIN tollgate.entries e ON e.at >= p.since
         WHERE tollgate.subject(p.scope, e.facts) IS NOT NULL
     ) c GROUP BY 1, 2, 3, 4
-),
-covered AS (
-    SELECT scope, "window" AS win FROM budgets
-    UNION SELECT 'feature_user', period FROM feature_flags WHERE requests_per_period IS NOT NULL
-    UNION SELECT 'feature', 'rolling_hour' FROM feature_flags WHERE cost_cap_usd IS NOT NULL
-    UNION VALUES ('work_order', 'open'), ('work_order', 'day'), ('global', 'open'),
-        ('global', 'day')
 )
 SELECT coalesce(c.key, tollgate.counter_key(e.scope, e.subject, e.win, e.starts_at)), c.id,
     coalesce(c.scope, e.scope), coalesce(c.subject, e.subject), coalesce(c.window, e.win),
@@ -114,9 +107,52 @@ WHERE (coalesce(c.runs, 0), coalesce(c.open_runs, 0), coalesce(c.reserved_usd, 0
     IS DISTINCT FROM (coalesce(e.runs, 0), coalesce(e.open_runs, 0), coalesce(e.reserved, 0),
         coalesce(e.settled, 0), coalesce(e.reserved_tokens, 0), coalesce(e.settled_tokens, 0))
     AND (c.id IS NOT NULL OR e.win IN ('open', 'day') AND e.scope IN ('work_order', 'global'))
-    AND (coalesce(c.scope, e.scope), coalesce(c.window, e.win)) IN (SELECT scope, win FROM covered)
+    AND tollgate.is_limited(coalesce(c.scope, e.scope), coalesce(c.subject, e.subject),
+        coalesce(c.window, e.win))
 ORDER BY 1
 """
+
+# By indexes: `/readyz` asks, too; of counters by each scope and window that there may be.
+FROM_THE_FUTURE = """
+WITH clock AS MATERIALIZED (SELECT tollgate.now() AS at)
+SELECT found.name, found.rows, found.latest FROM clock CROSS JOIN LATERAL (
+    SELECT 'work_order_runs' AS name, count(*) AS rows, max(started_at) AS latest
+    FROM work_order_runs WHERE started_at > clock.at
+    UNION ALL
+    SELECT 'run_charges', count(*), max(r.at) FROM run_charges r WHERE r.at > clock.at
+    UNION ALL
+    SELECT 'direct_spend', count(*), max(d.at) FROM direct_spend d WHERE d.at > clock.at
+    UNION ALL
+    SELECT 'counters', count(*), max(k.starts_at)
+    FROM unnest(tollgate.scopes()) AS s (scope) CROSS JOIN unnest(tollgate.windows()) AS w (win)
+    JOIN counters k ON k.scope = s.scope AND k."window" = w.win AND k.starts_at > clock.at
+    UNION ALL
+    SELECT 'refusal_groups', count(*), max(last_at) FROM refusal_groups WHERE last_at > clock.at
+    UNION ALL
+    SELECT 'circuit_breakers', count(*), max(changed_at)
+    FROM circuit_breakers WHERE changed_at > clock.at
+) found WHERE found.rows > 0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FutureRows:
+    """Rows of a table that are dated later than the database's clock, which was ahead when it wrote
+    them: they count from their moment on, and block nothing before it. Times in UTC."""
+
+    table: str
+    rows: int
+    latest: datetime
+
+    def __str__(self) -> str:
+        latest = self.latest.astimezone(UTC)
+        return f"{self.table}: {self.rows}, the latest {latest:%Y-%m-%d %H:%M} UTC"
+
+
+def from_the_future() -> list[FutureRows]:
+    with connection.cursor() as cursor:
+        cursor.execute(FROM_THE_FUTURE)
+        return [FutureRows(*row) for row in cursor.fetchall()]
 
 
 def differences() -> Iterator[Difference]:

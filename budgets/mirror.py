@@ -1,4 +1,5 @@
-"""The day's settled spend, mirrored to Redis for programs that look there. Never the authority.
+"""The day's settled spend, logged, and mirrored to Redis for programs that look there. Never the
+authority.
 
 `llm_budget:daily:YYYY-MM-DD` holds the US dollars as text and lives for 48 hours. Redis down
 changes nothing but a field that says so.
@@ -36,12 +37,14 @@ def is_unavailable() -> bool:
 
 
 def mirror() -> bool:
-    """Write the day's spend; gives whether it was written."""
+    """Write the day's spend, and its status into the log of the worker; gives whether there was a
+    Redis to write it to."""
+    day = spending.today()
+    log.log(logging.WARNING if day.warning else logging.INFO, day.message)
     if not settings.TOLLGATE_REDIS_SECRET_URL:
         return False
     import redis
 
-    day = spending.today()
     try:
         with _client() as client:
             client.set(key_of(day.date), usd_text(day.spent_usd), ex=KEEP_SECONDS)

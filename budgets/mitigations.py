@@ -30,6 +30,7 @@ SELECT count(*) FILTER (WHERE runs > %(limit)s), coalesce(sum(greatest(runs - %(
     coalesce(sum(runs), 0)
 FROM (SELECT count(*) AS runs FROM work_order_runs
       WHERE feature = %(feature)s AND started_at > now() - interval '60 minutes'
+          AND started_at <= clock_timestamp()
       GROUP BY user_id) per_user
 """
 

@@ -88,14 +88,14 @@ def hold_together(
         left_runs, left_usd = left_of[wo]
         if runs[wo] + 1 > left_runs:
             outcome.reason = "runs_per_day"
-        elif usd[wo] + outcome.usd > left_usd:
+        elif usd[wo] >= left_usd or usd[wo] + outcome.usd > left_usd:
             outcome.reason = "usd_per_day"
         else:
             outcome.reason = next(
                 (
                     f"budget:global:{window}"
                     for window, left in left_of_all.items()
-                    if total + outcome.usd > left
+                    if total >= left or total + outcome.usd > left
                 ),
                 None,
             )

@@ -1,11 +1,13 @@
 """Named reads: what is used, and how well it was estimated."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
 from django.db import connection
 
+from workorders.governing import CapsInForce
 from workorders.models import WorkOrder
 
 
@@ -47,6 +49,11 @@ LEFT JOIN counters d
 LEFT JOIN counters o ON o.key = tollgate.counter_key(%(scope)s, %(subject)s, 'open', 'epoch')
 """
 
+IN_FORCE = """
+SELECT o.id, e.runs_per_day, e.usd_per_day, e.max_concurrent_runs, e.holds_until
+FROM unnest(%s::text[]) AS o (id) CROSS JOIN LATERAL tollgate.effective_caps(o.id, tollgate.now()) e
+"""
+
 CALIBRATION = """
 SELECT count(*), percentile_cont(0.5) WITHIN GROUP (ORDER BY ratio),
        percentile_cont(0.95) WITHIN GROUP (ORDER BY ratio),
@@ -56,6 +63,12 @@ FROM (SELECT cost, reserved_usd, (cost / nullif(reserved_usd, 0))::float8 AS rat
       FROM work_order_runs WHERE wo_id = %s AND status IN ('success', 'error')
       ORDER BY finished_at DESC LIMIT 1000) recent
 """
+
+
+def caps_in_force(ids: Sequence[str]) -> dict[str, CapsInForce]:
+    with connection.cursor() as cursor:
+        cursor.execute(IN_FORCE, [list(ids)])
+        return {wo: CapsInForce(*caps) for wo, *caps in cursor.fetchall()}
 
 
 def usage_today(work_order: WorkOrder) -> Usage:

@@ -48,13 +48,15 @@ class Who:
 class DayStatus:
     """The day's money of all. US dollars; the limits are None where they are switched off.
 
-    `spent_usd` is settled spend; admission counts what is reserved besides.
+    `spent_usd` is settled spend, which is what `remaining_usd` leaves; admission counts
+    `reserved_usd` besides, so an ask has to fit into `available_usd`.
     """
 
     date: str
     spent_usd: Decimal
     warning_usd: Decimal | None
     limit_usd: Decimal | None
+    reserved_usd: Decimal = ZERO
 
     @property
     def blocked(self) -> bool:
@@ -73,6 +75,17 @@ class DayStatus:
         return None if self.limit_usd is None else max(self.limit_usd - self.spent_usd, ZERO)
 
     @property
+    def available_usd(self) -> Decimal | None:
+        used = self.spent_usd + self.reserved_usd
+        return None if self.limit_usd is None else max(self.limit_usd - used, ZERO)
+
+    def fits(self, usd: Decimal) -> bool:
+        """Whether an ask of that amount has room under the day's limit now. At a limit that is used
+        up nothing has, zero dollars included."""
+        available = self.available_usd
+        return available is None or (available > 0 and usd <= available)
+
+    @property
     def message(self) -> str:
         spent = f"${self.spent_usd.quantize(CENT):,}"
         if self.blocked:
@@ -88,8 +101,32 @@ def day_status(figures: dict[str, Any]) -> DayStatus:
         return None if figures[name] is None else Decimal(figures[name])
 
     return DayStatus(
-        figures["date"], amount("spentUsd") or ZERO, amount("warningUsd"), amount("limitUsd")
+        figures["date"],
+        amount("spentUsd") or ZERO,
+        amount("warningUsd"),
+        amount("limitUsd"),
+        amount("reservedUsd") or ZERO,
     )
+
+
+def as_numbers(day: DayStatus) -> dict[str, Any]:
+    """The shape that services and dashboards know. Numbers here, unlike everywhere else."""
+
+    def number(amount: Decimal | None) -> float | None:
+        return None if amount is None else float(amount)
+
+    return {
+        "date": day.date,
+        "current_spend_usd": float(day.spent_usd),
+        "reserved_usd": float(day.reserved_usd),
+        "warning_threshold_usd": number(day.warning_usd),
+        "hard_limit_usd": number(day.limit_usd),
+        "remaining_usd": number(day.remaining_usd),
+        "status": day.status,
+        "warning": day.warning,
+        "blocked": day.blocked,
+        "message": day.message,
+    }
 
 
 def today() -> DayStatus:

@@ -27,7 +27,7 @@ FROM c CROSS JOIN budgets b CROSS JOIN LATERAL (
     FROM counters s
     WHERE s.scope = b.scope AND s."window" = b."window"
         AND CASE WHEN b."window" IN ('rolling_minute', 'rolling_hour')
-            THEN s.starts_at > c.now - tollgate.reach(b."window")
+            THEN s.starts_at > c.now - tollgate.reach(b."window") AND s.starts_at <= c.now
             ELSE s.starts_at = tollgate.begins(b."window", c.now) END
         AND (b.subject IN ('', s.subject)
             OR (b.scope = 'model_tier' AND b.subject = split_part(s.subject, chr(31), 2))

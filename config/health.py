@@ -9,6 +9,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
+from budgets import ledger
 from config.checks import environment_problem
 from opslog import routines
 
@@ -27,12 +28,13 @@ class Examination:
 
     def __init__(self) -> None:
         self.checks = dict.fromkeys(NAMES, "the database did not answer in time")
+        self.clock = ""
         self.ended = 0.0
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
-        _examine(self.checks)
+        self.clock = _examine(self.checks)
         self.ended = time.monotonic()
 
     @property
@@ -57,7 +59,10 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
-    """200 when all is well, else 503; a database that hangs does not make this hang."""
+    """200 when all is well, else 503; a database that hangs does not make this hang.
+
+    Rows that are dated in the future are a warning: they stop nobody, and no restart removes them.
+    """
     examination = Examination.shared()
     examination.thread.join(ANSWER_SECONDS)
     found = dict(examination.checks)
@@ -65,11 +70,14 @@ def readyz(request: HttpRequest) -> HttpResponse:
         name: {"status": "failed", "reason": reason} if reason else {"status": "ok"}
         for name, reason in found.items()
     }
+    if warning := examination.clock:
+        body["clock"] = {"status": "warning", "reason": warning}
     return JsonResponse(body, status=503 if any(found.values()) else 200)
 
 
-def _examine(checks: dict[str, str]) -> None:
-    """Fills in a reason per failed check, an empty one where all is well.
+def _examine(checks: dict[str, str]) -> str:
+    """Fills in a reason per failed check, an empty one where all is well. Returns the warning about
+    rows from the future, or "".
 
     In a thread of its own, which a dead network can hold up.
     """
@@ -92,11 +100,14 @@ def _examine(checks: dict[str, str]) -> None:
                 checks["worker"] = f"the job worker last reported {row[0]} s ago"
             else:
                 checks["worker"] = ""
+        future = ledger.from_the_future()
+        return "dated in the future: " + "; ".join(map(str, future)) if future else ""
     except Exception as error:  # whatever it is, it is the answer
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         for name, value in checks.items():
             if value:
                 checks[name] = reason
+        return ""
     finally:
         connection.close()
 

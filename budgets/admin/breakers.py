@@ -25,6 +25,10 @@ class BreakerForm(ReasonForm):
         min_value=1, max_value=86_400, widget=UnfoldAdminIntegerFieldWidget(),
         help_text="How long it stays open before one run may probe.",
     )  # fmt: skip
+    probe_seconds = forms.IntegerField(
+        min_value=1, max_value=86_400, widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="How long that run has to report before the next one may probe.",
+    )  # fmt: skip
     recent_runs = forms.IntegerField(
         required=False, min_value=2, max_value=100, widget=UnfoldAdminIntegerFieldWidget(),
         help_text="Work orders: how many ended runs are looked at. Empty: never trips.",
@@ -33,7 +37,7 @@ class BreakerForm(ReasonForm):
         required=False, min_value=1, max_value=100, widget=UnfoldAdminIntegerFieldWidget(),
         help_text="Work orders: it trips when so many of them ended in an error.",
     )  # fmt: skip
-    field_order = ("open_seconds", "recent_runs", "error_percent", "reason")
+    field_order = ("open_seconds", "probe_seconds", "recent_runs", "error_percent", "reason")
 
 
 @admin.register(CircuitBreaker)
@@ -102,7 +106,7 @@ class CircuitBreakerAdmin(PageAdmin):
         if not request.user.has_perm("budgets.change_circuitbreaker"):
             raise PermissionDenied
         found = self.thing(request, object_id)
-        names = ("open_seconds", "recent_runs", "error_percent")
+        names = ("open_seconds", "probe_seconds", "recent_runs", "error_percent")
 
         def form(data: Any = None) -> BreakerForm:
             return BreakerForm(data, initial={name: getattr(found, name) for name in names})

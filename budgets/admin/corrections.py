@@ -41,6 +41,9 @@ class CommentForm(forms.Form):
     )
 
 
+RULE = ("alert_times", "alert_over_usd", "second_person_over_usd", "floor_usd", "floor_runs")
+
+
 class CostRuleForm(ReasonForm):
     alert_times = forms.IntegerField(
         label="Alert above this many times the reservation",
@@ -63,7 +66,23 @@ class CostRuleForm(ReasonForm):
         decimal_places=2,
         widget=UnfoldAdminDecimalFieldWidget(),
     )
-    field_order = ("alert_times", "alert_over_usd", "second_person_over_usd", "reason")
+    floor_usd = forms.DecimalField(
+        label="A run without an estimate reserves at least, $",
+        required=False,
+        min_value=Decimal("0.01"),
+        max_digits=12,
+        decimal_places=2,
+        widget=UnfoldAdminDecimalFieldWidget(),
+        help_text="Empty: the work order's dollars a day ÷ runs a day.",
+    )
+    floor_runs = forms.IntegerField(
+        label="until so many of its runs have succeeded",
+        min_value=1,
+        max_value=100,
+        widget=UnfoldAdminDecimalFieldWidget(),
+        help_text="Out of the last 100; from then on it reserves what they cost.",
+    )
+    field_order = (*RULE, "reason")
 
 
 @admin.register(CostCorrection)
@@ -218,16 +237,15 @@ class CostRuleAdmin(PageAdmin):
         if not request.user.has_perm("budgets.change_costrule"):
             raise PermissionDenied
         rule = self.thing(request, object_id)
-        names = ("alert_times", "alert_over_usd", "second_person_over_usd")
 
         def form(data: Any = None) -> CostRuleForm:
-            return CostRuleForm(data, initial={name: getattr(rule, name) for name in names})
+            return CostRuleForm(data, initial={name: getattr(rule, name) for name in RULE})
 
         def perform(said: dict[str, Any]) -> str:
             corrections.set_rule(
                 by=request.user.get_username(),
                 reason=said["reason"],
-                **{name: said[name] for name in names},
+                **{name: said[name] for name in RULE},
             )
             return "Saved."
 

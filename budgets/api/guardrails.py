@@ -36,25 +36,6 @@ PREFLIGHT = msgspec.json.Decoder(PreflightBody)
 SWITCH = msgspec.json.Decoder(KillSwitchBody)
 
 
-def day_as_numbers(day: spending.DayStatus) -> dict[str, Any]:
-    """The shape that services and dashboards know. Numbers here, unlike everywhere else."""
-
-    def number(amount: Decimal | None) -> float | None:
-        return None if amount is None else float(amount)
-
-    return {
-        "date": day.date,
-        "current_spend_usd": float(day.spent_usd),
-        "warning_threshold_usd": number(day.warning_usd),
-        "hard_limit_usd": number(day.limit_usd),
-        "remaining_usd": number(day.remaining_usd),
-        "status": day.status,
-        "warning": day.warning,
-        "blocked": day.blocked,
-        "message": day.message,
-    }
-
-
 class LlmBudgetView(APIView):
     required_scope = "admin"
     concerns_everything = True
@@ -62,7 +43,10 @@ class LlmBudgetView(APIView):
     @schema.llm_budget
     def get(self, request: Request) -> Response:
         return Response(
-            {**day_as_numbers(spending.today()), "redis_unavailable": mirror.is_unavailable()}
+            {
+                **spending.as_numbers(spending.today()),
+                "redis_unavailable": mirror.is_unavailable(),
+            }
         )
 
 
@@ -73,13 +57,18 @@ def who_of(body: CheckBody | SpendBody) -> spending.Who:
 
 
 def with_day(answer: dict[str, Any]) -> bytes:
-    """The answer of the database, with the day's status in words."""
+    """The answer of the database, with the day's status in words; for an estimate also whether it
+    fits beside what is reserved."""
     day = spending.day_status(answer.pop("day"))
+    estimate = answer.get("estimatedUsd")
+    fits = {"fits": day.fits(Decimal(estimate or 0))} if "estimatedUsd" in answer else {}
     return msgspec.json.encode(
         {
             **answer,
+            **fits,
             "status": day.status,
             "spentUsd": usd_text(day.spent_usd),
+            "reservedUsd": usd_text(day.reserved_usd),
             "remainingUsd": None if day.remaining_usd is None else usd_text(day.remaining_usd),
             "message": day.message,
         }

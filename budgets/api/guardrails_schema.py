@@ -31,6 +31,7 @@ STATUS = {"type": "string", "enum": ["OK", "WARNING", "BLOCKED"]}
 LLM_BUDGET = record(
     date={"type": "string", "format": "date"},
     current_spend_usd=NUMBER,
+    reserved_usd=NUMBER,
     warning_threshold_usd=MAYBE_NUMBER,
     hard_limit_usd=MAYBE_NUMBER,
     remaining_usd=MAYBE_NUMBER,
@@ -47,8 +48,10 @@ CHECKED = record(
     retryAfterSeconds={"type": ["integer", "null"]},
     resetAt={"type": ["string", "null"], "format": "date-time"},
     estimatedUsd=MAYBE_USD,
+    fits=YES,
     status=STATUS,
     spentUsd=USD,
+    reservedUsd=USD,
     remainingUsd=MAYBE_USD,
     message=TEXT,
 )
@@ -57,6 +60,7 @@ SPENT = record(
     costUsd=USD,
     status=STATUS,
     spentUsd=USD,
+    reservedUsd=USD,
     remainingUsd=MAYBE_USD,
     message=TEXT,
 )

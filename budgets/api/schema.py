@@ -18,6 +18,7 @@ from opslog.api.schema import (
     said,
     shape,
 )
+from workorders.api.views import CAPS, CAPS_IN_FORCE
 
 ID = {"type": "string", "format": "uuid"}
 
@@ -124,7 +125,8 @@ USAGE = record(
     workOrderId={"type": "string"},
     day={"type": "string", "format": "date"},
     resetAt=TIME,
-    caps=record(runsPerDay={"type": "integer"}, usdPerDay={"type": "number"}),
+    caps=CAPS,
+    capsInForce=CAPS_IN_FORCE,
     runsToday={"type": "integer"},
     openRuns={"type": "integer"},
     reservedUsd=USD,

@@ -31,6 +31,7 @@ from opslog.exceptions import Unavailable
 from opslog.money import usd_text
 from workorders import tokens
 from workorders.api.auth import token_text
+from workorders.api.views import as_json
 from workorders.models import WorkOrder
 
 
@@ -216,6 +217,7 @@ class UsageView(APIView):
                     "runsPerDay": work_order.runs_per_day,
                     "usdPerDay": float(work_order.usd_per_day),
                 },
+                "capsInForce": as_json(selectors.caps_in_force([wo_id])[wo_id]),
                 "runsToday": usage.runs,
                 "openRuns": usage.open_runs,
                 "reservedUsd": usd_text(usage.reserved_usd),

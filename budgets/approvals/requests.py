@@ -23,6 +23,7 @@ from opslog import events
 Status = ChangeRequest.Status
 LIFETIME = timedelta(hours=24)
 LONGEST_GRANT = timedelta(days=31)
+LATEST_BEGINNING = timedelta(days=90)
 THESE = {
     "work_order": "this work order's caps",
     "budget": "this limit",
@@ -244,6 +245,8 @@ def _check_interval(since: datetime | None, until: datetime | None) -> bool:
         raise Refused("The end of the time must come after its beginning.")
     if until <= timezone.now():
         raise Refused("That time is over already.")
+    if since > timezone.now() + LATEST_BEGINNING:
+        raise Refused(f"A raise for a time begins within {LATEST_BEGINNING.days} days.")
     if until - since > LONGEST_GRANT:
         raise Refused(f"A raise for a time lasts {LONGEST_GRANT.days} days at most.")
     return True

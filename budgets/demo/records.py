@@ -232,14 +232,7 @@ ON CONFLICT (key) DO UPDATE
 SET runs = c.runs + excluded.runs, settled_usd = c.settled_usd + excluded.settled_usd
 RETURNING id, scope, subject, "window", starts_at
 """
-STATISTICS = """
-INSERT INTO cost_statistics (wo_id, settled_runs, median_usd, p95_usd)
-SELECT wo_id, count(*), percentile_disc(0.5) WITHIN GROUP (ORDER BY cost),
-    percentile_disc(0.95) WITHIN GROUP (ORDER BY cost)
-FROM (SELECT wo_id, cost, row_number() OVER (PARTITION BY wo_id ORDER BY finished_at DESC) AS nth
-      FROM work_order_runs WHERE status IN ('success', 'error')) recent
-WHERE nth <= 100 GROUP BY wo_id
-"""
+STATISTICS = "SELECT tollgate.renew_statistics(id) FROM work_orders"
 RUN_COLUMNS = (
     "id, wo_id, agent_name, agent_known, status, reserved_usd, cost, cost_note, day, started_at, "
     "finished_at, lease_expires_at, lease_seconds, model, source_ip, idempotency_key, usage, "

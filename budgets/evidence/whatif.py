@@ -281,7 +281,8 @@ def _by_record(log: DayLog, day: _Day, periods: Sequence[Period], book: _Book) -
             continue
         while coming and coming[0].since <= step.at:
             caps = coming.pop(0).caps
-        if step.runs + more_runs < caps.runs and step.used + more_used + step.estimate <= caps.usd:
+        runs, used = step.runs + more_runs, step.used + more_used
+        if runs < caps.runs and used < caps.usd and used + step.estimate <= caps.usd:
             more_runs += 1
             more_used += book.admit(step, day)
             most_runs, most_used = max(most_runs, more_runs), max(most_used, more_used)
@@ -320,7 +321,7 @@ def _run_by_run(
                 used += heappop(settlements)[1]
             if attempt.key and book.ran_lately(attempt.key, attempt.at):
                 continue
-            if runs < most_runs and used + attempt.estimate <= most_usd:
+            if runs < most_runs and used < most_usd and used + attempt.estimate <= most_usd:
                 runs += 1
                 used += book.admit(attempt, day)
             else:
@@ -340,7 +341,7 @@ def _run_by_run(
         more = extensions.get(place, ()) if extensions else ()
         for _, amount in more:
             holds -= amount
-        if runs >= most_runs or used + holds > most_usd:
+        if runs >= most_runs or used >= most_usd or used + holds > most_usd:
             book.displace(day, cost)
             continue
         if start in keys:

@@ -26,6 +26,7 @@ class Alert(models.Model):
         DIMENSION_TIER = "dimension_tier", "tier of a monthly budget"
         COST_SURPRISE = "cost_surprise", "cost far above its reservation"
         COST_REFUSED = "cost_refused", "cost over what its token may report"
+        COST_UNPRICED = "cost_unpriced", "usage without a price"
 
     kind = models.TextField(choices=Kind)
     key = models.TextField(unique=True)
@@ -60,6 +61,7 @@ SEVERITIES: dict[str, str] = {
     Alert.Kind.DIMENSION_TIER: "warning",
     Alert.Kind.COST_SURPRISE: "critical",
     Alert.Kind.COST_REFUSED: "critical",
+    Alert.Kind.COST_UNPRICED: "warning",
 }
 
 

@@ -9,10 +9,15 @@ from opslog.money import usd_text
 
 
 class CostRule(models.Model):
-    """When a reported cost is told of as critical, and whose word corrects one. One row.
+    """When a reported cost is told of as critical, whose word corrects one, and what a run reserves
+    where nobody knows what it will cost. One row.
 
     A run's cost is told of when it is over `alert_times` its reservation *and* over
     `alert_over_usd`; direct spend reserves nothing, so it is told of over `alert_over_usd`.
+
+    A run whose caller names no amount reserves `floor_usd` at least (empty: the work order's
+    dollars ÷ runs a day) until the work order has `floor_runs` successful runs. Usage without a
+    price settles at the same amount at least.
     """
 
     id = models.SmallIntegerField(primary_key=True, default=1)
@@ -28,12 +33,21 @@ class CostRule(models.Model):
         help_text="A correction of more than this is confirmed by a second person.",
     )
 
+    floor_usd = models.DecimalField(
+        max_digits=12,
+        decimal_places=2,
+        null=True,
+        help_text="Empty: the work order's dollars a day ÷ runs a day.",
+    )
+    floor_runs = models.IntegerField(default=20, db_default=20)
+
     class Meta:
         db_table = "cost_rules"
         constraints = (
             models.CheckConstraint(
                 condition=Q(id=1, alert_times__gte=1, alert_over_usd__gte=0)
-                & Q(second_person_over_usd__gte=0),
+                & Q(second_person_over_usd__gte=0, floor_runs__range=(1, 100))
+                & (Q(floor_usd=None) | Q(floor_usd__gt=0)),
                 name="cost_rules_sane",
             ),
         )

@@ -67,13 +67,15 @@ class Counter(models.Model):
 class CostStatistic(models.Model):
     """What the runs of a work order really cost of late: the basis of missing and lifted estimates.
 
-    Median and 95th percentile of the last 100 settled runs, renewed when a run settles.
+    Median and 95th percentile of the last 100 runs that are evidence of it
+    (`tollgate.renew_statistics`), renewed when a run settles. No row: there is none.
     """
 
     wo = models.OneToOneField(
         "workorders.WorkOrder", primary_key=True, on_delete=models.CASCADE, related_name="+"
     )
     settled_runs = models.IntegerField()
+    successful_runs = models.IntegerField(db_default=0)
     median_usd = models.DecimalField(max_digits=18, decimal_places=9)
     p95_usd = models.DecimalField(max_digits=18, decimal_places=9)
     p95_tokens = models.BigIntegerField(db_default=0)

@@ -200,14 +200,19 @@ class CircuitBreaker(models.Model):
     """Stops admissions for a while when money goes out too fast, or without a result.
 
     closed ──trip──▶ open ──open_seconds──▶ half_open ──probe succeeded──▶ closed
-                      ▲                        │
-                      └────── probe failed ────┘     (reset: closed, from anywhere)
+                      ▲                       │ │ ▲
+                      └────── probe failed ────┘ └─┘ probe silent for probe_seconds: another one
 
-    One row for everything: it trips when the dollars committed in any 60 seconds would pass the
-    amount of the budget (everything, rolling minute, USD). One row for each work order that has
-    tripped, and the one with the subject `*`, which says when: when of its last `recent_runs` ended
-    runs at least `error_percent` ended in an error (a retry loop spends without result).
-    An open one whose time is over lets the next admission through as the probe: one run.
+    (reset: closed, from anywhere)
+
+    One row for everything: it trips when the dollars committed in any 60 seconds leave no room,
+    under the amount of the budget (everything, rolling minute, USD), for an ask no larger than
+    they are. One row for each work order that has tripped, and the one with the subject `*`, which
+    says when: when of its last `recent_runs` ended runs at least `error_percent` ended in an error
+    (a retry loop spends without result).
+    An open one whose time is over lets the next admission through as the probe: one run, which has
+    `probe_seconds` to report. `half_open_at` is the moment from which on a run may probe: of an
+    open one the end of its time, of a half-open one the end of its probe's.
     """
 
     class Scope(models.TextChoices):
@@ -223,6 +228,7 @@ class CircuitBreaker(models.Model):
     subject = models.TextField(blank=True, db_default="", default="")
     state = models.TextField(choices=State, default=State.CLOSED, db_default=State.CLOSED)
     open_seconds = models.IntegerField(default=300, db_default=300)
+    probe_seconds = models.IntegerField(default=60, db_default=60)
     recent_runs = models.IntegerField(null=True, blank=True)
     error_percent = models.SmallIntegerField(null=True, blank=True)
     reason = models.TextField(db_default="", default="", blank=True)
@@ -244,7 +250,7 @@ class CircuitBreaker(models.Model):
                 name="circuit_breakers_state",
             ),
             models.CheckConstraint(
-                condition=Q(open_seconds__gt=0)
+                condition=Q(open_seconds__gt=0, probe_seconds__gt=0)
                 & (Q(recent_runs=None) | Q(recent_runs__range=(2, 100)))
                 & (Q(error_percent=None) | Q(error_percent__range=(1, 100))),
                 name="circuit_breakers_sane",

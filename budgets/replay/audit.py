@@ -150,9 +150,9 @@ def recorded_over_http(
     for each in client.work_orders():
         if each["id"] in work_orders:
             limits[each["id"]] = Limits(
-                runs_per_day=int(each["caps"]["runsPerDay"]),
-                usd_per_day=Decimal(str(each["caps"]["usdPerDay"])),
-                concurrent_runs=int(each["maxConcurrentRuns"]),
+                runs_per_day=int(each["capsInForce"]["runsPerDay"]),
+                usd_per_day=Decimal(str(each["capsInForce"]["usdPerDay"])),
+                concurrent_runs=int(each["capsInForce"]["maxConcurrentRuns"]),
             )
             runs += list(_runs_over_http(client, each["id"], since))
     return runs, limits

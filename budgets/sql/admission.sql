@@ -98,15 +98,19 @@ BEGIN
         END IF;
         at := tollgate.now();
         SELECT o.title, o.status, e.runs_per_day, e.usd_per_day, e.max_concurrent_runs, e.holds_until,
-            o.refuse_unknown_agents, o.team, o.cost_dimension, s.settled_runs, s.median_usd, s.p95_usd,
-            s.p95_tokens,
+            o.refuse_unknown_agents, o.team, o.cost_dimension, s.settled_runs, s.median_usd, s.p95_tokens,
+            tollgate.default_usd(s.p95_usd, s.successful_runs, c.floor_usd, c.floor_runs, e.runs_per_day,
+                e.usd_per_day) AS default_usd,
             EXISTS (SELECT FROM public.agents a WHERE a.name = p_agent AND a.is_active) AS agent_known
         INTO w FROM public.work_orders o LEFT JOIN public.cost_statistics s ON s.wo_id = o.id
+        CROSS JOIN public.cost_rules c
         CROSS JOIN LATERAL tollgate.effective_caps(o.id, at) e WHERE o.id = p_wo;
         IF NOT FOUND THEN
             RETURN tollgate.refusal(404, 'unknown_work_order', 'unknown work order');
         END IF;
-        estimate := coalesce(p_estimate, w.p95_usd, round(w.usd_per_day / w.runs_per_day, 9));
+        -- Zero is an amount only where it was given in dollars; tokens that come to zero name none.
+        estimate := coalesce(CASE WHEN p_priced IS NULL THEN p_estimate ELSE nullif(p_estimate, 0) END,
+            w.default_usd);
         IF p_lift AND w.settled_runs >= 20 THEN
             estimate := greatest(estimate, w.median_usd);
         END IF;
@@ -141,6 +145,7 @@ BEGIN
         WHERE a.key = tollgate.counter_key('global', '', 'open', 'epoch');
         SELECT array_agg(c.counter_id) AS ids, bool_or(c.counter_id IS NULL) AS missing,
             bool_or(tollgate.crosses(c, tollgate.measured(c.measure, estimate, tokens))) AS crosses,
+            bool_or(c.stage = 5 AND c.measure = 'usd' AND c.used + estimate >= c.amount) AS uses_up,
             min(c.stage * 1000000000000 + coalesce(c.budget_id, 0)) FILTER (WHERE c.stage < 99
                 AND (c.used >= c.amount
                     OR c.used + tollgate.measured(c.measure, estimate, tokens) > c.amount)
@@ -178,13 +183,14 @@ BEGIN
             killed := tollgate.kill_switch(surface_name, p_user, p_agent, b.lineage);
         END IF;
         IF n.some_tripped THEN
-            -- An open breaker lets one run through when its time is over; a half-open one none.
-            SELECT array_agg(t.id) FILTER (WHERE t.state = 'open' AND t.half_open_at <= at) INTO probed
+            -- An open breaker lets one run through when its time is over, a half-open one when its
+            -- probe has not reported in time.
+            SELECT array_agg(t.id) FILTER (WHERE tollgate.may_probe(t, at)) INTO probed
             FROM unnest(tollgate.open_breakers(p_wo)) t;
             SELECT t.* INTO waits FROM unnest(tollgate.open_breakers(p_wo)) t
-            WHERE t.state = 'half_open' OR t.half_open_at > at ORDER BY t.scope LIMIT 1;
+            WHERE NOT tollgate.may_probe(t, at) ORDER BY t.scope LIMIT 1;
             IF waits.state = 'half_open' AND NOT reaped AND NOT p_dry_run THEN
-                -- The probe may have died: then its lease decides.
+                -- The probe may have died, and its lease be over already: that decides.
                 reaped := true;
                 IF tollgate.reap_v1((SELECT r.wo_id FROM public.work_order_runs r WHERE r.id = waits.probe_run_id), 50) > 0 THEN
                     CONTINUE;
@@ -198,8 +204,8 @@ BEGIN
         -- 4. The circuit breaker, where it is open already. (It trips at the end of the list.)
         ELSIF waits.id IS NOT NULL THEN
             answer := tollgate.refusal(503, 'breaker_open', 'the circuit breaker is open',
-                CASE WHEN waits.state = 'half_open' THEN 5
-                    ELSE greatest(1, ceil(extract(epoch FROM waits.half_open_at - at)))::integer END,
+                least(tollgate.seconds_until(waits.half_open_at, at),
+                    CASE waits.state WHEN 'half_open' THEN 5 END),
                 CASE WHEN waits.state = 'open' THEN waits.half_open_at END);
         -- 5. The feature: off, over its rate, or over its cost cap, which switches it off.
         ELSIF n.feature_is_off THEN
@@ -208,7 +214,9 @@ BEGIN
         ELSIF way.stage = 5 THEN
             cap := way.amount::text;
             answer := tollgate.limit_refusal(way, at, day_after);
-            IF way.scope = 'feature' AND NOT p_dry_run THEN
+            -- (Only what is committed switches it off, never what was asked for: it is used up since
+            -- its cap was lowered, or somebody switched it on again.)
+            IF way.scope = 'feature' AND way.used >= way.amount AND NOT p_dry_run THEN
                 PERFORM tollgate.switch_feature_off(feature_name, way, at);
                 answer.alerted := true;
             END IF;
@@ -247,7 +255,7 @@ BEGIN
                 answer := tollgate.refusal(
                     429, 'runs_per_day', 'runs/day cap reached', day_after, tomorrow);
             -- 10. Dollars a day.
-            ELSIF wo_used + estimate > w.usd_per_day THEN
+            ELSIF wo_used >= w.usd_per_day OR wo_used + estimate > w.usd_per_day THEN
                 cap := w.usd_per_day::text;
                 answer := tollgate.refusal(
                     429, 'usd_per_day', 'budget cap reached', day_after, tomorrow);
@@ -265,15 +273,12 @@ BEGIN
                 answer := tollgate.refusal(428, 'confirm',
                     'the estimate is over $' || p_confirm_over || ': send "confirm": true');
             -- It would be admitted, but for the dollars that this minute has committed already: the
-            -- breaker trips. An ask that is too large for any minute waits for one of its own, and
-            -- trips nothing.
+            -- breaker trips. An ask that is more than these, or too large for any minute, is to blame
+            -- itself: it waits, and trips nothing.
             ELSIF way.stage = 15 THEN
                 cap := way.amount::text;
-                IF estimate > way.amount THEN
-                    answer := tollgate.refusal(503, 'breaker_open',
-                        'the estimate alone is over $' || tollgate.usd(way.amount)
-                        || ' a minute: it needs "confirm": true and a minute without other spend',
-                        greatest(1, ceil(extract(epoch FROM tollgate.cured_at(way, at) - at)))::integer);
+                IF tollgate.too_large(way, estimate) THEN
+                    answer := tollgate.wait_for_minute(way, estimate, at);
                 ELSE
                     IF NOT p_dry_run THEN
                         waits := tollgate.trip('global', '', format(
@@ -369,7 +374,11 @@ BEGIN
         IF probed IS NOT NULL THEN
             PERFORM tollgate.probe_breakers(probed, run_id, at);
         END IF;
-        answer.alerted := probed IS NOT NULL;
+        answer.alerted := probed IS NOT NULL OR seen.uses_up IS TRUE;
+        IF seen.uses_up THEN
+            PERFORM tollgate.switch_feature_off(feature_name, c, at) FROM tollgate.charges(facts, at, false) c
+            WHERE c.stage = 5 AND c.measure = 'usd' AND c.used >= c.amount;
+        END IF;
         IF seen.crosses THEN
             answer.alerted := tollgate.alert_charges(facts, at) OR answer.alerted;
         END IF;

@@ -158,6 +158,18 @@ END $$;
 CREATE OR REPLACE TRIGGER guard BEFORE UPDATE ON public.change_requests
     FOR EACH ROW EXECUTE FUNCTION tollgate.guard_request();
 
+-- Nobody knows today what is right in a year: a raise for a time begins within 90 days of being asked for
+-- (and of being granted, see guard_new_grant).
+CREATE OR REPLACE FUNCTION tollgate.guard_beginning() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.grant_from > clock_timestamp() + interval '90 days' THEN
+        RAISE EXCEPTION 'a raise for a time begins within 90 days' USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER guard_beginning BEFORE INSERT OR UPDATE OF grant_from ON public.change_requests
+    FOR EACH ROW WHEN (NEW.grant_from IS NOT NULL) EXECUTE FUNCTION tollgate.guard_beginning();
+
 -- Nobody votes on a request that is theirs: by asking, by editing it last, or by the token that asked.
 CREATE OR REPLACE FUNCTION tollgate.guard_vote() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -51,15 +51,41 @@ BEGIN
     RETURN c;
 END $$;
 
--- open → half-open: run `p_run` is the probe.
+-- Whether the next run may be the probe of a breaker that is not closed: its time is over, or that of
+-- its probe. `half_open_at` is that moment in both states. (One from the future is of a clock that was
+-- ahead, and would block for as long as it was.)
+CREATE OR REPLACE FUNCTION tollgate.may_probe(c public.circuit_breakers, p_at timestamptz) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(c.half_open_at <= p_at, true) OR coalesce(c.changed_at > p_at, false)
+$$;
+
+-- open → half-open: run `p_run` is the probe. half-open → half-open: it replaces a probe that has not
+-- reported in time.
 CREATE OR REPLACE FUNCTION tollgate.probe_breakers(p_ids bigint[], p_run uuid, p_at timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
+    was public.circuit_breakers;
     c public.circuit_breakers;
 BEGIN
-    FOR c IN UPDATE public.circuit_breakers SET state = 'half_open', probe_run_id = p_run, changed_at = p_at
-        WHERE id = ANY (p_ids) RETURNING * LOOP
-        PERFORM tollgate.breaker_alert(c, 'breaker_half_open', 'run ' || p_run || ' probes', p_at);
+    FOR was IN SELECT * FROM public.circuit_breakers WHERE id = ANY (p_ids) ORDER BY id LOOP
+        -- (Since when it is half-open stays: what has started since then was a probe.)
+        UPDATE public.circuit_breakers SET state = 'half_open', probe_run_id = p_run,
+            half_open_at = p_at + make_interval(secs => probe_seconds),
+            changed_at = CASE was.state WHEN 'open' THEN p_at ELSE least(changed_at, p_at) END
+        WHERE id = was.id RETURNING * INTO c;
+        IF was.state = 'open' THEN
+            PERFORM tollgate.breaker_alert(c, 'breaker_half_open', 'run ' || p_run || ' probes', p_at);
+        ELSE
+            -- Nobody needs a message about each probe that dies; the record has it.
+            INSERT INTO public.operations_events (kind, message, owner_type, owner_id, actor, meta)
+            VALUES ('BREAKER_HALF_OPEN', format('%s half-open: run %s did not report within %s s, run %s probes',
+                    tollgate.breaker_name(c), was.probe_run_id, c.probe_seconds, p_run),
+                CASE c.scope WHEN 'global' THEN 'circuit_breaker' ELSE 'work_order' END,
+                CASE c.scope WHEN 'global' THEN c.id::text ELSE c.subject END, 'tollgate',
+                jsonb_build_object('scope', c.scope, 'subject', c.subject, 'state', c.state,
+                    'probeRunId', p_run, 'replacedRunId', was.probe_run_id,
+                    'halfOpenAt', tollgate.rfc3339(c.half_open_at)));
+        END IF;
     END LOOP;
 END $$;
 
@@ -72,7 +98,10 @@ DECLARE
     ended integer;
     failed integer;
 BEGIN
-    FOR c IN SELECT * FROM public.circuit_breakers b WHERE b.probe_run_id = r.id LOOP
+    -- A probe that succeeds after its time has proved it all the same; one that fails then was replaced.
+    FOR c IN SELECT * FROM public.circuit_breakers b WHERE b.probe_run_id IS NOT NULL
+        AND (b.probe_run_id = r.id OR (r.status = 'success' AND r.started_at >= b.changed_at
+            AND (b.scope = 'global' OR b.subject = r.wo_id))) LOOP
         IF r.status = 'success' THEN
             PERFORM tollgate.close_breaker(c.id, 'the probe succeeded', p_at);
         ELSIF r.status = 'cancelled' THEN
@@ -97,7 +126,8 @@ BEGIN
     SELECT count(*), count(*) FILTER (WHERE recent.status = 'error') INTO ended, failed
     FROM (SELECT e.status FROM public.work_order_runs e
           WHERE e.wo_id = r.wo_id AND e.status IN ('success', 'error')
-              AND e.finished_at > coalesce(c.changed_at, '-infinity')
+              AND e.finished_at > CASE WHEN c.changed_at <= p_at THEN c.changed_at ELSE '-infinity' END
+              AND e.finished_at <= p_at
           ORDER BY e.finished_at DESC LIMIT of_all.recent_runs) recent;
     IF ended >= of_all.recent_runs AND failed * 100 >= of_all.error_percent * ended THEN
         PERFORM tollgate.trip('work_order', r.wo_id,
@@ -105,20 +135,41 @@ BEGIN
     END IF;
 END $$;
 
--- Whether the committed dollars of the last minute are over the breaker's amount; trips then. For
--- money that nobody was asked about: overruns, and spend that was told.
+-- Trips the breaker if the committed dollars of the last minute are over its amount, and switches the
+-- feature off if those of its last hour have reached its cost cap. For money that nobody was asked
+-- about: overruns, corrections, and spend that was reported.
 CREATE OR REPLACE FUNCTION tollgate.trip_if_over(f tollgate.facts, p_at timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    minute tollgate.charge;
+    c tollgate.charge;
 BEGIN
-    SELECT * INTO minute FROM tollgate.charges(f, p_at, false) c WHERE c.stage = 15;
-    IF minute.used > minute.amount
-        AND NOT EXISTS (SELECT FROM public.circuit_breakers WHERE scope = 'global' AND state <> 'closed') THEN
-        PERFORM tollgate.trip('global', '', format('$%s were committed within a minute, over $%s',
-            tollgate.usd(minute.used), tollgate.usd(minute.amount)), p_at);
-    END IF;
+    FOR c IN SELECT * FROM tollgate.charges(f, p_at, false) x
+        WHERE (x.stage = 15 AND x.used > x.amount)
+            OR (x.stage = 5 AND x.measure = 'usd' AND x.used >= x.amount) LOOP
+        IF c.stage = 5 THEN
+            PERFORM tollgate.switch_feature_off(f.feature, c, p_at);
+        ELSIF NOT EXISTS (SELECT FROM public.circuit_breakers WHERE scope = 'global' AND state <> 'closed') THEN
+            PERFORM tollgate.trip('global', '', format('$%s were committed within a minute, over $%s',
+                tollgate.usd(c.used), tollgate.usd(c.amount)), p_at);
+        END IF;
+    END LOOP;
 END $$;
+
+-- Whether the minute is full because of this ask rather than of what it has committed: no runaway.
+CREATE OR REPLACE FUNCTION tollgate.too_large(c tollgate.charge, usd numeric) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT usd > c.amount OR usd > c.used
+$$;
+
+CREATE OR REPLACE FUNCTION tollgate.wait_for_minute(c tollgate.charge, usd numeric, p_at timestamptz)
+RETURNS tollgate.answer LANGUAGE sql STABLE AS $$
+    SELECT tollgate.refusal(503, 'breaker_open', CASE WHEN usd > c.amount
+        THEN format('the estimate alone is over $%s a minute: it needs "confirm": true and a minute without other spend',
+            tollgate.usd(c.amount))
+        ELSE format('$%s more does not fit into $%s a minute beside $%s: wait', tollgate.usd(usd),
+            tollgate.usd(c.amount), tollgate.usd(c.used)) END,
+        tollgate.seconds_until(tollgate.cured_at(c, p_at), p_at))
+$$;
 
 -- The breakers in the way of an ask: those that are not closed.
 CREATE OR REPLACE FUNCTION tollgate.open_breakers(p_wo text) RETURNS public.circuit_breakers[] LANGUAGE sql STABLE AS $$
@@ -167,7 +218,7 @@ CREATE OR REPLACE FUNCTION tollgate.killed(k public.kill_switches) RETURNS tollg
            ELSE k.target END)
 $$;
 
--- A cost cap that is reached switches its feature off, once.
+-- A cost cap that committed dollars have reached switches its feature off, once.
 CREATE OR REPLACE FUNCTION tollgate.switch_feature_off(p_feature text, c tollgate.charge, p_at timestamptz)
 RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 DECLARE

@@ -154,6 +154,9 @@ BEGIN
             || tollgate.counter_keys(facts, d.at, true, false));
         UPDATE public.direct_spend SET cost_usd = p_new WHERE id = d.id;
         PERFORM tollgate.judge_again(d.feature, ARRAY[d.at], p_actor, at);
+        IF p_new > p_old THEN
+            PERFORM tollgate.trip_if_over(facts, at);
+        END IF;
     END IF;
     -- What it said of itself as telemetry, so that incidents and triage do not judge by it either.
     WITH told AS (

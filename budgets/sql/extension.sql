@@ -24,6 +24,7 @@ DECLARE
     way tollgate.charge;         -- the first limit in the way
     place tollgate.refusal_place;
     crosses boolean := false;
+    uses_up boolean := false;    -- the cost cap of the feature
     ids bigint[];
     endpoint_name text := 'extend:' || p_run;
 BEGIN
@@ -118,15 +119,17 @@ BEGIN
     ELSIF tripped IS NOT NULL AND NOT r.id = ANY (
         SELECT t.probe_run_id FROM unnest(tripped) t WHERE t.probe_run_id IS NOT NULL) THEN
         answer := tollgate.refusal(503, 'breaker_open', 'the circuit breaker is open',
-            greatest(1, ceil(extract(epoch FROM tripped[1].half_open_at - at)))::integer,
-            greatest(at, tripped[1].half_open_at));
+            least(tollgate.seconds_until(tripped[1].half_open_at, at), tripped[1].open_seconds),
+            least(greatest(at, tripped[1].half_open_at), at + make_interval(secs => tripped[1].open_seconds)));
     ELSIF p_additional > 0 AND NOT w.feature_on THEN
         answer := tollgate.refusal(403, 'feature_off', 'feature ' || r.feature || ' is switched off');
     ELSIF way.stage = 5 THEN
         cap := way.amount::text;
         answer := tollgate.limit_refusal(way, at, day_after);
-        PERFORM tollgate.switch_feature_off(r.feature, way, at);
-        answer.alerted := true;
+        IF way.used >= way.amount THEN
+            PERFORM tollgate.switch_feature_off(r.feature, way, at);
+            answer.alerted := true;
+        END IF;
     ELSIF w.status <> 'draft' THEN
         answer := tollgate.refusal(409, 'suspended', 'work order is ' || w.status);
     ELSIF p_additional > 0 AND used.wo + p_additional > w.usd_per_day THEN
@@ -136,6 +139,9 @@ BEGIN
         cap := way.amount::text;
         answer := tollgate.refusal(503, 'breaker_open', 'more at once than $'
             || tollgate.usd(way.amount) || ' a minute: extend in steps', 60);
+    ELSIF way.stage = 15 AND tollgate.too_large(way, p_additional) THEN
+        cap := way.amount::text;
+        answer := tollgate.wait_for_minute(way, p_additional, at);
     ELSIF way.stage = 15 THEN
         cap := way.amount::text;
         tripped := ARRAY[tollgate.trip('global', '', format(
@@ -172,15 +178,21 @@ BEGIN
 
     IF p_additional > 0 THEN
         -- The day is that of the start; the hour and the minute are the present ones.
-        SELECT bool_or(tollgate.crosses(c, p_additional)) INTO crosses
+        SELECT bool_or(tollgate.crosses(c, p_additional)),
+            bool_or(c.stage = 5 AND c.used + p_additional >= c.amount) INTO crosses, uses_up
         FROM tollgate.charges(facts, at, false) c WHERE c.measure = 'usd';
         ids := tollgate.present_counters(facts, at, true);
         INSERT INTO public.run_charges (run_id, kind, at, reserved_usd, charged_to)
         VALUES (r.id, 'extension', at, p_additional, ids);
         UPDATE public.counters SET reserved_usd = reserved_usd + p_additional
         WHERE id = ANY (ids) OR (id = ANY (r.charged_to) AND NOT tollgate.is_short("window"));
+        answer.alerted := uses_up;
+        IF uses_up THEN
+            PERFORM tollgate.switch_feature_off(r.feature, c, at) FROM tollgate.charges(facts, at, false) c
+            WHERE c.stage = 5 AND c.measure = 'usd' AND c.used >= c.amount;
+        END IF;
         IF crosses THEN
-            answer.alerted := tollgate.alert_charges(facts, at);
+            answer.alerted := tollgate.alert_charges(facts, at) OR uses_up IS TRUE;
         END IF;
         -- A renewal alone changes no money and is not worth a line in the log.
         INSERT INTO public.operations_events

@@ -43,6 +43,12 @@ CREATE OR REPLACE FUNCTION tollgate.refusal(
     SELECT row(status, denial, error, after, until, false, NULL, NULL, NULL, false)::tollgate.answer
 $$;
 
+-- Whole seconds until then, as a refusal says them: one at least.
+CREATE OR REPLACE FUNCTION tollgate.seconds_until(until timestamptz, at timestamptz) RETURNS integer
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT greatest(1, ceil(extract(epoch FROM until - at)))::integer
+$$;
+
 CREATE OR REPLACE FUNCTION tollgate.token_refusal(refusal text) RETURNS tollgate.answer LANGUAGE sql IMMUTABLE AS $$
     SELECT tollgate.refusal(a.status, a.denial, a.error) FROM tollgate.token_answer_v1(refusal) a
 $$;
@@ -181,6 +187,9 @@ BEGIN
         RAISE EXCEPTION 'a grant on work order % comes only from an approved request or break-glass',
             NEW.wo_id USING ERRCODE = 'restrict_violation',
                 HINT = 'Ask for it in the admin: Work orders, Request a cap change.';
+    END IF;
+    IF NEW.starts_at > clock_timestamp() + interval '90 days' THEN
+        RAISE EXCEPTION 'a grant begins within 90 days' USING ERRCODE = 'restrict_violation';
     END IF;
     RETURN NEW;
 END $$;

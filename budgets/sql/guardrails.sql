@@ -101,7 +101,8 @@ LANGUAGE sql STABLE AS $$
         WHEN c.win IN ('rolling_minute', 'rolling_hour') THEN coalesce((
             SELECT min(k.starts_at) FROM public.counters k
             WHERE k.scope = c.scope AND k.subject = c.subject AND k."window" = c.win
-                AND k."window" IN ('rolling_minute', 'rolling_hour') AND k.starts_at > at - tollgate.reach(c.win) AND k.runs > 0), at)
+                AND k."window" IN ('rolling_minute', 'rolling_hour') AND k.starts_at > at - tollgate.reach(c.win)
+                AND k.starts_at <= at AND k.runs > 0), at)
             + tollgate.reach(c.win)
         ELSE tollgate.begins(c.win, at) + CASE c.win WHEN 'month' THEN interval '1 month'
             WHEN 'day' THEN interval '1 day' WHEN 'hour' THEN interval '1 hour'
@@ -137,7 +138,7 @@ RETURNS SETOF tollgate.charge LANGUAGE sql STABLE AS $$
             FROM public.counters s
             WHERE s.scope = l.scope AND s.subject = l.subject AND s."window" = l.win
                 AND s."window" IN ('rolling_minute', 'rolling_hour')
-                AND s.starts_at > p_at - tollgate.reach(l.win))
+                AND s.starts_at > p_at - tollgate.reach(l.win) AND s.starts_at <= p_at)
         ELSE coalesce(CASE l.measure WHEN 'usd' THEN k.reserved_usd + k.settled_usd
             WHEN 'tokens' THEN k.reserved_tokens + k.settled_tokens
             WHEN 'runs' THEN k.open_runs - CASE WHEN p_dry THEN tollgate.overdue(l.scope, f, p_at) ELSE 0 END
@@ -227,8 +228,10 @@ BEGIN
     answer := CASE
         WHEN c.scope = 'feature_user' THEN
             tollgate.refusal(429, 'feature_rate', 'feature rate reached', after, cured)
-        WHEN c.stage = 5 THEN
+        WHEN c.stage = 5 AND c.used >= c.amount THEN
             tollgate.refusal(403, 'feature_off', 'feature ' || c.subject || ' is switched off')
+        WHEN c.stage = 5 THEN
+            tollgate.refusal(429, 'feature_rate', 'feature cost cap reached', after, cured)
         WHEN c.win = 'open' THEN
             tollgate.refusal(429, 'concurrency', 'concurrency limit reached', 5)
         WHEN c.scope = 'user' THEN tollgate.refusal(429, 'user_quota', 'quota reached', after, cured)
@@ -311,6 +314,20 @@ CREATE OR REPLACE VIEW tollgate.entries AS
         'llm_api', host(d.source_ip), NULL, NULL), 1, 0, 0, d.cost_usd, 0, d.cost_usd, 0, d.tokens
     FROM public.direct_spend d;
 
+-- Whether a limit covers that subject, so that its counters are kept. A row for one name covers nobody else.
+CREATE OR REPLACE FUNCTION tollgate.is_limited(p_scope text, p_subject text, p_window text) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT (p_scope IN ('work_order', 'global') AND p_window IN ('open', 'day'))
+        OR EXISTS (SELECT FROM public.budgets b WHERE b.scope = p_scope AND b."window" = p_window
+            AND b.subject IN ('*', CASE p_scope WHEN 'model_tier' THEN split_part(p_subject, chr(31), 2)
+                ELSE p_subject END))
+        OR (p_scope = 'feature' AND p_window = 'rolling_hour' AND EXISTS (
+            SELECT FROM public.feature_flags f WHERE f.feature = p_subject AND f.cost_cap_usd IS NOT NULL))
+        OR (p_scope = 'feature_user' AND EXISTS (
+            SELECT FROM public.feature_flags f WHERE f.feature = split_part(p_subject, chr(31), 1)
+                AND f.period = p_window AND f.requests_per_period IS NOT NULL))
+$$;
+
 -- Counters of a limit that was just made: what its window holds already. Runs that may still be
 -- settled learn of them, with the owner's rights: the application's role cannot change a run. The
 -- caller has the lock of all; a month is read once, and starts wait.
@@ -339,7 +356,8 @@ BEGIN
     FROM (SELECT e.*, tollgate.subject(p_scope, e.facts) AS subject,
               tollgate.begins(p_window, e.at) AS slot
           FROM tollgate.entries e WHERE e.at >= since) s
-    WHERE s.subject IS NOT NULL GROUP BY s.subject, s.slot
+    WHERE s.subject IS NOT NULL AND tollgate.is_limited(p_scope, s.subject, p_window)
+    GROUP BY s.subject, s.slot
     ON CONFLICT (key) DO UPDATE SET runs = excluded.runs, open_runs = excluded.open_runs,
         reserved_usd = excluded.reserved_usd, settled_usd = excluded.settled_usd,
         reserved_tokens = excluded.reserved_tokens, settled_tokens = excluded.settled_tokens;

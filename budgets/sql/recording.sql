@@ -12,9 +12,9 @@ CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON publ
         'preflight_check', 'PREFLIGHT_RULE_CHANGE', '', 'check_name');
 -- (Its transitions are told by alerts.)
 CREATE OR REPLACE TRIGGER record_change
-    AFTER UPDATE OF open_seconds, recent_runs, error_percent ON public.circuit_breakers
-    FOR EACH ROW WHEN ((OLD.open_seconds, OLD.recent_runs, OLD.error_percent)
-        IS DISTINCT FROM (NEW.open_seconds, NEW.recent_runs, NEW.error_percent))
+    AFTER UPDATE OF open_seconds, probe_seconds, recent_runs, error_percent ON public.circuit_breakers
+    FOR EACH ROW WHEN ((OLD.open_seconds, OLD.probe_seconds, OLD.recent_runs, OLD.error_percent)
+        IS DISTINCT FROM (NEW.open_seconds, NEW.probe_seconds, NEW.recent_runs, NEW.error_percent))
     EXECUTE FUNCTION tollgate.record_change('circuit_breaker', 'BREAKER_SETTINGS_CHANGE', ' ', 'scope', 'subject');
 -- A transition that no alert tells of was written past the breaker's routines.
 CREATE OR REPLACE FUNCTION tollgate.record_transition() RETURNS trigger LANGUAGE plpgsql AS $$

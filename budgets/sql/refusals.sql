@@ -100,7 +100,8 @@ BEGIN
     -- all that it has.
     SELECT array_agg(l.lineage), array_agg(l.name) INTO lines, names FROM (
         SELECT g.lineage, g.name FROM public.refusal_groups g
-        WHERE g.last_at < p_before AND (p_lineage IS NULL OR g.lineage = p_lineage)
+        -- (One that a clock that was ahead has dated later than now is over, too.)
+        WHERE (g.last_at < p_before OR g.last_at > tollgate.now()) AND (p_lineage IS NULL OR g.lineage = p_lineage)
             AND (p_name IS NULL OR g.name = p_name)
         ORDER BY g.last_at LIMIT p_most FOR UPDATE SKIP LOCKED) l;
     IF lines IS NULL THEN

@@ -2,20 +2,45 @@
 -- rights, because the application's role cannot change a run or what was charged for it
 -- (opslog/roles.py): what is not a settlement is refused.
 
--- Median and 95th percentile of the last 100 settled runs of a work order.
-CREATE OR REPLACE FUNCTION tollgate.renew_statistics(p_wo text) RETURNS void LANGUAGE sql VOLATILE AS $$
-    INSERT INTO public.cost_statistics (wo_id, settled_runs, median_usd, p95_usd, p95_tokens)
-    SELECT p_wo, count(*),
+-- Median and 95th percentile of the last 100 runs of a work order that are evidence of what a run
+-- costs. An error at no cost, an unpriced run and a cost that was corrected away are none, and neither
+-- is what a clock that was ahead has dated later than now. Of the last 1000 that ended, so that a work
+-- order that only fails does not make each settlement read all its history.
+CREATE OR REPLACE FUNCTION tollgate.renew_statistics(p_wo text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    at timestamptz := tollgate.now();
+BEGIN
+    INSERT INTO public.cost_statistics (wo_id, settled_runs, successful_runs, median_usd, p95_usd, p95_tokens)
+    SELECT p_wo, count(*), count(*) FILTER (WHERE recent.status = 'success'),
         (percentile_disc(0.5) WITHIN GROUP (ORDER BY recent.cost)),
         (percentile_disc(0.95) WITHIN GROUP (ORDER BY recent.cost)),
         (percentile_disc(0.95) WITHIN GROUP (ORDER BY coalesce(recent.tokens, 0)))
-    FROM (SELECT s.cost, s.tokens FROM public.work_order_runs s
-          WHERE s.wo_id = p_wo AND s.status IN ('success', 'error')
-          ORDER BY s.finished_at DESC LIMIT 100) recent
+    FROM (
+        SELECT * FROM (SELECT s.cost, s.tokens, s.status, s.cost_note FROM public.work_order_runs s
+            WHERE s.wo_id = p_wo AND s.status IN ('success', 'error') AND s.finished_at <= at
+            ORDER BY s.finished_at DESC LIMIT 1000) ended
+        WHERE ended.cost_note <> 'unpriced'
+            AND (ended.cost > 0 OR (ended.status = 'success' AND ended.cost_note <> 'corrected'))
+        LIMIT 100) recent
     HAVING count(*) > 0
     ON CONFLICT (wo_id) DO UPDATE SET settled_runs = excluded.settled_runs,
-        median_usd = excluded.median_usd, p95_usd = excluded.p95_usd,
-        p95_tokens = excluded.p95_tokens
+        successful_runs = excluded.successful_runs, median_usd = excluded.median_usd,
+        p95_usd = excluded.p95_usd, p95_tokens = excluded.p95_tokens;
+    IF NOT FOUND THEN
+        DELETE FROM public.cost_statistics WHERE wo_id = p_wo;
+    END IF;
+END $$;
+
+-- What a run reserves where its caller names no amount: what runs have cost of late, and never less
+-- than the floor, a share of the day's cap (or the amount of `cost_rules`), until enough of them have
+-- succeeded. It is never zero. All in dollars; `p95`, `successes` null: nothing is known.
+CREATE OR REPLACE FUNCTION tollgate.default_usd(
+    p95 numeric, successes integer, floor_usd numeric, floor_runs integer, runs_per_day integer,
+    usd_per_day numeric
+) RETURNS numeric LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN successes >= floor_runs AND p95 > 0 THEN p95
+        ELSE greatest(p95, least(coalesce(floor_usd, trunc(usd_per_day / runs_per_day, 9)), usd_per_day),
+            0.000000001) END
 $$;
 
 -- A cost far above what was reserved, or over what the token may report: counted or not, people are
@@ -136,6 +161,12 @@ DECLARE
     at timestamptz := tollgate.now();
     reaped integer := 0;
 BEGIN
+    -- No lease ends later than its own length from now. One that does is of a clock that was ahead, and
+    -- would hold its slot for as long as it was; whether its client lives, one more length will tell.
+    UPDATE public.work_order_runs SET lease_expires_at = at + make_interval(secs => lease_seconds)
+    WHERE id IN (SELECT late.id FROM public.work_order_runs late
+        WHERE late.status = 'running' AND late.lease_expires_at > at + make_interval(secs => late.lease_seconds)
+        FOR UPDATE SKIP LOCKED);
     SELECT array_agg(id) INTO runs FROM (
         SELECT id FROM public.work_order_runs
         WHERE status = 'running' AND lease_expires_at <= at AND (p_wo IS NULL OR wo_id = p_wo)
@@ -183,7 +214,8 @@ CREATE OR REPLACE FUNCTION tollgate.replayed_start(p_first text) RETURNS text LA
         FROM public.work_order_runs r WHERE r.id = (p_first::json->>'runId')::uuid), p_first)
 $$;
 
--- `p_cost`: dollars; null where usage was told and has no price, which settles at the reservation.
+-- `p_cost`: dollars; null where usage was told and has no price. Unknown is never zero: that settles at
+-- the reservation, and at what a run reserves by itself at least.
 -- `p_tokens`: input and output together; null where no usage was told.
 -- `p_book_version`: the price book that `p_cost` was computed with; null where it was not.
 CREATE OR REPLACE FUNCTION tollgate.finish_run_v1(
@@ -198,6 +230,7 @@ DECLARE
     was record;
     answer tollgate.answer;
     cost numeric;
+    least_usd numeric;
     note text := '';
     kind text := 'RUN_FINISHED';
 BEGIN
@@ -231,7 +264,13 @@ BEGIN
         AND p_book_version <> (SELECT version FROM public.price_book_version) THEN
         RETURN tollgate.refusal(0, 'stale_prices', (SELECT version::text FROM public.price_book_version));
     END IF;
-    cost := coalesce(p_cost, r.reserved_usd);
+    IF p_cost IS NULL THEN
+        SELECT tollgate.default_usd(s.p95_usd, s.successful_runs, c.floor_usd, c.floor_runs, e.runs_per_day,
+            e.usd_per_day) INTO least_usd
+        FROM tollgate.effective_caps(r.wo_id, tollgate.now()) e CROSS JOIN public.cost_rules c
+        LEFT JOIN public.cost_statistics s ON s.wo_id = r.wo_id;
+    END IF;
+    cost := coalesce(p_cost, greatest(r.reserved_usd, least_usd));
     IF cost > b.max_run_usd AND NOT 'admin' = ANY (b.scopes) THEN
         -- The run stays as it is: its lease settles it at its reservation, unless somebody who may
         -- report so much finishes it before.
@@ -282,6 +321,16 @@ BEGIN
     IF r.cost > r.reserved_usd THEN
         PERFORM tollgate.alert_cost('run', r.id, r.agent_name, r.cost, r.reserved_usd, r.token_id, false,
             r.finished_at);
+    END IF;
+    IF p_cost IS NULL THEN
+        PERFORM tollgate.alert('cost_unpriced',
+            format('unpriced:%s:%s:%s', r.wo_id, p_usage->>'model', (r.finished_at AT TIME ZONE 'UTC')::date),
+            format('%s used model %s, which has no price: its runs settle at their reservation, and at $%s at'
+                ' least. Enter a price.', initcap(left(tollgate.named('work_order', r.wo_id), 1))
+                || substr(tollgate.named('work_order', r.wo_id), 2), p_usage->>'model', tollgate.usd(least_usd)),
+            'work_order', r.wo_id,
+            jsonb_build_object('severity', 'warning', 'model', p_usage->>'model', 'runId', r.id,
+                'agentName', r.agent_name, 'settledUsd', tollgate.usd(r.cost)), r.finished_at);
     END IF;
     answer.status := 200;
     answer.denial := '';

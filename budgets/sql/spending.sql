@@ -57,8 +57,8 @@ BEGIN
         told := tollgate.killed(killed);
     ELSIF tripped IS NOT NULL THEN
         told := tollgate.refusal(503, 'breaker_open', 'the circuit breaker is open',
-            greatest(1, ceil(extract(epoch FROM tripped[1].half_open_at - at)))::integer,
-            tripped[1].half_open_at);
+            least(tollgate.seconds_until(tripped[1].half_open_at, at), tripped[1].open_seconds),
+            least(tripped[1].half_open_at, at + make_interval(secs => tripped[1].open_seconds)));
     ELSIF (SELECT NOT f.enabled FROM public.feature_flags f WHERE f.feature = feature_name) THEN
         told := tollgate.refusal(403, 'feature_off', 'feature ' || feature_name || ' is switched off');
     ELSIF way.stage = 15 THEN

@@ -7,6 +7,7 @@ import django_filters
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.db.models.enums import Choices
+from django.utils.dateparse import parse_datetime
 from django_filters import IsoDateTimeFilter
 from django_filters.fields import IsoDateTimeField
 from django_filters.rest_framework import DjangoFilterBackend
@@ -31,9 +32,18 @@ def in_utc(moment: datetime) -> datetime:
 
 
 class MomentField(IsoDateTimeField):
+    """A moment names its zone: a program that leaves it out may mean any."""
+
     def to_python(self, value: Any) -> datetime | None:
-        moment = super().to_python(value)
-        return moment and in_utc(moment)
+        if value in self.empty_values:
+            return None
+        try:
+            moment = parse_datetime(str(value).strip())
+        except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is None:
+            raise ValidationError("Enter a time with its zone, like 2026-11-28T10:00:00Z.")
+        return in_utc(moment)
 
 
 @extend_schema_field(

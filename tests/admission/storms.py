@@ -10,7 +10,9 @@ from decimal import Decimal
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
+import msgspec
 from pytest_django import DjangoDbBlocker
 
 from config.scratch import ScratchService
@@ -188,6 +190,40 @@ def by_feature_throttle(number: int) -> dict[str, Any]:
     return ask | {"feature": name, "userId": "u"}
 
 
+def by_dollars_of_the_default(number: int) -> dict[str, Any]:
+    """None names an estimate, and a failure at $0 is all the history there is: $0.10 each, as
+    $10.00 and 100 runs a day give."""
+    from budgets.admission import Caller, FinishTold, StartAsk, finish, start
+    from workorders import tokens
+
+    name = f"default-{number}"
+    factories.make_work_order(name, usd_per_day="10.00", max_concurrent_runs=2 * CLIENTS)
+    caller = Caller(tokens.digest(factories.make_token()[1]), "")
+    used = Decimal("10.00") - Decimal("0.10") * ROOM - Decimal("0.04")
+    for usd in (Decimal(0), used):
+        ask = StartAsk(name, "a", estimated_cost_usd=usd, confirm=True)
+        run = msgspec.json.decode(start(ask, caller=caller, idempotency_key="").body)["runId"]
+        if not usd:
+            finish(UUID(run), FinishTold("error", Decimal(0)), caller=caller)
+    return {"workOrderId": name, "agentName": "a"}
+
+
+def by_cost_cap(left: str) -> Callable[[int], dict[str, Any]]:
+    """The cost cap of a feature, with so much more than room for seven."""
+
+    def prepare(number: int) -> dict[str, Any]:
+        from budgets import features
+
+        name = f"cost-cap-{left}-{number}"
+        factories.make_work_order(name, usd_per_day="1000.00", max_concurrent_runs=CLIENTS)
+        cap = PRICE * ROOM + Decimal(left)
+        features.change(name, {"cost_cap_usd": cap}, reason="a test", by="test")
+        ask = {"workOrderId": name, "agentName": "a", "estimatedCostUsd": str(PRICE)}
+        return ask | {"feature": name}
+
+    return prepare
+
+
 LIMITS: dict[str, tuple[Callable[[int], dict[str, Any]], str]] = {
     "runs": (by_runs, "runs_per_day"),
     "dollars": (by_dollars, "usd_per_day"),
@@ -208,4 +244,7 @@ LIMITS: dict[str, tuple[Callable[[int], dict[str, Any]], str]] = {
     "team": (shared("team", "month", "usd"), "budget:team:month"),
     "cost dimension": (by_cost_dimension, "budget:cost_dimension:day"),
     "feature throttle": (by_feature_throttle, "feature_rate"),
+    "dollars, by default": (by_dollars_of_the_default, "usd_per_day"),
+    "cost cap of a feature": (by_cost_cap("0.00"), "feature_off"),
+    "cost cap with some left": (by_cost_cap("0.04"), "feature_rate"),
 }

@@ -3,19 +3,22 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import time_machine
 from django.contrib.auth.models import User
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, connection, transaction
+from django.test import Client
 
 from budgets import approvals
 from budgets.exceptions import Conflict, Refused
 from budgets.models import CapChange, Grant
+from opslog import events
 from opslog.models import OperationsEvent, OutboxMessage
 from tests.admission.desk import Desk, body, install_clock, set_clock
 from tests.approvals.test_workflow import caps, decide, everybody
-from tests.factories import lift_limits, make_user, make_work_order
+from tests.factories import lift_limits, make_token, make_user, make_work_order
 
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -102,6 +105,25 @@ def test_the_answer_of_a_start_tells_the_cap_in_force(people: dict[str, User]) -
     assert body(Desk().start(usd="0.01"))["caps"]["usdPerDay"] == 6.0
 
 
+def test_reads_show_the_base_and_what_is_in_force(people: dict[str, User], client: Client) -> None:
+    make_work_order("w2")
+    grant(people, "6.00")
+    token = make_token(["read"])[1]
+
+    def read(path: str) -> Any:
+        return client.get(f"/api/work-orders{path}", headers={"x-api-key": token}).json()
+
+    until = (NOON + HOUR).strftime("%Y-%m-%dT%H:%M:%SZ")
+    raised = {"runsPerDay": 100, "usdPerDay": 6.0, "maxConcurrentRuns": 2, "until": until}
+    for shown in (read("/w1"), read("/w1/usage"), read("")["results"][0]):
+        assert shown["caps"] == {"runsPerDay": 100, "usdPerDay": 2.0}
+        assert shown["capsInForce"] == raised
+    base = {"runsPerDay": 100, "usdPerDay": 2.0, "maxConcurrentRuns": 2, "until": None}
+    assert read("")["results"][1]["capsInForce"] == read("/w2")["capsInForce"] == base
+    set_clock(NOON + HOUR)
+    assert read("/w1")["capsInForce"] == base
+
+
 def test_a_live_grant_counts_for_who_must_sign(people: dict[str, User]) -> None:
     """The rules look at the resulting effective cap, not at the number asked for."""
     grant(people, "60.00", NOON, NOON + 5 * HOUR)
@@ -119,6 +141,7 @@ def test_a_live_grant_counts_for_who_must_sign(people: dict[str, User]) -> None:
         (NOON + HOUR, NOON + HOUR, "after its beginning"),
         (NOON - 2 * HOUR, NOON - HOUR, "over already"),
         (NOON, NOON + timedelta(days=32), "31 days"),
+        (NOON + timedelta(days=90, seconds=1), NOON + timedelta(days=91), "begins within 90 days"),
     ],
 )
 def test_intervals_that_make_no_sense(
@@ -181,6 +204,32 @@ def test_sql_cannot_stretch_a_grant(people: dict[str, User], statement: str) -> 
     grant(people, "6.00")
     with pytest.raises(IntegrityError, match="only end earlier"), connection.cursor() as cursor:
         cursor.execute(statement)
+
+
+@pytest.mark.parametrize("table", ["cap_grants", "change_requests"])
+def test_sql_grants_nothing_that_begins_in_a_year(people: dict[str, User], table: str) -> None:
+    """By the clock of the database; everything else about the row is as it was approved."""
+    grant(people, "6.00")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        late = cursor.fetchone()[0] + timedelta(days=90, minutes=1)
+    named = {
+        "cap_grants": ("starts_at", "ends_at"),
+        "change_requests": ("grant_from", "grant_until"),
+    }
+    begins, ends = named[table]
+    copied = f"""
+        INSERT INTO {table} SELECT (json_populate_record(row, json_build_object('id', 1000,
+            '{begins}', %(late)s::timestamptz, '{ends}', %(late)s::timestamptz + interval '1 hour',
+            'status', 'expired'))).*
+        FROM {table} row LIMIT 1"""
+    with transaction.atomic(), connection.cursor() as cursor:
+        events.record(
+            "WORK_ORDER_CAP_CHANGE", message="x", owner=("work_order", "w1"), actor="test"
+        )
+        with pytest.raises(IntegrityError, match="begins within 90 days"), transaction.atomic():
+            cursor.execute(copied, {"late": late})
+        cursor.execute(copied, {"late": late - timedelta(minutes=2)})
 
 
 def break_glass(by: User, usd: str = "20.00", minutes: int = 30, work_order: str = "w1") -> Grant:

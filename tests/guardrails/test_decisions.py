@@ -369,9 +369,10 @@ def test_a_cost_cap_switches_its_feature_off_once(desk: Desk) -> None:
     features.change("digest", {"cost_cap_usd": Decimal("1.00")}, reason="cap", by="ops")
     run = run_of(desk.start(usd="0.90", feature="digest"))
     dry = desk.start(usd="0.20", feature="digest", dry_run=True)
-    assert '"feature_off"' in dry.body
+    assert '"feature_rate"' in dry.body
+    assert desk.start(usd="0.20", feature="digest").denial == "feature_rate"
     assert FeatureControl.objects.get().enabled
-    assert desk.start(usd="0.20", feature="digest").denial == "feature_off"
+    assert desk.start(usd="0.10", feature="digest").status == 201
     assert not FeatureControl.objects.get().enabled
     assert desk.start(usd="0.01", feature="digest").denial == "feature_off"
     assert desk.extend(run, usd="0.01").denial == "feature_off"

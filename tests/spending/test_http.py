@@ -71,6 +71,7 @@ def test_spend_is_recorded_over_the_limit_and_blocks(shipped: Api, http: httpx2.
     assert day(http) == {
         "date": day(http)["date"],
         "current_spend_usd": 0.0,
+        "reserved_usd": 0.0,
         "warning_threshold_usd": 20.0,
         "hard_limit_usd": 50.0,
         "remaining_usd": 50.0,
@@ -236,7 +237,10 @@ def test_the_commands(shipped: Api, http: httpx2.Client, tmp_path: Path) -> None
     assert shipped.start(http).headers["Tollgate-Denial"] == "breaker_open"
     assert "open" in manage(shipped, "breaker", "show").stdout
     assert manage(shipped, "breaker", "reset", "--reason", "out").returncode == 0
-    assert "Budget OK: $0.00 / $50.00" in manage(shipped, "llm_budget", "check").stdout
+    shown = manage(shipped, "llm_budget", "check").stdout
+    assert shown.splitlines()[-1] == "Budget OK: $0.00 / $50.00"
+    names = {line.split()[0] for line in shown.splitlines()[:-1]}
+    assert names | {"message"} == set(day(http))
     batch = tmp_path / "batch.csv"
     batch.write_text(
         "workOrderId,name,estimatedCostUsd\nnightly-digest,Latest news,0.10\n", encoding="utf-8"
@@ -262,10 +266,41 @@ def test_another_environment_does_not_start(shipped: Api) -> None:
 
 
 def test_the_scenarios_are_played_elsewhere(shipped: Api, http: httpx2.Client) -> None:
-    found = manage(shipped, "llm_budget", "warning")
+    """Each ends at what the day allows, not at the breaker or the hour, which would come first."""
+    found = manage(shipped, "llm_budget", "full")
     assert found.returncode == 0, found.stderr
-    assert "WARNING  Budget warning: $22.00 / $50.00" in found.stdout
+    for line, said, advice in zip(
+        found.stdout.splitlines(),
+        (
+            "OK       Budget OK: $5.00 / $50.00",
+            "WARNING  Budget warning: $22.00 / $50.00",
+            "BLOCKED  Hard limit reached: $52.00",
+        ),
+        ("advised", "advised", "budget:global:day"),
+        strict=True,
+    ):
+        assert said in line
+        assert line.endswith(f"one more call: {advice}")
     assert day(http)["current_spend_usd"] == 0.0
+
+
+def test_what_is_reserved_is_beside_what_remains(shipped: Api, http: httpx2.Client) -> None:
+    """$7.26 spent and $0.02 reserved of $50: $42.74 remain, and $42.73 would not fit."""
+    with shipped.client() as client:
+        assert spend(client, "7.26").status_code == 200
+    assert manage(shipped, "breaker", "reset", "--reason", "test").returncode == 0
+    shipped.sql("UPDATE budgets SET amount = NULL WHERE scope = 'global' AND \"window\" <> 'day'")
+    assert shipped.start(http, estimatedCostUsd="0.02").status_code == 201
+    now = day(http)
+    assert (now["remaining_usd"], now["reserved_usd"]) == (42.74, 0.02)
+    for usd, fits in (("42.72", True), ("42.73", False), ("0", True), (None, True)):
+        asked = {} if usd is None else {"estimatedCostUsd": usd}
+        advice = http.post("/v1/llm/check", json=asked).json()
+        assert (advice["fits"], advice["allowed"]) == (fits, fits)
+        assert (advice["remainingUsd"], advice["reservedUsd"]) == ("42.74", "0.02")
+    shipped.sql("UPDATE budgets SET amount = 7.28 WHERE scope = 'global' AND \"window\" = 'day'")
+    advice = http.post("/v1/llm/check", json={"estimatedCostUsd": "0"}).json()
+    assert (advice["fits"], advice["denial"]) == (False, "budget:global:day")
 
 
 def test_limits_that_are_off_are_none(

@@ -19,7 +19,7 @@ import sentry_sdk
 from budgets import alerts, mirror, spending
 from budgets.admission import Caller
 from budgets.models import Alert
-from budgets.tasks import ping_health
+from budgets.tasks import mirror_spend, ping_health
 from config.embedded import free_port
 from tests import factories
 from tests.waiting import wait_until
@@ -113,6 +113,23 @@ def test_the_day_is_mirrored(redis_url: str, settings: Any) -> None:
     key = f"llm_budget:daily:{spending.today().date}"
     assert client.get(key) == b"1.25"
     assert 47 * 3600 < client.ttl(key) <= 48 * 3600
+
+
+@pytest.mark.parametrize(
+    ("usd", "level", "message"),
+    [
+        ("15.25", "INFO", "Budget OK: $15.25 / $50.00"),
+        ("22.00", "WARNING", "Budget warning: $22.00 / $50.00"),
+        ("52.00", "WARNING", "Hard limit reached: $52.00"),
+    ],
+)
+def test_the_log_of_the_worker_says_how_the_day_stands(
+    caplog: pytest.LogCaptureFixture, usd: str, level: str, message: str
+) -> None:
+    spend(usd)
+    with caplog.at_level("INFO", "tollgate.mirror"):
+        mirror_spend()
+    assert [(each.levelname, each.getMessage()) for each in caplog.records] == [(level, message)]
 
 
 def test_redis_down_changes_nothing_but_a_field(settings: Any) -> None:

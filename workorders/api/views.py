@@ -1,5 +1,6 @@
 """Work orders and their runs, to read; and to register one."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import django_filters
@@ -28,13 +29,29 @@ from opslog.api.schema import (
     shape,
 )
 from opslog.money import usd_text
-from workorders import directory
+from workorders import directory, governing
 from workorders.api import schema as _schema  # noqa: F401  (registers how tokens are shown)
 from workorders.api.auth import bearer
 from workorders.exceptions import AlreadyExists, NotAllowedNow, ReservedId
+from workorders.governing import CapsInForce
 from workorders.models import RESERVED_IDS, WORK_ORDER_ID, Run, WorkOrder
 
 CAPS = record(runsPerDay={"type": "integer"}, usdPerDay={"type": "number"})
+CAPS_IN_FORCE = record(
+    runsPerDay={"type": "integer"},
+    usdPerDay={"type": "number"},
+    maxConcurrentRuns={"type": "integer"},
+    until={"type": ["string", "null"], "format": "date-time"},
+)
+
+
+def as_json(caps: CapsInForce) -> dict[str, Any]:
+    return {
+        "runsPerDay": caps.runs_per_day,
+        "usdPerDay": float(caps.usd_per_day),
+        "maxConcurrentRuns": caps.max_concurrent_runs,
+        "until": caps.until,
+    }
 
 
 class RegisterBody(Body, frozen=True):
@@ -59,6 +76,7 @@ REGISTER = msgspec.json.Decoder(RegisterBody)
 
 class WorkOrderSerializer(serializers.ModelSerializer[WorkOrder]):
     caps = serializers.SerializerMethodField()
+    capsInForce = serializers.SerializerMethodField()
     maxConcurrentRuns = serializers.IntegerField(source="max_concurrent_runs")
     refuseUnknownAgents = serializers.BooleanField(source="refuse_unknown_agents")
     createdAt = serializers.DateTimeField(source="created_at")
@@ -70,6 +88,7 @@ class WorkOrderSerializer(serializers.ModelSerializer[WorkOrder]):
             "title",
             "status",
             "caps",
+            "capsInForce",
             "maxConcurrentRuns",
             "refuseUnknownAgents",
             "createdAt",
@@ -81,6 +100,11 @@ class WorkOrderSerializer(serializers.ModelSerializer[WorkOrder]):
             "runsPerDay": work_order.runs_per_day,
             "usdPerDay": float(work_order.usd_per_day),
         }
+
+    @extend_schema_field(CAPS_IN_FORCE)
+    def get_capsInForce(self, work_order: WorkOrder) -> dict[str, Any]:
+        known = self.context.get("caps_in_force") or governing.caps_in_force([work_order.pk])
+        return as_json(known[work_order.pk])
 
 
 class Dollars(serializers.Field):  # type: ignore[type-arg]  # read only: no input type
@@ -150,6 +174,7 @@ class WorkOrderList(generics.ListAPIView[WorkOrder]):
     parser_classes = (RawJSONParser,)
     filter_backends = (KnownFiltersOnly,)
     queryset = WorkOrder.objects.all()
+    in_force: Mapping[str, CapsInForce] | None = None
 
     @property
     def required_scope(self) -> str:
@@ -158,6 +183,14 @@ class WorkOrderList(generics.ListAPIView[WorkOrder]):
     def get_queryset(self) -> QuerySet[WorkOrder]:
         allowed = bearer(self.request).work_orders
         return WorkOrder.objects.filter(id__in=allowed) if allowed else super().get_queryset()
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        page = super().paginate_queryset(queryset)
+        self.in_force = governing.caps_in_force([each.pk for each in page or ()])
+        return page
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return super().get_serializer_context() | {"caps_in_force": self.in_force}
 
     @extend_schema(
         operation_id="work_orders_list",

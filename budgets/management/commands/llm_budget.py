@@ -11,7 +11,8 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import import_string
 
-from budgets import spending
+from budgets import mirror, spending
+from budgets.models import Budget
 from opslog.another_database import connected_to
 from opslog.exceptions import Unavailable
 from workorders import tokens
@@ -25,9 +26,10 @@ SCENARIOS = {
 
 class Command(BaseCommand):
     help = (
-        "check: the real day. normal, warning, blocked: $5, $22 and $52 spent over HTTP against a "
-        "server with a database of its own. full: all three. reset: a fresh one, at $0. The real "
-        "day's figures are never touched."
+        "check: the real day, as GET /v1/admin/llm-budget shows it. normal, warning, blocked: $5, "
+        "$22 and $52 spent over HTTP against a server with a database of its own, in which only "
+        "the day is limited. full: all three. reset: a fresh one, at $0. The real day's figures "
+        "are never touched."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -36,7 +38,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, action: str, **options: Any) -> None:
         if action == "check":
             try:
-                self.show("today, for real", spending.today())
+                self.show(spending.today())
             except Unavailable as error:
                 raise CommandError(f"The database does not answer: {error}") from None
             return
@@ -58,6 +60,10 @@ class Command(BaseCommand):
                     owner=User.objects.create_user("llm_budget"),
                     by="llm_budget",
                 )
+                # What else would stop $22 at once, the breaker and the hour, would hide the limit.
+                Budget.objects.exclude(window=Budget.Window.DAY).update(
+                    amount=None, warning_amount=None
+                )
             headers = {"x-api-key": text}
             with httpx2.Client(base_url=service.url, headers=headers, timeout=30) as client:
                 if usd:
@@ -72,5 +78,9 @@ class Command(BaseCommand):
         if found["status"] != wanted:
             raise CommandError(f"{name}: {wanted} was expected.", returncode=1)
 
-    def show(self, title: str, day: spending.DayStatus) -> None:
-        self.stdout.write(f"{day.date} ({title}): {day.status}. {day.message}")
+    def show(self, day: spending.DayStatus) -> None:
+        told = spending.as_numbers(day) | {"redis_unavailable": mirror.is_unavailable()}
+        message = told.pop("message")
+        for name, value in told.items():
+            self.stdout.write(f"{name:24} {value}")
+        self.stdout.write(message)

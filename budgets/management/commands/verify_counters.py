@@ -14,7 +14,7 @@ from opslog.money import usd_text
 class Command(BaseCommand):
     help = (
         "Recomputes every counter from the runs and compares. Exit code 1 and a report when any "
-        "differs."
+        "differs, or when rows are dated in the future."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -34,9 +34,23 @@ class Command(BaseCommand):
             if repair is None
             else ledger.repair(by=by, reason=repair.strip())
         )
-        if not wrong:
+        if wrong:
+            self.show(wrong)
+        else:
             self.stdout.write(f"{counters} counters agree with {runs} runs.")
-            return
+        if future := ledger.from_the_future():
+            self.stdout.write("Dated in the future (the database's clock was ahead, or is behind):")
+            for each in future:
+                self.stdout.write(f"  {each}")
+        if wrong and repair is None:
+            raise CommandError(f"{len(wrong)} of {counters} counters differ.", returncode=1)
+        if wrong:
+            self.stdout.write(f"{len(wrong)} of {counters} counters repaired.")
+        if future:
+            rows = sum(each.rows for each in future)
+            raise CommandError(f"{rows} rows are dated in the future.", returncode=1)
+
+    def show(self, wrong: list[ledger.Difference]) -> None:
         table = Table(title="Counter → recomputed from the runs")
         for column in (
             "scope",
@@ -66,9 +80,6 @@ class Command(BaseCommand):
         if not console.is_terminal:
             console.width = 200  # into a file or a pipe: nothing is cut
         console.print(table)
-        if repair is None:
-            raise CommandError(f"{len(wrong)} of {counters} counters differ.", returncode=1)
-        self.stdout.write(f"{len(wrong)} of {counters} counters repaired.")
 
 
 def shown(figure: object) -> str:
