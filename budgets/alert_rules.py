@@ -29,7 +29,7 @@ SELECT (SELECT at FROM clock),
         AND created_at >= (SELECT since FROM clock)),
     (SELECT count(*) FROM work_order_runs WHERE status = 'error'
         AND started_at >= (SELECT since FROM clock)),
-    (SELECT count(*) FROM work_order_runs WHERE status IN ('success', 'error')
+    (SELECT count(*) FROM work_order_runs WHERE status <> 'running'
         AND started_at >= (SELECT since FROM clock))
 """
 

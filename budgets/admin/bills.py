@@ -109,7 +109,7 @@ class DimensionBudgetAdmin(PageAdmin):
         found = [(month, actuals.of_month(month)[obj.dimension]) for month in months]
         return {
             "budget": obj,
-            "meter": Meter(found[0][1].usd, found[0][1].usd * 0, obj.monthly_usd),
+            "meter": Meter(found[0][1].usd, found[0][1].reserved, obj.monthly_usd),
             "months": found,
             "passed": actuals.tiers_passed(found[0][1].usd, obj),
             "events": OperationsEvent.objects.filter(
@@ -152,10 +152,10 @@ class DimensionBudgetAdmin(PageAdmin):
 
     @display(description="this month")
     def this_month(self, budget: DimensionBudget) -> str:
-        usd = self.figures[budget.dimension].usd
+        found = self.figures[budget.dimension]
         if budget.monthly_usd is None:
-            return f"${usd:,.2f}, no budget"
-        meter = Meter(usd, usd * 0, budget.monthly_usd)
+            return f"${found.usd:,.2f}, no budget"
+        meter = Meter(found.usd, found.reserved, budget.monthly_usd)
         return render_to_string("tollgate/meter.html", {"meter": meter, "small": True})
 
     @display(description="counted from")

@@ -292,7 +292,7 @@ class WorkOrderAdmin(PageAdmin):
             "title": obj.title,
             "usage": usage,
             "usd_meter": Meter(usage.settled_usd, usage.reserved_usd, obj.usd_cap),
-            "runs_meter": runs_meter(usage.runs, usage.open_runs, int(obj.runs_cap)),
+            "runs_meter": runs_meter(usage.runs, usage.open_today, int(obj.runs_cap)),
             "refusals": overview.refusals_since(begins, wo_id=obj.pk),
             "calibration": selectors.calibration(obj.pk),
             "usd_chart": chart(
