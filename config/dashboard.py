@@ -133,7 +133,6 @@ def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "title": "Overview",
         "refresh": REFRESH_SECONDS,
         "day": day,
-        "error_percent": None if day.error_rate is None else f"{day.error_rate * 100:.1f}",
         "rate": rate,
         "reaches": [
             (
