@@ -59,8 +59,8 @@ LEFT JOIN counters o ON o.key = tollgate.counter_key('work_order', w.id, 'open',
 USAGE_OF_ALL = """
 SELECT (c.now AT TIME ZONE 'UTC')::date, date_trunc('day', c.now, 'UTC') + interval '1 day',
        w.runs, coalesce(d.open_runs, 0), coalesce(o.open_runs, 0), coalesce(d.reserved_usd, 0),
-       coalesce(d.settled_usd, 0), coalesce(d.runs, 0) - w.runs,
-       coalesce(d.settled_usd, 0) - w.settled_usd
+       coalesce(d.settled_usd, 0), greatest(coalesce(d.runs, 0) - w.runs, 0),
+       greatest(coalesce(d.settled_usd, 0) - w.settled_usd, 0)
 FROM (SELECT tollgate.now() AS now) c
 LEFT JOIN counters d
     ON d.key = tollgate.counter_key('global', '', 'day', date_trunc('day', c.now, 'UTC'))

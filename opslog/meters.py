@@ -42,10 +42,6 @@ class Meter:
         return int(self.share * 100)
 
     @property
-    def percent_told(self) -> str:
-        return "under 1 %" if self.used and not self.percent else f"{self.percent} %"
-
-    @property
     def level(self) -> str:
         if self.limit is None:
             return "none"

@@ -94,25 +94,31 @@ def _decimal(text: str) -> Decimal | None:
         return None
 
 
-def denials_of(budget: Budget, since: datetime) -> Denials:
-    """What a refusal by this limit looks like in the log, from `since` on."""
-    if budget.is_breaker:
-        names: tuple[str, ...] = ("breaker_open",)
-    elif budget.window == Budget.Window.OPEN:
-        names = ("concurrency",)
-    else:
-        names = (OWN_DENIALS.get(budget.scope, f"budget:{budget.scope}:{budget.window}"),)
+def denials_of(budgets: Collection[Budget], since: datetime) -> dict[int, Denials]:
+    """What refusals by these limits look like in the log, from `since` on; one query."""
+    amounts = {str(budget.pk): {budget.amount} for budget in budgets}
     changes = OperationsEvent.objects.filter(
         owner_type="budget",
-        owner_id=str(budget.pk),
+        owner_id__in=amounts,
         created_at__gte=since,
         meta__changes__has_key="amount",
     )
-    before = {
-        _decimal(str(change["old"])) for change in changes.values_list("meta__changes__amount", flat=True)
+    for pk, old in changes.values_list("owner_id", "meta__changes__amount__old"):
+        amounts[pk].add(_decimal(str(old)))
+    return {
+        budget.pk: Denials(
+            _names(budget), str(budget.pk), frozenset(each for each in amounts[str(budget.pk)] if each is not None)
+        )
+        for budget in budgets
     }
-    amounts = frozenset(amount for amount in {budget.amount, *before} if amount is not None)
-    return Denials(names, str(budget.pk), amounts)
+
+
+def _names(budget: Budget) -> tuple[str, ...]:
+    if budget.is_breaker:
+        return ("breaker_open",)
+    if budget.window == Budget.Window.OPEN:
+        return ("concurrency",)
+    return (OWN_DENIALS.get(budget.scope, f"budget:{budget.scope}:{budget.window}"),)
 
 
 def denials_of_feature(control: FeatureControl) -> Denials:
@@ -134,7 +140,7 @@ def denials_by_request(requests: Sequence[ChangeRequest], since: datetime) -> di
     }
     controls = FeatureControl.objects.in_bulk(features_of.values()) if features_of else {}
     budgets = Budget.objects.in_bulk(set(shared.values())) if shared else {}
-    of_budget = {pk: denials_of(budget, since) for pk, budget in budgets.items()}
+    of_budget = denials_of(budgets.values(), since) if budgets else {}
     return {
         pk: denials_of_feature(controls[int(control)])
         for pk, control in features_of.items()
@@ -164,7 +170,7 @@ def limit_evidence(request: ChangeRequest, *, now: datetime) -> LimitEvidence | 
             return None
         use = limits.use_of([budget.pk])[budget.pk]
         used, used_by = use.used, use.subject
-        denials = denials_of(budget, now - timedelta(days=DAYS))
+        denials = denials_of([budget], now - timedelta(days=DAYS))[budget.pk]
         if budget.scope == Budget.Scope.GLOBAL:
             days = overview.use_by_day("global", "", overview.today(), days=DAYS)
     elif request.subject_type == FeatureLimits.kind:

@@ -75,14 +75,16 @@ PAGE_OF_ROWS = f"""{ROWS}, totals AS (
         count(*) FILTER (WHERE action = 'blocked') AS blocked,
         count(*) FILTER (WHERE action = 'near') AS near,
         count(*) FILTER (WHERE action = 'idle') AS idle,
-        coalesce(sum(runs), 0) AS runs, coalesce(sum(usd), 0) AS usd
+        coalesce(sum(runs), 0)::bigint AS runs, coalesce(sum(usd), 0) AS usd
     FROM report
 ), whole AS (
-    SELECT coalesce(sum(runs), 0) AS calls, coalesce(sum(reserved_usd + settled_usd), 0) AS usd
+    SELECT coalesce(sum(runs), 0)::bigint AS runs,
+        coalesce(sum(reserved_usd + settled_usd), 0) AS usd
     FROM counters WHERE scope = 'global' AND subject = '' AND "window" = 'day'
         AND starts_at = %(begins)s
 )
-SELECT t.work_orders, t.blocked, t.near, t.idle, t.runs, t.usd, w.calls - t.runs, w.usd - t.usd,
+SELECT t.work_orders, t.blocked, t.near, t.idle, t.runs, t.usd,
+    greatest(w.runs - t.runs, 0), greatest(w.usd - t.usd, 0),
     p.id, p.title, p.status, p.runs_cap, p.usd_cap, p.runs, p.usd, p.runs_cap_now, p.usd_cap_now,
     p.is_over, p.open_runs, p.reserved_usd, p.refused_runs, p.refused_usd
 FROM totals t CROSS JOIN whole w LEFT JOIN LATERAL (

@@ -295,6 +295,13 @@ def signed_percent(ratio: Decimal | None) -> str:
 
 
 @register.filter
+def whole_percent(ratio: Decimal) -> str:
+    """Rounded down: 100 % is said only where nothing is left."""
+    whole = int(ratio * 100)
+    return "under 1 %" if ratio and not whole else f"{whole} %"
+
+
+@register.filter
 def share(ratio: Decimal | None) -> str:
     """With a decimal, rounded down: 100 % is said only of what is full."""
     return "–" if ratio is None else f"{per_cent(ratio)} %"
@@ -308,7 +315,7 @@ FORMS: dict[str, Callable[..., str]] = {
     form.__name__: form
     for form in (
         *(usd, money, small_money, signed, amount, cap, count),
-        *(percent, tenths, signed_percent, share),
+        *(percent, tenths, signed_percent, share, whole_percent),
     )
 }
 
