@@ -83,6 +83,9 @@ class Denials:
             return bool(self.feature == row["feature"])
         if row["limit"]:
             return bool(row["limit"] == self.budget_id)
+        if not row["cap"]:
+            # An open breaker refuses without a look at its limit; all others say what it was.
+            return row["reason"] != "breaker_open"
         cap = _decimal(row["cap"])
         return cap in self.amounts and (row["reason"] != "concurrency" or cap != row["own"])
 
