@@ -8,13 +8,14 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.core.management import call_command
+from django.db import connection
 
 from budgets import admission, approvals, features, leases, spending
 from budgets.admission import FinishTold
 from budgets.bills import actuals
 from budgets.demo.seeding import seed
 from budgets.hotspots import measuring
-from budgets.models import ServiceMapping
+from budgets.models import Budget, DimensionBudget, ServiceMapping
 from budgets.reviews import working
 from opslog.models import InferenceEvent
 from opslog.price_import import bundled
@@ -54,6 +55,9 @@ def make(folder: Path) -> User:
     )
     factories.set_status(WorkOrder.objects.get(pk="edge-archived"), "archived")
     features.change(FEATURE, {"max_rounds": 3}, reason="edge", by="ops")
+    _asked(people["ops"])
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tollgate.flush_refusals_v1(1000)")
     _bills(folder, now)
     rollup.refresh()
     measuring.measure()
@@ -65,6 +69,7 @@ def make(folder: Path) -> User:
 def _limits() -> None:
     """For each user in dollars and in tokens, and for one of them his own; and of all for a month."""
     factories.make_price("gpt-4o-mini")
+    DimensionBudget.objects.filter(dimension__in=("llm_api", "compute")).update(monthly_usd=250)
     factories.set_limit("user", "day", "usd", "2.00")
     factories.set_limit("user", "day", "usd", "1.00", subject="vip")
     factories.set_limit("user", "day", "tokens", 500_000)
@@ -151,6 +156,14 @@ def _told(desk: Desk, now: datetime) -> None:
         at = now - timedelta(hours=hours)
         accept_inference(drafts, source=InferenceEvent.Source.API, now=at)
         accept_tools([tool], now=at)
+
+
+def _asked(by: User) -> None:
+    """Caps of a work order, and a limit of each user: both wait for those who decide."""
+    told = {"justification": "edge", "expected_cost_impact": "some", "by": by}
+    approvals.ask("edge", new={"usd_per_day": Decimal("8.00")}, **told)
+    limit = Budget.objects.get(scope="user", subject="*", window="day", measure="usd")
+    approvals.ask(str(limit.pk), kind="budget", new={"shared_limit": Decimal(3)}, **told)
 
 
 def _bills(folder: Path, now: datetime) -> None:

@@ -6,7 +6,7 @@ FROM clock c CROSS JOIN generate_series(c.month - interval '5 months', c.month, 
 SELECT sum(settled) FROM spent, clock WHERE at >= month;
 
 -- dimension_budget.now.ungoverned
-SELECT sum(usd) FROM calls, clock WHERE hour >= month AND NOT governed;
+SELECT sum(usd) FROM calls c, clock WHERE c.hour >= month AND NOT governed;
 
 -- meter.meter.used
 SELECT 'This month, UTC', pg_temp.month_usd('llm_api', month) + (SELECT sum(reserved) FROM spent WHERE at >= c.month)

@@ -19,7 +19,8 @@ FROM dimension_budgets, clock WHERE monthly_usd IS NOT NULL;
 SELECT 'llm_api', sum(settled) FROM spent, clock WHERE at >= month - interval '1 month' AND at < month;
 
 -- monthly_review.row.ungoverned
-SELECT 'llm_api', sum(usd) FROM calls, clock WHERE NOT governed AND hour >= month - interval '1 month' AND hour < month;
+SELECT 'llm_api', sum(usd) FROM calls c, clock
+WHERE NOT governed AND c.hour >= month - interval '1 month' AND c.hour < month;
 
 -- monthly_review.figures.unmapped_usd
 SELECT pg_temp.month_usd('', month - interval '1 month') FROM clock;

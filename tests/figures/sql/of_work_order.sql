@@ -20,11 +20,3 @@ SELECT * FROM (
     SELECT r.* FROM work_order_runs r, clock WHERE r.wo_id = %(wo)s AND r.status IN ('success', 'error')
         AND r.finished_at >= today - interval '29 days' ORDER BY r.finished_at DESC LIMIT 5000) s
 WHERE cost_note <> 'unpriced';
-
-CREATE OR REPLACE FUNCTION pg_temp.interpolated(all_of numeric[], share numeric) RETURNS numeric LANGUAGE sql AS $$
-    -- Between the two values on both sides of the place, in proportion.
-    SELECT lower_one + (upper_one - lower_one) * (place - floor(place)) FROM (
-        SELECT place, v[floor(place)::integer + 1] AS lower_one, v[ceil(place)::integer + 1] AS upper_one FROM (
-            SELECT array_agg(x ORDER BY x) AS v, (count(*) - 1) * share AS place FROM unnest(all_of) x
-            WHERE x IS NOT NULL) p) q
-$$;
