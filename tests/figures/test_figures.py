@@ -5,7 +5,6 @@ fails, and so does SQL whose figure the page does not show. Whose they are (`dat
 a row too many or too few is a difference.
 """
 
-import itertools
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -23,13 +22,16 @@ from budgets.models import (
     Budget,
     ChangeRequest,
     DimensionBudget,
+    DirectSpend,
     FeatureControl,
+    Hotspot,
     MonthlyReview,
 )
 from opslog.models import Incident
 from tests.access.walking import logged_in
 from tests.admission.desk import set_clock
 from tests.figures.reading import Page, read
+from workorders.models import Run
 
 SQL = Path(__file__).with_name("sql")
 NANO = Decimal("0.000000001")
@@ -89,6 +91,9 @@ class Desk:
             "llm_budget": DimensionBudget.objects.get(dimension="llm_api").pk,
             "review": MonthlyReview.objects.get().pk,
             "incident": Incident.objects.get().pk,
+            "overrun": Run.objects.get(wo="edge", cost=Decimal("0.200000001")).pk,
+            "direct": DirectSpend.objects.order_by("pk")[0].pk,
+            "everything": Hotspot.objects.get(feature="*").pk,
         }
 
     def page(self, url: str) -> Page:
@@ -131,11 +136,12 @@ def differences(shown: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]
     }
 
 
-# What no row says: guesses, and what triage makes of the hours. Their arithmetic has tests of its own.
+# What no row says: guesses, and what triage makes of the hours. Their arithmetic has tests of its own, in
+# tests/forecast, tests/evidence and tests/triage.
 ELSEWHERE = {
-    "tests/forecast": ("outlook.outlook.", "outlook.naive.", "outlook.score.", "forecast.each.found.", "chart.chart.busiest"),
-    "tests/evidence": ("evidence.asked.", "evidence.other.", "evidence.model.", "decision."),
-    "tests/incidents": ("incident_chart.c.baseline", "incident_bars.", "incident_mitigations."),
+    "forecast": ("outlook.outlook.", "outlook.naive.", "outlook.score.", "forecast.each.found.", "chart.chart.busiest"),
+    "evidence": ("evidence.asked.", "evidence.other.", "evidence.model.", "decision."),
+    "incident": ("incident_chart.c.baseline", "incident_bars.", "incident_mitigations."),
 }
 EDGE = {"wo": "edge"}
 # SQL, address, what both need to know, and whether the page shows but some of the rows.
@@ -165,7 +171,15 @@ PAGES: list[tuple[str, str, dict[str, str], bool]] = [
     ("breach", "/admin/runbooks/budget-breach/", {}, False),
     ("cost_spike", "/admin/runbooks/cost-spike/", {}, False),
     ("cap_runbook", "/admin/runbooks/runs-429/?work_order=edge", EDGE, False),
+    ("cap_usd_runbook", "/admin/runbooks/usd-429/?work_order=edge", EDGE, True),
     ("suspicious", "/admin/runbooks/suspicious/?work_order=edge", EDGE, False),
+    ("run", "/admin/workorders/run/{overrun}/change/", {"run": "{overrun}"}, False),
+    ("direct_spend", "/admin/budgets/directspend/{direct}/change/", {}, False),
+    ("incidents", "/admin/opslog/incident/", {}, False),
+    ("monthly_reviews", "/admin/budgets/monthlyreview/", {}, False),
+    ("killswitches", "/admin/budgets/killswitch/", {}, False),
+    ("bills", "/admin/budgets/billimport/", {}, False),
+    ("hotspot", "/admin/budgets/hotspot/{everything}/change/", {}, False),
 ]
 
 
@@ -179,7 +193,7 @@ def test_each_figure_is_what_the_rows_say(
     wrong: dict[str, Any] = {}
     for figure in sorted(page.figures.keys() | sql.keys()):
         if figure not in sql:
-            if not figure.startswith(tuple(itertools.chain(*ELSEWHERE.values()))):
+            if not figure.startswith(ELSEWHERE.get(name, ())):
                 wrong[figure] = "has no SQL"
             continue
         shown = {of: v for of, v in page.of(figure).items() if not of.endswith("(forecast)")}
