@@ -29,7 +29,7 @@ SELECT (SELECT at FROM clock),
         AND created_at BETWEEN (SELECT since FROM clock) AND (SELECT at FROM clock)),
     (SELECT count(*) FROM work_order_runs WHERE status = 'error'
         AND started_at BETWEEN (SELECT since FROM clock) AND (SELECT at FROM clock)),
-    (SELECT count(*) FROM work_order_runs WHERE status IN ('success', 'error')
+    (SELECT count(*) FROM work_order_runs WHERE status <> 'running'
         AND started_at BETWEEN (SELECT since FROM clock) AND (SELECT at FROM clock))
 """
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from django.db import connection, transaction
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
+from django.db.models.expressions import RawSQL
 
 from budgets import alerts
 from budgets.acting import acting
@@ -15,28 +17,39 @@ from workorders.models import WorkOrder
 Scope, State = CircuitBreaker.Scope, CircuitBreaker.State
 SWITCH = "SELECT (tollgate.switch_breaker_v1(%s, %s, %s, %s)).id"
 COMMITTED = """
-SELECT coalesce(sum(reserved_usd + settled_usd), 0) FROM counters
-WHERE scope = 'global' AND subject = '' AND "window" = 'rolling_minute'
-    AND starts_at > tollgate.now() - tollgate.reach('rolling_minute')
-    AND starts_at <= tollgate.now()
+SELECT coalesce(sum(settled_usd), 0), coalesce(sum(reserved_usd), 0)
+FROM (SELECT tollgate.now() AS now) c LEFT JOIN counters ON scope = 'global' AND subject = ''
+    AND "window" = 'rolling_minute'
+    AND starts_at BETWEEN tollgate.counts_from('rolling_minute', now) AND now
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """US dollars committed in the last 60 seconds, against what warns and what trips."""
+    """US dollars committed in the last 60 to 65 seconds, as the breaker counts, against what warns
+    and what trips."""
 
-    usd: Decimal
+    settled_usd: Decimal
+    held_usd: Decimal
     warns_at: Decimal | None
     trips_at: Decimal | None
+
+    @property
+    def usd(self) -> Decimal:
+        return self.settled_usd + self.held_usd
 
 
 def committed() -> Committed:
     limit = Budget.objects.filter(scope="global", window="rolling_minute", measure="usd").first()
     with connection.cursor() as cursor:
         cursor.execute(COMMITTED)
-        usd = cursor.fetchone()[0]
-    return Committed(usd, limit.warning_amount if limit else None, limit.amount if limit else None)
+        settled, held = cursor.fetchone()
+    return Committed(
+        settled,
+        held,
+        limit.warning_amount if limit else None,
+        limit.amount if limit else None,
+    )
 
 
 def trip(scope: str, subject: str, *, reason: str, by: str) -> CircuitBreaker:
@@ -74,8 +87,17 @@ def set_rules(
         )
 
 
+def with_due(breakers: "QuerySet[CircuitBreaker]") -> "QuerySet[CircuitBreaker]":
+    """`due`: open, and its time is over by the clock of admissions. It blocks nothing any more: the
+    next start is let through as its probe."""
+    over = Q(state=State.OPEN, half_open_at__lte=RawSQL("tollgate.now()", ()))
+    return breakers.annotate(due=ExpressionWrapper(over, BooleanField()))
+
+
 def not_closed() -> list[CircuitBreaker]:
-    return list(CircuitBreaker.objects.exclude(state=State.CLOSED))
+    """With `due`, those that block first."""
+    found = with_due(CircuitBreaker.objects.exclude(state=State.CLOSED))
+    return list(found.order_by("due", "scope", "subject"))
 
 
 def _switch(scope: str, subject: str, opens: bool, reason: str, by: str) -> CircuitBreaker:

@@ -16,18 +16,29 @@ from opslog.identities import canonical
 
 # What limits spending: raising one of these is asked for, not done.
 LIMITS = ("requests_per_period", "cost_cap_usd")
-RUNS = """
-SELECT count(*), coalesce(sum(coalesce(cost, reserved_usd)), 0) FROM work_order_runs
-WHERE feature = %s AND started_at > now() - interval '24 hours' AND started_at <= clock_timestamp()
+RECENT = """
+SELECT r.runs, r.usd, d.calls, d.usd
+FROM (SELECT count(*) AS runs, coalesce(sum(coalesce(cost, reserved_usd)), 0) AS usd
+      FROM work_order_runs
+      WHERE feature = %(feature)s AND started_at > now() - interval '24 hours' AND started_at <= clock_timestamp()) r,
+    (SELECT count(*) AS calls, coalesce(sum(cost_usd), 0) AS usd FROM direct_spend
+     WHERE feature = %(feature)s AND at > now() - interval '24 hours' AND at <= clock_timestamp()) d
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """Runs of a feature in the last 24 hours, and their dollars: settled, or reserved."""
+    """What a feature did in the last 24 hours: runs that started, with their dollars, settled or
+    reserved; and calls of direct spend, which are no runs, with theirs."""
 
     runs: int
     usd: Decimal
+    direct_calls: int
+    direct_usd: Decimal
+
+    def __str__(self) -> str:
+        direct = f" and {self.direct_calls:,} calls of direct spend, ${self.direct_usd:,.2f}"
+        return f"{self.runs:,} runs, ${self.usd:,.2f}{direct if self.direct_calls else ''}"
 
 
 def control_of(feature: str) -> FeatureControl:
@@ -59,7 +70,7 @@ def typed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def recent(feature: str) -> Recent:
     with connection.cursor() as cursor:
-        cursor.execute(RUNS, [feature])
+        cursor.execute(RECENT, {"feature": feature})
         return Recent(*cursor.fetchone())
 
 

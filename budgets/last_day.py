@@ -33,7 +33,7 @@ RUNS = """
 SELECT date_trunc('hour', started_at, 'UTC'), coalesce(nullif(model, ''), 'no model told'),
     coalesce(nullif(feature, ''), 'no feature told'), count(*),
     count(*) FILTER (WHERE status = 'error'),
-    count(*) FILTER (WHERE status IN ('success', 'error')),
+    count(*) FILTER (WHERE status <> 'running'),
     coalesce(sum(coalesce(cost, reserved_usd)), 0)
 FROM work_order_runs WHERE started_at >= %s GROUP BY 1, 2, 3
 UNION ALL
@@ -69,7 +69,8 @@ class Refused:
 class LastDay:
     """`hours` are the beginnings of the hours of the clock that the last 24 hours lie in, UTC,
     oldest first: of the first and of the last one there is a part. Dollars are committed: settled,
-    or reserved by what still runs. Runs are those that started in this time."""
+    or reserved by what still runs; direct spend is among them. Runs are those that started in this
+    time. `ended`: those of them that run no more, however they ended; `failed`: in an error."""
 
     since: datetime
     hours: list[datetime]

@@ -15,21 +15,27 @@ from opslog import prices
 from opslog.identities import canonical
 
 HIGHEST = Decimal("1000000000")
+# A name that has a limit of its own is held to that one, not to the one for each.
 USED = """
 WITH clock AS MATERIALIZED (SELECT tollgate.now() AS now)
 SELECT b.id, coalesce(k.subject, ''), coalesce(k.settled, 0), coalesce(k.held, 0)
 FROM clock c CROSS JOIN budgets b LEFT JOIN LATERAL (
-    SELECT s.subject,
-        sum(CASE b.measure WHEN 'usd' THEN s.settled_usd WHEN 'tokens' THEN s.settled_tokens
-            WHEN 'runs' THEN 0 ELSE s.runs END) AS settled,
-        sum(CASE b.measure WHEN 'usd' THEN s.reserved_usd WHEN 'tokens' THEN s.reserved_tokens
-            WHEN 'runs' THEN s.open_runs ELSE 0 END) AS held
-    FROM counters s
-    WHERE s.scope = b.scope AND s."window" = b."window"
-        AND (b.subject IN ('', '*', s.subject)
-            OR (b.scope = 'model_tier' AND b.subject = split_part(s.subject, chr(31), 2)))
-        AND s.starts_at BETWEEN tollgate.counts_from(b."window", c.now) AND c.now
-    GROUP BY s.subject ORDER BY 3 + 4 DESC, sum(s.runs) DESC LIMIT 1) k ON true
+    SELECT u.* FROM (
+        SELECT s.subject,
+            sum(CASE b.measure WHEN 'usd' THEN s.settled_usd WHEN 'tokens' THEN s.settled_tokens
+                WHEN 'runs' THEN 0 ELSE s.runs END) AS settled,
+            sum(CASE b.measure WHEN 'usd' THEN s.reserved_usd WHEN 'tokens' THEN s.reserved_tokens
+                WHEN 'runs' THEN s.open_runs ELSE 0 END) AS held
+        FROM counters s
+        WHERE s.scope = b.scope AND s."window" = b."window"
+            AND (b.subject IN ('', s.subject)
+                OR (b.scope = 'model_tier' AND b.subject = split_part(s.subject, chr(31), 2))
+                OR (b.subject = '*' AND NOT EXISTS (
+                    SELECT FROM budgets own WHERE own.scope = b.scope AND own."window" = b."window"
+                        AND own.measure = b.measure AND own.subject = s.subject)))
+            AND s.starts_at BETWEEN tollgate.counts_from(b."window", c.now) AND c.now
+        GROUP BY s.subject) u
+    ORDER BY u.settled + u.held DESC, u.subject LIMIT 1) k ON true
 WHERE b.id = ANY (%s)
 """
 
@@ -41,6 +47,10 @@ class Use:
     subject: str
     settled: Decimal
     held: Decimal
+
+    @property
+    def used(self) -> Decimal:
+        return self.settled + self.held
 
 
 def use_of(budget_ids: Sequence[int]) -> dict[int, Use]:

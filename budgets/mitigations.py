@@ -223,7 +223,7 @@ def _plan_of_feature(mitigation: Mitigation, saving: str) -> Plan:
     effects = [
         saving,
         *(f"{feature}: {told}." for told in moves(control, values)),
-        f"{feature} had {recent.runs} runs and ${recent.usd:,.2f} in the last 24 hours.",
+        f"{feature} in the last 24 hours: {recent}.",
     ]
     if mitigation.lever == Lever.THROTTLE:
         users, refused, runs = _throttled(feature, values["requests_per_period"])

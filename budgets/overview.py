@@ -78,6 +78,8 @@ WHERE status = 'draft' AND {reached} ORDER BY used.id LIMIT %s
 }
 REFUSALS = event_filters.REFUSALS
 COUNTED_AT_MOST = 1000
+REFUSALS_READ = 5000
+LATELY = timedelta(hours=24)
 MONEY = DecimalField(max_digits=20, decimal_places=9)
 ZERO = Decimal(0)
 
@@ -136,6 +138,7 @@ def with_use(work_orders: "QuerySet[WorkOrder]", begins: datetime) -> Any:
         runs_cap=_in_force(Measure.RUNS_PER_DAY),
         usd_cap=_in_force(Measure.USD_PER_DAY),
         open_cap=_in_force(Measure.MAX_CONCURRENT_RUNS),
+        open_today=_counted("open_runs", day),
         open_now=_counted("open_runs", key("work_order", "", "open")),
         usual_usd=Coalesce(
             Subquery(CostStatistic.objects.filter(pk=OuterRef("pk")).values("p95_usd")),
@@ -160,7 +163,7 @@ def usd_meter_of(work_order: Any) -> Meter:
 def runs_meter_of(work_order: Any) -> Meter:
     """Of a work order `with_use`."""
     return runs_meter(
-        int(work_order.runs_today), int(work_order.open_now), int(work_order.runs_cap)
+        int(work_order.runs_today), int(work_order.open_today), int(work_order.runs_cap)
     )
 
 
@@ -235,7 +238,8 @@ class DayOfUse:
 
 
 def use_by_day(scope: str, subject: str, begins: datetime, *, days: int) -> list[DayOfUse]:
-    """The last `days` days including today, oldest first; looked up by their keys."""
+    """The last `days` days including today, oldest first; looked up by their keys. Of everything,
+    direct spend is in the dollars, and its calls are among the runs."""
     starts = [begins - timedelta(days=ago) for ago in range(days - 1, -1, -1)]
     rows = Counter.objects.filter(key__in=[key(scope, subject, "day", at) for at in starts])
     found = {row.starts_at: row for row in rows}
@@ -249,7 +253,7 @@ def use_by_day(scope: str, subject: str, begins: datetime, *, days: int) -> list
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """The same thing refused for the same reason, `times` of late, and the last event of it."""
+    """The same thing refused for the same reason `times` in 24 hours, and the last event of it."""
 
     last: OperationsEvent
     reason: str
@@ -258,13 +262,16 @@ class Refusals:
 
 
 def last_refusals(*, at_most: int) -> list[Refusals]:
-    """Of the last 100 refusals of each kind, alike ones together, the latest first.
+    """What was refused in the last 24 hours, alike refusals together, the latest first. Looks at the
+    newest REFUSALS_READ events of each kind.
 
     Each kind is read by its own index, so that a log without refusals is not read to its end.
     """
+    since = timezone.now() - LATELY
     found: list[Any] = []
     for kind in REFUSALS:
-        found += OperationsEvent.objects.filter(kind=kind).annotate(times=Times("meta"))[:100]
+        events = OperationsEvent.objects.filter(kind=kind, created_at__gte=since)
+        found += events.annotate(times=Times("meta"))[:REFUSALS_READ]
     alike: dict[tuple[str, str, str], list[Any]] = {}
     for event in sorted(found, key=lambda event: -event.pk):
         reason = str(event.meta.get("reason") or event.kind)

@@ -21,11 +21,13 @@ GROUP BY d.newer ORDER BY d.newer DESC
 TOOLS = """
 SELECT tool_name, sum(calls), sum(failures), sum(retries), sum(retry_cost_usd) FROM tool_hours
 WHERE hour >= date_trunc('hour', tollgate.now(), 'UTC') - interval '24 hours'
+    AND hour < date_trunc('hour', tollgate.now(), 'UTC')
 GROUP BY tool_name HAVING sum(failures) > 0 ORDER BY sum(failures) DESC, tool_name LIMIT 5
 """
 FEATURES = """
 SELECT feature, sum(cost_usd), sum(requests) FROM inference_hours
 WHERE hour >= date_trunc('hour', tollgate.now(), 'UTC') - interval '24 hours'
+    AND hour < date_trunc('hour', tollgate.now(), 'UTC')
 GROUP BY feature ORDER BY 2 DESC, 1 LIMIT 5
 """
 

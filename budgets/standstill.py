@@ -6,12 +6,13 @@ Work orders are read by `overview.blocked`; the breaker of one of them is told h
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db import connection
 from django.db.models import Max
 from django.urls import reverse
 
-from budgets.models import Budget, CircuitBreaker, FeatureControl, KillSwitch, TimedMitigation
+from budgets.models import Budget, FeatureControl, KillSwitch, TimedMitigation
 
 # A limit that is reached is reached for those who ask for a whole run, or for any dollar at all.
 # (A row for a name wins over the one for each of its scope.)
@@ -26,9 +27,7 @@ FROM c CROSS JOIN budgets b CROSS JOIN LATERAL (
         WHEN 'runs' THEN s.open_runs ELSE s.runs END) AS used
     FROM counters s
     WHERE s.scope = b.scope AND s."window" = b."window"
-        AND CASE WHEN b."window" IN ('rolling_minute', 'rolling_hour')
-            THEN s.starts_at > c.now - tollgate.reach(b."window") AND s.starts_at <= c.now
-            ELSE s.starts_at = tollgate.begins(b."window", c.now) END
+        AND s.starts_at BETWEEN tollgate.counts_from(b."window", c.now) AND c.now
         AND (b.subject IN ('', s.subject)
             OR (b.scope = 'model_tier' AND b.subject = split_part(s.subject, chr(31), 2))
             OR (b.subject = '*' AND NOT EXISTS (
@@ -52,10 +51,11 @@ class Stopped:
 
 
 def stopped(
-    switches: Iterable[KillSwitch], breakers: Iterable[CircuitBreaker], *, at_most: int
+    switches: Iterable[KillSwitch], breakers: Iterable[Any], *, at_most: int
 ) -> list[Stopped]:
-    """These kill switches and breakers, the features that are off, the limits that are used up. At
-    most four queries, each of which gives at most so many."""
+    """These kill switches, those of these breakers (`breaker.with_due`) whose time is not over, the
+    features that are off, the limits that are used up. At most four queries, each of which gives at
+    most so many."""
     return [
         *(
             Stopped(
@@ -76,6 +76,7 @@ def stopped(
                 "its probe has succeeded",
             )
             for each in breakers
+            if not each.due
         ),
         *_features(at_most),
         *_limits(at_most),

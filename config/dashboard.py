@@ -133,7 +133,6 @@ def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "title": "Overview",
         "refresh": REFRESH_SECONDS,
         "day": day,
-        "error_percent": None if day.error_rate is None else f"{day.error_rate * 100:.1f}",
         "rate": rate,
         "reaches": [
             (
@@ -143,7 +142,7 @@ def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
                     "within": timedelta(seconds=each.seconds) if each.seconds else None,
                     "reached": each.seconds == 0,
                 },
-                Meter(each.used_usd, Decimal(0), each.budget.amount),
+                Meter(each.settled_usd, each.held_usd, each.budget.amount),
             )
             for each in rate.limits
             if each.budget.scope == Budget.Scope.GLOBAL

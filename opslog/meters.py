@@ -42,10 +42,6 @@ class Meter:
         return int(self.share * 100)
 
     @property
-    def percent_told(self) -> str:
-        return "under 1 %" if self.used and not self.percent else f"{self.percent} %"
-
-    @property
     def level(self) -> str:
         if self.limit is None:
             return "none"
@@ -68,9 +64,8 @@ class Meter:
 
 
 def runs_meter(runs: int, running: int, cap: int) -> Meter:
-    """Runs of a day, those still open told apart. A run of yesterday may still be open."""
-    held = Decimal(min(runs, running))
-    return Meter(Decimal(runs) - held, held, Decimal(cap), "runs")
+    """Runs of a day, and how many of these have not ended."""
+    return Meter(Decimal(runs - running), Decimal(running), Decimal(cap), "runs")
 
 
 @dataclass(frozen=True, slots=True)

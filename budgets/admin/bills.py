@@ -8,6 +8,7 @@ from django.contrib.admin import display
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template.loader import render_to_string
+from django.utils.html import format_html
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldBooleanWidget
 
 from budgets import may
@@ -17,6 +18,7 @@ from budgets.exceptions import Refused
 from budgets.models import BillImport, DimensionBudget, ServiceMapping
 from budgets.reports import selector
 from opslog.admin.base import PageAdmin, ReasonForm
+from opslog.figures import figure
 from opslog.meters import Meter
 from opslog.models import OperationsEvent
 
@@ -110,7 +112,7 @@ class DimensionBudgetAdmin(PageAdmin):
         found = [(month, actuals.of_month(month)[obj.dimension]) for month in months]
         return {
             "budget": obj,
-            "meter": Meter(found[0][1].usd, found[0][1].usd * 0, obj.monthly_usd),
+            "meter": Meter(found[0][1].usd, found[0][1].reserved, obj.monthly_usd),
             "months": found,
             "passed": actuals.tiers_passed(found[0][1].usd, obj),
             "events": OperationsEvent.objects.filter(
@@ -153,11 +155,13 @@ class DimensionBudgetAdmin(PageAdmin):
 
     @display(description="this month")
     def this_month(self, budget: DimensionBudget) -> str:
-        usd = self.figures[budget.dimension].usd
+        found = self.figures[budget.dimension]
         if budget.monthly_usd is None:
-            return f"${usd:,.2f}, no budget"
-        meter = Meter(usd, usd * 0, budget.monthly_usd)
-        return render_to_string("tollgate/meter.html", {"meter": meter, "small": True})
+            usd = figure("dimension_budgets.usd", found.usd, f"${found.usd:,.2f}")
+            return format_html('<span data-of="{}">{}, no budget</span>', budget.dimension, usd)
+        meter = Meter(found.usd, found.reserved, budget.monthly_usd)
+        about = {"meter": meter, "small": True, "of": budget.dimension}
+        return render_to_string("tollgate/meter.html", about)
 
     @display(description="counted from")
     def from_where(self, budget: DimensionBudget) -> str:
@@ -297,4 +301,5 @@ class BillImportAdmin(PageAdmin):
 
     @display(description="billed")
     def billed(self, bill: BillImport) -> str:
-        return f"${bill.billed_usd:,.2f}"
+        usd = figure("bill_imports.billed_usd", bill.billed_usd, f"${bill.billed_usd:,.2f}")
+        return format_html('<span data-of="{}">{}</span>', bill.pk, usd)

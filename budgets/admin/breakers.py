@@ -48,6 +48,9 @@ class CircuitBreakerAdmin(PageAdmin):
     acts = {"trip": "trip", "reset": "reset", "settings": "change_settings"}
     sortable_by = ()
 
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return breaker.with_due(super().get_queryset(request))
+
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -135,15 +138,18 @@ class CircuitBreakerAdmin(PageAdmin):
         return name_of(found)
 
     @display(description="state")
-    def shown(self, found: CircuitBreaker) -> str:
+    def shown(self, found: Any) -> str:
         if found.subject == "*":
             return "–"
+        if found.due:
+            return badge("pending", "next start probes")
         state = {"closed": "live", "open": "error", "half_open": "pending"}[found.state]
         return badge(state, found.state.replace("_", "-"))
 
     @display(description="probes from (UTC)")
-    def until(self, found: CircuitBreaker) -> str:
-        return f"{found.half_open_at:%H:%M:%S}" if found.state == "open" else "–"
+    def until(self, found: Any) -> str:
+        waits = found.state == "open" and not found.due
+        return f"{found.half_open_at:%H:%M:%S}" if waits else "–"
 
     @display(description="reason")
     def why(self, found: CircuitBreaker) -> str:
@@ -158,4 +164,4 @@ def name_of(found: CircuitBreaker) -> str:
 
 def _pace() -> dict[str, Any]:
     now = breaker.committed()
-    return {"pace": now, "pace_meter": Meter(now.usd, now.usd * 0, now.trips_at)}
+    return {"pace": now, "pace_meter": Meter(now.settled_usd, now.held_usd, now.trips_at)}

@@ -39,7 +39,7 @@ def burn_rate_page(request: HttpRequest) -> HttpResponse:
         "most": most,
         "refresh": REFRESH_SECONDS,
         "limits": [
-            (reach, Meter(reach.used_usd, reach.used_usd * 0, reach.budget.amount))
+            (reach, Meter(reach.settled_usd, reach.held_usd, reach.budget.amount))
             for reach in rate.limits
         ],
     }

@@ -48,8 +48,8 @@ def daily_report_page(request: HttpRequest) -> HttpResponse:
             {
                 "row": row,
                 "said": SAID[row.action] if row.action else "",
-                "usd": Meter(row.usd, row.usd * 0, row.usd_cap),
-                "runs": runs_meter(row.runs, 0, row.runs_cap),
+                "usd": Meter(row.settled_usd, row.reserved_usd, row.usd_cap),
+                "runs": runs_meter(row.runs, row.open_runs, row.runs_cap),
                 "ask": _ask(row, day) if may_ask and row.proposal and row.status == "draft" else "",
                 "raised": [
                     f"{cap:,.0f} runs" if measure == RUNS else f"${cap:,.2f}"

@@ -126,7 +126,7 @@ class FeatureControlAdmin(PageAdmin):
             verb="Switch it off" if found.enabled else "Switch it on",
             danger=found.enabled,
             effects=(
-                f"It had {recent.runs} runs and ${recent.usd:,.2f} in the last 24 hours.",
+                f"In the last 24 hours: {recent}.",
                 "From the next start on. What runs may finish and renew, and gets no more money.",
             ),
         )

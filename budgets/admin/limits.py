@@ -9,6 +9,7 @@ from django.contrib.admin import display
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template.loader import render_to_string
+from django.utils.html import format_html
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminSelectWidget,
@@ -19,6 +20,7 @@ from budgets import limits, overview
 from budgets.exceptions import Refused
 from budgets.models import Alert, Budget
 from opslog.admin.base import PageAdmin, ReasonForm
+from opslog.figures import figure
 from opslog.meters import Meter
 
 UNITS = {"usd": "usd", "tokens": "runs", "requests": "runs", "runs": "runs"}
@@ -176,7 +178,7 @@ class BudgetAdmin(PageAdmin):
             verb="Lower it",
             danger=True,
             effects=(
-                f"Now {amount_told(budget)}; used {told(budget, use.settled + use.held)}.",
+                f"Now {amount_told(budget)}; used {told(budget, use.used)}.",
                 "What is used above it stays used; nothing more is admitted until there is room.",
             ),
         )
@@ -225,10 +227,16 @@ class BudgetAdmin(PageAdmin):
         if limit.scope == Budget.Scope.WORK_ORDER:
             return "on each work order"
         if limit.amount is None:
-            return f"{told(limit, use.settled + use.held)}, no limit"
+            used = figure("limits.used", use.used, told(limit, use.used))
+            return format_html('<span data-of="{}">{}, no limit</span>', limit.pk, used)
         return render_to_string(
             "tollgate/meter.html",
-            {"meter": meter_of(limit, use), "small": True, "label": use.subject},
+            {
+                "meter": meter_of(limit, use),
+                "small": True,
+                "label": use.subject,
+                "of": limit.pk,
+            },
         )
 
     @display(description="people are told at")

@@ -97,7 +97,7 @@ def shown(request: ChangeRequest) -> dict[str, Any]:
     found = limit_evidence(request, now=timezone.now())
     if found is None:
         return {}
-    unit, limits, window = "usd", [], "last 24 hours"
+    unit, limits, window = "usd", [], "direct spend included, last 24 hours"
     if request.subject_type == subjects.SharedLimit.kind:
         budget = Budget.objects.get(pk=request.subject_id)
         unit = "usd" if budget.measure == Budget.Measure.USD else "runs"

@@ -15,6 +15,7 @@ from django.http import (
     HttpResponseRedirect,
 )
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from budgets import may
@@ -23,6 +24,7 @@ from budgets.models import MonthlyReview
 from budgets.reports import selector
 from budgets.reviews import figures, months, working
 from opslog.admin.base import PageAdmin, SureForm, badge
+from opslog.figures import figure
 from opslog.models import OperationsEvent
 
 WORK = "budgets.change_monthlyreview"
@@ -254,7 +256,9 @@ class MonthlyReviewAdmin(PageAdmin):
 
     @display(description="in all")
     def total(self, review: MonthlyReview) -> str:
-        return f"${figures.shown(review.figures)['total']:,.2f}"
+        usd = figures.shown(review.figures)["total"]
+        total = figure("monthly_reviews.total", usd, f"${usd:,.2f}")
+        return format_html('<span data-of="{}">{}</span>', review.pk, total)
 
     @display(description="state")
     def state(self, review: MonthlyReview) -> str:

@@ -292,7 +292,7 @@ class WorkOrderAdmin(PageAdmin):
             "title": obj.title,
             "usage": usage,
             "usd_meter": Meter(usage.settled_usd, usage.reserved_usd, obj.usd_cap),
-            "runs_meter": runs_meter(usage.runs, usage.open_runs, int(obj.runs_cap)),
+            "runs_meter": runs_meter(usage.runs, usage.open_today, int(obj.runs_cap)),
             "refusals": overview.refusals_since(begins, wo_id=obj.pk),
             "calibration": selectors.calibration(obj.pk),
             "usd_chart": chart(
@@ -326,13 +326,13 @@ class WorkOrderAdmin(PageAdmin):
 
     @display(description="runs today", ordering=F("runs_today") / F("runs_cap"))
     def runs_bar(self, work_order: WorkOrder) -> str:
-        meter = overview.runs_meter_of(work_order)
-        return render_to_string("tollgate/meter.html", {"meter": meter, "small": True})
+        about = {"meter": overview.runs_meter_of(work_order), "of": f"{work_order.pk} runs"}
+        return render_to_string("tollgate/meter.html", {**about, "small": True})
 
     @display(description="USD today", ordering=F("used_usd_today") / F("usd_cap"))
     def usd_bar(self, work_order: WorkOrder) -> str:
-        meter = overview.usd_meter_of(work_order)
-        return render_to_string("tollgate/meter.html", {"meter": meter, "small": True})
+        about = {"meter": overview.usd_meter_of(work_order), "of": f"{work_order.pk} usd"}
+        return render_to_string("tollgate/meter.html", {**about, "small": True})
 
     @display(description="open runs", ordering="open_now")
     def running(self, work_order: Any) -> str:

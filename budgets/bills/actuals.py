@@ -1,4 +1,5 @@
-"""What each dimension cost in a month: LLM from our own telemetry, the rest from bills."""
+"""What each dimension cost in a month: LLM from what runs and direct spend settled and from the
+telemetry of calls that never asked, the rest from bills."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from budgets.models import DimensionBudget
 from workorders.models import CostDimension
 
 ZERO = Decimal(0)
-TELEMETRY, RUNS, BILLS, NOTHING = "telemetry", "settled runs", "bills", "nothing yet"
+TELEMETRY, SETTLED, BILLS, NOTHING = "telemetry", "settled spend", "bills", "nothing yet"
+BOTH = "settled spend, and telemetry of calls that never asked"
 
 # The mapping of category and name wins over that of the category.
 BILLED = """
@@ -30,22 +32,28 @@ WHERE c.day >= %(first)s AND c.day < %(after)s AND NOT EXISTS (
         AND m.service_name IN ('', c.service_name))
 GROUP BY 1, 2 ORDER BY usd DESC LIMIT 20
 """
-TOLD = """
-SELECT (SELECT sum(cost_usd) FROM inference_hours WHERE hour >= %(from)s AND hour < %(until)s),
-    (SELECT sum(settled_usd) FROM counters WHERE scope = 'global' AND subject = ''
-        AND "window" = 'day' AND starts_at >= %(from)s AND starts_at < %(until)s)
+LLM = """
+SELECT (SELECT sum(cost_usd - governed_usd) FROM inference_hours
+        WHERE hour >= %(from)s AND hour < %(until)s),
+    sum(settled_usd), coalesce(sum(reserved_usd), 0)
+FROM counters WHERE scope = 'global' AND subject = '' AND "window" = 'day'
+    AND starts_at >= %(from)s AND starts_at < %(until)s
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
     """US dollars of one dimension in one month, where they come from, and what else is known:
-    `governed` is what runs settled, `billed` what bills say."""
+    `governed` is what runs and direct spend settled, `ungoverned` what telemetry adds: calls that
+    never asked. `reserved` is held by runs that have not ended, and not among the dollars yet.
+    `billed` is what bills say."""
 
     dimension: str
     usd: Decimal
     source: str
     governed: Decimal | None = None
+    ungoverned: Decimal | None = None
+    reserved: Decimal = ZERO
     billed: Decimal | None = None
 
 
@@ -66,25 +74,29 @@ def of_month(first: date) -> dict[str, Figure]:
     with connection.cursor() as cursor:
         cursor.execute(BILLED, _days(first))
         billed: dict[str, Decimal] = dict(cursor.fetchall())
-        cursor.execute(TOLD, _moments(first))
-        telemetry, governed = cursor.fetchone()
+        cursor.execute(LLM, _moments(first))
+        ungoverned, governed, reserved = cursor.fetchone()
     found = {
         name: Figure(name, billed.get(name, ZERO), BILLS if name in billed else NOTHING)
         for name in CostDimension.values
     }
     llm = CostDimension.LLM_API.value
-    usd, source = llm_cost(telemetry, governed)
-    found[llm] = Figure(llm, usd, source, governed=governed, billed=billed.get(llm))
+    usd, source = llm_cost(ungoverned, governed)
+    found[llm] = Figure(llm, usd, source, governed, ungoverned, reserved, billed.get(llm))
     if "" in billed:
         found[""] = Figure("", billed[""], BILLS)
     return found
 
 
-def llm_cost(telemetry: Decimal | None, governed: Decimal | None) -> tuple[Decimal, str]:
-    """Telemetry where it tells of anything, else what runs settled."""
-    if telemetry is not None:
-        return telemetry, TELEMETRY
-    return (governed, RUNS) if governed is not None else (ZERO, NOTHING)
+def llm_cost(ungoverned: Decimal | None, governed: Decimal | None) -> tuple[Decimal, str]:
+    """What runs and direct spend settled counts. Telemetry adds the calls that never asked, and no
+    others: of a governed call it tells a second time. None: there is nothing of it."""
+    usd = (governed or ZERO) + (ungoverned or ZERO)
+    if governed and ungoverned:
+        return usd, BOTH
+    if governed is not None:
+        return usd, TELEMETRY if usd and not governed else SETTLED
+    return usd, NOTHING if ungoverned is None else TELEMETRY
 
 
 def unmapped(first: date) -> list[tuple[str, str, Decimal]]:

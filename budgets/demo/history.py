@@ -13,11 +13,12 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import cycle
 
-from budgets.demo.cast import KNOWN_AGENTS, Job
+from budgets.demo.cast import KNOWN_AGENTS, Job, Raise
 from budgets.replay.mapping import output_limit
 from budgets.replay.trace import TraceRequest
 
 LEASE_SECONDS = 900
+DECIDED = time(15, 20)  # UTC: when the cap changes of the past were signed
 DEFAULT_RUNS, DEFAULT_USD = 100, Decimal("2.00")
 EXPIRED, CANCELLED, OVERRUN = 0.008, 0.012, 0.01
 
@@ -91,7 +92,7 @@ def history(
         for job in jobs:
             if job.suspended_days_ago is not None and age < job.suspended_days_ago:
                 continue
-            _play_day(told, job, day, caps_of(job, age), rng, stock, price)
+            _play_day(told, job, day, until.date(), rng, stock, price)
     told.runs = sorted(
         (run for run in told.runs if run.started_at < until), key=lambda run: run.started_at
     )
@@ -101,20 +102,24 @@ def history(
     return told
 
 
-def caps_of(job: Job, days_ago: int) -> tuple[int, Decimal]:
-    """The caps that were in force so many days ago; a raise holds from the day after it."""
+def caps_at(job: Job, at: datetime, today: date) -> tuple[int, Decimal]:
+    """The caps that were in force at a moment: a raise holds from when it was decided."""
     runs, dollars = DEFAULT_RUNS, DEFAULT_USD
     for change in job.raised:
-        if days_ago < change.days_ago:
+        if at >= decided_at(change, today):
             runs, dollars = change.runs_per_day, change.usd_per_day
     return runs, dollars
+
+
+def decided_at(change: Raise, today: date) -> datetime:
+    return datetime.combine(today - timedelta(days=change.days_ago), DECIDED, UTC)
 
 
 def _play_day(
     told: History,
     job: Job,
     day: date,
-    caps: tuple[int, Decimal],
+    today: date,
     rng: random.Random,
     stock: Iterator[TraceRequest],
     price: PriceOf,
@@ -132,6 +137,7 @@ def _play_day(
             (run.cost if run.finished_at <= at else run.reserved_usd for run in todays), Decimal(0)
         )
         still_open = sum(run.finished_at > at for run in todays)
+        caps = caps_at(job, at, today)
         refused = _refusal(job, caps, len(todays), used + estimate, still_open)
         if refused:
             told.refusals.append(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from django.db import connections, transaction
 
 from budgets.demo import records
 from budgets.demo.cast import JOBS, KNOWN_AGENTS, PEOPLE, SERVICE_OWNER, Job
-from budgets.demo.history import PriceOf, history
+from budgets.demo.history import PriceOf, decided_at, history
 from budgets.demo.product import RELEASE_HOURS, calls_between, calls_of_the_release
 from budgets.models import CapChange, ChangeLine, ChangeRequest, Measure, Membership, Vote
 from budgets.replay.trace import TraceRequest, read_trace
@@ -81,7 +81,7 @@ def seed(*, book: PriceBook, now: datetime) -> Seeded:
         log += records.created(JOBS, at=now - timedelta(days=DAYS + 1))
         log += records.events(told, actor=SERVICE_OWNER, token_name=token.name)
         for job in JOBS:
-            log += _raises(job, people, today_begins=datetime.combine(today, time(), UTC))
+            log += _raises(job, people, today=today)
         log += records.suspensions(JOBS, now=now)
         with connections[OWNER].cursor() as cursor:
             records.write_runs(cursor, told, token_id=token.pk)
@@ -188,12 +188,12 @@ def _work_orders(now: datetime) -> None:
     )
 
 
-def _raises(job: Job, people: dict[str, User], *, today_begins: datetime) -> list[records.EventRow]:
+def _raises(job: Job, people: dict[str, User], *, today: date) -> list[records.EventRow]:
     """The cap changes of the past, each with its request, its votes and its proof."""
     log: list[records.EventRow] = []
     for change in job.raised:
         work_order = WorkOrder.objects.using(OWNER).get(pk=job.id)
-        decided = today_begins - timedelta(days=change.days_ago) + timedelta(hours=15, minutes=20)
+        decided = decided_at(change, today)
         asked = decided - timedelta(hours=2, minutes=5)
         request = ChangeRequest(
             subject_id=job.id,

@@ -1,25 +1,35 @@
 """What must be known to decide on a shared limit: its use, and whom it refused."""
 
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from decimal import Decimal
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from django.db.models import Sum
-from django.db.models.fields.json import KeyTextTransform
-from django.db.models.functions import TruncDate
+from django.db import connection
 
 from budgets import features, limits, overview
 from budgets.approvals.subjects import FeatureLimits, SharedLimit
 from budgets.models import Budget, ChangeRequest, FeatureControl
-from opslog.event_filters import Times
 from opslog.models import OperationsEvent
 
 DAYS = 30
 FEATURE_DENIALS = ("feature_rate", "feature_off")
 OWN_DENIALS = {"user": "user_quota", "address": "address_rate"}
+# `limit` is the row of `budgets` that refused, where the event names it; `own` how many runs the work
+# order may have at the same time.
+REFUSED = """
+SELECT (e.created_at AT TIME ZONE 'UTC')::date AS day, e.meta->>'reason' AS reason,
+    coalesce(e.meta->>'budgetId', '') AS "limit", coalesce(e.meta->>'cap', '') AS cap,
+    coalesce(e.meta->>'feature', substring(e.message FROM 'refused: feature (.+) is switched off'), '')
+        AS feature,
+    o.max_concurrent_runs AS own, sum(tollgate.times(e.meta))::bigint AS times
+FROM operations_events e
+LEFT JOIN work_orders o ON e.owner_type = 'work_order' AND o.id = e.owner_id
+WHERE e.kind = ANY (%s) AND e.created_at >= %s AND e.meta->>'reason' = ANY (%s)
+GROUP BY 1, 2, 3, 4, 5, 6
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +64,59 @@ class LimitEvidence:
         }
 
 
-def denials_of(budget: Budget) -> tuple[str, ...]:
-    """What a refusal by this limit is called in the log."""
+@dataclass(frozen=True, slots=True)
+class Denials:
+    """How the log tells that this very limit refused: `names` are what such a refusal is called,
+    which other limits share; the others say which of these are its own."""
+
+    names: tuple[str, ...]
+    budget_id: str = ""
+    amounts: frozenset[Decimal] = frozenset()  # that it had in the time in question
+    feature: str = ""
+
+    def cover(self, row: Mapping[str, Any]) -> bool:
+        """Of a refusal on record: the limit that it names, else the amount it was held against. (A
+        work order with as many concurrent runs is held to its own before any shared limit.)"""
+        if row["reason"] not in self.names:
+            return False
+        if self.feature and row["feature"]:
+            return bool(self.feature == row["feature"])
+        if row["limit"]:
+            return bool(row["limit"] == self.budget_id)
+        if not row["cap"]:
+            # An open breaker refuses without a look at its limit; all others say what it was.
+            return row["reason"] != "breaker_open"
+        cap = _decimal(row["cap"])
+        return cap in self.amounts and (row["reason"] != "concurrency" or cap != row["own"])
+
+
+def _decimal(text: str) -> Decimal | None:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return None
+
+
+def denials_of(budgets: Collection[Budget], since: datetime) -> dict[int, Denials]:
+    """What refusals by these limits look like in the log, from `since` on; one query."""
+    amounts = {str(budget.pk): {budget.amount} for budget in budgets}
+    changes = OperationsEvent.objects.filter(
+        owner_type="budget",
+        owner_id__in=amounts,
+        created_at__gte=since,
+        meta__changes__has_key="amount",
+    )
+    for pk, old in changes.values_list("owner_id", "meta__changes__amount__old"):
+        amounts[pk].add(_decimal(str(old)))
+    return {
+        budget.pk: Denials(
+            _names(budget), str(budget.pk), frozenset(each for each in amounts[str(budget.pk)] if each is not None)
+        )
+        for budget in budgets
+    }
+
+
+def _names(budget: Budget) -> tuple[str, ...]:
     if budget.is_breaker:
         return ("breaker_open",)
     if budget.window == Budget.Window.OPEN:
@@ -63,42 +124,44 @@ def denials_of(budget: Budget) -> tuple[str, ...]:
     return (OWN_DENIALS.get(budget.scope, f"budget:{budget.scope}:{budget.window}"),)
 
 
-def denials_by_request(requests: Sequence[ChangeRequest]) -> dict[int, tuple[str, ...]]:
-    """What the refusals by the limits of these requests are called; one query. Requests on caps,
-    and on limits that are gone, are left out."""
-    found = {
-        each.pk: FEATURE_DENIALS for each in requests if each.subject_type == FeatureLimits.kind
+def denials_of_feature(control: FeatureControl) -> Denials:
+    """The same for a feature. A refusal that names none was this one's if no other has its throttle."""
+    alike = FeatureControl.objects.filter(requests_per_period=control.requests_per_period)
+    alone = control.requests_per_period is not None and alike.count() == 1
+    amounts = {Decimal(control.requests_per_period)} if alone else set()
+    return Denials(FEATURE_DENIALS, amounts=frozenset(amounts), feature=control.feature)
+
+
+def denials_by_request(requests: Sequence[ChangeRequest], since: datetime) -> dict[int, Denials]:
+    """How the log tells of refusals by the limits of these requests. Requests on caps, and on limits
+    that are gone, are left out."""
+    features_of = {
+        each.pk: each.subject_id for each in requests if each.subject_type == FeatureLimits.kind
     }
     shared = {
         each.pk: int(each.subject_id) for each in requests if each.subject_type == SharedLimit.kind
     }
-    budgets = Budget.objects.in_bulk(shared.values()) if shared else {}
-    return found | {
-        pk: denials_of(budgets[budget]) for pk, budget in shared.items() if budget in budgets
-    }
+    controls = FeatureControl.objects.in_bulk(features_of.values()) if features_of else {}
+    budgets = Budget.objects.in_bulk(set(shared.values())) if shared else {}
+    of_budget = denials_of(budgets.values(), since) if budgets else {}
+    return {
+        pk: denials_of_feature(controls[int(control)])
+        for pk, control in features_of.items()
+        if int(control) in controls
+    } | {pk: of_budget[budget] for pk, budget in shared.items() if budget in of_budget}
 
 
 def refusals_by_request(
     requests: Sequence[ChangeRequest], since: datetime
 ) -> dict[int, list[tuple[str, int]]]:
-    """How often the limits of these requests refused since, under the first name of it; two
-    queries, whatever the number of requests."""
-    denials = denials_by_request(requests)
-    names = {name for each in denials.values() for name in each}
-    if not names:
-        return {}
-    times = Tally(
-        dict(
-            OperationsEvent.objects.filter(
-                kind__in=overview.REFUSALS, created_at__gte=since, meta__reason__in=names
-            )
-            .order_by()
-            .values_list(KeyTextTransform("reason", "meta"))
-            .annotate(times=Sum(Times("meta")))
-        )
-    )
-    told = {pk: sum(times[name] for name in each) for pk, each in denials.items()}
-    return {pk: [(denials[pk][0], count)] for pk, count in told.items() if count}
+    """How often the limits of these requests refused since, under the first name of it."""
+    denials = denials_by_request(requests, since)
+    names = {name for each in denials.values() for name in each.names}
+    rows = list(_refused(names, since)) if names else []
+    told = {
+        pk: sum(row["times"] for row in rows if each.cover(row)) for pk, each in denials.items()
+    }
+    return {pk: [(denials[pk].names[0], count)] for pk, count in told.items() if count}
 
 
 def limit_evidence(request: ChangeRequest, *, now: datetime) -> LimitEvidence | None:
@@ -109,32 +172,34 @@ def limit_evidence(request: ChangeRequest, *, now: datetime) -> LimitEvidence | 
         if budget is None:
             return None
         use = limits.use_of([budget.pk])[budget.pk]
-        used, used_by, denials = use.settled + use.held, use.subject, denials_of(budget)
+        used, used_by = use.used, use.subject
+        denials = denials_of([budget], now - timedelta(days=DAYS))[budget.pk]
         if budget.scope == Budget.Scope.GLOBAL:
             days = overview.use_by_day("global", "", overview.today(), days=DAYS)
     elif request.subject_type == FeatureLimits.kind:
         control = FeatureControl.objects.filter(pk=request.subject_id).first()
         if control is None:
             return None
-        used, used_by = features.recent(control.feature).usd, control.feature
-        denials = FEATURE_DENIALS
+        recent = features.recent(control.feature)
+        used, used_by = recent.usd + recent.direct_usd, control.feature
+        denials = denials_of_feature(control)
     else:
         return None
-    return LimitEvidence(now, used, used_by, days, denials, _refusals(denials, now))
+    return LimitEvidence(now, used, used_by, days, denials.names, _refusals(denials, now))
 
 
-def _refusals(denials: Sequence[str], now: datetime) -> list[tuple[date, int]]:
+def _refusals(denials: Denials, now: datetime) -> list[tuple[date, int]]:
     first = now.date() - timedelta(days=DAYS - 1)
-    rows = (
-        OperationsEvent.objects.filter(
-            kind__in=overview.REFUSALS,
-            created_at__gte=now - timedelta(days=DAYS),
-            meta__reason__in=denials,
-        )
-        .order_by()
-        .annotate(of=TruncDate("created_at"))
-        .values_list("of")
-        .annotate(times=Sum(Times("meta")))
-    )
-    times: Tally[date] = Tally(dict(rows))
+    times: Tally[date] = Tally()
+    for row in _refused(denials.names, datetime.combine(first, time(), UTC)):
+        if denials.cover(row):
+            times[row["day"]] += row["times"]
     return [(day, times[day]) for day in (first + timedelta(days=n) for n in range(DAYS))]
+
+
+def _refused(names: Collection[str], since: datetime) -> list[dict[str, Any]]:
+    """Refusals called so, by day and by what is on record of the limit."""
+    with connection.cursor() as cursor:
+        cursor.execute(REFUSED, [list(overview.REFUSALS), since, list(names)])
+        columns = [column.name for column in cursor.description]
+        return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]

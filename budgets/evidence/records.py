@@ -82,22 +82,32 @@ SELECT
 """
 RECENT = """
 WITH recent AS MATERIALIZED (
-    SELECT cost, reserved_usd, usage, cost::float8 / nullif(reserved_usd, 0)::float8 AS ratio
+    SELECT cost, reserved_usd, usage, started_at, cost_note <> 'unpriced' AS priced
     FROM work_order_runs
     WHERE wo_id = %(wo)s AND status IN ('success', 'error')
         AND finished_at >= %(since)s AND finished_at < %(now)s
     ORDER BY finished_at DESC LIMIT %(most)s
+), reported AS (
+    SELECT cost, reserved_usd FROM recent
+    UNION ALL
+    SELECT cost, reserved_usd FROM work_order_runs
+    WHERE wo_id = %(wo)s AND status = 'cancelled' AND started_at < %(now)s
+        AND started_at >= coalesce((SELECT min(started_at) FROM recent), %(since)s)
 )
 SELECT
     (SELECT json_agg(t)::text FROM (
-        SELECT count(*) AS settled, coalesce(sum(cost), 0) AS cost,
-            coalesce(sum(reserved_usd), 0) AS reserved,
-            percentile_disc(0.95) WITHIN GROUP (ORDER BY cost) AS p95,
-            percentile_disc(0.5) WITHIN GROUP (ORDER BY ratio) AS ratio_p50,
-            percentile_disc(0.95) WITHIN GROUP (ORDER BY ratio) AS ratio_p95,
-            count(*) FILTER (WHERE cost > reserved_usd) AS overruns,
+        SELECT (SELECT count(*) FROM recent) AS settled, count(*) AS sampled,
+            coalesce(sum(cost), 0) AS cost, coalesce(sum(reserved_usd), 0) AS reserved,
+            percentile_cont(0.95) WITHIN GROUP (ORDER BY cost::float8) AS p95,
+            percentile_cont(0.5) WITHIN GROUP (ORDER BY cost::float8 / nullif(reserved_usd, 0)::float8)
+                AS ratio_p50,
+            percentile_cont(0.95) WITHIN GROUP (ORDER BY cost::float8 / nullif(reserved_usd, 0)::float8)
+                AS ratio_p95
+        FROM recent WHERE priced) t),
+    (SELECT json_agg(t)::text FROM (
+        SELECT count(*) FILTER (WHERE cost > reserved_usd) AS overruns,
             coalesce(sum(cost - reserved_usd) FILTER (WHERE cost > reserved_usd), 0) AS overrun
-        FROM recent) t),
+        FROM reported) t),
     (SELECT json_agg(t)::text FROM (
         SELECT usage->>'model' AS model,
             width_bucket((usage->'inputTokens')::integer, %(thresholds)s::integer[]) AS band,
@@ -178,7 +188,9 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """Of the last SAMPLE settled runs: percentiles and sums, and their tokens by model."""
+    """Of the last SAMPLE settled runs: percentiles and sums of those whose cost is known, and their
+    tokens by model; and the overruns of these runs and of those cancelled since the first of them.
+    Percentiles are interpolated, as on all pages."""
 
     figures: Mapping[str, Any]
     tokens: Sequence[Mapping[str, Any]]
@@ -246,8 +258,10 @@ def read_summary(window: Window, *, keys: Sequence[str], burst: int) -> Summary:
 
 def read_recent(window: Window, *, thresholds: Sequence[int]) -> Recent:
     """`thresholds` of input tokens part the bands of the tokens."""
-    figures, tokens = _told(RECENT, window.parameters(most=SAMPLE, thresholds=list(thresholds)))
-    return Recent(figures[0], tokens)
+    figures, overruns, tokens = _told(
+        RECENT, window.parameters(most=SAMPLE, thresholds=list(thresholds))
+    )
+    return Recent({**figures[0], **overruns[0]}, tokens)
 
 
 def read_runs(

@@ -46,7 +46,8 @@ class Day:
 @dataclass(frozen=True, slots=True)
 class Costs:
     """Runs of the period; dollars of those that have ended, None where none has. The average and
-    the largest are of all of them, the 95th percentile of the last `p95_sampled` settled ones."""
+    the largest are of all of them, the 95th percentile of the last `p95_sampled` settled ones whose
+    cost is known. Percentiles are interpolated. `ended`: no longer running, however it ended."""
 
     runs: int
     ended: int
@@ -60,8 +61,8 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Actual ÷ reserved of the last `sampled` settled runs: of their sums, and percentiles; what
-    overran among them, and by how much."""
+    """Cost ÷ reserved of the last `sampled` settled runs whose cost is known: of their sums, and
+    percentiles. What overran, and by how much, of all settled runs and of cancelled ones."""
 
     sampled: int
     ratio: float | None

@@ -200,7 +200,7 @@ def _costs(summary: Summary, recent: Recent) -> Costs:
         errors / ended if ended else None,
         usd(Decimal(summary.total("cost")) / ended) if ended else None,
         None if p95 is None else usd(p95),
-        recent.figures["settled"],
+        recent.figures["sampled"],
         usd(max(largest)) if largest else None,
     )
 
@@ -208,7 +208,7 @@ def _costs(summary: Summary, recent: Recent) -> Costs:
 def _calibration(recent: Recent) -> Calibration:
     told = recent.figures
     return Calibration(
-        told["settled"],
+        told["sampled"],
         float(told["cost"] / told["reserved"]) if told["reserved"] else None,
         None if told["ratio_p50"] is None else float(told["ratio_p50"]),
         None if told["ratio_p95"] is None else float(told["ratio_p95"]),

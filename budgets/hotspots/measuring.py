@@ -1,8 +1,9 @@
 """Ranges from the hourly sums of telemetry, written into the registry by a job.
 
 A month: the least and the most of the calendar months (UTC) of which every day is there; where
-there is none yet, the least and the most of a day, times thirty. A request: the 5th and the 95th
-percentile of the hourly means of what was priced. Today is left out: it is not over.
+there is none yet, the least and the most of a whole day, times thirty. The day on which telemetry
+began is whole only if it began in its first hour. A request: the 5th and the 95th percentile
+(interpolated) of the hourly means of what was priced. Today is left out: it is not over.
 """
 
 from django.db import connection, transaction
@@ -24,12 +25,15 @@ WITH bounds AS (
     FROM inference_hours h, bounds b
     WHERE h.hour >= b.first AND h.hour < b.today AND (%(feature)s = '*' OR h.feature = %(feature)s)
     GROUP BY h.hour
+), began AS (
+    SELECT min(hour) AS at FROM inference_hours WHERE %(feature)s IN ('*', feature)
 ), days AS (
-    SELECT date_trunc('day', hour, 'UTC') AS day, sum(usd) AS usd FROM hours GROUP BY 1
+    SELECT d.* FROM began b, (
+        SELECT date_trunc('day', hour, 'UTC') AS day, sum(usd) AS usd FROM hours GROUP BY 1) d
+    WHERE d.day >= b.at
 ), months AS (
-    SELECT sum(d.usd) AS usd FROM days d, bounds b
-    WHERE d.day < b.this_month
-        AND date_trunc('month', d.day, 'UTC') >= (SELECT min(day) FROM days)
+    SELECT sum(d.usd) AS usd FROM days d, bounds b, began f
+    WHERE d.day < b.this_month AND date_trunc('month', d.day, 'UTC') >= f.at
     GROUP BY date_trunc('month', d.day, 'UTC')
 )
 SELECT coalesce((SELECT min(usd) FROM months), (SELECT min(usd) * 30 FROM days)),

@@ -19,14 +19,22 @@ COLUMNS = (
     "runs_utilization_pct",
     "cost_utilization_pct",
     "action",
+    "reserved_usd",
+    "refused_at_caps",
 )
+DIRECT = "Direct spend (no work order)"
 
 
 def csv_lines(day: date) -> Iterator[str]:
-    """Every work order of the day, the most used first."""
+    """Every work order of the day, the most used first. The last line is the direct spend, if there
+    was any: it has no work order."""
     yield spreadsheets.line(COLUMNS)
     for row in selector.every_row(day):
         yield spreadsheets.line(_cells(row))
+    totals = selector.read(day, size=1).totals
+    if totals.direct_calls:
+        direct = {"title": DIRECT, "cost_usd": totals.direct_usd}
+        yield spreadsheets.line([direct.get(column, "") for column in COLUMNS])
 
 
 def _cells(row: Row) -> tuple[object, ...]:
@@ -41,4 +49,6 @@ def _cells(row: Row) -> tuple[object, ...]:
         per_cent(row.runs_share),
         per_cent(row.usd_share),
         SAID[row.action] if row.action else "",
+        row.reserved_usd,
+        row.refused,
     )

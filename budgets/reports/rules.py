@@ -6,7 +6,6 @@ from datetime import date
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 
-FULL = Decimal(1)
 NEAR = Decimal("0.8")  # above: consider raising
 IDLE = Decimal("0.1")  # below: review the need
 ROOM = Decimal("1.5")  # of what was used: the cap that a request begins with
@@ -25,7 +24,7 @@ class Action(StrEnum):
 
 
 SAID = {
-    Action.BLOCKED: "At 100 %: somebody is blocked",
+    Action.BLOCKED: "Refused at a cap: somebody was blocked",
     Action.RAISE: "Over 80 %: consider raising",
     Action.REVIEW: "Under 10 %: review the need",
 }
@@ -35,7 +34,9 @@ SAID = {
 class Row:
     """One work order on one day. The caps are those in force at the end of the day (now, for
     today), grants included; `..._cap_now` are those in force when the report is read. `usd` is
-    settled and reserved. `is_over`: the day is; what a running day has not used, it may yet use."""
+    settled and reserved, `reserved_usd` the part that is not settled, `open_runs` the part of the
+    runs that has not ended. `is_over`: the day is; what a running day has not used, it may yet use.
+    `refused_...` is how often each cap refused a start or an extension on the day."""
 
     work_order: str
     title: str
@@ -47,6 +48,18 @@ class Row:
     runs_cap_now: int
     usd_cap_now: Decimal
     is_over: bool = True
+    open_runs: int = 0
+    reserved_usd: Decimal = Decimal(0)
+    refused_runs: int = 0
+    refused_usd: int = 0
+
+    @property
+    def settled_usd(self) -> Decimal:
+        return self.usd - self.reserved_usd
+
+    @property
+    def refused(self) -> int:
+        return self.refused_runs + self.refused_usd
 
     @property
     def runs_share(self) -> Decimal:
@@ -58,12 +71,14 @@ class Row:
 
     @property
     def share(self) -> Decimal:
-        """Of the cap that is nearer: whichever is reached first blocks."""
+        """Of the cap that is nearer."""
         return max(self.runs_share, self.usd_share)
 
     @property
     def action(self) -> Action | None:
-        if self.share >= FULL:
+        # Not by the share: a dollar cap refuses what does not fit long before it is used up, and one
+        # that is used up to the cent blocks nobody who does not ask.
+        if self.refused:
             return Action.BLOCKED
         if self.share > NEAR:
             return Action.RAISE
@@ -71,8 +86,8 @@ class Row:
 
     @property
     def proposal(self) -> dict[str, Decimal]:
-        """The caps that a request begins with, by measure: of those that were nearly used up, and
-        only above what holds now. A cap of a past day may have been raised since."""
+        """The caps that a request begins with, by measure: of those that refused, or were nearly
+        used up, and only above what holds now. A cap of a past day may have been raised since."""
         now = self._caps_now()
         return {measure: cap for measure, cap in self._wanted().items() if cap > now[measure]}
 
@@ -102,9 +117,14 @@ class Row:
 
     def _wanted(self) -> dict[str, Decimal]:
         found = {}
-        if self.runs_share > NEAR:
+        # What a cap refused would have used it up.
+        if self.refused_runs:
+            found[RUNS] = roomier(Decimal(self.runs_cap), Decimal(self.runs_cap), ONE)
+        elif self.runs_share > NEAR:
             found[RUNS] = roomier(Decimal(self.runs_cap), Decimal(self.runs), ONE)
-        if self.usd_share > NEAR:
+        if self.refused_usd:
+            found[USD] = roomier(self.usd_cap, self.usd_cap, CENT)
+        elif self.usd_share > NEAR:
             found[USD] = roomier(self.usd_cap, self.usd, CENT)
         return found
 
@@ -121,12 +141,16 @@ def roomier(cap: Decimal, used: Decimal, step: Decimal) -> Decimal:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
+    """`runs` and `usd` are those of work orders; direct spend belongs to none, and stands apart."""
+
     work_orders: int
     blocked: int
     near: int
     idle: int
     runs: int
     usd: Decimal
+    direct_calls: int = 0
+    direct_usd: Decimal = Decimal(0)
 
     def of(self, action: Action) -> int:
         return {

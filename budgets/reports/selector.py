@@ -1,6 +1,7 @@
-"""The rows of the daily report, from the counters and the history of the caps.
+"""The rows of the daily report, from the counters, the history of the caps and the refusals on
+record.
 
-Nothing is summed over runs, and the query costs the same for any day: day counters are kept.
+Nothing is summed over runs: day counters are kept. Of the log, the refusals of the day are read.
 """
 
 from collections.abc import Iterator
@@ -9,16 +10,33 @@ from typing import Any
 
 from django.db import connection
 
-from budgets.reports.rules import FULL, IDLE, NEAR, Action, Report, Row, Totals
+from budgets.reports.rules import IDLE, NEAR, Action, Report, Row, Totals
+from opslog.event_filters import REFUSALS
 
 PAGE = 50
 INSTANT = timedelta(microseconds=1)
+# Refusals of a second may share an event that is written when it is over, by a job of each minute.
+LATE = timedelta(hours=1)
 
 # The base cap of a past moment is the old value of the first change after it.
 ROWS = """
 WITH used AS (
-    SELECT subject, runs, reserved_usd + settled_usd AS usd FROM counters
+    SELECT subject, runs, open_runs, reserved_usd, reserved_usd + settled_usd AS usd FROM counters
     WHERE scope = 'work_order' AND "window" = 'day' AND starts_at = %(begins)s
+), refused AS (
+    SELECT wo_id, coalesce(sum(times) FILTER (WHERE reason = 'runs_per_day'), 0)::bigint AS runs,
+        coalesce(sum(times) FILTER (WHERE reason = 'usd_per_day'), 0)::bigint AS usd
+    FROM (
+        SELECT e.owner_id AS wo_id, e.meta->>'reason' AS reason,
+            CASE WHEN jsonb_typeof(e.meta->'asks') = 'array' THEN (
+                SELECT count(*) FROM jsonb_array_elements(e.meta->'asks') a
+                WHERE (a->>'at')::timestamptz >= %(begins)s AND (a->>'at')::timestamptz < %(ends)s)
+            WHEN e.created_at < %(ends)s THEN tollgate.times(e.meta) ELSE 0 END AS times
+        FROM operations_events e
+        WHERE e.kind = ANY (%(refusals)s) AND e.owner_type = 'work_order'
+            AND e.created_at >= %(begins)s AND e.created_at < %(read_to)s
+            AND e.meta->>'reason' IN ('runs_per_day', 'usd_per_day')) told
+    GROUP BY wo_id
 ), later AS (
     SELECT DISTINCT ON (wo_id) wo_id, old_runs_per_day, old_usd_per_day FROM cap_changes
     WHERE applied_at > %(at)s ORDER BY wo_id, id
@@ -36,36 +54,47 @@ WITH used AS (
         greatest(coalesce(l.old_usd_per_day, o.usd_per_day), g.usd) AS usd_cap,
         coalesce(u.runs, 0) AS runs, coalesce(u.usd, 0) AS usd,
         greatest(o.runs_per_day, n.runs)::integer AS runs_cap_now,
-        greatest(o.usd_per_day, n.usd) AS usd_cap_now
+        greatest(o.usd_per_day, n.usd) AS usd_cap_now, %(is_over)s AS is_over,
+        coalesce(u.open_runs, 0) AS open_runs, coalesce(u.reserved_usd, 0) AS reserved_usd,
+        coalesce(r.runs, 0) AS refused_runs, coalesce(r.usd, 0) AS refused_usd
     FROM work_orders o
     LEFT JOIN used u ON u.subject = o.id
+    LEFT JOIN refused r ON r.wo_id = o.id
     LEFT JOIN later l ON l.wo_id = o.id
     LEFT JOIN granted g ON g.wo_id = o.id
     LEFT JOIN granted_now n ON n.wo_id = o.id
-    WHERE u.subject IS NOT NULL OR (o.created_at <= %(at)s AND o.status <> 'archived')
+    WHERE u.subject IS NOT NULL OR r.wo_id IS NOT NULL OR (o.created_at <= %(at)s AND o.status <> 'archived')
 ), report AS MATERIALIZED (
-    SELECT h.*, greatest(h.runs::numeric / h.runs_cap, h.usd / h.usd_cap) AS share FROM held h
+    SELECT h.*, CASE WHEN h.refused_runs + h.refused_usd > 0 THEN 'blocked'
+        WHEN h.share > %(near)s THEN 'near' WHEN h.share < %(idle)s THEN 'idle' ELSE '' END AS action
+    FROM (SELECT *, greatest(runs::numeric / runs_cap, usd / usd_cap) AS share FROM held) h
 )
 """
 PAGE_OF_ROWS = f"""{ROWS}, totals AS (
     SELECT count(*) AS work_orders,
-        count(*) FILTER (WHERE share >= %(full)s) AS blocked,
-        count(*) FILTER (WHERE share > %(near)s AND share < %(full)s) AS near,
-        count(*) FILTER (WHERE share < %(idle)s) AS idle,
-        coalesce(sum(runs), 0) AS runs, coalesce(sum(usd), 0) AS usd
+        count(*) FILTER (WHERE action = 'blocked') AS blocked,
+        count(*) FILTER (WHERE action = 'near') AS near,
+        count(*) FILTER (WHERE action = 'idle') AS idle,
+        coalesce(sum(runs), 0)::bigint AS runs, coalesce(sum(usd), 0) AS usd
     FROM report
+), whole AS (
+    SELECT coalesce(sum(runs), 0)::bigint AS runs,
+        coalesce(sum(reserved_usd + settled_usd), 0) AS usd
+    FROM counters WHERE scope = 'global' AND subject = '' AND "window" = 'day'
+        AND starts_at = %(begins)s
 )
 SELECT t.work_orders, t.blocked, t.near, t.idle, t.runs, t.usd,
-    p.id, p.title, p.status, p.runs_cap, p.usd_cap, p.runs, p.usd, p.runs_cap_now, p.usd_cap_now
-FROM totals t LEFT JOIN LATERAL (
-    SELECT * FROM report WHERE CASE %(only)s WHEN 'blocked' THEN share >= %(full)s
-        WHEN 'near' THEN share > %(near)s AND share < %(full)s
-        WHEN 'idle' THEN share < %(idle)s ELSE true END
+    greatest(w.runs - t.runs, 0), greatest(w.usd - t.usd, 0),
+    p.id, p.title, p.status, p.runs_cap, p.usd_cap, p.runs, p.usd, p.runs_cap_now, p.usd_cap_now,
+    p.is_over, p.open_runs, p.reserved_usd, p.refused_runs, p.refused_usd
+FROM totals t CROSS JOIN whole w LEFT JOIN LATERAL (
+    SELECT * FROM report WHERE %(only)s IN ('', action)
     ORDER BY share DESC, id LIMIT %(limit)s OFFSET %(offset)s
 ) p ON true
 """  # noqa: S608  (constants put together)
 ALL_ROWS = f"""{ROWS}
-SELECT id, title, status, runs_cap, usd_cap, runs, usd, runs_cap_now, usd_cap_now
+SELECT id, title, status, runs_cap, usd_cap, runs, usd, runs_cap_now, usd_cap_now,
+    is_over, open_runs, reserved_usd, refused_runs, refused_usd
 FROM report ORDER BY share DESC, id
 """  # noqa: S608  (constants put together)
 
@@ -89,8 +118,8 @@ def read(day: date, *, only: Action | None = None, page: int = 1, size: int = PA
     with connection.cursor() as cursor:
         cursor.execute(PAGE_OF_ROWS, params | asked)
         found = cursor.fetchall()
-    rows = tuple(_row(each[6:], params) for each in found if each[6] is not None)
-    return Report(day, rows, Totals(*found[0][:6]))
+    rows = tuple(Row(*each[8:]) for each in found if each[8] is not None)
+    return Report(day, rows, Totals(*found[0][:8]))
 
 
 def every_row(day: date) -> Iterator[Row]:
@@ -99,7 +128,7 @@ def every_row(day: date) -> Iterator[Row]:
     with connection.chunked_cursor() as cursor:
         cursor.execute(ALL_ROWS, params)
         while batch := cursor.fetchmany(1000):
-            yield from (_row(columns, params) for columns in batch)
+            yield from (Row(*columns) for columns in batch)
 
 
 def _params(day: date) -> dict[str, Any]:
@@ -109,14 +138,13 @@ def _params(day: date) -> dict[str, Any]:
     is_over = moment >= ends
     return {
         "begins": begins,
+        "ends": ends,
+        "read_to": ends + LATE,
+        "refusals": list(REFUSALS),
         "at": min(ends - INSTANT, moment),
         "now": moment,
         "is_over": is_over,
-        "full": FULL,
         "near": NEAR,
         "idle": IDLE if is_over else 0,
     }
 
-
-def _row(columns: Any, params: dict[str, Any]) -> Row:
-    return Row(*(*columns, params["is_over"]))

@@ -74,16 +74,20 @@ def tell(day: date) -> bool:
 def headline(found: Report) -> str:
     totals = found.totals
     return (
-        f"Budget report of {found.day:%Y-%m-%d}: ${totals.usd:,.2f} and {totals.runs:,} runs, "
-        f"{totals.blocked} at 100 %, {totals.near} over 80 %"
+        f"Budget report of {found.day:%Y-%m-%d}: ${totals.usd:,.2f} and {totals.runs:,} runs"
+        f"{f', ${totals.direct_usd:,.2f} direct spend' if totals.direct_calls else ''}, "
+        f"{totals.blocked} refused at a cap, {totals.near} over 80 %"
     )
 
 
 def text_of(found: Report, rows: list[Row]) -> str:
-    """Plain text: what is at or near its caps by name, what is hardly used by number."""
+    """Plain text: what was refused or is near its caps by name, what is hardly used by number."""
     totals = found.totals
     of = f"{totals.work_orders:,} work orders, {totals.runs:,} runs, ${totals.usd:,.2f}"
     lines = [f"{found.day:%A, %Y-%m-%d} (UTC): {of}."]
+    if totals.direct_calls:
+        direct = f"{totals.direct_calls:,} calls, ${totals.direct_usd:,.2f}"
+        lines.append(f"Direct spend, which is no work order's: {direct}.")
     for action in (Action.BLOCKED, Action.RAISE):
         if number := totals.of(action):
             lines += ["", f"{SAID[action]} ({number:,})"]
@@ -99,4 +103,5 @@ def line_of(row: Row) -> str:
         f"{row.title} ({row.work_order}): {row.runs:,} of {row.runs_cap:,} runs "
         f"({per_cent(row.runs_share)} %), ${row.usd:,.2f} of ${row.usd_cap:,.2f} "
         f"({per_cent(row.usd_share)} %)"
+        f"{f', refused {row.refused:,} times' if row.refused else ''}"
     )

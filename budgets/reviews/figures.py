@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.urls import reverse
 
 from budgets.bills import actuals
@@ -35,6 +35,7 @@ def take(month: date) -> dict[str, Any]:
                 "tiers": sorted(budget.tiers),
                 "passed": actuals.tiers_passed(figure.usd, budget),
                 "governed": _text(figure.governed),
+                "ungoverned": _text(figure.ungoverned),
                 "billed": _text(figure.billed),
             }
         )
@@ -77,6 +78,7 @@ def shown(figures: Mapping[str, Any]) -> dict[str, Any]:
             "budget": _number(row["budget"]),
             "share": share(Decimal(row["usd"]), _number(row["budget"])),
             "governed": _number(row["governed"]),
+            "ungoverned": _number(row.get("ungoverned")),
             "billed": _number(row["billed"]),
         }
         for row in figures["dimensions"]
@@ -116,8 +118,11 @@ def _incidents(month: date) -> "QuerySet[Incident]":
 
 
 def _alerts(month: date) -> "QuerySet[Alert]":
+    """Those that are about the month: bills come late, so a tier of it may be reached after it. All
+    others are about the moment they were made at."""
     begins, ends = _bounds(month)
-    return Alert.objects.filter(created_at__gte=begins, created_at__lt=ends)
+    made_then = Q(meta__month__isnull=True, created_at__gte=begins, created_at__lt=ends)
+    return Alert.objects.filter(Q(meta__month=f"{month:%Y-%m}") | made_then)
 
 
 def _told(month: date) -> list[dict[str, str]]:

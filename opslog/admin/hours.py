@@ -8,8 +8,10 @@ from django.contrib.admin import SimpleListFilter, display
 from django.db.models import Sum
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.html import format_html
 
 from opslog.admin.base import DayByDayMixin, KeptAdmin, LargeTableMixin, by_day
+from opslog.figures import figure
 from opslog.models import InferenceHour, UnreadSpan
 from opslog.templatetags.tollgate import usd
 
@@ -74,7 +76,9 @@ class InferenceHourAdmin(DayByDayMixin, LargeTableMixin, KeptAdmin):
 
     @display(description="cost")
     def cost(self, row: InferenceHour) -> str:
-        return usd(row.cost_usd)
+        of = f"{row.hour:%Y-%m-%d %H}:{row.feature}:{row.model}:{row.trigger_type}"
+        cost = figure("hours.cost_usd", row.cost_usd, usd(row.cost_usd))
+        return format_html('<span data-of="{}">{}</span>', of, cost)
 
     @display(description="not in the cost")
     def without_a_price(self, row: InferenceHour) -> str:

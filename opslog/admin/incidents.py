@@ -18,6 +18,7 @@ from django.http import (
 )
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from unfold.widgets import (
     UnfoldAdminRadioSelectWidget,
     UnfoldAdminSelectWidget,
@@ -27,6 +28,7 @@ from unfold.widgets import (
 
 from opslog import changes, jobs
 from opslog.admin.base import PageAdmin, ReasonForm, SureForm, badge
+from opslog.figures import figure
 from opslog.exceptions import NotAllowedNow
 from opslog.incidents import (
     charting,
@@ -349,7 +351,9 @@ class IncidentAdmin(PageAdmin):
 
     @display(description="above normal")
     def pace(self, incident: Incident) -> str:
-        return f"${incident.excess_usd_per_hour:,.2f}/h"
+        excess = incident.excess_usd_per_hour
+        told = figure("incidents.excess_usd_per_hour", excess, f"${excess:,.2f}/h")
+        return format_html('<span data-of="{}">{}</span>', incident.pk, told)
 
     @display(description="since (UTC)")
     def age(self, incident: Incident) -> str:

@@ -167,6 +167,12 @@ class InferenceHour(models.Model):
     output_tokens = models.BigIntegerField()
     reasoning_tokens = models.BigIntegerField()
     cost_usd = models.DecimalField(max_digits=20, decimal_places=9)
+    governed_usd = models.DecimalField(
+        max_digits=20,
+        decimal_places=9,
+        db_default=0,
+        help_text="The part of the cost that a run or direct spend has settled already.",
+    )
     input_squares = models.FloatField()
     output_squares = models.FloatField()
     cost_squares = models.FloatField()

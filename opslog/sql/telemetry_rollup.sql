@@ -44,6 +44,8 @@ BEGIN
             sum(output_tokens) AS output_tokens,
             sum(reasoning_tokens) AS reasoning_tokens,
             coalesce(sum(cost_usd), 0) AS cost_usd,
+            coalesce(sum(cost_usd) FILTER (WHERE run_id IS NOT NULL OR source IN ('run', 'spend')), 0)
+                AS governed_usd,
             sum(input_tokens::float8 * input_tokens) AS input_squares,
             sum(output_tokens::float8 * output_tokens) AS output_squares,
             coalesce(sum(cost_usd::float8 * cost_usd::float8), 0) AS cost_squares
@@ -59,10 +61,11 @@ BEGIN
     )
     INSERT INTO public.inference_hours (hour, feature, model, trigger_type, requests, failed, unpriced, differing, users,
         input_tokens, cached_input_tokens, cache_write_tokens, cache_write_1h_tokens, output_tokens,
-        reasoning_tokens, cost_usd, input_squares, output_squares, cost_squares, input_buckets, output_buckets)
+        reasoning_tokens, cost_usd, governed_usd, input_squares, output_squares, cost_squares, input_buckets, output_buckets)
     SELECT p_hour, g.feature, g.model, g.trigger_type, sum(g.requests), sum(g.failed),
         sum(g.unpriced), sum(g.differing), coalesce(max(p.users), 0), sum(g.input_tokens), sum(g.cached_input_tokens),
-        sum(g.cache_write_tokens), sum(g.cache_write_1h_tokens), sum(g.output_tokens), sum(g.reasoning_tokens), sum(g.cost_usd), sum(g.input_squares),
+        sum(g.cache_write_tokens), sum(g.cache_write_1h_tokens), sum(g.output_tokens), sum(g.reasoning_tokens), sum(g.cost_usd), sum(g.governed_usd),
+        sum(g.input_squares),
         sum(g.output_squares), sum(g.cost_squares),
         tollgate.histogram(g.input_bucket, g.requests),
         tollgate.histogram(g.output_bucket, g.requests)

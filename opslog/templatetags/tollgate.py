@@ -1,15 +1,19 @@
 """How pages write money, moments and badges. All output is escaped by the templates."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from pathlib import PurePath
 from typing import Any
 
 from django import template
 from django.contrib.admin.utils import quote  # noqa: TID251  (it makes addresses of the admin)
+from django.template.base import FilterExpression, Parser, Token
 from django.urls import NoReverseMatch, reverse
 from django.utils.timesince import timesince, timeuntil
 
+from opslog import figures
 from opslog.event_filters import Key
 from opslog.meters import per_cent
 from opslog.models import OperationsEvent
@@ -184,6 +188,34 @@ def cap(value: Decimal | None, unit: str) -> str:
     return f"${value:,.2f}" if unit == "usd" else f"{int(value):,}"
 
 
+class FigureNode(template.Node):
+    """`{% figure rate.minute_usd "money" %}`: a figure, written by a filter of this file, and named by
+    its template and its variable: `burn_rate.rate.minute_usd`."""
+
+    def __init__(self, name: str, value: FilterExpression, form: str, arguments: Any) -> None:
+        self.name, self.value, self.form, self.arguments = name, value, form, arguments
+
+    def render(self, context: template.Context) -> str:
+        value = self.value.resolve(context, ignore_failures=True)
+        arguments = [each.resolve(context) for each in self.arguments]
+        return figures.figure(self.name, value, FORMS[self.form](value, *arguments))
+
+
+@register.tag
+def figure(parser: Parser, token: Token) -> FigureNode:
+    _, value, form, *arguments = token.split_contents()
+    form = form.strip('"')
+    if form not in FORMS:
+        raise template.TemplateSyntaxError(f"A figure is written by one of {', '.join(FORMS)}.")
+    page = PurePath(parser.origin.template_name or "").stem if parser.origin else ""
+    return FigureNode(
+        f"{page}.{value.partition('|')[0]}",
+        parser.compile_filter(value),
+        form,
+        [parser.compile_filter(each) for each in arguments],
+    )
+
+
 @register.filter
 def moment(at: datetime | None) -> str:
     return "–" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -273,9 +305,29 @@ def signed_percent(ratio: Decimal | None) -> str:
 
 
 @register.filter
+def whole_percent(ratio: Decimal) -> str:
+    """Rounded down: 100 % is said only where nothing is left."""
+    whole = int(ratio * 100)
+    return "under 1 %" if ratio and not whole else f"{whole} %"
+
+
+@register.filter
 def share(ratio: Decimal | None) -> str:
     """With a decimal, rounded down: 100 % is said only of what is full."""
     return "–" if ratio is None else f"{per_cent(ratio)} %"
+
+
+def count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+FORMS: dict[str, Callable[..., str]] = {
+    form.__name__: form
+    for form in (
+        *(usd, money, small_money, signed, amount, cap, count),
+        *(percent, tenths, signed_percent, share, whole_percent),
+    )
+}
 
 
 @register.filter

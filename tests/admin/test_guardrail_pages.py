@@ -139,7 +139,7 @@ def test_a_feature_is_switched_off(scene: Scene) -> None:
 def test_the_burn_rate_is_for_who_may_read(scene: Scene, role: str) -> None:
     page = log_in(scene, role).get(reverse("burn-rate-page"))
     assert page.status_code == 200
-    assert "Last 60 seconds" in page.content.decode()
+    assert "60 to 65 seconds" in page.content.decode()
 
 
 def test_the_burn_rate_is_for_nobody_else(scene: Scene) -> None:

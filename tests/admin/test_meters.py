@@ -32,9 +32,9 @@ def test_meters(
     assert (meter.settled_width, meter.held_width) == widths
 
 
-def test_runs_that_are_open_since_yesterday_are_not_of_today() -> None:
-    meter = runs_meter(1, 3, 10)
-    assert (meter.settled, meter.held, meter.used) == (D(0), D(1), D(1))
+def test_runs_that_have_not_ended_are_told_apart() -> None:
+    meter = runs_meter(4, 3, 10)
+    assert (meter.settled, meter.held, meter.used) == (D(1), D(3), D(4))
 
 
 def days(*values: str) -> list[tuple[date, Decimal]]:

@@ -42,9 +42,11 @@ VIEW = "budgets.view_hotspot"
 CHANGE = "budgets.change_hotspot"
 
 
-def hour(day: date, *, feature: str = "chat", usd: str = "1", requests: int = 10, **more: int):
+def hour(
+    day: date, *, at: int = 0, feature: str = "chat", usd: str = "1", requests: int = 10, **more: int
+):
     return InferenceHour.objects.create(
-        hour=datetime.combine(day, time(10), UTC),
+        hour=datetime.combine(day, time(at), UTC),
         feature=feature,
         model=more.pop("model", "m"),  # type: ignore[misc]
         trigger_type="user_request",
@@ -109,6 +111,21 @@ def test_a_month_that_is_not_complete_is_a_day_times_thirty(db: None) -> None:
     )
     everything = Hotspot.objects.get(feature="*")
     assert everything.measured_month_high == (2 + 50) * 30
+
+
+def test_the_day_on_which_telemetry_began_is_no_whole_day(db: None) -> None:
+    """It began at 18:00: $2.00 of six hours are no $60.00 a month. The day after, $5.00, is whole."""
+    found = entry()
+    today = selector.today()
+    hour(today - timedelta(days=2), at=18, usd="2")
+    measuring.measure()
+    found.refresh_from_db()
+    assert not found.is_measured  # not a whole day yet
+    hour(today - timedelta(days=1), at=9, usd="5")
+    measuring.measure()
+    found.refresh_from_db()
+    assert (found.measured_month_low, found.measured_month_high) == (Decimal(150), Decimal(150))
+    assert found.measured_days == 1
 
 
 def test_complete_months_are_what_is_measured(db: None) -> None:

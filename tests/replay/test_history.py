@@ -1,7 +1,7 @@
 """The demo's thirty days: such as the service could have written, and verified by it."""
 
 import random
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import islice
 
@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connections
 
 from budgets.demo.cast import JOBS, PEOPLE
-from budgets.demo.history import caps_of, history
+from budgets.demo.history import caps_at, decided_at, history
 from budgets.demo.product import RELEASED
 from budgets.demo.seeding import QUIET, TRACE, seed
 from budgets.demo.trickle import trickle
@@ -50,8 +50,17 @@ def test_no_day_of_it_is_over_the_caps_of_that_day() -> None:
                 for run in told.runs
                 if run.job is job and run.day == day
             ]
-            caps = caps_of(job, (END.date() - day).days)
+            # By the end of the day: a raise may have come in the middle of it.
+            caps = caps_at(job, datetime.combine(day, time.max, UTC), END.date())
             assert exceeded(runs, {job.id: Limits(*caps, job.concurrent)}) == []
+
+
+def test_a_raise_holds_from_when_it_was_signed() -> None:
+    job = next(each for each in JOBS if each.raised)
+    signed = decided_at(job.raised[0], END.date())
+    before = caps_at(job, signed - timedelta(microseconds=1), END.date())
+    assert before == (100, Decimal("2.00"))
+    assert caps_at(job, signed, END.date()) != before
 
 
 def test_every_run_ends_on_its_day_and_ids_follow_time() -> None:
@@ -77,7 +86,7 @@ def test_the_seeded_database(seeded: dict[str, str]) -> None:
     assert WorkOrder.objects.count() == len(JOBS)
     for job in JOBS:
         order = WorkOrder.objects.get(pk=job.id)
-        assert (order.runs_per_day, order.usd_per_day) == caps_of(job, 0)
+        assert (order.runs_per_day, order.usd_per_day) == caps_at(job, now, now.date())
     events = OperationsEvent.objects.order_by("id").values_list("created_at", flat=True)
     assert list(events) == sorted(events)
     assert OperationsEvent.objects.filter(kind="WORK_ORDER_START").count() == Run.objects.count()

@@ -144,7 +144,7 @@ def test_the_page_says_what_to_do_and_leads_there(yesterday: date) -> None:
     crowd(yesterday)
     client = client_of("operations")
     text = client.get(reverse(PAGE)).content.decode()
-    for said in ("somebody is blocked", "consider raising", "review the need", "ask for more"):
+    for said in ("somebody was blocked", "consider raising", "review the need", "ask for more"):
         assert said in text
     assert "add/?work_order=w0&amp;runs_per_day=150" in text
     assert "All (5)" in text
@@ -177,7 +177,7 @@ def test_a_running_day_flags_nothing_as_idle(db: None) -> None:
     text = answer.content.decode()
     assert "review the need" not in text
     assert "told when the day is over" in text
-    assert "somebody is blocked" in text
+    assert "somebody was blocked" in text
 
 
 def test_who_cannot_ask_sees_no_link_to_it(yesterday: date) -> None:
@@ -212,8 +212,8 @@ def test_any_address_gives_a_page(db: None, query: str) -> None:
 def test_the_link_fills_the_form_in(yesterday: date) -> None:
     crowd(yesterday)
     client = client_of("operations")
-    answer = client.get(reverse(PAGE), {"only": "blocked"})
-    (each,) = answer.context["rows"]
+    answer = client.get(reverse(PAGE), {"only": "near"})
+    each, _ = answer.context["rows"]
     form = client.get(each["ask"]).context["form"]
     assert form["runs_per_day"].value() == 150
     assert "100 of 100 runs" in form["justification"].value()
@@ -261,6 +261,7 @@ def test_csv_has_every_row_and_no_formula(yesterday: date) -> None:
     page = client_of("operations").get(reverse(PAGE)).content.decode()
     assert HOSTILE not in page
     assert ">6.1 %<" in page
+    assert (found["reserved_usd"], found["refused_at_caps"]) == ("0.000000000", "0")
 
 
 def test_the_number_of_queries_is_bounded(yesterday: date) -> None:
@@ -285,12 +286,12 @@ def test_it_is_told_once(yesterday: date) -> None:
     assert telling.tell_due(now=now + timedelta(hours=9)) == 0
     assert not telling.tell(yesterday)
     message = OutboxMessage.objects.get(key=yesterday.isoformat())
-    assert "1 at 100 %, 1 over 80 %" in message.subject
+    assert "0 refused at a cap, 2 over 80 %" in message.subject
     assert "w0 (w0): 100 of 100 runs (100.0 %)" in message.text
     assert "Under 10 %: review the need: 2" in message.text
     assert message.link == f"{reverse(PAGE)}?day={yesterday}"
     assert OperationsEvent.objects.filter(kind="DAILY_REPORT").count() == 2
-    assert DailyReport.objects.get(day=yesterday).blocked == 1
+    assert DailyReport.objects.get(day=yesterday).near == 2
 
 
 def test_the_command_prints_and_sends(yesterday: date) -> None:
@@ -298,7 +299,7 @@ def test_the_command_prints_and_sends(yesterday: date) -> None:
     factories.make_user("ops", groups=["operations"])
     shown, lines, sent = io.StringIO(), io.StringIO(), io.StringIO()
     call_command("daily_report", stdout=shown)
-    assert "At 100 %: somebody is blocked" in shown.getvalue()
+    assert shown.getvalue().count("Over 80 %: consider raising") == 2
     call_command("daily_report", "--csv", f"--date={yesterday}", stdout=lines)
     assert len(list(csv.reader(io.StringIO(lines.getvalue())))) == 6
     call_command("daily_report", "--send", stdout=sent)

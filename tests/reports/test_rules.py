@@ -12,12 +12,22 @@ from tests.reports.rows import at
 
 
 def row(
-    runs: int, usd: str, name: str = "w1", now: tuple[int, str] = (100, "2.00"), over: bool = True
+    runs: int,
+    usd: str,
+    name: str = "w1",
+    now: tuple[int, str] = (100, "2.00"),
+    over: bool = True,
+    refused: tuple[int, int] = (0, 0),
 ) -> Row:
-    """Of the caps 100 and $2.00; `now` are those that hold since."""
+    """Of the caps 100 and $2.00; `now` are those that hold since. `refused`: by the cap of runs, and
+    by that of dollars."""
     caps = (100, Decimal("2.00"))
     held = (now[0], Decimal(now[1]))
-    return Row(name, name, "draft", *caps, runs, Decimal(usd), *held, is_over=over)
+    by_runs, by_usd = refused
+    return Row(
+        name, name, "draft", *caps, runs, Decimal(usd), *held, is_over=over,
+        refused_runs=by_runs, refused_usd=by_usd,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -31,13 +41,21 @@ def row(
         (81, "0", Action.RAISE),
         (0, "1.601", Action.RAISE),
         (99, "1.99", Action.RAISE),
-        (100, "0", Action.BLOCKED),
-        (1, "2.00", Action.BLOCKED),
-        (0, "2.60", Action.BLOCKED),  # an overrun
+        (100, "0", Action.RAISE),  # nobody asked for one more
+        (1, "2.00", Action.RAISE),
+        (0, "2.60", Action.RAISE),  # an overrun
     ],
 )
 def test_what_is_to_be_done(runs: int, usd: str, action: Action | None) -> None:
     assert row(runs, usd).action == action
+
+
+@pytest.mark.parametrize("usd", ["0", "1.20", "2.00"])
+def test_whoever_was_refused_was_blocked_whatever_was_left(usd: str) -> None:
+    """A cap in dollars refuses what does not fit: a $0.90 ask at $1.20 of $2.00."""
+    assert row(5, usd, refused=(0, 1)).action == Action.BLOCKED
+    assert row(5, usd, refused=(0, 1)).proposal == {"usd_per_day": Decimal("3.00")}
+    assert row(5, "0", refused=(2, 0)).proposal == {"runs_per_day": Decimal(150)}
 
 
 @pytest.mark.parametrize(
@@ -97,11 +115,11 @@ def test_what_a_proposal_may_cost(runs: int, usd: str, said: str) -> None:
 def test_nothing_is_idle_before_the_day_is_over() -> None:
     assert row(1, "0").action == Action.REVIEW
     assert row(1, "0", over=False).action is None
-    assert row(100, "0", over=False).action == Action.BLOCKED
+    assert row(100, "0", over=False).action == Action.RAISE
 
 
 def test_the_most_used_come_first_and_all_are_added_up() -> None:
-    found = report(date(2026, 11, 1), [row(1, "0", "b"), row(1, "0", "a"), row(100, "1", "z")])
+    found = report(date(2026, 11, 1), [row(1, "0", "b"), row(1, "0", "a"), row(100, "1", "z", refused=(3, 0))])
     assert [each.work_order for each in found.rows] == ["z", "a", "b"]
     totals = found.totals
     assert (totals.work_orders, totals.blocked, totals.near, totals.idle) == (3, 1, 0, 2)

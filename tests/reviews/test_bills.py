@@ -14,7 +14,7 @@ from django.db import IntegrityError, connection, transaction
 from budgets.bills import actuals, monthly_budgets
 from budgets.exceptions import Refused
 from budgets.models import Alert, BilledCost, BillImport, Counter, DimensionBudget, ServiceMapping
-from opslog.models import OperationsEvent
+from opslog.models import InferenceHour, OperationsEvent
 from tests.hotspots.test_registry import hour
 from tests.reviews.test_focus import HEADER
 
@@ -154,13 +154,26 @@ def test_models_are_counted_by_ourselves(db: None, bill) -> None:
     assert actuals.of_month(MONTH)["llm_api"].source == actuals.NOTHING
     day_counter("5")
     found = actuals.of_month(MONTH)["llm_api"]
-    assert (found.usd, found.source) == (Decimal(5), actuals.RUNS)
+    assert (found.usd, found.source) == (Decimal(5), actuals.SETTLED)
     hour(date(2026, 10, 31), usd="7")
     hour(date(2026, 11, 1), usd="100")
     imported(bill(line("6", category="AI and Machine Learning", name="Models")))
     found = actuals.of_month(MONTH)["llm_api"]
-    assert (found.usd, found.source) == (Decimal(7), actuals.TELEMETRY)
-    assert (found.governed, found.billed) == (Decimal(5), Decimal(6))
+    assert (found.usd, found.source) == (Decimal(12), actuals.BOTH)
+    assert (found.governed, found.ungoverned) == (Decimal(5), Decimal(7))
+    assert found.billed == Decimal(6)
+
+
+def test_telemetry_adds_only_what_never_asked(db: None) -> None:
+    """Of $7.00 that telemetry tells of, $6.40 are of calls that runs have settled already."""
+    day_counter("202.99")
+    told = hour(date(2026, 10, 31), usd="7")
+    InferenceHour.objects.filter(pk=told.pk).update(governed_usd=Decimal("6.40"))
+    found = actuals.of_month(MONTH)["llm_api"]
+    assert (found.usd, found.source) == (Decimal("203.59"), actuals.BOTH)
+    InferenceHour.objects.filter(pk=told.pk).update(governed_usd=Decimal(7))
+    found = actuals.of_month(MONTH)["llm_api"]
+    assert (found.usd, found.source) == (Decimal("202.99"), actuals.SETTLED)
 
 
 @pytest.mark.parametrize(

@@ -171,12 +171,13 @@ class RunAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
 
     @display(description="reserved")
     def reserved(self, run: Run) -> str:
-        return render_to_string("tollgate/exact.html", {"amount": run.reserved_usd})
+        return render_to_string("tollgate/exact.html", {"amount": run.reserved_usd, "of": f"{run.pk} reserved"})
 
     @display(description="cost")
     def settled(self, run: Run) -> str:
         over = run.cost is not None and run.cost > run.reserved_usd
-        return render_to_string("tollgate/exact.html", {"amount": run.cost, "over": over})
+        cost = {"amount": run.cost, "over": over, "of": f"{run.pk} cost"}
+        return render_to_string("tollgate/exact.html", cost)
 
     @display(description="model")
     def model_used(self, run: Run) -> str:

@@ -1,0 +1,21 @@
+-- incident_chart.c.usd
+SELECT to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), coalesce(sum(usd), 0) FROM calls GROUP BY hour;
+
+-- incident.incident.excess_usd_per_hour
+SELECT cost_usd_per_hour - baseline_usd_per_hour FROM incidents;
+
+-- incident_bars.incident.excess_usd_per_hour
+SELECT cost_usd_per_hour - baseline_usd_per_hour FROM incidents;
+
+-- incident.incident.cost_usd_per_hour
+SELECT round(coalesce(sum(usd), 0) / count(DISTINCT c.hour), 6) FROM calls c, incidents i
+WHERE c.hour >= i.started_at AND c.hour < i.judged_until;
+
+-- incident.incident.baseline_usd_per_hour
+SELECT baseline_usd_per_hour FROM incidents;
+
+-- incident.incident.excess_usd_total
+SELECT excess_usd_total FROM incidents;
+
+-- incident.incident.confidence
+SELECT confidence FROM incidents;
