@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx2
 import pytest
@@ -115,7 +116,7 @@ def test_tokens_limits_and_preflights(two: Api, http: httpx2.Client) -> None:
     before = scrape(http)
     # Of one model: 100 + 50 tokens in, 40 of them cached, 10 written, 30 out; then a call that
     # says nothing of its usage. Of no feature: 7 in.
-    told = [
+    told: list[dict[str, Any]] = [
         {"inputTokens": 100, "cachedInputTokens": 40, "outputTokens": 20, "feature": "chat"},
         {
             "inputTokens": 50,
