@@ -116,6 +116,23 @@ def test_the_page_leads_to_its_rows_and_draws_changes() -> None:
     assert "user_request" not in listed
 
 
+@pytest.mark.parametrize(
+    ("usd", "requests", "unpriced", "each"),
+    [
+        ("10", 100, 0, "0.1"),
+        # $10 of the 50 calls whose cost is known
+        ("10", 100, 50, "0.2"),
+        ("0", 4, 4, None),
+        ("0", 4, 0, "0"),
+    ],
+)
+def test_a_call_costs_what_those_of_known_cost_do(
+    usd: str, requests: int, unpriced: int, each: str | None
+) -> None:
+    category = spend_hours.Category("chat", D(0), D(0), D(usd), requests, unpriced)
+    assert category.per_request_usd == (None if each is None else D(each))
+
+
 @pytest.mark.django_db
 def test_with_nothing_and_with_little() -> None:
     client = log_in("view_inferencehour")
