@@ -9,7 +9,7 @@ from django.db import connections
 
 from budgets import breaker, burn_rate, limits, selectors, standstill
 from budgets.evidence.limits import Denials
-from budgets.models import Alert, Budget, CircuitBreaker
+from budgets.models import Alert, Budget
 from budgets.reviews import figures
 from tests import factories
 from tests.admission.desk import Desk, install_clock, run_of, set_clock
@@ -101,7 +101,9 @@ def test_a_cancelled_run_may_overrun_and_an_unknown_cost_proves_no_estimate(desk
     desk.finish(run_of(desk.start(usd="0.20")), "0.10")
     desk.finish(run_of(desk.start(usd="0.20")), "0.50", status="cancelled")
     with connections["owner"].cursor() as cursor:
-        cursor.execute("UPDATE work_order_runs SET cost_note = 'unpriced' WHERE id = %s", [_settled(desk)])
+        cursor.execute(
+            "UPDATE work_order_runs SET cost_note = 'unpriced' WHERE id = %s", [_settled(desk)]
+        )
     found = selectors.calibration("w1")
     assert (found.settled_runs, found.priced_runs, found.ratio_p50) == (3, 1, 0.5)
     assert (found.overruns, found.overrun_usd) == (1, Decimal("0.30"))
@@ -142,7 +144,9 @@ def test_whose_refusal_it_was(row: dict[str, object], own: bool) -> None:
 
 
 def test_a_refusal_that_names_its_feature_is_no_other_features() -> None:
-    denials = Denials(("feature_rate", "feature_off"), feature="chat", amounts=frozenset({Decimal(5)}))
+    denials = Denials(
+        ("feature_rate", "feature_off"), feature="chat", amounts=frozenset({Decimal(5)})
+    )
     told = {"reason": "feature_rate", "limit": "", "cap": "5", "own": 2}
     assert denials.cover({**told, "feature": "chat"})
     assert not denials.cover({**told, "feature": "search"})
@@ -154,9 +158,7 @@ def test_an_open_breaker_whose_time_is_over_blocks_nothing(desk: Desk) -> None:
     breaker.trip("global", "", reason="fire drill", by="ops")
     (found,) = breaker.not_closed()
     assert [each.why for each in standstill.stopped([], [found], at_most=5)] == ["circuit breaker"]
-    over = CircuitBreaker.objects.get(pk=found.pk).half_open_at
-    assert over is not None
-    set_clock(over)
+    set_clock(found.half_open_at)
     (found,) = breaker.not_closed()
     assert found.due
     assert standstill.stopped([], [found], at_most=5) == []
