@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
@@ -87,14 +88,14 @@ def set_rules(
         )
 
 
-def with_due(breakers: "QuerySet[CircuitBreaker]") -> "QuerySet[CircuitBreaker]":
-    """`due`: open, and its time is over by the clock of admissions. It blocks nothing any more: the
+def with_due(breakers: "QuerySet[CircuitBreaker]") -> Any:
+    """With `due`: open, and its time is over by the clock of admissions. It blocks nothing any more: the
     next start is let through as its probe."""
     over = Q(state=State.OPEN, half_open_at__lte=RawSQL("tollgate.now()", ()))
     return breakers.annotate(due=ExpressionWrapper(over, BooleanField()))
 
 
-def not_closed() -> list[CircuitBreaker]:
+def not_closed() -> list[Any]:
     """With `due`, those that block first."""
     found = with_due(CircuitBreaker.objects.exclude(state=State.CLOSED))
     return list(found.order_by("due", "scope", "subject"))

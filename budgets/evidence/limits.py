@@ -85,9 +85,10 @@ class Denials:
             return bool(row["limit"] == self.budget_id)
         if not row["cap"]:
             # An open breaker refuses without a look at its limit; all others say what it was.
-            return row["reason"] != "breaker_open"
+            return bool(row["reason"] != "breaker_open")
         cap = _decimal(row["cap"])
-        return cap in self.amounts and (row["reason"] != "concurrency" or cap != row["own"])
+        own = row["reason"] == "concurrency" and cap == row["own"]
+        return cap in self.amounts and not own
 
 
 def _decimal(text: str) -> Decimal | None:
@@ -110,7 +111,9 @@ def denials_of(budgets: Collection[Budget], since: datetime) -> dict[int, Denial
         amounts[pk].add(_decimal(str(old)))
     return {
         budget.pk: Denials(
-            _names(budget), str(budget.pk), frozenset(each for each in amounts[str(budget.pk)] if each is not None)
+            _names(budget),
+            str(budget.pk),
+            frozenset(each for each in amounts[str(budget.pk)] if each is not None),
         )
         for budget in budgets
     }
@@ -126,9 +129,9 @@ def _names(budget: Budget) -> tuple[str, ...]:
 
 def denials_of_feature(control: FeatureControl) -> Denials:
     """The same for a feature. A refusal that names none was this one's if no other has its throttle."""
-    alike = FeatureControl.objects.filter(requests_per_period=control.requests_per_period)
-    alone = control.requests_per_period is not None and alike.count() == 1
-    amounts = {Decimal(control.requests_per_period)} if alone else set()
+    throttle = control.requests_per_period
+    alike = FeatureControl.objects.filter(requests_per_period=throttle)
+    amounts = {Decimal(throttle)} if throttle is not None and alike.count() == 1 else set()
     return Denials(FEATURE_DENIALS, amounts=frozenset(amounts), feature=control.feature)
 
 

@@ -147,4 +147,3 @@ def _params(day: date) -> dict[str, Any]:
         "near": NEAR,
         "idle": IDLE if is_over else 0,
     }
-

@@ -207,7 +207,7 @@ def figure(parser: Parser, token: Token) -> FigureNode:
     form = form.strip('"')
     if form not in FORMS:
         raise template.TemplateSyntaxError(f"A figure is written by one of {', '.join(FORMS)}.")
-    page = PurePath(parser.origin.template_name or "").stem if parser.origin else ""
+    page = PurePath(str(parser.origin.template_name)).stem if parser.origin else ""
     return FigureNode(
         f"{page}.{value.partition('|')[0]}",
         parser.compile_filter(value),

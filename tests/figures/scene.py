@@ -117,6 +117,8 @@ def _today(desk: Desk) -> None:
     body(desk.start("edge", "0.25", lease_seconds=86_400, **who))
     extended = run_of(desk.start("edge", "0.10", lease_seconds=86_400, **who))
     assert desk.extend(extended, "0.15").status == 200
+    # Of all users the one with the fewest runs, and the most dollars.
+    desk.finish(run_of(desk.start("edge", "1.20", user_id="dora")), "1.20")
     archived = run_of(desk.start("edge-archived", "0.10"))
     desk.finish(archived, "0.07")
 
@@ -147,7 +149,7 @@ def _told(desk: Desk, now: datetime) -> None:
     run = run_of(desk.start("edge", "0.05", user_id="bob"))
     desk.finish(run, "0.04")
     drafts = [
-        InferenceDraft(model="gpt-4o", feature=FEATURE, cost_usd=Decimal("0.04"), run_id=run),
+        InferenceDraft(model="gpt-4o", feature=FEATURE, cost_usd=Decimal("0.04"), run_id=UUID(run)),
         InferenceDraft(model="gpt-4o", feature=FEATURE, cost_usd=Decimal("0.015")),
         InferenceDraft(model=UNKNOWN_MODEL, feature=FEATURE, input_tokens=10, output_tokens=5),
     ]
@@ -160,10 +162,19 @@ def _told(desk: Desk, now: datetime) -> None:
 
 def _asked(by: User) -> None:
     """Caps of a work order, and a limit of each user: both wait for those who decide."""
-    told = {"justification": "edge", "expected_cost_impact": "some", "by": by}
-    approvals.ask("edge", new={"usd_per_day": Decimal("8.00")}, **told)
     limit = Budget.objects.get(scope="user", subject="*", window="day", measure="usd")
-    approvals.ask(str(limit.pk), kind="budget", new={"shared_limit": Decimal(3)}, **told)
+    for kind, subject, new in (
+        ("work_order", "edge", {"usd_per_day": Decimal("8.00")}),
+        ("budget", str(limit.pk), {"shared_limit": Decimal(3)}),
+    ):
+        approvals.ask(
+            subject,
+            kind=kind,
+            new=new,
+            justification="edge",
+            expected_cost_impact="some",
+            by=by,
+        )
 
 
 def _bills(folder: Path, now: datetime) -> None:
@@ -181,4 +192,3 @@ def _bills(folder: Path, now: datetime) -> None:
         file.write_text("\n".join([HEADER, *lines]) + "\n")
         call_command("import_focus", str(file), "--by=finance", verbosity=0)
     assert ServiceMapping.objects.exists()
-

@@ -10,9 +10,13 @@ from budgets.evidence import evidence_for
 from tests.figures.test_figures import Desk, desk  # noqa: F401  (the fixture)
 from workorders.models import WorkOrder
 
-SUSPEND = re.compile(r"Used today: ([\d,]+) of ([\d,]+) runs, \$([\d,]+\.\d\d) of \$([\d,]+\.\d\d)\.")
+SUSPEND = re.compile(
+    r"Used today: ([\d,]+) of ([\d,]+) runs, \$([\d,]+\.\d\d) of \$([\d,]+\.\d\d)\."
+)
 LEFT = re.compile(r"Left today: ([\d,]+) runs, \$([\d,]+\.\d\d)\.")
-SWITCH = re.compile(r"24 hours: ([\d,]+) runs, \$([\d,]+\.\d\d) and ([\d,]+) calls of direct spend, \$([\d,]+\.\d\d)")
+SWITCH = re.compile(
+    r"24 hours: ([\d,]+) runs, \$([\d,]+\.\d\d) and ([\d,]+) calls of direct spend, \$([\d,]+\.\d\d)"
+)
 CENT = Decimal("0.01")
 
 
@@ -79,9 +83,14 @@ def test_charts_are_drawn_from_what_the_rows_say(desk: Desk) -> None:  # noqa: F
     shown = charts(desk)
     hour = "to_char(at AT TIME ZONE 'UTC', 'HH24:00')"
     lately = "at >= now - interval '24 hours'"
-    runs = f"SELECT 'runs', {hour}, sum(runs) FROM spent, clock WHERE {lately} AND runs = 1 GROUP BY 2"  # noqa: S608
+    runs = (
+        f"SELECT 'runs', {hour}, sum(runs) FROM spent, clock WHERE {lately} AND runs = 1 GROUP BY 2"  # noqa: S608
+    )
     assert by_name(shown["runs"]) == expected(desk, runs)
-    for chart, column, unnamed in (("models", "model", "no model told"), ("features", "feature", "no feature told")):
+    for chart, column, unnamed in (
+        ("models", "model", "no model told"),
+        ("features", "feature", "no feature told"),
+    ):
         sums = f"""
             SELECT coalesce(nullif({column}, ''), '{unnamed}'), {hour}, sum(settled + reserved)
             FROM spent, clock WHERE {lately} GROUP BY 1, 2 HAVING sum(settled + reserved) > 0
@@ -97,5 +106,7 @@ def test_charts_are_drawn_from_what_the_rows_say(desk: Desk) -> None:  # noqa: F
 def test_the_demo_keeps_to_its_own_caps(desk: Desk) -> None:  # noqa: F811
     """Replayed under the caps of the time, each work order admits exactly what it did."""
     for work_order in WorkOrder.objects.all():
-        found = evidence_for(work_order.pk, new_runs_per_day=None, new_usd_per_day=None, now=desk.at)
+        found = evidence_for(
+            work_order.pk, new_runs_per_day=None, new_usd_per_day=None, now=desk.at
+        )
         assert found.what_if.reproduced, work_order.pk

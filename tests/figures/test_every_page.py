@@ -31,11 +31,21 @@ SETTINGS = tuple(
     )
 )
 # Sentences of records, as they were written: lists of events, alerts and messages; the name of a row.
-RECORDED = re.compile(r"^(/ops-logs|/admin/budgets/alert/|/admin/opslog/outboxmessage/)|: div > div > h1 > a: ")
+RECORDED = re.compile(
+    r"^(/ops-logs|/admin/budgets/alert/|/admin/opslog/outboxmessage/)|: div > div > h1 > a: "
+)
 # What an act will do, in sentences: tests/figures/test_acts.py reads those.
 ACTS = re.compile(r"/(suspend|resume|break-glass|switch|lower|review)/: div > div > ul > li: ")
 # Columns of the row that a page, or a line of it, is about: shown as they are.
-COLUMNS = ("changes.line.", "cost_rule.", "cost_correction.", "bill_import.", "token.", "caps.", "usd_429.")
+COLUMNS = (
+    "changes.line.",
+    "cost_rule.",
+    "cost_correction.",
+    "bill_import.",
+    "token.",
+    "caps.",
+    "usd_429.",
+)
 COLUMNS_OF = ("limit.limit.warning_amount",)
 
 

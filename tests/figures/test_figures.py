@@ -107,9 +107,7 @@ class Desk:
         assert rows is not None
         one = [("", *row) if len(row) == 1 else row for row in rows]
         assert len({str(row[0]) for row in one}) == len(one), ("twice", one)
-        return {
-            str(of): None if value is None else Decimal(str(value)) for of, value in one
-        }
+        return {str(of): None if value is None else Decimal(str(value)) for of, value in one}
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +137,13 @@ def differences(shown: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]
 # What no row says: guesses, and what triage makes of the hours. Their arithmetic has tests of its own, in
 # tests/forecast, tests/evidence and tests/triage.
 ELSEWHERE = {
-    "forecast": ("outlook.outlook.", "outlook.naive.", "outlook.score.", "forecast.each.found.", "chart.chart.busiest"),
+    "forecast": (
+        "outlook.outlook.",
+        "outlook.naive.",
+        "outlook.score.",
+        "forecast.each.found.",
+        "chart.chart.busiest",
+    ),
     "evidence": ("evidence.asked.", "evidence.other.", "evidence.model.", "decision."),
     "incident": ("incident_chart.c.baseline", "incident_bars.", "incident_mitigations."),
 }
@@ -151,10 +155,20 @@ PAGES: list[tuple[str, str, dict[str, str], bool]] = [
     ("daily_report", "/admin/daily-report/?day={yesterday}", {"day": "{yesterday}"}, False),
     ("daily_report", "/admin/daily-report/?day={today}", {"day": "{today}"}, False),
     ("work_order", "/admin/workorders/workorder/edge/change/", EDGE, False),
-    ("work_order", "/admin/workorders/workorder/contract-summaries/change/", {"wo": "contract-summaries"}, False),
+    (
+        "work_order",
+        "/admin/workorders/workorder/contract-summaries/change/",
+        {"wo": "contract-summaries"},
+        False,
+    ),
     ("work_orders", "/admin/workorders/workorder/", {}, True),
     ("evidence", "/admin/budgets/changerequest/{caps_request}/change/", EDGE, False),
-    ("limit_evidence", "/admin/budgets/changerequest/{limit_request}/change/", {"limit": "{user_limit}"}, False),
+    (
+        "limit_evidence",
+        "/admin/budgets/changerequest/{limit_request}/change/",
+        {"limit": "{user_limit}"},
+        False,
+    ),
     ("limits", "/admin/budgets/budget/", {}, False),
     ("limit", "/admin/budgets/budget/{user_limit}/change/", {"limit": "{user_limit}"}, False),
     ("limit", "/admin/budgets/budget/{vip_limit}/change/", {"limit": "{vip_limit}"}, False),

@@ -43,7 +43,13 @@ CHANGE = "budgets.change_hotspot"
 
 
 def hour(
-    day: date, *, at: int = 0, feature: str = "chat", usd: str = "1", requests: int = 10, **more: int
+    day: date,
+    *,
+    at: int = 0,
+    feature: str = "chat",
+    usd: str = "1",
+    requests: int = 10,
+    **more: int,
 ):
     return InferenceHour.objects.create(
         hour=datetime.combine(day, time(at), UTC),

@@ -119,7 +119,9 @@ def test_nothing_is_idle_before_the_day_is_over() -> None:
 
 
 def test_the_most_used_come_first_and_all_are_added_up() -> None:
-    found = report(date(2026, 11, 1), [row(1, "0", "b"), row(1, "0", "a"), row(100, "1", "z", refused=(3, 0))])
+    found = report(
+        date(2026, 11, 1), [row(1, "0", "b"), row(1, "0", "a"), row(100, "1", "z", refused=(3, 0))]
+    )
     assert [each.work_order for each in found.rows] == ["z", "a", "b"]
     totals = found.totals
     assert (totals.work_orders, totals.blocked, totals.near, totals.idle) == (3, 1, 0, 2)

@@ -171,7 +171,9 @@ class RunAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
 
     @display(description="reserved")
     def reserved(self, run: Run) -> str:
-        return render_to_string("tollgate/exact.html", {"amount": run.reserved_usd, "of": f"{run.pk} reserved"})
+        return render_to_string(
+            "tollgate/exact.html", {"amount": run.reserved_usd, "of": f"{run.pk} reserved"}
+        )
 
     @display(description="cost")
     def settled(self, run: Run) -> str:

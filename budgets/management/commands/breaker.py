@@ -39,7 +39,9 @@ class Command(BaseCommand):
     def show(self) -> None:
         now = breaker.committed()
         trips = "never" if now.trips_at is None else f"at ${usd_text(now.trips_at)}"
-        self.stdout.write(f"${usd_text(now.usd)} committed in the last 60 to 65 seconds; trips {trips}.")
-        for each in CircuitBreaker.objects.exclude(subject="*"):
+        usd = f"${usd_text(now.usd)} committed in the last 60 to 65 seconds"
+        self.stdout.write(f"{usd}; trips {trips}.")
+        for each in breaker.with_due(CircuitBreaker.objects.exclude(subject="*")):
             until = f" until {each.half_open_at:%H:%M:%S} UTC" if each.state == "open" else ""
+            until = ", its time is over: the next start probes." if each.due else until
             self.stdout.write(f"{each}: {each.get_state_display()}{until} {each.reason}".rstrip())
