@@ -1,8 +1,9 @@
 """Applying what an incident proposes: the control is changed and the incident told, in one
 transaction, by the same functions as everywhere.
 
-A control may say already what the runbook recommends: those are the defaults that a feature is
-shipped with. Then the step that is proposed is one tighter.
+What is preset is what the label says: "Limit undo to 3 a minute" sets 3. A control that is as tight
+already (the defaults of a feature are the recommended values) is left to a person, who may type a
+tighter one; the automatic lever goes one step tighter.
 """
 
 from collections.abc import Mapping
@@ -63,7 +64,7 @@ def may_apply(mitigation: Mitigation, person: User | AnonymousUser) -> bool:
 
 
 def plan(mitigation: Mitigation) -> Plan:
-    """Raises Refused where nothing would change."""
+    """Raises Refused where it could change nothing."""
     usd = mitigation.saving_usd_per_hour
     saved = f"${usd:,.2f} an hour" if usd else "not known"
     saving = f"Estimated saving: {saved}. {mitigation.why}"
@@ -129,7 +130,13 @@ def _lower(
     further since it was looked at."""
     target, new = mitigation.target, Decimal(values["usd_per_day"])
     _lowers(target, WorkOrder.objects.get(pk=target).usd_per_day, new)
-    request = approvals.ask(target, new=values, justification=reason, by=by)
+    request = approvals.ask(
+        target,
+        new=values,
+        justification=reason,
+        expected_cost_impact=f"Up to ${new:,.2f} a day, to stop an incident.",
+        by=by,
+    )
     if request.status == ChangeRequest.Status.APPLIED:
         return f"The cap of {target} is ${new:,.2f} a day (request #{request.pk}).", request
     return f"${new:,.2f} a day for {target} is a raise by now: request #{request.pk}.", request
@@ -150,6 +157,12 @@ def _set(mitigation: Mitigation, values: Mapping[str, Any], *, reason: str, by: 
             scope, target, enabled=True, reason=reason, by=by.get_username(), person=by
         )
         return f"{made} is stopped: {stops.running} runs were under way."
+    control = features.control_of(mitigation.feature)
+    if control.pk and not moves(control, values):
+        raise Refused(
+            f"{mitigation.feature} is limited to that already: nothing would change. Enter a "
+            "tighter value."
+        )
     return set_feature(mitigation.feature, values, reason=reason, by=by.get_username())
 
 
@@ -209,8 +222,16 @@ def tightened(wanted: Mapping[str, Any], control: FeatureControl) -> dict[str, A
     return dict(wanted)
 
 
+def preset_for(mitigation: Mitigation, control: FeatureControl) -> dict[str, Any]:
+    """What a person is shown: what the label says, and never looser than what is in force."""
+    if tightened(mitigation.values, control) == mitigation.values:
+        return dict(mitigation.values)
+    return {name: getattr(control, name) for name in mitigation.values}
+
+
 def values_for(mitigation: Mitigation) -> dict[str, Any]:
-    """What a feature's control would be set to. Raises Refused where nothing would change."""
+    """What the automatic lever sets a feature's control to. Raises Refused where nothing would
+    change."""
     control = features.control_of(mitigation.feature)
     values = tightened(mitigation.values, control)
     if control.pk and all(getattr(control, name) == value for name, value in values.items()):
@@ -251,11 +272,14 @@ def moves(was: FeatureControl, values: Mapping[str, Any]) -> list[str]:
 
 def _plan_of_feature(mitigation: Mitigation, saving: str) -> Plan:
     control, feature = features.control_of(mitigation.feature), mitigation.feature
-    values = values_for(mitigation)
+    values = preset_for(mitigation, control)
     recent = features.recent(feature)
     effects = [
         saving,
-        *(f"{feature}: {told}." for told in moves(control, values)),
+        *(
+            [f"{feature}: {told}." for told in moves(control, values)]
+            or [f"{feature} is limited to that already. Enter a tighter value to change anything."]
+        ),
         f"{feature} had {recent.runs} runs and ${recent.usd:,.2f} in the last 24 hours.",
     ]
     if mitigation.lever == Lever.THROTTLE:

@@ -85,7 +85,9 @@ class Command(BaseCommand):
         first = left[0] if left else None
         # Long enough to see that nothing follows: a third more than the money lasts, and half a
         # minute for the refusals.
-        long = seconds or (LONGEST if first is None else float(first.limit_usd) * 60 / 20 * 1.3 + 30)
+        long = seconds or (
+            LONGEST if first is None else float(first.limit_usd) * 60 / 20 * 1.3 + 30
+        )
         with scratch(workers=2, threads=4) as service:
             with connected_to(service.database):
                 token = incident.furnish()
