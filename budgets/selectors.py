@@ -58,6 +58,39 @@ FROM (SELECT cost, reserved_usd, (cost / nullif(reserved_usd, 0))::float8 AS rat
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Today's dollars, reserved and settled: of runs, and of calls that programs made by
+    themselves and reported."""
+
+    runs: int
+    runs_usd: Decimal
+    calls: int
+    calls_usd: Decimal
+
+    @property
+    def usd(self) -> Decimal:
+        return self.runs_usd + self.calls_usd
+
+
+SPENT = """
+WITH today AS MATERIALIZED (SELECT date_trunc('day', tollgate.now(), 'UTC') AS begins)
+SELECT coalesce(r.runs, 0), coalesce(r.usd, 0), d.calls, coalesce(d.usd, 0)
+FROM today t
+CROSS JOIN LATERAL (
+    SELECT sum(c.runs) AS runs, sum(c.reserved_usd + c.settled_usd) AS usd FROM counters c
+    WHERE c.scope = 'work_order' AND c."window" = 'day' AND c.starts_at = t.begins) r
+CROSS JOIN LATERAL (
+    SELECT count(*) AS calls, sum(s.cost_usd) AS usd FROM direct_spend s WHERE s.at >= t.begins) d
+"""
+
+
+def spent_today() -> Spent:
+    with connection.cursor() as cursor:
+        cursor.execute(SPENT)
+        return Spent(*cursor.fetchone())
+
+
 def usage_today(work_order: WorkOrder) -> Usage:
     return _usage("work_order", work_order.pk)
 

@@ -27,7 +27,8 @@ SIGNERS = """
 SELECT u.username FROM tollgate.signers() AS s JOIN auth_user AS u ON u.id = s.person_id ORDER BY 1
 """
 CONCERNED = """
-SELECT person_id FROM tollgate.signers() UNION SELECT id FROM auth_user WHERE is_active AND is_superuser
+SELECT person_id FROM tollgate.signers()
+UNION SELECT id FROM auth_user WHERE is_active AND is_superuser
 """
 
 

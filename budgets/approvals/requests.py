@@ -49,7 +49,9 @@ def ask(
     """Ask for other limits of a subject, a work order unless `kind` says otherwise; `new` maps
     measures to values, None leaves one as it is.
 
-    A raise says what it is expected to cost. With `grant_from` and `grant_until` it is a raise for that time only. A request that only
+    A raise says what it is expected to cost.
+
+    With `grant_from` and `grant_until` it is a raise for that time only. A request that only
     lowers takes effect at once, if an operator makes it; with a token it is refused, since a token
     never decides. `token_id`: a program asks with it, `by` its owner; otherwise a person asks, and
     sets aside what a program has open on the same subject. Raises Refused, and Conflict where

@@ -12,7 +12,7 @@ from budgets import approvals
 from budgets.models import Budget, ChangeRequest, Vote
 from opslog.models import OperationsEvent
 from tests.approvals.test_workflow import ask, everybody
-from tests.factories import make_user, make_work_order
+from tests.factories import make_token, make_user, make_work_order
 from workorders.models import WorkOrder
 
 SECRET = "a" * 32
@@ -71,7 +71,8 @@ def test_who_approves_answers_the_three_questions(
 def test_a_raise_of_a_shared_limit_is_decided_here_too(people: dict[str, User]) -> None:
     tokens = Budget.objects.get(scope="user", window="day", measure="tokens")
     change = approvals.ask(
-        str(tokens.pk), kind="budget", new={"shared_limit": 200_000}, justification="x", expected_cost_impact="$1 a day",
+        str(tokens.pk), kind="budget", new={"shared_limit": 200_000},
+        justification="x", expected_cost_impact="$1 a day",
         by=people["asker"],
     )  # fmt: skip
     director = Person(people["director"])
@@ -176,6 +177,27 @@ def test_somebody_was_quicker(people: dict[str, User]) -> None:
     assert asker.send(f"{change.pk}/cancel", {}).status_code == 409
     assert operator.send(f"{change.pk}/decision", told(change, revision=2)).status_code == 409
     assert OperationsEvent.objects.filter(kind="CAP_CHANGE_CANCELLED").count() == 1
+
+
+@pytest.mark.parametrize("impact", [None, "", "  ", 5])
+def test_the_expected_cost_impact_is_required(people: dict[str, User], impact: Any) -> None:
+    change = ask(people, usd="9.99")
+    body = {"usdPerDay": "8.00", "justification": "month end"}
+    if impact is not None:
+        body["expectedCostImpact"] = impact
+    for answer in (
+        Person(people["asker"]).send(f"{change.pk}/edit", body),
+        Client().post(
+            "/api/work-orders/w1/cap-changes",
+            body,
+            content_type="application/json",
+            headers={"x-api-key": make_token(["request"], owner=people["asker"])[1]},
+        ),
+    ):
+        assert answer.status_code == 400
+        assert list(answer.json()["fields"]) == ["expectedCostImpact"]
+    change.refresh_from_db()
+    assert change.revision == 1
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,8 @@ def test_what_is_not_asked_for(people: dict[str, User]) -> None:
         ask(people, limit("global", "month", "usd"), "900.00")
     with pytest.raises(Refused, match="no such limit"):
         approvals.ask(
-            str(day.pk), kind="budget", new={"runs_per_day": 5}, justification="x", expected_cost_impact="$1 a day",
+            str(day.pk), kind="budget", new={"runs_per_day": 5},
+            justification="x", expected_cost_impact="$1 a day",
             by=people["asker"],
         )  # fmt: skip
     ask(people, day, "60.00")
@@ -178,7 +179,8 @@ def test_the_limits_of_a_feature(people: dict[str, User]) -> None:
     free = FeatureControl.objects.get(feature="free")
     with pytest.raises(Refused, match="no throttle"):
         approvals.ask(
-            str(free.pk), kind="feature", new={"feature_throttle": 1}, justification="x", expected_cost_impact="$1 a day",
+            str(free.pk), kind="feature", new={"feature_throttle": 1},
+            justification="x", expected_cost_impact="$1 a day",
             by=people["asker"],
         )  # fmt: skip
 

@@ -34,6 +34,7 @@ VALUES: dict[str, tuple[list[str], list[str]]] = {
     ),
     "TRUSTED_PROXIES": NETWORKS,
     "METRICS_NETWORKS": NETWORKS,
+    "CONCURRENT_RUNS": (["1", "2", "10000"], ["0", "10001", "-1", "two", "2.5"]),
     "CONFIRM_OVER_USD": (
         ["0", "5", "5.00", "0.000000001", "1000000"],
         ["-1", "1e4", "NaN", "Infinity", "$5", "5,00", "1_0", "1000000.01", "five"],
