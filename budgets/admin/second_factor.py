@@ -11,16 +11,19 @@ from django.urls import reverse
 from budgets.solo_operator import SoloOperator
 from opslog.confirmed import second_factor_at
 
+WAYS = {
+    Authenticator.Type.TOTP: "mfa_reauthenticate",
+    Authenticator.Type.WEBAUTHN: "mfa_reauthenticate_webauthn",
+}
+
 
 def ask(request: HttpRequest) -> HttpResponseBase:
     """To where it is shown, and back to this; a form that was sent is sent again for them."""
     own = Authenticator.objects.filter(user_id=request.user.pk).values_list("type", flat=True)
-    if Authenticator.Type.TOTP in own:
-        onward: HttpResponseBase = suspend_request(request, reverse("mfa_reauthenticate"))
-        return onward
-    if Authenticator.Type.WEBAUTHN in own:
-        onward = suspend_request(request, reverse("mfa_reauthenticate_webauthn"))
-        return onward
+    for kind, name in WAYS.items():
+        if kind in own:
+            onward: HttpResponseBase = suspend_request(request, reverse(name))
+            return onward
     messages.error(
         request, "Signing as the solo operator needs a second factor. Set up two-factor first."
     )

@@ -283,12 +283,15 @@ def test_a_vote_by_sql_is_judged_by_its_row(ann: User) -> None:
 
 def test_the_application_writes_neither_the_rule_nor_the_time(ann: User) -> None:
     request = ask(ann)
-    with pytest.raises(DatabaseError, match="permission denied"), transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "INSERT INTO solo_operator_rules (enabled, waiting_minutes, reason, by) "
-                "VALUES (true, 15, 'x', 'x')"
-            )
+    with (
+        pytest.raises(DatabaseError, match="permission denied"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(
+            "INSERT INTO solo_operator_rules (enabled, waiting_minutes, reason, by) "
+            "VALUES (true, 15, 'x', 'x')"
+        )
     ChangeRequest.objects.filter(pk=request.pk).update(
         revised_at=timezone.now() - timedelta(hours=5)
     )

@@ -15,7 +15,7 @@ from budgets import incident
 from budgets.incident import SAFEGUARDS, Safeguard, Story
 from opslog.another_database import connected_to
 
-FASTER = 6  # where no safeguard that is left looks at the pace
+FASTER = 8  # where no safeguard that is left looks at the pace
 LONGEST = 240.0  # seconds of the real pace, until the queue is empty where nothing stops it
 
 
