@@ -33,7 +33,6 @@ from budgets import (
 )
 from budgets.admin.forms import rules_table
 from budgets.admin.limits import amount_told, sentence, told_at, whose
-from budgets.admin.limits import told as amount_shown
 from budgets.approvals import CAPS
 from budgets.bills import actuals
 from budgets.evidence import risk
@@ -121,7 +120,7 @@ def limits_in_use(rows: "QuerySet[Budget]") -> list[Facts]:
     """Limits with what is used of each, the fullest first."""
     found = list(rows.exclude(amount=None)[:50])
     uses = limits.use_of([each.pk for each in found])
-    told = []
+    told: list[Facts] = []
     for each in found:
         use = uses[each.pk]
         used = use.settled + use.held
@@ -131,15 +130,13 @@ def limits_in_use(rows: "QuerySet[Budget]") -> list[Facts]:
                 "what": sentence(each),
                 "whose": whose(each),
                 "amount": amount_told(each),
-                "used": f"${usd_shown(used)}"
-                if each.measure == "usd"
-                else amount_shown(each, used),
+                "used": f"${usd_shown(used)}" if each.measure == "usd" else f"{used:,.0f}",
                 "share": used / each.amount if each.amount else Decimal(0),
                 "subject": use.subject,
                 "told": told_at(each),
             }
         )
-    return sorted(told, key=lambda row: -row["share"])[:20]
+    return sorted(told, key=lambda row: row["share"], reverse=True)[:20]
 
 
 def of_a_breach(work_order: WorkOrder | None) -> Facts:

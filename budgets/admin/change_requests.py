@@ -185,6 +185,7 @@ class ChangeRequestAdmin(PageAdmin):
             "complete": bool(slots) and all(slot.filled_by for slot in slots),
             "impossible": approvals.impossible(obj, known) if is_open else "",
             "votes": votes,
+            "solo_signed": any(vote.second_factor_at for vote in votes),
             "form": None if reason else _form(obj),
             "confirms": not (reason or confirmed_lately(request)) and approvals.needs_password(obj),
             "solo": is_open and not reason and approvals.solo_signature(obj, user.pk, known=known),

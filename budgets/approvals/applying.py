@@ -37,7 +37,7 @@ def apply(
         label=subject.label,
         actor=names,
         meta=_meta(request, lines, approvers, level)
-        | solo_operator.told(second_factor_at, waited_since=request.revised_at),
+        | solo_operator.told(second_factor_at, waited_since=request.waits_since),
     )
     if request.grant_from is not None and request.grant_until is not None:
         Grant.objects.bulk_create(

@@ -66,7 +66,7 @@ def decide(
             if solo and not approves and by.pk in parties(request):
                 raise Refused("Withdraw your own request instead of refusing it.")
             shown_at = (
-                solo.require(request.revised_at, second_factor_at) if solo and approves else None
+                solo.require(request.waits_since, second_factor_at) if solo and approves else None
             )
             if approves and needs_password(request) and not (password_confirmed or shown_at):
                 raise PasswordRequired("Confirm it’s you to approve over $50 a day.")
@@ -162,6 +162,6 @@ def _vote(
                 "revision": request.revision,
                 "groups": groups,
                 "comment": comment,
-                **solo_operator.told(second_factor_at, waited_since=request.revised_at),
+                **solo_operator.told(second_factor_at, waited_since=request.waits_since),
             },
         )

@@ -151,7 +151,7 @@ def _why_not(
     request: ChangeRequest, user_id: int, memberships: Mapping[str, datetime], known: Known | None
 ) -> str:
     solo = solo_signature(request, user_id, memberships, known)
-    if solo and (reason := solo.why_not_yet(request.revised_at)):
+    if solo and (reason := solo.why_not_yet(request.waits_since)):
         return reason
     if not solo and (roles := parties(request).get(user_id)):
         yours = " and ".join(ROLES[role][1] for role in roles)

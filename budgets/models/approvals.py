@@ -1,6 +1,6 @@
 """Requests to change limits, the rules that judge them, and what came of them."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import Group
@@ -126,9 +126,9 @@ class ChangeRequest(models.Model):
     grant_until = models.DateTimeField(null=True, blank=True, help_text="UTC, not included.")
     revision = models.IntegerField(default=1, help_text="A vote counts for one revision only.")
     revised_at = models.DateTimeField(
-        db_default=Now(),
+        null=True,
         editable=False,
-        help_text="When this revision was asked for. By a trigger.",
+        help_text="When this revision was asked for, by a trigger. Empty: as it was made.",
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     expires_at = models.DateTimeField()
@@ -174,6 +174,11 @@ class ChangeRequest(models.Model):
 
     def __str__(self) -> str:
         return f"#{self.pk} {self.subject_id if self.subject_type == 'work_order' else ''}".strip()
+
+    @property
+    def waits_since(self) -> datetime:
+        """When what is asked for now was asked for."""
+        return self.revised_at or self.created_at
 
     @property
     def is_grant(self) -> bool:

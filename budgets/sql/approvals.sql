@@ -174,7 +174,7 @@ CREATE OR REPLACE FUNCTION tollgate.guard_vote() RETURNS trigger LANGUAGE plpgsq
 BEGIN
     IF NEW.second_factor_at IS NOT NULL THEN
         PERFORM tollgate.check_solo(NEW.voter_id,
-            (SELECT r.revised_at FROM public.change_requests r WHERE r.id = NEW.request_id), NEW.second_factor_at);
+            (SELECT coalesce(r.revised_at, r.created_at) FROM public.change_requests r WHERE r.id = NEW.request_id), NEW.second_factor_at);
     ELSIF EXISTS (
         SELECT FROM public.change_requests r
         LEFT JOIN public.service_tokens asked ON asked.id = r.token_id

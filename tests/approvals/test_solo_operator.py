@@ -130,7 +130,7 @@ def test_every_tier_with_one_signature(ann: User, usd: str, level: str) -> None:
         told = event(kind)
         assert "solo operator" in told.message
         assert told.meta["soloOperator"] == {
-            "waitedSince": request.revised_at.isoformat(),
+            "waitedSince": request.waits_since.isoformat(),
             "secondFactorAt": shown.isoformat(),
         }
     assert event("WORK_ORDER_CAP_CHANGE").meta["approvers"] == ["ann"]
@@ -140,7 +140,7 @@ def test_every_tier_with_one_signature(ann: User, usd: str, level: str) -> None:
 def test_not_before_the_waiting_time_is_over(ann: User) -> None:
     switch(minutes=90)
     request = waited(ask(ann), 89)
-    at = request.revised_at + timedelta(minutes=90)
+    at = request.waits_since + timedelta(minutes=90)
     with pytest.raises(Refused, match=f"you can sign from {at:%Y-%m-%d %H:%M} UTC on"):
         sign(request, ann, timezone.now())
     assert approvals.waiting_for(ann) == []
@@ -274,7 +274,7 @@ def test_a_vote_by_sql_is_judged_by_its_row(ann: User) -> None:
     with pytest.raises(IntegrityError, match="confirm this with your second factor"):
         vote(request, ann, timezone.now() + timedelta(minutes=1))
     with pytest.raises(IntegrityError, match="confirm this with your second factor"):
-        vote(request, ann, request.revised_at + timedelta(minutes=59))
+        vote(request, ann, request.waits_since + timedelta(minutes=59))
     late = waited(request, 120)  # three hours in all
     with pytest.raises(IntegrityError, match="confirm this with your second factor"):
         vote(late, ann, timezone.now() - timedelta(minutes=61))

@@ -171,7 +171,7 @@ def test_before_a_production_run(client: Client) -> None:
     assert "Test sample w1" in text
     assert "The latest contest" not in text
     assert "Stopped now" in text
-    assert "0 runs of 20 runs used (0.0 %)" in text
+    assert "0 of 20 runs used (0.0 %)" in text
 
 
 def test_the_six_questions_stand_in_the_pull_request_template(client: Client) -> None:

@@ -2,7 +2,6 @@
 dark."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from decimal import Decimal
 
 import pyotp
@@ -49,8 +48,8 @@ def running(
             with connections["owner"].cursor() as cursor:
                 cursor.execute("ALTER TABLE change_requests DISABLE TRIGGER USER")
                 cursor.execute(
-                    "UPDATE change_requests SET revised_at = revised_at - %s",
-                    [timedelta(minutes=61)],
+                    "UPDATE change_requests SET revised_at = revised_at - %s::interval",
+                    ["61 minutes"],
                 )
                 cursor.execute("ALTER TABLE change_requests ENABLE TRIGGER USER")
             session = session_of(ann)

@@ -11,6 +11,7 @@ class Migration(migrations.Migration):
         migrations.SeparateDatabaseAndState(
             database_operations=[
                 migrations.RunSQL(
+                    "-- squawk-ignore ban-drop-generated-expression\n"
                     "ALTER TABLE work_orders ALTER COLUMN caps DROP EXPRESSION, "
                     "ALTER COLUMN caps SET DEFAULT '{}'::jsonb;"
                 )
