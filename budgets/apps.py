@@ -1,7 +1,7 @@
 from django.apps import AppConfig
 
 from opslog import authority
-from opslog.roles import append_only, changed_by_routines, kept
+from opslog.roles import append_only, changed_by_routines, kept, owned
 
 LAST_LOCK = "SELECT tollgate.hold_counters()"
 
@@ -22,6 +22,7 @@ class BudgetsConfig(AppConfig):
         "spending.sql",
         "corrections.sql",
         "recording.sql",
+        "solo.sql",
         "reviews.sql",
         "approvals.sql",
     )
@@ -44,6 +45,8 @@ class BudgetsConfig(AppConfig):
             "former_names",
             "review_decisions",
             "review_signatures",
+            "solo_operator_rules",
         )
+        owned("solo_operator_rules")
         changed_by_routines("run_charges")
         kept("cap_grants", "change_requests", "monthly_reviews", "alerts", "direct_spend")

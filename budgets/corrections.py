@@ -4,6 +4,7 @@ Up to `CostRule.second_person_over_usd` at once; more waits for a second person.
 cost as it was reported, or as two people last said it: many small steps are one large one.
 """
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -14,10 +15,11 @@ from django.urls import reverse
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
-from budgets import alerts
+from budgets import alerts, solo_operator
 from budgets.approvals.people import holds
 from budgets.exceptions import Conflict, Refused
 from budgets.models import CostCorrection, CostRule, DirectSpend
+from budgets.solo_operator import SoloOperator
 from opslog import events, outbox
 from opslog.money import MAX_USD, usd, usd_text
 from opslog.request_context import current_request_id
@@ -25,6 +27,7 @@ from workorders.models import Run, ServiceToken
 
 Of, Status = CostCorrection.Of, CostCorrection.Status
 PERMISSION = "budgets.correct_cost"
+LEVEL = "operations"  # whose word it is, in events
 MOVED = "The cost is another one by now: look again."
 CORRECT = "SELECT tollgate.correct_cost_v1(%s, %s, %s, %s, %s, %s, %s)"
 
@@ -50,7 +53,7 @@ def needs_second_person(of: str, subject_id: UUID, old: Decimal, new: Decimal) -
     for past in CostCorrection.objects.filter(
         of=of, subject_id=subject_id, status=Status.APPLIED
     ).order_by("-pk"):
-        if past.decided_by_id != past.asked_by_id:
+        if past.decided_by_id != past.asked_by_id or past.second_factor_at is not None:
             break
         base = past.old_usd
     return abs(new - base) > CostRule.objects.get().second_person_over_usd
@@ -91,9 +94,23 @@ def ask(
     return made
 
 
-def decide(correction_id: int, *, approve: bool, by: User, note: str) -> CostCorrection:
-    """Confirm a correction, or refuse it; who asked may only withdraw it, which is a refusal.
-    Raises Refused, Conflict."""
+def own_confirmation(correction: CostCorrection, by: User) -> SoloOperator | None:
+    """The solo operator, where this person is that and would confirm what is theirs."""
+    theirs = by.pk == correction.asked_by_id or by.pk in interested(correction)
+    return solo_operator.for_person(by) if theirs else None
+
+
+def decide(
+    correction_id: int,
+    *,
+    approve: bool,
+    by: User,
+    note: str,
+    second_factor_at: datetime | None = None,
+) -> CostCorrection:
+    """Confirm a correction, or refuse it; who asked may only withdraw it, which is a refusal. A
+    solo operator may confirm their own, after the waiting time and with their second factor.
+    Raises Refused, SecondFactorRequired, Conflict."""
     if not note.strip():
         raise Refused("A comment is required.")
     with transaction.atomic():
@@ -102,12 +119,15 @@ def decide(correction_id: int, *, approve: bool, by: User, note: str) -> CostCor
         _may(by)
         if found.status != Status.PENDING:
             raise Conflict(f"This correction is {found.get_status_display()} already.")
-        if approve and by.pk == found.asked_by_id:
+        solo = own_confirmation(found, by) if approve else None
+        if approve and not solo and by.pk == found.asked_by_id:
             raise Refused("A second person confirms it.")
-        if approve and by.pk in interested(found):
+        if approve and not solo and by.pk in interested(found):
             raise Refused("The token that reported this cost is yours: somebody else confirms it.")
         if approve and not holds(by, "correct_cost"):
             raise Refused("You cannot confirm this yet: your membership does not count so far.")
+        if solo:
+            found.second_factor_at = solo.require(found.asked_at, second_factor_at)
         if not approve:
             _close(found, Status.REFUSED, by=by, note=note.strip())
             _record("COST_CORRECTION_REFUSED", found, by, f"refused: {note.strip()}")
@@ -154,7 +174,15 @@ def _may(by: User) -> None:
 def _apply(made: CostCorrection, *, by: User, note: str) -> bool:
     """With the counters, and what tripped on the wrong figure. False where the cost has moved."""
     people = list(dict.fromkeys([made.asked_by.get_username(), by.get_username()]))
-    meta = {"correctionId": made.pk, "reason": made.reason, "askedBy": people[0], "people": people}
+    meta = {
+        "correctionId": made.pk,
+        "reason": made.reason,
+        "askedBy": people[0],
+        "people": people,
+        "approvers": people,
+        "approvalLevel": LEVEL,
+        **solo_operator.told(made.second_factor_at, waited_since=made.asked_at),
+    }
     with connection.cursor() as cursor:
         params: list[Any] = [
             made.of,
@@ -175,7 +203,9 @@ def _apply(made: CostCorrection, *, by: User, note: str) -> bool:
 
 def _close(made: CostCorrection, status: str, *, by: User, note: str) -> None:
     made.status, made.decided_by, made.decided_at, made.note = status, by, timezone.now(), note
-    made.save(update_fields=["status", "decided_by", "decided_at", "note"])
+    if status != Status.APPLIED:
+        made.second_factor_at = None
+    made.save(update_fields=["status", "decided_by", "decided_at", "note", "second_factor_at"])
 
 
 def _record(kind: str, made: CostCorrection, by: User, what: str) -> None:

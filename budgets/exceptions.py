@@ -13,5 +13,9 @@ class PasswordRequired(Refused):
     """The person must confirm first that it is them."""
 
 
+class SecondFactorRequired(PasswordRequired):
+    """The person must show their second factor first; a password is not enough."""
+
+
 class NotYours(Refused):
     """A token would undo what a person, or another token, has done."""

@@ -82,8 +82,8 @@ def levers(control: FeatureControl) -> dict[str, Any]:
         "maxToolRetries": control.max_tool_retries,
         "autoSaveIntervalMs": control.auto_save_interval_ms,
         "undoRateLimit": f"{control.undo_rate_limit}/{control.undo_rate_period}",
-        "toolTimeoutMs": control.tool_timeout_ms,
         "roundTimeoutMs": control.round_timeout_ms,
+        "totalTimeoutMs": control.total_timeout_ms,
         "maxToolResultBytes": control.max_tool_result_bytes,
         "toolBreaker": {
             "failures": control.tool_breaker_failures,

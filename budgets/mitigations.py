@@ -63,7 +63,7 @@ def may_apply(mitigation: Mitigation, person: User | AnonymousUser) -> bool:
 
 
 def plan(mitigation: Mitigation) -> Plan:
-    """Raises Refused where nothing would change."""
+    """Raises Refused where it could change nothing."""
     usd = mitigation.saving_usd_per_hour
     saved = f"${usd:,.2f} an hour" if usd else "not known"
     saving = f"Estimated saving: {saved}. {mitigation.why}"
@@ -129,7 +129,13 @@ def _lower(
     further since it was looked at."""
     target, new = mitigation.target, Decimal(values["usd_per_day"])
     _lowers(target, WorkOrder.objects.get(pk=target).usd_per_day, new)
-    request = approvals.ask(target, new=values, justification=reason, by=by)
+    request = approvals.ask(
+        target,
+        new=values,
+        justification=reason,
+        expected_cost_impact=f"Up to ${new:,.2f} a day, to stop an incident.",
+        by=by,
+    )
     if request.status == ChangeRequest.Status.APPLIED:
         return f"The cap of {target} is ${new:,.2f} a day (request #{request.pk}).", request
     return f"${new:,.2f} a day for {target} is a raise by now: request #{request.pk}.", request
@@ -150,6 +156,12 @@ def _set(mitigation: Mitigation, values: Mapping[str, Any], *, reason: str, by: 
             scope, target, enabled=True, reason=reason, by=by.get_username(), person=by
         )
         return f"{made} is stopped: {stops.running} runs were under way."
+    control = features.control_of(mitigation.feature)
+    if control.pk and not moves(control, values):
+        raise Refused(
+            f"{mitigation.feature} is limited to that already: nothing would change. Enter a "
+            "tighter value."
+        )
     return set_feature(mitigation.feature, values, reason=reason, by=by.get_username())
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from opslog.money import usd_text
+from opslog.money import usd_shown
 
 ZERO = Decimal(0)
 TEST_WORDS = frozenset({"test", "sample", "example", "placeholder", "mock", "todo"})
@@ -127,12 +127,13 @@ def lines_of(
             if suspicious
             else "no name looks like test data",
         ),
-        "estimated_cost": (estimate, f"estimated at ${usd_text(estimate)}"),
+        "estimated_cost": (estimate, f"estimated at ${usd_shown(estimate)}"),
         "budget_left": (
             short,
             "no shared budget in dollars is in force"
             if left_usd is None
-            else f"${usd_text(left_usd)} left, ${usd_text(estimate)} needed",
+            else f"${usd_shown(left_usd)} left, ${usd_shown(estimate)} needed"
+            + (f": ${usd_shown(short)} short" if short else ""),
         ),
         "limits": (
             len(refused),

@@ -31,6 +31,10 @@ class Usage:
     def used_usd(self) -> Decimal:
         return self.reserved_usd + self.settled_usd
 
+    @property
+    def runs_usd(self) -> Decimal:
+        return self.used_usd - self.direct_usd
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:

@@ -46,6 +46,9 @@ IDS = {
     "PAGE_WORKERS": "config.E029",
     "REQUEST_TIMEOUT": "config.E030",
     "CONNECTIONS_PER_ADDRESS": "config.E031",
+    "LLM_BUDGET_HOUR_USD": "config.E036",
+    "LLM_BUDGET_MINUTE_USD": "config.E037",
+    "CONCURRENT_RUNS": "config.E038",
 }
 
 

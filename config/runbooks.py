@@ -7,23 +7,38 @@ and every step links to the page that does it.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
-from budgets import breaker, contacts, may, overview, selectors, spike_signs, starts
+from budgets import (
+    breaker,
+    contacts,
+    limits,
+    may,
+    overview,
+    preflight,
+    preflight_checks,
+    selectors,
+    spike_signs,
+    starts,
+)
 from budgets.admin.forms import rules_table
 from budgets.admin.limits import amount_told, sentence, told_at, whose
 from budgets.approvals import CAPS
+from budgets.bills import actuals
 from budgets.evidence import risk
 from budgets.models import (
     Budget,
+    CircuitBreaker,
     DimensionBudget,
     FeatureControl,
     Hotspot,
@@ -31,6 +46,7 @@ from budgets.models import (
     Measure,
 )
 from budgets.reports.rules import IDLE, NEAR
+from opslog.money import usd_shown
 from opslog.triage import thresholds
 from workorders.models import WorkOrder
 
@@ -100,27 +116,129 @@ def of_a_spike(work_order: WorkOrder | None) -> Facts:
     }
 
 
-def of_a_breach(work_order: WorkOrder | None) -> Facts:
-    limits = Budget.objects.filter(measure="usd").exclude(amount=None)
-    return {
-        "limits": [
+def limits_in_use(rows: "QuerySet[Budget]") -> list[Facts]:
+    """Limits with what is used of each, the fullest first."""
+    found = list(rows.exclude(amount=None)[:50])
+    uses = limits.use_of([each.pk for each in found])
+    told: list[Facts] = []
+    for each in found:
+        use = uses[each.pk]
+        used = use.settled + use.held
+        told.append(
             {
                 "limit": each,
                 "what": sentence(each),
                 "whose": whose(each),
                 "amount": amount_told(each),
+                "used": f"${usd_shown(used)}" if each.measure == "usd" else f"{used:,.0f}",
+                "share": used / each.amount if each.amount else Decimal(0),
+                "subject": use.subject,
                 "told": told_at(each),
             }
-            for each in limits[:20]
-        ],
+        )
+    return sorted(told, key=lambda row: row["share"], reverse=True)[:20]
+
+
+def of_a_breach(work_order: WorkOrder | None) -> Facts:
+    dollars = Budget.objects.filter(measure="usd").exclude(scope="work_order")
+    hotspots = list(Hotspot.objects.all()[:30])
+    budgets = list(DimensionBudget.objects.order_by("dimension"))
+    month = actuals.of_month(actuals.first_of(overview.today().date()))
+    for each in budgets:
+        each.used = month[each.dimension].usd  # type: ignore[attr-defined]
+        each.share = each.used / each.monthly_usd if each.monthly_usd else None  # type: ignore[attr-defined]
+    return {
+        "limits": limits_in_use(dollars),
         "today": selectors.usage_of_all(),
         "pace": breaker.committed(),
-        "budgets": list(DimensionBudget.objects.exclude(monthly_usd=None)),
+        "budgets": [each for each in budgets if each.monthly_usd is not None],
+        "branches": {
+            each.dimension: {
+                "budget": each,
+                "hotspots": [spot for spot in hotspots if spot.dimension == each.dimension],
+            }
+            for each in budgets
+        },
         "controls": list(FeatureControl.objects.all()[:20]),
         "stopped": list(KillSwitch.objects.filter(enabled=True)[:10]),
-        "hotspots": list(Hotspot.objects.all()[:12]),
+        "retention_days": settings.TOLLGATE_EVENT_RETENTION_DAYS,
         **people("breach", "provider"),
     }
+
+
+def of_production(work_order: WorkOrder | None) -> Facts:
+    """What stands between this moment and a run that costs money."""
+    shared = Budget.objects.filter(scope__in=("global", "model_tier"))
+    named = WorkOrder.objects.exclude(status="archived").values_list("pk", "title")
+    return {
+        "environment": settings.TOLLGATE_ENVIRONMENT,
+        "stamped": preflight.stamped_environment(),
+        "limits": limits_in_use(shared),
+        "suspicious": [
+            {"pk": pk, "title": title}
+            for pk, title in named.order_by("pk")[:2000]
+            if preflight_checks.looks_like_test_data(f"{pk} {title}")
+        ][:20],
+        "today": selectors.usage_of_all(),
+        "rules": preflight.rules(),
+        "confirm_over": settings.TOLLGATE_CONFIRM_OVER_USD,
+        "stopped": list(KillSwitch.objects.filter(enabled=True)[:10]),
+        "breakers": list(CircuitBreaker.objects.exclude(state="closed").exclude(subject="*")[:10]),
+        **people("caps", "breach"),
+    }
+
+
+# Asked of every change that schedules work or spends money; .github/pull_request_template.md has
+# them, too. Each with where Tollgate answers it.
+QUESTIONS = (
+    (
+        "Does a limit hold every dollar that this can spend?",
+        (
+            "Each paid call is a run that was started and finished, or is reported as direct "
+            "spend. What asks nobody is held by nothing."
+        ),
+    ),
+    (
+        "Does something stop it within a minute if it loops?",
+        (
+            "The circuit breaker counts dollars that were committed, so tell the true cost. "
+            "Handle 503 and 429: wait as long as Retry-After says, and do not ask again at "
+            "once."
+        ),
+    ),
+    (
+        "Is there a bound on the agents, runs and retries it can start?",
+        (
+            "Say how many at most, in the code. Tollgate refuses more than the work order "
+            "allows, and each refusal should end a loop, not feed it."
+        ),
+    ),
+    (
+        "Are its defaults the low ones?",
+        (
+            "Start with one or two at a time, the small model, few retries. Raise them when "
+            "somebody has looked at what a run costs."
+        ),
+    ),
+    (
+        "Can it be tried without spending?",
+        (
+            "A start with dryRun says what would happen and writes nothing. The pre-flight "
+            "says it of a whole batch."
+        ),
+    ),
+    (
+        "Is the cost written down before the money is spent?",
+        (
+            "A start reserves its estimate before the call is made, and a finish is sent "
+            "whatever happens. A call that ends without either is money that nobody sees."
+        ),
+    ),
+)
+
+
+def of_spending_code(work_order: WorkOrder | None) -> Facts:
+    return {"questions": QUESTIONS, "confirm_over": settings.TOLLGATE_CONFIRM_OVER_USD}
 
 
 def of_caps(work_order: WorkOrder | None) -> Facts:
@@ -186,6 +304,20 @@ RUNBOOKS = {
             "What a cap is, why a start is refused, and how to ask for more.",
             "school",
             of_caps,
+        ),
+        Runbook(
+            "production-run",
+            "Before a production run",
+            "Environment, test data, limits, capacity and a dry run, in this order.",
+            "checklist",
+            of_production,
+        ),
+        Runbook(
+            "spending-code",
+            "Code that spends, for those who write it",
+            "What to build in, and six questions for its review.",
+            "code",
+            of_spending_code,
         ),
         Runbook("contacts", "Whom to call", "Names and ways to reach them.", "call", of_contacts),
     )

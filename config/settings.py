@@ -334,6 +334,9 @@ TOLLGATE_LIFT_ESTIMATES = env.bool("LIFT_ESTIMATES", default=True)
 # The first values of the rows that the first migration makes; afterwards the rows count.
 TOLLGATE_DAY_WARNING_USD = take("LLM_BUDGET_DAILY_USD", default="20.00", form=forms.dollars)
 TOLLGATE_DAY_LIMIT_USD = take("LLM_BUDGET_HARD_LIMIT_USD", default="50.00", form=forms.dollars)
+TOLLGATE_HOUR_LIMIT_USD = take("LLM_BUDGET_HOUR_USD", default="10.00", form=forms.dollars)
+TOLLGATE_MINUTE_LIMIT_USD = take("LLM_BUDGET_MINUTE_USD", default="5.00", form=forms.dollars)
+TOLLGATE_CONCURRENT_RUNS = take("CONCURRENT_RUNS", default="20", form=forms.whole(1, 10_000))
 # Stamped into the database by its first migration; a process that says otherwise does not start.
 TOLLGATE_ENVIRONMENT = take("ENVIRONMENT", default="development", form=forms.environment_name)
 TOLLGATE_CONFIRM_OVER_USD = take("CONFIRM_OVER_USD", default="5.00", form=forms.dollars)

@@ -1,6 +1,7 @@
 """Whether somebody has confirmed lately that it is still them: the one rule for all that asks."""
 
 import time
+from datetime import UTC, datetime
 
 from allauth.account.authentication import get_authentication_records
 from django.conf import settings
@@ -15,3 +16,18 @@ def confirmed_lately(request: HttpRequest) -> bool:
     since = time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
     records = get_authentication_records(request, request.user)
     return any(record.get("reauthenticated") and record["at"] > since for record in records)
+
+
+def second_factor_at(request: HttpRequest) -> datetime | None:
+    """When this person last showed their second factor for a change, within CONFIRM_MINUTES: a
+    code, a recovery code or a passkey. A password is none, and neither is having set one up."""
+    since = time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
+    shown = [
+        record["at"]
+        for record in get_authentication_records(request, request.user)
+        if record.get("method") == "mfa"
+        and record.get("reauthenticated")
+        and not record.get("enrolled")
+        and record["at"] > since
+    ]
+    return datetime.fromtimestamp(max(shown), UTC) if shown else None

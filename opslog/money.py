@@ -4,9 +4,10 @@ A single input token of a small model costs less than a millionth of a dollar, s
 coarse for costs; caps, which people set, are whole cents.
 """
 
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal, InvalidOperation
 
 NANO = Decimal("0.000000001")
+CENT = Decimal("0.01")
 MAX_USD = Decimal("1000000")  # one run, one estimate, one extension
 
 
@@ -29,3 +30,10 @@ def usd_text(amount: Decimal) -> str:
         return text + ".00"
     whole, fraction = text.split(".")
     return f"{whole}.{fraction.rstrip('0').ljust(2, '0')}"
+
+
+def usd_shown(amount: Decimal) -> str:
+    """The amount as a sentence has it: two decimals; less than a cent by its first two figures, so
+    that what costs something never reads as nothing."""
+    step = CENT if not amount or abs(amount) >= CENT else Decimal(1).scaleb(amount.adjusted() - 1)
+    return f"{amount.quantize(step, ROUND_HALF_UP):,f}"

@@ -54,6 +54,11 @@ def changed_by_routines(*tables: str) -> None:
     ROUTINES_TABLES.update(tables)
 
 
+def owned(*tables: str) -> None:
+    """Declare tables of an app above that the owner alone writes."""
+    OWNERS_TABLES.update(tables)
+
+
 def refused(table: str) -> tuple[str, ...]:
     """What the application's role may not do with a table, besides what is the owner's anyhow."""
     if table in OWNERS_TABLES:

@@ -6,7 +6,7 @@ from opslog.roles import changed_by_routines, kept
 class WorkordersConfig(AppConfig):
     name = "workorders"
     verbose_name = "What is being done"
-    routines = ("tokens.sql", "status.sql", "recording.sql", "names.sql")
+    routines = ("tokens.sql", "status.sql", "caps.sql", "recording.sql", "names.sql")
 
     def ready(self) -> None:
         changed_by_routines("work_order_runs")

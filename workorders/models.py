@@ -20,8 +20,7 @@ RESERVED_IDS = ("preflight", "runs", "start")  # words of addresses, which would
 
 
 class CapsExpression(models.Func):
-    """`{"runsPerDay": 100, "usdPerDay": 2.00}`, of immutable functions only, as a generated column
-    must be (jsonb_build_object is merely stable)."""
+    """Of the first migration, where `caps` was a generated column."""
 
     template = (
         "((('{\"runsPerDay\": '::text || (%(runs)s)::text) || ', \"usdPerDay\": '::text) "
@@ -74,11 +73,8 @@ class WorkOrder(models.Model):
     usd_per_day = models.DecimalField(
         "USD/day", max_digits=12, decimal_places=2, default="2.00", db_default="2.00"
     )
-    caps = models.GeneratedField(
-        expression=CapsExpression(models.F("runs_per_day"), models.F("usd_per_day")),
-        output_field=models.JSONField(),
-        db_persist=True,
-    )
+    # Of the two above; a trigger keeps it, and says to whoever writes it how caps change.
+    caps = models.JSONField(db_default=models.Value({}, models.JSONField()), editable=False)
     max_concurrent_runs = models.IntegerField(
         default=2, db_default=2, validators=[MinValueValidator(1)]
     )

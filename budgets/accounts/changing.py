@@ -187,7 +187,11 @@ def apply(change: AccountChange, *, by: str, how: str) -> None:
                 person,
                 changes,
                 by=by,
-                meta={"changeId": change.pk, "proposedBy": change.proposer},
+                meta={
+                    "changeId": change.pk,
+                    "proposedBy": change.proposer,
+                    **proposals.approval(change, by),
+                },
             )
         if wanted.get("link"):
             links.issue(person, by=by, mailed=True)

@@ -194,10 +194,19 @@ def close(
             "wanted": change.wanted,
             "proposedBy": change.proposer,
             "reason": note,
+            **(approval(change, name) if status == Status.CONFIRMED else {}),
         },
         text=f"Proposed by {change.proposer}; {note}.",
         link=link_to(change),
     )
+
+
+def approval(change: AccountChange, confirmed_by: str) -> dict[str, Any]:
+    """Who has agreed, for an event: single sign-on is nobody's signature."""
+    names = (
+        {confirmed_by, change.proposed_by.get_username()} if change.proposed_by else {confirmed_by}
+    )
+    return {"approvers": sorted(names), "approvalLevel": "administrator"}
 
 
 def decided(change: AccountChange | None) -> AccountChange:

@@ -21,14 +21,14 @@ from django.utils import timezone
 from unfold.views import ChangeList
 
 from budgets import approvals, overview, verification
-from budgets.admin import asking, deciding, evidence_page, raising
+from budgets.admin import asking, deciding, evidence_page, raising, second_factor
 from budgets.admin.forms import ChooseForm, DecisionForm, ManyForm
 from budgets.admin.told import lines_told, units_of, use_charts
 from budgets.evidence import refusals_by_request
-from budgets.exceptions import PasswordRequired, Refused
+from budgets.exceptions import PasswordRequired, Refused, SecondFactorRequired
 from budgets.models import ChangeRequest
 from opslog.admin.base import PageAdmin, ReasonForm
-from opslog.confirmed import confirmed_lately
+from opslog.confirmed import confirmed_lately, second_factor_at
 from opslog.exceptions import Unavailable
 from workorders.models import WorkOrder
 
@@ -185,8 +185,10 @@ class ChangeRequestAdmin(PageAdmin):
             "complete": bool(slots) and all(slot.filled_by for slot in slots),
             "impossible": approvals.impossible(obj, known) if is_open else "",
             "votes": votes,
+            "solo_signed": any(vote.second_factor_at for vote in votes),
             "form": None if reason else _form(obj),
             "confirms": not (reason or confirmed_lately(request)) and approvals.needs_password(obj),
+            "solo": is_open and not reason and approvals.solo_signature(obj, user.pk, known=known),
             "reason": reason,
             "is_mine": is_open and obj.requester_id == user.pk,
             "may_take_over": is_open
@@ -224,7 +226,15 @@ class ChangeRequestAdmin(PageAdmin):
                 request, self.page_template, obj, **{**self.page(request, obj), "form": form}
             )
         try:
-            decided = deciding.decide(form, obj, user, confirmed=confirmed_lately(request))
+            decided = deciding.decide(
+                form,
+                obj,
+                user,
+                confirmed=confirmed_lately(request),
+                second_factor_at=second_factor_at(request),
+            )
+        except SecondFactorRequired:
+            return second_factor.ask(request)
         except PasswordRequired:
             raise ReauthenticationRequired from None
         except (Refused, Unavailable) as error:

@@ -12,9 +12,11 @@ from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedi
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget
 
 from budgets import corrections
+from budgets.admin import second_factor
 from budgets.exceptions import Refused
 from budgets.models import CostCorrection, CostRule
 from opslog.admin.base import LargeTableMixin, PageAdmin, ReasonForm, badge
+from opslog.confirmed import second_factor_at
 from opslog.money import MAX_USD, usd_text
 from opslog.templatetags.tollgate import subject_url
 
@@ -102,12 +104,16 @@ class CostCorrectionAdmin(LargeTableMixin, PageAdmin):
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         may = obj.status == Status.PENDING and request.user.has_perm(corrections.PERMISSION)
-        own = obj.asked_by_id == request.user.pk
+        user: Any = request.user
+        own = obj.asked_by_id == user.pk
+        theirs = own or user.pk in corrections.interested(obj)
+        solo = corrections.own_confirmation(obj, user) if may else None
         return {
             "correction": obj,
             "title": str(obj),
             "href": subject_url(_Subject(obj.of, str(obj.subject_id))),
-            "may_confirm": may and not own and request.user.pk not in corrections.interested(obj),
+            "may_confirm": may and (bool(solo) or not theirs),
+            "solo_from": solo.from_when(obj.asked_at) if solo else None,
             "may_refuse": may,
             "own": own,
         }
@@ -159,10 +165,20 @@ class CostCorrectionAdmin(LargeTableMixin, PageAdmin):
     def _decide(self, request: HttpRequest, object_id: str, *, approve: bool) -> HttpResponseBase:
         if not request.user.has_perm(corrections.PERMISSION):
             raise PermissionDenied
-        found, user = self.thing(request, object_id), request.user
+        found = self.thing(request, object_id)
+        user: Any = request.user
+        solo = corrections.own_confirmation(found, user) if approve else None
+        if to_show := second_factor.first(request, solo, found.asked_at, self.address(found)):
+            return to_show
 
         def perform(said: dict[str, Any]) -> str:
-            done = corrections.decide(found.pk, approve=approve, by=user, note=said["note"])  # type: ignore[arg-type]
+            done = corrections.decide(
+                found.pk,
+                approve=approve,
+                by=user,
+                note=said["note"],
+                second_factor_at=second_factor_at(request),
+            )
             return f"This correction is {done.get_status_display()}."
 
         return self.act(

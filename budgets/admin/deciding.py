@@ -1,5 +1,6 @@
 """Deciding in the admin: one request, and several at once."""
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import messages
@@ -13,16 +14,23 @@ from budgets.admin.forms import DecisionForm
 from budgets.evidence import Evidence, LimitEvidence, limit_evidence
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest
+from opslog.confirmed import second_factor_at
 
 MANY_AT_MOST = 20  # each has its evidence read, a third of a second at worst
 
 
 def decide(
-    form: DecisionForm, request: ChangeRequest, by: User, *, confirmed: bool
+    form: DecisionForm,
+    request: ChangeRequest,
+    by: User,
+    *,
+    confirmed: bool,
+    second_factor_at: datetime | None,
 ) -> ChangeRequest:
-    """A valid form. `confirmed`: the person has confirmed lately that it is them. Raises Refused,
-    PasswordRequired where they must and have not, and Unavailable where the evidence cannot be
-    computed: nobody signs without."""
+    """A valid form. `confirmed`: the person has confirmed lately that it is them;
+    `second_factor_at`: when they did so with their second factor. Raises Refused, PasswordRequired
+    and SecondFactorRequired where they must and have not, and Unavailable where the evidence cannot
+    be computed: nobody signs without."""
     told = form.cleaned_data
     return approvals.decide(
         request.pk,
@@ -32,6 +40,7 @@ def decide(
         seen_revision=told["seen_revision"],
         evidence={**snapshot(request), "answers": form.answers()},
         password_confirmed=confirmed,
+        second_factor_at=second_factor_at,
     )
 
 
@@ -55,7 +64,12 @@ def decide_on_many(request: HttpRequest, seen: dict[int, int], decision: str, co
     """One message for each request says what came of it."""
     user: Any = request.user
     results = approvals.decide_many(
-        seen, by=user, decision=decision, comment=comment, evidence=snapshot
+        seen,
+        by=user,
+        decision=decision,
+        comment=comment,
+        evidence=snapshot,
+        second_factor_at=second_factor_at(request),
     )
     for request_id, said in results.items():
         level = messages.WARNING if said.startswith("Not decided") else messages.SUCCESS

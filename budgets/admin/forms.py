@@ -67,7 +67,6 @@ class JustifiedForm(forms.Form):
     )
     expected_cost_impact = forms.CharField(
         max_length=500,
-        required=False,
         widget=lines(2),
         help_text="What it will cost: dollars a day or a month, and how you know.",
     )

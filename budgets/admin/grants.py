@@ -18,10 +18,12 @@ from unfold.widgets import (
 )
 
 from budgets import approvals, rules
+from budgets.admin import second_factor
 from budgets.approvals.break_glass import LONGEST, REVIEW_WITHIN
 from budgets.exceptions import Refused
 from budgets.models import Grant, Measure
 from opslog.admin.base import PageAdmin, ReasonForm, badge
+from opslog.confirmed import second_factor_at
 
 LONGEST_MINUTES = int(LONGEST.total_seconds() // 60)
 NOT_REVIEWED = Q(kind=Grant.Kind.BREAK_GLASS, reviewed_at=None)
@@ -126,6 +128,8 @@ class GrantAdmin(PageAdmin):
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         now = timezone.now()
         waits = obj.kind == Grant.Kind.BREAK_GLASS and obj.reviewed_at is None
+        own = obj.person_id == request.user.pk
+        solo = approvals.own_review(obj, request.user) if waits else None  # type: ignore[arg-type]
         return {
             "grant": obj,
             "title": f"{raised(obj)} for {obj.wo.title}",
@@ -135,11 +139,12 @@ class GrantAdmin(PageAdmin):
             "waits": waits,
             "review_by": obj.created_at + REVIEW_WITHIN,
             "overdue": waits and obj.created_at + REVIEW_WITHIN <= now,
-            "own": obj.person_id == request.user.pk,
+            "own": own and not solo,
+            "solo_from": solo.from_when(obj.created_at) if solo and waits else None,
             "may_end": is_operator(request) and obj.ends_at > now,
             "may_review": waits
             and request.user.has_perm("budgets.decide_changerequest")
-            and obj.person_id != request.user.pk,
+            and (not own or bool(solo and not solo.why_not_yet(obj.created_at))),
         }
 
     def end(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
@@ -180,9 +185,15 @@ class GrantAdmin(PageAdmin):
         grant = self.thing(request, object_id)
         if grant.kind != Grant.Kind.BREAK_GLASS:
             raise Http404("Only break-glass is reviewed.")
+        person: Any = request.user
+        solo = approvals.own_review(grant, person)
+        if to_show := second_factor.first(request, solo, grant.created_at, self.address(grant)):
+            return to_show
 
         def perform(said: dict[str, Any]) -> str:
-            approvals.review(grant.pk, by=request.user, text=said["review"])  # type: ignore[arg-type]  # logged in
+            approvals.review(
+                grant.pk, by=person, text=said["review"], second_factor_at=second_factor_at(request)
+            )
             return "The review is recorded."
 
         return self.act(

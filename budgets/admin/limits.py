@@ -22,8 +22,10 @@ from budgets.models import Alert, Budget
 from opslog.admin.base import PageAdmin, ReasonForm
 from opslog.figures import figure
 from opslog.meters import Meter
+from workorders.models import WorkOrder
 
 UNITS = {"usd": "usd", "tokens": "runs", "requests": "runs", "runs": "runs"}
+SHIPPED_CONCURRENT_RUNS = 20
 SENTENCES = {
     ("global", "open", "runs"): "Runs at the same time, everything together",
     ("global", "rolling_minute", "usd"): "Circuit breaker: dollars committed in any 60 seconds",
@@ -113,6 +115,7 @@ class BudgetAdmin(PageAdmin):
             "limit": obj,
             "title": sentence(obj),
             "whose": whose(obj),
+            "why": why(obj),
             "use": use,
             "meter": meter_of(obj, use),
             "alerts": Alert.objects.filter(owner_type="budget", owner_id=str(obj.pk))[:8],
@@ -267,6 +270,21 @@ def told_at(limit: Budget) -> str:
     shares = [f"{percent} %" for percent in limit.alert_percents]
     warning = [told(limit, limit.warning_amount)] if limit.warning_amount is not None else []
     return ", ".join(warning + shares) or "–"
+
+
+def why(limit: Budget) -> str:
+    """The reason for an amount that people ask about; empty for all others."""
+    if (limit.scope, limit.window, limit.measure) != ("global", "open", "runs"):
+        return ""
+    each = WorkOrder._meta.get_field("max_concurrent_runs").get_default()
+    busy = SHIPPED_CONCURRENT_RUNS // each
+    return (
+        f"Why {SHIPPED_CONCURRENT_RUNS} as shipped: one program is held by its work order, to "
+        f"{each} runs at the same time and 1 of the largest models. This row is for all programs "
+        f"together, so that {busy} work orders can be busy at once. It does not hold the dollars; "
+        "the breaker, the hour and the day do. Where a single program runs, lower it to "
+        f"{each}."
+    )
 
 
 def sentence(limit: Budget) -> str:

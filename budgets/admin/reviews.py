@@ -19,12 +19,14 @@ from django.utils.html import format_html
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from budgets import may
+from budgets.admin import second_factor
 from budgets.exceptions import Refused
 from budgets.models import MonthlyReview
 from budgets.reports import selector
 from budgets.reviews import figures, months, working
 from opslog.admin.base import PageAdmin, SureForm, badge
 from opslog.figures import figure
+from opslog.confirmed import second_factor_at
 from opslog.models import OperationsEvent
 
 WORK = "budgets.change_monthlyreview"
@@ -136,7 +138,9 @@ class MonthlyReviewAdmin(PageAdmin):
         signatures = list(obj.signatures.select_related("person"))
         is_open = obj.status == MonthlyReview.Status.OPEN
         valid = [each for each in signatures if each.state == state]
-        own = any(each.person_id == request.user.pk for each in valid)
+        user: Any = request.user
+        own = any(each.person_id == user.pk for each in valid)
+        solo = working.own_signature(obj, user) if own and is_open else None
         checks = list(obj.checks.all())
         return {
             "review": obj,
@@ -151,8 +155,11 @@ class MonthlyReviewAdmin(PageAdmin):
             "needed": max(working.SIGNATURES - len(valid), 0) if is_open else 0,
             "before": MonthlyReview.objects.filter(month__lt=obj.month).first(),
             "may_work": is_open and request.user.has_perm(WORK),
-            "may_sign": is_open and request.user.has_perm(SIGN) and not own,
+            "may_sign": is_open
+            and request.user.has_perm(SIGN)
+            and (not own or bool(solo and not solo[0].why_not_yet(solo[1].at))),
             "own": own,
+            "solo_from": solo[0].from_when(solo[1].at) if solo else None,
             "events": OperationsEvent.objects.filter(
                 owner_type="monthly_review", owner_id=str(obj.pk)
             ).order_by("-id")[:8],
@@ -202,12 +209,23 @@ class MonthlyReviewAdmin(PageAdmin):
         person: Any = request.user
         state = working.state_of(review)
         others = [each.person.get_username() for each in working.signed_by(review, state)]
+        own = working.own_signature(review, person)
+        if own and (
+            to_show := second_factor.first(request, own[0], own[1].at, self.address(review))
+        ):
+            return to_show
 
         def form(data: Any = None) -> SignForm:
             return SignForm(data, initial={"seen": state})
 
         def perform(said: dict[str, Any]) -> str:
-            closed = working.sign(review.pk, seen=said["seen"], comment=said["comment"], by=person)
+            closed = working.sign(
+                review.pk,
+                seen=said["seen"],
+                comment=said["comment"],
+                by=person,
+                second_factor_at=second_factor_at(request),
+            )
             return "Signed, and closed." if closed else "Signed. Somebody else must sign as well."
 
         return self.act(
@@ -219,7 +237,10 @@ class MonthlyReviewAdmin(PageAdmin):
             title=f"Sign the {str(review)[:1].lower()}{str(review)[1:]}",
             verb="I sign it",
             effects=(
-                f"Signed so far: {', '.join(others) or 'nobody'}. Two different people sign.",
+                f"Signed so far: {', '.join(others) or 'nobody'}. "
+                + (
+                    "You sign again, as the solo operator." if own else "Two different people sign."
+                ),
                 "The second signature closes the review for good.",
             ),
         )

@@ -14,11 +14,11 @@ from opslog.api.errors import BadRequest
 from opslog.api.filters import in_utc
 from opslog.api.requests import Body
 
-# Lines and tabs, but no other control characters; and not only blanks.
+# Lines and tabs, but no other control characters.
 PROSE = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 Why = Annotated[str, Meta(min_length=1, max_length=2000, pattern=PROSE)]
-Impact = Annotated[str, Meta(max_length=500, pattern=PROSE)]
+Impact = Annotated[str, Meta(min_length=1, max_length=500, pattern=PROSE)]
 Moment = Annotated[datetime, Meta(tz=True)]
 
 
@@ -26,10 +26,10 @@ class AskBody(Body, frozen=True):
     """Every cap that is left out stays as it is."""
 
     justification: Why
+    expected_cost_impact: Impact
     runs_per_day: Count | None = None
     usd_per_day: Usd | None = None
     max_concurrent_runs: Count | None = None
-    expected_cost_impact: Impact | None = None
     since: Moment | None = msgspec.field(default=None, name="from")
     until: Moment | None = None
 
@@ -56,6 +56,13 @@ class CancelBody(Body, frozen=True):
     """The reason is of who sets aside what a program requested."""
 
     reason: Why | None = None
+
+
+def impact(body: AskBody) -> str:
+    """What it is expected to cost. Raises BadRequest for blanks."""
+    if not (told := body.expected_cost_impact.strip()):
+        raise BadRequest("bad input", {"expectedCostImpact": ["Expected more than blanks"]})
+    return told
 
 
 def caps(body: AskBody) -> dict[str, Decimal | int | None]:

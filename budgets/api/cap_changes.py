@@ -21,17 +21,18 @@ from budgets.api.cap_change_bodies import (
     CancelBody,
     DecisionBody,
     caps,
+    impact,
     interval,
 )
 from budgets.api.sessions import SessionView
 from budgets.evidence import evidence_for, limit_evidence
-from budgets.exceptions import Conflict, PasswordRequired, Refused
+from budgets.exceptions import Conflict, PasswordRequired, Refused, SecondFactorRequired
 from budgets.models import ChangeRequest, Measure
 from opslog.api.errors import BadRequest, TokenDenied
 from opslog.api.filters import ChoiceFilter, KnownFiltersOnly
 from opslog.api.pagination import KeysetPagination
 from opslog.api.requests import RawJSONParser, decode
-from opslog.confirmed import confirmed_lately
+from opslog.confirmed import confirmed_lately, second_factor_at
 from opslog.money import usd_text
 from workorders.api.auth import bearer
 from workorders.models import WorkOrder
@@ -172,6 +173,7 @@ class ChangeDetailSerializer(ChangeSerializer):
                 "decision": vote.decision,
                 "comment": vote.comment,
                 "revision": vote.revision,
+                "soloOperator": vote.second_factor_at is not None,
                 "createdAt": vote.created_at,
             }
             for vote in change.votes.select_related("voter").order_by("id")
@@ -237,7 +239,8 @@ def _answer(change: ChangeRequest, request: Request, status: int = 200) -> Respo
 def refusal(error: Refused, *, forbidden: bool = False) -> Response:
     """409 for whoever came second, 403 for whoever may not, 422 for what the rules do not allow."""
     if isinstance(error, PasswordRequired):
-        headers = {"Tollgate-Denial": "confirmation"}
+        by_factor = isinstance(error, SecondFactorRequired)
+        headers = {"Tollgate-Denial": "second_factor" if by_factor else "confirmation"}
         return Response({"error": str(error)}, status=403, headers=headers)
     status = 409 if isinstance(error, Conflict) else 403 if forbidden else 422
     return Response({"error": str(error)}, status=status)
@@ -262,7 +265,7 @@ class WorkOrderChanges(APIView):
                 wo_id,
                 new=caps(body),
                 justification=body.justification,
-                expected_cost_impact=body.expected_cost_impact or "",
+                expected_cost_impact=impact(body),
                 by=owner,
                 grant_from=since,
                 grant_until=until,
@@ -319,6 +322,7 @@ class ChangeDecision(SessionView):
                 seen_revision=body.revision,
                 evidence={} if over else _evidence(change) | _answers(body),
                 password_confirmed=confirmed_lately(request._request),
+                second_factor_at=second_factor_at(request._request),
             )
         except Refused as error:
             return refusal(error)
@@ -361,7 +365,7 @@ class ChangeEdit(SessionView):
                 change.pk,
                 new=caps(body),
                 justification=body.justification,
-                expected_cost_impact=body.expected_cost_impact or "",
+                expected_cost_impact=impact(body),
                 by=person,
                 grant_from=since,
                 grant_until=until,

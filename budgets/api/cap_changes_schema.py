@@ -73,6 +73,7 @@ VOTES = {
         decision={"type": "string", "enum": ["approve", "refuse"]},
         comment={"type": "string"},
         revision=COUNT,
+        soloOperator={"type": "boolean"},
         createdAt=TIME,
     ),
 }

@@ -25,7 +25,7 @@ from budgets.preflight_checks import Task
 from opslog import authority
 from opslog.api.errors import BadRequest, TokenDenied
 from opslog.api.requests import RawJSONParser, decode
-from opslog.money import usd_text
+from opslog.money import usd_shown, usd_text
 from opslog.pricing import Usage
 from workorders.api.auth import ServiceTokenAuthentication, token_text
 from workorders.tokens import Bearer
@@ -304,8 +304,8 @@ class PreflightView(SpendingView):
             response = HttpResponse(
                 ENCODE(
                     {
-                        "error": f"the batch is estimated at ${usd_text(found.estimated_usd)}, "
-                        f'over ${usd_text(found.over_usd)}: send "confirm": true'
+                        "error": f"the batch is estimated at ${usd_shown(found.estimated_usd)}, "
+                        f'over ${usd_shown(found.over_usd)}: send "confirm": true'
                     }
                 ),
                 status=428,

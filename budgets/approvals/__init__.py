@@ -5,7 +5,7 @@ Locks, in this order: the request, the subject's row, its counter (by a trigger)
 again after the lock; exactly one terminal transition wins.
 """
 
-from budgets.approvals.break_glass import raise_at_once, review, unreviewed
+from budgets.approvals.break_glass import own_review, raise_at_once, review, unreviewed
 from budgets.approvals.completing import complete_pending
 from budgets.approvals.decisions import PASSWORD_OVER_USD, decide, decide_many, needs_password
 from budgets.approvals.early_end import end_early
@@ -22,6 +22,7 @@ from budgets.approvals.people import (
     may_decide,
     named_parties,
     open_slots,
+    solo_signature,
     votes_of,
     waiting_for,
     with_parties,
@@ -71,12 +72,14 @@ __all__ = [
     "names_of",
     "needs_password",
     "open_slots",
+    "own_review",
     "raise_at_once",
     "remind",
     "review",
     "set_aside",
     "slots_for",
     "slots_of",
+    "solo_signature",
     "unreviewed",
     "votes_of",
     "waiting_for",

@@ -1,9 +1,11 @@
 """Putting an approved change into force, with its proof and its event, in one transaction."""
 
+from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
 
+from budgets import solo_operator
 from budgets.approvals.ending import close
 from budgets.approvals.needs import Lines
 from budgets.approvals.subjects import Subject
@@ -19,18 +21,23 @@ def apply(
     *,
     approvers: list[str],
     level: str,
+    second_factor_at: datetime | None = None,
 ) -> None:
-    """The caller holds the locks and has checked the base and the signatures."""
+    """The caller holds the locks and has checked the base and the signatures. `second_factor_at`:
+    of the solo operator whose one signature it was."""
     names = ", ".join(approvers)
     new = {measure: value for measure, (_, value) in lines.items()}
     # The event comes first: the triggers on caps and grants ask for it.
     events.record(
         subject.event,
-        message=f"{subject.label}: {told(lines)}" + _time(request),
+        message=f"{subject.label}: {told(lines)}"
+        + _time(request)
+        + (f" (signed by the solo operator {names})" if second_factor_at else ""),
         owner=(request.subject_type, request.subject_id),
         label=subject.label,
         actor=names,
-        meta=_meta(request, lines, approvers, level),
+        meta=_meta(request, lines, approvers, level)
+        | solo_operator.told(second_factor_at, waited_since=request.waits_since),
     )
     if request.grant_from is not None and request.grant_until is not None:
         Grant.objects.bulk_create(

@@ -7,7 +7,7 @@ the grants holds all of this, under one lock (`tollgate.guard_glass`): its text 
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.contrib.auth.models import User
@@ -15,12 +15,14 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from budgets import solo_operator
 from budgets.approvals import notices, subjects
 from budgets.approvals.people import holds
 from budgets.approvals.requests import said_by_trigger
 from budgets.approvals.wording import changes_of, told
 from budgets.exceptions import Conflict, Refused
 from budgets.models import Grant
+from budgets.solo_operator import SoloOperator
 from opslog import events
 
 LONGEST = timedelta(minutes=60)
@@ -107,8 +109,17 @@ def raise_at_once(
     return grants
 
 
-def review(grant_id: int, *, by: User, text: str) -> Grant:
-    """Say afterwards whether it was right; by somebody else, who decides on cap changes."""
+def own_review(grant: Grant, by: User) -> SoloOperator | None:
+    """The solo operator, where this person is that and would review their own break-glass."""
+    return solo_operator.for_person(by) if grant.person_id == by.pk else None
+
+
+def review(
+    grant_id: int, *, by: User, text: str, second_factor_at: datetime | None = None
+) -> Grant:
+    """Say afterwards whether it was right; by somebody else, who decides on cap changes, or by a
+    solo operator after the waiting time, who showed their second factor for it. Raises Refused,
+    SecondFactorRequired, and Conflict where it is reviewed already."""
     if not text.strip():
         raise Refused("A review says something.")
     if not holds(by, "decide_changerequest"):
@@ -119,17 +130,37 @@ def review(grant_id: int, *, by: User, text: str) -> Grant:
         )
         if grant.reviewed_at is not None:
             raise Conflict("It is reviewed already.")
+        shown_at = None
         if grant.person_id == by.pk:  # not by name, which can change
-            raise Refused("Nobody reviews their own break-glass.")
+            solo = own_review(grant, by)
+            if solo is None:
+                raise Refused("Nobody reviews their own break-glass.")
+            shown_at = solo.require(grant.created_at, second_factor_at)
+        grant.second_factor_at = shown_at
         grant.reviewed_at = timezone.now()
         grant.reviewed_by = by
         grant.review = text.strip()
-        grant.save(update_fields=["reviewed_at", "reviewed_by", "review"])
+        try:
+            with transaction.atomic():
+                grant.save(
+                    update_fields=["reviewed_at", "reviewed_by", "review", "second_factor_at"]
+                )
+        except IntegrityError as error:
+            if said := said_by_trigger(error):
+                raise Refused(said) from error
+            raise
         events.record(
             "BREAK_GLASS_REVIEWED",
-            message=f"Break-glass on {grant.wo_id} reviewed: {text.strip()}",
+            message=f"Break-glass on {grant.wo_id} reviewed"
+            + (", by the solo operator who used it" if shown_at else "")
+            + f": {text.strip()}",
             owner=("work_order", grant.wo_id),
             actor=by.get_username(),
-            meta={"woId": grant.wo_id, "grantId": grant.pk, "review": text.strip()},
+            meta={
+                "woId": grant.wo_id,
+                "grantId": grant.pk,
+                "review": text.strip(),
+                **solo_operator.told(shown_at, waited_since=grant.created_at),
+            },
         )
     return grant

@@ -18,7 +18,7 @@ from budgets.approvals import subjects
 from budgets.approvals.applying import apply
 from budgets.approvals.ending import close, lock_pending
 from budgets.approvals.needs import lines_of, slots_of
-from budgets.approvals.people import assignment
+from budgets.approvals.people import assignment, solo_vote
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest
 
@@ -32,8 +32,11 @@ def complete(request: ChangeRequest) -> bool:
     allows no change now."""
     needed = slots_of(request)
     seats = assignment(request, needed)
+    solo = None
     if not rules.is_filled(needed, seats):
-        return False
+        solo = solo_vote(request, needed)
+        if solo is None:
+            return False
     try:
         subject = subjects.lock(request.subject_type, request.subject_id)
     except ObjectDoesNotExist:
@@ -48,13 +51,14 @@ def complete(request: ChangeRequest) -> bool:
     if request.grant_until is not None and request.grant_until <= timezone.now():
         close(request, Status.EXPIRED, by="tollgate", note="its time is over")
         return True
-    people = User.objects.in_bulk(seats)
+    people = User.objects.in_bulk([solo.voter_id] if solo else seats)
     apply(
         request,
         subject,
         lines,
-        approvers=sorted(people[person].get_username() for person in seats),
-        level=" + ".join(sorted(set(seats.values()))),
+        approvers=sorted(person.get_username() for person in people.values()),
+        level=" + ".join(sorted(needed if solo else set(seats.values()))),
+        second_factor_at=solo.second_factor_at if solo else None,
     )
     return True
 

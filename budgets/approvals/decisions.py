@@ -1,17 +1,20 @@
 """Approving and refusing."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
+from budgets import solo_operator
 from budgets.approvals import notices, subjects
 from budgets.approvals.completing import complete
 from budgets.approvals.ending import close, lock_pending
 from budgets.approvals.needs import raised_by, slots_of
-from budgets.approvals.people import groups_of, may_decide
+from budgets.approvals.people import groups_of, may_decide, parties, solo_signature
+from budgets.approvals.requests import said_by_trigger
 from budgets.approvals.wording import about
 from budgets.exceptions import Conflict, PasswordRequired, Refused
 from budgets.models import ChangeRequest, Measure, Vote
@@ -35,12 +38,15 @@ def decide(
     seen_revision: int,
     evidence: Mapping[str, Any] | None = None,
     password_confirmed: bool = False,
+    second_factor_at: datetime | None = None,
 ) -> ChangeRequest:
     """Approve or refuse. The last approval that is needed applies the change.
 
     A vote counts for the revision its voter saw, and keeps the evidence that was before them.
-    `password_confirmed`: the person has confirmed lately that it is them. Raises Refused,
-    PasswordRequired, and Conflict where the request was decided, changed or overtaken meanwhile.
+    `password_confirmed`: the person has confirmed lately that it is them. `second_factor_at`: when
+    they last did so with their second factor, which the signature of a solo operator needs. Raises
+    Refused, PasswordRequired, SecondFactorRequired, and Conflict where the request was decided,
+    changed or overtaken meanwhile.
     """
     if decision not in Vote.Decision.values:
         raise Refused("Choose to approve or to refuse.")
@@ -56,9 +62,15 @@ def decide(
             if reason := may_decide(request, by):
                 raise Refused(reason)
             approves = decision == Vote.Decision.APPROVE
-            if approves and needs_password(request) and not password_confirmed:
+            solo = solo_signature(request, by.pk)
+            if solo and not approves and by.pk in parties(request):
+                raise Refused("Withdraw your own request instead of refusing it.")
+            shown_at = (
+                solo.require(request.waits_since, second_factor_at) if solo and approves else None
+            )
+            if approves and needs_password(request) and not (password_confirmed or shown_at):
                 raise PasswordRequired("Confirm it’s you to approve over $50 a day.")
-            _vote(request, by, decision, comment.strip(), dict(evidence or {}))
+            _vote(request, by, decision, comment.strip(), dict(evidence or {}), shown_at)
             if decision == Vote.Decision.REFUSE:
                 close(
                     request,
@@ -81,6 +93,7 @@ def decide_many(
     decision: str,
     comment: str,
     evidence: Callable[[ChangeRequest], Mapping[str, Any]] | None = None,
+    second_factor_at: datetime | None = None,
 ) -> dict[int, str]:
     """The same decision on several requests (id → the revision seen), each by itself: one
     decision, one result and one event per request. None over $50, which asks for a look and a
@@ -102,6 +115,7 @@ def decide_many(
                 comment=comment,
                 seen_revision=revision,
                 evidence=evidence(request) if evidence else None,
+                second_factor_at=second_factor_at,
             )
         except Refused as error:
             results[request_id] = f"Not decided: {error}"
@@ -111,7 +125,12 @@ def decide_many(
 
 
 def _vote(
-    request: ChangeRequest, by: User, decision: str, comment: str, evidence: dict[str, Any]
+    request: ChangeRequest,
+    by: User,
+    decision: str,
+    comment: str,
+    evidence: dict[str, Any],
+    second_factor_at: datetime | None,
 ) -> None:
     groups = sorted(groups_of(by) & set(slots_of(request)))
     try:
@@ -124,14 +143,18 @@ def _vote(
                 decision=decision,
                 comment=comment,
                 evidence=evidence,
+                second_factor_at=second_factor_at,
             )
     except IntegrityError as error:
+        if said := said_by_trigger(error):
+            raise Refused(said) from error
         raise Conflict("You have decided on this request already.") from error
     if decision == Vote.Decision.APPROVE:
         events.record(
             "CAP_CHANGE_APPROVED",
             message=f"Request #{request.pk} on {subjects.name_of(request)}: "
-            f"approved by {by.get_username()}",
+            f"approved by {by.get_username()}"
+            + (", the solo operator" if second_factor_at else ""),
             owner=(request.subject_type, request.subject_id),
             actor=by.get_username(),
             meta={
@@ -139,5 +162,6 @@ def _vote(
                 "revision": request.revision,
                 "groups": groups,
                 "comment": comment,
+                **solo_operator.told(second_factor_at, waited_since=request.waits_since),
             },
         )

@@ -8,11 +8,12 @@ from functools import cached_property
 
 from django.utils import timezone
 
-from budgets import rules
+from budgets import rules, solo_operator
 from budgets.approvals import grants
 from budgets.approvals.subjects import WORK_ORDER, OwnLimit, SharedLimit, Values
 from budgets.exceptions import Refused
 from budgets.models import ApprovalLimit, ApprovalRule, Budget, ChangeRequest, Measure
+from budgets.solo_operator import SoloOperator
 
 Lines = dict[str, tuple[Decimal, Decimal]]  # measure → old, new
 
@@ -50,6 +51,11 @@ class Known:
     def limits(self) -> dict[str, Budget]:
         """All shared limits, by their id as requests have it; read where a request is about one."""
         return {str(budget.pk): budget for budget in Budget.objects.all()}
+
+    @cached_property
+    def solo(self) -> SoloOperator | None:
+        """Who may sign for themselves, if anybody may; read where a request is about that."""
+        return solo_operator.in_effect()
 
     @cached_property
     def own_limits(self) -> dict[str, ApprovalLimit]:

@@ -9,10 +9,11 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from budgets import accounts, rules
+from budgets import accounts, rules, solo_operator
 from budgets.approvals.needs import Known, slots_of
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest, Vote
+from budgets.solo_operator import SoloOperator
 from workorders.models import ServiceToken
 
 
@@ -122,10 +123,37 @@ def decides(user: User) -> bool:
     return user.is_active and user.has_perm("budgets.decide_changerequest")
 
 
+def solo_signature(
+    request: ChangeRequest,
+    user_id: int,
+    memberships: Mapping[str, datetime] | None = None,
+    known: Known | None = None,
+) -> SoloOperator | None:
+    """The solo operator, where this person is that and their one signature would stand for all:
+    because the request is theirs, or because it asks for more people than there are. Without
+    `memberships` they are read."""
+    try:
+        needed = slots_of(request, known)
+    except Refused:
+        return None
+    if sum(needed.values()) == 1 and user_id not in parties(request):
+        return None
+    solo = known.solo if known else solo_operator.in_effect()
+    if solo is None or solo.person_id != user_id:
+        return None
+    if memberships is None:
+        memberships = accounts.memberships_of(User.objects.get(pk=user_id))
+    mine = accounts.counting(memberships, timezone.now())
+    return solo if solo_operator.covers(solo, mine, needed) else None
+
+
 def _why_not(
     request: ChangeRequest, user_id: int, memberships: Mapping[str, datetime], known: Known | None
 ) -> str:
-    if roles := parties(request).get(user_id):
+    solo = solo_signature(request, user_id, memberships, known)
+    if solo and (reason := solo.why_not_yet(request.waits_since)):
+        return reason
+    if not solo and (roles := parties(request).get(user_id)):
         yours = " and ".join(ROLES[role][1] for role in roles)
         return f"Nobody approves their own request: {yours}."
     try:
@@ -193,6 +221,20 @@ def assignment(
     return rules.assign(needed, counted)
 
 
+def solo_vote(request: ChangeRequest, needed: Mapping[str, int]) -> Vote | None:
+    """The one approval that stands for all slots: of who is the solo operator at this moment."""
+    for vote in votes_of([request.pk]):
+        if (
+            vote.second_factor_at is not None
+            and vote.revision == request.revision
+            and vote.decision == Vote.Decision.APPROVE
+        ):
+            solo = solo_operator.for_person(vote.voter)
+            if solo_operator.covers(solo, groups_of(vote.voter), needed):
+                return vote
+    return None
+
+
 def open_slots(
     request: ChangeRequest, known: Known | None = None, votes: Iterable[Vote] | None = None
 ) -> list[OpenSlot]:
@@ -230,8 +272,10 @@ def impossible(request: ChangeRequest, known: Known | None = None) -> str:
         needed = slots_of(request, known)
     except Refused as error:
         return str(error)
-    people = voters(set(needed)).exclude(pk__in=parties(request))
-    return unfillable(needed, people, by=request.expires_at)
+    theirs = parties(request)
+    everybody = list(voters(set(needed)))
+    others = [person for person in everybody if person.pk not in theirs]
+    return _unfillable_by(needed, others, everybody, known, by=request.expires_at)
 
 
 def impossible_requests() -> list[tuple[ChangeRequest, str]]:
@@ -255,13 +299,28 @@ def impossible_requests() -> list[tuple[ChangeRequest, str]]:
         except Refused as error:
             found.append((request, str(error)))
             continue
-        if reason := unfillable(
-            needed,
-            [person for person in everybody if person.pk not in parties(request)],
-            by=request.expires_at,
-        ):
+        theirs = parties(request)
+        others = [person for person in everybody if person.pk not in theirs]
+        if reason := _unfillable_by(needed, others, everybody, known, by=request.expires_at):
             found.append((request, reason))
     return found
+
+
+def _unfillable_by(
+    needed: Mapping[str, int],
+    others: list[User],
+    everybody: list[User],
+    known: Known | None,
+    *,
+    by: datetime,
+) -> str:
+    """As `unfillable` of the others; empty as well where a solo operator can sign for all."""
+    reason = unfillable(needed, others, by=by)
+    if reason and (solo := known.solo if known else solo_operator.in_effect()):
+        mine = [groups_of(each, at=by) for each in everybody if each.pk == solo.person_id]
+        if mine and solo_operator.covers(solo, mine[0], needed):
+            return ""
+    return reason
 
 
 def unfillable(needed: Mapping[str, int], people: Iterable[User], *, by: datetime) -> str:

@@ -31,6 +31,7 @@ THESE = {
     "approval_limit": "this limit",
     "service_token": "this token's ceiling",
 }
+NO_IMPACT = "The expected cost impact is required: dollars a day or a month, and how you know."
 OURS = "23001"  # restrict_violation: raised by a trigger of ours, in words for people
 
 
@@ -49,6 +50,8 @@ def ask(
     """Ask for other limits of a subject, a work order unless `kind` says otherwise; `new` maps
     measures to values, None leaves one as it is.
 
+    A raise says what it is expected to cost.
+
     With `grant_from` and `grant_until` it is a raise for that time only. A request that only
     lowers takes effect at once, if an operator makes it; with a token it is refused, since a token
     never decides. `token_id`: a program asks with it, `by` its owner; otherwise a person asks, and
@@ -64,6 +67,8 @@ def ask(
         lowers = all(value < old for old, value in lines.values())
         if lowers and not _is_operator(by):
             raise Refused("Caps are lowered by operations; it takes effect at once.")
+        if not lowers and not expected_cost_impact.strip():
+            raise Refused(NO_IMPACT)
         if lowers and token_id is not None:
             raise Refused("Caps are lowered by a person in a session, not by a token.")
         _close_overdue_of(kind, subject_id)
@@ -122,6 +127,8 @@ def edit(
     not begin anew. Raises Refused, Conflict."""
     if not justification.strip():
         raise Refused("A justification is required.")
+    if not expected_cost_impact.strip():
+        raise Refused(NO_IMPACT)
     with transaction.atomic():
         request = lock_pending(request_id)
         if request is not None:

@@ -7,6 +7,7 @@ from budgets.models.accounts import (
     FailedLogins,
     FormerName,
     Membership,
+    SoloOperatorRule,
 )
 from budgets.models.alerts import Alert, AlertRule, Deployment, LatencySample, PreflightRule
 from budgets.models.approvals import (
@@ -91,6 +92,7 @@ __all__ = [
     "ReviewSignature",
     "RunCharge",
     "ServiceMapping",
+    "SoloOperatorRule",
     "TimedMitigation",
     "Vote",
 ]

@@ -36,6 +36,35 @@ class AccountRule(models.Model):
         return f"{self.waiting_hours} h"
 
 
+class SoloOperatorRule(models.Model):
+    """Whether one person alone may sign for themselves, and after how long. The newest row counts;
+    without one they may not.
+
+    Append-only, and the owner's: the application's role only reads it. `tollgate.solo_operator`
+    says when it is in force.
+    """
+
+    enabled = models.BooleanField()
+    waiting_minutes = models.SmallIntegerField()
+    reason = models.TextField()
+    by = models.TextField()
+    at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "solo_operator_rules"
+        default_permissions = ()
+        constraints = (
+            models.CheckConstraint(
+                # Long enough to think again, and over before a request expires.
+                condition=Q(waiting_minutes__range=(15, 1200)) & ~Q(reason=""),
+                name="solo_operator_rules_sane",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{'on' if self.enabled else 'off'}, {self.waiting_minutes} min"
+
+
 class Membership(models.Model):
     """Since when somebody is in a group, and from when on that counts.
 

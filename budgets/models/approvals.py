@@ -1,6 +1,6 @@
 """Requests to change limits, the rules that judge them, and what came of them."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import Group
@@ -125,6 +125,11 @@ class ChangeRequest(models.Model):
     )
     grant_until = models.DateTimeField(null=True, blank=True, help_text="UTC, not included.")
     revision = models.IntegerField(default=1, help_text="A vote counts for one revision only.")
+    revised_at = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="When this revision was asked for, by a trigger. Empty: as it was made.",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     expires_at = models.DateTimeField()
     decided_at = models.DateTimeField(null=True, editable=False)
@@ -169,6 +174,11 @@ class ChangeRequest(models.Model):
 
     def __str__(self) -> str:
         return f"#{self.pk} {self.subject_id if self.subject_type == 'work_order' else ''}".strip()
+
+    @property
+    def waits_since(self) -> datetime:
+        """When what is asked for now was asked for."""
+        return self.revised_at or self.created_at
 
     @property
     def is_grant(self) -> bool:
@@ -221,6 +231,11 @@ class Vote(models.Model):
     decision = models.TextField(choices=Decision)
     comment = models.TextField()
     evidence = models.JSONField(default=dict)
+    second_factor_at = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="When a solo operator, whose signature this is, showed their second factor.",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -273,6 +288,11 @@ class Grant(models.Model):
     )
     reviewed_at = models.DateTimeField(null=True)
     review = models.TextField(db_default="")
+    second_factor_at = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="When a solo operator, whose review this is, showed their second factor.",
+    )
 
     class Meta:
         db_table = "cap_grants"
@@ -305,8 +325,9 @@ class Grant(models.Model):
             models.CheckConstraint(
                 condition=models.Q(reviewed_by=None)
                 | ~models.Q(reviewed_by=models.F("person"))
-                | models.Q(person=None),
-                name="cap_grants_other_reviewer",
+                | models.Q(person=None)
+                | models.Q(second_factor_at__isnull=False),
+                name="cap_grants_reviewer",
             ),
             models.CheckConstraint(
                 condition=models.Q(reviewed_at=None, review="")

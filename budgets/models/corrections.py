@@ -91,6 +91,11 @@ class CostCorrection(models.Model):
     )
     decided_at = models.DateTimeField(null=True)
     note = models.TextField(db_default="")
+    second_factor_at = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="When a solo operator, whose confirmation this is, showed their second factor.",
+    )
 
     class Meta:
         db_table = "cost_corrections"

@@ -55,10 +55,10 @@ class FeatureControl(models.Model):
     undo_rate_period = models.TextField(
         choices=UndoPeriod, default=UndoPeriod.MINUTE, db_default=UndoPeriod.MINUTE
     )
-    tool_timeout_ms = models.IntegerField(
+    round_timeout_ms = models.IntegerField(
         default=30_000, db_default=30_000, validators=between(100, 600_000)
     )
-    round_timeout_ms = models.IntegerField(
+    total_timeout_ms = models.IntegerField(
         default=60_000, db_default=60_000, validators=between(100, 3_600_000)
     )
     max_tool_result_bytes = models.IntegerField(
@@ -101,8 +101,8 @@ class FeatureControl(models.Model):
                     auto_save_interval_ms__range=(1_000, 3_600_000),
                     undo_rate_limit__range=(1, 1000),
                     undo_rate_period__in=("minute", "hour"),
-                    tool_timeout_ms__range=(100, 600_000),
-                    round_timeout_ms__range=(100, 3_600_000),
+                    round_timeout_ms__range=(100, 600_000),
+                    total_timeout_ms__range=(100, 3_600_000),
                     max_tool_result_bytes__range=(256, 1_048_576),
                     tool_breaker_failures__range=(1, 100),
                     tool_breaker_seconds__range=(1, 3_600),

@@ -99,6 +99,11 @@ class ReviewSignature(models.Model):
     person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     state = models.TextField()
     comment = models.TextField()
+    second_factor_at = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="When a solo operator, whose signature this is, showed their second factor.",
+    )
     at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -106,7 +111,14 @@ class ReviewSignature(models.Model):
         ordering = ("id",)
         constraints = (
             models.UniqueConstraint(
-                fields=("review", "state", "person"), name="review_signatures_once_a_person"
+                fields=("review", "state", "person"),
+                condition=Q(second_factor_at=None),
+                name="review_signatures_once",
+            ),
+            models.UniqueConstraint(
+                fields=("review", "state", "person"),
+                condition=Q(second_factor_at__isnull=False),
+                name="review_signatures_once_more",
             ),
             models.CheckConstraint(
                 condition=~Q(state="") & ~Q(comment=""), name="review_signatures_said"

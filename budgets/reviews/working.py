@@ -2,15 +2,17 @@
 
 import hashlib
 import json
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.urls import reverse
 from django.utils import timezone
 
+from budgets import solo_operator
 from budgets.approvals.people import holds
+from budgets.approvals.requests import said_by_trigger
 from budgets.exceptions import Conflict, Refused
 from budgets.models import (
     DimensionBudget,
@@ -20,6 +22,7 @@ from budgets.models import (
     ReviewSignature,
 )
 from budgets.reviews import figures, months
+from budgets.solo_operator import SoloOperator
 from opslog import events, outbox
 
 SIGNATURES = 2
@@ -117,11 +120,21 @@ def decide(review_id: int, *, text: str, who: str, due: date | None, by: str) ->
         _record(review, "REVIEW_DECISION", f"{review}: {text.strip()[:200]}", by)
 
 
-def sign(review_id: int, *, seen: str, comment: str, by: User) -> bool:
+def own_signature(review: MonthlyReview, by: User) -> tuple[SoloOperator, ReviewSignature] | None:
+    """The solo operator and their first signature, where this person is that and has signed."""
+    first = next((s for s in signed_by(review, state_of(review)) if s.person_id == by.pk), None)
+    solo = solo_operator.for_person(by) if first is not None else None
+    return (solo, first) if solo is not None and first is not None else None
+
+
+def sign(
+    review_id: int, *, seen: str, comment: str, by: User, second_factor_at: datetime | None = None
+) -> bool:
     """Sign the state that was seen; gives whether the review is closed by it.
 
-    Raises Conflict where something changed since, and Refused for a second signature by the same
-    person, or while points of the checklist are open.
+    A solo operator signs a second time, after the waiting time and with their second factor.
+    Raises Conflict where something changed since, SecondFactorRequired, and Refused for a second
+    signature by anybody else, or while points of the checklist are open.
     """
     if not comment.strip():
         raise Refused("A signature says what was looked at.")
@@ -135,19 +148,39 @@ def sign(review_id: int, *, seen: str, comment: str, by: User) -> bool:
         if left := review.checks.filter(done_at=None).count():
             raise Refused(f"{left} of the checklist {'is' if left == 1 else 'are'} open.")
         signed = signed_by(review, state)
+        shown_at, meta = None, {}
         if any(each.person_id == by.pk for each in signed):
-            raise Refused("You have signed this state. Somebody else must sign as well.")
-        ReviewSignature.objects.create(
-            review=review, person=by, state=state, comment=comment.strip()
-        )
+            own = own_signature(review, by)
+            if own is None:
+                raise Refused("You have signed this state. Somebody else must sign as well.")
+            solo, first = own
+            shown_at = solo.require(first.at, second_factor_at)
+            meta = solo_operator.told(shown_at, waited_since=first.at)
+        try:
+            with transaction.atomic():
+                ReviewSignature.objects.create(
+                    review=review,
+                    person=by,
+                    state=state,
+                    comment=comment.strip(),
+                    second_factor_at=shown_at,
+                )
+        except IntegrityError as error:
+            if said := said_by_trigger(error):
+                raise Refused(said) from error
+            raise
         name = by.get_username()
-        _record(review, "REVIEW_SIGNED", f"{review} signed by {name}", name, state=state)
+        again = " again, as the solo operator" if shown_at else ""
+        message = f"{review} signed by {name}{again}"
+        _record(review, "REVIEW_SIGNED", message, name, state=state, **meta)
         if len(signed) + 1 < SIGNATURES:
             return False
         MonthlyReview.objects.filter(pk=review.pk).update(
             status=MonthlyReview.Status.CLOSED, closed_at=timezone.now(), closed_state=state
         )
-        _record(review, "REVIEW_CLOSED", f"{review} closed", name, state=state)
+        signers = sorted({name, *(each.person.get_username() for each in signed)})
+        meta |= {"approvers": signers, "approvalLevel": "monthly review"}
+        _record(review, "REVIEW_CLOSED", f"{review} closed", name, state=state, **meta)
     return True
 
 

@@ -153,6 +153,7 @@ BEGIN
         OR NEW.revision < OLD.revision THEN
         RAISE EXCEPTION 'request #% cannot be rewritten', OLD.id USING ERRCODE = 'restrict_violation';
     END IF;
+    NEW.revised_at := CASE WHEN NEW.revision > OLD.revision THEN clock_timestamp() ELSE OLD.revised_at END;
     RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER guard BEFORE UPDATE ON public.change_requests
@@ -169,11 +170,23 @@ BEGIN
 END $$;
 CREATE OR REPLACE TRIGGER guard_beginning BEFORE INSERT OR UPDATE OF grant_from ON public.change_requests
     FOR EACH ROW WHEN (NEW.grant_from IS NOT NULL) EXECUTE FUNCTION tollgate.guard_beginning();
+-- From when on a revision waits, for whoever may sign it after a time only.
+CREATE OR REPLACE FUNCTION tollgate.stamp_request() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.revised_at := clock_timestamp();
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER stamp BEFORE INSERT ON public.change_requests
+    FOR EACH ROW EXECUTE FUNCTION tollgate.stamp_request();
 
 -- Nobody votes on a request that is theirs: by asking, by editing it last, or by the token that asked.
+-- But for a solo operator, after the waiting time, with a second factor: then the vote has its time.
 CREATE OR REPLACE FUNCTION tollgate.guard_vote() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (
+    IF NEW.second_factor_at IS NOT NULL THEN
+        PERFORM tollgate.check_solo(NEW.voter_id,
+            (SELECT coalesce(r.revised_at, r.created_at) FROM public.change_requests r WHERE r.id = NEW.request_id), NEW.second_factor_at);
+    ELSIF EXISTS (
         SELECT FROM public.change_requests r
         LEFT JOIN public.service_tokens asked ON asked.id = r.token_id
             OR (r.subject_type = 'service_token' AND asked.id::text = r.subject_id)

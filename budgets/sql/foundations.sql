@@ -150,7 +150,8 @@ BEGIN
     ) THEN
         RAISE EXCEPTION 'the caps of work order % change only through an applied cap change', OLD.id
             USING ERRCODE = 'restrict_violation',
-                  HINT = 'Ask for it in the admin: Work orders, Request a cap change.';
+                  HINT = 'In the admin: Work orders, the work order, Request a cap change. '
+                      'Over the API: POST /api/work-orders/ID/cap-changes.';
     END IF;
     RETURN NEW;
 END $$;
@@ -166,14 +167,17 @@ CREATE OR REPLACE TRIGGER guard_caps BEFORE UPDATE ON public.work_orders
 -- reviewed, once; nothing else about it ever changes, and it is never removed.
 CREATE OR REPLACE FUNCTION tollgate.guard_grant() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF (to_jsonb(NEW) - '{ends_at,reviewed_by_id,reviewed_at,review}'::text[])
-            <> (to_jsonb(OLD) - '{ends_at,reviewed_by_id,reviewed_at,review}'::text[])
+    IF (to_jsonb(NEW) - '{ends_at,reviewed_by_id,reviewed_at,review,second_factor_at}'::text[])
+            <> (to_jsonb(OLD) - '{ends_at,reviewed_by_id,reviewed_at,review,second_factor_at}'::text[])
         OR NEW.ends_at > OLD.ends_at
         OR (OLD.reviewed_at IS NOT NULL
-            AND (NEW.reviewed_at, NEW.reviewed_by_id, NEW.review)
-                IS DISTINCT FROM (OLD.reviewed_at, OLD.reviewed_by_id, OLD.review)) THEN
+            AND (NEW.reviewed_at, NEW.reviewed_by_id, NEW.review, NEW.second_factor_at)
+                IS DISTINCT FROM (OLD.reviewed_at, OLD.reviewed_by_id, OLD.review, OLD.second_factor_at)) THEN
         RAISE EXCEPTION 'a grant can only end earlier, or be reviewed, once'
             USING ERRCODE = 'restrict_violation';
+    END IF;
+    IF NEW.second_factor_at IS NOT NULL AND OLD.second_factor_at IS NULL THEN
+        PERFORM tollgate.check_solo(NEW.reviewed_by_id, OLD.created_at, NEW.second_factor_at);
     END IF;
     -- As for a lowered cap: who comes after the acknowledgement sees it.
     PERFORM tollgate.hold_work_order(NEW.wo_id);
@@ -186,7 +190,8 @@ BEGIN
     THEN
         RAISE EXCEPTION 'a grant on work order % comes only from an approved request or break-glass',
             NEW.wo_id USING ERRCODE = 'restrict_violation',
-                HINT = 'Ask for it in the admin: Work orders, Request a cap change.';
+                HINT = 'In the admin: Work orders, the work order, Request a cap change. '
+                      'Over the API: POST /api/work-orders/ID/cap-changes.';
     END IF;
     IF NEW.starts_at > clock_timestamp() + interval '90 days' THEN
         RAISE EXCEPTION 'a grant begins within 90 days' USING ERRCODE = 'restrict_violation';

@@ -1,4 +1,5 @@
--- A review is closed by the signatures of two people to one state of it, and is final then.
+-- A review is closed by the signatures of two people to one state of it, or by the two of a solo operator
+-- (solo.sql), and is final then.
 
 CREATE OR REPLACE FUNCTION tollgate.guard_review() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -11,7 +12,10 @@ BEGIN
     END IF;
     IF NEW.status = 'closed' AND (
         SELECT count(DISTINCT s.person_id) FROM public.review_signatures s
-        WHERE s.review_id = NEW.id AND s.state = NEW.closed_state) < 2 THEN
+        WHERE s.review_id = NEW.id AND s.state = NEW.closed_state) < 2
+        AND NOT EXISTS (
+            SELECT FROM public.review_signatures s
+            WHERE s.review_id = NEW.id AND s.state = NEW.closed_state AND s.second_factor_at IS NOT NULL) THEN
         RAISE EXCEPTION 'two people must sign the same state of the review of %', OLD.month
             USING ERRCODE = 'restrict_violation';
     END IF;
@@ -35,5 +39,18 @@ CREATE OR REPLACE TRIGGER guard_open BEFORE INSERT ON public.review_decisions
     FOR EACH ROW EXECUTE FUNCTION tollgate.guard_review_part();
 CREATE OR REPLACE TRIGGER guard_open BEFORE INSERT ON public.review_signatures
     FOR EACH ROW EXECUTE FUNCTION tollgate.guard_review_part();
+CREATE OR REPLACE FUNCTION tollgate.guard_signature() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.at := clock_timestamp();
+    IF NEW.second_factor_at IS NOT NULL THEN
+        PERFORM tollgate.check_solo(NEW.person_id, (
+            SELECT s.at FROM public.review_signatures s
+            WHERE s.review_id = NEW.review_id AND s.state = NEW.state AND s.person_id = NEW.person_id),
+            NEW.second_factor_at);
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER guard_signature BEFORE INSERT ON public.review_signatures
+    FOR EACH ROW EXECUTE FUNCTION tollgate.guard_signature();
 CREATE OR REPLACE TRIGGER append_only BEFORE DELETE ON public.review_checks
     FOR EACH ROW EXECUTE FUNCTION tollgate.refuse_change();

@@ -31,6 +31,7 @@ def added(sender: Any, instance: Authenticator, created: bool, **kwargs: Any) ->
             id=instance.pk,
             type=instance.type,
             reauthenticated=True,
+            enrolled=True,  # it was set up, which is not showing it for a change
         )
 
 

@@ -104,7 +104,11 @@ def test_votes_wait_after_a_membership(house: House, monkeypatch: pytest.MonkeyP
     later(monkeypatch)
     factories.make_work_order("w1")
     request = approvals.ask(
-        "w1", new={Measure.USD_PER_DAY: Decimal("5.00")}, justification="x", by=house["ops2"]
+        "w1",
+        new={Measure.USD_PER_DAY: Decimal("5.00")},
+        justification="x",
+        expected_cost_impact="$1 a day",
+        by=house["ops2"],
     )
     new = factories.make_user("new", is_staff=True)
     waiting = accounts.change(new.pk, by=house["ann"], values={}, groups={"operations"}).waiting

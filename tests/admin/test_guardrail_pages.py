@@ -62,7 +62,11 @@ def test_a_raise_is_asked_for_read_and_signed(scene: Scene) -> None:
     page = client.get(reverse("admin:budgets_budget_change", args=[tokens.pk]))
     assert add in page.content.decode()
     assert "Tokens, requests, runs: 1 and more" in client.get(add).content.decode()
-    said = {"shared_limit": "90000", "justification": "a launch"}
+    said = {
+        "shared_limit": "90000",
+        "justification": "a launch",
+        "expected_cost_impact": "$1 a day",
+    }
     assert "on its own page" in client.post(add, said).content.decode()
     answer = client.post(add, {**said, "shared_limit": "200000"}, follow=True)
     assert "sent to those who decide" in answer.content.decode()

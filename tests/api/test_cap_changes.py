@@ -12,7 +12,7 @@ from budgets import approvals
 from budgets.models import Budget, ChangeRequest, Vote
 from opslog.models import OperationsEvent
 from tests.approvals.test_workflow import ask, everybody
-from tests.factories import make_user, make_work_order
+from tests.factories import make_token, make_user, make_work_order
 from workorders.models import WorkOrder
 
 SECRET = "a" * 32
@@ -71,7 +71,8 @@ def test_who_approves_answers_the_three_questions(
 def test_a_raise_of_a_shared_limit_is_decided_here_too(people: dict[str, User]) -> None:
     tokens = Budget.objects.get(scope="user", window="day", measure="tokens")
     change = approvals.ask(
-        str(tokens.pk), kind="budget", new={"shared_limit": 200_000}, justification="x",
+        str(tokens.pk), kind="budget", new={"shared_limit": 200_000},
+        justification="x", expected_cost_impact="$1 a day",
         by=people["asker"],
     )  # fmt: skip
     director = Person(people["director"])
@@ -163,7 +164,11 @@ def test_somebody_was_quicker(people: dict[str, User]) -> None:
     change = ask(people, usd="9.99")
     operator, asker = Person(people["operations"]), Person(people["asker"])
     seen = told(change)
-    edited = {"usdPerDay": "8.00", "justification": "less will do"}
+    edited = {
+        "usdPerDay": "8.00",
+        "justification": "less will do",
+        "expectedCostImpact": "$1 a day",
+    }
     assert asker.send(f"{change.pk}/edit", edited).json()["revision"] == 2
     assert operator.send(f"{change.pk}/decision", seen).status_code == 409
     assert operator.send(f"{change.pk}/cancel", {}).status_code == 403
@@ -174,18 +179,63 @@ def test_somebody_was_quicker(people: dict[str, User]) -> None:
     assert OperationsEvent.objects.filter(kind="CAP_CHANGE_CANCELLED").count() == 1
 
 
+@pytest.mark.parametrize("impact", [None, "", "  ", 5])
+def test_the_expected_cost_impact_is_required(people: dict[str, User], impact: Any) -> None:
+    change = ask(people, usd="9.99")
+    body = {"usdPerDay": "8.00", "justification": "month end"}
+    if impact is not None:
+        body["expectedCostImpact"] = impact
+    for answer in (
+        Person(people["asker"]).send(f"{change.pk}/edit", body),
+        Client().post(
+            "/api/work-orders/w1/cap-changes",
+            body,
+            content_type="application/json",
+            headers={"x-api-key": make_token(["request"], owner=people["asker"])[1]},
+        ),
+    ):
+        assert answer.status_code == 400
+        assert list(answer.json()["fields"]) == ["expectedCostImpact"]
+    change.refresh_from_db()
+    assert change.revision == 1
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        ({"usdPerDay": "2.00", "justification": "same"}, 422),
-        ({"usdPerDay": "1.00", "justification": "lower"}, 422),
-        ({"usdPerDay": "2.001", "justification": "x"}, 422),
-        ({"usdPerDay": "8.00", "justification": " "}, 422),
-        ({"usdPerDay": "8.00", "justification": ""}, 400),
-        ({"usdPerDay": "1e99999", "justification": "x"}, 400),
-        ({"usdPerDay": "8.00", "justification": "x", "from": "2026-01-01T00:00:00Z"}, 422),
-        ({"usdPerDay": "8.00", "justification": "x", "until": "9999-12-31T23:59:59-09:00"}, 400),
-        ({"usdPerDay": "8.00", "justification": "x", "until": "2026-01-01T00:00:00"}, 400),
+        ({"usdPerDay": "2.00", "justification": "same", "expectedCostImpact": "$1 a day"}, 422),
+        ({"usdPerDay": "1.00", "justification": "lower", "expectedCostImpact": "$1 a day"}, 422),
+        ({"usdPerDay": "2.001", "justification": "x", "expectedCostImpact": "$1 a day"}, 422),
+        ({"usdPerDay": "8.00", "justification": " ", "expectedCostImpact": "$1 a day"}, 422),
+        ({"usdPerDay": "8.00", "justification": "", "expectedCostImpact": "$1 a day"}, 400),
+        ({"usdPerDay": "1e99999", "justification": "x", "expectedCostImpact": "$1 a day"}, 400),
+        (
+            {
+                "usdPerDay": "8.00",
+                "justification": "x",
+                "expectedCostImpact": "$1 a day",
+                "from": "2026-01-01T00:00:00Z",
+            },
+            422,
+        ),
+        (
+            {
+                "usdPerDay": "8.00",
+                "justification": "x",
+                "expectedCostImpact": "$1 a day",
+                "until": "9999-12-31T23:59:59-09:00",
+            },
+            400,
+        ),
+        (
+            {
+                "usdPerDay": "8.00",
+                "justification": "x",
+                "expectedCostImpact": "$1 a day",
+                "until": "2026-01-01T00:00:00",
+            },
+            400,
+        ),
         ({"usd": "8.00", "justification": "x"}, 400),
     ],
 )
@@ -214,7 +264,13 @@ def test_the_examples_of_the_schema_are_true(people: dict[str, User]) -> None:
             act = path.rsplit("/", 1)[1]
             make_work_order(act)
             nine = {"usd_per_day": Decimal(9)}
-            change = approvals.ask(act, new=nine, justification="x", by=people["asker"])
+            change = approvals.ask(
+                act,
+                new=nine,
+                justification="x",
+                expected_cost_impact="$1 a day",
+                by=people["asker"],
+            )
             who = "operations" if act == "decision" else "asker"
             answer = Person(people[who]).send(f"{change.pk}/{act}", example["value"])
             assert answer.status_code == 200, (path, answer.content)

@@ -34,7 +34,13 @@ def session_headers(api: Api, blocker: DjangoDbBlocker) -> list[str]:
         person = factories.make_user("approver", groups=["operations", "director"])
         factories.make_work_order("small")
         asker = factories.make_user("asker", groups=["operations"])
-        approvals.ask("small", new={"usd_per_day": Decimal(9)}, justification="x", by=asker)
+        approvals.ask(
+            "small",
+            new={"usd_per_day": Decimal(9)},
+            justification="x",
+            expected_cost_impact="$1 a day",
+            by=asker,
+        )
         session = SessionStore()
         session[SESSION_KEY] = str(person.pk)
         session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"

@@ -41,7 +41,10 @@ ENDPOINTS: dict[tuple[str, str], tuple[set[str], Any]] = {
     ("forecast", "GET"): ({"read"}, None),
     ("incidents", "GET"): ({"read"}, None),
     ("incident", "GET"): ({"read"}, None),
-    ("work-order-cap-changes", "POST"): ({"request"}, {"usdPerDay": 8, "justification": "more"}),
+    ("work-order-cap-changes", "POST"): (
+        {"request"},
+        {"usdPerDay": 8, "justification": "more", "expectedCostImpact": "$1 a day"},
+    ),
     ("preflight", "POST"): ({"start"}, {"tasks": [{"workOrderId": WORK_ORDER, "name": "digest"}]}),
     ("feature", "GET"): ({"start", "read", "admin"}, None),
     ("killswitch", "GET"): ({"read", "killswitch", "admin"}, None),

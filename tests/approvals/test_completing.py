@@ -80,7 +80,13 @@ def test_rules_that_ask_for_less_complete_it(people: dict[str, User]) -> None:
 def test_it_is_judged_as_of_that_moment(people: dict[str, User]) -> None:
     """The base has moved meanwhile: stale, not applied."""
     request = leave_and_sign(people)
-    approvals.ask("w1", new={"usd_per_day": Decimal("1.50")}, justification="x", by=people["asker"])
+    approvals.ask(
+        "w1",
+        new={"usd_per_day": Decimal("1.50")},
+        justification="x",
+        expected_cost_impact="$1 a day",
+        by=people["asker"],
+    )
     people["finance"].groups.add(Group.objects.get(name="finance"))
     assert approvals.complete_pending() == 1
     request.refresh_from_db()
@@ -92,7 +98,11 @@ def test_one_that_cannot_be_applied_does_not_stop_the_others(people: dict[str, U
     first = leave_and_sign(people)
     make_work_order("w2")
     second = approvals.ask(
-        "w2", new={"usd_per_day": Decimal("60")}, justification="x", by=people["asker"]
+        "w2",
+        new={"usd_per_day": Decimal("60")},
+        justification="x",
+        expected_cost_impact="$1 a day",
+        by=people["asker"],
     )
     people["finance"].groups.add(Group.objects.get(name="finance"))
     decide(second, people["finance"])

@@ -41,6 +41,7 @@ def grant(
         "w1",
         new={"usd_per_day": Decimal(usd)},
         justification="month end",
+        expected_cost_impact="$1 a day",
         by=people["asker"],
         grant_from=since,
         grant_until=until,
@@ -128,7 +129,11 @@ def test_a_live_grant_counts_for_who_must_sign(people: dict[str, User]) -> None:
     """The rules look at the resulting effective cap, not at the number asked for."""
     grant(people, "60.00", NOON, NOON + 5 * HOUR)
     request = approvals.ask(
-        "w1", new={"usd_per_day": Decimal("9.00")}, justification="x", by=people["asker"]
+        "w1",
+        new={"usd_per_day": Decimal("9.00")},
+        justification="x",
+        expected_cost_impact="$1 a day",
+        by=people["asker"],
     )
     assert {slot.group for slot in approvals.open_slots(request)} == {"finance", "vp"}
 
@@ -152,6 +157,7 @@ def test_intervals_that_make_no_sense(
             "w1",
             new={"usd_per_day": Decimal("6.00")},
             justification="x",
+            expected_cost_impact="$1 a day",
             by=people["asker"],
             grant_from=since,
             grant_until=until,
@@ -163,6 +169,7 @@ def test_a_time_that_is_over_when_the_last_signs_is_not_granted(people: dict[str
         "w1",
         new={"usd_per_day": Decimal("6.00")},
         justification="x",
+        expected_cost_impact="$1 a day",
         by=people["asker"],
         grant_from=NOON,
         grant_until=NOON + HOUR,
@@ -175,7 +182,11 @@ def test_a_time_that_is_over_when_the_last_signs_is_not_granted(people: dict[str
 def test_a_live_grant_over_fifty_asks_for_the_password(people: dict[str, User]) -> None:
     grant(people, "60.00", NOON, NOON + 5 * HOUR)
     request = approvals.ask(
-        "w1", new={"usd_per_day": Decimal("9.00")}, justification="x", by=people["asker"]
+        "w1",
+        new={"usd_per_day": Decimal("9.00")},
+        justification="x",
+        expected_cost_impact="$1 a day",
+        by=people["asker"],
     )
     assert approvals.needs_password(request)
 

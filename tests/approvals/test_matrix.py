@@ -170,7 +170,9 @@ def test_whose_signature_counts(
     signers: set[str],
 ) -> None:
     new = {key: Decimal(each) if isinstance(each, str) else each for key, each in wanted.items()}
-    change = approvals.ask("w1", new=new, justification="x", by=people["requester"])
+    change = approvals.ask(
+        "w1", new=new, justification="x", expected_cost_impact="$1 a day", by=people["requester"]
+    )
     ChangeRequest.objects.update(last_editor=people["last editor"])
     over_fifty = Decimal(wanted.get("usd_per_day", "0")) > 50
     before = approvals.caps_of(WorkOrder.objects.get())
@@ -199,7 +201,13 @@ def test_lowering_takes_one_operator(
     for role in ("operations", "director", "finance", "vp", "auditor", "superuser"):
         with transaction.atomic():
             try:
-                made = approvals.ask("w1", new=new, justification="x", by=people[role])
+                made = approvals.ask(
+                    "w1",
+                    new=new,
+                    justification="x",
+                    expected_cost_impact="$1 a day",
+                    by=people[role],
+                )
             except Refused:
                 assert lowered
                 assert role != "operations"
@@ -213,7 +221,7 @@ def test_a_token_lowers_nothing(people: dict[str, User], token: str) -> None:
     """It would take effect at once: that is a decision, even where its owner is an operator."""
     answer = Client().post(
         "/api/work-orders/w1/cap-changes",
-        {"usdPerDay": "1.00", "justification": "x"},
+        {"usdPerDay": "1.00", "justification": "x", "expectedCostImpact": "$1 a day"},
         content_type="application/json",
         headers={"Authorization": f"Bearer {token}"},
     )

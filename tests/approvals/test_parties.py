@@ -38,7 +38,7 @@ def people(db: None) -> dict[str, User]:
 def ask_with(text: str, usd: str = "9.99", work_order: str = "w1") -> Any:
     return Client().post(
         f"/api/work-orders/{work_order}/cap-changes",
-        {"usdPerDay": usd, "justification": "the queue is long"},
+        {"usdPerDay": usd, "justification": "the queue is long", "expectedCostImpact": "$1 a day"},
         content_type="application/json",
         headers={"Authorization": f"Bearer {text}"},
     )
@@ -214,7 +214,11 @@ class TestPrograms:
         """Its owner asks for something else, and keeps the right to; others decide."""
         programs = asked_with(text)
         mine = approvals.ask(
-            "w1", new={"usd_per_day": Decimal("5")}, justification="x", by=people["operations"]
+            "w1",
+            new={"usd_per_day": Decimal("5")},
+            justification="x",
+            expected_cost_impact="$1 a day",
+            by=people["operations"],
         )
         programs.refresh_from_db()
         assert (programs.status, mine.status) == ("set_aside", "pending")
@@ -226,6 +230,7 @@ class TestPrograms:
             request.pk,
             new={"usd_per_day": Decimal("60")},
             justification="mine now",
+            expected_cost_impact="$1 a day",
             by=people["director"],
         )
         assert (edited.requester, edited.revision) == (people["director"], 2)
@@ -235,6 +240,7 @@ class TestPrograms:
                 request.pk,
                 new={"usd_per_day": Decimal("5")},
                 justification="mine again",
+                expected_cost_impact="$1 a day",
                 by=people["vp"],
             )
         with pytest.raises(Refused, match="program's request"):
@@ -255,6 +261,7 @@ class TestPrograms:
             request.pk,
             new={"usd_per_day": Decimal("70")},
             justification="more",
+            expected_cost_impact="$1 a day",
             by=people["director"],
         )
         request.refresh_from_db()

@@ -57,6 +57,7 @@ RACERS: dict[str, Callable[[Any, dict[str, User]], Any]] = {
         request.pk,
         new={"usd_per_day": Decimal("1.50"), "runs_per_day": 998},
         justification="second thoughts",
+        expected_cost_impact="$1 a day",
         by=people["asker"],
     ),
 }

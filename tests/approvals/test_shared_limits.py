@@ -34,6 +34,7 @@ def ask(people: dict[str, User], budget: Budget, amount: str) -> ChangeRequest:
         kind="budget",
         new={"shared_limit": Decimal(amount)},
         justification="quarter end",
+        expected_cost_impact="$1 a day",
         by=people["asker"],
     )
 
@@ -132,7 +133,8 @@ def test_what_is_not_asked_for(people: dict[str, User]) -> None:
         ask(people, limit("global", "month", "usd"), "900.00")
     with pytest.raises(Refused, match="no such limit"):
         approvals.ask(
-            str(day.pk), kind="budget", new={"runs_per_day": 5}, justification="x",
+            str(day.pk), kind="budget", new={"runs_per_day": 5},
+            justification="x", expected_cost_impact="$1 a day",
             by=people["asker"],
         )  # fmt: skip
     ask(people, day, "60.00")
@@ -144,7 +146,11 @@ def test_it_is_not_taken_for_a_work_order_of_the_same_name(people: dict[str, Use
     day = limit("global", "day", "usd")
     make_work_order(str(day.pk))
     approvals.ask(
-        str(day.pk), new={"usd_per_day": Decimal(5)}, justification="x", by=people["asker"]
+        str(day.pk),
+        new={"usd_per_day": Decimal(5)},
+        justification="x",
+        expected_cost_impact="$1 a day",
+        by=people["asker"],
     )
     ask(people, day, "60.00")
     assert ChangeRequest.objects.filter(subject_id=str(day.pk), status="pending").count() == 2
@@ -160,6 +166,7 @@ def test_the_limits_of_a_feature(people: dict[str, User]) -> None:
         kind="feature",
         new={"feature_throttle": 120, "feature_cost_cap": Decimal("2.00")},
         justification="a launch",
+        expected_cost_impact="$1 a day",
         by=people["asker"],
     )
     # $2.00 in any hour is $48.00 a day: a director; so is any other limit.
@@ -172,7 +179,8 @@ def test_the_limits_of_a_feature(people: dict[str, User]) -> None:
     free = FeatureControl.objects.get(feature="free")
     with pytest.raises(Refused, match="no throttle"):
         approvals.ask(
-            str(free.pk), kind="feature", new={"feature_throttle": 1}, justification="x",
+            str(free.pk), kind="feature", new={"feature_throttle": 1},
+            justification="x", expected_cost_impact="$1 a day",
             by=people["asker"],
         )  # fmt: skip
 
@@ -184,6 +192,7 @@ def test_a_requester_does_not_sign(people: dict[str, User]) -> None:
         kind="budget",
         new={"shared_limit": Decimal(200_000)},
         justification="x",
+        expected_cost_impact="$1 a day",
         by=boss,
     )
     with pytest.raises(Refused, match="own request"):

@@ -155,7 +155,11 @@ class Life(RuleBasedStateMachine):
             return  # a lowering beside an open request is another test's: this follows one request
         done = self.tried(
             lambda: approvals.ask(
-                "w1", new={"usd_per_day": usd}, justification="x", by=self.person("asker")
+                "w1",
+                new={"usd_per_day": usd},
+                justification="x",
+                expected_cost_impact="$1 a day",
+                by=self.person("asker"),
             )
         )
         assert done == self.model.ask(usd)
@@ -166,7 +170,11 @@ class Life(RuleBasedStateMachine):
             return
         done = self.tried(
             lambda: approvals.edit(
-                self.pk, new={"usd_per_day": usd}, justification="y", by=self.person("asker")
+                self.pk,
+                new={"usd_per_day": usd},
+                justification="y",
+                expected_cost_impact="$1 a day",
+                by=self.person("asker"),
             )
         )
         assert done == self.model.edit(usd)

@@ -355,7 +355,7 @@ def test_the_ceiling_rises_by_approval_alone(desk: Desk) -> None:
     ServiceToken.objects.filter(pk=token.pk).update(max_run_usd=50)
     request = approvals.ask(
         str(token.pk), kind="service_token", new={Measure.MAX_RUN_USD: Decimal(200)},
-        justification="large batches", by=person("ops"),
+        justification="large batches", expected_cost_impact="$1 a day", by=person("ops"),
     )  # fmt: skip
     needed = [factories.make_user(name, [name]) for name in ("finance", "vp")]
     for user in needed:
@@ -373,7 +373,7 @@ def test_whose_token_it_is_does_not_raise_its_ceiling(desk: Desk) -> None:
     token, _ = factories.make_token(owner=owner, created_by=maker)
     request = approvals.ask(
         str(token.pk), kind="service_token", new={Measure.MAX_RUN_USD: Decimal(200)},
-        justification="large batches", by=person("ops"),
+        justification="large batches", expected_cost_impact="$1 a day", by=person("ops"),
     )  # fmt: skip
     for user in (owner, maker):
         with pytest.raises(Refused, match="the token it is about"):

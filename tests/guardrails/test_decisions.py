@@ -384,7 +384,7 @@ def test_a_cost_cap_switches_its_feature_off_once(desk: Desk) -> None:
 def test_levers_have_bounds_and_limits_are_not_raised(desk: Desk) -> None:
     features.change("digest", {"requests_per_period": 5, "max_rounds": 3}, reason="x", by="ops")
     for values in ({"max_rounds": 0}, {"requests_per_period": 6}, {"requests_per_period": None},
-                   {"period": "rolling_minute"}, {"tool_timeout_ms": 1}):  # fmt: skip
+                   {"period": "rolling_minute"}, {"round_timeout_ms": 1}):  # fmt: skip
         with pytest.raises(Refused):
             features.change("digest", values, reason="x", by="ops")
     with pytest.raises(Refused):

@@ -18,8 +18,10 @@ from budgets.preflight_checks import (
     Task,
     hold_together,
     judged,
+    lines_of,
     looks_like_test_data,
 )
+from opslog.money import usd_shown
 
 HOUR = timedelta(hours=1)
 
@@ -114,3 +116,38 @@ def test_a_rolling_hour_loses_what_is_older(
 ) -> None:
     held = [(NOON - timedelta(minutes=ago), Decimal(usd)) for ago, usd in slots.items()]
     assert seconds_until_rolling(held, Decimal(10), Decimal(pace), NOON) == seconds
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        ("0", "0.00"), ("56.028", "56.03"), ("10", "10.00"), ("1234.5", "1,234.50"),
+        ("0.01", "0.01"), ("0.00999", "0.0100"), ("0.004", "0.0040"),
+        ("0.000000001", "0.0000000010"),
+    ],
+)  # fmt: skip
+def test_two_decimals_and_never_nothing_for_something(amount: str, shown: str) -> None:
+    assert usd_shown(Decimal(amount)) == shown
+
+
+@pytest.mark.parametrize(
+    ("each", "left", "estimate", "budget"),
+    [
+        # 70 tasks at $0.8004 are $56.028.
+        ("0.8004", "10.00", "estimated at $56.03", "$10.00 left, $56.03 needed: $46.03 short"),
+        # 70 tasks at $0.00005 are $0.0035.
+        ("0.00005", "10.00", "estimated at $0.0035", "$10.00 left, $0.0035 needed"),
+        # 70 tasks at $0.1 are $7.00, and $6.999 are left.
+        ("0.1", "6.999", "estimated at $7.00", "$7.00 left, $7.00 needed: $0.0010 short"),
+    ],
+)
+def test_money_in_the_lines_of_a_pre_flight(
+    each: str, left: str, estimate: str, budget: str
+) -> None:
+    batch = [Outcome(Task("w1", "x"), Decimal(each)) for _ in range(70)]
+    rules = {
+        "estimated_cost": Rule(Decimal(20), Decimal(50)),
+        "budget_left": Rule(None, Decimal(0)),
+    }
+    found = lines_of(rules, batch, Decimal(left), ("development", "development"))
+    assert [line.message for line in found] == [estimate, budget]

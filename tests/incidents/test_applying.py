@@ -81,6 +81,37 @@ def test_a_value_may_be_typed_over(olga: User) -> None:
     ).replace("\\", "")
 
 
+@pytest.mark.parametrize("registered", [False, True])
+@pytest.mark.parametrize(
+    ("lever", "label", "now", "then"),
+    [
+        (
+            "undo_rate",
+            "Limit undo to 3 a minute",
+            {"undo_rate_limit": 20},
+            {"undo_rate_limit": 3, "undo_rate_period": "minute"},
+        ),
+        (
+            "auto_save",
+            "Auto-save every 30,000 ms",
+            {"auto_save_interval_ms": 5_000},
+            {"auto_save_interval_ms": 30_000},
+        ),
+        ("tool_retries", "At most 2 retries", {"max_tool_retries": 5}, {"max_tool_retries": 2}),
+    ],
+)
+def test_what_the_label_says_is_set(
+    olga: User, lever: str, label: str, now: dict[str, Any], then: dict[str, Any], registered: bool
+) -> None:
+    """On a feature that nobody has registered, whose levers have these defaults, too."""
+    if registered:
+        features.change("summaries", now, reason=WHY, by="ops")
+    incident = spike(cause="hidden_recompute", parts=RECOMPUTE)
+    assert proposal(incident, lever).label == label
+    apply(incident, lever, olga)
+    assert FeatureControl.objects.filter(**then).exists()
+
+
 def test_a_step_tighter_is_told_as_it_was_set(olga: User) -> None:
     """The runbook says 10 messages; the control did already, so 5 are proposed, and set."""
     features.change("summaries", {"max_context_messages": 10}, reason=WHY, by="ops")
@@ -148,6 +179,10 @@ def test_a_user_is_stopped(olga: User) -> None:
     assert (switch.scope, switch.target, switch.enabled) == ("Identity", "user:u-17", True)
 
 
+RECOMPUTE = Parts(
+    trigger_excess={"undo": Decimal(2), "auto_save": Decimal(6), "retry": Decimal(1)},
+    feature_usd=Decimal(12),
+)
 W1 = Parts(suspects=(Suspect("work_order", "w1", Decimal(9), Decimal("0.50")),))
 
 

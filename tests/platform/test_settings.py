@@ -34,6 +34,7 @@ VALUES: dict[str, tuple[list[str], list[str]]] = {
     ),
     "TRUSTED_PROXIES": NETWORKS,
     "METRICS_NETWORKS": NETWORKS,
+    "CONCURRENT_RUNS": (["1", "2", "10000"], ["0", "10001", "-1", "two", "2.5"]),
     "CONFIRM_OVER_USD": (
         ["0", "5", "5.00", "0.000000001", "1000000"],
         ["-1", "1e4", "NaN", "Infinity", "$5", "5,00", "1_0", "1000000.01", "five"],
@@ -62,6 +63,8 @@ VALUES: dict[str, tuple[list[str], list[str]]] = {
     "ENVIRONMENT": (["", "production", "eu-west-2"], ["Production", "2nd", "a b", "x" * 41]),
     "LLM_BUDGET_DAILY_USD": (["", "20", "20.50"], ["-1", "1e4", "NaN", "$20", "1000001"]),
     "LLM_BUDGET_HARD_LIMIT_USD": (["", "50", "0"], ["-1", "1e4", "NaN", "$50", "1000001"]),
+    "LLM_BUDGET_HOUR_USD": (["", "10", "2.50"], ["-1", "1e4", "NaN", "$10", "1000001"]),
+    "LLM_BUDGET_MINUTE_USD": (["", "5", "1.00"], ["-1", "1e4", "NaN", "$5", "1000001"]),
     "REDIS_URL": (
         ["", "redis://127.0.0.1:6379/0", f"rediss://:{SECRET}@cache.example", "unix:///run/r.sock"],
         [SECRET, f"http://:{SECRET}@cache.example", "redis://", "cache.example:6379"],

@@ -40,6 +40,31 @@ def test_caps_are_not_raised_by_hand(app: Connection, column: str) -> None:
         app.sql(f"UPDATE work_orders SET {column} = 9999")
 
 
+@pytest.mark.parametrize(
+    "caps",
+    ["jsonb_set(caps, '{runsPerDay}', '200')", "jsonb_set(caps, '{usdPerDay}', '10.00')", "'{}'"],
+)
+def test_who_writes_caps_directly_reads_how_it_is_done(app: Connection, caps: str) -> None:
+    app.sql(WORK_ORDER)
+    with pytest.raises(errors.RestrictViolation, match="caps of work order w1 cannot be") as told:
+        app.sql(f"UPDATE work_orders SET caps = {caps} WHERE id = 'w1'")
+    hint = told.value.diag.message_hint or ""
+    assert "Request a cap change" in hint
+    assert "POST /api/work-orders/ID/cap-changes" in hint
+    assert "a request that people approve" in (told.value.diag.message_detail or "")
+
+
+def test_caps_follow_the_typed_columns(app: Connection) -> None:
+    app.sql(WORK_ORDER)
+    assert app.sql("SELECT caps->>'runsPerDay', caps->>'usdPerDay' FROM work_orders") == [
+        ("100", "2.00")
+    ]
+    with pytest.raises(errors.RestrictViolation, match="cannot be written directly"):
+        app.sql(
+            "INSERT INTO work_orders (id, title, caps) VALUES ('w2', 'x', '{\"runsPerDay\": 9}')"
+        )
+
+
 def test_a_forged_proof_raises_a_cap_and_stays(app: Connection) -> None:
     """It can be forged, since the application itself writes it. Its rows stay, with the database
     user and the transaction."""

@@ -178,7 +178,11 @@ def test_what_a_program_requests_stands_in_nobodys_way(walk: Walk) -> None:
         answer = httpx2.post(
             f"{walk.service.url}/api/work-orders/{WO}/cap-changes",
             headers={"Authorization": f"Bearer {walk.asking}"},
-            json={"usdPerDay": usd, "justification": "The queue is long."},
+            json={
+                "usdPerDay": usd,
+                "justification": "The queue is long.",
+                "expectedCostImpact": "$1 a day",
+            },
             timeout=HANG_SECONDS,
         )
         assert answer.status_code == 201, answer.text

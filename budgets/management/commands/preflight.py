@@ -18,7 +18,7 @@ from rich.table import Table
 from budgets import preflight
 from budgets.admission import Caller
 from budgets.preflight_checks import Task
-from opslog.money import usd_text
+from opslog.money import usd_shown
 from workorders import tokens
 
 MARKS = {"info": "✓", "warning": "⚠", "error": "✗"}
@@ -72,7 +72,7 @@ class Command(BaseCommand):
     def confirm(self, estimate: Decimal) -> None:
         if not sys.stdin.isatty():
             raise CommandError("This needs somebody to confirm it: a person, or --yes.")
-        answer = input(f"Start for about ${usd_text(estimate)}? [y/N] ")
+        answer = input(f"Start for about ${usd_shown(estimate)}? [y/N] ")
         if answer.strip().lower() not in ("y", "yes"):
             raise CommandError("Not confirmed.")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from decimal import Decimal
 from typing import IO, Any, cast
 
 from django.conf import settings
@@ -14,52 +15,78 @@ from budgets import incident
 from budgets.incident import SAFEGUARDS, Safeguard, Story
 from opslog.another_database import connected_to
 
-FASTER = 6  # where no safeguard that is left looks at the pace
-LONGEST = 240.0  # seconds of the real pace
+FASTER = 8  # where no safeguard that is left looks at the pace
+LONGEST = 240.0  # seconds of the real pace, until the queue is empty where nothing stops it
 
 
 class Command(BaseCommand):
     help = (
         "Play the incident (70 tasks, 15 eager agents, $20 a minute) over HTTP against a server "
-        "with a database of its own: with the shipped limits, then with the safeguard that stopped "
-        "it switched off, and so on until none is left. About three minutes."
+        "with a database of its own: with the shipped limits, then with the safeguard that should "
+        "have stopped it switched off, and so on until none is left. Reports which refusal stopped "
+        "the spend, at how many dollars and after how long. Exit code 1 when nothing stopped it "
+        "while a safeguard was on, or when more was spent than the safeguard allows. Takes under "
+        "three minutes."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--only-shipped", action="store_true", help="only the shipped limits, for 20 seconds"
+            "--only-shipped", action="store_true", help="only with the limits as shipped"
+        )
+        parser.add_argument(
+            "--seconds",
+            type=float,
+            help="end each play after so many seconds of the real pace (by default, a third more "
+            "than the money lasts)",
         )
         parser.add_argument("--markdown", action="store_true", help="the table as Markdown")
 
-    def handle(self, *args: Any, only_shipped: bool, markdown: bool, **options: Any) -> None:
+    def handle(
+        self,
+        *args: Any,
+        only_shipped: bool,
+        seconds: float | None,
+        markdown: bool,
+        **options: Any,
+    ) -> None:
         console = Console(stderr=True)
-        rows: list[tuple[Story, Safeguard | None]] = []
+        stories: list[Story] = []
+        wrong: list[str] = []
         looked = ""
         for number in range(1 if only_shipped else len(SAFEGUARDS) + 1):
             off, left = SAFEGUARDS[:number], SAFEGUARDS[number:]
-            console.print(f"Off: {', '.join(each.name for each in off) or 'nothing'}")
-            story, said = self.one(off, left, 20.0 if only_shipped else None)
-            looked = looked or said
-            rows.append((story, left[0] if left else None))
-        self.show(rows, looked, markdown=markdown)
-        for story, next_one in rows:
-            if next_one is not None and story.usd > next_one.limit_usd:
-                raise CommandError(f"${story.usd} passed {next_one.name}.", returncode=1)
+            row = off[-1].name if off else "nothing, as shipped"
+            console.print(f"Switched off: {', '.join(each.name for each in off) or 'nothing'}")
+            story, recorded, preflight = self.one(off, left, seconds)
+            console.print(f"  stopped by {story.outcome()}, ${story.usd:.2f}")
+            looked = looked or preflight
+            stories.append(story)
+            if left and not story.stopped_by:
+                wrong.append(f"Switched off: {row}. Nothing stopped the spend (${story.usd:.2f}).")
+            if passed := story.passed():
+                wrong.append(f"Switched off: {row}. ${story.usd:.2f} passed {passed}.")
+            if recorded != story.usd:
+                wrong.append(f"Switched off: {row}. ${recorded} recorded, ${story.usd} admitted.")
+        self.show(stories, looked, markdown=markdown)
+        if wrong:
+            raise CommandError("\n".join(wrong), returncode=1)
 
     def one(
         self,
         off: tuple[Safeguard, ...],
         left: tuple[Safeguard, ...],
         seconds: float | None,
-    ) -> tuple[Story, str]:
+    ) -> tuple[Story, Decimal, str]:
+        """The story, the dollars that its server has on record, and what the pre-flight said."""
         scratch: Callable[..., AbstractContextManager[Any]] = import_string(
             settings.TOLLGATE_SCRATCH_SERVICE
         )
         paced = any(each.paced for each in left)
         first = left[0] if left else None
-        # Long enough to see that nothing follows: a third more than the money lasts.
+        # Long enough to see that nothing follows: a third more than the money lasts, and half a
+        # minute for the refusals.
         long = seconds or (
-            LONGEST if first is None else min(LONGEST, float(first.limit_usd) * 60 / 20 * 1.3 + 5)
+            LONGEST if first is None else float(first.limit_usd) * 60 / 20 * 1.3 + 30
         )
         with scratch(workers=2, threads=4) as service:
             with connected_to(service.database):
@@ -68,7 +95,7 @@ class Command(BaseCommand):
                     each.switch_off()
                 if not paced:
                     incident.scale_address_rate(FASTER)
-            said = incident.preflight(service.url, token)
+            preflight = incident.preflight(service.url, token)
             story = incident.play(
                 service.url,
                 token,
@@ -76,31 +103,31 @@ class Command(BaseCommand):
                 seconds=long,
                 speed=1 if paced else FASTER,
             )
-        return story, said
+            with connected_to(service.database):
+                recorded = incident.recorded_usd()
+        return story, recorded, preflight
 
-    def show(
-        self, rows: list[tuple[Story, Safeguard | None]], looked: str, *, markdown: bool
-    ) -> None:
+    def show(self, stories: list[Story], looked: str, *, markdown: bool) -> None:
         head = ("switched off", "stopped by", "denial", "dollars", "after", "refused")
-        told = [
+        rows = [
             (
                 story.off[-1] if story.off else "nothing, as shipped",
-                left.name if left else "the end of the queue",
-                story.stopped_by or "–",
+                story.outcome(),
+                ", ".join(story.stopped_by) or "–",
                 f"${story.usd:.2f}",
                 f"{story.last_admitted_at:.0f} s",
                 str(story.refused),
             )
-            for story, left in rows
+            for story in stories
         ]
         if markdown:
-            for line in (head, tuple("---" for _ in head), *told):
+            for line in (head, tuple("---" for _ in head), *rows):
                 self.stdout.write(f"| {' | '.join(line)} |")
         else:
             table = Table(title="Seventy tasks, fifteen agents, $20 a minute")
             for column in head:
                 table.add_column(column)
-            for row in told:
+            for row in rows:
                 table.add_row(*row)
             Console(file=cast("IO[str]", self.stdout._out)).print(table)
         self.stdout.write(f"A pre-flight of the seventy tasks says: {looked}")

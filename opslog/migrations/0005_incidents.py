@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("opslog", "0001_initial"),
+        ("opslog", "0004_spans"),
     ]
 
     operations = [

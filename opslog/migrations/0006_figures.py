@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = (("opslog", "0001_initial"),)
+    dependencies = (("opslog", "0005_incidents"),)
 
     operations = (
         migrations.AddField(

@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("budgets", "0001_initial"),
+        ("budgets", "0003_incidents"),
     ]
 
     operations = [
