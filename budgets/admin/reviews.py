@@ -25,8 +25,8 @@ from budgets.models import MonthlyReview
 from budgets.reports import selector
 from budgets.reviews import figures, months, working
 from opslog.admin.base import PageAdmin, SureForm, badge
-from opslog.figures import figure
 from opslog.confirmed import second_factor_at
+from opslog.figures import figure
 from opslog.models import OperationsEvent
 
 WORK = "budgets.change_monthlyreview"
