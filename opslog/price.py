@@ -74,6 +74,8 @@ class Rates:
             + usage.cache_write_tokens * _first(self.cache_write_per_mtok, text)
             + usage.reasoning_tokens * _first(self.reasoning_per_mtok, output)
         )
+        if usage.has_text_only:
+            return dollars / MILLION
         for tokens, rate in (
             (usage.cache_write_1h_tokens, self.cache_write_1h_per_mtok),
             (usage.audio_input_tokens - cached_audio, audio),
@@ -239,8 +241,8 @@ def service_tier_as_json(tier: TierPrice) -> dict[str, Any]:
     price = {"factor": format(tier.factor, "f")} if tier.factor is not None else {}
     if tier.rates is not None:
         price = as_json(tier.rates)
-    told = {"source": tier.source, "as_of": tier.as_of}
-    return {**price, **{key: text for key, text in told.items() if text}}
+    notes = {"source": tier.source, "as_of": tier.as_of}
+    return {**price, **{key: text for key, text in notes.items() if text}}
 
 
 # What a row has besides numbers and texts, each with the reader that refuses what is malformed.

@@ -195,11 +195,13 @@ class PriceBook:
 
     def _is_a_guess(self, price: Price, provider: str) -> bool:
         """Does the provider asked have a list, and not this model? An open model is sold by many,
-        at many prices: that of another seller may be far too low."""
-        told = provider_of(provider)
+        at many prices: that of another seller may be far too low. (Every server that speaks
+        OpenAI's protocol is called "openai" by its clients, so that says nothing.)"""
+        seller = provider_of(provider)
         return (
-            told in self._imported
-            and price.provider not in (told, *SELLS_MODELS_OF.get(told, ()))
+            seller != "openai"
+            and seller in self._imported
+            and price.provider not in (seller, *SELLS_MODELS_OF.get(seller, ()))
             and OPEN_WEIGHTS.search(price.model.lower()) is not None
         )
 

@@ -164,6 +164,8 @@ def book() -> PriceBook:
             SONNET_AWS,
             "claude-sonnet-4-5",
         ),
+        # another provider behind OpenAI's protocol
+        ("openai", "deepseek-chat", "deepseek", "deepseek-chat", "deepseek-chat"),
         # fine-tuned models
         ("", "ft:gpt-4o-mini-2024-07-18:acme::id", "openai", "ft:gpt-4o-mini", "ft:gpt-4o-mini"),
         (

@@ -45,7 +45,7 @@ def http(api: Api) -> Iterator[httpx2.Client]:
 
 
 def finish(api: Api, http: httpx2.Client, usage: dict[str, Any]) -> httpx2.Response:
-    run = api.start(http, estimatedCostUsd="0.25").json()["runId"]
+    run = api.start(http, estimatedCostUsd="0.75").json()["runId"]
     told = {"status": "success", "usage": {"model": MODEL, **usage}}
     return http.post(f"/api/work-orders/runs/{run}/finish", json=told)
 
@@ -129,7 +129,7 @@ def test_a_part_without_a_price_settles_at_the_reservation(
 ) -> None:
     """Never at the price of the rest."""
     body = finish(api, http, {"inputTokens": 10, "outputTokens": 10, **more}).json()
-    assert (body["costUsd"], body["costNote"]) == ("0.25", "unpriced")
+    assert (body["costUsd"], body["costNote"]) == ("0.75", "unpriced")
     (row,) = api.sql(RECORDED, body["runId"])
     assert row[-1] is None
 
@@ -172,7 +172,7 @@ def test_what_cannot_be_is_400_by_field(
 
 def test_the_same_finish_again_is_the_same(api: Api, http: httpx2.Client) -> None:
     """Whatever the order of its tools."""
-    run = api.start(http, estimatedCostUsd="0.25").json()["runId"]
+    run = api.start(http, estimatedCostUsd="0.75").json()["runId"]
     path = f"/api/work-orders/runs/{run}/finish"
     usage = {"model": MODEL, "inputTokens": 10, "outputTokens": 1}
     calls = {"web_search": 1, "web_fetch": 0}
