@@ -17,4 +17,5 @@ LATENCY = Histogram(
     ["operation"],
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
+PREFLIGHTS = Counter("tollgate_preflights_total", "Pre-flights of batches.", ["passed"])
 LOGINS = Counter("tollgate_logins_total", "Log-ins of people: in, out, failed.", ["what"])

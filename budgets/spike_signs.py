@@ -8,6 +8,7 @@ from django.db import connection
 HIDDEN = ("undo", "retry", "auto_save")
 MODELS = """
 SELECT d.newer, coalesce(sum(h.cost_usd), 0), coalesce(sum(h.requests), 0),
+    coalesce(sum(h.requests - h.unpriced), 0),
     coalesce(sum(h.requests) FILTER (WHERE h.trigger_type = ANY (%(hidden)s)), 0),
     coalesce(sum(h.input_tokens), 0), coalesce(sum(h.output_tokens), 0)
 FROM (VALUES (true), (false)) d (newer)
@@ -31,17 +32,20 @@ GROUP BY feature ORDER BY 2 DESC, 1 LIMIT 5
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """One figure, now and before; `usd`: it is money. `change` is a share of what was before."""
+    """One figure, now and before; None: not known. `usd`: it is money. `change` is a share of what
+    was before."""
 
     name: str
-    now: Decimal
-    before: Decimal
+    now: Decimal | None
+    before: Decimal | None
     usd: bool = False
     ratio: bool = False
 
     @property
     def change(self) -> Decimal | None:
-        return (self.now - self.before) / self.before if self.before else None
+        if self.now is None or not self.before:
+            return None
+        return (self.now - self.before) / self.before
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +73,22 @@ def read() -> Signs:
 
 
 def signs_of(now: tuple[Decimal, ...], before: tuple[Decimal, ...]) -> list[Sign]:
-    """From (cost, requests, hidden requests, input tokens, output tokens) of both days."""
+    """From (cost, requests, those with a known cost, hidden ones, input tokens, output tokens) of
+    both days."""
 
     def each(values: tuple[Decimal, ...], number: int) -> Decimal:
         return values[number] / values[1] if values[1] else Decimal(0)
 
+    def priced(values: tuple[Decimal, ...]) -> Decimal | None:
+        return values[0] / values[2] if values[2] else None
+
     return [
         Sign("Cost", now[0], before[0], usd=True),
         Sign("Requests", now[1], before[1]),
-        Sign("Cost of a request", each(now, 0), each(before, 0), usd=True),
+        Sign("Cost of a request", priced(now), priced(before), usd=True),
         Sign(
-            "Undo, retry and auto-save, of all requests", each(now, 2), each(before, 2), ratio=True
+            "Undo, retry and auto-save, of all requests", each(now, 3), each(before, 3), ratio=True
         ),
-        Sign("Input tokens of a request", each(now, 3), each(before, 3)),
-        Sign("Output tokens of a request", each(now, 4), each(before, 4)),
+        Sign("Input tokens of a request", each(now, 4), each(before, 4)),
+        Sign("Output tokens of a request", each(now, 5), each(before, 5)),
     ]

@@ -100,6 +100,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "may": request.user.has_perm("opslog.view_inferencehour"),
                 },
                 _list(request, "opslog", "inferencehour", "Spend by hour", "stacked_bar_chart"),
+                _list(request, "opslog", "inferenceevent", "Model calls", "neurology"),
                 _list(request, "opslog", "changemarker", "Changes", "published_with_changes"),
                 _list(request, "opslog", "seal", "Seals", "verified"),
                 _list(request, "opslog", "outboxmessage", "Messages", "outgoing_mail"),

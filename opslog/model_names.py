@@ -9,44 +9,64 @@ from opslog.identities import canonical
 
 Key: TypeAlias = tuple[str, str]  # provider, model; both in lower case
 
-# How programs and gateways spell a provider: in front of a name ("xai/grok-4"), or by itself as
-# OpenTelemetry's conventions have it ("aws.bedrock").
+# How programs, gateways and instrumentations spell a provider: in front of a name ("xai/grok-4") or
+# by itself ("aws.bedrock"). Blanks and underscores are hyphens by then, and `API` is off the end.
 PROVIDER_SPELLINGS: Final[Mapping[str, str]] = {
     "amazon": "aws",
-    "anthropic_text": "anthropic",
+    "amazon-bedrock": "aws",
+    "anthropic-text": "anthropic",
+    "aws-bedrock": "aws",
     "aws.bedrock": "aws",
     "az.ai.inference": "azure",
     "az.ai.openai": "azure",
+    "azure-ai": "azure",
+    "azure-openai": "azure",
+    "azure-text": "azure",
     "azure.ai.inference": "azure",
     "azure.ai.openai": "azure",
-    "azure_ai": "azure",
-    "azure_text": "azure",
     "bedrock": "aws",
-    "bedrock_converse": "aws",
+    "bedrock-converse": "aws",
+    "bedrock.anthropic": "aws",
     "codestral": "mistral",
-    "cohere_chat": "cohere",
-    "fireworks_ai": "fireworks",
+    "cohere-chat": "cohere",
+    "fireworks-ai": "fireworks",
     "gcp.gemini": "google",
-    "gcp.gen_ai": "google",
-    "gcp.vertex_ai": "google",
+    "gcp.gen-ai": "google",
+    "gcp.vertex-ai": "google",
     "gemini": "google",
+    "google-genai": "google",
+    "google-generative-ai": "google",
     "google-gla": "google",
     "google-vertex": "google",
+    "google-vertex-anthropic": "google",
+    "google.vertex": "google",
+    "googlevertex.anthropic": "google",
     "kimi": "moonshotai",
-    "meta_llama": "meta",
-    "mistral_ai": "mistral",
+    "meta-llama": "meta",
+    "mistral-ai": "mistral",
     "mistralai": "mistral",
     "moonshot": "moonshotai",
+    "openai-chat": "openai",
+    "openai-responses": "openai",
     "text-completion-openai": "openai",
-    "together_ai": "together",
+    "together-ai": "together",
     "togetherai": "together",
-    "vertex_ai": "google",
-    "vertex_ai_beta": "google",
+    "vertex": "google",
+    "vertex-ai": "google",
+    "vertex-ai-beta": "google",
+    "vertex.anthropic": "google",
     "vertexai": "google",
     "voyage": "voyageai",
-    "x_ai": "x-ai",
+    "x.ai": "x-ai",
     "xai": "x-ai",
+    "z-ai": "zai",
+    "z.ai": "zai",
 }
+# Which API of a provider was called, as the AI SDK puts it behind the provider's name.
+API: Final = re.compile(
+    r"\.(chat|completions?|embeddings?|generative-ai|image|messages|responses|speech|text-embedding|"
+    r"transcription)$"
+)
 # Who sells the models of others under their names, at their prices where it has none of its own.
 SELLS_MODELS_OF: Final[Mapping[str, Sequence[str]]] = {
     "azure": ("openai", "anthropic", "deepseek", "x-ai", "moonshotai"),
@@ -56,8 +76,34 @@ SELLS_MODELS_OF: Final[Mapping[str, Sequence[str]]] = {
 # by many hosts at many prices, and a guess would be wrong for most.
 EXACT_NAMES_OF: Final = ("openai", "cohere")
 
+OPEN_WEIGHTS: Final = re.compile(
+    r"\b(deepseek|gemma|glm|gpt-oss|kimi|llama|minimax|mixtral|nemotron|phi|qwen)"
+)
+
 # OpenAI's own fine-tuned models: "ft:gpt-4o-mini-2024-07-18:acme::id".
 FINE_TUNED: Final = "ft:"
+
+# Where a name says by itself who runs the model: an inference profile or a model of Bedrock by its
+# ARN, a name of Bedrock's own ("eu.anthropic.claude-…-v1:0"), and the resource names of Google.
+# Profiles and endpoints that somebody made have names of their own, which mean no model.
+_ARN: Final = re.compile(
+    r"^(?:[a-z_-]+/)*arn:aws[a-z-]*:bedrock:[^:/]*:[0-9]*:(?:inference-profile|foundation-model)/(.+)$"
+)
+_OPAQUE: Final = re.compile(
+    r"^(?:[a-z_-]+/)*arn:|^projects/.*/endpoints/|^(?:publishers/[^/]+/)?tunedmodels/"
+)
+_BEDROCK: Final = re.compile(
+    r"^(?:(?:us|us-gov|eu|apac|jp|au|ca|global)\.)?(?:ai21|amazon|anthropic|cohere|deepseek|meta|"
+    r"mistral|moonshot|openai|qwen|writer)\.[a-z0-9.-]+(?::[0-9a-z]+)*$"
+)
+_PUBLISHED: Final = re.compile(r"^(?:[a-z_-]+/)?(?:projects/.*/)?publishers/[^/]+/models/(.+)$")
+_RESOURCE: Final = re.compile(r"^models/(.+)$")
+_BEDROCK_REGION: Final = re.compile(
+    r"^((?:aws|bedrock|bedrock_converse)/)(?:converse/)?(?:[a-z]{2}(?:-[a-z]+)+-[0-9]/)?(?=.)"
+)
+# At other terms than the model's own: free, faster, cheaper, with a search, later. Such a name has
+# a price where a list has exactly it.
+OTHER_TERMS: Final = re.compile(r":(free|batch|extended|nitro|floor|online|exacto)$")
 
 _COMPACT_DATE = re.compile(r"-(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
 
@@ -96,9 +142,16 @@ def bare(name: str) -> str:
     return tuned + name
 
 
+def provider_of(spelling: str) -> str:
+    """The provider's id in genai-prices, or the spelling where it is none that is known."""
+    spelled = re.sub(r"[\s_]+", "-", spelling.strip().lower())
+    while spelled not in PROVIDER_SPELLINGS and (shorter := API.sub("", spelled)) != spelled:
+        spelled = shorter
+    return PROVIDER_SPELLINGS.get(spelled, spelled)
+
+
 def key_of(provider: str, model: str) -> Key:
-    spelled = provider.strip().lower()
-    return PROVIDER_SPELLINGS.get(spelled, spelled), model.strip().lower()
+    return provider_of(provider), model.strip().lower()
 
 
 def readings_of(name: str) -> list[Key]:
@@ -111,13 +164,34 @@ def readings_of(name: str) -> list[Key]:
     return readings
 
 
+def unwrapped(name: str) -> tuple[str, str]:
+    """The provider that a resource name belongs to ("" where it does not say), and the model as
+    that provider lists it. A name that means no model has none ("")."""
+    if found := _ARN.match(name):
+        return "aws", found[1].rpartition("/")[2]
+    if _OPAQUE.match(name):
+        return "", ""
+    if found := _PUBLISHED.match(name):
+        return "google", found[1]
+    if found := _RESOURCE.match(name):
+        return "", found[1]
+    if _BEDROCK.match(name):
+        return "aws", name
+    return "", _BEDROCK_REGION.sub(r"\1", name)
+
+
 def names_asked(name: str, provider: str) -> list[str]:
-    """What to look for where the provider was told by itself: its own model, then the name alone
-    (a gateway that nobody knows, or a program that calls every provider "openai")."""
-    told, _ = key_of(provider, "")
-    if not told or any(told == of for of, _ in readings_of(name)):
-        return [name]
-    return [f"{told}/{name}", name]
+    """What to look for, most exact first. Where the provider was given by itself: its own model,
+    then the name alone (a gateway that nobody knows, or a program that calls every provider
+    "openai"). None for a resource that somebody made, like an endpoint."""
+    host, model = unwrapped(name)
+    told = provider_of(provider)
+    if not model:
+        return []
+    asked = [f"{of}/{model}" for of in dict.fromkeys((told, host)) if of]
+    if any(told == of for of, _ in readings_of(model)):
+        asked = []  # it says so itself
+    return [*asked, model]
 
 
 def with_dashed_date(name: str) -> str:

@@ -6,7 +6,7 @@ from django.db import transaction
 
 from opslog.events import record
 from opslog.models import ModelPrice
-from opslog.price import RATES
+from opslog.price import RATES, STRUCTURED
 from opslog.prices import lock_price_book
 
 
@@ -44,4 +44,5 @@ def _rates(price: ModelPrice | None) -> dict[str, Any] | None:
         "effectiveFrom": price.effective_from.isoformat(),
         "tier": price.tier,
         **{kind: None if rate is None else format(rate, "f") for kind, rate in rates.items()},
+        **{column: getattr(price, column) for column in STRUCTURED},
     }

@@ -74,6 +74,8 @@ class Rates:
             + usage.cache_write_tokens * _first(self.cache_write_per_mtok, text)
             + usage.reasoning_tokens * _first(self.reasoning_per_mtok, output)
         )
+        if usage.has_text_only:
+            return dollars / MILLION
         for tokens, rate in (
             (usage.cache_write_1h_tokens, self.cache_write_1h_per_mtok),
             (usage.audio_input_tokens - cached_audio, audio),

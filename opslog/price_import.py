@@ -28,6 +28,7 @@ from genai_prices.types import ModelPrice as Prices
 
 from opslog.money import usd
 from opslog.price import LongContext, Price
+from opslog.price_terms import completed, service_tiers_of, tool_prices_of
 
 SOURCE: Final = "genai-prices"
 # A price that genai-prices dates from nowhere holds from here on: before any recorded use.
@@ -37,14 +38,25 @@ BEGINNING: Final = datetime(2020, 1, 1, tzinfo=UTC)
 NOT_IMPORTED: Final = frozenset({"cursor", "github-copilot", "openai-decisions", "quicksilverpro"})
 NOT_IMPORTED_PREFIX: Final = "huggingface_"
 
-# genai-prices' name of a price -> ours. A cache write is the five-minute one.
+# genai-prices' name of a price -> ours. A cache write without a lifetime is the five-minute one.
 KINDS: Final = {
     "input_mtok": "input_per_mtok",
     "output_mtok": "output_per_mtok",
     "cache_read_mtok": "cached_input_per_mtok",
     "cache_write_mtok": "cache_write_per_mtok",
+    "cache_write_5m_mtok": "cache_write_per_mtok",
+    "cache_write_1h_mtok": "cache_write_1h_per_mtok",
     "output_reasoning_mtok": "reasoning_per_mtok",
+    "input_audio_mtok": "audio_input_per_mtok",
+    "cache_audio_read_mtok": "cached_audio_input_per_mtok",
+    "output_audio_mtok": "audio_output_per_mtok",
+    "input_image_mtok": "image_input_per_mtok",
+    "output_image_mtok": "image_output_per_mtok",
 }
+# Prices of a thousand calls of a tool -> its name in `toolCalls`.
+TOOLS: Final = {"web_searches_kcount": "web_search", "storage_searches_kcount": "file_search"}
+
+FREE: Final = {"input_per_mtok": Decimal(0), "output_per_mtok": Decimal(0)}
 
 SMALL_NAMES: Final = re.compile(
     r"\b(haiku|mini|nano|flash|lite|small|instant|tiny|micro|ministral|luna|"
@@ -93,8 +105,8 @@ def bundled() -> list[Price]:
     """Every price in the package that is a price per token, historic ones included.
 
     Left out: models that are not billed by tokens alone (hours of audio, pages, a fee for each
-    request) and models listed without any price. They stay unknown, so a budget refuses them
-    rather than letting them through at $0.
+    request) and models listed without any price, except those listed as free.
+    They stay unknown, so a budget refuses them rather than letting them through at $0.
     """
     return [
         price
@@ -109,19 +121,28 @@ def prices_of(provider: Provider, model: ModelInfo) -> Iterator[Price]:
     match = clause(model.match)
     home = None if provider.model_match is None else clause(provider.model_match)
     for effective_from, prices in schedule(model.prices):
-        if (rates := rates_of(prices)) is None:
+        rates = FREE if is_free(provider, model, prices) else rates_of(prices)
+        if rates is None:
             continue
         yield Price(
             model=model.id,
             provider=provider.id,
             source=SOURCE,
             effective_from=effective_from,
-            tiers=tiers_of(prices),
+            tiers=tiers_of(provider.id, model.id, prices),
+            service_tiers=service_tiers_of(provider.id, model.id),
+            tool_prices=tools_of(provider.id, prices),
             match=match,
             provider_match=home,
             tier=tier_of(model.id, rates["output_per_mtok"]),
-            **rates,
+            **completed(provider.id, model.id, rates),
         )
+
+
+def is_free(provider: Provider, model: ModelInfo, prices: Prices) -> bool:
+    """Listed as free: genai-prices states no price for those slugs of OpenRouter."""
+    stated = [price for price in vars(prices).values() if price is not None]
+    return provider.id == "openrouter" and model.id.endswith(":free") and not any(stated)
 
 
 def schedule(prices: Prices | list[ConditionalPrice]) -> list[tuple[datetime, Prices]]:
@@ -178,14 +199,27 @@ def rates_of(prices: Prices) -> dict[str, Any] | None:
     return rates
 
 
-def tiers_of(prices: Prices) -> tuple[LongContext, ...]:
+def tools_of(provider: str, prices: Prices) -> dict[str, Decimal]:
+    """Dollars per call of each tool that has one price."""
+    listed = {
+        tool: usd(price / 1000)
+        for theirs, tool in TOOLS.items()
+        if isinstance(price := getattr(prices, theirs, None), Decimal)
+    }
+    return tool_prices_of(provider, listed)
+
+
+def tiers_of(provider: str, model: str, prices: Prices) -> tuple[LongContext, ...]:
     above: dict[int, dict[str, Decimal]] = {}
     for theirs, ours in KINDS.items():
         price = getattr(prices, theirs, None)
         if isinstance(price, TieredPrices):
             for tier in price.tiers:
                 above.setdefault(tier.start, {})[ours] = usd(tier.price)
-    return tuple(LongContext(above_input_tokens=start, **above[start]) for start in sorted(above))
+    return tuple(
+        LongContext(above_input_tokens=start, **completed(provider, model, above[start]))
+        for start in sorted(above)
+    )
 
 
 def clause(rule: Any) -> dict[str, Any]:

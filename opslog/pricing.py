@@ -13,12 +13,15 @@ from opslog.identities import canonical
 from opslog.model_names import (
     EXACT_NAMES_OF,
     FINE_TUNED,
+    OPEN_WEIGHTS,
+    OTHER_TERMS,
     SELLS_MODELS_OF,
     Key,
     bare,
     key_of,
     matches,
     names_asked,
+    provider_of,
     readings_of,
     with_dashed_date,
 )
@@ -137,7 +140,8 @@ class PriceBook:
         return name
 
     def _name_of(self, model: str, provider: str) -> str:
-        name = self._meant(model, provider) or bare(model)
+        # The maker's own word first: a host may list two models as one.
+        name = self._meant(bare(model), "") or self._meant(model, provider) or bare(model)
         # A host's list may call a model otherwise than its maker's, which a bare name means.
         passed: list[str] = []
         while name not in passed:
@@ -168,24 +172,38 @@ class PriceBook:
         name = canonical(sent)
         if not name or len(name) > LONGEST_NAME:
             return ()
-        keys: list[Key] = []
-        imported: Series | None = None
         names = names_asked(name, provider)
+        keys: list[Key] = [] if name in names else [("", name)]
+        imported: Series | None = None
         for asked in names:
             keys += [("", asked), *readings_of(asked)]
             if imported is None and (imported := self._find_imported(asked)):
                 keys += _meanings(imported, bare=not self._has_host(asked))
         if not self._unusable.isdisjoint(keys):
             return ()
+        if imported is not None and self._is_a_guess(imported[0], provider):
+            imported = None
         found = [self._own[key] for key in dict.fromkeys(keys) if key in self._own]
         found += [
             series
             for series in self._own_rules
-            if (rule := series[0].match) and any(matches(rule, asked) for asked in names)
+            if (rule := series[0].match) and any(matches(rule, asked) for asked in (name, *names))
         ]
         if imported is not None:
             found.append(imported)
         return tuple(found)
+
+    def _is_a_guess(self, price: Price, provider: str) -> bool:
+        """Does the provider asked have a list, and not this model? An open model is sold by many,
+        at many prices: that of another seller may be far too low. (Every server that speaks
+        OpenAI's protocol is called "openai" by its clients, so that says nothing.)"""
+        told = provider_of(provider)
+        return (
+            told != "openai"
+            and told in self._imported
+            and price.provider not in (told, *SELLS_MODELS_OF.get(told, ()))
+            and OPEN_WEIGHTS.search(price.model.lower()) is not None
+        )
 
     def _has_host(self, name: str) -> bool:
         """Is the name prefixed by a provider that is not the model's home?"""
@@ -204,8 +222,15 @@ class PriceBook:
 
     def _match_imported(self, name: str) -> Series | None:
         for provider, model in readings_of(name):
-            if provider in self._imported:
-                return self._sold_by(provider, model)
+            if provider in self._imported and (series := self._sold_by(provider, model)):
+                return series
+        if OTHER_TERMS.search(name):  # a slug of OpenRouter's, which may leave the gateway out
+            return self._imported.get("openrouter", {}).get(name) or self._of_home(name)
+        if any(provider in self._imported for provider, _ in readings_of(name)):
+            return None
+        return self._of_home(name)
+
+    def _of_home(self, name: str) -> Series | None:
         if name.startswith(FINE_TUNED):
             return self._sold_by("openai", name)
         for provider, rule in self._homes:
@@ -221,6 +246,8 @@ class PriceBook:
             models = self._imported.get(seller, {})
             if series := models.get(name):
                 return series
+            if OTHER_TERMS.search(name):
+                continue
             for series in models.values():
                 rule = series[0].match
                 if rule is not None and matches(rule, name):

@@ -19,7 +19,13 @@ APPEND_ONLY_TABLES: set[str] = {
     "event_tombstones",
 }
 # What would hide something if it were gone.
-KEPT_TABLES: set[str] = {"incidents", "price_book_version", "auth_user", "auth_group"}
+KEPT_TABLES: set[str] = {
+    "incidents",
+    "price_book_version",
+    "cost_preference",
+    "auth_user",
+    "auth_group",
+}
 # Rows that a routine alone changes: it is SECURITY DEFINER, and says what it did.
 ROUTINES_TABLES: set[str] = set()
 # What names of permissions mean, what is migrated, and which functions the job worker calls when.

@@ -36,8 +36,10 @@ class Category:
     unpriced: int
 
     @property
-    def per_request_usd(self) -> Decimal:
-        return self.week_usd / self.week_requests if self.week_requests else ZERO
+    def per_request_usd(self) -> Decimal | None:
+        """Of the calls whose cost is known; None where no call's is."""
+        priced = self.week_requests - self.unpriced
+        return self.week_usd / priced if priced else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any, Final
 
 STANDARD: Final = "standard"
@@ -37,9 +38,9 @@ class Usage:
     tool_calls: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in TOKENS:
-            if getattr(self, name) < 0:
-                raise ValueError(f"{TOKENS[name]}: a number of tokens is never negative")
+        if min(numbers := _numbers(self)) < 0:
+            name = next(name for name, number in zip(TOKENS, numbers, strict=True) if number < 0)
+            raise ValueError(f"{TOKENS[name]}: a number of tokens is never negative")
         if self.tool_calls and min(self.tool_calls.values()) < 0:
             raise ValueError("toolCalls: a number of calls is never negative")
         if self.plain_input_tokens < 0:
@@ -78,18 +79,19 @@ class Usage:
         )
 
     @property
-    def is_zero(self) -> bool:
-        """Whether nothing was used: no token, and no call of a priced tool."""
-        return not (self.input_tokens or self.output_tokens or any(self.tool_calls.values()))
+    def has_text_only(self) -> bool:
+        """Whether there are no audio and image tokens, and none that are cached for an hour."""
+        return not (self.cache_write_1h_tokens or any(_units(self)))
 
     def units(self) -> dict[str, Any]:
         """The audio and image tokens and the calls of priced tools, by their names in the API;
         without those that are zero."""
-        units: dict[str, Any] = {
-            TOKENS[name]: number for name in UNITS if (number := getattr(self, name))
-        }
-        if calls := {tool: number for tool, number in self.tool_calls.items() if number}:
-            units["toolCalls"] = calls
+        units: dict[str, Any] = {}
+        if any(_units(self)):
+            numbers = zip(UNITS, _units(self), strict=True)
+            units = {TOKENS[name]: number for name, number in numbers if number}
+        if any(self.tool_calls.values()):
+            units["toolCalls"] = {tool: times for tool, times in self.tool_calls.items() if times}
         return units
 
     def body(self) -> dict[str, Any]:
@@ -117,3 +119,6 @@ TOKENS: Final = {
 }
 # Those that few models have.
 UNITS: Final = tuple(name for name in TOKENS if "audio" in name or "image" in name)
+# Thousands of usages are made a second.
+_numbers: Final = attrgetter(*TOKENS)
+_units: Final = attrgetter(*UNITS)

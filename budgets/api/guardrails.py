@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from budgets import admission, burn_rate, features, killswitch, mirror, preflight, spending
+from budgets import admission, burn_rate, features, killswitch, metrics, mirror, preflight, spending
 from budgets.admission import Decision
 from budgets.api import guardrails_schema as schema
 from budgets.api.guardrail_bodies import CheckBody, KillSwitchBody, PreflightBody, SpendBody
@@ -324,6 +324,7 @@ class PreflightView(SpendingView):
             )
             response.headers["Tollgate-Denial"] = "confirm"
             return response
+        metrics.PREFLIGHTS.labels("true" if found.passed else "false").inc()
         if not body.dry_run:
             preflight.tell(found, by=actor_of(caller))
         return HttpResponse(ENCODE(report_as_json(found)), content_type="application/json")

@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 from rest_framework.request import Request
 
@@ -54,7 +55,7 @@ class UsageBody(Body, frozen=True):
     provider: Provider | None = None
     cached_input_tokens: Tokens = 0
     cache_write_tokens: Tokens = 0
-    cache_write_1h_tokens: Tokens = 0
+    cache_write_1h_tokens: Tokens = msgspec.field(default=0, name=TOKENS["cache_write_1h_tokens"])
     reasoning_tokens: Tokens = 0
     audio_input_tokens: Tokens = 0
     cached_audio_input_tokens: Tokens = 0

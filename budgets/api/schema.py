@@ -179,6 +179,7 @@ finish = extend_schema(
                     "model": "gpt-4o-mini",
                     "inputTokens": 11800,
                     "cachedInputTokens": 9000,
+                    "cacheWriteTokens": 1200,
                     "outputTokens": 750,
                     "reasoningTokens": 0,
                 },

@@ -121,7 +121,9 @@ def _sum(usages: Iterable[Usage]) -> Usage:
         total = Usage(
             total.input_tokens + usage.input_tokens,
             total.output_tokens + usage.output_tokens,
-            total.cached_input_tokens + usage.cached_input_tokens,
-            total.reasoning_tokens + usage.reasoning_tokens,
+            cached_input_tokens=total.cached_input_tokens + usage.cached_input_tokens,
+            reasoning_tokens=total.reasoning_tokens + usage.reasoning_tokens,
+            cache_write_tokens=total.cache_write_tokens + usage.cache_write_tokens,
+            cache_write_1h_tokens=total.cache_write_1h_tokens + usage.cache_write_1h_tokens,
         )
     return total

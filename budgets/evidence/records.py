@@ -22,11 +22,13 @@ from django.db import connection
 
 from budgets.evidence.whatif import DAY, Caps, Columns, Period, Retried, nanos, periods_of
 from budgets.evidence.whatif import EPOCH as FIRST_DAY
+from opslog.usage import TOKENS, UNITS
 
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
 EVENTS_READ: Final = 20_000
 SAMPLE: Final = 5_000
+SPECIAL: Final = ["serviceTier", "toolCalls", *(TOKENS[name] for name in UNITS)]
 CAP_REASONS: Final = ("runs_per_day", "usd_per_day")
 EXTENDED: Final = "RUN_EXTENDED"
 
@@ -104,8 +106,12 @@ SELECT
             count(*) AS runs, sum(cost) AS cost, sum((usage->'inputTokens')::bigint) AS input,
             sum((usage->'outputTokens')::bigint) AS output,
             sum((usage->'cachedInputTokens')::bigint) AS cached,
+            sum(coalesce((usage->'cacheWriteTokens')::bigint, 0)) AS written,
+            sum(coalesce((usage->'cacheWrite1hTokens')::bigint, 0)) AS written_1h,
             sum((usage->'reasoningTokens')::bigint) AS reasoning
-        FROM recent WHERE usage IS NOT NULL GROUP BY 1, 2) t)
+        -- What other models ask for other terms, sound, pictures and tools is no matter of tokens.
+        FROM recent WHERE usage IS NOT NULL AND NOT usage ?| %(special)s::text[]
+        GROUP BY 1, 2) t)
 """
 RUNS = """
 SELECT asked.day::text, string_agg(timestamptz_send(started_at), ''),
@@ -246,7 +252,9 @@ def read_summary(window: Window, *, keys: Sequence[str], burst: int) -> Summary:
 
 def read_recent(window: Window, *, thresholds: Sequence[int]) -> Recent:
     """`thresholds` of input tokens part the bands of the tokens."""
-    figures, tokens = _told(RECENT, window.parameters(most=SAMPLE, thresholds=list(thresholds)))
+    figures, tokens = _told(
+        RECENT, window.parameters(most=SAMPLE, thresholds=list(thresholds), special=SPECIAL)
+    )
     return Recent(figures[0], tokens)
 
 

@@ -240,7 +240,14 @@ def _tokens(recent: Recent, bands: Sequence[int]) -> list[TokensUsed]:
             above[t["band"]],
             t["runs"],
             usd(t["cost"]),
-            Usage(t["input"], t["output"], t["cached"], t["reasoning"]),
+            Usage(
+                t["input"],
+                t["output"],
+                cached_input_tokens=t["cached"],
+                reasoning_tokens=t["reasoning"],
+                cache_write_tokens=t["written"],
+                cache_write_1h_tokens=t["written_1h"],
+            ),
         )
         for t in recent.tokens
     ]

@@ -113,7 +113,7 @@ BEGIN
     END IF;
     IF p_cost IS NULL THEN
         RETURN tollgate.refusal(422, 'unpriced_model',
-            'the model has no price: give costUsd, or have a price entered');
+            'this usage has no price: give costUsd, or have a price entered');
     END IF;
     -- The lock of all serialises duplicates too.
     PERFORM tollgate.hold_counters();

@@ -1,7 +1,7 @@
 """What goes over the wire, typed. Money is Decimal dollars with at most nine decimals."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_UP, Decimal, InvalidOperation
 from typing import Any
@@ -44,22 +44,52 @@ def _instant(text: str) -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of one run; the service prices them. Cached tokens are part of the input, reasoning
-    tokens part of the output."""
+    """What one run used; the service prices it.
+
+    Cached, cache-write, audio and image input tokens are parts of the input tokens; reasoning,
+    audio and image output tokens are parts of the output tokens. `cache_write_tokens` live for five
+    minutes, `cache_write_1h_tokens` for an hour. `service_tier` is "standard", "batch", "flex" or
+    "priority". `tool_calls` counts the calls of tools that the provider charges for, by tool.
+    `provider` finds the price where the model's name does not say who sells it.
+    """
 
     model: str
     input_tokens: int
     output_tokens: int
+    provider: str = ""
     cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
     reasoning_tokens: int = 0
+    audio_input_tokens: int = 0
+    cached_audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    image_input_tokens: int = 0
+    image_output_tokens: int = 0
+    service_tier: str = "standard"
+    tool_calls: Mapping[str, int] = field(default_factory=dict)
 
     def body(self) -> dict[str, Any]:
+        """As the API takes it; optional parts only where they say something."""
+        optional = {
+            "provider": self.provider,
+            "cacheWriteTokens": self.cache_write_tokens,
+            "cacheWrite1hTokens": self.cache_write_1h_tokens,
+            "audioInputTokens": self.audio_input_tokens,
+            "cachedAudioInputTokens": self.cached_audio_input_tokens,
+            "audioOutputTokens": self.audio_output_tokens,
+            "imageInputTokens": self.image_input_tokens,
+            "imageOutputTokens": self.image_output_tokens,
+            "serviceTier": "" if self.service_tier == "standard" else self.service_tier,
+            "toolCalls": dict(self.tool_calls),
+        }
         return {
             "model": self.model,
             "inputTokens": self.input_tokens,
             "cachedInputTokens": self.cached_input_tokens,
             "outputTokens": self.output_tokens,
             "reasoningTokens": self.reasoning_tokens,
+            **{name: value for name, value in optional.items() if value},
         }
 
 

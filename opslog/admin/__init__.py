@@ -1,4 +1,5 @@
 from opslog.admin import (  # noqa: F401  (they register themselves)
+    calls,
     changes,
     events,
     hours,

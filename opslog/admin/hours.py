@@ -46,7 +46,7 @@ class TriggerChosen(ChosenFilter):
 class InferenceHourAdmin(DayByDayMixin, LargeTableMixin, KeptAdmin):
     list_display = (
         *("when", "feature", "model", "trigger_type", "requests", "failed", "cost"),
-        "without_a_price",
+        *("without_a_price", "apart"),
     )
     list_display_links = ("when",)
     list_filter = (FeatureChosen, ModelChosen, TriggerChosen, by_day("hour"))
@@ -78,5 +78,9 @@ class InferenceHourAdmin(DayByDayMixin, LargeTableMixin, KeptAdmin):
 
     @display(description="not in the cost")
     def without_a_price(self, row: InferenceHour) -> str:
-        """Calls that told no cost and have no price: unknown is not free."""
-        return f"{row.unpriced} without a price" if row.unpriced else ""
+        """Calls without a cost and without a price: unknown is not free."""
+        return f"{row.unpriced} of unknown cost" if row.unpriced else ""
+
+    @display(description="two costs")
+    def apart(self, row: InferenceHour) -> str:
+        return f"{row.differing} differ" if row.differing else ""

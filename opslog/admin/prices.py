@@ -31,8 +31,16 @@ class OwnPriceForm(forms.ModelForm):  # type: ignore[type-arg]  # generic only i
             "output_per_mtok",
             "cached_input_per_mtok",
             "cache_write_per_mtok",
+            "cache_write_1h_per_mtok",
             "reasoning_per_mtok",
+            "audio_input_per_mtok",
+            "cached_audio_input_per_mtok",
+            "audio_output_per_mtok",
+            "image_input_per_mtok",
+            "image_output_per_mtok",
             "tiers",
+            "service_tiers",
+            "tool_prices",
             "match",
         )
 
@@ -62,10 +70,25 @@ class ModelPriceAdmin(KeptAdmin):
             {
                 "fields": (
                     ("input_per_mtok", "output_per_mtok"),
-                    ("cached_input_per_mtok", "cache_write_per_mtok"),
-                    "reasoning_per_mtok",
+                    ("cached_input_per_mtok", "reasoning_per_mtok"),
+                    ("cache_write_per_mtok", "cache_write_1h_per_mtok"),
                 )
             },
+        ),
+        (
+            "Audio and images, US dollars per million tokens",
+            {
+                "fields": (
+                    ("audio_input_per_mtok", "cached_audio_input_per_mtok"),
+                    ("audio_output_per_mtok",),
+                    ("image_input_per_mtok", "image_output_per_mtok"),
+                ),
+                "classes": ("collapse",),
+            },
+        ),
+        (
+            "Service tiers and tools",
+            {"fields": ("service_tiers", "tool_prices"), "classes": ("collapse",)},
         ),
         ("Special cases", {"fields": ("tiers", "match"), "classes": ("collapse",)}),
     )

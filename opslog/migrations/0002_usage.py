@@ -110,6 +110,19 @@ class Migration(migrations.Migration):
             migrations.AddField("inferencehour", name, models.BigIntegerField(db_default=0))
             for name in ("cache_write_tokens", "cache_write_1h_tokens")
         ),
+        migrations.AddField(
+            "inferencehour",
+            "differing",
+            models.BigIntegerField(
+                db_default=0,
+                help_text="Calls whose sender and the price book differ by more than 5 %.",
+            ),
+        ),
+        migrations.AlterField(
+            "inferencehour",
+            "unpriced",
+            models.BigIntegerField(help_text="Calls whose cost is unknown."),
+        ),
         migrations.AlterField(
             "modelprice", "cached_input_per_mtok", rate("cached input", "Empty: as input.")
         ),

@@ -116,6 +116,8 @@ class ModelPrice(models.Model):
         errors: dict[str, str] = {}
         for column, check in {**STRUCTURED, **RULES}.items():
             value = getattr(self, column)
+            if value is None and column in STRUCTURED:  # emptied in a form
+                setattr(self, column, [] if column == "tiers" else {})
             try:
                 if value is not None:
                     check(value)

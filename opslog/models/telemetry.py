@@ -155,7 +155,10 @@ class InferenceHour(models.Model):
     trigger_type = models.TextField()
     requests = models.BigIntegerField()
     failed = models.BigIntegerField()
-    unpriced = models.BigIntegerField()
+    unpriced = models.BigIntegerField(help_text="Calls whose cost is unknown.")
+    differing = models.BigIntegerField(
+        db_default=0, help_text="Calls whose sender and the price book differ by more than 5 %."
+    )
     users = models.BigIntegerField(help_text="Different user ids, those that were told.")
     input_tokens = models.BigIntegerField()
     cached_input_tokens = models.BigIntegerField()

@@ -192,6 +192,10 @@ END $$;
 CREATE CONSTRAINT TRIGGER record_price AFTER INSERT OR UPDATE OR DELETE ON public.model_prices
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_price();
 
+CREATE CONSTRAINT TRIGGER record_cost_preference AFTER UPDATE ON public.cost_preference
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    EXECUTE FUNCTION tollgate.record_untold_change('cost_preference', 'COST_PREFERENCE_CHANGE', '', 'wins');
+
 -- A link to somebody at an identity provider is a way into an account. One that comes, goes or changes
 -- hands without an event of its person was written past the application.
 CREATE OR REPLACE FUNCTION tollgate.record_link() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -17,6 +17,12 @@ CREATE OR REPLACE FUNCTION tollgate.token_bucket(tokens bigint) RETURNS integer 
     SELECT width_bucket(tokens, '{1,2,4,8,16,32,64,128,256,512,1024,2048,4096,8192,16384,32768,65536,131072,262144,524288,1048576,2097152,4194304}'::bigint[])
 $$;
 
+-- Whether what the sender of a call says and what the price book computes are more than 5 % apart.
+CREATE OR REPLACE FUNCTION tollgate.costs_differ(sender numeric, computed numeric) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(abs(sender - computed) > 0.05 * greatest(sender, computed), false)
+$$;
+
 CREATE OR REPLACE FUNCTION tollgate.sum_up_inference(p_hour timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode TO force_custom_plan AS $$
@@ -30,6 +36,7 @@ BEGIN
             count(*) AS requests,
             count(*) FILTER (WHERE NOT success) AS failed,
             count(*) FILTER (WHERE cost_usd IS NULL) AS unpriced,
+            count(*) FILTER (WHERE tollgate.costs_differ(sender_cost_usd, computed_cost_usd)) AS differing,
             sum(input_tokens) AS input_tokens,
             sum(cached_input_tokens) AS cached_input_tokens,
             sum(cache_write_tokens) AS cache_write_tokens,
@@ -50,11 +57,11 @@ BEGIN
                 AND user_id <> '') each_once
         GROUP BY 1, 2, 3
     )
-    INSERT INTO public.inference_hours (hour, feature, model, trigger_type, requests, failed, unpriced, users,
+    INSERT INTO public.inference_hours (hour, feature, model, trigger_type, requests, failed, unpriced, differing, users,
         input_tokens, cached_input_tokens, cache_write_tokens, cache_write_1h_tokens, output_tokens,
         reasoning_tokens, cost_usd, input_squares, output_squares, cost_squares, input_buckets, output_buckets)
     SELECT p_hour, g.feature, g.model, g.trigger_type, sum(g.requests), sum(g.failed),
-        sum(g.unpriced), coalesce(max(p.users), 0), sum(g.input_tokens), sum(g.cached_input_tokens),
+        sum(g.unpriced), sum(g.differing), coalesce(max(p.users), 0), sum(g.input_tokens), sum(g.cached_input_tokens),
         sum(g.cache_write_tokens), sum(g.cache_write_1h_tokens), sum(g.output_tokens), sum(g.reasoning_tokens), sum(g.cost_usd), sum(g.input_squares),
         sum(g.output_squares), sum(g.cost_squares),
         tollgate.histogram(g.input_bucket, g.requests),

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from opslog.identities import is_name
 from opslog.money import MAX_USD
-from opslog.usage import STANDARD, Usage
+from opslog.usage import STANDARD, TOKENS, Usage
 
 MOST_TOKENS: Final = 1_000_000_000
 MOST_CALLS: Final = 1_000_000
@@ -131,7 +131,7 @@ class InferenceDraft(
     input_tokens: Tokens | None = None
     cached_input_tokens: Tokens = 0
     cache_write_tokens: Tokens = 0
-    cache_write_1h_tokens: Tokens = 0
+    cache_write_1h_tokens: Tokens = msgspec.field(default=0, name=TOKENS["cache_write_1h_tokens"])
     output_tokens: Tokens | None = None
     reasoning_tokens: Tokens = 0
     audio_input_tokens: Tokens = 0
@@ -185,9 +185,10 @@ class InferenceDraft(
     def is_unknown(self) -> bool:
         """Whether no usage is known. No call that worked used nothing, so zeros say nothing; for
         one that failed they say that it used nothing."""
-        if self.input_tokens is None and self.output_tokens is None:
-            return not any((self.tool_calls or {}).values())
-        return self.success and self.usage().is_zero
+        if self.input_tokens or self.output_tokens or any((self.tool_calls or {}).values()):
+            return False
+        said_zero = self.input_tokens is not None or self.output_tokens is not None
+        return self.success or not said_zero
 
 
 class ToolDraft(

@@ -21,7 +21,9 @@ import msgspec
 from opslog.telemetry.drafts import D, InferenceDraft
 
 # Of the tables, and of no meaning in another database.
-IGNORED: Final = frozenset({"id", "received_at", "source"})
+IGNORED: Final = frozenset({"id", "received_at", "source", "computed_cost_usd"})
+# Of the table: an object with the names of the API.
+TOGETHER: Final = "units"
 OTHER_NAMES: Final = {"wo_id": "work_order_id"}
 YES_OR_NO: Final = {
     **dict.fromkeys(("1", "t", "true", "yes"), True),
@@ -93,6 +95,8 @@ def _is_foreign(names: Any) -> bool:
 
 def _check_columns(names: Any, known: Mapping[str, str]) -> str:
     extra = {"tool_call_id", "attempt"} if _is_foreign(names) and "toolName" in known else set()
+    if "toolCalls" in known:
+        extra = {TOGETHER}
     unknown = sorted(set(names) - known.keys() - IGNORED - extra)
     return f"unknown columns: {', '.join(map(str, unknown[:10]))}" if unknown else ""
 
@@ -136,7 +140,10 @@ def _draft(kind: type[D], row: dict[str, Any], known: Mapping[str, str], line: i
     told = {name: value for name, value in row.items() if value not in ("", None)}
     if _is_foreign(row) and kind is not InferenceDraft:
         _translate(told)
+    told |= _object(TOGETHER, told.pop(TOGETHER, {}))
     fields = {known[name]: value for name, value in told.items() if name in known}
+    if "toolCalls" in fields:
+        fields["toolCalls"] = _object("tool_calls", fields["toolCalls"])
     if "createdAt" not in fields:
         raise ValueError("created_at: it must be told")
     fields["createdAt"] = _moment(fields["createdAt"])
@@ -149,6 +156,17 @@ def _draft(kind: type[D], row: dict[str, Any], known: Mapping[str, str], line: i
         content = repr((line, sorted(told.items()))).encode("utf-8", "backslashreplace")
         fields["eventId"] = f"import-{hashlib.sha256(content).hexdigest()[:32]}"
     return msgspec.convert(fields, kind, strict=False)
+
+
+def _object(column: str, value: Any) -> dict[str, Any]:
+    """A column of JSON is text in CSV."""
+    try:
+        found = msgspec.json.decode(value) if isinstance(value, str) else value
+    except msgspec.DecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{column}: expected a JSON object")  # noqa: TRY004  (a value, to a reader)
+    return found
 
 
 def _translate(told: dict[str, Any]) -> None:

@@ -91,6 +91,7 @@ SUBJECTS = {
     "agent": "admin:workorders_agent_change",
     "user": "admin:auth_user_change",
     "model_price": "admin:opslog_modelprice_change",
+    "cost_preference": "admin:opslog_costpreference_change",
     "run": "admin:workorders_run_change",
     "direct_spend": "admin:budgets_directspend_change",
     "cost_correction": "admin:budgets_costcorrection_change",

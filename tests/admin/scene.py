@@ -42,6 +42,7 @@ from opslog.incidents.detecting import record_verdict
 from opslog.models import (
     ChangeMarker,
     Incident,
+    InferenceEvent,
     InferenceHour,
     ModelPrice,
     OperationsEvent,
@@ -293,8 +294,10 @@ def make_scene(text: str = "Nightly digest") -> Scene:
         "workorders_servicetoken": str(token.pk),
         "workorders_tokenpolicy": "1",
         "opslog_changemarker": str(tell_of_a_change(text).pk),
+        "opslog_costpreference": "1",
         "opslog_inferencehour": str(sum_up_an_hour(text).pk),
         "opslog_unreadspan": str(miss_a_span(text).pk),
+        "opslog_inferenceevent": str(InferenceEvent.objects.values_list("pk", flat=True)[0]),
         "opslog_modelprice": str(price.pk),
         "opslog_operationsevent": str(event.pk),
         "opslog_seal": str(make_seal().pk),

@@ -336,6 +336,28 @@ def test_own_prices_change_and_imported_ones_do_not(scene: Scene) -> None:
     assert made.source == "own"
     event = OperationsEvent.objects.filter(kind="PRICE_BOOK_UPDATE").latest("id")
     assert event.meta["after"]["input_per_mtok"] == "1.5"
+    more = {
+        "cache_write_1h_per_mtok": "3",
+        "audio_input_per_mtok": "20",
+        "image_output_per_mtok": "40",
+        "service_tiers": '{"batch": {"factor": "0.5", "source": "our contract"}}',
+        "tool_prices": '{"web_search": "0.02"}',
+        "tiers": "",
+    }
+    url = reverse("admin:opslog_modelprice_change", args=[made.pk])
+    assert client.post(url, {**told, **more}).status_code == 302
+    made.refresh_from_db()
+    assert (made.cache_write_1h_per_mtok, made.audio_input_per_mtok) == (3, 20)
+    assert made.service_tiers["batch"]["factor"] == "0.5"
+    assert made.tiers == []
+    event = OperationsEvent.objects.filter(kind="PRICE_BOOK_UPDATE").latest("id")
+    assert event.meta["before"]["tool_prices"] == {}
+    assert event.meta["after"]["tool_prices"] == {"web_search": "0.02"}
+    for wrong in ({"service_tiers": '{"batch": {}}'}, {"tool_prices": '{"web_search": "-1"}'}):
+        (column,) = wrong
+        page_with_error = client.post(url, {**told, **more, **wrong})
+        assert page_with_error.status_code == 200
+        assert f"{column}: " in page_with_error.content.decode()
     ModelPrice.objects.filter(pk=made.pk).update(source="genai-prices")
     url = reverse("admin:opslog_modelprice_change", args=[made.pk])
     assert client.post(url, told).status_code == 403

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx2
 import pytest
@@ -109,6 +110,69 @@ def test_metrics_of_the_queue_and_of_overdue_leases(two: Api, http: httpx2.Clien
     finally:
         two.sql("DELETE FROM django_q_ormq")
         two.sql("DELETE FROM heartbeats")
+
+
+def test_tokens_limits_and_preflights(two: Api, http: httpx2.Client) -> None:
+    before = scrape(http)
+    # Of one model: 100 + 50 tokens in, 40 of them cached, 10 written, 30 out; then a call that
+    # says nothing of its usage. Of no feature: 7 in.
+    told: list[dict[str, Any]] = [
+        {"inputTokens": 100, "cachedInputTokens": 40, "outputTokens": 20, "feature": "chat"},
+        {
+            "inputTokens": 50,
+            "cacheWriteTokens": 4,
+            "cacheWrite1hTokens": 6,
+            "outputTokens": 10,
+            "reasoningTokens": 3,
+            "feature": "chat",
+        },
+        {"feature": "chat"},
+        {"inputTokens": 7},
+    ]
+    events = [{"model": "measured", "costUsd": "0.1", **each} for each in told[:2]]
+    events += [{"model": "measured", **each} for each in told[2:]]
+    assert http.post("/api/inference-events", json=events).status_code == 200
+    two.sql("SELECT tollgate.refresh_hours_v1((SELECT max(id) FROM stale_hours), 24)")
+    batch = {"workOrderId": "nightly-digest", "name": "one", "estimatedCostUsd": "0.01"}
+    for tasks in ([batch], [batch], [batch], [{**batch, "workOrderId": "nobody-has-it"}]):
+        answer = http.post("/api/work-orders/preflight", json={"tasks": tasks})
+        assert answer.status_code == 200
+        assert answer.json()["passed"] is (tasks == [batch])
+    two.sql(
+        "UPDATE budgets SET amount = 123 WHERE scope = 'global' AND \"window\" = 'day'"
+        " AND measure = 'usd'"
+    )
+    try:
+        seen = scrape(http)
+    finally:
+        two.sql(
+            "UPDATE budgets SET amount = 1000000000 WHERE scope = 'global' AND"
+            " \"window\" = 'day' AND measure = 'usd'"
+        )
+    chat = {
+        kind: seen[f'tollgate_tokens_today{{feature="chat",kind="{kind}",model="measured"}}']
+        for kind in ("input", "cached_input", "cache_write", "output", "reasoning")
+    }
+    assert chat == {
+        "input": 150,
+        "cached_input": 40,
+        "cache_write": 10,
+        "output": 30,
+        "reasoning": 3,
+    }
+    pair = '{feature="chat",model="measured"}'
+    assert seen[f"tollgate_model_calls_today{pair}"] == 3
+    assert seen[f"tollgate_model_calls_without_cost_today{pair}"] == 1
+    assert seen['tollgate_tokens_today{feature="",kind="input",model="measured"}'] == 7
+    day = '{measure="usd",scope="global",subject="",window="day"}'
+    assert seen[f"tollgate_limit{day}"] == 123
+    assert seen[f"tollgate_limit_used{day}"] == seen["tollgate_settled_usd_today"]
+    assert seen[f"tollgate_limit_reserved{day}"] == seen["tollgate_reserved_usd_today"]
+    assert not any(name.startswith("tollgate_limit{") and " None" in name for name in seen)
+    assert "tollgate_preflights_passed_percent" not in before
+    # three of four
+    assert seen["tollgate_preflights_passed_percent"] == 75
+    assert seen['tollgate_preflights_total{passed="false"}'] == 1
 
 
 def test_metrics_are_not_for_strangers(two: Api) -> None:

@@ -110,6 +110,45 @@ def test_usage_is_priced_by_the_service(stub: Stub, tollgate: Tollgate) -> None:
     }
 
 
+def test_all_that_a_run_used_is_told(stub: Stub, tollgate: Tollgate) -> None:
+    with digest(tollgate) as run:
+        run.settle(
+            usage=Usage(
+                model="m",
+                provider="anthropic",
+                input_tokens=20,
+                cached_input_tokens=2,
+                cache_write_tokens=3,
+                cache_write_1h_tokens=4,
+                audio_input_tokens=5,
+                cached_audio_input_tokens=1,
+                image_input_tokens=6,
+                output_tokens=9,
+                audio_output_tokens=2,
+                image_output_tokens=3,
+                service_tier="batch",
+                tool_calls={"web_search": 3},
+            )
+        )
+    assert stub.acts("finish")[0].body["usage"] == {
+        "model": "m",
+        "provider": "anthropic",
+        "inputTokens": 20,
+        "cachedInputTokens": 2,
+        "cacheWriteTokens": 3,
+        "cacheWrite1hTokens": 4,
+        "audioInputTokens": 5,
+        "cachedAudioInputTokens": 1,
+        "imageInputTokens": 6,
+        "outputTokens": 9,
+        "reasoningTokens": 0,
+        "audioOutputTokens": 2,
+        "imageOutputTokens": 3,
+        "serviceTier": "batch",
+        "toolCalls": {"web_search": 3},
+    }
+
+
 @pytest.mark.parametrize(("told", "cost"), [(None, "0.08"), ("0.02", "0.02")])
 def test_an_error_settles_what_was_told_or_all_that_was_reserved(
     stub: Stub, tollgate: Tollgate, told: str | None, cost: str

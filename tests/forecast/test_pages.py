@@ -115,6 +115,23 @@ def test_the_page_leads_to_its_rows_and_draws_changes() -> None:
     assert "user_request" not in listed
 
 
+@pytest.mark.parametrize(
+    ("usd", "requests", "unpriced", "each"),
+    [
+        ("10", 100, 0, "0.1"),
+        # $10 of the 50 calls whose cost is known
+        ("10", 100, 50, "0.2"),
+        ("0", 4, 4, None),
+        ("0", 4, 0, "0"),
+    ],
+)
+def test_a_call_costs_what_those_of_known_cost_do(
+    usd: str, requests: int, unpriced: int, each: str | None
+) -> None:
+    category = spend_hours.Category("chat", D(0), D(0), D(usd), requests, unpriced)
+    assert category.per_request_usd == (None if each is None else D(each))
+
+
 @pytest.mark.django_db
 def test_with_nothing_and_with_little() -> None:
     client = log_in("view_inferencehour")
@@ -137,7 +154,7 @@ def test_calls_without_a_price_are_told_of_however_many_models_cost_more() -> No
     text = client.get(reverse("forecast-page")).content.decode()
     assert "7 calls of the last seven days told no cost" in text
     listed = client.get(reverse("admin:opslog_inferencehour_changelist")).content.decode()
-    assert listed.count("7 without a price") == 1
+    assert listed.count("7 of unknown cost") == 1
 
 
 @pytest.mark.django_db

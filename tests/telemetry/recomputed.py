@@ -10,9 +10,11 @@ from opslog.models import InferenceEvent, InferenceHour, ToolCall, ToolHour
 HIDDEN = {"undo", "retry", "auto_save"}
 INFERENCE = (
     *("requests", "failed", "unpriced", "users", "input_tokens", "cached_input_tokens"),
+    *("cache_write_tokens", "cache_write_1h_tokens", "differing"),
     *("output_tokens", "reasoning_tokens", "cost_usd", "input_buckets", "output_buckets"),
     *("input_squares", "output_squares", "cost_squares"),
 )
+TOKENS = [name for name in INFERENCE if name.endswith("_tokens")]
 TOOLS = (
     *("calls", "failures", "retries", "retry_requests", "retry_cost_usd"),
     *("retry_hidden_requests", "retry_hidden_cost_usd"),
@@ -39,7 +41,10 @@ def inference_hours() -> dict[Any, dict[str, Any]]:
         cell["unpriced"] += e.cost_usd is None
         if e.user_id:
             cell["users"].add(e.user_id)
-        for name in ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens"):
+        sender, computed = e.sender_cost_usd, e.computed_cost_usd
+        if sender is not None and computed is not None:
+            cell["differing"] += abs(sender - computed) * 20 > max(sender, computed)
+        for name in TOKENS:
             cell[name] += getattr(e, name)
         cell["cost_usd"] += e.cost_usd or 0
         cell["input_squares"] += e.input_tokens**2

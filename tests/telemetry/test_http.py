@@ -4,6 +4,7 @@ import gzip
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from typing import Any
 
 import httpx2
@@ -234,3 +235,60 @@ def test_killed_in_the_middle(api: Api) -> None:
         for batch in batches:
             assert client.post(EVENTS, json=batch).status_code == 200
     assert count(api, "killed-") == 40 * 200
+
+
+def test_one_shape_of_usage(api: Api, client: httpx2.Client) -> None:
+    """The names are those of finish and spend; what overlaps is refused by its name."""
+    told = [
+        event(
+            "shape-good",
+            inputTokens=20,
+            cachedInputTokens=2,
+            cacheWriteTokens=3,
+            cacheWrite1hTokens=4,
+            audioInputTokens=5,
+            cachedAudioInputTokens=1,
+            imageInputTokens=6,
+            outputTokens=9,
+            reasoningTokens=1,
+            audioOutputTokens=2,
+            imageOutputTokens=3,
+            serviceTier="flex",
+            toolCalls={"web_search": 3},
+            senderCostUsd="0.5",
+        ),
+        event("shape-bad", cacheWriteTokens=6, cacheWrite1hTokens=5),
+        event("shape-bad", serviceTier="turbo"),
+        event("shape-bad", toolCalls={"web_search": -1}),
+        event("shape-bad", senderCostUsd="1e2"),
+    ]
+    answer = client.post(EVENTS, json=told)
+    assert answer.status_code == 207
+    reasons = [item.get("reason", "").partition(":")[0] for item in answer.json()["items"]]
+    assert reasons == ["", "inputTokens", "serviceTier", "toolCalls[...]", "senderCostUsd"]
+    assert api.sql(
+        "SELECT cache_write_tokens, cache_write_1h_tokens, units, service_tier, cost_usd,"
+        " sender_cost_usd FROM inference_events WHERE event_id = 'shape-good'"
+    ) == [
+        (
+            *(3, 4),
+            {
+                "audioInputTokens": 5,
+                "cachedAudioInputTokens": 1,
+                "audioOutputTokens": 2,
+                "imageInputTokens": 6,
+                "imageOutputTokens": 3,
+                "toolCalls": {"web_search": 3},
+            },
+            *("flex", Decimal("0.5"), Decimal("0.5")),
+        )
+    ]
+
+
+def test_no_tokens_and_no_cost_is_unknown(api: Api, client: httpx2.Client) -> None:
+    told = [{"eventId": "unknown-1", "model": "gpt-4o-mini"}]
+    answer = client.post(EVENTS, json=told)
+    assert answer.json()["items"][0]["note"] == "neither a cost nor tokens: its cost is unknown"
+    assert api.sql("SELECT cost_usd FROM inference_events WHERE event_id = 'unknown-1'") == [
+        (None,)
+    ]

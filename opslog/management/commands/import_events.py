@@ -31,8 +31,12 @@ COLUMNS = """
 Columns (CSV) or names (JSON lines); those of the API do as well, and empty means not told:
   event_id, created_at (required, UTC where it has no offset), user_id, feature, model (required),
   provider (finds the price; not kept), trigger_type, input_tokens, cached_input_tokens,
-  cache_write_tokens, output_tokens, reasoning_tokens, cost_usd, success, run_id, wo_id, agent_name,
-  session_id, surface, user_agent
+  cache_write_tokens (5 minutes), cache_write_1h_tokens, output_tokens, reasoning_tokens,
+  audio_input_tokens, cached_audio_input_tokens, audio_output_tokens, image_input_tokens,
+  image_output_tokens, service_tier, tool_calls (JSON: {"web_search": 3}), cost_usd,
+  sender_cost_usd, success, run_id, wo_id, agent_name, session_id, surface, user_agent;
+  units (JSON, as in the table) for audio, image and tool calls together
+Without cost_usd the price book computes the cost; without tokens, too, it stays unknown.
 with --tools:
   event_id, created_at (required), tool_name (required), success, retries, duration_ms,
   inference_event_id, run_id, wo_id, user_id, feature, agent_name, session_id;
@@ -78,7 +82,7 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{importing.count[Status.ACCEPTED]} imported, "
             f"{importing.count[Status.DUPLICATE]} there already, "
-            f"{importing.count[Status.REFUSED]} refused, {importing.unpriced} without a price; "
+            f"{importing.count[Status.REFUSED]} refused, {importing.unpriced} of unknown cost; "
             f"{hours} hours summed up."
         )
         if importing.expiring:
