@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from django.db import connection, transaction
 
@@ -40,9 +40,7 @@ def read(raw: BinaryIO, *, most: int | None = None) -> tuple[Bill, str]:
         beginning = beginning or part[:2]
         digest.update(part)
     raw.seek(0)
-    plain: IO[bytes] = raw
-    if beginning == GZIP:
-        plain = gzip.GzipFile(fileobj=raw)
+    plain: Any = gzip.GzipFile(fileobj=raw) if beginning == GZIP else raw
     lines = io.TextIOWrapper(plain, encoding="utf-8-sig", newline="")
     try:
         return focus.read(_at_most(lines, most)), digest.hexdigest()

@@ -278,9 +278,8 @@ class Connection(asyncio.Protocol):
         could_be = plausible(token)
         if could_be and needs is not lanes.Needs.NOTHING:
             self.caller = (self.origin(), token)
-        encoding = environ.get("HTTP_TRANSFER_ENCODING")
-        chunked = encoding is not None
-        if chunked and encoding.strip().lower() != "chunked":
+        chunked = "HTTP_TRANSFER_ENCODING" in environ
+        if chunked and environ["HTTP_TRANSFER_ENCODING"].strip().lower() != "chunked":
             self.deny(501, "Transfer-Encoding: only chunked is understood")
             return
         length = int(environ.get("CONTENT_LENGTH") or 0)

@@ -62,7 +62,7 @@ class InferenceHourAdmin(DayByDayMixin, LargeTableMixin, KeptAdmin):
         lately = UnreadSpan.objects.filter(last_seen__gte=timezone.now() - timedelta(days=7))
         unread = lately.aggregate(lost=Sum("lost"))["lost"] or 0
         extra = {**(extra_context or {}), "unread": unread}
-        return super().changelist_view(request, extra)  # type: ignore[no-any-return]
+        return super().changelist_view(request, extra)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -81,7 +81,9 @@ def usage_of(
         output_tokens += reasoning
     audio_input, image_input = get(Meaning.AUDIO_INPUT, 0), get(Meaning.IMAGE_INPUT, 0)
     audio_output, image_output = get(Meaning.AUDIO_OUTPUT, 0), get(Meaning.IMAGE_OUTPUT, 0)
-    cached_audio = min(get(Meaning.CACHED_AUDIO, 0), cached, audio_input)
+    # Where nothing says how much of the audio was cached, what does not fit into the input was.
+    overlap = max(parts + audio_input + image_input - input_tokens, 0)
+    cached_audio = min(get(Meaning.CACHED_AUDIO, overlap), cached, audio_input)
     searches = get(Meaning.WEB_SEARCHES, 0)
     nothing = known_input is None and known_output is None and not (parts or reasoning)
     return {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from opslog.telemetry.conventions import COUNTED, NAMES, OF_JSON, ROLES, Meaning, Role
+from opslog.telemetry.conventions import NAMES, OF_JSON, ROLES, Meaning, Role
 
 NUMBERS: Final = frozenset(
     {
@@ -35,9 +35,12 @@ USAGE_LIKE: Final = re.compile(
     r"(tokens?|token_?(count|usage)s?)$|(^|[._])(total_?|input_?|output_?)?cost(_?usd)?$",
     re.IGNORECASE,
 )
+COST_LIKE: Final = re.compile(r"cost(_?usd)?$", re.IGNORECASE)
+# What a provider said in its own words; what matters of it has a name in the table.
+REPEATED: Final = ("ai.response.providerMetadata.", "hidden_params.", "metadata.", "llm.invocation")
 NO_USAGE: Final = re.compile(
     r"max|limit|budget|remaining|rate|ratio|per_|avg|percent|auth|access|refresh|session|csrf"
-    r"|text_?tokens|prediction|established|missed|saved|total|thinking\.|count_tokens"
+    r"|text_?tokens|text\.|image\.cache_read|prediction|established|missed|saved|total|thinking\.|count_tokens"
     r"|dimension|guardrail|id_token|modality",
     re.IGNORECASE,
 )
@@ -118,6 +121,8 @@ def read(name: str, attributes: Mapping[str, Any], scope: str = "") -> Facts:
             roles.append(of_role.get(str(value), Role.OTHER))
         elif _is_usage_like(attribute, value):
             facts.unread.append(attribute)
+    if Meaning.COST in facts.values:  # the others are its parts
+        facts.unread = [name for name in facts.unread if not COST_LIKE.search(name)]
     del facts.unread[MOST_UNREAD:]
     if facts.unread and not OF_MODELS.search(" ".join((scope, name, *attributes))):
         facts.unread.clear()
@@ -171,7 +176,11 @@ def _members(attribute: str, text: str) -> Iterable[tuple[str, Any]]:
 
 
 def _is_usage_like(attribute: str, value: Any) -> bool:
-    if attribute in COUNTED or not USAGE_LIKE.search(attribute) or NO_USAGE.search(attribute):
+    if (
+        attribute.startswith(REPEATED)
+        or not USAGE_LIKE.search(attribute)
+        or NO_USAGE.search(attribute)
+    ):
         return False
     return type(value) in (int, float) and value > 0
 

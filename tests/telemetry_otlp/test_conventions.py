@@ -305,6 +305,13 @@ def test_audio_images_and_searches() -> None:
     assert draft.usage().plain_input_tokens == 650
 
 
+def test_audio_that_was_cached_is_not_counted_twice() -> None:
+    """1,000 input tokens, 800 of audio, 600 cached: 400 of them are both."""
+    told = usage(input_tokens=1000, cached_tokens=600)
+    draft = call({"gen_ai.request.model": "m", **told, "gen_ai.usage.audio.input_tokens": 800})
+    assert (draft.input_tokens, draft.cached_audio_input_tokens) == (1000, 400)
+
+
 def test_broken_json_is_no_usage() -> None:
     for text in ("{", "[1]", "7", '{"input": "x"}', '{"a":' * 50 + "1" + "}" * 50, "x" * 70_000):
         assert pairs({LANGFUSE: text})

@@ -50,6 +50,8 @@ def test_what_looks_like_usage_and_is_in_no_convention(
         # What is asked for, and what is left.
         {**CHAT, "gen_ai.request.max_tokens": 500, "llm.max_tokens": 5, "x.tokens_per_second": 9},
         {**CHAT, "gen_ai.usage.total_tokens": 9, "llm.headers.x-ratelimit-remaining-tokens": 5},
+        {**CHAT, "gen_ai.cost.total_cost": 0.5, "gen_ai.cost.tool_usage_cost": 0.1},
+        {**CHAT, "ai.response.providerMetadata": '{"anthropic": {"usage": {"input_tokens": 7}}}'},
         # Of other programs.
         {"shop.total_cost": 12.5, "order.id": 7},
         {"rate_limiter.tokens": 5},

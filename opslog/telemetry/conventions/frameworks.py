@@ -141,6 +141,8 @@ LANGFUSE_SDK: Final = Convention(
         f"{LANGFUSE}input_tokens_details.cached_tokens": M.CACHED,
         f"{LANGFUSE}completion_tokens_details.reasoning_tokens": M.REASONING,
         f"{LANGFUSE}output_tokens_details.reasoning_tokens": M.REASONING,
+        f"{LANGFUSE}prompt_tokens_details.audio_tokens": M.AUDIO_INPUT,
+        f"{LANGFUSE}completion_tokens_details.audio_tokens": M.AUDIO_OUTPUT,
         f"{LANGFUSE}cache_creation.ephemeral_5m_input_tokens": M.WRITTEN_5M,
         f"{LANGFUSE}cache_creation.ephemeral_1h_input_tokens": M.WRITTEN_1H,
         **{
