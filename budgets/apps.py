@@ -27,12 +27,13 @@ class BudgetsConfig(AppConfig):
     )
 
     def ready(self) -> None:
-        from budgets import checks  # noqa: F401  (checks register on import)
+        from budgets import checks, environment  # noqa: F401  (checks register on import)
         from budgets.accounts import links
         from opslog import delivery
 
         delivery.SECRET_LINKS[links.TOPIC] = links.path_for
         authority.probe_with(LAST_LOCK)
+        environment.watch_connections()
         append_only(
             "account_rules",
             "cap_changes",

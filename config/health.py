@@ -9,7 +9,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
-from config.checks import environment_problem
+from budgets.environment import any_environment, environment_problem
 from opslog import routines
 
 ANSWER_SECONDS = 2.5
@@ -74,7 +74,7 @@ def _examine(checks: dict[str, str]) -> None:
     In a thread of its own, which a dead network can hold up.
     """
     try:
-        with connection.cursor() as cursor:
+        with any_environment(), connection.cursor() as cursor:
             cursor.execute("SELECT app, name FROM django_migrations")
             missing = expected_migrations() - set(cursor.fetchall())
             checks["database"] = ""
