@@ -13,12 +13,15 @@ def main() -> None:
     from psycopg import OperationalError as DriverError
 
     from config.data_folder import NOT_RUNNING, EmbeddedError
+    from opslog.exceptions import WrongDatabase
 
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(f"tollgate: {error}")
     except EmbeddedError as error:
+        sys.exit(f"tollgate: {error}")
+    except WrongDatabase as error:
         sys.exit(f"tollgate: {error}")
     except (OperationalError, DriverError) as error:
         if NOT_RUNNING not in str(error):

@@ -28,7 +28,12 @@ class BudgetsConfig(AppConfig):
     )
 
     def ready(self) -> None:
-        from budgets import checks, features, selectors  # noqa: F401  (checks register on import)
+        from budgets import (  # noqa: F401  (checks register on import)
+            checks,
+            environment,
+            features,
+            selectors,
+        )
         from budgets.accounts import links
         from opslog import delivery
         from opslog.incidents import controls
@@ -38,6 +43,7 @@ class BudgetsConfig(AppConfig):
         governing.register(selectors.caps_in_force)
         delivery.SECRET_LINKS[links.TOPIC] = links.path_for
         authority.probe_with(LAST_LOCK)
+        environment.watch_connections()
         append_only(
             "account_rules",
             "cap_changes",

@@ -18,8 +18,9 @@ from django.utils import timezone
 from budgets import admission, alerts
 from budgets.acting import acting
 from budgets.admission import Caller, Decision, StartAsk
+from budgets.environment import stamped_environment
 from budgets.exceptions import Refused
-from budgets.models import Budget, Deployment, PreflightRule
+from budgets.models import Budget, PreflightRule
 from budgets.preflight_checks import (
     Line,
     Outcome,
@@ -103,12 +104,6 @@ def set_rule(
         PreflightRule.objects.filter(pk=rule_id).update(
             warning_over=warning_over, error_over=error_over, alert=alert
         )
-
-
-def stamped_environment() -> str:
-    """What the database was stamped with when it was first migrated."""
-    row = Deployment.objects.first()
-    return row.environment if row else ""
 
 
 def run(

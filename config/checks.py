@@ -1,11 +1,11 @@
 """System checks of the settings: a wrong one is told at every start, not at every request."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, register
 
+from budgets.environment import environment_problem
 from config.environment import PROBLEMS
 from opslog.delivery import understood
 
@@ -52,28 +52,12 @@ IDS = {
 }
 
 
-@register(Tags.database)
-def environment_is_that_of_the_database(
-    databases: Sequence[str] | None = None, **kwargs: Any
-) -> list[CheckMessage]:
-    """Production's work is not done on a test's database, nor the other way round."""
-    problem = environment_problem() if databases else ""
+@register()
+def environment_is_that_of_the_database(**kwargs: Any) -> list[CheckMessage]:
+    """Production's work is not done on a test's database, nor the other way round: no command and
+    no job worker starts there."""
+    problem = environment_problem()
     return [Error(problem, hint=ENVIRONMENT_HINT, id="config.E019")] if problem else []
-
-
-def environment_problem() -> str:
-    """What is wrong with ENVIRONMENT; empty when nothing is, or when nothing is stamped yet."""
-    from django.db import DatabaseError
-
-    from budgets.preflight import stamped_environment
-
-    try:
-        stamped = stamped_environment()
-    except DatabaseError:  # not migrated yet
-        return ""
-    if stamped in ("", settings.TOLLGATE_ENVIRONMENT):
-        return ""
-    return f"ENVIRONMENT is {settings.TOLLGATE_ENVIRONMENT}, and this database is {stamped}'s."
 
 
 class WrongSettings(Exception):

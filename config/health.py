@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
 from budgets import ledger
-from config.checks import environment_problem
+from budgets.environment import any_environment, environment_problem
 from opslog import routines
 
 ANSWER_SECONDS = 2.5
@@ -82,7 +82,7 @@ def _examine(checks: dict[str, str]) -> str:
     In a thread of its own, which a dead network can hold up.
     """
     try:
-        with connection.cursor() as cursor:
+        with any_environment(), connection.cursor() as cursor:
             cursor.execute("SELECT app, name FROM django_migrations")
             missing = expected_migrations() - set(cursor.fetchall())
             checks["database"] = ""

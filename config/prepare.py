@@ -22,7 +22,8 @@ def main() -> int:
     from django.db import DatabaseError
     from django_q.tasks import async_task
 
-    from config.checks import WrongSettings, environment_problem, require_settings
+    from budgets.environment import environment_problem
+    from config.checks import WrongSettings, require_settings
     from config.static import collect_if_changed
     from opslog import routines
 

@@ -12,6 +12,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 application = WholeAnswers(get_wsgi_application())
 
+from django.db import connection  # noqa: E402  (needs the settings)
+
+from budgets.environment import environment_problem  # noqa: E402  (needs the apps)
 from config.checks import WrongSettings, require_settings  # noqa: E402  (needs the apps)
 from opslog import routines  # noqa: E402
 
@@ -19,6 +22,12 @@ try:
     require_settings()
 except WrongSettings as error:
     sys.exit(f"tollgate: {error}")
+
+# A database that is away now is looked at when it is back: on every new connection.
+problem = environment_problem()
+connection.close()
+if problem:
+    sys.exit(f"tollgate: {problem}")
 
 # It starts all the same, and is not ready (`/readyz`): the routines may be installed any moment.
 if problem := routines.start_problem():

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.utils import InterfaceError, OperationalError
 
-from opslog.exceptions import Unavailable
+from opslog.exceptions import Unavailable, WrongDatabase
 
 log = logging.getLogger("tollgate.authority")
 
@@ -174,6 +174,8 @@ def fetch_row(sql: str, params: Sequence[Any]) -> tuple[Any, ...]:
             if connection.in_atomic_block:
                 raise
             continue
+        except WrongDatabase as error:
+            raise Unavailable(str(error)) from error
         except (psycopg.Error, OperationalError, InterfaceError) as error:
             if connection.in_atomic_block and not isinstance(error, psycopg.OperationalError):
                 raise

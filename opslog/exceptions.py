@@ -1,5 +1,7 @@
 """What can go wrong on the ground floor."""
 
+from django.db import OperationalError
+
 
 class Unavailable(Exception):
     """The database did not answer, or not in time. Nothing was admitted; ask again later.
@@ -10,6 +12,10 @@ class Unavailable(Exception):
     def __init__(self, reason: str, *, retry_after: int = 1) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
+
+
+class WrongDatabase(OperationalError):
+    """The database belongs to something else than this process: nothing is done on it."""
 
 
 class NotAllowedNow(Exception):

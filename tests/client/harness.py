@@ -191,7 +191,10 @@ class Running:
         self.ended()
 
     def ended(self) -> Ended:
-        out, err = self._process.communicate(timeout=HANG_SECONDS)
+        try:
+            out, err = self._process.communicate(timeout=HANG_SECONDS)
+        finally:
+            self._process.kill()  # one that hangs
         return Ended(self._process.returncode, out, err)
 
 

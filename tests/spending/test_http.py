@@ -263,6 +263,8 @@ def test_another_environment_does_not_start(shipped: Api) -> None:
     stamped = manage(shipped, "stamp_environment", "production", "--reason", "it is", **other)
     assert stamped.returncode == 0, stamped.stderr
     assert manage(shipped, "check", "--database", "default", **other).returncode == 0
+    back = manage(shipped, "stamp_environment", "development", "--reason", "it was not", **other)
+    assert back.returncode == 0, back.stderr
 
 
 def test_the_scenarios_are_played_elsewhere(shipped: Api, http: httpx2.Client) -> None:

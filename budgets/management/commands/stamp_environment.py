@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
+from budgets.environment import any_environment
 from budgets.models import Deployment
 from opslog import events
 
@@ -21,7 +22,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, name: str, reason: str, **options: Any) -> None:
         if not reason.strip() or not name.islower() or not name.replace("-", "").isalnum():
             raise CommandError("A short name in small letters, and a reason.")
-        with transaction.atomic():
+        with any_environment(), transaction.atomic():
             row = Deployment.objects.select_for_update().get()
             Deployment.objects.update(environment=name)
             events.record(
