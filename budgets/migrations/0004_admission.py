@@ -1,3 +1,4 @@
+from django.contrib.postgres.operations import AddConstraintNotValid
 from django.db import migrations, models
 
 
@@ -7,14 +8,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RemoveConstraint(
-            model_name="circuitbreaker",
-            name="circuit_breakers_sane",
-        ),
-        migrations.RemoveConstraint(
-            model_name="costrule",
-            name="cost_rules_sane",
-        ),
         migrations.AddField(
             model_name="circuitbreaker",
             name="probe_seconds",
@@ -60,34 +53,21 @@ class Migration(migrations.Migration):
                 ]
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraintNotValid(
             model_name="circuitbreaker",
             constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("open_seconds__gt", 0),
-                    ("probe_seconds__gt", 0),
-                    models.Q(
-                        ("recent_runs", None), ("recent_runs__range", (2, 100)), _connector="OR"
-                    ),
-                    models.Q(
-                        ("error_percent", None), ("error_percent__range", (1, 100)), _connector="OR"
-                    ),
-                ),
-                name="circuit_breakers_sane",
+                condition=models.Q(("probe_seconds__gt", 0)),
+                name="circuit_breakers_probe_seconds",
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraintNotValid(
             model_name="costrule",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    ("alert_over_usd__gte", 0),
-                    ("alert_times__gte", 1),
-                    ("id", 1),
                     ("floor_runs__range", (1, 100)),
-                    ("second_person_over_usd__gte", 0),
                     models.Q(("floor_usd", None), ("floor_usd__gt", 0), _connector="OR"),
                 ),
-                name="cost_rules_sane",
+                name="cost_rules_floor",
             ),
         ),
     ]

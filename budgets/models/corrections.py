@@ -46,9 +46,12 @@ class CostRule(models.Model):
         constraints = (
             models.CheckConstraint(
                 condition=Q(id=1, alert_times__gte=1, alert_over_usd__gte=0)
-                & Q(second_person_over_usd__gte=0, floor_runs__range=(1, 100))
-                & (Q(floor_usd=None) | Q(floor_usd__gt=0)),
+                & Q(second_person_over_usd__gte=0),
                 name="cost_rules_sane",
+            ),
+            models.CheckConstraint(
+                condition=Q(floor_runs__range=(1, 100)) & (Q(floor_usd=None) | Q(floor_usd__gt=0)),
+                name="cost_rules_floor",
             ),
         )
 

@@ -250,10 +250,13 @@ class CircuitBreaker(models.Model):
                 name="circuit_breakers_state",
             ),
             models.CheckConstraint(
-                condition=Q(open_seconds__gt=0, probe_seconds__gt=0)
+                condition=Q(open_seconds__gt=0)
                 & (Q(recent_runs=None) | Q(recent_runs__range=(2, 100)))
                 & (Q(error_percent=None) | Q(error_percent__range=(1, 100))),
                 name="circuit_breakers_sane",
+            ),
+            models.CheckConstraint(
+                condition=Q(probe_seconds__gt=0), name="circuit_breakers_probe_seconds"
             ),
         )
         indexes = (

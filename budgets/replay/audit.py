@@ -1,4 +1,5 @@
-"""Was any limit exceeded? Judged from the runs on record alone, never from the counters.
+"""Was any limit exceeded? Judged from the runs on record alone, never from the counters; and do
+these say the same as the runs, to the ninth decimal?
 
 For every admission the use of that moment is added up again from the runs that had started before
 it: what they cost where they had ended, what they had reserved where not. So an admission above a
@@ -51,6 +52,21 @@ class Exceeded:
     measure: str
     limit: Decimal
     used: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What was charged in all, settled and reserved, in US dollars: by the runs (and the spend that
+    was reported), by the days of the work orders, by the days of everything."""
+
+    runs: Decimal
+    direct: Decimal
+    work_orders: Decimal
+    everything: Decimal
+
+    @property
+    def agree(self) -> bool:
+        return self.runs == self.work_orders and self.runs + self.direct == self.everything
 
 
 def exceeded(
@@ -115,6 +131,13 @@ FROM work_order_runs
 CAPS = """
 SELECT id, runs_per_day, usd_per_day, max_concurrent_runs FROM work_orders
 """
+SUMS = """
+SELECT (SELECT coalesce(sum(coalesce(cost, reserved_usd)), 0) FROM work_order_runs),
+    (SELECT coalesce(sum(cost_usd), 0) FROM direct_spend),
+    coalesce(sum(reserved_usd + settled_usd) FILTER (WHERE scope = 'work_order'), 0),
+    coalesce(sum(reserved_usd + settled_usd) FILTER (WHERE scope = 'global'), 0)
+FROM counters WHERE "window" = 'day'
+"""
 SHARED = """
 SELECT max(amount) FILTER (WHERE "window" = 'day' AND measure = 'usd'),
        max(amount) FILTER (WHERE "window" = 'open' AND measure = 'runs')
@@ -137,6 +160,11 @@ def recorded(database_url: str) -> tuple[list[RecordedRun], dict[str, Limits]]:
             usd_per_day=shared[0], concurrent_runs=None if shared[1] is None else int(shared[1])
         )
     return runs, limits
+
+
+def sums(database_url: str) -> Sums:
+    with psycopg.connect(database_url) as connection:
+        return Sums(*connection.execute(SUMS).fetchall()[0])
 
 
 def recorded_over_http(

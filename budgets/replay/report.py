@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from budgets.replay.audit import Exceeded
+from budgets.replay.audit import Exceeded, Sums
 from budgets.replay.tally import Tally
 from opslog.money import usd_text
 
@@ -14,12 +14,14 @@ def print_report(
     console: Console,
     tally: Tally,
     found: Sequence[Exceeded],
+    sums: Sums | None,
     *,
     seconds: float,
     behind: float,
     audited: str,
 ) -> None:
-    """`audited` says where the recorded runs were read that `found` was judged from."""
+    """`audited` says where the recorded runs were read that `found` was judged from; `sums` is None
+    where the counters cannot be read."""
     table = Table(title="Replay", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
@@ -37,7 +39,12 @@ def print_report(
         table.add_row("runs left to their lease", f"{tally.unsettled:,}")
     table.add_section()
     table.add_row("over the caps", f"{len(found):,}" if found else "none")
+    if sums is not None:
+        table.add_row("sum of the runs", f"${sums.runs:.9f}")
+        table.add_row("sum of the counters", f"${sums.work_orders:.9f}")
     console.print(table)
+    if sums is not None and not sums.agree:
+        console.print(f"OFF: the counters do not add up to the runs: {sums}", style="bold red")
     for each in found:
         console.print(
             f"OVER: {each.subject} on {each.day}: {each.measure} {each.used} > {each.limit}",

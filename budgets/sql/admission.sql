@@ -99,18 +99,18 @@ BEGIN
         at := tollgate.now();
         SELECT o.title, o.status, e.runs_per_day, e.usd_per_day, e.max_concurrent_runs, e.holds_until,
             o.refuse_unknown_agents, o.team, o.cost_dimension, s.settled_runs, s.median_usd, s.p95_tokens,
-            tollgate.default_usd(s.p95_usd, s.successful_runs, c.floor_usd, c.floor_runs, e.runs_per_day,
-                e.usd_per_day) AS default_usd,
+            -- (Looked for only where it is needed: most asks name an amount.)
+            CASE WHEN p_estimate > 0 OR (p_estimate = 0 AND p_priced IS NULL) THEN p_estimate ELSE (
+                SELECT tollgate.default_usd(s.p95_usd, s.successful_runs, c.floor_usd, c.floor_runs,
+                    e.runs_per_day, e.usd_per_day) FROM public.cost_rules c) END AS estimate,
             EXISTS (SELECT FROM public.agents a WHERE a.name = p_agent AND a.is_active) AS agent_known
         INTO w FROM public.work_orders o LEFT JOIN public.cost_statistics s ON s.wo_id = o.id
-        CROSS JOIN public.cost_rules c
         CROSS JOIN LATERAL tollgate.effective_caps(o.id, at) e WHERE o.id = p_wo;
         IF NOT FOUND THEN
             RETURN tollgate.refusal(404, 'unknown_work_order', 'unknown work order');
         END IF;
         -- Zero is an amount only where it was given in dollars; tokens that come to zero name none.
-        estimate := coalesce(CASE WHEN p_priced IS NULL THEN p_estimate ELSE nullif(p_estimate, 0) END,
-            w.default_usd);
+        estimate := w.estimate;
         IF p_lift AND w.settled_runs >= 20 THEN
             estimate := greatest(estimate, w.median_usd);
         END IF;

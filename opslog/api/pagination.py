@@ -1,7 +1,6 @@
 """Pages by key, not by number: page one thousand costs what page one costs."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, urlencode
@@ -30,7 +29,7 @@ class KeysetPagination(CursorPagination):
     page_size = 50
     page_size_query_param = "limit"
     max_page_size = 200
-    ordering: str | Sequence[str] = ("id",)
+    ordering: str | list[str] | tuple[str, ...] = ("id",)
 
     def get_page_size(self, request: Request) -> int:
         text = request.query_params.get(self.page_size_query_param)
@@ -44,7 +43,7 @@ class KeysetPagination(CursorPagination):
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         size = self.get_page_size(request)
-        self.base_url = request.build_absolute_uri()
+        self.address = request.build_absolute_uri()
         names = (self.ordering,) if isinstance(self.ordering, str) else tuple(self.ordering)
         self.columns: list[tuple[Any, bool]] = [
             (queryset.model._meta.get_field(name.lstrip("-")), name.startswith("-"))
@@ -105,7 +104,7 @@ class KeysetPagination(CursorPagination):
         values = [column.value_to_string(row) for column, _ in self.columns]
         told = dict(zip(NAMES, values, strict=False)) | ({"r": "1"} if back else {})
         cursor = b64encode(urlencode(told).encode()).decode("ascii")
-        return str(replace_query_param(self.base_url, self.cursor_query_param, cursor))
+        return str(replace_query_param(self.address, self.cursor_query_param, cursor))
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         parameters: list[dict[str, Any]] = super().get_schema_operation_parameters(view)

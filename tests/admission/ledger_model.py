@@ -149,13 +149,11 @@ class ModelLedger:
 
     def feature_refuses(self, usd: Decimal) -> str:
         """Only what is committed switches it off; what does not fit is refused alone."""
-        if self.feature_on and self.used_of_feature() + usd <= FEATURE_USD:
-            self.switch_off_if_used_up()
-            return "" if self.feature_on else "feature_off"
-        if self.feature_on and self.used_of_feature() < FEATURE_USD:
-            return "feature_rate"
-        self.feature_on = False
-        return "feature_off"
+        used = self.used_of_feature()
+        if not self.feature_on or used >= FEATURE_USD:
+            self.feature_on = False
+            return "feature_off"
+        return "feature_rate" if used + usd > FEATURE_USD else ""
 
     def full(self, wo: str) -> bool:
         running = sum(r.wo == wo and r.status == "running" for r in self.runs.values())

@@ -48,8 +48,7 @@ WINDOWS: list[tuple[str, str, str, dict[str, Any]]] = [
 def test_windows_end_now(
     desk: Desk, scope: str, window: str, measure: str, ask: dict[str, Any]
 ) -> None:
-    limit = {"usd": "1.00", "requests": 1, "tokens": 100}[measure]
-    set_limit(scope, window, measure, limit)
+    set_limit(scope, window, measure, {"usd": "1.00", "requests": "1", "tokens": "100"}[measure])
     ask = {"usd": "1.00", **ask}
     if measure == "tokens":
         ask |= {"model": "m", "estimated_input_tokens": 100}

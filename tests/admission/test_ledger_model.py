@@ -133,9 +133,9 @@ class Agreement(RuleBasedStateMachine):
         """What chance alone seldom comes to: a probe, and another ask before or after its time."""
         self.trip()
         self.time_passes(OPEN_SECONDS)
-        first = self.start(wo, Decimal(0), 86400, "")
+        first = str(self.start(wo, Decimal(0), 86400, ""))
         self.time_passes(pause)
-        return self.start(wo, Decimal(0), 30, "") or first
+        return str(self.start(wo, Decimal(0), 30, "")) or first
 
     @rule(wo=st.sampled_from(["w1", "w2"]), costs=st.lists(CENTS, min_size=2, max_size=4))
     def learn(self, wo: str, costs: list[Decimal]) -> None:

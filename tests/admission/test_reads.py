@@ -12,7 +12,7 @@ from tests.factories import make_work_order
 
 READ = """
 SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)
-FROM pg_stat_xact_user_tables WHERE relname IN ('counters', 'budgets')
+FROM pg_stat_xact_user_tables WHERE relname = ANY (%s)
 """
 # A day of every window of everything, and of ten thousand work orders; all of it is over.
 PAST = """
@@ -46,12 +46,13 @@ def desk(committed_db: str) -> Iterator[Desk]:
     connections["owner"].close()
 
 
-def read_by(call: Callable[[], Decision]) -> int:
+def read_by(call: Callable[[], Decision], *tables: str) -> int:
+    read = list(tables or ("counters", "budgets"))
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(READ)
+        cursor.execute(READ, [read])
         ((before,),) = cursor.fetchall()
         assert call().status in (200, 201)
-        cursor.execute(READ)
+        cursor.execute(READ, [read])
         ((after,),) = cursor.fetchall()
         return int(after) - int(before)
 
@@ -90,6 +91,27 @@ def test_limits_of_others_are_not_read(desk: Desk) -> None:
     # (A turn of a minute reads twice.)
     assert 0 < read_by_a_start(desk, **names) < first + 500
     assert 0 < read_by(lambda: desk.extend(run_id, "0.01")) < extended + 500
+
+
+FAILURES = """
+INSERT INTO work_order_runs (id, wo_id, agent_name, status, reserved_usd, cost, day, started_at,
+    finished_at, lease_expires_at, lease_seconds)
+SELECT gen_random_uuid(), 'w1', 'a', 'error', 0, 0, now()::date - 1, now() - interval '1 day',
+    now() - interval '1 day' + n * interval '1 ms', now(), 900 FROM generate_series(1, 30000) n
+"""
+
+
+def test_a_settlement_does_not_read_all_runs_that_failed(desk: Desk) -> None:
+    """Of those that are no evidence of a cost it reads the last thousand, planned early or not."""
+
+    def finished() -> Decision:
+        return desk.finish(run_of(desk.start(usd="0.01")), "0", "error")
+
+    for _ in range(3):
+        read_by(finished, "work_order_runs")
+    with connections["owner"].cursor() as cursor:
+        cursor.execute(FAILURES)
+    assert 0 < read_by(finished, "work_order_runs") < 1_500
 
 
 @pytest.mark.django_db

@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 import httpx2
@@ -190,7 +191,9 @@ def test_pages_are_stable_where_times_are_equal(api: Api, client: httpx2.Client)
     api.sql("INSERT INTO work_orders (id, title) VALUES ('equal', 'equal')")
     api.sql(EQUAL, "equal", 1_201)
     known = {str(row[0]) for row in api.sql("SELECT id FROM work_order_runs WHERE wo_id = 'equal'")}
-    url, seen, pages = "/api/work-orders/equal/runs?limit=200", [], []
+    url = "/api/work-orders/equal/runs?limit=200"
+    seen: list[str] = []
+    pages: list[dict[str, Any]] = []
     while url:
         assert len(pages) < 12
         pages.append(page := client.get(url).json())

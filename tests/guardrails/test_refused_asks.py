@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 
@@ -109,7 +110,7 @@ def test_money_that_nobody_was_asked_about_uses_a_cost_cap_up(digest: Desk, how:
         digest.finish(run, usd)
         if how == "correction":
             corrections.ask(
-                "run", run, Decimal("4.99"), seen=Decimal("1.00"), reason="a slip", by=person
+                "run", UUID(run), Decimal("4.99"), seen=Decimal("1.00"), reason="a slip", by=person
             )
     assert not on()
     assert switched_off() == 1

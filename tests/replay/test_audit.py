@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from budgets.replay.audit import EVERYTHING, Limits, RecordedRun, exceeded
+from budgets.replay.audit import EVERYTHING, Limits, RecordedRun, Sums, exceeded
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -71,3 +71,18 @@ def test_what_was_admitted_under_other_limits_counts_and_is_not_judged() -> None
     assert exceeded(ONE_EACH, limits, admitted_from=after) == []
     (found,) = exceeded([*ONE_EACH, run(40, 50, "1", "1")], limits, admitted_from=after)
     assert found.used == 3
+
+
+@pytest.mark.parametrize(
+    ("counters", "everything", "agree"),
+    [
+        ("1.000000001", "3.000000001", True),
+        ("1.000000002", "3.000000001", False),
+        ("1.000000001", "3.000000000", False),
+    ],
+)
+def test_the_counters_add_up_to_the_ninth_decimal(
+    counters: str, everything: str, agree: bool
+) -> None:
+    found = Sums(Decimal("1.000000001"), Decimal(2), Decimal(counters), Decimal(everything))
+    assert found.agree is agree

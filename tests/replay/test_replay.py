@@ -44,6 +44,8 @@ def test_a_trace_on_a_server_of_its_own(
     assert table["over the caps"] == "none"
     reserved, settled = (Decimal(table[name].strip("$")) for name in ("reserved", "settled"))
     assert 0 < settled < reserved
+    assert table["sum of the runs"] == table["sum of the counters"]
+    assert Decimal(table["sum of the runs"].strip("$")) == settled
 
 
 @pytest.fixture

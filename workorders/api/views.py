@@ -190,7 +190,7 @@ class WorkOrderList(generics.ListAPIView[WorkOrder]):
         return page
 
     def get_serializer_context(self) -> dict[str, Any]:
-        return super().get_serializer_context() | {"caps_in_force": self.in_force}
+        return {**super().get_serializer_context(), "caps_in_force": self.in_force}
 
     @extend_schema(
         operation_id="work_orders_list",

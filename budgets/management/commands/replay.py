@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from django.conf import settings
@@ -19,7 +19,14 @@ from django.utils.module_loading import import_string
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from budgets.replay.audit import Exceeded, exceeded, recorded, recorded_over_http
+from budgets.replay.audit import (
+    Exceeded,
+    Sums,
+    exceeded,
+    recorded,
+    recorded_over_http,
+    sums,
+)
 from budgets.replay.engine import Replay, at_speed
 from budgets.replay.fixture import Caps, prepare
 from budgets.replay.mapping import Mapping
@@ -29,11 +36,23 @@ from client.tollgate_client import Tollgate, TollgateError
 from opslog.another_database import connected_to
 
 
+class Audit(NamedTuple):
+    """What is wrong after a replay; `sums` None: the counters are another server's."""
+
+    exceeded: list[Exceeded]
+    sums: Sums | None = None
+
+    @property
+    def passed(self) -> bool:
+        return not self.exceeded and (self.sums is None or self.sums.agree)
+
+
 class Command(BaseCommand):
     help = (
         "Plays a recorded trace of real LLM requests (CSV or CSV.gz) against the HTTP API and "
-        "checks afterwards, from the runs on record, that no limit was exceeded: exit code 1 if "
-        "one was. By default on a server and a database of its own, which are removed afterwards."
+        "checks afterwards, from the runs on record, that no limit was exceeded, and that the "
+        "counters add up to the runs: exit code 1 if not. By default on a server and a database "
+        "of its own, which are removed afterwards."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -79,12 +98,12 @@ class Command(BaseCommand):
         except (psycopg.Error, DatabaseError) as error:
             reason = " ".join(str(error).split())
             raise CommandError(f"The database does not serve: {reason}") from None
-        if found:
+        if not found.passed:
             raise SystemExit(1)
 
     def on_scratch(
         self, console: Console, requests: list[TraceRequest], options: dict[str, Any]
-    ) -> list[Exceeded]:
+    ) -> Audit:
         limits: Caps = options["caps"] or Caps(1000, Decimal("5.00"), 8)
         work_orders = [f"replay-{n:02}" for n in range(1, options["work_orders"] + 1)]
         mapping = Mapping(work_orders, agents(options["agents"]), options["model"])
@@ -101,15 +120,15 @@ class Command(BaseCommand):
                 markup=False,
             )
 
-            def audit(client: Tollgate) -> list[Exceeded]:
-                return exceeded(*recorded(service.owner_url))
+            def audit(client: Tollgate) -> Audit:
+                return Audit(exceeded(*recorded(service.owner_url)), sums(service.owner_url))
 
             with client_for(service.url, token, options) as client:
                 return play(console, client, requests, mapping, options, audit, "its database")
 
     def on_server(
         self, console: Console, requests: list[TraceRequest], options: dict[str, Any]
-    ) -> list[Exceeded]:
+    ) -> Audit:
         token = options["token"] or os.environ.get("TOLLGATE_TOKEN", "")
         with client_for(options["url"], token, options) as client:
             names = [each["id"] for each in client.work_orders() if each["status"] == "draft"]
@@ -122,9 +141,9 @@ class Command(BaseCommand):
             now = datetime.now(UTC)
             midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
 
-            def audit(client: Tollgate) -> list[Exceeded]:
+            def audit(client: Tollgate) -> Audit:
                 runs, limits = recorded_over_http(client, mapping.work_orders, since=midnight)
-                return exceeded(runs, limits, admitted_from=now)
+                return Audit(exceeded(runs, limits, admitted_from=now))
 
             return play(console, client, requests, mapping, options, audit, "its API")
 
@@ -135,9 +154,9 @@ def play(
     requests: list[TraceRequest],
     mapping: Mapping,
     options: dict[str, Any],
-    audit: Callable[[Tollgate], list[Exceeded]],
+    audit: Callable[[Tollgate], Audit],
     audited: str,
-) -> list[Exceeded]:
+) -> Audit:
     """The replay with its progress bar and its table, also when Ctrl-C ends it early."""
     begun = time.monotonic()
     with Progress(
@@ -163,7 +182,13 @@ def play(
     try:
         found = audit(client)
         print_report(
-            console, replay.tally, found, seconds=seconds, behind=replay.behind, audited=audited
+            console,
+            replay.tally,
+            found.exceeded,
+            found.sums,
+            seconds=seconds,
+            behind=replay.behind,
+            audited=audited,
         )
     finally:
         signal.signal(signal.SIGINT, before)

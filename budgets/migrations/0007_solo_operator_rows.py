@@ -28,7 +28,7 @@ def first_values(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("budgets", "0005_solo_operator")]
+    dependencies = [("budgets", "0006_solo_operator")]
 
     operations = [
         ValidateConstraint("grant", "cap_grants_reviewer"),

@@ -24,7 +24,7 @@ def of_statement(sql: str, *state: Operation) -> migrations.SeparateDatabaseAndS
 
 
 class Migration(migrations.Migration):
-    dependencies = [("budgets", "0004_admission")]
+    dependencies = [("budgets", "0005_admission_checked")]
 
     operations = [
         migrations.CreateModel(
