@@ -262,8 +262,8 @@ class Refusals:
 
 
 def last_refusals(*, at_most: int) -> list[Refusals]:
-    """What was refused in the last 24 hours, alike refusals together, the latest first. Looks at the
-    newest REFUSALS_READ events of each kind.
+    """What was refused in the last 24 hours, alike refusals together, the latest first. Looks at
+    the newest REFUSALS_READ events of each kind.
 
     Each kind is read by its own index, so that a log without refusals is not read to its end.
     """

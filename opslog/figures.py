@@ -1,5 +1,5 @@
-"""A number as pages show it, with its name and its exact value for whoever reads the page: a person who
-points at it, a program, the test that computes every figure again from the tables."""
+"""A number as pages show it, with its name and its exact value for whatever reads the page:
+a program, or the test that computes every figure again from the tables."""
 
 from decimal import Decimal
 from typing import Any

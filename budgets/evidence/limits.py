@@ -17,13 +17,13 @@ from opslog.models import OperationsEvent
 DAYS = 30
 FEATURE_DENIALS = ("feature_rate", "feature_off")
 OWN_DENIALS = {"user": "user_quota", "address": "address_rate"}
-# `limit` is the row of `budgets` that refused, where the event names it; `own` how many runs the work
-# order may have at the same time.
+# `limit` is the row of `budgets` that refused, where the event names it; `own` how many runs the
+# work order may have at the same time.
 REFUSED = """
 SELECT (e.created_at AT TIME ZONE 'UTC')::date AS day, e.meta->>'reason' AS reason,
     coalesce(e.meta->>'budgetId', '') AS "limit", coalesce(e.meta->>'cap', '') AS cap,
-    coalesce(e.meta->>'feature', substring(e.message FROM 'refused: feature (.+) is switched off'), '')
-        AS feature,
+    coalesce(e.meta->>'feature',
+        substring(e.message FROM 'refused: feature (.+) is switched off'), '') AS feature,
     o.max_concurrent_runs AS own, sum(tollgate.times(e.meta))::bigint AS times
 FROM operations_events e
 LEFT JOIN work_orders o ON e.owner_type = 'work_order' AND o.id = e.owner_id
@@ -128,7 +128,8 @@ def _names(budget: Budget) -> tuple[str, ...]:
 
 
 def denials_of_feature(control: FeatureControl) -> Denials:
-    """The same for a feature. A refusal that names none was this one's if no other has its throttle."""
+    """The same for a feature. A refusal that names none was this one's if no other has its
+    throttle."""
     throttle = control.requests_per_period
     alike = FeatureControl.objects.filter(requests_per_period=throttle)
     amounts = {Decimal(throttle)} if throttle is not None and alike.count() == 1 else set()
@@ -136,8 +137,8 @@ def denials_of_feature(control: FeatureControl) -> Denials:
 
 
 def denials_by_request(requests: Sequence[ChangeRequest], since: datetime) -> dict[int, Denials]:
-    """How the log tells of refusals by the limits of these requests. Requests on caps, and on limits
-    that are gone, are left out."""
+    """How the log tells of refusals by the limits of these requests. Requests on caps, and on
+    limits that are gone, are left out."""
     features_of = {
         each.pk: each.subject_id for each in requests if each.subject_type == FeatureLimits.kind
     }

@@ -28,8 +28,8 @@ from unfold.widgets import (
 
 from opslog import changes, jobs
 from opslog.admin.base import PageAdmin, ReasonForm, SureForm, badge
-from opslog.figures import figure
 from opslog.exceptions import NotAllowedNow
+from opslog.figures import figure
 from opslog.incidents import (
     charting,
     costs,

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from django.test import Client
 from django.urls import reverse
-from django.utils.html import strip_tags
 from django.utils import timezone
+from django.utils.html import strip_tags
 
 from budgets.models import ChangeRequest, Vote
 from tests import factories

@@ -15,7 +15,8 @@ SUSPEND = re.compile(
 )
 LEFT = re.compile(r"Left today: ([\d,]+) runs, \$([\d,]+\.\d\d)\.")
 SWITCH = re.compile(
-    r"24 hours: ([\d,]+) runs, \$([\d,]+\.\d\d) and ([\d,]+) calls of direct spend, \$([\d,]+\.\d\d)"
+    r"24 hours: ([\d,]+) runs, \$([\d,]+\.\d\d) "
+    r"and ([\d,]+) calls of direct spend, \$([\d,]+\.\d\d)"
 )
 CENT = Decimal("0.01")
 
@@ -84,7 +85,7 @@ def test_charts_are_drawn_from_what_the_rows_say(desk: Desk) -> None:  # noqa: F
     hour = "to_char(at AT TIME ZONE 'UTC', 'HH24:00')"
     lately = "at >= now - interval '24 hours'"
     runs = (
-        f"SELECT 'runs', {hour}, sum(runs) FROM spent, clock WHERE {lately} AND runs = 1 GROUP BY 2"  # noqa: S608
+        f"SELECT 'runs', {hour}, sum(runs) FROM spent, clock WHERE {lately} AND runs = 1 GROUP BY 2"
     )
     assert by_name(shown["runs"]) == expected(desk, runs)
     for chart, column, unnamed in (
@@ -94,7 +95,7 @@ def test_charts_are_drawn_from_what_the_rows_say(desk: Desk) -> None:  # noqa: F
         sums = f"""
             SELECT coalesce(nullif({column}, ''), '{unnamed}'), {hour}, sum(settled + reserved)
             FROM spent, clock WHERE {lately} GROUP BY 1, 2 HAVING sum(settled + reserved) > 0
-        """  # noqa: S608
+        """
         wanted, got = expected(desk, sums), by_name(shown[chart])
         assert got.keys() == wanted.keys()
         for name, of in wanted.items():
