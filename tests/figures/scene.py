@@ -151,6 +151,9 @@ def _told(desk: Desk, now: datetime) -> None:
     drafts = [
         InferenceDraft(model="gpt-4o", feature=FEATURE, cost_usd=Decimal("0.04"), run_id=UUID(run)),
         InferenceDraft(model="gpt-4o", feature=FEATURE, cost_usd=Decimal("0.015")),
+        InferenceDraft(
+            model="gpt-4o", feature=FEATURE, cost_usd=Decimal("0.02"), work_order_id="edge"
+        ),
         InferenceDraft(model=UNKNOWN_MODEL, feature=FEATURE, input_tokens=10, output_tokens=5),
     ]
     tool = ToolDraft(tool_name="edge-tool", success=False, retries=1, feature=FEATURE)
