@@ -23,7 +23,7 @@ REFUSED = """
 SELECT (e.created_at AT TIME ZONE 'UTC')::date AS day, e.meta->>'reason' AS reason,
     coalesce(e.meta->>'budgetId', '') AS "limit", coalesce(e.meta->>'cap', '') AS cap,
     coalesce(e.meta->>'feature',
-        substring(e.message FROM 'refused: feature (.+) is switched off'), '') AS feature,
+        substring(e.message FROM 'refused(?: more)?: feature (.+) is switched off'), '') AS feature,
     o.max_concurrent_runs AS own, sum(tollgate.times(e.meta))::bigint AS times
 FROM operations_events e
 LEFT JOIN work_orders o ON e.owner_type = 'work_order' AND o.id = e.owner_id
