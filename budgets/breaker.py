@@ -89,8 +89,8 @@ def set_rules(
 
 
 def with_due(breakers: "QuerySet[CircuitBreaker]") -> Any:
-    """With `due`: open, and its time is over by the clock of admissions. It blocks nothing any more: the
-    next start is let through as its probe."""
+    """With `due`: open, and its time is over by the clock of admissions. It blocks nothing any
+    more: the next start is let through as its probe."""
     over = Q(state=State.OPEN, half_open_at__lte=RawSQL("tollgate.now()", ()))
     return breakers.annotate(due=ExpressionWrapper(over, BooleanField()))
 

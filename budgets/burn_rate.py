@@ -27,16 +27,18 @@ SELECT c.now,
     coalesce((SELECT reserved_usd + settled_usd FROM counters WHERE key
         = tollgate.counter_key('global', '', 'day', tollgate.begins('day', c.now))), 0),
     coalesce((SELECT sum(reserved_usd + settled_usd) FROM counters WHERE scope = 'global'
-        AND subject = '' AND "window" = 'day' AND starts_at BETWEEN tollgate.begins('month', c.now) AND c.now), 0)
+        AND subject = '' AND "window" = 'day'
+        AND starts_at BETWEEN tollgate.begins('month', c.now) AND c.now), 0)
 FROM c
 """
 BY_MINUTE = """
 SELECT starts_at, reserved_usd + settled_usd FROM counters WHERE scope = 'global' AND subject = ''
-    AND "window" = 'rolling_hour' AND starts_at BETWEEN tollgate.counts_from('rolling_hour', %s) AND %s
+    AND "window" = 'rolling_hour'
+    AND starts_at BETWEEN tollgate.counts_from('rolling_hour', %s) AND %s
 ORDER BY starts_at
 """
-# What each subject of a limit has committed in the last minute, and what it uses of the limit.
-# `rolling_minute` alone has counters of every limit's pace; so this minute's rows are read.
+# What each subject of a limit has committed in the last minute, and what it uses of the limit. No
+# counter has the pace of a user or a feature, so the rows of that minute are read.
 PACES = """
 WITH c AS MATERIALIZED (
     SELECT %(now)s::timestamptz AS now,

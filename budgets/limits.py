@@ -15,29 +15,29 @@ from opslog import prices
 from opslog.identities import canonical
 
 HIGHEST = Decimal("1000000000")
-# A name that has a limit of its own is held to that one, not to the one for each.
-USED = """
-WITH clock AS MATERIALIZED (SELECT tollgate.now() AS now)
-SELECT b.id, coalesce(k.subject, ''), coalesce(k.settled, 0), coalesce(k.held, 0)
-FROM clock c CROSS JOIN budgets b LEFT JOIN LATERAL (
-    SELECT u.* FROM (
-        SELECT s.subject,
-            sum(CASE b.measure WHEN 'usd' THEN s.settled_usd WHEN 'tokens' THEN s.settled_tokens
-                WHEN 'runs' THEN 0 ELSE s.runs END) AS settled,
-            sum(CASE b.measure WHEN 'usd' THEN s.reserved_usd WHEN 'tokens' THEN s.reserved_tokens
-                WHEN 'runs' THEN s.open_runs ELSE 0 END) AS held
-        FROM counters s
-        WHERE s.scope = b.scope AND s."window" = b."window"
-            AND (b.subject IN ('', s.subject)
-                OR (b.scope = 'model_tier' AND b.subject = split_part(s.subject, chr(31), 2))
-                OR (b.subject = '*' AND NOT EXISTS (
-                    SELECT FROM budgets own WHERE own.scope = b.scope AND own."window" = b."window"
-                        AND own.measure = b.measure AND own.subject = s.subject)))
-            AND s.starts_at BETWEEN tollgate.counts_from(b."window", c.now) AND c.now
-        GROUP BY s.subject) u
-    ORDER BY u.settled + u.held DESC, u.subject LIMIT 1) k ON true
-WHERE b.id = ANY (%s)
+# What each subject uses of each limit now, from the counters. A name that has a limit of its own is
+# held to that one, not to the one for each.
+IN_USE = """
+(SELECT tollgate.now() AS now OFFSET 0) c CROSS JOIN budgets b CROSS JOIN LATERAL (
+    SELECT s.subject,
+        sum(CASE b.measure WHEN 'usd' THEN s.settled_usd WHEN 'tokens' THEN s.settled_tokens
+            WHEN 'runs' THEN 0 ELSE s.runs END) AS settled,
+        sum(CASE b.measure WHEN 'usd' THEN s.reserved_usd WHEN 'tokens' THEN s.reserved_tokens
+            WHEN 'runs' THEN s.open_runs ELSE 0 END) AS held
+    FROM counters s
+    WHERE s.scope = b.scope AND s."window" = b."window"
+        AND s.starts_at BETWEEN tollgate.counts_from(b."window", c.now) AND c.now
+        AND (b.subject IN ('', s.subject)
+            OR (b.scope = 'model_tier' AND b.subject = split_part(s.subject, chr(31), 2))
+            OR (b.subject = '*' AND NOT EXISTS (
+                SELECT FROM budgets own WHERE own.scope = b.scope AND own."window" = b."window"
+                    AND own.measure = b.measure AND own.subject = s.subject)))
+    GROUP BY s.subject) k
 """
+MOST = f"""
+SELECT DISTINCT ON (b.id) b.id, k.subject, k.settled, k.held FROM {IN_USE} WHERE b.id = ANY (%s)
+ORDER BY b.id, k.settled + k.held DESC, k.subject
+"""  # noqa: S608  (constants put together)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,13 @@ class Use:
 def use_of(budget_ids: Sequence[int]) -> dict[int, Use]:
     """By id, in one query."""
     with connection.cursor() as cursor:
-        cursor.execute(USED, [list(budget_ids)])
-        return {
-            found: Use(subject.replace("\x1f", " / "), settled, held)
-            for found, subject, settled, held in cursor
+        cursor.execute(MOST, [list(budget_ids)])
+        found = {
+            budget_id: Use(subject.replace("\x1f", " / "), settled, held)
+            for budget_id, subject, settled, held in cursor
         }
+    unused = Use("", Decimal(0), Decimal(0))
+    return {budget_id: found.get(budget_id, unused) for budget_id in budget_ids}
 
 
 def lower(budget_id: int, amount: Decimal, *, reason: str, by: str) -> Budget:

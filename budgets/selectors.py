@@ -125,8 +125,8 @@ def usage_of_all() -> Usage:
 
 
 def calibration(wo_id: str) -> Calibration:
-    """Over the last 1,000 runs of the work order that succeeded or failed, and those cancelled since
-    the first of them started."""
+    """Over the last 1,000 runs of the work order that succeeded or failed, and those cancelled
+    since the first of them started."""
     with connection.cursor() as cursor:
         cursor.execute(CALIBRATION, {"wo": wo_id})
         return Calibration(*cursor.fetchone())

@@ -12,31 +12,18 @@ from django.db import connection
 from django.db.models import Max
 from django.urls import reverse
 
+from budgets import limits
 from budgets.models import Budget, FeatureControl, KillSwitch, TimedMitigation
 
 # A limit that is reached is reached for those who ask for a whole run, or for any dollar at all.
-# (A row for a name wins over the one for each of its scope.)
-REACHED = """
-WITH c AS (SELECT tollgate.now() AS now)
+REACHED = f"""
 SELECT b.id, k.subject, tollgate.cured_at(
-    row(0, b.id, b.scope, k.subject, b."window", b.measure, b.amount, NULL, '{}', c.now, NULL,
-        k.used)::tollgate.charge, c.now)
-FROM c CROSS JOIN budgets b CROSS JOIN LATERAL (
-    SELECT s.subject, sum(CASE b.measure WHEN 'usd' THEN s.reserved_usd + s.settled_usd
-        WHEN 'tokens' THEN s.reserved_tokens + s.settled_tokens
-        WHEN 'runs' THEN s.open_runs ELSE s.runs END) AS used
-    FROM counters s
-    WHERE s.scope = b.scope AND s."window" = b."window"
-        AND s.starts_at BETWEEN tollgate.counts_from(b."window", c.now) AND c.now
-        AND (b.subject IN ('', s.subject)
-            OR (b.scope = 'model_tier' AND b.subject = split_part(s.subject, chr(31), 2))
-            OR (b.subject = '*' AND NOT EXISTS (
-                SELECT FROM budgets own WHERE own.scope = b.scope AND own."window" = b."window"
-                    AND own.measure = b.measure AND own.subject = s.subject)))
-    GROUP BY s.subject) k
-WHERE b.amount IS NOT NULL AND b.scope <> 'work_order' AND k.used >= b.amount
+    row(0, b.id, b.scope, k.subject, b."window", b.measure, b.amount, NULL, '{{}}', c.now, NULL,
+        k.settled + k.held)::tollgate.charge, c.now)
+FROM {limits.IN_USE}
+WHERE b.amount IS NOT NULL AND b.scope <> 'work_order' AND k.settled + k.held >= b.amount
 ORDER BY b.scope <> 'global', b.scope, k.subject LIMIT %s
-"""
+"""  # noqa: S608  (constants put together)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +96,11 @@ def _limits(at_most: int) -> list[Stopped]:
     with connection.cursor() as cursor:
         cursor.execute(REACHED, [at_most])
         rows = cursor.fetchall()
-    limits = Budget.objects.in_bulk([pk for pk, _, _ in rows])
+    reached = Budget.objects.in_bulk([pk for pk, _, _ in rows])
     return [
         Stopped(
-            _named(limits[pk], subject),
-            f"{limits[pk].get_measure_display()} {limits[pk].get_window_display()} used up",
+            _named(reached[pk], subject),
+            f"{reached[pk].get_measure_display()} {reached[pk].get_window_display()} used up",
             reverse("admin:budgets_budget_change", args=[pk]),
             until,
             "a run ends",

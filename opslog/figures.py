@@ -1,11 +1,13 @@
-"""A number as pages show it, with its name and its exact value for whoever reads the page: a person who
-points at it, a program, the test that computes every figure again from the tables."""
+"""A number as pages show it, with its name and its exact value for whatever reads the page:
+a program, or the test that computes every figure again from the tables."""
 
 from decimal import Decimal
 from typing import Any
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+from opslog.money import usd_text
 
 
 def exact(value: Any) -> str:
@@ -17,7 +19,13 @@ def exact(value: Any) -> str:
 
 
 def figure(name: str, value: Any, text: str) -> SafeString:
-    """`text` is what people read of `value`. A `data` element, as HTML has it for this."""
+    """`text` is what people read of `value`, as a `data` element. Where money is rounded for the
+    eye, the exact amount is its title."""
+    title = f"${usd_text(Decimal(value))}" if value is not None and text.startswith("$") else text
     return format_html(
-        '<data class="tg-figure" data-figure="{}" value="{}">{}</data>', name, exact(value), text
+        '<data data-figure="{}" value="{}"{}>{}</data>',
+        name,
+        exact(value),
+        "" if title == text else format_html(' title="{}"', title),
+        text,
     )

@@ -279,7 +279,8 @@ burn_rate = extend_schema(
     operation_id="burn_rate",
     summary="How fast money goes out",
     description="Committed dollars: settled, and reserved by what runs. `secondsUntilReached` is "
-    "at the pace of the last 60 seconds; null: not before the window ends.",
+    "at the pace of the last minute; null: not before the window ends. A limit for each is that of "
+    "the one that reaches it first, or else of the one that uses most.",
     tags=["guardrails"],
     parameters=[TOKEN_DENIAL],
     responses={200: said("The pace.", BURN_RATE), **COMMON},

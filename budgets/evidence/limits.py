@@ -1,7 +1,7 @@
 """What must be known to decide on a shared limit: its use, and whom it refused."""
 
 from collections import Counter as Tally
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
@@ -17,13 +17,13 @@ from opslog.models import OperationsEvent
 DAYS = 30
 FEATURE_DENIALS = ("feature_rate", "feature_off")
 OWN_DENIALS = {"user": "user_quota", "address": "address_rate"}
-# `limit` is the row of `budgets` that refused, where the event names it; `own` how many runs the work
-# order may have at the same time.
+# `limit` is the row of `budgets` that refused, where the event names it; `own` how many runs the
+# work order may have at the same time.
 REFUSED = """
 SELECT (e.created_at AT TIME ZONE 'UTC')::date AS day, e.meta->>'reason' AS reason,
     coalesce(e.meta->>'budgetId', '') AS "limit", coalesce(e.meta->>'cap', '') AS cap,
-    coalesce(e.meta->>'feature', substring(e.message FROM 'refused: feature (.+) is switched off'), '')
-        AS feature,
+    coalesce(e.meta->>'feature',
+        substring(e.message FROM 'refused(?: more)?: feature (.+) is switched off'), '') AS feature,
     o.max_concurrent_runs AS own, sum(tollgate.times(e.meta))::bigint AS times
 FROM operations_events e
 LEFT JOIN work_orders o ON e.owner_type = 'work_order' AND o.id = e.owner_id
@@ -127,31 +127,45 @@ def _names(budget: Budget) -> tuple[str, ...]:
     return (OWN_DENIALS.get(budget.scope, f"budget:{budget.scope}:{budget.window}"),)
 
 
-def denials_of_feature(control: FeatureControl) -> Denials:
-    """The same for a feature. A refusal that names none was this one's if no other has its throttle."""
-    throttle = control.requests_per_period
-    alike = FeatureControl.objects.filter(requests_per_period=throttle)
-    amounts = {Decimal(throttle)} if throttle is not None and alike.count() == 1 else set()
-    return Denials(FEATURE_DENIALS, amounts=frozenset(amounts), feature=control.feature)
+def denials_of_features(controls: Iterable[FeatureControl]) -> dict[int, Denials]:
+    """The same for features; one query. A refusal that names none was this one's if no other has
+    its throttle."""
+    throttles = Tally(FeatureControl.objects.values_list("requests_per_period", flat=True))
+    return {
+        control.pk: Denials(
+            FEATURE_DENIALS,
+            amounts=frozenset(
+                Decimal(each)
+                for each in (control.requests_per_period,)
+                if each is not None and throttles[each] == 1
+            ),
+            feature=control.feature,
+        )
+        for control in controls
+    }
 
 
 def denials_by_request(requests: Sequence[ChangeRequest], since: datetime) -> dict[int, Denials]:
-    """How the log tells of refusals by the limits of these requests. Requests on caps, and on limits
-    that are gone, are left out."""
+    """How the log tells of refusals by the limits of these requests. Requests on caps, and on
+    limits that are gone, are left out."""
     features_of = {
-        each.pk: each.subject_id for each in requests if each.subject_type == FeatureLimits.kind
+        each.pk: int(each.subject_id)
+        for each in requests
+        if each.subject_type == FeatureLimits.kind
     }
     shared = {
         each.pk: int(each.subject_id) for each in requests if each.subject_type == SharedLimit.kind
     }
     controls = FeatureControl.objects.in_bulk(features_of.values()) if features_of else {}
     budgets = Budget.objects.in_bulk(set(shared.values())) if shared else {}
+    of_control = denials_of_features(controls.values()) if controls else {}
     of_budget = denials_of(budgets.values(), since) if budgets else {}
     return {
-        pk: denials_of_feature(controls[int(control)])
-        for pk, control in features_of.items()
-        if int(control) in controls
-    } | {pk: of_budget[budget] for pk, budget in shared.items() if budget in of_budget}
+        pk: found[key]
+        for found, asked in ((of_control, features_of), (of_budget, shared))
+        for pk, key in asked.items()
+        if key in found
+    }
 
 
 def refusals_by_request(
@@ -185,7 +199,7 @@ def limit_evidence(request: ChangeRequest, *, now: datetime) -> LimitEvidence | 
             return None
         recent = features.recent(control.feature)
         used, used_by = recent.usd + recent.direct_usd, control.feature
-        denials = denials_of_feature(control)
+        denials = denials_of_features([control])[control.pk]
     else:
         return None
     return LimitEvidence(now, used, used_by, days, denials.names, _refusals(denials, now))

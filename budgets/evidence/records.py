@@ -84,7 +84,8 @@ SELECT
 """
 RECENT = """
 WITH recent AS MATERIALIZED (
-    SELECT cost, reserved_usd, usage, started_at, cost_note <> 'unpriced' AS priced
+    SELECT cost, reserved_usd, cost::float8 / nullif(reserved_usd, 0)::float8 AS ratio, usage,
+        started_at, cost_note <> 'unpriced' AS priced
     FROM work_order_runs
     WHERE wo_id = %(wo)s AND status IN ('success', 'error')
         AND finished_at >= %(since)s AND finished_at < %(now)s
@@ -101,10 +102,8 @@ SELECT
         SELECT (SELECT count(*) FROM recent) AS settled, count(*) AS sampled,
             coalesce(sum(cost), 0) AS cost, coalesce(sum(reserved_usd), 0) AS reserved,
             percentile_cont(0.95) WITHIN GROUP (ORDER BY cost::float8) AS p95,
-            percentile_cont(0.5) WITHIN GROUP (ORDER BY cost::float8 / nullif(reserved_usd, 0)::float8)
-                AS ratio_p50,
-            percentile_cont(0.95) WITHIN GROUP (ORDER BY cost::float8 / nullif(reserved_usd, 0)::float8)
-                AS ratio_p95
+            percentile_cont(0.5) WITHIN GROUP (ORDER BY ratio) AS ratio_p50,
+            percentile_cont(0.95) WITHIN GROUP (ORDER BY ratio) AS ratio_p95
         FROM recent WHERE priced) t),
     (SELECT json_agg(t)::text FROM (
         SELECT count(*) FILTER (WHERE cost > reserved_usd) AS overruns,

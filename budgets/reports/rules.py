@@ -76,8 +76,8 @@ class Row:
 
     @property
     def action(self) -> Action | None:
-        # Not by the share: a dollar cap refuses what does not fit long before it is used up, and one
-        # that is used up to the cent blocks nobody who does not ask.
+        # Not by the share: a dollar cap refuses what does not fit long before it is used up, and
+        # one that is used up to the cent blocks nobody who does not ask.
         if self.refused:
             return Action.BLOCKED
         if self.share > NEAR:

@@ -63,10 +63,12 @@ WITH used AS (
     LEFT JOIN later l ON l.wo_id = o.id
     LEFT JOIN granted g ON g.wo_id = o.id
     LEFT JOIN granted_now n ON n.wo_id = o.id
-    WHERE u.subject IS NOT NULL OR r.wo_id IS NOT NULL OR (o.created_at <= %(at)s AND o.status <> 'archived')
+    WHERE u.subject IS NOT NULL OR r.wo_id IS NOT NULL
+        OR (o.created_at <= %(at)s AND o.status <> 'archived')
 ), report AS MATERIALIZED (
     SELECT h.*, CASE WHEN h.refused_runs + h.refused_usd > 0 THEN 'blocked'
-        WHEN h.share > %(near)s THEN 'near' WHEN h.share < %(idle)s THEN 'idle' ELSE '' END AS action
+        WHEN h.share > %(near)s THEN 'near' WHEN h.share < %(idle)s THEN 'idle' ELSE '' END
+            AS action
     FROM (SELECT *, greatest(runs::numeric / runs_cap, usd / usd_cap) AS share FROM held) h
 )
 """

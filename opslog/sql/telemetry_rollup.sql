@@ -44,8 +44,8 @@ BEGIN
             sum(output_tokens) AS output_tokens,
             sum(reasoning_tokens) AS reasoning_tokens,
             coalesce(sum(cost_usd), 0) AS cost_usd,
-            coalesce(sum(cost_usd) FILTER (WHERE run_id IS NOT NULL OR source IN ('run', 'spend')), 0)
-                AS governed_usd,
+            coalesce(sum(cost_usd) FILTER (
+                WHERE run_id IS NOT NULL OR wo_id <> '' OR source IN ('run', 'spend')), 0) AS governed_usd,
             sum(input_tokens::float8 * input_tokens) AS input_squares,
             sum(output_tokens::float8 * output_tokens) AS output_squares,
             coalesce(sum(cost_usd::float8 * cost_usd::float8), 0) AS cost_squares

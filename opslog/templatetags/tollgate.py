@@ -189,8 +189,8 @@ def cap(value: Decimal | None, unit: str) -> str:
 
 
 class FigureNode(template.Node):
-    """`{% figure rate.minute_usd "money" %}`: a figure, written by a filter of this file, and named by
-    its template and its variable: `burn_rate.rate.minute_usd`."""
+    """`{% figure rate.minute_usd "money" %}`: a figure, written by a filter of this file, and named
+    by its template and its variable: `burn_rate.rate.minute_usd`."""
 
     def __init__(self, name: str, value: FilterExpression, form: str, arguments: Any) -> None:
         self.name, self.value, self.form, self.arguments = name, value, form, arguments

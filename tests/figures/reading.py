@@ -1,4 +1,4 @@
-"""What a page shows: its figures by name, and the money and shares in it that are no named figure."""
+"""What a page shows: its figures by name, and the money and shares in it that have none."""
 
 import re
 from collections import defaultdict
@@ -7,37 +7,16 @@ from decimal import Decimal
 from html.parser import HTMLParser
 
 VOID = frozenset(
-    [
-        "area",
-        "base",
-        "br",
-        "col",
-        "embed",
-        "hr",
-        "img",
-        "input",
-        "link",
-        "meta",
-        "source",
-        "track",
-        "wbr",
-    ]
+    (
+        *("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta"),
+        *("source", "track", "wbr"),
+    )
 )
 # A drawing has its numbers in the table below it; a script and a form field show none of ours.
 UNREAD = frozenset(["svg", "script", "style", "textarea", "option", "template", "head"])
 # The words of a record (an event, an alert, a reason, a decision), not a figure of the page.
 RECORDED = frozenset(
-    [
-        "tg-quote",
-        "tg-feed",
-        "tg-lead",
-        "tg-marks",
-        "tg-banner",
-        "tg-json",
-        "tg-note",
-        "tg-effects",
-        "tg-recorded",
-    ]
+    ("tg-quote", "tg-feed", "tg-lead", "tg-marks", "tg-banner", "tg-json", "tg-note")
 )
 FIGURE = re.compile(r"[-−+]?\$\d|\d(?:[.,]\d+)?\s?%")
 

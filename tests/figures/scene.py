@@ -1,5 +1,5 @@
-"""The demo's thirty days, and beside them one of each case at the edge of a figure's meaning. All of
-it is written by the routines that write it in production, so that counters and rows agree."""
+"""The demo's thirty days, and beside them one of each case at the edge of a figure's meaning. All
+of it is written by the routines that write it in production, so that counters and rows agree."""
 
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
@@ -67,7 +67,7 @@ def make(folder: Path) -> User:
 
 
 def _limits() -> None:
-    """For each user in dollars and in tokens, and for one of them his own; and of all for a month."""
+    """For each user in dollars and in tokens, one of them with a limit of his own; and others."""
     factories.make_price("gpt-4o-mini")
     DimensionBudget.objects.filter(dimension__in=("llm_api", "compute")).update(monthly_usd=250)
     factories.set_limit("user", "day", "usd", "2.00")
@@ -141,7 +141,7 @@ def _refused(desk: Desk) -> None:
 
 
 def _told(desk: Desk, now: datetime) -> None:
-    """Direct spend; telemetry of a run, of a call that never asked, and of a cost that nobody knows."""
+    """Direct spend; telemetry of a run, of a call that never asked, and of an unknown cost."""
     who = spending.Who(user_id="carol", feature=FEATURE, surface="web")
     spending.spend(caller=desk.caller, who=who, cost_usd=Decimal("0.770000003"))
     usage = Usage(input_tokens=2000, output_tokens=500)
@@ -151,6 +151,9 @@ def _told(desk: Desk, now: datetime) -> None:
     drafts = [
         InferenceDraft(model="gpt-4o", feature=FEATURE, cost_usd=Decimal("0.04"), run_id=UUID(run)),
         InferenceDraft(model="gpt-4o", feature=FEATURE, cost_usd=Decimal("0.015")),
+        InferenceDraft(
+            model="gpt-4o", feature=FEATURE, cost_usd=Decimal("0.02"), work_order_id="edge"
+        ),
         InferenceDraft(model=UNKNOWN_MODEL, feature=FEATURE, input_tokens=10, output_tokens=5),
     ]
     tool = ToolDraft(tool_name="edge-tool", success=False, retries=1, feature=FEATURE)

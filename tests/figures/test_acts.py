@@ -15,7 +15,8 @@ SUSPEND = re.compile(
 )
 LEFT = re.compile(r"Left today: ([\d,]+) runs, \$([\d,]+\.\d\d)\.")
 SWITCH = re.compile(
-    r"24 hours: ([\d,]+) runs, \$([\d,]+\.\d\d) and ([\d,]+) calls of direct spend, \$([\d,]+\.\d\d)"
+    r"24 hours: ([\d,]+) runs, \$([\d,]+\.\d\d) "
+    r"and ([\d,]+) calls of direct spend, \$([\d,]+\.\d\d)"
 )
 CENT = Decimal("0.01")
 

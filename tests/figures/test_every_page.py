@@ -30,7 +30,7 @@ SETTINGS = tuple(
         r"of a cap or more$|^Now \$[\d.,]+\.",
     )
 )
-# Sentences of records, as they were written: lists of events, alerts and messages; the name of a row.
+# Sentences of records, as they were written (events, alerts, messages), and the names of rows.
 RECORDED = re.compile(
     r"^(/ops-logs|/admin/budgets/alert/|/admin/opslog/outboxmessage/)|: div > div > h1 > a: "
 )

@@ -1,8 +1,8 @@
-"""Each figure of each page, computed again from the rows by SQL of its own (`sql/`), to the last digit.
+"""Each figure of each page, computed again from the rows by SQL of its own (`sql/`), exactly.
 
-A page names its figures (`data-figure`) and gives them exactly (`value`). A figure that has no SQL here
-fails, and so does SQL whose figure the page does not show. Whose they are (`data-of`) must agree, too:
-a row too many or too few is a difference.
+A page names its figures (`data-figure`) and gives them exactly (`value`). A figure that has no SQL
+here fails, and so does SQL whose figure the page does not show. Whose they are (`data-of`) must
+agree as well: a row too many or too few is a difference.
 """
 
 import re
@@ -134,8 +134,8 @@ def differences(shown: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]
     }
 
 
-# What no row says: guesses, and what triage makes of the hours. Their arithmetic has tests of its own, in
-# tests/forecast, tests/evidence and tests/triage.
+# What no row says: guesses, and what triage makes of the hours. Their arithmetic has tests of its
+# own, in tests/forecast, tests/evidence and tests/triage.
 ELSEWHERE = {
     "forecast": (
         "outlook.outlook.",

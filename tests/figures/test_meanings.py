@@ -1,6 +1,6 @@
 """What a label means, where the demo has no case of it: each with the figure worked out by hand."""
 
-from collections.abc import Iterator
+import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -18,12 +18,12 @@ NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def desk(committed_db: str) -> Iterator[Desk]:
+def desk(committed_db: str) -> Desk:
     install_clock()
     set_clock(NOON)
     factories.lift_limits()
     factories.make_work_order(usd_per_day="100.00", runs_per_day=100, max_concurrent_runs=50)
-    yield Desk()
+    return Desk()
 
 
 def of_each_user(amount: str, **more: str) -> Budget:
@@ -167,15 +167,14 @@ def test_an_open_breaker_whose_time_is_over_blocks_nothing(desk: Desk) -> None:
 def alert(key: str, at: datetime, **meta: str) -> None:
     with connections["owner"].cursor() as cursor:
         cursor.execute(
-            "INSERT INTO alerts (kind, key, message, owner_type, owner_id, actor, meta, created_at) "
-            "VALUES ('dimension_tier', %s, %s, 'dimension_budget', '1', 'test', "
-            "coalesce(%s::jsonb, '{}'), %s)",
-            [key, key, '{"month": "%s"}' % meta["month"] if meta else None, at],
+            "INSERT INTO alerts (kind, key, message, owner_type, owner_id, actor, meta, created_at)"
+            " VALUES ('dimension_tier', %s, %s, 'dimension_budget', '1', 'test', %s, %s)",
+            [key, key, json.dumps(meta), at],
         )
 
 
 def test_a_review_has_the_alerts_about_its_month(committed_db: str) -> None:
-    """A tier of October that was reached by a bill of November 1st is October's, and not November's."""
+    """A tier of October that a bill of November 1st has reached is October's, not November's."""
     alert("in October", datetime(2026, 10, 31, 23, 59, tzinfo=UTC))
     alert("of October", datetime(2026, 11, 1, 0, 10, tzinfo=UTC), month="2026-10")
     alert("of September", datetime(2026, 10, 1, 0, 10, tzinfo=UTC), month="2026-09")

@@ -120,7 +120,7 @@ def test_a_month_that_is_not_complete_is_a_day_times_thirty(db: None) -> None:
 
 
 def test_the_day_on_which_telemetry_began_is_no_whole_day(db: None) -> None:
-    """It began at 18:00: $2.00 of six hours are no $60.00 a month. The day after, $5.00, is whole."""
+    """It began at 18:00: $2.00 of six hours are no $60.00 a month. The next, $5.00, is whole."""
     found = entry()
     today = selector.today()
     hour(today - timedelta(days=2), at=18, usd="2")

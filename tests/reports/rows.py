@@ -36,16 +36,17 @@ def used(work_order: WorkOrder, day: date, *, runs: int, usd: str, held: str = "
 def refused(
     work_order: WorkOrder, moment: datetime, reason: str, asks: Sequence[datetime] = ()
 ) -> None:
-    """An event of the past, as the log has it; with `asks`, it stands for all of them. The owner alone
-    can write it, and only in a test."""
+    """An event of the past, as the log has it; with `asks`, it stands for all of them. The owner
+    alone can write it, and only in a test."""
     meta: dict[str, object] = {"woId": work_order.pk, "reason": reason, "agentName": "agent-1"}
     if asks:
         meta |= {"count": len(asks), "asks": [{"at": each.isoformat()} for each in asks]}
     with connections["owner"].cursor() as cursor:
         cursor.execute("ALTER TABLE operations_events DISABLE TRIGGER stamp")
         cursor.execute(
-            "INSERT INTO operations_events (created_at, kind, message, owner_type, owner_id, actor, "
-            "meta, db_user) VALUES (%s, 'RATE_LIMIT_429', 'refused', 'work_order', %s, 'svc', %s, 'test')",
+            "INSERT INTO operations_events (created_at, kind, message, owner_type, owner_id, "
+            "actor, meta, db_user) "
+            "VALUES (%s, 'RATE_LIMIT_429', 'refused', 'work_order', %s, 'svc', %s, 'test')",
             [moment, work_order.pk, json.dumps(meta)],
         )
         cursor.execute("ALTER TABLE operations_events ENABLE TRIGGER stamp")

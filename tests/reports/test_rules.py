@@ -19,8 +19,8 @@ def row(
     over: bool = True,
     refused: tuple[int, int] = (0, 0),
 ) -> Row:
-    """Of the caps 100 and $2.00; `now` are those that hold since. `refused`: by the cap of runs, and
-    by that of dollars."""
+    """Of the caps 100 and $2.00; `now` are those that hold since. `refused`: by the cap of runs,
+    and by that of dollars."""
     caps = (100, Decimal("2.00"))
     held = (now[0], Decimal(now[1]))
     by_runs, by_usd = refused

@@ -99,7 +99,7 @@ GROUP BY o.id, o.status, c.now;
 CREATE TEMP VIEW calls AS
 SELECT date_trunc('hour', created_at, 'UTC') AS hour, feature, model, trigger_type, cost_usd AS usd,
     input_tokens, output_tokens, cost_usd IS NULL AS unknown,
-    run_id IS NOT NULL OR source IN ('run', 'spend') AS governed
+    run_id IS NOT NULL OR wo_id <> '' OR source IN ('run', 'spend') AS governed
 FROM inference_events;
 
 CREATE TEMP VIEW week_calls AS
