@@ -10,7 +10,7 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 from budgets.admin.burn_rate_page import burn_rate_page
 from budgets.admin.mitigation_page import mitigation_page
 from budgets.api.urls import v1_urlpatterns
-from config import dashboard, health, metrics, runbooks
+from config import dashboard, health, metrics, navigation, runbooks
 from config.account_link import AccountLinkView
 from config.api_schema import SchemaView
 from opslog.admin import log_pages
@@ -23,6 +23,11 @@ OPEN = {"authentication_classes": (), "permission_classes": ()}
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
     return redirect("admin:index")
+
+
+@require_safe
+def favicon(request: HttpRequest) -> HttpResponse:
+    return redirect(navigation.mark(request))
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -47,6 +52,7 @@ handler500 = "config.urls.server_error"
 
 urlpatterns = [
     path("", home),
+    path("favicon.ico", favicon),  # for pages without the head of the admin: errors, downloads
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", metrics.metrics),

@@ -127,12 +127,12 @@ class CostCorrectionAdmin(LargeTableMixin, PageAdmin):
             CorrectForm(request.POST or None, initial={"seen": cost}),
             perform=perform,
             refusals=(Refused,),
-            title="Correct the cost",
-            verb="Correct it",
+            title="Correct cost",
+            verb="Correct cost",
             effects=(
-                f"It counts ${usd_text(cost)} now.",
-                "Every counter it was charged to follows at once.",
-                "A breaker that tripped on the wrong figure alone closes; a feature is on again.",
+                f"Recorded cost: ${usd_text(cost)}.",
+                "Every budget it was charged to changes with it, immediately.",
+                "A breaker or feature that stopped on the wrong amount alone works again.",
                 f"A change of more than ${rule.second_person_over_usd:,.2f} needs a second person.",
             ),
         )
@@ -168,10 +168,16 @@ class CostCorrectionAdmin(LargeTableMixin, PageAdmin):
             form=CommentForm,
             perform=perform,
             refusals=(Refused,),
-            title=f"{'Confirm' if approve else 'Refuse'} the correction {found}",
-            verb="Confirm it" if approve else "Refuse it",
+            title=f"{'Confirm' if approve else 'Refuse'} correction {found}",
+            verb="Confirm correction" if approve else "Refuse correction",
             danger=not approve,
-            effects=(f"Reason given: {found.reason}",),
+            effects=(
+                f"{found.asked_by} asks for it: {self.about(found)}, {found}.",
+                f"Reason: {found.reason}",
+                "Every budget it was charged to changes with it, immediately."
+                if approve
+                else "The recorded cost stays as it is.",
+            ),
         )
 
     @display(description="correction")

@@ -5,6 +5,8 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from opslog.money import usd_text
+
 
 class CostRule(models.Model):
     """When a reported cost is told of as critical, and whose word corrects one. One row.
@@ -105,4 +107,4 @@ class CostCorrection(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"${self.old_usd.normalize():f} → ${self.new_usd.normalize():f}"
+        return f"${usd_text(self.old_usd)} → ${usd_text(self.new_usd)}"

@@ -19,12 +19,7 @@ import asyncio
 import io
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from email.utils import formatdate
 from functools import lru_cache
-from http import HTTPStatus
 from ipaddress import IPv6Address, IPv6Network
 from json import dumps
 from typing import Any
@@ -33,160 +28,20 @@ from urllib.parse import unquote_to_bytes
 import httptools
 
 from config.server import lanes
-from config.server.strangers import Strangers
-from config.server.threads import COMMON, Threads
+from config.server.exchange import DRAIN_SECONDS, STATUSES, Exchange
+from config.server.house import House
+from config.server.threads import COMMON
 from opslog.addresses import address_of, parse_hop
 from workorders.tokens import plausible, text_of
 
 IDLE_SECONDS = 75  # between two requests: longer than the 60 of usual load balancers
-DRAIN_SECONDS = 30  # without any progress of an answer that is under way
 MOST_HEAD = 65_536
 MOST_FIELDS = 100
 IN_MEMORY = 65_536  # bytes of a body; the rest is in a temporary file
 MOST_HELD = 512 * 1024 * 1024  # bytes of all bodies of a process
 WRITE_AHEAD = 262_144  # bytes of a stream that may wait for a client
-STATUSES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 DELAY_SECONDS = 1.0  # for a token that comes among wrong ones
-NO_BODY = (204, 304)
 TOO_LARGE = (413, "the request body is too large")
-
-
-@dataclass
-class House:
-    """What the connections of one process share."""
-
-    loop: asyncio.AbstractEventLoop
-    threads: Threads
-    lane: lanes.Lane | None  # None: answers everything itself
-    pass_on: Callable[[int, bytes], bool]  # descriptor, what was read → False: not possible now
-    request_seconds: float
-    most_connections: int
-    most_per_address: int
-    exempt: Callable[[str], bool]  # addresses that many clients come from: trusted proxies
-    strangers: Strangers = field(default_factory=Strangers)
-    # Oldest first; a dict is a set with an order.
-    connections: "dict[Connection, None]" = field(default_factory=dict)
-    of_client: "dict[str, dict[Connection, None]]" = field(default_factory=dict)
-    held: int = 0  # bytes of bodies, in memory and in files
-    closing: bool = False
-    _date: tuple[int, str] = (0, "")
-
-    def room_for(self, connection: "Connection") -> bool:
-        """Whether it may stay. If there are too many, the oldest goes that nobody of ours uses: it
-        has brought no good token yet, and no thread works for it."""
-        self.connections[connection] = None
-        own = self.of_client.setdefault(connection.client, {})
-        own[connection] = None
-        if len(self.connections) > self.most_connections:
-            return self.end_oldest(self.connections, connection)
-        if len(own) > self.most_per_address and not connection.from_proxy:
-            return self.end_oldest(own, connection)
-        return True
-
-    @staticmethod
-    def end_oldest(among: "dict[Connection, None]", newest: "Connection") -> bool:
-        for each in among:
-            if each is not newest and not each.busy and not each.good:
-                each.abort()
-                return True
-        return False
-
-    def remove(self, connection: "Connection") -> None:
-        self.connections.pop(connection, None)
-        own = self.of_client.get(connection.client)
-        if own is not None:
-            own.pop(connection, None)
-            if not own:
-                del self.of_client[connection.client]
-
-    def date(self) -> str:
-        now = int(time.time())
-        if self._date[0] != now:
-            self._date = (now, f"Date: {formatdate(now, usegmt=True)}\r\n")
-        return self._date[1]
-
-
-class Exchange:
-    """A whole request, and the way back for its answer. Used by one thread."""
-
-    __slots__ = ("caller", "connection", "environ", "keep", "method", "protocol")
-
-    def __init__(
-        self,
-        connection: "Connection",
-        environ: dict[str, Any],
-        keep: bool,
-        caller: tuple[str, str] | None,
-    ) -> None:
-        self.connection, self.environ, self.keep = connection, environ, keep
-        self.caller = caller  # client address and token
-        self.method = environ["REQUEST_METHOD"]
-        self.protocol = environ["SERVER_PROTOCOL"]
-
-    def was_judged(self, code: int, headers: list[tuple[str, str]]) -> bool:
-        """Whether somebody looked at the token: bad input and wrong methods are answered before."""
-        if any(name.lower() == "tollgate-denial" for name, _ in headers):
-            return True
-        return code < 400 and self.method != "OPTIONS"
-
-    def head(self, status: str, headers: list[tuple[str, str]], length: int | None) -> str:
-        code = int(status[:3])
-        if self.caller is not None and self.was_judged(code, headers):
-            self.connection.house.strangers.judged(*self.caller, code)
-            self.connection.good = code not in (401, 403)
-        lines = [STATUSES.get(code) or f"HTTP/1.1 {status}\r\n", self.connection.house.date()]
-        known = False
-        for name, value in headers:
-            lower = name.lower()
-            if lower == "connection":
-                self.keep = self.keep and value.lower() != "close"
-                continue
-            known = known or lower == "content-length"
-            lines.append(f"{name}: {value}\r\n")
-        if code not in NO_BODY and not known:
-            if length is not None:
-                lines.append(f"Content-Length: {length}\r\n")
-            elif self.protocol == "HTTP/1.0":
-                self.keep = False
-            else:
-                lines.append("Transfer-Encoding: chunked\r\n")
-        if not self.keep:
-            lines.append("Connection: close\r\n")
-        elif self.protocol == "HTTP/1.0":
-            lines.append("Connection: keep-alive\r\n")
-        lines.append("\r\n")
-        return "".join(lines)
-
-    def answer(self, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
-        data = self.head(status, headers, len(body)).encode("latin-1")
-        if self.method != "HEAD":
-            data += body
-        self.connection.house.loop.call_soon_threadsafe(self.connection.finish, data, self.keep)
-
-    def stream(self, status: str, headers: list[tuple[str, str]], parts: Iterable[bytes]) -> None:
-        """Piece by piece, no faster than the client reads; a client that stands still is left."""
-        connection, loop = self.connection, self.connection.house.loop
-        given = any(name.lower() == "content-length" for name, _ in headers)
-        head = self.head(status, headers, None).encode("latin-1")
-        bare = given or int(status[:3]) in NO_BODY or self.protocol == "HTTP/1.0"
-        loop.call_soon_threadsafe(connection.write, head)
-        if self.method != "HEAD":
-            for part in parts:
-                if not part:
-                    continue
-                data = part if bare else b"%x\r\n%b\r\n" % (len(part), part)
-                connection.writable.clear()
-                loop.call_soon_threadsafe(connection.write_part, data)
-                if not connection.writable.wait(DRAIN_SECONDS) or connection.gone:
-                    loop.call_soon_threadsafe(connection.abort)
-                    return
-        end = b"" if bare or self.method == "HEAD" else b"0\r\n\r\n"
-        loop.call_soon_threadsafe(connection.finish, end, self.keep)
-
-    def fail(self) -> None:
-        """An error of the application that Django did not answer."""
-        loop = self.connection.house.loop
-        loop.call_soon_threadsafe(self.connection.refuse, 500, "an error of ours; it was logged")
 
 
 class Connection(asyncio.Protocol):

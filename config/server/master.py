@@ -19,7 +19,8 @@ from django.db import connections
 
 from config import api_schema
 from config.privileges import die_with_parent
-from config.server.connection import Connection, House
+from config.server.connection import Connection
+from config.server.house import House
 from config.server.lanes import Lane
 from config.server.threads import Application, Threads
 from opslog.addresses import is_trusted_proxy

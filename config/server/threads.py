@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from config.server.connection import Exchange
+    from config.server.exchange import Exchange
 
 log = logging.getLogger("tollgate.server")
 MOST_WAITING = 1000  # requests; beyond, the answer is 503 at once

@@ -211,3 +211,41 @@ END $$;
 CREATE CONSTRAINT TRIGGER record_link
     AFTER INSERT OR DELETE OR UPDATE OF user_id, provider, uid ON public.socialaccount_socialaccount
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_link();
+
+-- A second factor is a way into an account. The event of its person names the factor. Using one (the mask
+-- of used recovery codes grows, codes are viewed) and naming a passkey change nothing that opens a door.
+CREATE OR REPLACE FUNCTION tollgate.record_factor() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    was jsonb := to_jsonb(OLD);
+    is_now jsonb := to_jsonb(NEW);
+    subject text := coalesce(is_now, was)->>'user_id';
+    factor text := coalesce(is_now, was)->>'type';
+BEGIN
+    IF TG_OP = 'UPDATE' AND was->'user_id' = is_now->'user_id' AND was->'type' = is_now->'type'
+        AND (was->'data') - '{used_mask,viewed_at,name}'::text[]
+            = (is_now->'data') - '{used_mask,viewed_at,name}'::text[]
+        AND coalesce(was->'data'->>'used_mask', '0')::bigint
+            = coalesce(was->'data'->>'used_mask', '0')::bigint
+            & coalesce(is_now->'data'->>'used_mask', '0')::bigint
+    THEN
+        RETURN NULL;
+    END IF;
+    IF TG_OP <> 'UPDATE' AND EXISTS (SELECT FROM tollgate.events_about('user', subject) AS e
+        WHERE e.kind = CASE TG_OP WHEN 'INSERT' THEN 'SECOND_FACTOR_ADDED' ELSE 'SECOND_FACTOR_REMOVED' END
+            AND e.meta->>'factor' = factor AND NOT e.meta ? 'by')
+    THEN
+        RETURN NULL;
+    END IF;
+    PERFORM tollgate.write_change(
+        'SECOND_FACTOR_' || CASE TG_OP WHEN 'INSERT' THEN 'ADDED' WHEN 'DELETE' THEN 'REMOVED' ELSE 'CHANGED' END,
+        'user', subject,
+        (SELECT u.username FROM public.auth_user AS u WHERE u.id = subject::bigint),
+        jsonb_build_object('second_factor', CASE TG_OP
+            WHEN 'INSERT' THEN jsonb_build_object('old', NULL, 'new', factor)
+            WHEN 'DELETE' THEN jsonb_build_object('old', factor, 'new', NULL)
+            ELSE jsonb_build_object('old', was->>'type', 'new', factor) END), TG_OP);
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER record_factor
+    AFTER INSERT OR DELETE OR UPDATE OF user_id, type, data ON public.mfa_authenticator
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_factor();

@@ -118,7 +118,7 @@ EXPORTS: dict[str, list[tuple[str, dict[str, str], str]]] = {
     "daily-report-csv": [("GET", {}, "csv")],
 }
 # For everybody, and they tell nothing of anybody. `metrics` is open to its networks.
-OPEN = {"", "healthz", "readyz", "metrics", "schema", "docs"}
+OPEN = {"", "favicon.ico", "healthz", "readyz", "metrics", "schema", "docs"}
 # A person's own account: whoever is signed in, be it of no group; nobody else is let in. Each shows
 # and changes what is the person's alone. `tests/sign_in/` tests what they do.
 ACCOUNT = {

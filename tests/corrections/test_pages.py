@@ -46,7 +46,7 @@ def test_corrected_from_the_page_of_the_run(scene: Scene, run: Run) -> None:
     page = client.get(reverse("admin:workorders_run_change", args=[run.pk])).content.decode()
     address = f"{reverse('admin:budgets_costcorrection_add')}?run={run.pk}"
     assert address in page
-    assert "It counts $42.00 now" in client.get(address).content.decode()
+    assert "Recorded cost: $42.00" in client.get(address).content.decode()
     told = {"seen": "42.00", "cost": "41.00", "reason": "a slip"}
     assert client.post(address, told).status_code == 302
     assert Run.objects.get(pk=run.pk).cost == 41

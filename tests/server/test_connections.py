@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from config.server.connection import Exchange
+from config.server.exchange import Exchange
 from tests.api.harness import WORK_ORDER, Api, api_service
 from tests.server.raw import START, Raw, bearer, head, trickle
 from tests.waiting import wait_until

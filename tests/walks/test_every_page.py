@@ -9,9 +9,11 @@ it is open.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 from playwright.sync_api import Browser, expect
 from pytest_django import DjangoDbBlocker
 
@@ -19,8 +21,8 @@ from budgets import breaker
 from config.runbooks import RUNBOOKS
 from config.scratch import ScratchService
 from tests import factories
-from tests.admin.scene import Scene, make_scene
-from tests.walks.browsing import chromium, serious, session_of, window_of
+from tests.admin.scene import Scene, make_run, make_scene
+from tests.walks.browsing import chromium, picture, serious, session_of, window_of
 
 WIDTHS = (1280, 390)
 WINDOWS = {
@@ -61,6 +63,24 @@ def addresses(scene: Scene) -> list[str]:
         *of("budgets_alertrule"),
         *of("budgets_alert"),
         *of("budgets_accountchange"),
+        *of("budgets_costcorrection"),
+        *of("workorders_servicetoken"),
+    ]
+
+
+def acts(scene: Scene) -> list[str]:
+    """Pages on which something is changed; none of these people may open all of them."""
+    token = scene.ids["workorders_servicetoken"]
+    correction = scene.ids["budgets_costcorrection"]
+    run = make_run(
+        scene.work_order, status="success", cost=Decimal("12.50"), finished_at=timezone.now()
+    )
+    return [
+        f"{reverse('admin:budgets_costcorrection_add')}?run={run.pk}",
+        reverse("admin:budgets_costcorrection_confirm", args=[correction]),
+        reverse("admin:workorders_servicetoken_add"),
+        reverse("admin:workorders_servicetoken_rotate", args=[token]),
+        reverse("admin:workorders_servicetoken_revoke", args=[token]),
     ]
 
 
@@ -70,6 +90,7 @@ class Site:
 
     service: ScratchService
     pages: list[str]
+    acts: list[str]
     browser: Browser
     cookies: dict[str, str] = field(default_factory=dict)
     judged: set[tuple[str, str]] = field(default_factory=set)
@@ -81,9 +102,9 @@ def site(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Iterato
         scene = make_scene()
         breaker.trip("global", "", reason="so that there is a banner", by="ops")
         cookies = {role: session_of(scene.people[role]) for role in WINDOWS}
-        pages = addresses(scene)
+        pages, to_act = addresses(scene), acts(scene)
     with chromium() as browser:
-        yield Site(service, pages, browser, cookies)
+        yield Site(service, pages, to_act, browser, cookies)
 
 
 @pytest.mark.parametrize("role", WINDOWS)
@@ -98,16 +119,17 @@ def test_everybody_can_read_what_they_may_see(site: Site, role: str) -> None:
     page.on("pageerror", lambda error: console.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     wrong: dict[str, list[str]] = {}
-    for address in site.pages:
+    for address in (*site.pages, *site.acts):
         answer = page.goto(url + address)
         assert answer is not None
-        may = (200,) if role == "auditor" else (200, 403)
+        may = (200,) if role == "auditor" and address in site.pages else (200, 403)
         found = [] if answer.status in may else [f"status {answer.status}"]
         if answer.status == 200 and theme == "dark":
             assert page.locator("html.dark").count() == 1
         if (address, theme) not in site.judged:
             found += serious(page)
             site.judged |= {(address, theme)} if answer.status == 200 else set()
+            picture(page, f"{role}{address.partition('?')[0].replace('/', '-')}")
         for each in (width, *(other for other in WIDTHS if other != width)):
             page.set_viewport_size({"width": each, "height": 900})
             page.evaluate(

@@ -248,7 +248,7 @@ class ServiceTokenAdmin(PageAdmin):
             token,
             form=form,
             title=f"Rotate {token}",
-            verb="Make the successor",
+            verb="Rotate token",
             effects=(
                 "A new token is made with the same owner and rights.",
                 f"It expires in {rules.lifetime_days} days.",
