@@ -35,8 +35,8 @@ CALL_SECONDS = 3.0
 CALL_USD = Decimal("0.0667")  # so that fifteen agents burn $20 a minute
 AGAIN_SECONDS = 0.2  # an eager program's patience
 # The spend has stopped once no call is under way and every agent that still has work was refused
-# this many times since the last one ended: five seconds of asking in vain.
-REFUSALS_THAT_STOP = 25
+# this many times since the last one ended: three seconds of asking in vain.
+REFUSALS_THAT_STOP = 15
 MODELS = {"incident-largest": "largest", "incident-middle": "middle"}
 NO_CAPS = Caps(1_000_000, Decimal(1_000_000), 2)
 

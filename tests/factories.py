@@ -54,11 +54,12 @@ def make_user(name: str = "svc", groups: Sequence[str] = (), **columns: Any) -> 
     return user
 
 
-def confirmed(client: Client, person: User) -> Client:
-    """As if this person, who is signed in there, had just confirmed that it is them."""
+def confirmed(client: Client, person: User, method: str = "password") -> Client:
+    """As if this person, who is signed in there, had just confirmed that it is them. `method` mfa:
+    with their second factor."""
     session = client.session
     session[AUTHENTICATION_METHODS_SESSION_KEY] = [
-        {"method": "password", "at": time.time(), "reauthenticated": True}
+        {"method": method, "at": time.time(), "reauthenticated": True}
     ]
     session["account_authentication_methods_user"] = str(person.pk)
     session.save()

@@ -34,7 +34,7 @@ from config.scratch import with_database
 from opslog.models import OperationsEvent, OutboxMessage
 from tests.admission.desk import Desk, run_of
 from tests.approvals.test_workflow import caps
-from tests.factories import join, make_token, make_user, make_work_order, set_caps
+from tests.factories import confirmed, join, make_token, make_user, make_work_order, set_caps
 from tests.hotspots.test_registry import hour
 from tests.sign_in.people import person, set_up_app, signed_in
 from tests.waiting import wait_until
@@ -415,6 +415,26 @@ def test_a_review_of_break_glass_on_its_page() -> None:
     assert client.post(first.headers["Location"], {"code": codes[0]}).headers["Location"] == review
     client.post(review, {"review": "it was right"})
     assert Grant.objects.get().reviewed_by == ann
+
+
+def test_over_http_the_denial_is_the_second_factor(ann: User) -> None:
+    switch()
+    request = waited(ask(ann))
+    client = Client()
+    client.force_login(ann, backend="django.contrib.auth.backends.ModelBackend")
+    body = {
+        "decision": "approve",
+        "comment": "again",
+        "revision": request.revision,
+        "answers": {"legitimate": "yes", "reasonable": "yes", "optimise": "no"},
+    }
+    url = f"/api/cap-changes/{request.pk}/decision"
+    for signed_in_client in (client, confirmed(client, ann)):
+        answer = signed_in_client.post(url, body, content_type="application/json")
+        assert (answer.status_code, answer.headers["Tollgate-Denial"]) == (403, "second_factor")
+    answer = confirmed(client, ann, "mfa").post(url, body, content_type="application/json")
+    assert answer.json()["status"] == "applied"
+    assert answer.json()["votes"][0]["soloOperator"] is True
 
 
 def test_every_page_says_so(ann: User) -> None:

@@ -53,26 +53,32 @@ class Command(BaseCommand):
         stories: list[Story] = []
         wrong: list[str] = []
         looked = ""
-        for number in range(1 if only_shipped else len(SAFEGUARDS) + 1):
-            off, left = SAFEGUARDS[:number], SAFEGUARDS[number:]
-            row = off[-1].name if off else "nothing, as shipped"
-            console.print(f"Switched off: {', '.join(each.name for each in off) or 'nothing'}")
-            story, recorded, preflight = self.one(off, left, seconds)
-            console.print(f"  stopped by {story.outcome()}, ${story.usd:.2f}")
-            looked = looked or preflight
-            stories.append(story)
-            if left and not story.stopped_by:
-                wrong.append(f"Switched off: {row}. Nothing stopped the spend (${story.usd:.2f}).")
-            if passed := story.passed():
-                wrong.append(f"Switched off: {row}. ${story.usd:.2f} passed {passed}.")
-            if recorded != story.usd:
-                wrong.append(f"Switched off: {row}. ${recorded} recorded, ${story.usd} admitted.")
+        made: Callable[..., AbstractContextManager[str]] = import_string(
+            settings.TOLLGATE_SCRATCH_DATABASE
+        )
+        with made() as template:  # migrated once, and then cloned
+            for number in range(1 if only_shipped else len(SAFEGUARDS) + 1):
+                off, left = SAFEGUARDS[:number], SAFEGUARDS[number:]
+                row = off[-1].name if off else "nothing, as shipped"
+                console.print(f"Switched off: {', '.join(each.name for each in off) or 'nothing'}")
+                story, recorded, preflight = self.one(template, off, left, seconds)
+                console.print(f"  stopped by {story.outcome()}, ${story.usd:.2f}")
+                looked = looked or preflight
+                stories.append(story)
+                usd = f"${story.usd:.2f}"
+                if left and not story.stopped_by:
+                    wrong.append(f"Switched off: {row}. Nothing stopped the spend ({usd}).")
+                if passed := story.passed():
+                    wrong.append(f"Switched off: {row}. {usd} passed {passed}.")
+                if recorded != story.usd:
+                    wrong.append(f"Switched off: {row}. ${recorded} recorded, {usd} admitted.")
         self.show(stories, looked, markdown=markdown)
         if wrong:
             raise CommandError("\n".join(wrong), returncode=1)
 
     def one(
         self,
+        template: str,
         off: tuple[Safeguard, ...],
         left: tuple[Safeguard, ...],
         seconds: float | None,
@@ -83,25 +89,24 @@ class Command(BaseCommand):
         )
         paced = any(each.paced for each in left)
         first = left[0] if left else None
-        # Long enough to see that nothing follows: a third more than the money lasts, and half a
-        # minute for the refusals.
-        long = seconds or (
-            LONGEST if first is None else float(first.limit_usd) * 60 / 20 * 1.3 + 30
-        )
-        with scratch(workers=2, threads=4) as service:
+        speed = 1 if paced else FASTER
+        # A third more than the money lasts, and half a minute of this machine for the refusals.
+        lasts = LONGEST if first is None else float(first.limit_usd) * 60 / 20 * 1.3
+        long = seconds or lasts + 30 * speed
+        with scratch(workers=2, threads=4, template=template) as service:
             with connected_to(service.database):
                 token = incident.furnish()
                 for each in off:
                     each.switch_off()
                 if not paced:
-                    incident.scale_address_rate(FASTER)
+                    incident.scale_address_rate(speed)
             preflight = incident.preflight(service.url, token)
             story = incident.play(
                 service.url,
                 token,
                 off=[each.name for each in off],
                 seconds=long,
-                speed=1 if paced else FASTER,
+                speed=speed,
             )
             with connected_to(service.database):
                 recorded = incident.recorded_usd()
