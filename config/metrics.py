@@ -15,7 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from budgets import metrics as counters
-from budgets.limits import USED
+from budgets.limits import MOST
 from opslog import authority
 from opslog.addresses import client_address, in_networks
 from opslog.exceptions import Unavailable
@@ -66,7 +66,7 @@ LIMITED = "SELECT coalesce(json_agg(id), '[]')::text FROM budgets WHERE amount I
 LIMITS = f"""
 SELECT coalesce(json_agg(json_build_array(b.scope, b.subject, b."window", b.measure, b.amount,
     u.settled, u.held)), '[]')::text
-FROM ({USED}) u (id, subject, settled, held) JOIN budgets b ON b.id = u.id
+FROM ({MOST}) u (id, subject, settled, held) JOIN budgets b ON b.id = u.id
 """  # noqa: S608  (no user text in it)
 NAMES = (
     ("tollgate_open_runs", "Runs with an open lease."),

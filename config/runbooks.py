@@ -35,6 +35,7 @@ from budgets.admin.forms import rules_table
 from budgets.admin.limits import amount_told, sentence, told_at, whose
 from budgets.approvals import CAPS
 from budgets.bills import actuals
+from budgets.environment import stamped_environment
 from budgets.evidence import risk
 from budgets.models import (
     Budget,
@@ -172,7 +173,7 @@ def of_production(work_order: WorkOrder | None) -> Facts:
     named = WorkOrder.objects.exclude(status="archived").values_list("pk", "title")
     return {
         "environment": settings.TOLLGATE_ENVIRONMENT,
-        "stamped": preflight.stamped_environment(),
+        "stamped": stamped_environment(),
         "limits": limits_in_use(shared),
         "suspicious": [
             {"pk": pk, "title": title}
