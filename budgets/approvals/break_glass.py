@@ -103,7 +103,7 @@ def raise_at_once(
             if said := said_by_trigger(error):
                 raise Refused(said) from error
             raise
-        notices.glass_broken(subject.label, grants, by=by, minutes=minutes)
+        notices.glass_broken(subject.label, grants, by=by, change=told(lines), minutes=minutes)
     return grants
 
 
@@ -132,4 +132,16 @@ def review(grant_id: int, *, by: User, text: str) -> Grant:
             actor=by.get_username(),
             meta={"woId": grant.wo_id, "grantId": grant.pk, "review": text.strip()},
         )
+        notices.glass_reviewed(grant, by=by)
     return grant
+
+
+def report_overdue() -> int:
+    """Notify people of reviews that are overdue, each once; returns how many are overdue. Safe to
+    run twice: the message of a grant has one key."""
+    overdue = unreviewed().filter(created_at__lte=timezone.now() - REVIEW_WITHIN)
+    with transaction.atomic():
+        found = list(overdue.select_related("person"))
+        for grant in found:
+            notices.glass_overdue(grant)
+    return len(found)
