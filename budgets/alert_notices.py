@@ -30,8 +30,8 @@ ACTIONS = {
     Kind.DIMENSION_TIER: "Look at what drives the month, and decide on savings or another budget.",
     Kind.COST_SURPRISE: "Check the cost: correct it if it is wrong; revoke the token if it is not "
     "to be trusted.",
-    Kind.COST_REFUSED: "Have a token of scope admin report it if it is true; revoke the token if it "
-    "is not to be trusted.",
+    Kind.COST_REFUSED: "Have a token of scope admin report it if it is true; revoke the token if "
+    "it is not to be trusted.",
     Kind.REFUSALS: "If the work is wanted, request a higher limit; if not, stop the program that "
     "asks.",
     Kind.MONTH_PROJECTION: "Slow what drives the month, or decide on another budget before it is "

@@ -87,7 +87,7 @@ def _send(same: Sequence[Alert], subject: str) -> None:
     for to in (recipients(last), "channels"):
         outbox.send(
             topic=last.kind,
-            to=to,  # type: ignore[arg-type]
+            to=to,
             notice=notice_of(same),
             link=page_of(last) if len(same) == 1 else page_of_all(same),
             key=str(last.pk),

@@ -63,9 +63,8 @@ def pause_after(reports: int, minutes: int) -> timedelta:
     """How long nothing is said after so many reports of a day. Pure."""
     if not reports:
         return timedelta()
-    return min(
-        timedelta(minutes=minutes) * 2 ** (reports - 1), max(LONGEST, timedelta(minutes=minutes))
-    )
+    once = timedelta(minutes=minutes)
+    return min(once * (1 << (reports - 1)), max(LONGEST, once))
 
 
 def _report(reason: str, subject: str, *, now: datetime) -> bool:
@@ -117,7 +116,7 @@ def count(reason: str, subject: str, *, since: datetime) -> Counted | None:
 
 
 def sentence(reason: str, named: str, found: Counted) -> str:
-    """ "12 asks refused by the dollar cap of work order Digest since 19:00 UTC (3 agents)". Pure."""
+    """ "12 asks refused by the cap of work order Digest since 19:00 UTC (3 agents)". Pure."""
     asks = f"{found.times:,} ask{'' if found.times == 1 else 's'} refused by"
     agents = f"{found.agents:,} agent{'' if found.agents == 1 else 's'}"
     orders = f"{found.work_orders:,} work order{'' if found.work_orders == 1 else 's'}"
@@ -135,7 +134,7 @@ def limit_named(reason: str, named: str, cap: str) -> str:
         return "the quota of each user"
     if reason == "address_rate":
         return "the limit of each source address"
-    _, scope, window = (reason.split(":") + ["", ""])[:3]
+    _, scope, window = [*reason.split(":"), "", ""][:3]
     of = "everything together" if scope == "global" else f"one {scope.replace('_', ' ')}"
     return f"the limit of {of} in the {window.replace('_', ' ')}"
 

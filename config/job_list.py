@@ -58,7 +58,7 @@ class ListedJobs(ORM):
             for row in self.waiting().select_for_update(skip_locked=True):
                 if name and name_of(row.payload) == name:
                     self.waiting().filter(pk=row.pk).update(lock=timezone.now())
-                    return row.pk
+                    return int(row.pk)
             return int(super().enqueue(task))
 
     def dequeue(self) -> list[tuple[int, str]] | None:

@@ -77,7 +77,8 @@ class Courier:
             note(each.message, outcome)
 
     def _start(self) -> int:
-        started, passed = 0, []
+        started = 0
+        passed: list[int] = []
         while len(self.under_way) < MOST_TARGETS:
             blocked = [*self.under_way, *self.resting]
             message = outbox.claim(except_targets=blocked, except_ids=passed)
@@ -90,8 +91,8 @@ class Courier:
                 outbox.mark_skipped(message, str(reason))
                 continue
             except (BadHeaderError, UnicodeError) as error:
-                reason = f"It cannot be written as an email ({sending.kind_of(error)})."
-                note(message, Outcome(reason, final=True))
+                said = f"It cannot be written as an email ({sending.kind_of(error)})."
+                note(message, Outcome(said, final=True))
                 continue
             if parcel is None:
                 continue
@@ -187,7 +188,7 @@ def _over_smtp(mail: EmailMessage) -> Mail:
         ),
         sender=sanitize_address(mail.from_email, encoding),
         to=sanitize_address(mail.to[0], encoding),
-        content=mail.message().as_bytes(linesep="\r\n"),
+        content=mail.message().as_bytes(linesep="\r\n"),  # type: ignore[call-arg]  # Django's own
     )
 
 

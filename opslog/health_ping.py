@@ -33,7 +33,10 @@ def ping(task: str, status: str, figures: dict[str, Any]) -> bool:
 
 async def _post(url: str, body: dict[str, Any]) -> None:
     """The timeouts of a client hold for one read each: this one holds for everything."""
-    async with asyncio.timeout(SECONDS), httpx2.AsyncClient(follow_redirects=False) as client:
+    async with (
+        asyncio.timeout(SECONDS),
+        httpx2.AsyncClient(follow_redirects=False) as client,
         # The status is all that counts: what follows is not read.
-        async with client.stream("POST", url, json=body) as answer:
-            answer.raise_for_status()
+        client.stream("POST", url, json=body) as answer,
+    ):
+        answer.raise_for_status()

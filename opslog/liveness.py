@@ -76,7 +76,7 @@ def _report(name: str, since: datetime, *, silent: bool, now: datetime) -> None:
     for to in (operators, "channels"):
         outbox.send(
             topic="process",
-            to=to,  # type: ignore[arg-type]
+            to=to,
             notice=notice,
             link=f"{reverse('ops-logs')}?kind=PROCESS_SILENT",
             key=f"{name}:{since:%Y%m%dT%H%M%S}:{'silent' if silent else 'back'}",

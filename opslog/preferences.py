@@ -41,7 +41,7 @@ def way_of(message: OutboxMessage, *, now: datetime) -> Way:
     """Where a message to a person goes, by their preferences and the ceiling."""
     if message.mandatory or message.topic == DIGEST:
         return Way(email=True)
-    preference = NotificationPreference.objects.filter(pk=message.recipient).first()
+    preference = NotificationPreference.objects.filter(pk=int(message.recipient)).first()
     by_mail = Way(email=True)
     if preference is not None:
         if Severity(message.severity).rank < Severity(preference.least_severity).rank:

@@ -173,6 +173,7 @@ def send(what: Mail | Post, progress: Progress) -> Outcome:
 
 class _Smtp(smtplib.SMTP):
     progress: Progress
+    _host: str
 
     def send(self, s: Any) -> None:
         super().send(s)
@@ -194,11 +195,14 @@ def send_mail(mail: Mail, progress: Progress) -> Outcome:
 
 def _hand_over(mail: Mail, progress: Progress) -> None:
     server, context = mail.server, ssl.create_default_context()
-    kind = _SmtpOverTls if server.use_ssl else _Smtp
-    smtp = kind(timeout=ATTEMPT_SECONDS, **({"context": context} if server.use_ssl else {}))
+    smtp: _Smtp = (
+        _SmtpOverTls(timeout=ATTEMPT_SECONDS, context=context)
+        if server.use_ssl
+        else _Smtp(timeout=ATTEMPT_SECONDS)
+    )
     smtp.progress = progress
     with _closed(smtp):
-        smtp._host = server.host  # type: ignore[attr-defined]  # whom TLS is for
+        smtp._host = server.host  # whom TLS is for (smtplib sets it only with a host)
         code, _ = smtp.connect(server.host, server.port)
         if code != 220:
             raise smtplib.SMTPConnectError(code, b"")
@@ -375,12 +379,12 @@ def _watched(progress: Progress) -> Iterator[None]:
         progress.note(handed_over=True)
         return answered(self)
 
-    requests.adapters.HTTPAdapter.send = send_one
+    requests.adapters.HTTPAdapter.send = send_one  # type: ignore[method-assign]
     http.client.HTTPConnection.getresponse = get_answer  # type: ignore[method-assign]
     try:
         yield
     finally:
-        requests.adapters.HTTPAdapter.send = adapter
+        requests.adapters.HTTPAdapter.send = adapter  # type: ignore[method-assign]
         http.client.HTTPConnection.getresponse = answered  # type: ignore[method-assign]
 
 

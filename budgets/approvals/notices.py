@@ -74,7 +74,7 @@ def asked(
     for to, signs in ((approvers, True), (CHANNELS, False)):
         outbox.send(
             topic="cap_change_asked",
-            to=to,  # type: ignore[arg-type]
+            to=to,
             notice=notice,
             link=link_to(request),
             key=key,
@@ -160,7 +160,7 @@ def closed(request: ChangeRequest, *, by: str, note: str, person: User | None) -
     for to in (others, CHANNELS):
         outbox.send(
             topic="cap_change_closed",
-            to=to,  # type: ignore[arg-type]
+            to=to,
             notice=notice,
             link=link_to(request),
             key=str(request.pk),
@@ -246,7 +246,7 @@ def _of_glass(
     for to, mandatory in ((people, signs), (CHANNELS, False)):
         outbox.send(
             topic=GLASS,
-            to=to,  # type: ignore[arg-type]
+            to=to,
             notice=notice,
             link=reverse("admin:budgets_grant_change", args=[grant.pk]),
             key=key,

@@ -6,7 +6,7 @@ GROUPS = {
     "operations": ("budgets.add_alertrule", "budgets.change_alertrule"),
     "administrator": ("budgets.add_alertrule", "opslog.change_messagepolicy"),
 }
-READ = ("opslog.view_messagepolicy", "opslog.view_notificationpreference")
+READ = ("opslog.view_messagepolicy",)
 READERS = ("operations", "director", "finance", "vp", "auditor", "administrator")
 
 

@@ -176,7 +176,7 @@ def _notify_of_end(review: MonthlyReview, signers: list[str]) -> None:
     for to in (outbox.people_asked(TOPIC, key=key), "channels"):
         outbox.send(
             topic=TOPIC,
-            to=to,  # type: ignore[arg-type]
+            to=to,
             notice=notice,
             link=reverse("admin:budgets_monthlyreview_change", args=[review.pk]),
             key=f"{key}:closed",

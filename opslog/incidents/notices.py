@@ -72,7 +72,7 @@ def tell(
     for recipients in ([*to], "channels") if channels else ([*to],):
         outbox.send(
             topic="incident",
-            to=recipients,  # type: ignore[arg-type]
+            to=recipients,
             notice=notice_of(incident, kind, text),
             link=link_of(incident),
             key=f"{incident.pk}:{what}",

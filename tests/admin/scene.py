@@ -40,6 +40,7 @@ from opslog import changes, events, outbox
 from opslog.identities import canonical
 from opslog.incidents.detecting import record_verdict
 from opslog.models import (
+    Severity,
     ChangeMarker,
     Incident,
     InferenceHour,
@@ -57,6 +58,7 @@ from opslog.telemetry.drafts import InferenceDraft
 from tests import factories
 from tests.incidents.findings import make_finding, whole_hour
 from workorders import tokens
+from opslog.notices import Notice
 from workorders.models import Agent, Run, ServiceToken, WorkOrder
 
 ROLES = ("operations", "director", "finance", "vp", "auditor", "administrator")
@@ -148,7 +150,10 @@ def refuse(work_order: WorkOrder, agent: str = "agent-1") -> int:
 def make_message(to: User, text: str) -> OutboxMessage:
     """One that could not be sent."""
     with transaction.atomic():
-        outbox.send(topic="test", to=[to], subject=text, text=text, link="/admin/", key="1")
+        notice = Notice(
+            text, "sent → not sent", "the scene", timezone.now(), Severity.INFO, "Nothing.", text
+        )
+        outbox.send(topic="test", to=[to], notice=notice, link="/admin/", key="1")
     message = OutboxMessage.objects.latest("id")
     OutboxMessage.objects.filter(pk=message.pk).update(state="failed", attempts=10, error=text)
     return message

@@ -150,13 +150,18 @@ def test_the_health_check_is_pinged(
     sink: tuple[str, list[bytes]], settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     address, taken = sink
-    assert ping_health() is False  # no address, no ping
+    assert ping_health("triage", "succeeded") is False  # no address, no ping
     settings.TOLLGATE_HEALTHCHECK_SECRET_URL = f"http://{address}/ping/secret"
-    assert ping_health() is False  # a private network
+    assert ping_health("triage", "succeeded") is False  # a private network
     settings.TOLLGATE_NOTIFY_PRIVATE_NETWORKS = True
     spend("52")
-    assert ping_health() is True
-    assert json.loads(taken[-1]) == {"budget_usd": 52.0, "budget_blocked": True}
+    assert ping_health("triage", "succeeded") is True
+    assert json.loads(taken[-1]) == {
+        "task": "triage",
+        "status": "succeeded",
+        "budget_usd": 52.0,
+        "budget_blocked": True,
+    }
     assert "/ping/secret" not in caplog.text  # the address is a credential
 
 
