@@ -2,8 +2,8 @@
 
 import json
 from datetime import timedelta
-from typing import Any
 
+import httpx2
 import pytest
 from django.db.models import F
 from django.db.models.functions import Now
@@ -227,14 +227,13 @@ def test_sixty_messages_to_a_server_that_hangs_hold_up_nothing(
             hold_up_nothing(service.url, env["NOTIFY_URLS"], channel, patch)
 
 
-def hold_up_nothing(
-    url: str, address: str, channel: HttpSink, patch: pytest.MonkeyPatch
-) -> None:
+def hold_up_nothing(url: str, address: str, channel: HttpSink, patch: pytest.MonkeyPatch) -> None:
     from django.conf import settings
     from django.utils import timezone
 
     from budgets import killswitch
-    from tests.platform.test_probes import status_of
+    from tests.admission.desk import Desk, run_of
+    from tests.factories import make_work_order
     from workorders.models import Run
 
     patch.setattr(settings, "TOLLGATE_NOTIFY_SECRET_URLS", [address])
@@ -242,19 +241,13 @@ def hold_up_nothing(
     queue(people)
     wait_until(lambda: OutboxMessage.objects.filter(attempts=1).exists())
     wait_until(lambda: Heartbeat.objects.filter(name="worker").exists())
-    run = overdue_run()
+    make_work_order()
+    run = run_of(Desk().start(lease_seconds=1))
     killswitch.switch("Global", "", enabled=True, reason="a test", by="anna")
     # The switch is reported to the channel while the mail server hangs.
     wait_until(lambda: any("Kill switch" in body for _, body in channel.posts))
     assert OutboxMessage.objects.filter(recipient_type="person", attempts__gt=0).count() <= 2
-    assert status_of(f"{url}/readyz") == 200
+    assert httpx2.get(f"{url}/readyz").status_code == 200
     wait_until(lambda: Run.objects.get(pk=run).status == "expired")
     beat = Heartbeat.objects.get(name="worker").at
     assert timezone.now() - beat < timedelta(minutes=2)
-
-
-def overdue_run() -> Any:
-    """A run whose lease is over: the job of every minute ends it."""
-    from tests.factories import make_run
-
-    return make_run(lease_over=True).pk
