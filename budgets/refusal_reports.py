@@ -64,7 +64,7 @@ def pause_after(reports: int, minutes: int) -> timedelta:
     if not reports:
         return timedelta()
     once = timedelta(minutes=minutes)
-    return min(once * (1 << (reports - 1)), max(LONGEST, once))
+    return min(once * (1 << min(reports - 1, 8)), max(LONGEST, once))
 
 
 def _report(reason: str, subject: str, *, now: datetime) -> bool:

@@ -59,6 +59,7 @@ def sweep_alerts() -> int:
     """Every minute: thresholds that were passed without an admission, refusals, the alert rules;
     then the messages of all of them."""
     limits.follow_price_book()
+    flush_refusals()
     new = alerts.sweep() + refusal_reports.report(now=timezone.now()) + alert_rules.evaluate()
     return new + alerts.tell()
 
