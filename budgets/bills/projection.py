@@ -70,7 +70,17 @@ def project(days: Mapping[date, Decimal], at: datetime) -> Projection | None:
     if not series.hours:
         return None
     month = outlook.forecast(series).month
-    return Projection(month.spent_usd, month.forecast_usd, month.low_usd, month.high_usd)
+    return Projection(
+        cents(month.spent_usd),
+        cents(month.forecast_usd),
+        None if month.low_usd is None else cents(month.low_usd),
+        None if month.high_usd is None else cents(month.high_usd),
+    )
+
+
+def cents(usd: Decimal) -> Decimal:
+    """Rounded once, at the end: a day divided into hours is not exact."""
+    return usd.quantize(Decimal("0.01"))
 
 
 def of_month(now: datetime) -> dict[str, Projection]:

@@ -308,6 +308,7 @@ def make_scene(text: str = "Nightly digest") -> Scene:
         ),
         **month_end(text),
         "budgets_alert": str(Alert.objects.earliest("id").pk),
+        "opslog_messagepolicy": "1",
         "budgets_alertrule": str(AlertRule.objects.earliest("id").pk),
         "budgets_preflightrule": str(PreflightRule.objects.earliest("id").pk),
         "budgets_directspend": str(spend_something(token_text, text).pk),

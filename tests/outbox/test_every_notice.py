@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from budgets import accounts, alert_notices, alerts, approvals, corrections
 from budgets.approvals import rule_changes
-from budgets.models import Alert, Grant, MonthlyReview
+from budgets.models import Alert, MonthlyReview
 from budgets.reports import selector, telling
 from budgets.reviews import working
 from budgets.rules import Rule
@@ -102,12 +102,11 @@ def send_of_approvals(people: dict[str, User]) -> None:
     grants = approvals.raise_at_once(
         "w1", new={"usd_per_day": Decimal(20)}, minutes=60, reason="night", by=people["operations"]
     )
-    Grant.objects.filter(pk=grants[0].pk)
     with transaction.atomic():
         notices.glass_overdue(grants[0])
     approvals.review(grants[0].pk, by=people["director"], text="it was right")
-    wanted = [Rule(Decimal(1), None, {"director": 1})]
-    rule_changes.change("max_concurrent_runs", wanted, by=people["administrator"], reason="a test")
+    wanted = [Rule("max_concurrent_runs", Decimal(1), None, {"vp": 1})]
+    rule_changes.replace("max_concurrent_runs", wanted, by=people["administrator"], reason="a test")
 
 
 def send_of_accounts(people: dict[str, User]) -> None:

@@ -59,6 +59,10 @@ def addresses(scene: Scene) -> list[str]:
         reverse("forecast-page"),
         reverse("burn-rate-page"),
         *of("budgets_alertrule"),
+        reverse("admin:budgets_alertrule_add") + f"?incident={ids['opslog_incident']}",
+        *of("opslog_outboxmessage"),
+        *of("opslog_messagepolicy"),
+        reverse("my-notifications"),
         *of("budgets_alert"),
         *of("budgets_accountchange"),
     ]
