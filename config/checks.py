@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from config.environment import PROBLEMS
-from opslog.sending import understood
+from opslog.posting import understood
 
 HINT = "README.md has a table of the settings. Nothing starts until it is right."
 ENVIRONMENT_HINT = (

@@ -21,10 +21,12 @@ from django.db import connection
 from django.db.transaction import TransactionManagementError
 from django.utils import timezone
 
-from opslog import channels, outbox, preferences, sending
+from opslog import channels, mailing, outbox, posting, preferences
+from opslog.attempts import Attempt, Outcome
+from opslog.mailing import Mail, MailServer
 from opslog.models import OutboxMessage
 from opslog.notices import with_address
-from opslog.sending import Attempt, Mail, MailServer, Outcome, Post
+from opslog.posting import Post
 
 NO_MAIL = "django.core.mail.backends.dummy.EmailBackend"
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
@@ -91,7 +93,7 @@ class Courier:
                 outbox.mark_skipped(message, str(reason))
                 continue
             except (BadHeaderError, UnicodeError) as error:
-                said = f"It cannot be written as an email ({sending.kind_of(error)})."
+                said = f"It cannot be written as an email ({mailing.kind_of(error)})."
                 note(message, Outcome(said, final=True))
                 continue
             if parcel is None:
@@ -101,7 +103,12 @@ class Courier:
                 passed.append(message.pk)
                 started -= 1
                 continue
-            self.under_way[target] = UnderWay(message, Attempt(parcel))
+            attempt = (
+                Attempt(mailing.send_mail, parcel)
+                if isinstance(parcel, Mail)
+                else Attempt(posting.post, parcel)
+            )
+            self.under_way[target] = UnderWay(message, attempt)
         return started
 
 

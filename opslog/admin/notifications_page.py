@@ -5,6 +5,7 @@ from typing import Any, cast
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -51,6 +52,8 @@ class NotificationsForm(forms.Form):
 def notifications_page(request: HttpRequest) -> HttpResponseBase:
     """Everybody changes their own, and nobody anybody else's."""
     person = cast("User", request.user)  # of the admin, so signed in
+    if not person.has_perm("opslog.view_outboxmessage"):
+        raise PermissionDenied
     now = preferences.of(person)
     form = NotificationsForm(
         request.POST if request.method == "POST" else None,

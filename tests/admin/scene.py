@@ -40,7 +40,6 @@ from opslog import changes, events, outbox
 from opslog.identities import canonical
 from opslog.incidents.detecting import record_verdict
 from opslog.models import (
-    Severity,
     ChangeMarker,
     Incident,
     InferenceHour,
@@ -49,7 +48,9 @@ from opslog.models import (
     OutboxMessage,
     Seal,
     SealKey,
+    Severity,
 )
+from opslog.notices import Notice
 from opslog.sealing import merkle
 from opslog.sealing.statements import NO_SEAL, Signer
 from opslog.telemetry import rollup
@@ -58,7 +59,6 @@ from opslog.telemetry.drafts import InferenceDraft
 from tests import factories
 from tests.incidents.findings import make_finding, whole_hour
 from workorders import tokens
-from opslog.notices import Notice
 from workorders.models import Agent, Run, ServiceToken, WorkOrder
 
 ROLES = ("operations", "director", "finance", "vp", "auditor", "administrator")

@@ -14,7 +14,7 @@ from django.test import Client
 from pytest_django import DjangoDbBlocker, Settings
 
 from config.scratch import scratch_service
-from opslog import delivery, outbox, sending
+from opslog import delivery, outbox, posting
 from opslog.models import OperationsEvent, OutboxMessage
 from tests.factories import inside, make_user
 from tests.outbox.sinks import HttpSink, SmtpSink, served
@@ -159,12 +159,12 @@ def test_private_networks_are_refused(
 ) -> None:
     """Also by the look at each connection alone, as a name that resolves differently meets it."""
     if not looked_up_before:
-        monkeypatch.setattr(sending, "has_host", lambda service: False)
+        monkeypatch.setattr(posting, "has_host", lambda service: False)
     settings.TOLLGATE_NOTIFY_PRIVATE_NETWORKS = False
     settings.TOLLGATE_NOTIFY_SECRET_URLS = [f"json://{host}:{http.port}/"]
     queue("channels")
     delivery.deliver_due()
-    assert (the_one().state, the_one().error) == (State.FAILED, sending.ON_A_PRIVATE_NETWORK)
+    assert (the_one().state, the_one().error) == (State.FAILED, posting.ON_A_PRIVATE_NETWORK)
     assert not http.posts
     # The control: it is the setting that stands between.
     if host in ("127.0.0.1", "localhost"):

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from pytest_django import DjangoDbBlocker, Settings
 
 from config.scratch import scratch_service
-from opslog import delivery, outbox, sending
+from opslog import attempts, delivery, outbox, posting
 from opslog.models import Heartbeat, OutboxMessage, Severity
 from tests.factories import inside, make_user
 from tests.outbox.sinks import HttpSink, SmtpSink, served
@@ -21,7 +21,7 @@ from tests.waiting import in_time, wait_until
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """An attempt has a second instead of thirty."""
-    monkeypatch.setattr(sending, "ATTEMPT_SECONDS", 1.0)
+    monkeypatch.setattr(attempts, "ATTEMPT_SECONDS", 1.0)
 
 
 def states() -> list[str]:
@@ -117,11 +117,11 @@ def test_retry_after_is_obeyed(committed_db: str, http: HttpSink) -> None:
     [("120", 120), ("0", 0), ("²", None), ("soon", None), ("", None), (None, None), ("-5", None)],
 )
 def test_what_a_retry_after_says(text: str | None, seconds: float | None) -> None:
-    assert sending.retry_after(text) == seconds
+    assert posting.retry_after(text) == seconds
 
 
 def test_a_retry_after_that_is_past_waits_for_nothing() -> None:
-    assert sending.retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert posting.retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
 
 
 def test_a_corrected_address_gets_what_waited(
@@ -154,7 +154,7 @@ def test_a_channel_that_has_it_already_is_no_corrected_address(
 
 def test_mentions_notify_nobody() -> None:
     text = "@everyone @here <!channel> <@U123> see otto@example.org"
-    safe = sending.harmless(text)
+    safe = posting.harmless(text)
     for mention in ("@everyone", "@here", "<!channel>", "<@U123>"):
         assert mention not in safe
     assert "otto@example.org" in safe
