@@ -23,8 +23,8 @@ ACTIONS = {
     "close it earlier, reset it with a reason.",
     Kind.BREAKER_HALF_OPEN: "Nothing: the probe decides.",
     Kind.BREAKER_CLOSED: "Nothing: starts are admitted again.",
-    Kind.FEATURE_SWITCHED_OFF: "Find out what the feature spent, then turn it on again or raise its "
-    "cost cap.",
+    Kind.FEATURE_SWITCHED_OFF: "Find out what the feature spent; then turn it on again, or raise "
+    "its cost cap.",
     Kind.PREFLIGHT: "Look at the batch before it starts.",
     Kind.RULE: "Look at what the rule measures, and stop or slow what causes it.",
     Kind.DIMENSION_TIER: "Look at what drives the month, and decide on savings or another budget.",

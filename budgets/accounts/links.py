@@ -93,7 +93,7 @@ def issue(person: User, *, by: str, mailed: bool) -> AccountLink:
                 by=by,
                 at=now,
                 severity=Severity.WARNING,
-                action="Open the link and set your password. Do not share it: nobody else needs it.",
+                action="Open the link and set your password. Do not share the link.",
                 subject="Set your password for Tollgate",
             ),
             link=reverse("admin:index"),

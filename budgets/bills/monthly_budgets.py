@@ -10,6 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from budgets.bills import actuals, projection
+from budgets.bills.projection import Projection
 from budgets.exceptions import Refused
 from budgets.models import Alert, Budget, DimensionBudget, ServiceMapping
 from opslog import events, jobs
@@ -94,7 +95,7 @@ def watch_projections(now: datetime) -> int:
     limits = Budget.objects.filter(
         scope=Budget.Scope.GLOBAL, window=Budget.Window.MONTH, measure=Budget.Measure.USD
     )
-    watched = [
+    watched: list[tuple[DimensionBudget | Budget, Decimal | None, Projection | None]] = [
         *(
             (each, each.monthly_usd, found.get(each.dimension))
             for each in DimensionBudget.objects.all()
@@ -111,7 +112,7 @@ def watch_projections(now: datetime) -> int:
 
 
 def _raise_projection(
-    of: DimensionBudget | Budget, amount: Decimal, made: projection.Projection, now: datetime
+    of: DimensionBudget | Budget, amount: Decimal, made: Projection, now: datetime
 ) -> bool:
     return _insert(
         of,

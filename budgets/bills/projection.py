@@ -1,4 +1,4 @@
-"""A month that will run over its budget: projected from its days, with the error that the past shows.
+"""A month that will run over its budget: projected from its days, with the error of the past.
 
 The LLM API by what Tollgate has counted each day; everything else by the days of its bills, up to
 the last day that is billed.

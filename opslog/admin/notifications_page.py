@@ -74,8 +74,7 @@ def notifications_page(request: HttpRequest) -> HttpResponseBase:
         "verb": "Save",
         "back": reverse("admin:index"),
         "effects": (
-            "What needs your signature, and what is about your account, is always sent by email at "
-            "once.",
+            "What needs your signature, or is about your account, is always sent by email at once.",
         ),
     }
     return TemplateResponse(request, "tollgate/act.html", context)

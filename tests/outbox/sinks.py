@@ -12,8 +12,8 @@ from typing import TypeVar
 
 
 class SmtpSink(socketserver.ThreadingTCPServer):
-    """Takes every mail; `refuse` makes it answer RCPT with that code, and `silent_after` say nothing
-    more after that command ("CONNECT", "DATA" for the end of the text) until `go_on` is set."""
+    """Takes every mail; `refuse` makes it answer RCPT with that code, and `silent_after` be silent
+    after that command ("CONNECT", "DATA" for the end of the text) until `go_on` is set."""
 
     daemon_threads = True
     allow_reuse_address = True

@@ -1,5 +1,5 @@
-"""Every kind of message has its parts in one order: what, from what to what, by whom, when, how bad,
-what to do, and where."""
+"""Every kind of message has its parts in one order: what, from what to what, by whom, when, how
+bad, what to do, and where."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Targets that hang, drip, refuse or ask to wait: each costs one attempt, and nobody else any time."""
+"""Targets that hang, drip, refuse or ask to wait: each costs one attempt, and nobody else time."""
 
 import json
 from datetime import timedelta

@@ -6,8 +6,11 @@ from decimal import Decimal
 import pytest
 from django.db import connection
 
+from budgets import alerts
 from budgets.bills import monthly_budgets, projection
-from budgets.models import Alert, DimensionBudget
+from budgets.models import Alert, BilledCost, BillImport, DimensionBudget, ServiceMapping
+from opslog.models import OutboxMessage
+from tests.factories import make_user
 
 NOON = datetime(2026, 11, 11, 12, 0, tzinfo=UTC)  # ten and a half days of thirty
 
@@ -46,16 +49,41 @@ def spend(sums: dict[date, Decimal]) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("budget", "alerts"), [("60.01", 0), ("60.00", 1), ("21.01", 1), ("20", 0)]
+    ("budget", "raised"), [("60.01", 0), ("60.00", 1), ("21.01", 1), ("20", 0)]
 )
-def test_it_is_reported_once_from_a_hundred_per_cent_on(budget: str, alerts: int) -> None:
+def test_it_is_reported_once_from_a_hundred_per_cent_on(budget: str, raised: int) -> None:
     """At $20 the month is over its budget already: its tiers report that."""
     spend(even(40, "2.00", NOON.date()))
     DimensionBudget.objects.filter(dimension="llm_api").update(monthly_usd=budget)
     monthly_budgets.watch_projections(NOON)
     monthly_budgets.watch_projections(NOON + timedelta(hours=1))
     found = Alert.objects.filter(kind="month_projection")
-    assert found.count() == alerts
+    assert found.count() == raised
     for alert in found:
         assert "2026-11 is projected at $60.00 of its budget of" in alert.message
         assert "in nine of ten cases" in alert.message
+
+
+@pytest.mark.django_db
+def test_one_import_is_one_message() -> None:
+    """It passes 50, 80 and 100 % of two budgets at once."""
+    make_user("op", groups=["operations"])
+    today = NOON.date()
+    bill = BillImport.objects.create(
+        file_name="bill.csv", sha256="0", lines=2, bad_lines=0, billed_usd=200, periods=[],
+        imported_by="fin",
+    )  # fmt: skip
+    for dimension, category in (("compute", "Compute"), ("storage", "Storage")):
+        DimensionBudget.objects.filter(dimension=dimension).update(monthly_usd=100)
+        ServiceMapping.objects.update_or_create(
+            service_category=category, service_name="", defaults={"dimension": dimension}
+        )
+        BilledCost.objects.create(
+            bill="b", billing_period=today.replace(day=1), day=today, service_category=category,
+            service_name="x", billed_usd=100, lines=1, source=bill,
+        )  # fmt: skip
+    assert monthly_budgets.watch(today) >= 2
+    alerts.tell()
+    (message,) = OutboxMessage.objects.filter(topic="dimension_tier")
+    assert "Compute" in message.text
+    assert "storage" in message.text
