@@ -114,7 +114,11 @@ def post(what: Post, progress: Progress) -> Outcome:
 
 def _of_post(progress: Progress, lines: list[str]) -> Outcome:
     if progress.status is None and progress.handed_over and progress.timed_out:
-        return Outcome("No answer after it was handed over.", unconfirmed=True, target_down=True)
+        return Outcome(
+            "No answer after it was handed over: it has probably arrived.",
+            unconfirmed=True,
+            target_down=True,
+        )
     said = STATUS_IN_LOG.findall(" ".join(lines))
     status = progress.status or (int(said[-1]) if said else None)
     if status is None:

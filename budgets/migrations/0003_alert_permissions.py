@@ -1,5 +1,6 @@
 from typing import Any
 
+from django.contrib.postgres.operations import ValidateConstraint
 from django.db import migrations
 
 GROUPS = {
@@ -37,4 +38,8 @@ def grant(apps: Any, schema_editor: Any) -> None:
 class Migration(migrations.Migration):
     dependencies = [("budgets", "0002_alerts"), ("opslog", "0003_message_policy")]
 
-    operations = [migrations.RunPython(grant, migrations.RunPython.noop, elidable=False)]
+    operations = [
+        ValidateConstraint("alertrule", "alert_rules_limit"),
+        ValidateConstraint("alertrule", "alert_rules_feature"),
+        migrations.RunPython(grant, migrations.RunPython.noop, elidable=False),
+    ]

@@ -94,7 +94,12 @@ class AlertRule(models.Model):
     severity = models.TextField(choices=Severity)
     over = models.DecimalField(max_digits=10, decimal_places=2)
     budget = models.ForeignKey(
-        "budgets.Budget", on_delete=models.CASCADE, null=True, blank=True, verbose_name="limit"
+        "budgets.Budget",
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        db_index=False,
+        verbose_name="limit",
     )
     feature = models.TextField(
         blank=True, default="", db_default="", help_text="Of the spend; empty: all features."
@@ -104,6 +109,7 @@ class AlertRule(models.Model):
         on_delete=models.SET_NULL,
         null=True,
         blank=True,
+        db_index=False,
         related_name="+",
         verbose_name="who is notified",
         help_text="Empty: operations.",

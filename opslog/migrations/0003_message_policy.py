@@ -1,5 +1,6 @@
 from typing import Any
 
+from django.contrib.postgres.operations import ValidateConstraint
 from django.db import migrations
 
 
@@ -11,4 +12,7 @@ def ship(apps: Any, schema_editor: Any) -> None:
 class Migration(migrations.Migration):
     dependencies = [("opslog", "0002_messages")]
 
-    operations = [migrations.RunPython(ship, migrations.RunPython.noop, elidable=False)]
+    operations = [
+        ValidateConstraint("outboxmessage", "outbox_messages_states"),
+        migrations.RunPython(ship, migrations.RunPython.noop, elidable=False),
+    ]

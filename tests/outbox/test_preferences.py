@@ -27,7 +27,7 @@ WANTED = {
 
 @pytest.fixture
 def anna(committed_db: str) -> User:
-    return make_user("anna", email="anna@example.org", is_staff=True)
+    return make_user("anna", ["auditor"], email="anna@example.org", is_staff=True)
 
 
 def states() -> list[str]:

@@ -86,4 +86,4 @@ def test_one_import_is_one_message() -> None:
     alerts.tell()
     (message,) = OutboxMessage.objects.filter(topic="dimension_tier")
     assert "Compute" in message.text
-    assert "storage" in message.text
+    assert "Storage" in message.text
