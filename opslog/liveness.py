@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models.functions import Now
 from django.urls import reverse
+from django.utils import timezone
 
 from opslog import events, outbox
 from opslog.models import Heartbeat, Severity
@@ -26,6 +27,8 @@ ACTIONS = {
     SEALER: "Look at the sealer's log, its key and its disk: new events are not tamper-evident.",
     DELIVERY: "Look at the log of deliver_messages and start it again: messages wait.",
 }
+# When this process began, or the one that it was forked from.
+STARTED = timezone.now()
 # Of a delivery that is silent no message comes: the job worker records an event, and logs it.
 SEEN_BY_DELIVERY = (WORKER, SEALER)
 SEEN_BY_WORKER = (DELIVERY,)
@@ -35,12 +38,14 @@ def beat(name: str) -> None:
     Heartbeat.objects.update_or_create(name=name, defaults={"at": Now()})
 
 
-def watch(names: Collection[str], *, now: datetime) -> int:
+def watch(names: Collection[str], *, now: datetime, since: datetime | None = None) -> int:
     """Notify people of each that went silent, and once it works again. Returns of how many. Safe to
-    run twice: each turn is claimed by a conditional update."""
+    run twice: each turn is claimed by a conditional update. `since`: who looks has run only since
+    then, and all may have been stopped before."""
     changed = 0
     for beats in Heartbeat.objects.filter(name__in=names):
-        silent = beats.at < now - SILENT_AFTER[beats.name]
+        seen = max(beats.at, since) if since else beats.at
+        silent = seen < now - SILENT_AFTER[beats.name]
         if silent == (beats.silent_since is not None):
             continue
         with transaction.atomic():

@@ -39,10 +39,13 @@ class Way:
 
 def way_of(message: OutboxMessage, *, now: datetime) -> Way:
     """Where a message to a person goes, by their preferences and the ceiling."""
-    if message.mandatory or message.topic == DIGEST:
+    if message.mandatory:
         return Way(email=True)
     preference = NotificationPreference.objects.filter(pk=int(message.recipient)).first()
-    by_mail = Way(email=True)
+    chosen = channels.find(preference.channel) if preference else None
+    way = Way(channel=chosen) if chosen else Way(email=True)
+    if message.topic == DIGEST:
+        return way
     if preference is not None:
         if Severity(message.severity).rank < Severity(preference.least_severity).rank:
             return Way(skip="Below the severity that this person chose.")
@@ -50,17 +53,15 @@ def way_of(message: OutboxMessage, *, now: datetime) -> Way:
             return Way(skip="This person chose to get only what needs their signature.")
         if (until := quiet_until(preference, now)) is not None:
             return Way(digest_at=until, why="In the digest after this person's quiet hours.")
-        if (chosen := channels.find(preference.channel)) is not None:
-            if outbox.has_copy(message, chosen):
-                return Way(skip="The channel that this person chose has it already.")
-            by_mail = Way(channel=chosen)
+        if chosen is not None and outbox.has_copy(message, chosen):
+            return Way(skip="The channel that this person chose has it already.")
     hour = now.replace(minute=0, second=0, microsecond=0)
     if outbox.sent_since(message.recipient, hour) >= policy().per_person_hour:
-        return Way(
-            digest_at=hour + timedelta(hours=1),
-            why="In the digest of the hour: over the ceiling for one person.",
-        )
-    return by_mail
+        ends = hour + timedelta(hours=1)
+        quiet = quiet_until(preference, ends) if preference else None
+        why = "In the digest of the hour: over the ceiling for one person."
+        return Way(digest_at=quiet or ends, why=why)
+    return way
 
 
 def quiet_until(preference: NotificationPreference, now: datetime) -> datetime | None:

@@ -12,7 +12,7 @@ from opslog.triaging import running
 
 def watch_processes() -> int:
     """Record that message delivery is silent, or works again. Returns of how many."""
-    return liveness.watch(liveness.SEEN_BY_WORKER, now=timezone.now())
+    return liveness.watch(liveness.SEEN_BY_WORKER, now=timezone.now(), since=liveness.STARTED)
 
 
 def make_partitions() -> int:

@@ -32,5 +32,12 @@ def test_silence_is_reported_once_and_its_end(name: str) -> None:
     assert [each.kind for each in kinds] == ["PROCESS_SILENT", "PROCESS_WORKS_AGAIN"]
 
 
+def test_after_everything_was_stopped_each_has_time_to_come_back() -> None:
+    now = timezone.now()
+    Heartbeat.objects.create(name="worker", at=now - timedelta(days=1))
+    assert liveness.watch(["worker"], now=now, since=now - timedelta(minutes=2)) == 0
+    assert liveness.watch(["worker"], now=now, since=now - timedelta(minutes=4)) == 1
+
+
 def test_a_process_that_never_ran_is_not_missed() -> None:
     assert liveness.watch(liveness.SEEN_BY_DELIVERY, now=timezone.now()) == 0

@@ -163,7 +163,8 @@ def test_who_gets_which_secret(tmp_path: Path) -> None:
             return [each for line, each in named.items() if word in line]
 
         assert of("seal_events --forever")
-        for process in [*of("config.server"), *of("qcluster")]:
+        assert of("deliver_messages --forever")
+        for process in [*of("config.server"), *of("qcluster"), *of("deliver_messages")]:
             environ = process.environ()
             assert not {"SEAL_KEY", "SEAL_WEBHOOK_URL", "TOLLGATE_OWNER_DATABASE_URL"} & set(
                 environ

@@ -47,7 +47,9 @@ def forever() -> None:
         try:
             if turns % BEAT_EVERY == 0:
                 liveness.beat(liveness.DELIVERY)
-                liveness.watch(liveness.SEEN_BY_DELIVERY, now=timezone.now())
+                liveness.watch(
+                    liveness.SEEN_BY_DELIVERY, now=timezone.now(), since=liveness.STARTED
+                )
             courier.turn(seconds=EVERY)
         except DatabaseError:
             log.exception("messages wait: the database does not answer")
