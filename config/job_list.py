@@ -43,9 +43,9 @@ class ListedJobs(ORM):
         that it lives. A job of its own would wait behind the others."""
         super().set_stat(key, value, timeout)
         if time.monotonic() - self.beaten >= BEAT_SECONDS:
+            self.beaten = time.monotonic()
             self.get_connection()  # (closes one that is broken)
             liveness.beat(liveness.WORKER)
-            self.beaten = time.monotonic()
 
     def enqueue(self, task: str) -> int:
         """Put it into the queue, unless the same is waiting: then that one is due from now on.

@@ -69,6 +69,13 @@ class Courier:
         self.resting = {target: until for target, until in self.resting.items() if until > now}
         return self._start()
 
+    def finish(self, *, seconds: float) -> None:
+        """Start nothing more, and note what ends within so many seconds."""
+        until = time.monotonic() + seconds
+        while self.under_way and (left := until - time.monotonic()) > 0:
+            wait([each.attempt.pipe for each in self.under_way.values()], timeout=left)
+            self._note_results()
+
     def _note_results(self) -> None:
         for target, each in list(self.under_way.items()):
             if (outcome := each.attempt.poll()) is None:

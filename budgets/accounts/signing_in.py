@@ -124,7 +124,7 @@ def _warn(person: User, now: datetime) -> None:
         person,
         f"Many failed log-ins as {person.get_username()}",
         change=f"fewer than {TOLD_FROM} → {failures} failed log-ins in {minutes} minutes",
-        by="somebody who does not know the password",
+        by="an unknown person",
         action="If it was not you, somebody may be guessing the password: set a new, longer one, "
         "and look at the addresses.",
         severity=Severity.ERROR,

@@ -68,7 +68,7 @@ def tell(day: date) -> bool:
                 notice=Notice(
                     what=headline(found),
                     change=f"{day:%Y-%m-%d} under way → over",
-                    by="all programs and people together",
+                    by="Tollgate",
                     at=selector.now(),
                     severity=Severity.WARNING if told.blocked else Severity.INFO,
                     action="Raise the caps that were reached, if the work is wanted; archive what "

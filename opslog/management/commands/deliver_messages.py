@@ -13,6 +13,7 @@ from django.utils import timezone
 from opslog import delivery, liveness, routines
 
 EVERY = 1.0  # seconds
+FINISH_SECONDS = 5.0  # for attempts under way at the end
 BEAT_EVERY = 20  # turns, of a second at least
 
 log = logging.getLogger("tollgate.delivery")
@@ -57,3 +58,4 @@ def forever() -> None:
         turns += 1
         if not courier.under_way:
             stop.wait(EVERY)
+    courier.finish(seconds=FINISH_SECONDS)
