@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 ATTEMPT_SECONDS = 30.0
+OF_A_READ = 40.0  # for libraries: longer, so that it is the whole attempt that ends
 CONNECT_SECONDS = 10.0
 
 What = TypeVar("What")

@@ -7,8 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from opslog import attempts
-from opslog.attempts import Outcome, Progress
+from opslog.attempts import OF_A_READ, Outcome, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +53,9 @@ def send_mail(mail: Mail, progress: Progress) -> Outcome:
 def _hand_over(mail: Mail, progress: Progress) -> None:
     server, context = mail.server, ssl.create_default_context()
     smtp: _Smtp = (
-        _SmtpOverTls(timeout=attempts.ATTEMPT_SECONDS, context=context)
+        _SmtpOverTls(timeout=OF_A_READ, context=context)
         if server.use_ssl
-        else _Smtp(timeout=attempts.ATTEMPT_SECONDS)
+        else _Smtp(timeout=OF_A_READ)
     )
     smtp.progress = progress
     with _closed(smtp):

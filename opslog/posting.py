@@ -11,8 +11,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from opslog import attempts
-from opslog.attempts import CONNECT_SECONDS, Outcome, Progress
+from opslog.attempts import CONNECT_SECONDS, OF_A_READ, Outcome, Progress
 from opslog.private_networks import PrivateTarget, check_host, public_only
 
 # These never leave the machine, whatever the setting says.
@@ -67,7 +66,7 @@ def open_channel(url: str, *, app_url: str = "") -> tuple[Any, Any]:
     service.redirects = False  # `?redirect=yes` in the address would win over the asset
     # A text over the limit of the service is sent in parts; upstream it would be refused.
     service.overflow_mode = apprise.OverflowMode.SPLIT
-    service.socket_read_timeout = attempts.ATTEMPT_SECONDS
+    service.socket_read_timeout = OF_A_READ
     service.socket_connect_timeout = CONNECT_SECONDS
     sender = apprise.Apprise(asset=asset)
     sender.add(service)

@@ -1,5 +1,6 @@
 """Targets that hang, drip, refuse or ask to wait: each costs one attempt, and nobody else time."""
 
+import importlib
 import json
 from datetime import timedelta
 
@@ -15,13 +16,25 @@ from opslog.models import Heartbeat, OutboxMessage, Severity
 from tests.factories import inside, make_user
 from tests.outbox.sinks import HttpSink, SmtpSink, served
 from tests.outbox.test_queue import State, make_due, queue
-from tests.waiting import in_time, wait_until
+from tests.waiting import wait_until
 
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An attempt has a second instead of thirty."""
-    monkeypatch.setattr(attempts, "ATTEMPT_SECONDS", 1.0)
+    """An attempt has two seconds instead of thirty."""
+    importlib.import_module("apprise")  # once, as the process does it, and not in each child
+    monkeypatch.setattr(attempts, "ATTEMPT_SECONDS", 2.0)
+
+
+def deliver_until_handed_over() -> None:
+    """A busy machine may end an attempt before it has sent anything: then there is another."""
+
+    def one_round() -> bool:
+        make_due()
+        delivery.deliver_due()
+        return State.WAITING not in states()
+
+    wait_until(one_round)
 
 
 def states() -> list[str]:
@@ -44,7 +57,7 @@ def test_a_slow_mail_server_gets_one_copy(committed_db: str, smtp: SmtpSink, sho
     """It took the whole text and says nothing: it is not sent again."""
     smtp.silent_after = "DATA"
     queue([make_user("anna", email="anna@example.org")])
-    delivery.deliver_due()
+    deliver_until_handed_over()
     message = OutboxMessage.objects.get()
     assert message.state == State.UNCONFIRMED
     assert "probably arrived" in message.error
@@ -62,9 +75,9 @@ def test_a_slow_mail_server_gets_one_copy(committed_db: str, smtp: SmtpSink, sho
 def test_a_slow_channel_gets_one_copy(committed_db: str, http: HttpSink, short: None) -> None:
     http.silent = True
     queue("channels")
-    delivery.deliver_due()
+    deliver_until_handed_over()
     make_due()
-    delivery.deliver_due()
+    assert delivery.deliver_due() == 0
     assert (states(), len(http.posts)) == ([State.UNCONFIRMED], 1)
 
 
@@ -72,7 +85,7 @@ def test_an_answer_that_drips_is_cut_off(committed_db: str, http: HttpSink, shor
     """Each byte comes in time, and the answer never: the attempt as a whole has an end."""
     http.drips = True
     queue("channels")
-    in_time(20, delivery.deliver_due)
+    deliver_until_handed_over()
     assert states() == [State.UNCONFIRMED]
 
 
