@@ -34,6 +34,7 @@ HAPPENED = {
     "follow-up": "follow-up due",
     "automatic": "mitigated automatically",
     "automatic-end": "automatic mitigation ended",
+    "automatic-stuck": "automatic mitigation could not be ended",
     "applied": "mitigated",
 }
 CHANGES = {
@@ -42,6 +43,7 @@ CHANGES = {
     "follow-up": "reviewed → follow-up due",
     "automatic": "proposed → applied automatically",
     "automatic-end": "applied automatically → ended",
+    "automatic-stuck": "its time is over → still applied",
     "applied": "proposed → applied",
 }
 ACTIONS = {
@@ -52,10 +54,11 @@ ACTIONS = {
     "follow-up": "Check that the root cause is gone; open the incident's page to look it up.",
     "automatic": "Check the effect; end it earlier if it is wrong.",
     "automatic-end": "Check that the cost stays down.",
+    "automatic-stuck": "Set the control by hand; the log of the job worker has the error.",
     "applied": "Check the effect; it is undone on the control's own page.",
 }
 CALMER = ("stabilised", "automatic-end")
-OWN_MESSAGE = ("level", "relapse", "follow-up")
+OWN_MESSAGE = ("level", "relapse", "follow-up", "automatic-stuck")
 
 
 def people(*groups: str) -> list[User]:
