@@ -1,19 +1,33 @@
-"""The alert rules: what is measured, when it is told, and how a rule is changed.
+"""The alert rules: what is measured, when people are notified, how a rule is made and changed.
 
 One occurrence is one alert: from the moment that a measure is above its threshold until it is not.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from budgets.exceptions import Refused
 from budgets.models import Alert, AlertRule
 from opslog.events import record
+from opslog.identities import canonical
+
+FIELDS = (
+    "name",
+    "severity",
+    "over",
+    "minutes",
+    "at_least",
+    "budget",
+    "feature",
+    "group",
+    "enabled",
+)
 
 # The runs of an interval are those that started in it: that is what there is an index for, and a
 # run that fails does so soon. The clock is read once: no index is used for one that goes on.
@@ -32,6 +46,17 @@ SELECT (SELECT at FROM clock),
     (SELECT count(*) FROM work_order_runs WHERE status <> 'running'
         AND started_at BETWEEN (SELECT since FROM clock) AND (SELECT at FROM clock))
 """
+# Committed dollars: what has not ended counts with its reservation.
+SPENT = """
+SELECT coalesce((SELECT sum(coalesce(cost, reserved_usd)) FROM work_order_runs
+        WHERE started_at >= %(since)s AND (%(feature)s = '' OR feature = %(feature)s)), 0)
+    + coalesce((SELECT sum(cost_usd) FROM direct_spend
+        WHERE at >= %(since)s AND (%(feature)s = '' OR feature = %(feature)s)), 0)
+"""
+USED = """
+SELECT c.subject, c.used, c.amount FROM tollgate.use_of(%s, tollgate.now()) c
+WHERE c.amount > 0 ORDER BY c.used / c.amount DESC LIMIT 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +67,10 @@ class Measured:
     work_orders: int  # different ones that were refused
     failed: int
     ended: int
+    spent_usd: Decimal = Decimal(0)  # where the rule is about spend
+    used: Decimal = Decimal(0)  # of the limit of the rule, by whoever used most of it
+    amount: Decimal = Decimal(0)
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +90,20 @@ def figure(over: Decimal) -> str:
 def judge(check: str, over: Decimal, minutes: int, at_least: int, found: Measured) -> Finding:
     """Pure. Exactly at the threshold is not above it."""
     span, threshold = f"in {minutes} minutes", figure(over)
+    if check == AlertRule.Check.SPEND:
+        return Finding(
+            found.spent_usd,
+            found.spent_usd > over,
+            f"${found.spent_usd:,.2f} spent {span} (over ${over:,.2f})",
+        )
+    if check == AlertRule.Check.LIMIT_USE:
+        share = 100 * found.used / found.amount if found.amount else Decimal(0)
+        whose = f" by {found.subject}" if found.subject else ""
+        return Finding(
+            share,
+            share > over,
+            f"{share:.1f} % of the limit used{whose} (over {threshold} %)",
+        )
     if check == AlertRule.Check.ERROR_RATE:
         share = Decimal(100 * found.failed) / found.ended if found.ended else Decimal(0)
         return Finding(
@@ -86,7 +129,7 @@ def evaluate() -> int:
     for pk in AlertRule.objects.values_list("pk", flat=True):
         with transaction.atomic():
             rule = AlertRule.objects.select_for_update().get(pk=pk)
-            now, found = measured(rule.minutes)
+            now, found = measured(rule)
             finding = judge(rule.check_name, rule.over, rule.minutes, rule.at_least, found)
             fires = rule.enabled and finding.fires
             if fires == (rule.firing_since is not None):
@@ -99,25 +142,40 @@ def evaluate() -> int:
     return told
 
 
-def measured(minutes: int) -> tuple[datetime, Measured]:
-    """The database's clock, and what happened in the last minutes."""
+def measured(rule: AlertRule) -> tuple[datetime, Measured]:
+    """The database's clock, and what happened in the last minutes of the rule."""
     with connection.cursor() as cursor:
-        cursor.execute(MEASURED, {"minutes": minutes})
+        if rule.check_name == AlertRule.Check.LIMIT_USE:
+            cursor.execute("SELECT tollgate.now()")
+            (now,) = cursor.fetchone()
+            cursor.execute(USED, [rule.budget_id])
+            subject, used, amount = cursor.fetchone() or ("", Decimal(0), Decimal(0))
+            return now, Measured(0, 0, 0, 0, used=used, amount=amount, subject=subject)
+        if rule.check_name == AlertRule.Check.SPEND:
+            cursor.execute("SELECT tollgate.now()")
+            (now,) = cursor.fetchone()
+            since = now - timedelta(minutes=rule.minutes)
+            cursor.execute(SPENT, {"since": since, "feature": rule.feature})
+            return now, Measured(0, 0, 0, 0, spent_usd=Decimal(cursor.fetchone()[0]))
+        cursor.execute(MEASURED, {"minutes": rule.minutes})
         now, *figures = cursor.fetchone()
         return now, Measured(*figures)
 
 
 def _tell(rule: AlertRule, finding: Finding, *, since: datetime) -> None:
-    message = f"{rule.severity.capitalize()} priority: {finding.sentence}"
+    name = f"{rule.name}: " if rule.name else ""
+    of = f" ({rule.budget})" if rule.budget else f" by {rule.feature}" if rule.feature else ""
+    message = f"{rule.severity.capitalize()} priority: {name}{finding.sentence}{of}"
     meta = {
         "check": rule.check_name,
+        "minutes": rule.minutes,
         "severity": rule.severity,
         "value": f"{finding.value:.2f}",
         "over": str(rule.over),
     }
     Alert.objects.create(
         kind=Alert.Kind.RULE,
-        key=f"rule:{rule.check_name}:{since.timestamp():.6f}",
+        key=f"rule:{rule.pk}:{since.timestamp():.6f}",
         message=message,
         owner_type="alert_rule",
         owner_id=str(rule.pk),
@@ -134,8 +192,46 @@ def _tell(rule: AlertRule, finding: Finding, *, since: datetime) -> None:
 
 
 @transaction.atomic
+def add(wanted: Mapping[str, Any], *, reason: str, by: str) -> AlertRule:
+    """Make a rule, with its event. `wanted` has the columns of a rule.
+
+    Raises Refused for what cannot be: a share of no limit, a rate of nothing.
+    """
+    if not reason.strip():
+        raise Refused("A rule needs a reason.")
+    rule = AlertRule(**wanted)
+    rule.name, rule.feature = rule.name.strip(), canonical(rule.feature)
+    if not rule.name:
+        raise Refused("Name the rule, so that its alerts can be told from others.")
+    if (rule.check_name == AlertRule.Check.LIMIT_USE) != (rule.budget is not None):
+        raise Refused("Choose a limit for a rule about its use, and for no other rule.")
+    if rule.feature and rule.check_name != AlertRule.Check.SPEND:
+        raise Refused("Only a rule about spend is for one feature.")
+    rule.save()
+    record(
+        "ALERT_RULE_ADDED",
+        message=f"Alert rule added: {rule}",
+        actor=by,
+        owner=("alert_rule", str(rule.pk)),
+        label=str(rule),
+        meta={
+            "rule": {name: str(getattr(rule, name) or "") for name in (*FIELDS, "check_name")},
+            "incidentId": rule.incident,
+            "reason": reason.strip(),
+        },
+    )
+    return rule
+
+
+def of_incident(incident: int) -> "QuerySet[AlertRule]":
+    """The rules that were made for an incident: the answer to "alert created?"."""
+    return AlertRule.objects.filter(incident=incident)
+
+
+@transaction.atomic
 def change(pk: int, wanted: Mapping[str, Any], *, reason: str, by: str) -> AlertRule:
-    """Change threshold, interval, least number, severity or the switch; with its event.
+    """Change name, threshold, interval, least number, severity, recipients or the switch; with its
+    event.
 
     Raises Refused without a reason, or where nothing would change.
     """

@@ -21,11 +21,14 @@ from budgets.exceptions import Conflict, Refused
 from budgets.models import CostCorrection, CostRule, DirectSpend
 from budgets.solo_operator import SoloOperator
 from opslog import events, outbox
+from opslog.models import Severity
 from opslog.money import MAX_USD, usd, usd_text
+from opslog.notices import Notice
 from opslog.request_context import current_request_id
 from workorders.models import Run, ServiceToken
 
 Of, Status = CostCorrection.Of, CostCorrection.Status
+TOPIC = "cost_correction"
 PERMISSION = "budgets.correct_cost"
 LEVEL = "operations"  # whose word it is, in events
 MOVED = "The cost is another one by now: look again."
@@ -88,7 +91,7 @@ def ask(
             raise Conflict("A correction of this cost waits for a second person.") from error
         if waits:
             _record("COST_CORRECTION_REQUESTED", made, by, "asked for")
-            _tell(made, by)
+            _ask_others(made, by)
         elif not _apply(made, by=by, note=""):
             raise Conflict(MOVED)
     return made
@@ -131,9 +134,13 @@ def decide(
         if not approve:
             _close(found, Status.REFUSED, by=by, note=note.strip())
             _record("COST_CORRECTION_REFUSED", found, by, f"refused: {note.strip()}")
+            _notify_of_end(found, by=by)
         elif not _apply(found, by=by, note=note.strip()):
             _close(found, Status.STALE, by=by, note="the cost has changed")
             _record("COST_CORRECTION_STALE", found, by, "not applied: the cost has changed")
+            _notify_of_end(found, by=by)
+        else:
+            _notify_of_end(found, by=by)
     return found
 
 
@@ -225,12 +232,50 @@ def _record(kind: str, made: CostCorrection, by: User, what: str) -> None:
     )
 
 
-def _tell(made: CostCorrection, by: User) -> None:
+def _ask_others(made: CostCorrection, by: User) -> None:
+    """Those who can confirm it."""
+    notice = Notice(
+        what=f"Confirm a corrected cost of {made.get_of_display()} {made.subject_id}",
+        change=f"${usd_text(made.old_usd)} → ${usd_text(made.new_usd)}",
+        by=by.get_username(),
+        at=timezone.now(),
+        severity=Severity.WARNING,
+        action="Confirm or refuse it, as somebody else who corrects costs.",
+        details=made.reason,
+    )
+    others = [person for person in alerts.operators() if person.pk != by.pk]
+    _send(made, others, notice, key=str(made.pk), signs=True)
+
+
+def _notify_of_end(made: CostCorrection, *, by: User) -> None:
+    """Who asked, and whoever was asked."""
+    people = {person.pk: person for person in outbox.people_asked(TOPIC, key=str(made.pk))}
+    people[made.asked_by_id] = made.asked_by
+    change = f"${usd_text(made.old_usd)} → ${usd_text(made.new_usd)}"
+    status = made.get_status_display()
+    notice = Notice(
+        what=f"The correction of the cost of {made.get_of_display()} {made.subject_id} is {status}",
+        change=change if made.status == Status.APPLIED else f"waiting → {status} ({change})",
+        by=by.get_username(),
+        at=made.decided_at or timezone.now(),
+        severity=Severity.INFO,
+        action="Nothing."
+        if made.status == Status.APPLIED
+        else "Correct it again if the cost is still wrong.",
+        details=made.note,
+    )
+    others = [person for person in people.values() if person.pk != by.pk]
+    _send(made, others, notice, key=f"{made.pk}:ended", signs=False)
+
+
+def _send(
+    made: CostCorrection, people: list[User], notice: Notice, *, key: str, signs: bool
+) -> None:
     outbox.send(
-        topic="cost_correction",
-        to=[person for person in alerts.operators() if person.pk != by.pk],
-        subject=f"Confirm a corrected cost: ${usd_text(made.old_usd)} → ${usd_text(made.new_usd)}",
-        text=f"{by.get_username()} says that it cost ${usd_text(made.new_usd)}: {made.reason}",
+        topic=TOPIC,
+        to=people,
+        notice=notice,
         link=reverse("admin:budgets_costcorrection_change", args=[made.pk]),
-        key=str(made.pk),
+        key=key,
+        mandatory=signs,
     )

@@ -18,6 +18,8 @@ from django.utils import timezone
 from budgets.exceptions import Refused, SecondFactorRequired
 from budgets.models import SoloOperatorRule
 from opslog import outbox
+from opslog.models import Severity
+from opslog.notices import Notice
 
 SHORTEST, LONGEST = 15, 1200  # minutes; a request expires after a day
 SHIPPED_MINUTES = 60
@@ -125,10 +127,22 @@ def switch(*, enabled: bool, minutes: int, reason: str, by: str) -> SoloOperator
         outbox.send(
             topic="account",
             to=people,
-            subject=f"Solo operator switched {'on' if enabled else 'off'}",
-            text=f"By {by}: {rule.reason}\n\n{explained(rule)}",
+            notice=Notice(
+                what=f"Solo operator switched {'on' if enabled else 'off'}",
+                change="two people sign → one person may sign twice"
+                if enabled
+                else "one person may sign twice → two people sign",
+                by=by,
+                at=timezone.now(),
+                severity=Severity.WARNING,
+                action="Switch it off with manage.py solo_operator off, if you did not expect this."
+                if enabled
+                else "Nothing, if you expected this.",
+                details=f"Reason: {rule.reason}\n\n{explained(rule)}",
+            ),
             link=reverse("admin:index"),
             key=f"solo_operator:{rule.pk}",
+            mandatory=True,
         )
     return rule
 

@@ -13,6 +13,7 @@ from budgets import (
     leases,
     limits,
     mirror,
+    refusal_reports,
     spending,
 )
 from budgets.accounts import signing_in
@@ -30,13 +31,19 @@ def watch_accounts() -> tuple[int, int]:
     return accounts.close_overdue(), signing_in.record_the_rest()
 
 
-def watch_requests() -> tuple[int, int, int]:
+def watch_requests() -> tuple[int, int, int, int]:
     """Apply cap change requests that are complete by now (a voter is back in their group, say),
-    remind of those that wait, and close those that nobody decided in time.
+    remind of those that wait, close those that nobody decided in time, and report break-glass
+    reviews that are overdue.
 
     Gives how many of each. Expiry itself is found under the lock, with or without this job.
     """
-    return approvals.complete_pending(), approvals.remind(), approvals.close_overdue()
+    return (
+        approvals.complete_pending(),
+        approvals.remind(),
+        approvals.close_overdue(),
+        approvals.report_overdue(),
+    )
 
 
 def expire_leases() -> int:
@@ -49,10 +56,12 @@ def tell_alerts() -> int:
 
 
 def sweep_alerts() -> int:
-    """Every minute: thresholds that were passed without an admission, the alert rules, then
-    whoever is not told."""
+    """Every minute: thresholds that were passed without an admission, refusals, the alert rules;
+    then the messages of all of them."""
     limits.follow_price_book()
-    return alerts.sweep() + alert_rules.evaluate() + alerts.tell()
+    flush_refusals()
+    new = alerts.sweep() + refusal_reports.report(now=timezone.now()) + alert_rules.evaluate()
+    return new + alerts.tell()
 
 
 def flush_refusals() -> int:
@@ -100,15 +109,21 @@ def mirror_spend() -> bool:
 
 def triage() -> int | None:
     """Every quarter of an hour: judge the cost, then tell the health check that it was judged."""
-    found = run_triage()
-    ping_health()
+    try:
+        found = run_triage()
+    except Exception:
+        ping_health("triage", "failed")
+        raise
+    ping_health("triage", "succeeded")
     return found
 
 
-def ping_health() -> bool:
-    """Tell HEALTHCHECK_URL that reports are made, and how the day's budget stands."""
+def ping_health(task: str, status: str) -> bool:
+    """Report a task, how it ended, and how the day's budget stands, to HEALTHCHECK_URL."""
     day = spending.today()
-    return health_ping.ping({"budget_usd": float(day.spent_usd), "budget_blocked": day.blocked})
+    return health_ping.ping(
+        task, status, {"budget_usd": float(day.spent_usd), "budget_blocked": day.blocked}
+    )
 
 
 def tidy() -> tuple[int, int]:

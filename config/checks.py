@@ -7,7 +7,7 @@ from django.core.checks import CheckMessage, Error, register
 
 from budgets.environment import environment_problem
 from config.environment import PROBLEMS
-from opslog.delivery import understood
+from opslog.posting import understood
 
 HINT = "README.md has a table of the settings. Nothing starts until it is right."
 ENVIRONMENT_HINT = (

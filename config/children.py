@@ -156,6 +156,11 @@ def job_worker() -> list[str]:
     return [sys.executable, "manage.py", "qcluster"]
 
 
+def courier() -> list[str]:
+    """The command line of the process that sends messages."""
+    return [sys.executable, "manage.py", "deliver_messages", "--forever"]
+
+
 def sealer() -> list[str]:
     """The command line of the process that seals the log."""
     return [sys.executable, "manage.py", "seal_events", "--forever"]

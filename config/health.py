@@ -16,6 +16,10 @@ from opslog import routines
 ANSWER_SECONDS = 2.5
 FRESH_SECONDS = 0.5
 STALE_SECONDS = 180
+PUT_OFF = """
+SELECT name FROM django_q_schedule
+WHERE next_run > now() + make_interval(mins => 2 * coalesce(minutes, 1440)) LIMIT 1
+"""
 NAMES = ("database", "migrations", "routines", "environment", "worker")
 
 
@@ -99,7 +103,10 @@ def _examine(checks: dict[str, str]) -> str:
             elif row[0] > STALE_SECONDS:
                 checks["worker"] = f"the job worker last reported {row[0]} s ago"
             else:
-                checks["worker"] = ""
+                # The heartbeat is the cluster's own: that jobs are due is another question.
+                cursor.execute(PUT_OFF)
+                put_off = cursor.fetchone()
+                checks["worker"] = f"the job “{put_off[0]}” was put off" if put_off else ""
         future = ledger.from_the_future()
         return "dated in the future: " + "; ".join(map(str, future)) if future else ""
     except Exception as error:  # whatever it is, it is the answer

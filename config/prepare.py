@@ -20,7 +20,6 @@ def main() -> int:
 
     from django.core.management import CommandError
     from django.db import DatabaseError
-    from django_q.tasks import async_task
 
     from budgets.environment import environment_problem
     from config.checks import WrongSettings, require_settings
@@ -46,7 +45,6 @@ def main() -> int:
         return 2
     if collect_if_changed():
         print("Static files collected.", flush=True)
-    async_task("opslog.tasks.beat")  # the job worker shows itself before its first minute is over
     return 0
 
 

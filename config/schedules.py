@@ -14,8 +14,7 @@ class Every:
 
 
 SCHEDULES = {
-    "heartbeat": Every(1, "opslog.tasks.beat"),
-    "deliver messages": Every(1, "opslog.tasks.deliver_messages"),
+    "watch processes": Every(1, "opslog.tasks.watch_processes"),
     "watch incidents": Every(5, "opslog.tasks.watch_incidents"),
     "tell of alerts": Every(1, "budgets.tasks.sweep_alerts"),
     "sample the latency of admissions": Every(1, "budgets.tasks.sample_latency"),
@@ -40,8 +39,6 @@ SCHEDULES = {
 
 # What is enqueued when something happened (`opslog.jobs.enqueue`).
 ON_DEMAND = (
-    "opslog.tasks.beat",
-    "opslog.tasks.deliver_messages",
     "opslog.tasks.run_triage",
     "budgets.tasks.tell_alerts",
     "budgets.tasks.triage",

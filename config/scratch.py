@@ -15,7 +15,15 @@ import psycopg
 from django.conf import settings
 from psycopg import sql
 
-from config.children import BASE_DIR, Child, WebServer, job_worker, stop_all, web_server
+from config.children import (
+    BASE_DIR,
+    Child,
+    WebServer,
+    courier,
+    job_worker,
+    stop_all,
+    web_server,
+)
 from config.embedded import free_port
 
 START_SECONDS = 300  # ends a hang, and nothing else: a busy machine may take a minute
@@ -109,7 +117,8 @@ def scratch_service(
     env: Mapping[str, str] | None = None,
     template: str | None = None,
 ) -> Iterator[ScratchService]:
-    """A web server (and the job worker, if asked for) on a fresh database and a free port.
+    """A web server (and, if asked for, the job worker with message delivery) on a fresh database
+    and a free port.
 
     env adds environment variables, that is settings. Raises ScratchError if it does not answer.
     """
@@ -133,6 +142,7 @@ def scratch_service(
         service.children.append(WebServer("web", argv, environment))
         if jobs:
             service.children.append(Child("jobs", job_worker(), environment))
+            service.children.append(Child("deliver", courier(), environment))
         try:
             for child in service.children:
                 child.start()

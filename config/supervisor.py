@@ -1,7 +1,7 @@
 """`make run`: everything under one process, which stops all of it when it ends.
 
-Database, migrations, web server, job worker, sealer and the demo's traffic. Whatever cannot work
-is said in one line, with exit code 2.
+Database, migrations, web server, job worker, message delivery, sealer and the demo's traffic.
+Whatever cannot work is said in one line, with exit code 2.
 """
 
 import http.client
@@ -21,6 +21,7 @@ from config.children import (
     COUNTS,
     Child,
     WebServer,
+    courier,
     job_worker,
     sealer,
     stop_all,
@@ -133,6 +134,7 @@ class Supervisor:
             # It reads there how long admissions took.
             told = {**told, COUNTS: web.env[COUNTS]}
             self.start(Child("jobs", job_worker(), told, OWNERS | SEALERS, self.user))
+            self.start(Child("deliver", courier(), told, OWNERS | SEALERS, self.user))
             if self.embedded or os.environ.get("SEAL_KEY") or os.environ.get("SEAL_KEY_FILE"):
                 self.start(Child("seals", sealer(), without=OWNERS))
             self.wait_for_answer(web)

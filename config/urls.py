@@ -15,6 +15,7 @@ from config.account_link import AccountLinkView
 from config.api_schema import SchemaView
 from opslog.admin import log_pages
 from opslog.admin.forecast_page import forecast_page
+from opslog.admin.notifications_page import notifications_page
 from opslog.api.urls import v1_urlpatterns as opslog_v1_urlpatterns
 
 OPEN = {"authentication_classes": (), "permission_classes": ()}
@@ -68,6 +69,11 @@ urlpatterns = [
         name="docs",
     ),
     path("account/", include("config.sign_in.urls")),
+    path(
+        "admin/notifications/",
+        admin.site.admin_view(notifications_page),
+        name="my-notifications",
+    ),
     path("admin/forecast/", admin.site.admin_view(forecast_page), name="forecast-page"),
     path("ops-dashboard", admin.site.admin_view(dashboard.page), name="ops-dashboard"),
     path("ops-dashboard/live", admin.site.admin_view(dashboard.live), name="ops-dashboard-live"),

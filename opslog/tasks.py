@@ -4,18 +4,15 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from opslog import delivery
+from opslog import liveness
 from opslog.incidents import watching
-from opslog.models import Heartbeat
 from opslog.telemetry import rollup, traces, weeks
 from opslog.triaging import running
 
-WORKER = "worker"
 
-
-def beat() -> None:
-    """Tell that the job worker works; `/readyz` looks at it."""
-    Heartbeat.objects.update_or_create(name=WORKER, defaults={"at": timezone.now()})
+def watch_processes() -> int:
+    """Record that message delivery is silent, or works again. Returns of how many."""
+    return liveness.watch(liveness.SEEN_BY_WORKER, now=timezone.now(), since=liveness.STARTED)
 
 
 def make_partitions() -> int:
@@ -23,11 +20,6 @@ def make_partitions() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT tollgate.ensure_event_partitions_v1()")
         return int(cursor.fetchone()[0])
-
-
-def deliver_messages() -> int:
-    """Send the messages that are due. Gives how many were tried."""
-    return delivery.deliver_due()
 
 
 def sum_up_telemetry() -> int:

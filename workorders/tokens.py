@@ -20,6 +20,8 @@ from django.utils import timezone
 
 from opslog import authority, events, outbox
 from opslog.identities import canonical
+from opslog.models import Severity
+from opslog.notices import Notice, moment
 from workorders.exceptions import NotAllowedNow
 from workorders.models import Scope, ServiceToken, TokenPolicy
 
@@ -268,10 +270,15 @@ def remind() -> int:
             outbox.send(
                 topic="token",
                 to=[token.owner],
-                subject=f"Service token {token.name} expires on {ends:%Y-%m-%d}",
-                text=f"The token {token.name} ({token.prefix}…) stops working at"
-                f" {ends:%Y-%m-%d %H:%M} UTC. Ask an administrator to rotate it: its"
-                " successor has the same rights, and reaches the same runs.",
+                notice=Notice(
+                    what=f"Service token {token.name} ({token.prefix}…) expires on {ends:%Y-%m-%d}",
+                    change=f"valid → not valid from {moment(ends)} on",
+                    by="the lifetime of the token",
+                    at=now,
+                    severity=Severity.ERROR if days[0] == min(REMIND_DAYS) else Severity.WARNING,
+                    action="Ask an administrator to rotate it: its successor has the same rights"
+                    " and reaches the same runs.",
+                ),
                 link=reverse("admin:workorders_servicetoken_change", args=[token.pk]),
                 key=f"expires:{token.pk}:{days[0]}",
             )

@@ -48,11 +48,12 @@ def create(*, by: User, values: Mapping[str, Any], groups: set[str]) -> Outcome:
             person.save()
             free, guarded = _split(groups)
             _join(person, free, how=Membership.How.FREE)
-            notices.record_and_tell(
+            notices.record_and_notify(
                 "USER_CREATED",
                 f"User {person.get_username()} created",
                 person,
                 by=by.get_username(),
+                change="no account → an account without a password",
                 meta={"changes": {"groups": {"old": [], "new": sorted(free)}}, **_told(values)},
             )
             mailed = bool(person.email) and delivery.can_mail()
@@ -129,11 +130,12 @@ def create_by_single_sign_on(values: Mapping[str, Any], *, by: str) -> User:
         person = User(**{"is_staff": True, **values})
         person.set_unusable_password()
         person.save()
-        notices.record_and_tell(
+        notices.record_and_notify(
             "USER_CREATED",
             f"User {person.get_username()} created",
             person,
             by=by,
+            change="no account → an account without a password, in no group",
             meta={"changes": {"groups": {"old": [], "new": []}}, **_told(values)},
         )
     return person
@@ -202,17 +204,16 @@ def record_change(
 ) -> None:
     """The event, and the messages: to the address of before too, if it is another now."""
     old = changes["email"]["old"] if "email" in changes else ""
-    notices.record_and_tell(
+    notices.record_and_notify(
         "USER_CHANGED",
         f"User {person.get_username()} changed: {', '.join(sorted(changes))}",
         person,
         by=by,
         meta={"changes": dict(changes), **(meta or {})},
-        text="\n".join(
-            f"{field}: {_plain(each['old'])} → {_plain(each['new'])}"
+        change="; ".join(
+            f"{field} {_plain(each['old'])} → {_plain(each['new'])}"
             for field, each in sorted(changes.items())
-        )
-        + f"\n\nBy {by}. If this is not right, contact another administrator now.",
+        ),
         former_address=old,
     )
 

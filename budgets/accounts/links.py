@@ -18,7 +18,8 @@ from budgets.accounts import notices
 from budgets.exceptions import Refused
 from budgets.models import AccountLink
 from opslog import delivery, outbox
-from opslog.models import OutboxMessage
+from opslog.models import OutboxMessage, Severity
+from opslog.notices import Notice
 
 LIFETIME = timedelta(hours=24)
 TOPIC = "account_link"
@@ -74,22 +75,30 @@ def issue(person: User, *, by: str, mailed: bool) -> AccountLink:
         by=by,
         meta={"linkId": link.pk, "how": "mail" if mailed else "command", "sentTo": link.sent_to},
     )
-    notices.tell(
-        None if mailed else person,  # who gets the link itself is told by it
+    notices.notify(
+        None if mailed else person,  # who gets the link itself is notified by it
         f"Password link for {name} issued",
-        f"By {by}, {how}. Whoever has it can set {name}'s password, within 24 hours. "
-        "If you did not expect this, contact another administrator now.",
+        change=f"no link → a link, {how}, valid for 24 hours",
+        by=by,
         key=str(event),
+        details=f"Whoever has the link can set {name}'s password.",
     )
     if mailed:
         outbox.send(
             topic=TOPIC,
             to=[person],
-            subject="Set your password for Tollgate",
-            text=f"Your username is {name}. This link works once, within 24 hours. "
-            "Do not share it: nobody else needs it.",
+            notice=Notice(
+                what=f"A link to set the password of your account {name}",
+                change="no link → a link that works once, within 24 hours",
+                by=by,
+                at=now,
+                severity=Severity.WARNING,
+                action="Open the link and set your password. Do not share the link.",
+                subject="Set your password for Tollgate",
+            ),
             link=reverse("admin:index"),
             key=str(link.pk),
+            mandatory=True,
         )
     return link
 
@@ -151,7 +160,7 @@ def use(link_id: int, token: str, password: str) -> User:
         # Without the hook of `passwords`, which would tell of it as of any change.
         person._password = None  # type: ignore[attr-defined]
         person.save(update_fields=["password"])
-        notices.record_and_tell(
+        notices.record_and_notify(
             "ACCOUNT_LINK_USED",
             f"{name} set a password with a link",
             person,
@@ -161,7 +170,7 @@ def use(link_id: int, token: str, password: str) -> User:
                 "issuedBy": link.issued_by,
                 "changes": {"password": {"old": "hidden", "new": "hidden"}},
             },
-            text=f"The link was issued by {link.issued_by}. "
-            "If this was not you, contact an administrator now.",
+            change="the password before → a new password",
+            details=f"The link was issued by {link.issued_by}.",
         )
     return person

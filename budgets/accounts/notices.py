@@ -1,15 +1,19 @@
-"""The events of accounts, and who is told: the person, and everybody who administers."""
+"""The events of accounts, and who is notified: the person, and everybody who administers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.urls import reverse
+from django.utils import timezone
 
 from budgets.accounts.membership import administrators
 from opslog import events, outbox
+from opslog.models import Severity
+from opslog.notices import Notice
 
 TOPIC = "account"
+ALARM = "If you do not expect this, contact another administrator now."
 
 
 def record(
@@ -26,17 +30,22 @@ def record(
     )
 
 
-def tell(
+def notify(
     person: User | None,
-    subject: str,
-    text: str,
+    what: str,
     *,
+    change: str,
+    by: str,
     key: str,
+    action: str = ALARM,
+    details: str = "",
+    severity: Severity = Severity.WARNING,
     topic: str = TOPIC,
     link: str = "",
     former_address: str = "",
 ) -> None:
-    """The person, at the address that they had until now too, and all administrators."""
+    """The person, at the address that they had until now too, and all administrators. Nobody's
+    preferences hold it back: it is how a stolen account comes to light."""
     people: dict[int, User] = {each.pk: each for each in administrators()}
     if person is not None:
         people[person.pk] = person
@@ -44,30 +53,37 @@ def tell(
     outbox.send(
         topic=topic,
         to=to,
-        subject=subject,
-        text=text,
+        notice=Notice(what, change, by, timezone.now(), severity, action, details),
         link=link or reverse("admin:index"),
         key=key,
+        mandatory=True,
     )
 
 
-def record_and_tell(
+def record_and_notify(
     kind: str,
     message: str,
     person: User,
     *,
     by: str,
+    change: str,
     meta: Mapping[str, Any] | None = None,
-    text: str = "",
+    action: str = ALARM,
+    details: str = "",
+    severity: Severity = Severity.WARNING,
     link: str = "",
     former_address: str = "",
 ) -> int:
     event = record(kind, message, person, by=by, meta=meta)
-    tell(
+    notify(
         person,
         message,
-        text or f"By {by}. If this is not right, contact another administrator now.",
+        change=change,
+        by=by,
         key=str(event),
+        action=action,
+        details=details,
+        severity=severity,
         link=link,
         former_address=former_address,
     )

@@ -29,7 +29,13 @@ class RecordChanges:
         name = user.get_username()
         by = name if current_request_id() else command_line()
         with transaction.atomic():
-            notices.record_and_tell("PASSWORD_CHANGED", f"Password of {name} changed", user, by=by)
+            notices.record_and_notify(
+                "PASSWORD_CHANGED",
+                f"Password of {name} changed",
+                user,
+                by=by,
+                change="the password before → a new password",
+            )
 
 
 def command_line() -> str:

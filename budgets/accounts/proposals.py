@@ -38,14 +38,16 @@ def propose(person: User, wanted: Wanted, *, by: User | None) -> AccountChange:
         raise Conflict(
             f"Another change to {person} is waiting for a second administrator. Decide on it first."
         ) from error
-    notices.record_and_tell(
+    notices.record_and_notify(
         "ACCOUNT_CHANGE_PROPOSED",
         f"{headline(change)}: proposed",
         person,
         by=change.proposer,
         meta={"changeId": change.pk, "wanted": wanted, "email": person.email},
-        text=f"Proposed by {change.proposer}. Another administrator must confirm it by "
-        f"{change.expires_at:%Y-%m-%d %H:%M} UTC. Email on file: {person.email or 'none'}.",
+        change="not asked for → needs the confirmation of another administrator",
+        action=f"Confirm or refuse it, as another administrator than {change.proposer}, by "
+        f"{change.expires_at:%Y-%m-%d %H:%M} UTC.",
+        details=f"Email on file: {person.email or 'none'}.",
         link=link_to(change),
     )
     return change
@@ -184,7 +186,7 @@ def close(
     change.closing_note = note
     change.save(update_fields=["status", "decided_by", "decided_at", "closing_note"])
     name = by.get_username() if by else actor
-    notices.record_and_tell(
+    notices.record_and_notify(
         f"ACCOUNT_CHANGE_{status.upper()}",
         f"{headline(change)}: {status}",
         change.person,
@@ -196,7 +198,8 @@ def close(
             "reason": note,
             **(approval(change, name) if status == Status.CONFIRMED else {}),
         },
-        text=f"Proposed by {change.proposer}; {note}.",
+        change=f"waiting for a second administrator → {status}",
+        details=f"Proposed by {change.proposer}; {note}.",
         link=link_to(change),
     )
 

@@ -20,6 +20,7 @@ from budgets.accounts import notices
 from budgets.models import FailedLogins
 from opslog import events
 from opslog.addresses import client_address
+from opslog.models import Severity
 
 WINDOW = timedelta(minutes=15)
 TOLD_FROM = 10  # failures of one person, whatever the addresses
@@ -118,11 +119,15 @@ def _warn(person: User, now: datetime) -> None:
     failures = found.aggregate(sum=Sum("count"))["sum"] or 0
     if failures < TOLD_FROM:
         return
-    notices.tell(
+    minutes = int(WINDOW.total_seconds() // 60)
+    notices.notify(
         person,
         f"Many failed log-ins as {person.get_username()}",
-        f"{failures} within {int(WINDOW.total_seconds() // 60)} minutes. "
-        "Somebody may be guessing the password.",
+        change=f"fewer than {TOLD_FROM} → {failures} failed log-ins in {minutes} minutes",
+        by="an unknown person",
+        action="If it was not you, somebody may be guessing the password: set a new, longer one, "
+        "and look at the addresses.",
+        severity=Severity.ERROR,
         topic="failed_logins",
         key=f"{person.pk}:{now:%Y-%m-%dT%H}",
         link=f"{reverse('ops-logs')}?kind=LOGIN_FAILED",

@@ -1,4 +1,4 @@
-"""The alert rules: what each says now, and how an administrator changes it."""
+"""The alert rules: what each says now; how they are made, from an incident too, and changed."""
 
 from decimal import Decimal
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.admin import display
+from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.template.loader import render_to_string
@@ -13,14 +14,19 @@ from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
 )
 
 from budgets import alert_rules
 from budgets.exceptions import Refused
 from budgets.models import Alert, AlertRule, Budget
 from opslog.admin.base import PageAdmin, ReasonForm, badge
+from opslog.models import Incident
 
-NAMES = ("enabled", "severity", "over", "minutes", "at_least")
+NAMES = ("enabled", "severity", "over", "minutes", "at_least", "group")
+PERCENT = (AlertRule.Check.ERROR_RATE, AlertRule.Check.LIMIT_USE)
+LEAST = (AlertRule.Check.ERROR_RATE, AlertRule.Check.SPREAD)
+TIMES = 2  # of what is normal an hour: where a rule about an incident's spend begins
 
 
 class AlertRuleForm(ReasonForm):
@@ -33,7 +39,7 @@ class AlertRuleForm(ReasonForm):
         decimal_places=2,
         max_digits=10,
         widget=UnfoldAdminDecimalFieldWidget(),
-        help_text="Exactly this many is not over it. Of the error rate: per cent.",
+        help_text="A number, dollars, or per cent, as the check says. Exactly this is not over it.",
     )
     minutes = forms.IntegerField(
         min_value=1, max_value=1440, widget=UnfoldAdminIntegerFieldWidget()
@@ -44,13 +50,61 @@ class AlertRuleForm(ReasonForm):
         widget=UnfoldAdminIntegerFieldWidget(),
         help_text="Ended runs, or different work orders, below which the rule says nothing.",
     )
-    field_order = (*NAMES, "reason")
+    group = forms.ModelChoiceField(
+        label="Who is notified",
+        queryset=Group.objects.order_by("name"),
+        required=False,
+        empty_label="operations",
+        widget=UnfoldAdminSelectWidget(),
+        help_text="The channels of the settings are notified too.",
+    )
+    field_order: tuple[str, ...] = (*NAMES, "reason")
+
+
+class NewAlertRuleForm(AlertRuleForm):
+    name = forms.CharField(max_length=100, widget=UnfoldAdminTextInputWidget())
+    check_name = forms.ChoiceField(
+        label="Check", choices=AlertRule.Check.choices, widget=UnfoldAdminSelectWidget()
+    )
+    budget = forms.ModelChoiceField(
+        label="Limit",
+        queryset=Budget.objects.order_by("scope", "subject", "window"),
+        required=False,
+        widget=UnfoldAdminSelectWidget(),
+        help_text="Only for a rule about the use of a limit.",
+    )
+    feature = forms.CharField(
+        max_length=200,
+        required=False,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="Only for a rule about spend; empty: of all features.",
+    )
+    field_order = ("name", "check_name", "budget", "feature", *NAMES, "reason")
 
 
 def over_in_words(rule: AlertRule) -> str:
-    """A count, or of the error rate per cent."""
-    unit = " %" if rule.check_name == AlertRule.Check.ERROR_RATE else ""
-    return f"{alert_rules.figure(rule.over)}{unit}"
+    """A count, dollars, or per cent."""
+    if rule.check_name == AlertRule.Check.SPEND:
+        return f"${rule.over:,.2f}"
+    return f"{alert_rules.figure(rule.over)}{' %' if rule.check_name in PERCENT else ''}"
+
+
+def for_incident(pk: str) -> tuple[Incident | None, dict[str, Any]]:
+    """What a rule for an incident begins with: twice what is normal an hour, of its feature."""
+    incident = Incident.objects.filter(pk=pk).first() if pk.isascii() and pk.isdigit() else None
+    if incident is None:
+        return None, {"enabled": True, "minutes": 60, "at_least": 1, "severity": "medium"}
+    over = max(incident.baseline_usd_per_hour * TIMES, Decimal(1))
+    return incident, {
+        "name": f"{incident}: {incident.feature or 'all features'}"[:100],
+        "check_name": AlertRule.Check.SPEND,
+        "feature": incident.feature,
+        "over": over.quantize(Decimal("0.01")),
+        "minutes": 60,
+        "at_least": 1,
+        "severity": "high",
+        "enabled": True,
+    }
 
 
 @admin.register(AlertRule)
@@ -61,6 +115,30 @@ class AlertRuleAdmin(PageAdmin):
     acts = {"change-rule": "change_rule"}
     sortable_by = ()
 
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("budgets.add_alertrule")
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponseBase:
+        """Also from an incident (`?incident=3`), with its figures."""
+        incident, initial = for_incident(request.GET.get("incident", "")[:18])
+
+        def perform(said: dict[str, Any]) -> tuple[AlertRule, str]:
+            reason = said.pop("reason")
+            wanted = {**said, "incident": incident.pk if incident else None}
+            made = alert_rules.add(wanted, reason=reason, by=request.user.get_username())
+            return made, "The rule is judged every minute from now on."
+
+        return self.make(
+            request,
+            NewAlertRuleForm(request.POST or None, initial=initial),
+            perform=perform,
+            refusals=(Refused,),
+            title=f"Add an alert rule for {incident}" if incident else "Add an alert rule",
+            verb="Add it",
+        )
+
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -68,12 +146,13 @@ class AlertRuleAdmin(PageAdmin):
         return super().changelist_view(request, {**(extra_context or {}), "caps": caps})  # type: ignore[no-any-return]
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        _, found = alert_rules.measured(obj.minutes)
+        _, found = alert_rules.measured(obj)
         return {
             "rule": obj,
             "over": over_in_words(obj),
-            "has_least": obj.check_name != AlertRule.Check.REFUSALS,
-            "title": str(obj).capitalize(),
+            "has_least": obj.check_name in LEAST,
+            "title": obj.name or str(obj).capitalize(),
+            "about": Incident.objects.filter(pk=obj.incident).first() if obj.incident else None,
             "finding": alert_rules.judge(
                 obj.check_name, obj.over, obj.minutes, obj.at_least, found
             ),

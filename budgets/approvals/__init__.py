@@ -5,7 +5,13 @@ Locks, in this order: the request, the subject's row, its counter (by a trigger)
 again after the lock; exactly one terminal transition wins.
 """
 
-from budgets.approvals.break_glass import own_review, raise_at_once, review, unreviewed
+from budgets.approvals.break_glass import (
+    own_review,
+    raise_at_once,
+    report_overdue,
+    review,
+    unreviewed,
+)
 from budgets.approvals.completing import complete_pending
 from budgets.approvals.decisions import PASSWORD_OVER_USD, decide, decide_many, needs_password
 from budgets.approvals.early_end import end_early
@@ -75,6 +81,7 @@ __all__ = [
     "own_review",
     "raise_at_once",
     "remind",
+    "report_overdue",
     "review",
     "set_aside",
     "slots_for",

@@ -105,7 +105,7 @@ def raise_at_once(
             if said := said_by_trigger(error):
                 raise Refused(said) from error
             raise
-        notices.glass_broken(subject.label, grants, by=by, minutes=minutes)
+        notices.glass_broken(subject.label, grants, by=by, change=told(lines), minutes=minutes)
     return grants
 
 
@@ -163,4 +163,16 @@ def review(
                 **solo_operator.told(shown_at, waited_since=grant.created_at),
             },
         )
+        notices.glass_reviewed(grant, by=by)
     return grant
+
+
+def report_overdue() -> int:
+    """Notify people of reviews that are overdue, each once; returns how many are overdue. Safe to
+    run twice: the message of a grant has one key."""
+    overdue = unreviewed().filter(created_at__lte=timezone.now() - REVIEW_WITHIN)
+    with transaction.atomic():
+        found = list(overdue.select_related("person"))
+        for grant in found:
+            notices.glass_overdue(grant)
+    return len(found)

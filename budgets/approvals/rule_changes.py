@@ -101,8 +101,22 @@ def replace(measure: str, wanted: Iterable[rules.Rule], *, by: User, reason: str
                 "changes": {"rules": {"old": _told(before), "new": _told(wanted)}},
             },
         )
-        notices.rules_changed(reason.strip(), by=by, key=str(event))
+        change = f"{_in_words(before)} → {_in_words(wanted)}"
+        label = Measure(measure).label
+        notices.rules_changed(label, change, reason.strip(), by=by, key=str(event))
     complete_pending()  # the new rules may ask for less than what is signed already
+
+
+def _in_words(some: Iterable[rules.Rule]) -> str:
+    """ "from 10 up: 1 director, 1 finance"."""
+    return (
+        "; ".join(
+            f"from {rule.minimum} up: "
+            + ", ".join(f"{count} {name}" for name, count in sorted(rule.slots.items()))
+            for rule in sorted(some, key=lambda rule: rule.minimum)
+        )
+        or "none"
+    )
 
 
 def _told(some: Iterable[rules.Rule]) -> list[dict[str, Any]]:

@@ -1,24 +1,22 @@
 """Monthly budgets changed by people, services mapped, and people told when a tier is reached."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import connection, transaction
+from django.db import transaction
+from django.utils import timezone
 
-from budgets.bills import actuals
+from budgets.bills import actuals, projection
+from budgets.bills.projection import Projection
 from budgets.exceptions import Refused
-from budgets.models import Alert, DimensionBudget, ServiceMapping
+from budgets.models import Alert, Budget, DimensionBudget, ServiceMapping
 from opslog import events, jobs
 
 FIELDS = ("owner", "monthly_usd", "tiers", "covers", "aws_services")
 MAPPED = ("service_category", "service_name", "dimension")
-RAISE = """
-INSERT INTO alerts (kind, key, message, owner_type, owner_id, actor, meta)
-VALUES ('dimension_tier', %s, %s, 'dimension_budget', %s, 'tollgate', %s::jsonb)
-ON CONFLICT (key) DO NOTHING RETURNING id
-"""
 
 
 def change(budget_id: int, values: Mapping[str, Any], *, reason: str, by: str) -> DimensionBudget:
@@ -85,7 +83,52 @@ def watch(today: date) -> int:
                     new += _raise(budget, month, tier, usd)
             if new:
                 jobs.enqueue("budgets.tasks.tell_alerts")
+    return new + watch_projections(timezone.now())
+
+
+def watch_projections(now: datetime) -> int:
+    """Raise an alert, once a month and amount, for each budget that the month is projected to run
+    over. What is spent already is reported by its tiers. Gives how many are new."""
+    new = 0
+    found = projection.of_month(now)
+    governed = found.get(projection.GOVERNED_SPEND)
+    limits = Budget.objects.filter(
+        scope=Budget.Scope.GLOBAL, window=Budget.Window.MONTH, measure=Budget.Measure.USD
+    )
+    watched: list[tuple[DimensionBudget | Budget, Decimal | None, Projection | None]] = [
+        *(
+            (each, each.monthly_usd, found.get(each.dimension))
+            for each in DimensionBudget.objects.all()
+        ),
+        *((each, each.amount, governed) for each in limits),
+    ]
+    with transaction.atomic():
+        for of, amount, made in watched:
+            if amount is not None and made and made.spent < amount <= made.projected:
+                new += _raise_projection(of, amount, made, now)
+        if new:
+            jobs.enqueue("budgets.tasks.tell_alerts")
     return new
+
+
+def _raise_projection(
+    of: DimensionBudget | Budget, amount: Decimal, made: Projection, now: datetime
+) -> bool:
+    return _insert(
+        of,
+        Alert.Kind.MONTH_PROJECTION,
+        f"month_projection:{of._meta.model_name}:{of.pk}:{now:%Y-%m}:{amount}",
+        f"{of}: {now:%Y-%m} is projected at ${made.projected:,.2f} of its budget of "
+        f"${amount:,.2f} ({made.error})",
+        {
+            "month": f"{now:%Y-%m}",
+            "used": f"{made.spent:f}",
+            "amount": f"{amount:f}",
+            "projected": f"{made.projected:f}",
+            "low": None if made.low is None else f"{made.low:f}",
+            "high": None if made.high is None else f"{made.high:f}",
+        },
+    )
 
 
 def _raise(budget: DimensionBudget, month: date, tier: int, usd: Any) -> bool:
@@ -93,15 +136,16 @@ def _raise(budget: DimensionBudget, month: date, tier: int, usd: Any) -> bool:
         f"{budget}: {tier} % of the budget of {month:%Y-%m} reached "
         f"(${usd:,.2f} of ${budget.monthly_usd:,.2f})"
     )
-    meta = (
-        f'{{"dimension": "{budget.dimension}", "month": "{month:%Y-%m}", "tier": {tier}, '
-        f'"used": "{usd}", "amount": "{budget.monthly_usd}"}}'
-    )
     key = f"dimension_tier:{budget.dimension}:{month:%Y-%m}:{tier}:{budget.monthly_usd}"
-    with connection.cursor() as cursor:
-        cursor.execute(RAISE, [key, told, str(budget.pk), meta])
-        if cursor.fetchone() is None:
-            return False
+    meta = {
+        "dimension": budget.dimension,
+        "month": f"{month:%Y-%m}",
+        "tier": tier,
+        "used": str(usd),
+        "amount": str(budget.monthly_usd),
+    }
+    if not _insert(budget, Alert.Kind.DIMENSION_TIER, key, told, meta):
+        return False
     events.record(
         "BUDGET_ALERT",
         message=told,
@@ -110,6 +154,24 @@ def _raise(budget: DimensionBudget, month: date, tier: int, usd: Any) -> bool:
         actor="tollgate",
         meta={"kind": Alert.Kind.DIMENSION_TIER, "tier": tier, "month": f"{month:%Y-%m}"},
     )
+    return True
+
+
+def _insert(
+    of: DimensionBudget | Budget, kind: Alert.Kind, key: str, message: str, meta: dict[str, Any]
+) -> bool:
+    """Whether the alert is new."""
+    alert = Alert(
+        kind=kind,
+        key=key,
+        message=message,
+        owner_type="budget" if isinstance(of, Budget) else "dimension_budget",
+        owner_id=str(of.pk),
+        meta=meta,
+    )
+    if Alert.objects.filter(key=key).exists():
+        return False
+    Alert.objects.bulk_create([alert], ignore_conflicts=True)
     return True
 
 

@@ -1,5 +1,6 @@
 """What people are told of without having asked, and what is looked at before a batch starts."""
 
+from django.contrib.auth.models import Group
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
@@ -7,11 +8,11 @@ from django.db.models.functions import Now
 
 
 class Alert(models.Model):
-    """One thing that people are told of, once: `key` holds what makes it the same thing (for a
-    threshold: the budget, its subject, the window, the threshold).
+    """One thing that people are notified of, once: `key` holds what makes it the same thing (for a
+    threshold: the limit, its subject and amount, the threshold, the window).
 
-    Written in the transaction that it tells of, together with its event; a job turns it into
-    messages, with what will be at the end of the window at the present pace.
+    Written in the transaction of what it reports, together with its event; a job turns it into
+    messages.
     """
 
     class Kind(models.TextChoices):
@@ -27,6 +28,8 @@ class Alert(models.Model):
         COST_SURPRISE = "cost_surprise", "cost far above its reservation"
         COST_REFUSED = "cost_refused", "cost over what its token may report"
         COST_UNPRICED = "cost_unpriced", "usage without a price"
+        REFUSALS = "refusals", "refusals by a limit"
+        MONTH_PROJECTION = "month_projection", "month projected over its budget"
 
     kind = models.TextField(choices=Kind)
     key = models.TextField(unique=True)
@@ -62,30 +65,60 @@ SEVERITIES: dict[str, str] = {
     Alert.Kind.COST_SURPRISE: "critical",
     Alert.Kind.COST_REFUSED: "critical",
     Alert.Kind.COST_UNPRICED: "warning",
+    Alert.Kind.REFUSALS: "warning",
+    Alert.Kind.MONTH_PROJECTION: "warning",
 }
 
 
 class AlertRule(models.Model):
-    """What operations are told of besides thresholds of budgets: a measure of the last `minutes`
-    above `over`. Told once per occurrence, which lasts until the measure is at or below it again.
+    """What people are notified of besides the thresholds of limits: a measure of the last `minutes`
+    above `over`. Once per occurrence, which lasts until the measure is at or below it again.
 
-    What a work order reaches of its caps is told by the thresholds of its budgets (`budgets`,
-    scope `work_order`), as it happens.
+    Three are shipped; people add others, for one limit or for the rate of spend. What a work order
+    reaches of its caps is reported by the thresholds of its limits (`budgets`, scope `work_order`),
+    as it happens.
     """
 
     class Check(models.TextChoices):
         REFUSALS = "refusals", "refusals by a limit"
         ERROR_RATE = "error_rate", "runs that failed, % of those that ended"
         SPREAD = "refusals_spread", "refusals across different work orders"
+        LIMIT_USE = "limit_use", "use of one limit, % of its amount"
+        SPEND = "spend", "spend in dollars"
 
     class Severity(models.TextChoices):
         LOW = "low", "low"
         MEDIUM = "medium", "medium"
         HIGH = "high", "high"
 
-    check_name = models.TextField("check", choices=Check, unique=True)
+    check_name = models.TextField("check", choices=Check)
+    name = models.TextField(blank=True, default="", db_default="", help_text="Empty: the check.")
     severity = models.TextField(choices=Severity)
     over = models.DecimalField(max_digits=10, decimal_places=2)
+    budget = models.ForeignKey(
+        "budgets.Budget",
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        db_index=False,
+        verbose_name="limit",
+    )
+    feature = models.TextField(
+        blank=True, default="", db_default="", help_text="Of the spend; empty: all features."
+    )
+    group = models.ForeignKey(
+        Group,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        db_index=False,
+        related_name="+",
+        verbose_name="who is notified",
+        help_text="Empty: operations.",
+    )
+    incident = models.BigIntegerField(
+        null=True, blank=True, editable=False, help_text="The incident that it was made for."
+    )
     minutes = models.IntegerField(help_text="How far it looks back.")
     at_least = models.IntegerField(
         default=1,
@@ -102,10 +135,18 @@ class AlertRule(models.Model):
                 condition=Q(over__gte=0, minutes__range=(1, 1440), at_least__gte=1),
                 name="alert_rules_sane",
             ),
+            models.CheckConstraint(
+                condition=Q(check_name="limit_use", budget__isnull=False)
+                | (~Q(check_name="limit_use") & Q(budget=None)),
+                name="alert_rules_limit",
+            ),
+            models.CheckConstraint(
+                condition=Q(feature="") | Q(check_name="spend"), name="alert_rules_feature"
+            ),
         )
 
     def __str__(self) -> str:
-        return self.get_check_name_display()
+        return self.name or self.get_check_name_display()
 
 
 class LatencySample(models.Model):

@@ -15,6 +15,8 @@ from budgets.reports import selector
 from budgets.reports.rules import SAID, Action, Report, Row
 from opslog import events, outbox
 from opslog.meters import per_cent
+from opslog.models import Severity
+from opslog.notices import Notice
 
 TOLD_FROM = time(0, 5)  # UTC; runs of the last seconds of a day have settled by then, mostly
 DAYS_BACK = 7
@@ -63,8 +65,18 @@ def tell(day: date) -> bool:
             outbox.send(
                 topic="daily_report",
                 to=to,
-                subject=headline(found),
-                text=text_of(found, [*found.rows, *near.rows]),
+                notice=Notice(
+                    what=headline(found),
+                    change=f"{day:%Y-%m-%d} under way → over",
+                    by="Tollgate",
+                    at=selector.now(),
+                    severity=Severity.WARNING if told.blocked else Severity.INFO,
+                    action="Raise the caps that were reached, if the work is wanted; archive what "
+                    "is idle."
+                    if told.blocked or told.near
+                    else "Nothing.",
+                    details=text_of(found, [*found.rows, *near.rows]),
+                ),
                 link=f"{reverse('daily-report-page')}?day={day.isoformat()}",
                 key=day.isoformat(),
             )

@@ -24,8 +24,11 @@ from budgets.models import (
 from budgets.reviews import figures, months
 from budgets.solo_operator import SoloOperator
 from opslog import events, outbox
+from opslog.models import Severity
+from opslog.notices import Notice
 
 SIGNATURES = 2
+TOPIC = "monthly_review"
 CHECKLIST = (
     "The bills of every provider are imported for the whole month.",
     "Every charge belongs to a dimension; none is left unmapped.",
@@ -74,12 +77,19 @@ def open_review(month: date, *, by: str) -> bool:
         total = figures.shown(taken)["total"]
         for to in (list(people), "channels"):
             outbox.send(
-                topic="monthly_review",
+                topic=TOPIC,
                 to=to,
-                subject=f"{review}: ${total:,.2f} to be looked at",
-                text=f"{review} is open. Work through its checklist; two people sign it.",
+                notice=Notice(
+                    what=f"{review} is open: ${total:,.2f} were spent",
+                    change="month under way → month to be reviewed",
+                    by=by,
+                    at=timezone.now(),
+                    severity=Severity.WARNING,
+                    action="Work through its checklist; two people sign it.",
+                ),
                 link=reverse("admin:budgets_monthlyreview_change", args=[review.pk]),
                 key=f"{month:%Y-%m}",
+                mandatory=to != "channels",
             )
     return True
 
@@ -181,7 +191,29 @@ def sign(
         signers = sorted({name, *(each.person.get_username() for each in signed)})
         meta |= {"approvers": signers, "approvalLevel": "monthly review"}
         _record(review, "REVIEW_CLOSED", f"{review} closed", name, state=state, **meta)
+        _notify_of_end(review, signers)
     return True
+
+
+def _notify_of_end(review: MonthlyReview, signers: list[str]) -> None:
+    """Whoever was asked to review the month, and the channels."""
+    key = f"{review.month:%Y-%m}"
+    notice = Notice(
+        what=f"{review} is closed",
+        change="month to be reviewed → reviewed and signed",
+        by=" and ".join(signers),
+        at=timezone.now(),
+        severity=Severity.INFO,
+        action="Nothing, unless a decision of it is yours to carry out.",
+    )
+    for to in (outbox.people_asked(TOPIC, key=key), "channels"):
+        outbox.send(
+            topic=TOPIC,
+            to=to,
+            notice=notice,
+            link=reverse("admin:budgets_monthlyreview_change", args=[review.pk]),
+            key=f"{key}:closed",
+        )
 
 
 def state_of(review: MonthlyReview) -> str:

@@ -306,16 +306,6 @@ BEGIN
         IF answer.denial IS NOT NULL THEN
             SELECT p.* INTO place FROM tollgate.refusal_place(b.lineage, 'start', p_wo, answer.denial,
                 answer.error, at, p_refusal_events) p;
-            IF answer.denial IN ('runs_per_day', 'usd_per_day') THEN
-                -- A cap that refuses is used up for those who ask. (Looked at once a second.)
-                IF NOT place.again THEN
-                    SELECT coalesce(sum(tollgate.alert_limit(c, at, true)), 0) > 0 INTO answer.alerted
-                    FROM tollgate.charges(facts, at, false) c WHERE c.scope = 'work_order'
-                        AND c.measure = CASE answer.denial WHEN 'usd_per_day' THEN 'usd' ELSE 'requests' END;
-                END IF;
-            ELSIF way.stage IN (11, 12) AND 100 = ANY (way.alert_percents) AND answer.status = 429 THEN
-                answer.alerted := tollgate.alert_limit(way, at, true) > 0;
-            END IF;
             PERFORM tollgate.record_refusal(place,
                 CASE WHEN answer.status = 429 THEN 'RATE_LIMIT_429' ELSE 'START_REFUSED' END,
                 format('%s refused: %s', p_agent, answer.error), p_wo, w.title, b.actor,

@@ -1,5 +1,4 @@
--- Alerts of limits: which threshold is reached, and the sentence that people read. Loaded with the
--- other routines, and once more into databases that had an earlier wording.
+-- Alerts of limits: which threshold is reached, and the sentence that people read.
 
 -- What a limit is held over, as people call it: by the title where it is a work order.
 CREATE OR REPLACE FUNCTION tollgate.named(scope text, subject text) RETURNS text LANGUAGE sql STABLE AS $$
@@ -27,17 +26,14 @@ CREATE OR REPLACE FUNCTION tollgate.alert_sentence(
 )
 RETURNS text LANGUAGE sql STABLE AS $$
     SELECT CASE
-        WHEN full_up THEN format('Blocked: %s %s its %s of %s %s (%s used): %sstarts are refused until %s',
+        WHEN full_up THEN format('Blocked: %s is at its %s of %s %s (%s used): starts are refused until %s',
             tollgate.named(c.scope, c.subject),
-            -- What refused somebody is used up for those who ask, though some may be left.
-            CASE WHEN c.used >= c.amount THEN 'is at' ELSE 'has no room for what was asked under' END,
             CASE c.scope WHEN 'work_order' THEN 'cap' ELSE 'limit' END,
             tollgate.told(c, c.amount), tollgate.span(c.win), tollgate.told(c, c.used),
-            CASE WHEN c.used >= c.amount THEN '' ELSE 'such ' END,
             CASE WHEN c.win = 'open' THEN 'a run ends'
                 ELSE to_char(tollgate.cured_at(c, p_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC'
                     || CASE WHEN c.win LIKE 'rolling%' THEN ' at the earliest' ELSE '' END END)
-        WHEN c.amount IS NULL THEN format('Warning: %s used %s %s (told of from %s on)',
+        WHEN c.amount IS NULL THEN format('Warning: %s used %s %s (alert threshold: %s)',
             tollgate.named(c.scope, c.subject), tollgate.told(c, c.used), tollgate.span(c.win),
             tollgate.told(c, threshold))
         ELSE format('Warning: %s used %s %% of its %s %s (%s of %s)',
@@ -47,12 +43,13 @@ RETURNS text LANGUAGE sql STABLE AS $$
             tollgate.span(c.win), tollgate.told(c, c.used), tollgate.told(c, c.amount)) END
 $$;
 
--- Alerts for every threshold of this limit that is reached. `p_full`: it refused somebody, so it is
--- used up for those who ask, though a few cents may be left. Gives how many were new.
-CREATE OR REPLACE FUNCTION tollgate.alert_limit(c tollgate.charge, p_at timestamptz, p_full boolean)
+-- Alerts for every threshold of this limit that its use has reached; gives how many were new. What makes
+-- an alert the same is limit, subject, amount, threshold and window. Only use counts: an ask that was
+-- refused used nothing, and is reported with the other refusals (budgets/refusal_reports.py).
+CREATE OR REPLACE FUNCTION tollgate.alert_limit(c tollgate.charge, p_at timestamptz)
 RETURNS integer LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    -- A rolling window, and what runs at one time, have no beginning: they are told of once an hour.
+    -- A rolling window, and what runs at one time, have no beginning: they are reported once an hour.
     win_start timestamptz := CASE WHEN c.win IN ('open', 'rolling_minute', 'rolling_hour')
         THEN tollgate.begins('hour', p_at) ELSE tollgate.begins(c.win, p_at) END;
     told integer := 0;
@@ -63,11 +60,11 @@ BEGIN
         WHERE c.used >= c.warning_amount
         UNION ALL
         SELECT p || '%', c.amount * p / 100, p >= 100 FROM unnest(c.alert_percents) p
-        WHERE c.used * 100 >= c.amount * p OR (p_full AND c.amount IS NOT NULL)
+        WHERE c.used * 100 >= c.amount * p
     LOOP
         told := told + tollgate.alert('budget_threshold',
-            format('budget:%s:%s:%s:%s', c.budget_id, c.subject,
-                extract(epoch FROM win_start)::bigint, t.name),
+            format('budget:%s:%s:%s:%s:%s:%s', c.budget_id, c.subject, trim_scale(c.amount),
+                extract(epoch FROM win_start)::bigint, t.name, trim_scale(t.threshold)),
             tollgate.alert_sentence(c, p_at, t.threshold, t.full_up),
             CASE WHEN c.scope = 'work_order' THEN 'work_order' ELSE 'budget' END,
             CASE WHEN c.scope = 'work_order' THEN c.subject ELSE c.budget_id::text END,
@@ -80,26 +77,22 @@ BEGIN
     RETURN told;
 END $$;
 
--- After something was charged: tells of what it reached. Gives whether there is something to tell.
+-- After something was charged: alerts for what it reached. Gives whether any is new.
 CREATE OR REPLACE FUNCTION tollgate.alert_charges(f tollgate.facts, p_at timestamptz) RETURNS boolean
 LANGUAGE sql VOLATILE AS $$
-    SELECT coalesce(sum(tollgate.alert_limit(c, p_at, false)), 0) > 0
+    SELECT coalesce(sum(tollgate.alert_limit(c, p_at)), 0) > 0
     FROM (SELECT DISTINCT ON (c.budget_id) c.* FROM tollgate.charges(f, p_at, false) c
           WHERE c.budget_id IS NOT NULL AND (c.warning_amount IS NOT NULL OR c.alert_percents <> '{}')
          ) c
 $$;
 
--- The sweep of a job: thresholds that a settlement, or a change of the limit, has passed silently.
-CREATE OR REPLACE FUNCTION tollgate.alert_sweep_v1() RETURNS integer LANGUAGE plpgsql VOLATILE AS $$
-DECLARE
-    at timestamptz := tollgate.now();
-    told integer;
-BEGIN
-    SELECT coalesce(sum(tollgate.alert_limit(row(0, b.id, b.scope, k.subject, b."window", b.measure,
+-- What is used of a limit now, for each of its subjects; null: of all limits.
+CREATE OR REPLACE FUNCTION tollgate.use_of(p_budget bigint, p_at timestamptz) RETURNS SETOF tollgate.charge
+LANGUAGE sql STABLE AS $$
+    SELECT 0, b.id, b.scope, k.subject, b."window", b.measure,
         CASE WHEN b.scope <> 'work_order' THEN b.amount
             WHEN b.measure = 'usd' THEN e.usd_per_day ELSE e.runs_per_day END,
-        b.warning_amount, b.alert_percents, at, NULL, k.used)::tollgate.charge, at, false)), 0)
-    INTO told
+        b.warning_amount, b.alert_percents, p_at, NULL::bigint, k.used
     FROM public.budgets b
     CROSS JOIN LATERAL (
         SELECT s.subject, sum(CASE b.measure WHEN 'usd' THEN s.reserved_usd + s.settled_usd
@@ -107,7 +100,7 @@ BEGIN
             WHEN 'runs' THEN s.open_runs ELSE s.runs END) AS used
         FROM public.counters s
         WHERE s.scope = b.scope AND s."window" = b."window"
-            AND s.starts_at BETWEEN tollgate.counts_from(b."window", at) AND at
+            AND s.starts_at BETWEEN tollgate.counts_from(b."window", p_at) AND p_at
             AND (b.subject IN ('', s.subject) OR (b.scope = 'model_tier'
                     AND b.subject = split_part(s.subject, chr(31), 2))
                 OR (b.subject = '*' AND NOT EXISTS (
@@ -115,7 +108,15 @@ BEGIN
                         AND own.measure = b.measure AND own.subject = s.subject)))
         GROUP BY s.subject
     ) k
-    LEFT JOIN LATERAL tollgate.effective_caps(k.subject, at) e ON b.scope = 'work_order'
-    WHERE b.warning_amount IS NOT NULL OR b.alert_percents <> '{}';
-    RETURN told;
+    LEFT JOIN LATERAL tollgate.effective_caps(k.subject, p_at) e ON b.scope = 'work_order'
+    WHERE p_budget IS NULL OR b.id = p_budget
+$$;
+
+-- The sweep of a job: thresholds that a settlement, or a change of the limit, has passed silently.
+CREATE OR REPLACE FUNCTION tollgate.alert_sweep_v1() RETURNS integer LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    at timestamptz := tollgate.now();
+BEGIN
+    RETURN (SELECT coalesce(sum(tollgate.alert_limit(c, at)), 0) FROM tollgate.use_of(NULL, at) c
+        WHERE c.warning_amount IS NOT NULL OR c.alert_percents <> '{}');
 END $$;

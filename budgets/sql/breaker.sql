@@ -245,11 +245,12 @@ CREATE OR REPLACE FUNCTION tollgate.tell_kill_switch() RETURNS trigger LANGUAGE 
 BEGIN
     PERFORM tollgate.alert('kill_switch',
         format('kill_switch:%s:%s', NEW.id, extract(epoch FROM clock_timestamp())),
-        format('Kill switch of %s switched %s by %s: %s',
+        format('Kill switch of %s turned %s',
             concat_ws(' ', lower(NEW.scope), nullif(NEW.target, '')),
-            CASE WHEN NEW.enabled THEN 'on' ELSE 'off' END, NEW.changed_by, NEW.reason),
+            CASE WHEN NEW.enabled THEN 'on' ELSE 'off' END),
         'kill_switch', NEW.id::text,
-        jsonb_build_object('scope', NEW.scope, 'target', NEW.target, 'enabled', NEW.enabled),
+        jsonb_build_object('scope', NEW.scope, 'target', NEW.target, 'enabled', NEW.enabled,
+            'by', NEW.changed_by, 'reason', NEW.reason),
         clock_timestamp());
     RETURN NULL;
 END $$;

@@ -157,9 +157,6 @@ BEGIN
             answer.retry_after := NULL;
             answer.reset_at := NULL;
         END IF;
-        IF way.budget_id IS NOT NULL AND 100 = ANY (way.alert_percents) THEN
-            answer.alerted := tollgate.alert_limit(way, at, true) > 0;
-        END IF;
     END IF;
     IF answer.denial IS NOT NULL THEN
         SELECT p.* INTO place FROM tollgate.refusal_place(b.lineage, 'extension', r.wo_id, answer.denial,

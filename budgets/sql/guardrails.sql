@@ -249,14 +249,17 @@ CREATE OR REPLACE FUNCTION tollgate.amount(measure text, amount numeric) RETURNS
         ELSE to_char(amount, 'FM999,999,999,999,990') || ' ' || measure END
 $$;
 
--- One thing is told once: `p_key` is what makes it the same. Gives whether it was new.
+-- One thing is reported once: `p_key` is what makes it the same. Gives whether it was new.
 CREATE OR REPLACE FUNCTION tollgate.alert(
     p_kind text, p_key text, p_message text, p_owner_type text, p_owner_id text, p_meta jsonb,
     p_at timestamptz
 ) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    INSERT INTO public.alerts (kind, key, message, owner_type, owner_id, meta, created_at)
-    VALUES (p_kind, p_key, p_message, p_owner_type, p_owner_id, p_meta, p_at) ON CONFLICT DO NOTHING;
+    INSERT INTO public.alerts (kind, key, message, owner_type, owner_id, actor, meta, created_at)
+    VALUES (p_kind, p_key, p_message, p_owner_type, p_owner_id,
+        -- (A person who acts, else nobody but us.)
+        coalesce(nullif(current_setting('tollgate.actor', true), ''), 'tollgate'), p_meta, p_at)
+    ON CONFLICT DO NOTHING;
     RETURN FOUND;
 END $$;
 

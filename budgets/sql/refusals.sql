@@ -14,7 +14,6 @@ CREATE TYPE tollgate.refusal_place AS (
     recorded text[],      -- kinds with an event of their own in this second
     "grouped" boolean,    -- some of this line may wait in groups
     of_cap boolean,       -- each ask that a cap refused is kept, for what other caps would have admitted
-    again boolean,        -- this kind has an event in this second
     alone boolean         -- gets an event of its own
 );
 
@@ -22,7 +21,7 @@ CREATE OR REPLACE FUNCTION tollgate.refusal_place(
     p_lineage bigint, p_asked text, p_wo text, p_denial text, p_error text, p_at timestamptz,
     p_a_second integer
 ) RETURNS SETOF tollgate.refusal_place LANGUAGE sql STABLE ROWS 1 AS $$
-    SELECT p_lineage, v.name, v.second, v.recorded, v."grouped", v.of_cap, v.name = ANY (v.recorded),
+    SELECT p_lineage, v.name, v.second, v.recorded, v."grouped", v.of_cap,
         cardinality(v.recorded) < p_a_second AND (v.of_cap OR NOT v.name = ANY (v.recorded))
     FROM (
         SELECT concat_ws(' ', p_asked, p_wo, p_denial, p_error) AS name, date_trunc('second', p_at) AS second,

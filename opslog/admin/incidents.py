@@ -88,6 +88,7 @@ class ReviewForm(forms.Form):
         label="Alert created for this condition?",
         choices=(("yes", "Yes"), ("no", "No")),
         widget=UnfoldAdminRadioSelectWidget(),
+        help_text="“Create alert rule” on the incident’s page makes one.",
     )
     follow_up_on = forms.DateField(
         label="Follow-up on",

@@ -4,7 +4,12 @@ subject by type, id and label, so that the record outlives the subject."""
 from opslog.models.changes import ChangeMarker
 from opslog.models.events import Heartbeat, OperationsEvent
 from opslog.models.incidents import Incident, IncidentEntry, Mitigation
-from opslog.models.outbox import OutboxMessage
+from opslog.models.outbox import (
+    MessagePolicy,
+    NotificationPreference,
+    OutboxMessage,
+    Severity,
+)
 from opslog.models.prices import ModelPrice, PriceBookVersion
 from opslog.models.seals import EventTombstone, Seal, SealKey, SealMembers
 from opslog.models.sign_in import SignInTries
@@ -31,8 +36,10 @@ __all__ = [
     "IncidentEntry",
     "InferenceEvent",
     "InferenceHour",
+    "MessagePolicy",
     "Mitigation",
     "ModelPrice",
+    "NotificationPreference",
     "OperationsEvent",
     "OutboxMessage",
     "PriceBookVersion",
@@ -40,6 +47,7 @@ __all__ = [
     "Seal",
     "SealKey",
     "SealMembers",
+    "Severity",
     "SignInTries",
     "StaleHour",
     "TelemetryResponse",

@@ -42,6 +42,9 @@ class Heartbeat(models.Model):
 
     name = models.TextField(primary_key=True)
     at = models.DateTimeField()
+    silent_since = models.DateTimeField(
+        null=True, help_text="People have been notified that it is silent (`opslog.liveness`)."
+    )
 
     class Meta:
         db_table = "heartbeats"

@@ -56,6 +56,7 @@ PAGES = {
     "daily-report-csv": Page(get=ALL),
     "forecast-page": Page(get=ALL),
     "incident-mitigation": Page(get=LIMIT, post=LIMIT),  # the one of the scene is a throttle
+    "my-notifications": Page(get=ALL, post=ALL),  # their own
     "ops-dashboard": Page(get=ALL),
     "ops-dashboard-live": Page(get=ALL),
     "runbooks": Page(get=ALL),

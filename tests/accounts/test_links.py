@@ -21,7 +21,8 @@ from budgets.accounts import links
 from budgets.exceptions import Refused
 from budgets.models import AccountChange, AccountLink
 from opslog import delivery, outbox
-from opslog.models import OperationsEvent, OutboxMessage
+from opslog.models import OperationsEvent, OutboxMessage, Severity
+from opslog.notices import Notice
 from tests import factories
 from tests.access.walking import logged_in
 from tests.accounts.house import House, people
@@ -321,8 +322,7 @@ def test_the_waiting_time_is_a_row_and_a_command(house: House) -> None:
 
 def test_the_messages_of_a_former_address_are_mailed_there(committed_db: str) -> None:
     with transaction.atomic():
-        outbox.send(
-            topic="x", to=["old@example.com"], subject="s", text="t", link="/admin/", key="1"
-        )
+        notice = Notice("s", "a → b", "anna", timezone.now(), Severity.INFO, "Nothing.")
+        outbox.send(topic="x", to=["old@example.com"], notice=notice, link="/admin/", key="1")
     delivery.deliver_due()
     assert [message.to for message in sent_mail.outbox] == [["old@example.com"]]

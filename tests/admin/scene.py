@@ -49,8 +49,10 @@ from opslog.models import (
     OutboxMessage,
     Seal,
     SealKey,
+    Severity,
     UnreadSpan,
 )
+from opslog.notices import Notice
 from opslog.sealing import merkle
 from opslog.sealing.statements import NO_SEAL, Signer
 from opslog.telemetry import rollup
@@ -150,7 +152,10 @@ def refuse(work_order: WorkOrder, agent: str = "agent-1") -> int:
 def make_message(to: User, text: str) -> OutboxMessage:
     """One that could not be sent."""
     with transaction.atomic():
-        outbox.send(topic="test", to=[to], subject=text, text=text, link="/admin/", key="1")
+        notice = Notice(
+            text, "sent → not sent", "the scene", timezone.now(), Severity.INFO, "Nothing.", text
+        )
+        outbox.send(topic="test", to=[to], notice=notice, link="/admin/", key="1")
     message = OutboxMessage.objects.latest("id")
     OutboxMessage.objects.filter(pk=message.pk).update(state="failed", attempts=10, error=text)
     return message
@@ -314,6 +319,7 @@ def make_scene(text: str = "Nightly digest") -> Scene:
         ),
         **month_end(text),
         "budgets_alert": str(Alert.objects.earliest("id").pk),
+        "opslog_messagepolicy": "1",
         "budgets_alertrule": str(AlertRule.objects.earliest("id").pk),
         "budgets_preflightrule": str(PreflightRule.objects.earliest("id").pk),
         "budgets_directspend": str(spend_something(token_text, text).pk),

@@ -61,6 +61,7 @@ READ = {  # list, page, and the address of its history, which leads to the event
     "opslog_inferencehour": ALL,
     "opslog_modelprice": ALL,
     "opslog_operationsevent": ALL,
+    "opslog_messagepolicy": ALL,
     "opslog_outboxmessage": ALL,
     "opslog_seal": ALL,
     "opslog_unreadspan": ALL,
@@ -73,6 +74,7 @@ READ = {  # list, page, and the address of its history, which leads to the event
     "auth_user": ADMIN,
 }
 ADD = {
+    "budgets_alertrule": REGISTER,
     "budgets_budget": LIMIT,
     "budgets_featurecontrol": LIMIT,
     "budgets_killswitch": SUSPEND,
@@ -100,7 +102,7 @@ ACTS = {
     "budgets_circuitbreaker_change_settings": ADMIN,
     "budgets_featurecontrol_switch": LIMIT,
     "budgets_featurecontrol_levers": LIMIT,
-    "budgets_alertrule_change_rule": ADMIN,
+    "budgets_alertrule_change_rule": REGISTER,
     "budgets_preflightrule_change_rule": ADMIN,
     "budgets_costrule_change_rule": ADMIN,
     "opslog_costpreference_prefer": ADMIN,
@@ -143,6 +145,7 @@ ACTS = {
     "auth_user_send_link": ADMIN,
     "budgets_accountchange_confirm": ADMIN,
     "budgets_accountchange_refuse": ADMIN,
+    "opslog_messagepolicy_change_policy": ADMIN,
     "opslog_outboxmessage_retry": ADMIN,
     "budgets_changerequest_edit": NONE,  # whoever asked, who is none of these
     "budgets_changerequest_set_aside": NONE,  # a program's alone
@@ -183,6 +186,8 @@ TABLES = (
     "approval_slots",
     "model_prices",
     "outbox_messages",
+    "message_policy",
+    "notification_preferences",
     "budgets",
     "kill_switches",
     "circuit_breakers",

@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from budgets import alert_rules, last_day, overview, tasks
 from budgets.evidence import evidence_for
-from budgets.models import RefusalGroup, RefusalTally
+from budgets.models import AlertRule, RefusalGroup, RefusalTally
 from opslog.event_filters import Times
 from opslog.events import record
 from opslog.models import OperationsEvent
@@ -189,7 +189,7 @@ def test_every_figure_sums_the_counts(desk: Desk, clock: Clock) -> None:
     refused = {each.reason: each.times for each in last_day.last_day(now).refused}
     assert refused == {"runs_per_day": 60, "suspended": 30}
     assert sum(each.times for each in overview.last_refusals(at_most=9)) == 90
-    assert alert_rules.measured(30)[1].refusals == 60
+    assert alert_rules.measured(AlertRule(minutes=30))[1].refusals == 60
     evidence = evidence_for("w1", new_runs_per_day=1000, new_usd_per_day=None, now=now)
     days: dict[str, int] = {}
     for day in evidence.days:

@@ -100,7 +100,8 @@ def test_the_job_closes_what_nobody_decided(people: dict[str, User]) -> None:
     request.refresh_from_db()
     assert request.status == ChangeRequest.Status.EXPIRED
     assert OperationsEvent.objects.filter(kind="CAP_CHANGE_EXPIRED").count() == 1
-    assert told("cap_change_closed", people) == ["asker"]
+    # Whoever was asked is notified of how it ended, too.
+    assert told("cap_change_closed", people) == ["asker", "operations"]
 
 
 def test_the_end_is_told_to_who_asked_and_who_signed(people: dict[str, User]) -> None:

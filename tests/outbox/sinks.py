@@ -1,9 +1,10 @@
-"""Real servers that messages are sent to: SMTP and HTTP, on the loopback address."""
+"""Real servers that messages are sent to: SMTP and HTTP, on the loopback address; also such that
+hang, drip, or take long."""
 
 import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +12,8 @@ from typing import TypeVar
 
 
 class SmtpSink(socketserver.ThreadingTCPServer):
-    """Takes every mail; `refuse` makes it answer RCPT with that code."""
+    """Takes every mail; `refuse` makes it answer RCPT with that code, and `silent_after` be silent
+    after that command ("CONNECT", "DATA" for the end of the text) until `go_on` is set."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -20,6 +22,8 @@ class SmtpSink(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), SmtpSession)
         self.mails: list[EmailMessage] = []
         self.refuse = 0
+        self.silent_after = ""
+        self.go_on = threading.Event()
 
     @property
     def port(self) -> int:
@@ -32,7 +36,12 @@ class SmtpSession(socketserver.StreamRequestHandler):
     def say(self, line: str) -> None:
         self.wfile.write(f"{line}\r\n".encode())
 
+    def hang_after(self, command: str) -> None:
+        if self.server.silent_after == command:
+            self.server.go_on.wait(60)
+
     def handle(self) -> None:
+        self.hang_after("CONNECT")
         self.say("220 sink")
         while command := self.rfile.readline().decode().strip().upper():
             if command.startswith("RCPT") and self.server.refuse:
@@ -40,6 +49,7 @@ class SmtpSession(socketserver.StreamRequestHandler):
             elif command == "DATA":
                 self.say("354 go on")
                 self.server.mails.append(self.mail())
+                self.hang_after("DATA")
                 self.say("250 taken")
             elif command == "QUIT":
                 self.say("221 bye")
@@ -54,7 +64,9 @@ class SmtpSession(socketserver.StreamRequestHandler):
 
 
 class HttpSink(ThreadingHTTPServer):
-    """Keeps what is posted to it. `status` is its answer; 3xx leads to `elsewhere`."""
+    """Keeps what is posted to it. `status` is its answer; 3xx leads to `elsewhere`; `headers` are
+    sent too. With `silent` it takes everything and answers once `go_on` is set; with `drips` its
+    answer comes byte by byte, without an end."""
 
     daemon_threads = True
 
@@ -63,6 +75,9 @@ class HttpSink(ThreadingHTTPServer):
         self.posts: list[tuple[str, str]] = []
         self.status = 200
         self.elsewhere = ""
+        self.headers: dict[str, str] = {}
+        self.silent = self.drips = False
+        self.go_on = threading.Event()
 
     @property
     def port(self) -> int:
@@ -75,7 +90,16 @@ class HttpSession(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
         self.server.posts.append((self.path, body))
+        if self.server.silent:
+            self.server.go_on.wait(60)
+        while self.server.drips and not self.server.go_on.wait(0.05):
+            with suppress(OSError):
+                self.wfile.write(b"H")
+        if self.server.drips:
+            return
         self.send_response(self.server.status)
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
         if self.server.elsewhere:
             self.send_header("Location", self.server.elsewhere)
         self.send_header("Content-Length", "0")
@@ -97,6 +121,7 @@ def served(server: Server) -> Iterator[Server]:
     try:
         yield server
     finally:
+        server.go_on.set()
         server.shutdown()
         server.server_close()
         thread.join()

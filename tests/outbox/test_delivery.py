@@ -14,7 +14,7 @@ from django.test import Client
 from pytest_django import DjangoDbBlocker, Settings
 
 from config.scratch import scratch_service
-from opslog import delivery, outbox
+from opslog import delivery, outbox, posting
 from opslog.models import OperationsEvent, OutboxMessage
 from tests.factories import inside, make_user
 from tests.outbox.sinks import HttpSink, SmtpSink, served
@@ -37,9 +37,16 @@ def test_a_person_gets_an_email(committed_db: str, smtp: SmtpSink) -> None:
     assert mail["To"] == "anna@example.org"
     assert mail["Bcc"] is None
     assert mail["Message-ID"] == f"<outbox-{the_one().pk}@tollgate.example>"
-    body = mail.get_content()
-    assert body.startswith("USD/day 2.00 → 5.00")
-    assert "https://tollgate.example/admin/budgets/changerequest/1/change/" in body
+    assert mail.get_content().splitlines() == [
+        "A cap change was approved",
+        "",
+        "Change: USD/day 2.00 → 5.00",
+        "By: anna",
+        "When: 2026-03-14 12:00:05 UTC",
+        "Severity: info",
+        "What to do: Nothing.",
+        "https://tollgate.example/admin/budgets/changerequest/1/change/",
+    ]
     assert delivery.deliver_due() == 0
 
 
@@ -72,7 +79,7 @@ def test_a_mail_server_that_refuses_is_asked_again(committed_db: str, smtp: Smtp
     queue([make_user("anna", email="anna@example.org")])
     delivery.deliver_due()
     assert (the_one().state, the_one().attempts) == (State.WAITING, 1)
-    assert the_one().error == "SMTPRecipientsRefused."  # and nothing of what the server said
+    assert the_one().error == "SMTPRecipientsRefused 451."  # and nothing of what the server said
     smtp.refuse = 0
     assert delivery.deliver_due() == 0  # not before its time
     make_due()
@@ -81,17 +88,17 @@ def test_a_mail_server_that_refuses_is_asked_again(committed_db: str, smtp: Smtp
 
 
 def test_a_channel_is_told(committed_db: str, http: HttpSink) -> None:
-    queue("channels", text="<b>raised</b>")
+    queue("channels", details="<b>raised</b>")
     delivery.deliver_due()
     assert the_one().state == State.SENT
     ((path, body),) = http.posts
     assert path == "/path-token"
     told = json.loads(body)
-    assert told["title"] == "A cap change was approved"
-    assert told["message"].splitlines() == [
-        "<b>raised</b>",
-        "",
+    assert (told["title"], told["type"]) == ("A cap change was approved", "info")
+    assert told["message"].splitlines()[-3:] == [
         "https://tollgate.example/admin/budgets/changerequest/1/change/",
+        "",
+        "<b>raised</b>",
     ]
 
 
@@ -135,9 +142,8 @@ def test_a_crash_after_the_claim_delays_it_only(committed_db: str, http: HttpSin
 
 def test_nothing_is_sent_inside_a_transaction(committed_db: str, http: HttpSink) -> None:
     queue("channels")
-    message = claimed()
     with pytest.raises(TransactionManagementError), transaction.atomic():
-        delivery.deliver(message)
+        delivery.deliver_due()
     assert not http.posts
 
 
@@ -153,12 +159,12 @@ def test_private_networks_are_refused(
 ) -> None:
     """Also by the look at each connection alone, as a name that resolves differently meets it."""
     if not looked_up_before:
-        monkeypatch.setattr(delivery, "has_host", lambda service: False)
+        monkeypatch.setattr(posting, "has_host", lambda service: False)
     settings.TOLLGATE_NOTIFY_PRIVATE_NETWORKS = False
     settings.TOLLGATE_NOTIFY_SECRET_URLS = [f"json://{host}:{http.port}/"]
     queue("channels")
     delivery.deliver_due()
-    assert (the_one().state, the_one().error) == (State.FAILED, delivery.ON_A_PRIVATE_NETWORK)
+    assert (the_one().state, the_one().error) == (State.FAILED, posting.ON_A_PRIVATE_NETWORK)
     assert not http.posts
     # The control: it is the setting that stands between.
     if host in ("127.0.0.1", "localhost"):
@@ -261,10 +267,10 @@ def test_hosts_are_named_only_where_they_are_hosts(db: None, settings: Settings)
     assert [label[:-7] for label in labels] == ["jsons hooks.example", "slack"]
 
 
-def test_the_job_worker_sends_what_was_queued(
+def test_a_process_of_its_own_sends_what_was_queued(
     pristine_database: str, django_db_blocker: DjangoDbBlocker
 ) -> None:
-    """The whole way: committed with its job, picked up by the worker's process, sent."""
+    """The whole way: committed, picked up by the process of messages, sent."""
     with served(HttpSink()) as sink:
         env = {
             "NOTIFY_URLS": f"json://127.0.0.1:{sink.port}/",

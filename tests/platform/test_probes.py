@@ -1,10 +1,17 @@
 """Probes ask by address: whatever the Host header says, they are answered; nothing else is."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from django.conf import LazySettings
+from django.db.models.functions import Now
 from django.test import Client
+from django.utils import timezone
+from django_q.models import Schedule
+
+from opslog.models import Heartbeat
+from tests.waiting import wait_until
 
 HOSTS = ["10.1.2.3:8000", "not-allowed.example", "", "a_b", "[::1", "x" * 300]
 PROBES = ["/healthz", "/readyz", "/metrics"]
@@ -66,3 +73,17 @@ def test_nor_do_they_redirect_to_https(path: str, settings: LazySettings) -> Non
 def test_metrics_are_still_for_their_networks(settings: LazySettings) -> None:
     settings.METRICS_NETWORKS = ["192.0.2.0/24"]
     assert Client().get("/metrics", headers={"host": "192.0.2.1"}).status_code == 401
+
+
+def test_a_job_that_was_put_off_is_named(committed_db: str) -> None:
+    """The heartbeat is the cluster's own and goes on; that no lease ends would not show in it."""
+    Heartbeat.objects.create(name="worker", at=timezone.now())
+    assert Client().get("/readyz").status_code == 200
+    late = Now() + timedelta(hours=1)
+    Schedule.objects.filter(name="expire leases").update(next_run=late)
+
+    def reason() -> str:
+        worker = json.loads(Client().get("/readyz").content)["worker"]
+        return str(worker.get("reason", ""))
+
+    wait_until(lambda: "expire leases" in reason())

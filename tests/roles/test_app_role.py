@@ -323,7 +323,7 @@ def test_schedules_are_the_owners(app: Connection, statement: str) -> None:
 
 
 def test_a_schedule_can_be_put_off(app: Connection) -> None:
-    """The worker does so with each; whoever has its role can. The heartbeat tells."""
+    """The worker does so with each; whoever has its role can. `/readyz` shows it."""
     app.sql("UPDATE django_q_schedule SET next_run = next_run + interval '1 hour', task = 'x'")
 
 

@@ -5,12 +5,14 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from django.conf import settings
+from django.db import connection, transaction
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 from django_q.tasks import async_task
@@ -20,11 +22,11 @@ from config.job_list import ListedJobs, why_not
 from config.privileges import ProcessUser
 from config.schedules import JOBS
 from config.scratch import scratch_service
-from opslog.models import OperationsEvent
+from opslog.models import Heartbeat, OperationsEvent
 from tests.platform.test_supervisor import Run
 from tests.waiting import wait_until
 
-BEAT = "opslog.tasks.beat"
+JOB = "opslog.tasks.watch_processes"
 CODE = ("config", "opslog", "workorders", "budgets")
 
 
@@ -50,16 +52,16 @@ def test_each_of_the_list_is_there(task: str) -> None:
         {"func": "os.system"},
         {"func": "os.system", "args": ("id",)},
         {"func": "opslog.tasks"},
-        {"func": "opslog.tasks.beat.__globals__"},
+        {"func": "opslog.tasks.watch_processes.__globals__"},
         {"func": "opslog.tasks.settings"},
-        {"func": f" {BEAT}"},
-        {"func": BEAT.upper()},
+        {"func": f" {JOB}"},
+        {"func": JOB.upper()},
         {"func": None},
         {"func": print},
-        {"func": BEAT, "args": ("x",)},
-        {"func": BEAT, "kwargs": {"x": 1}},
-        {"func": BEAT, "hook": "os.system"},
-        {"func": BEAT, "chain": [("os.system", ("id",))]},
+        {"func": JOB, "args": ("x",)},
+        {"func": JOB, "kwargs": {"x": 1}},
+        {"func": JOB, "hook": "os.system"},
+        {"func": JOB, "chain": [("os.system", ("id",))]},
         {},
     ],
 )
@@ -68,20 +70,56 @@ def test_what_is_not_run(task: dict[str, Any]) -> None:
 
 
 def test_what_is_run() -> None:
-    assert why_not({"func": BEAT, "args": (), "kwargs": {}}) == ""
+    assert why_not({"func": JOB, "args": (), "kwargs": {}}) == ""
 
 
 def test_it_is_taken_out_of_the_table_with_an_event(committed_db: str) -> None:
-    async_task(BEAT)
+    async_task(JOB)
     async_task("os.system", "id")
     OrmQ.objects.create(key="tollgate", payload="not signed", lock="2020-01-01T00:00Z")
     OrmQ.objects.update(lock="2020-01-01T00:00Z")
     taken = [row for _ in range(3) for row in ListedJobs("tollgate").dequeue() or []]
-    assert [SignedPackage.loads(payload)["func"] for _, payload in taken] == [BEAT]
+    assert [SignedPackage.loads(payload)["func"] for _, payload in taken] == [JOB]
     assert OrmQ.objects.count() == 1
     told = OperationsEvent.objects.filter(kind="JOB_REFUSED").order_by("id")
     assert [each.owner_id for each in told] == ["os.system", "unknown"]
     assert "is not signed" in told[1].message
+
+
+def test_two_waiting_jobs_of_one_kind_are_merged(committed_db: str) -> None:
+    for _ in range(60):
+        async_task(JOB)
+    async_task("budgets.tasks.tell_alerts")
+    assert OrmQ.objects.count() == 2
+    first = ListedJobs("tollgate").dequeue()
+    assert first is not None
+    assert SignedPackage.loads(first[0][1])["func"] == JOB
+    # The one that is being worked on has begun already: it may not see what is new.
+    async_task(JOB)
+    assert OrmQ.objects.count() == 3
+
+
+def test_a_job_of_an_open_transaction_waits_for_its_commit(committed_db: str) -> None:
+    """Touched, not doubled; and the worker does not wait for the transaction."""
+    async_task(JOB)
+    taken: list[Any] = []
+
+    def work() -> None:
+        taken.extend(ListedJobs("tollgate").dequeue() or [None])
+        connection.close()
+
+    with transaction.atomic():
+        async_task(JOB)
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert taken == [None]
+    assert OrmQ.objects.count() == 1
+
+
+def test_the_cluster_shows_that_it_lives_whatever_its_workers_do(committed_db: str) -> None:
+    ListedJobs("tollgate").set_stat("key", "value", 3)
+    assert Heartbeat.objects.filter(name="worker").exists()
 
 
 def test_settings_name_the_list() -> None:
@@ -98,7 +136,7 @@ def test_the_worker_does_not_even_import_it(tmp_path: Path, pristine_database: s
         scratch_service(jobs=True, workers=1, env=env, template=pristine_database) as service,
         psycopg.connect(service.owner_url, autocommit=True) as owner,
     ):
-        for name, func in (("x", "poison.run"), ("y", BEAT)):
+        for name, func in (("x", "poison.run"), ("y", JOB)):
             task = {"id": name, "name": name, "func": func, "args": (), "kwargs": {}}
             owner.execute(
                 "INSERT INTO django_q_ormq (key, payload, lock) VALUES ('tollgate', %s, now())",
@@ -125,7 +163,8 @@ def test_who_gets_which_secret(tmp_path: Path) -> None:
             return [each for line, each in named.items() if word in line]
 
         assert of("seal_events --forever")
-        for process in [*of("config.server"), *of("qcluster")]:
+        assert of("deliver_messages --forever")
+        for process in [*of("config.server"), *of("qcluster"), *of("deliver_messages")]:
             environ = process.environ()
             assert not {"SEAL_KEY", "SEAL_WEBHOOK_URL", "TOLLGATE_OWNER_DATABASE_URL"} & set(
                 environ

@@ -16,13 +16,15 @@ import pytest
 import redis
 import sentry_sdk
 
-from budgets import alerts, mirror, spending
+from budgets import alerts, mirror, spending, tasks
 from budgets.admission import Caller
 from budgets.models import Alert
 from budgets.tasks import mirror_spend, ping_health
 from config.embedded import free_port
+from opslog import health_ping
 from tests import factories
-from tests.waiting import wait_until
+from tests.outbox.sinks import HttpSink, served
+from tests.waiting import in_time, wait_until
 from workorders import tokens
 
 pytestmark = pytest.mark.django_db
@@ -167,14 +169,46 @@ def test_the_health_check_is_pinged(
     sink: tuple[str, list[bytes]], settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     address, taken = sink
-    assert ping_health() is False  # no address, no ping
+    assert ping_health("triage", "succeeded") is False  # no address, no ping
     settings.TOLLGATE_HEALTHCHECK_SECRET_URL = f"http://{address}/ping/secret"
-    assert ping_health() is False  # a private network
+    assert ping_health("triage", "succeeded") is False  # a private network
     settings.TOLLGATE_NOTIFY_PRIVATE_NETWORKS = True
     spend("52")
-    assert ping_health() is True
-    assert json.loads(taken[-1]) == {"budget_usd": 52.0, "budget_blocked": True}
+    assert ping_health("triage", "succeeded") is True
+    assert json.loads(taken[-1]) == {
+        "task": "triage",
+        "status": "succeeded",
+        "budget_usd": 52.0,
+        "budget_blocked": True,
+    }
     assert "/ping/secret" not in caplog.text  # the address is a credential
+
+
+def test_a_health_check_that_drips_costs_seconds_and_no_job(settings: Any) -> None:
+    """Every byte comes in time for the time-out of one read."""
+    with served(HttpSink()) as dripping:
+        dripping.drips = True
+        settings.TOLLGATE_HEALTHCHECK_SECRET_URL = f"http://127.0.0.1:{dripping.port}/ping"
+        settings.TOLLGATE_NOTIFY_PRIVATE_NETWORKS = True
+        taken = in_time(3 * health_ping.SECONDS, lambda: ping_health("triage", "succeeded"))
+    assert taken is False
+
+
+def test_a_triage_that_fails_is_pinged_as_failed(
+    sink: tuple[str, list[bytes]], settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, taken = sink
+    settings.TOLLGATE_HEALTHCHECK_SECRET_URL = f"http://{address}/ping"
+    settings.TOLLGATE_NOTIFY_PRIVATE_NETWORKS = True
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(tasks, "run_triage", fail)
+    with pytest.raises(ZeroDivisionError):
+        tasks.triage()
+    told = json.loads(taken[-1])
+    assert (told["task"], told["status"]) == ("triage", "failed")
 
 
 def test_sentry_is_told_of_the_warning_and_of_the_limit(

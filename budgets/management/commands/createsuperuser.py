@@ -9,6 +9,7 @@ from django.db import transaction
 from budgets import accounts
 from budgets.accounts import notices
 from budgets.accounts.passwords import command_line
+from opslog.models import Severity
 
 
 class Command(createsuperuser.Command):
@@ -17,11 +18,13 @@ class Command(createsuperuser.Command):
         with transaction.atomic():
             super().handle(*args, **options)
             for person in User.objects.filter(pk__gt=last, is_superuser=True):
-                notices.record_and_tell(
+                notices.record_and_notify(
                     "USER_CREATED",
                     f"Superuser {person.get_username()} created by a command",
                     person,
                     by=command_line(),
+                    change="no account → a superuser",
+                    severity=Severity.CRITICAL,
                     meta={
                         "email": person.email,
                         "changes": {"is_superuser": {"old": None, "new": True}},

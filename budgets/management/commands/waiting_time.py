@@ -38,5 +38,12 @@ class Command(BaseCommand):
                     "reason": reason.strip(),
                 },
             )
-            notices.tell(None, message, f"By {by}: {reason.strip()}", key=str(event))
+            notices.notify(
+                None,
+                message,
+                change=f"{before} hours → {hours} hours",
+                by=by,
+                key=str(event),
+                details=reason.strip(),
+            )
         self.stdout.write(f"{hours} hours, for memberships from now on.")
