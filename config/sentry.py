@@ -1,7 +1,7 @@
 """What is sent to Sentry: what went wrong and where in the code, and no credential.
 
-Addresses of channels, of the seal's webhook and of the health check are credentials, whole; an error
-of the database repeats the row that it refused. So there are no breadcrumbs (queries and requests
+Addresses of channels, of the seal's webhook and of the health check are credentials, whole; an
+error of the database repeats the row that it refused. So there are no breadcrumbs (queries and requests
 with their texts), no headers, no bodies, no local variables, and every text is scrubbed.
 """
 
@@ -49,6 +49,7 @@ def scrubbed(event: dict[str, Any], hint: dict[str, Any]) -> dict[str, Any]:
     """The event without what could be a credential. Sentry drops it where this fails."""
     event.pop("breadcrumbs", None)
     event.pop("user", None)
+    event.get("extra", {}).pop("sys.argv", None)
     if request := event.get("request"):
         event["request"] = {name: request[name] for name in KEPT_OF_A_REQUEST if name in request}
     secrets = sorted(set(_secrets()), key=len, reverse=True)
