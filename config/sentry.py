@@ -1,8 +1,8 @@
 """What is sent to Sentry: what went wrong and where in the code, and no credential.
 
 Addresses of channels, of the seal's webhook and of the health check are credentials, whole; an
-error of the database repeats the row that it refused. So there are no breadcrumbs (queries and requests
-with their texts), no headers, no bodies, no local variables, and every text is scrubbed.
+error of the database repeats the row that it refused. So there are no breadcrumbs (queries and
+requests with their texts), no headers, no bodies, no local variables, and every text is scrubbed.
 """
 
 import re
