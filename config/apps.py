@@ -1,12 +1,11 @@
 """The admin site, put together, and what has to be in the database after a migration."""
 
-import sentry_sdk
 from django.apps import apps
-from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.apps import AdminConfig
 from django.db.models.signals import post_migrate
 
+from config import sentry
 from config.schedules import ensure_schedules
 
 NO_PAGES = ("django_q", "account", "mfa", "socialaccount", "usersessions")
@@ -23,15 +22,7 @@ class TollgateAdminConfig(AdminConfig):
         people.register(admin.site)
         records.listen()
         watch_logins()
-        if settings.TOLLGATE_SENTRY_SECRET_DSN:
-            # No bodies, no headers, no addresses of people: what is sent is what went wrong.
-            sentry_sdk.init(
-                settings.TOLLGATE_SENTRY_SECRET_DSN,
-                environment=settings.TOLLGATE_ENVIRONMENT,
-                send_default_pii=False,
-                max_request_body_size="never",
-                include_local_variables=False,
-            )
+        sentry.begin()
         apps.get_app_config("auth").verbose_name = "People"
         # The tables of the job queue and of signing in are no page of this product.
         for model in tuple(admin.site._registry):
