@@ -99,6 +99,7 @@ class Migration(migrations.Migration):
                     ("dimension_tier", "tier of a monthly budget"),
                     ("cost_surprise", "cost far above its reservation"),
                     ("cost_refused", "cost over what its token may report"),
+                    ("cost_unpriced", "usage without a price"),
                     ("refusals", "refusals by a limit"),
                     ("month_projection", "month projected over its budget"),
                 ]
