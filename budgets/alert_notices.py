@@ -32,6 +32,7 @@ ACTIONS = {
     "to be trusted.",
     Kind.COST_REFUSED: "Have a token of scope admin report it if it is true; revoke the token if "
     "it is not to be trusted.",
+    Kind.COST_UNPRICED: "Enter a price for the model, or correct its name in the program.",
     Kind.REFUSALS: "If the work is wanted, request a higher limit; if not, stop the program that "
     "asks.",
     Kind.MONTH_PROJECTION: "Slow what drives the month, or decide on another budget before it is "
@@ -118,6 +119,9 @@ def change_of(same: Sequence[Alert]) -> str:
             cost = f"${_number(meta.get('costUsd')):,.2f}"
             reserved = meta.get("reservedUsd")
             return f"${_number(reserved):,.2f} reserved → {cost}" if reserved else f"none → {cost}"
+        case Kind.COST_UNPRICED:
+            settled = _number(meta.get("settledUsd"))
+            return f"unknown cost of {meta.get('model')} → ${settled:,.2f} settled"
         case Kind.REFUSALS:
             return f"admitted → {meta.get('times', '')} refused"
     return "as it should be → as reported"

@@ -43,6 +43,7 @@ WITHIN = {
     Kind.BUDGET_THRESHOLD: FIVE,
     Kind.COST_SURPRISE: FIVE,
     Kind.COST_REFUSED: FIVE,
+    Kind.COST_UNPRICED: FIVE,
 }
 
 
@@ -133,6 +134,8 @@ def about(alert: Alert) -> str:
             return f"breaker:{alert.owner_type}:{alert.owner_id}"
         case Kind.COST_SURPRISE | Kind.COST_REFUSED:
             return f"{alert.kind}:{meta.get('tokenId')}"
+        case Kind.COST_UNPRICED:
+            return f"{alert.kind}:{meta.get('model')}"
         case Kind.DIMENSION_TIER | Kind.MONTH_PROJECTION | Kind.PREFLIGHT:
             return alert.kind
     return f"{alert.kind}:{alert.pk}"
