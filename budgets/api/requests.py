@@ -72,8 +72,7 @@ class UsageBody(Body, frozen=True):
         try:
             return Usage(**tokens, service_tier=self.service_tier or STANDARD, tool_calls=calls)
         except ValueError as error:
-            field, _, problem = str(error).partition(": ")
-            raise BadRequest("bad input", {f"usage.{field}": [problem.capitalize()]}) from None
+            raise BadRequest("bad input", {"usage": [str(error)]}) from None
 
 
 class FinishBody(Body, frozen=True):
