@@ -54,8 +54,7 @@ LEFT JOIN counters d
 LEFT JOIN counters o ON o.key = tollgate.counter_key('work_order', w.id, 'open', 'epoch')
 """
 
-# The counter of everything counts calls that were told of as direct spend, too: what no work order
-# has is theirs.
+# The global counter also counts direct spend: what it has beyond the work orders' counters.
 USAGE_OF_ALL = """
 SELECT (c.now AT TIME ZONE 'UTC')::date, date_trunc('day', c.now, 'UTC') + interval '1 day',
        w.runs, coalesce(d.open_runs, 0), coalesce(o.open_runs, 0), coalesce(d.reserved_usd, 0),
