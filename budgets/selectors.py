@@ -65,8 +65,7 @@ SELECT o.id, e.runs_per_day, e.usd_per_day, e.max_concurrent_runs, e.holds_until
 FROM unnest(%s::text[]) AS o (id) CROSS JOIN LATERAL tollgate.effective_caps(o.id, tollgate.now()) e
 """
 
-# The counter of everything counts calls that were told of as direct spend, too: what no work order
-# has is theirs.
+# The global counter also counts direct spend: what it has beyond the work orders' counters.
 USAGE_OF_ALL = """
 SELECT (c.now AT TIME ZONE 'UTC')::date, date_trunc('day', c.now, 'UTC') + interval '1 day',
        w.runs, coalesce(d.open_runs, 0), coalesce(o.open_runs, 0), coalesce(d.reserved_usd, 0),

@@ -89,8 +89,8 @@ def of_month(first: date) -> dict[str, Figure]:
 
 
 def llm_cost(ungoverned: Decimal | None, governed: Decimal | None) -> tuple[Decimal, str]:
-    """What runs and direct spend settled counts. Telemetry adds the calls that never asked, and no
-    others: of a governed call it tells a second time. None: there is nothing of it."""
+    """What runs and direct spend settled, plus the telemetry of calls that never asked. Other
+    telemetry would count the same money twice. None: there is no such record."""
     usd = (governed or ZERO) + (ungoverned or ZERO)
     if governed and ungoverned:
         return usd, BOTH

@@ -66,8 +66,8 @@ class LimitEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Denials:
-    """How the log tells that this very limit refused: `names` are what such a refusal is called,
-    which other limits share; the others say which of these are its own."""
+    """How refusals by one limit are recognized in the log. `names` are their denials, which other
+    limits share; the other fields pick out its own."""
 
     names: tuple[str, ...]
     budget_id: str = ""
@@ -99,7 +99,7 @@ def _decimal(text: str) -> Decimal | None:
 
 
 def denials_of(budgets: Collection[Budget], since: datetime) -> dict[int, Denials]:
-    """What refusals by these limits look like in the log, from `since` on; one query."""
+    """How refusals by these limits are recognized in the log, from `since` on; one query."""
     amounts = {str(budget.pk): {budget.amount} for budget in budgets}
     changes = OperationsEvent.objects.filter(
         owner_type="budget",
@@ -146,8 +146,8 @@ def denials_of_features(controls: Iterable[FeatureControl]) -> dict[int, Denials
 
 
 def denials_by_request(requests: Sequence[ChangeRequest], since: datetime) -> dict[int, Denials]:
-    """How the log tells of refusals by the limits of these requests. Requests on caps, and on
-    limits that are gone, are left out."""
+    """How refusals by the limits of these requests are recognized. Requests on caps, and on limits
+    that are gone, are left out."""
     features_of = {
         each.pk: int(each.subject_id)
         for each in requests

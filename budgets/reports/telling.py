@@ -99,7 +99,7 @@ def text_of(found: Report, rows: list[Row]) -> str:
     lines = [f"{found.day:%A, %Y-%m-%d} (UTC): {of}."]
     if totals.direct_calls:
         direct = f"{totals.direct_calls:,} calls, ${totals.direct_usd:,.2f}"
-        lines.append(f"Direct spend, which is no work order's: {direct}.")
+        lines.append(f"Direct spend, outside work orders: {direct}.")
     for action in (Action.BLOCKED, Action.RAISE):
         if number := totals.of(action):
             lines += ["", f"{SAID[action]} ({number:,})"]

@@ -12,7 +12,7 @@ VOID = frozenset(
         *("source", "track", "wbr"),
     )
 )
-# A drawing has its numbers in the table below it; a script and a form field show none of ours.
+# A drawing has its numbers in the table below it; scripts and form fields show no figures.
 UNREAD = frozenset(["svg", "script", "style", "textarea", "option", "template", "head"])
 # The words of a record (an event, an alert, a reason, a decision), not a figure of the page.
 RECORDED = frozenset(

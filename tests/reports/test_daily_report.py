@@ -199,9 +199,7 @@ class TestBlocked:
         assert (totals.direct_calls, totals.direct_usd) == (2, Decimal("3.30"))
         found = selector.read(committed)
         assert "$3.30 direct spend" in telling.headline(found)
-        assert "Direct spend, which is no work order's: 2 calls, $3.30." in telling.text_of(
-            found, []
-        )
+        assert "Direct spend, outside work orders: 2 calls, $3.30." in telling.text_of(found, [])
         *_, last = csv.DictReader(io.StringIO("".join(csv_lines(committed))))
         assert (last["title"], last["cost_usd"]) == ("Direct spend (no work order)", "3.300000000")
 

@@ -165,7 +165,7 @@ def test_models_are_counted_by_ourselves(db: None, bill) -> None:
 
 
 def test_telemetry_adds_only_what_never_asked(db: None) -> None:
-    """Of $7.00 that telemetry tells of, $6.40 are of calls that runs have settled already."""
+    """Of $7.00 in telemetry, $6.40 are of calls that runs have settled already."""
     day_counter("202.99")
     told = hour(date(2026, 10, 31), usd="7")
     InferenceHour.objects.filter(pk=told.pk).update(governed_usd=Decimal("6.40"))
