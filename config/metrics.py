@@ -107,7 +107,7 @@ def _rows(sql: str, params: list[Any]) -> list[Any]:
 
 
 def _tokens() -> Iterator[GaugeMetricFamily]:
-    """Telemetry of today by model and feature; what is part of another kind is told apart, too."""
+    """Telemetry of today by model and feature. Parts of a whole have a kind of their own, too."""
     labels = ("model", "feature")
     tokens = GaugeMetricFamily(
         "tollgate_tokens_today",

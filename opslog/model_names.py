@@ -185,11 +185,11 @@ def names_asked(name: str, provider: str) -> list[str]:
     then the name alone (a gateway that nobody knows, or a program that calls every provider
     "openai"). None for a resource that somebody made, like an endpoint."""
     host, model = unwrapped(name)
-    told = provider_of(provider)
+    given = provider_of(provider)
     if not model:
         return []
-    asked = [f"{of}/{model}" for of in dict.fromkeys((told, host)) if of]
-    if any(told == of for of, _ in readings_of(model)):
+    asked = [f"{of}/{model}" for of in dict.fromkeys((given, host)) if of]
+    if any(given == of for of, _ in readings_of(model)):
         asked = []  # it says so itself
     return [*asked, model]
 

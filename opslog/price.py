@@ -241,8 +241,8 @@ def service_tier_as_json(tier: TierPrice) -> dict[str, Any]:
     price = {"factor": format(tier.factor, "f")} if tier.factor is not None else {}
     if tier.rates is not None:
         price = as_json(tier.rates)
-    told = {"source": tier.source, "as_of": tier.as_of}
-    return {**price, **{key: text for key, text in told.items() if text}}
+    notes = {"source": tier.source, "as_of": tier.as_of}
+    return {**price, **{key: text for key, text in notes.items() if text}}
 
 
 # What a row has besides numbers and texts, each with the reader that refuses what is malformed.

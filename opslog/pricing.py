@@ -197,11 +197,11 @@ class PriceBook:
         """Does the provider asked have a list, and not this model? An open model is sold by many,
         at many prices: that of another seller may be far too low. (Every server that speaks
         OpenAI's protocol is called "openai" by its clients, so that says nothing.)"""
-        told = provider_of(provider)
+        seller = provider_of(provider)
         return (
-            told != "openai"
-            and told in self._imported
-            and price.provider not in (told, *SELLS_MODELS_OF.get(told, ()))
+            seller != "openai"
+            and seller in self._imported
+            and price.provider not in (seller, *SELLS_MODELS_OF.get(seller, ()))
             and OPEN_WEIGHTS.search(price.model.lower()) is not None
         )
 

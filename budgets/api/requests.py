@@ -67,13 +67,12 @@ class UsageBody(Body, frozen=True):
 
     def usage(self) -> Usage:
         """Raises BadRequest where parts are more than their whole."""
-        told = {name: getattr(self, name) for name in TOKENS}
+        tokens = {name: getattr(self, name) for name in TOKENS}
         calls = dict(sorted((self.tool_calls or {}).items()))
         try:
-            return Usage(**told, service_tier=self.service_tier or STANDARD, tool_calls=calls)
+            return Usage(**tokens, service_tier=self.service_tier or STANDARD, tool_calls=calls)
         except ValueError as error:
-            field, _, problem = str(error).partition(": ")
-            raise BadRequest("bad input", {f"usage.{field}": [problem.capitalize()]}) from None
+            raise BadRequest("bad input", {"usage": [str(error)]}) from None
 
 
 class FinishBody(Body, frozen=True):

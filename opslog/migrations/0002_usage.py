@@ -14,12 +14,9 @@ ALTER TABLE inference_events ADD CONSTRAINT inference_events_usage CHECK (
 ) NOT VALID
 """
 CHECK_PRICES = """
-ALTER TABLE model_prices DROP CONSTRAINT model_prices_not_negative;
-ALTER TABLE model_prices ADD CONSTRAINT model_prices_not_negative CHECK (
-    least(input_per_mtok, output_per_mtok, cached_input_per_mtok, cache_write_per_mtok,
-        cache_write_1h_per_mtok, reasoning_per_mtok, audio_input_per_mtok,
-        cached_audio_input_per_mtok, audio_output_per_mtok, image_input_per_mtok,
-        image_output_per_mtok) >= 0
+ALTER TABLE model_prices ADD CONSTRAINT model_prices_special_not_negative CHECK (
+    least(cache_write_1h_per_mtok, audio_input_per_mtok, cached_audio_input_per_mtok,
+        audio_output_per_mtok, image_input_per_mtok, image_output_per_mtok) >= 0
 ) NOT VALID
 """
 NO_PRICE = "Empty: usage with such tokens has no price."
@@ -39,12 +36,7 @@ def rate(name: str, help_text: str) -> Any:
 def not_negative() -> models.Q:
     condition = models.Q()
     for kind in (
-        "input",
-        "output",
-        "cached_input",
-        "cache_write",
         "cache_write_1h",
-        "reasoning",
         "audio_input",
         "cached_audio_input",
         "audio_output",
@@ -170,11 +162,10 @@ class Migration(migrations.Migration):
         migrations.SeparateDatabaseAndState(
             database_operations=[migrations.RunSQL(CHECK_PRICES)],
             state_operations=[
-                migrations.RemoveConstraint("modelprice", "model_prices_not_negative"),
                 migrations.AddConstraint(
                     "modelprice",
                     models.CheckConstraint(
-                        condition=not_negative(), name="model_prices_not_negative"
+                        condition=not_negative(), name="model_prices_special_not_negative"
                     ),
                 ),
             ],

@@ -5,7 +5,7 @@ from django.db import migrations
 SHIPPED = "INSERT INTO cost_preference (id, wins) VALUES (1, 'computed')"
 VALIDATE = (
     "ALTER TABLE inference_events VALIDATE CONSTRAINT inference_events_usage",
-    "ALTER TABLE model_prices VALIDATE CONSTRAINT model_prices_not_negative",
+    "ALTER TABLE model_prices VALIDATE CONSTRAINT model_prices_special_not_negative",
 )
 
 

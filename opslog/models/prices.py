@@ -20,13 +20,16 @@ def _rate(name: str, help_text: str = "") -> Any:
     )
 
 
-def _not_negative() -> models.Q:
+def _not_negative(*kinds: str) -> models.Q:
     condition = models.Q()
-    for kind in RATES:
+    for kind in kinds:
         condition &= models.Q(**{kind: None}) | models.Q(**{f"{kind}__gte": 0})
     return condition
 
 
+# What every list has, and what few models have.
+PLAIN = ("cached_input_per_mtok", "cache_write_per_mtok", "reasoning_per_mtok")
+SPECIAL = tuple(kind for kind in RATES if kind not in (*RATES[:2], *PLAIN))
 UNPRICED_IF_EMPTY = "Empty: usage with such tokens has no price."
 
 
@@ -105,7 +108,14 @@ class ModelPrice(models.Model):
             models.UniqueConstraint(
                 fields=("provider", "model", "source", "effective_from"), name="model_prices_once"
             ),
-            models.CheckConstraint(condition=_not_negative(), name="model_prices_not_negative"),
+            models.CheckConstraint(
+                condition=models.Q(input_per_mtok__gte=0, output_per_mtok__gte=0)
+                & _not_negative(*PLAIN),
+                name="model_prices_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=_not_negative(*SPECIAL), name="model_prices_special_not_negative"
+            ),
         )
 
     def __str__(self) -> str:

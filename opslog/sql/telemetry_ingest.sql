@@ -61,7 +61,7 @@ BEGIN
         EXCEPT SELECT unnest(written));
 END $$;
 
--- The usage that a run was finished with, or direct spend was told with, as telemetry: once, under the id
+-- The usage of a finished run, or of direct spend, as telemetry: once, under the id
 -- of the run or the spend. `p_usage` is as the API has it (`opslog.usage.Usage.body`).
 CREATE OR REPLACE FUNCTION tollgate.record_usage(
     p_id uuid, p_source text, p_at timestamptz, p_usage jsonb, p_cost numeric, p_success boolean, p_run uuid,

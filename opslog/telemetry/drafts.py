@@ -239,6 +239,7 @@ DESCRIPTIVE: Final = (
     "session_id",
     "surface",
     "user_agent",
+    "service_tier",
 )
 
 

@@ -38,7 +38,13 @@ USAGE = {
     "inputTokens": WHOLE,
     "outputTokens": WHOLE,
     "cachedInputTokens": COUNT,
+    "cacheWriteTokens": COUNT,
+    "cacheWrite1hTokens": COUNT,
     "reasoningTokens": COUNT,
+    "audioInputTokens": COUNT,
+    "audioOutputTokens": COUNT,
+    "imageInputTokens": COUNT,
+    "imageOutputTokens": COUNT,
 }
 
 BASE: dict[str, dict[str, str]] = {

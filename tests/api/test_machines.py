@@ -133,11 +133,12 @@ def test_tokens_limits_and_preflights(two: Api, http: httpx2.Client) -> None:
     events += [{"model": "measured", **each} for each in told[2:]]
     assert http.post("/api/inference-events", json=events).status_code == 200
     two.sql("SELECT tollgate.refresh_hours_v1((SELECT max(id) FROM stale_hours), 24)")
-    batch = {"workOrderId": "nightly-digest", "name": "one", "estimatedCostUsd": "0.01"}
-    for tasks in ([batch], [batch], [batch], [{**batch, "workOrderId": "nobody-has-it"}]):
-        answer = http.post("/api/work-orders/preflight", json={"tasks": tasks})
+    batch = {"workOrderId": "nightly-digest", "name": "one"}
+    for usd, passes in (("0.01", True), ("0.02", True), ("0.03", True), ("60", False)):
+        asked = {"tasks": [{**batch, "estimatedCostUsd": usd}], "confirm": True}
+        answer = http.post("/api/work-orders/preflight", json=asked)
         assert answer.status_code == 200
-        assert answer.json()["passed"] is (tasks == [batch])
+        assert answer.json()["passed"] is passes
     two.sql(
         "UPDATE budgets SET amount = 123 WHERE scope = 'global' AND \"window\" = 'day'"
         " AND measure = 'usd'"

@@ -141,6 +141,8 @@ def test_a_row_that_cannot_be_read_leaves_its_model_alone_without_a_price(
         {"match": {"like": "x"}},
         {"match": {"regex": "("}},
         {"provider_match": {"starts_with": ""}},
+        {"service_tiers": {"batch": {}}},
+        {"tool_prices": {"web_search": "x"}},
     ],
 )
 def test_forms_refuse_what_the_book_could_not_read(wrong: dict[str, Any]) -> None:
@@ -161,6 +163,12 @@ def test_forms_refuse_what_the_book_could_not_read(wrong: dict[str, Any]) -> Non
         "cached_input_per_mtok",
         "cache_write_per_mtok",
         "reasoning_per_mtok",
+        "cache_write_1h_per_mtok",
+        "audio_input_per_mtok",
+        "cached_audio_input_per_mtok",
+        "audio_output_per_mtok",
+        "image_input_per_mtok",
+        "image_output_per_mtok",
     ],
 )
 def test_no_negative_price_gets_into_the_table(column: str) -> None:

@@ -145,11 +145,11 @@ def test_direct_spend_without_a_price_is_refused(http: httpx2.Client, more: dict
 @pytest.mark.parametrize(
     ("more", "field"),
     [
-        ({"cachedInputTokens": 6, "cacheWrite1hTokens": 5}, "usage.inputTokens"),
-        ({"cacheWriteTokens": 6, "cacheWrite1hTokens": 5}, "usage.inputTokens"),
-        ({"audioInputTokens": 6, "imageInputTokens": 5}, "usage.inputTokens"),
-        ({"cachedAudioInputTokens": 1}, "usage.cachedAudioInputTokens"),
-        ({"reasoningTokens": 6, "imageOutputTokens": 5}, "usage.outputTokens"),
+        ({"cachedInputTokens": 6, "cacheWrite1hTokens": 5}, "usage"),
+        ({"cacheWriteTokens": 6, "cacheWrite1hTokens": 5}, "usage"),
+        ({"audioInputTokens": 6, "imageInputTokens": 5}, "usage"),
+        ({"cachedAudioInputTokens": 1}, "usage"),
+        ({"reasoningTokens": 6, "imageOutputTokens": 5}, "usage"),
         ({"cacheWrite1hTokens": -1}, "usage.cacheWrite1hTokens"),
         ({"serviceTier": "turbo"}, "usage.serviceTier"),
         ({"toolCalls": {"web_search": -1}}, "usage.toolCalls[...]"),
