@@ -1,13 +1,17 @@
 """Storms of asks for nothing, of refused asks, and of probes, over real HTTP."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from decimal import Decimal
+from http.client import HTTPConnection
 from itertools import pairwise
 from typing import Any
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
@@ -16,7 +20,7 @@ from budgets.models import Alert, CircuitBreaker, FeatureControl
 from config.scratch import ScratchService
 from tests import factories
 from tests.admission.storms import CLIENTS, PRICE, ROOM, Connection, Storm, storm_on
-from tests.waiting import wait_until
+from tests.waiting import HANG_SECONDS, wait_until
 from workorders.models import Run
 
 
@@ -139,3 +143,25 @@ def test_a_prober_that_is_killed_is_replaced(storm: Storm) -> None:
         assert row.get().state == "closed"
         assert Run.objects.filter(wo="dies", status="running").count() == 1
         row.update(probe_seconds=60)
+
+
+def test_readyz_warns_of_rows_from_the_future(storm: Storm) -> None:
+    def clock() -> dict[str, str] | None:
+        desk = HTTPConnection(urlsplit(storm.service.url).netloc, timeout=HANG_SECONDS)
+        desk.request("GET", "/readyz")
+        body: dict[str, dict[str, str]] = json.loads(desk.getresponse().read())
+        desk.close()
+        assert body["database"] == {"status": "ok"}
+        return body.get("clock")
+
+    wait_until(lambda: clock() is None)
+    with psycopg.connect(storm.service.owner_url, autocommit=True) as owner:
+        owner.execute(
+            'INSERT INTO counters (key, scope, subject, "window", starts_at) '
+            "VALUES ('ahead', 'user', 'u', 'day', '2999-01-01 00:00+00')"
+        )
+        found = wait_until(clock)
+        assert found["status"] == "warning"
+        assert found["reason"].endswith("counters: 1, the latest 2999-01-01 00:00 UTC")
+        owner.execute("DELETE FROM counters WHERE key = 'ahead'")
+    wait_until(lambda: clock() is None)
