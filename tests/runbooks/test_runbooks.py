@@ -165,10 +165,24 @@ def test_who_started_what_from_which_address(client: Client) -> None:
 @pytest.mark.parametrize(
     ("now", "before", "changes"),
     [
-        ((12, 100, 0, 0, 0), (10, 100, 0, 0, 0), {"Cost": "0.2", "Cost of a request": "0.2"}),
-        ((20, 200, 0, 0, 0), (10, 100, 0, 0, 0), {"Requests": "1", "Cost of a request": "0"}),
-        ((1, 10, 5, 0, 0), (1, 10, 1, 0, 0), {"Undo, retry and auto-save, of all requests": "4"}),
-        ((1, 10, 0, 300, 10), (1, 10, 0, 100, 10), {"Input tokens of a request": "2"}),
+        (
+            (12, 100, 100, 0, 0, 0),
+            (10, 100, 100, 0, 0, 0),
+            {"Cost": "0.2", "Cost of a request": "0.2"},
+        ),
+        (
+            (20, 200, 200, 0, 0, 0),
+            (10, 100, 100, 0, 0, 0),
+            {"Requests": "1", "Cost of a request": "0"},
+        ),
+        # $10 of 50 calls whose cost is known is $0.20 a call, as $20 of 100 was.
+        ((10, 100, 50, 0, 0, 0), (20, 100, 100, 0, 0, 0), {"Cost of a request": "0"}),
+        (
+            (1, 10, 10, 5, 0, 0),
+            (1, 10, 10, 1, 0, 0),
+            {"Undo, retry and auto-save, of all requests": "4"},
+        ),
+        ((1, 10, 10, 0, 300, 10), (1, 10, 10, 0, 100, 10), {"Input tokens of a request": "2"}),
     ],
 )
 def test_signs_of_a_spike(now, before, changes: dict[str, str]) -> None:
@@ -179,8 +193,16 @@ def test_signs_of_a_spike(now, before, changes: dict[str, str]) -> None:
 
 
 def test_nothing_before_is_no_change() -> None:
-    zero = (Decimal(0),) * 5
+    zero = (Decimal(0),) * 6
     assert all(sign.change is None for sign in spike_signs.signs_of(zero, zero))
+
+
+def test_the_cost_of_a_request_is_not_known_where_no_call_has_a_cost() -> None:
+    unknown = tuple(map(Decimal, (0, 7, 0, 0, 0, 0)))
+    (each,) = (
+        sign for sign in spike_signs.signs_of(unknown, unknown) if sign.name == "Cost of a request"
+    )
+    assert (each.now, each.before, each.change) == (None, None, None)
 
 
 def test_levers_have_their_values_of_now(client: Client) -> None:
