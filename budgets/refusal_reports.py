@@ -70,7 +70,7 @@ def pause_after(reports: int, minutes: int) -> timedelta:
 def _report(reason: str, subject: str, *, now: datetime) -> bool:
     minutes = policy().refusals_minutes
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    told = Alert.objects.filter(
+    reported = Alert.objects.filter(
         kind=Alert.Kind.REFUSALS,
         owner_id=subject,
         meta__denial=reason,
@@ -79,8 +79,8 @@ def _report(reason: str, subject: str, *, now: datetime) -> bool:
     with transaction.atomic():
         with connection.cursor() as cursor:  # two workers at once: one after the other
             cursor.execute("SELECT pg_advisory_xact_lock(7404, 0)")
-        last = told.order_by("-id").first()
-        pause = pause_after(told.count(), minutes)
+        last = reported.order_by("-id").first()
+        pause = pause_after(reported.count(), minutes)
         if last is not None and now < last.created_at + pause:
             return False
         since = datetime.fromisoformat(last.meta["until"]) if last else now - RECENT

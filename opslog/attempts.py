@@ -40,7 +40,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class Progress:
-    """How far an attempt got, told to the parent process as it happens."""
+    """How far an attempt got, sent to the parent process as it happens."""
 
     pipe: "Connection[Any, Any] | None" = None
     handed_over: bool = False
@@ -71,6 +71,7 @@ class Attempt:
 
     def poll(self) -> Outcome | None:
         """What came of it; None while it is under way. After its time it is ended."""
+        alive = self._child.is_alive()  # looked at first: what a dead one said is all in the pipe
         with suppress(EOFError, OSError):
             while self.pipe.poll():
                 said = self.pipe.recv()
@@ -78,13 +79,11 @@ class Attempt:
                     self._end()
                     return said
                 self._seen.note(**said)
-        if self._child.is_alive() and time.monotonic() < self.until:
+        if alive and time.monotonic() < self.until:
             return None
-        hung = self._child.is_alive()
         self._end()
-        if not hung:
-            return self._without_answer("The sending process ended")
-        return self._without_answer("No answer in time")
+        how = "No answer in time" if alive else "The sending process ended"
+        return self._without_answer(how)
 
     def _without_answer(self, how: str) -> Outcome:
         seen = self._seen
