@@ -5,7 +5,6 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin import SimpleListFilter, display
-from django.db.models import Sum
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -59,9 +58,9 @@ class InferenceHourAdmin(DayByDayMixin, LargeTableMixin, KeptAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        lately = UnreadSpan.objects.filter(last_seen__gte=timezone.now() - timedelta(days=7))
-        unread = lately.aggregate(lost=Sum("lost"))["lost"] or 0
-        extra = {**(extra_context or {}), "unread": unread}
+        week = timezone.now() - timedelta(days=7)
+        unread = UnreadSpan.objects.filter(lost__gt=0, last_seen__gte=week)
+        extra = {**(extra_context or {}), "unread": unread.count()}
         return super().changelist_view(request, extra)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
