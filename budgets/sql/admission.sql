@@ -305,14 +305,16 @@ BEGIN
 
         IF answer.denial IS NOT NULL THEN
             SELECT p.* INTO place FROM tollgate.refusal_place(b.lineage, 'start', p_wo, answer.denial,
-                answer.error, at, p_refusal_events) p;
+                concat_ws(' ', answer.error, tollgate.refused_by(answer, way)), at, p_refusal_events) p;
             PERFORM tollgate.record_refusal(place,
                 CASE WHEN answer.status = 429 THEN 'RATE_LIMIT_429' ELSE 'START_REFUSED' END,
                 format('%s refused: %s', p_agent, answer.error), p_wo, w.title, b.actor,
                 jsonb_build_object('woId', p_wo, 'woTitle', w.title, 'agentName', p_agent,
                     'reason', answer.denial, 'runsToday', wo_runs, 'usdToday', tollgate.usd(wo_used),
                     'cap', cap, 'estimatedUsd', tollgate.usd(estimate), 'askKey', nullif(p_key, ''),
-                    'sourceIp', host(p_address), 'tokenName', b.token_name),
+                    'sourceIp', host(p_address), 'tokenName', b.token_name)
+                    || jsonb_strip_nulls(jsonb_build_object('budgetId', tollgate.refused_by(answer, way),
+                        'feature', nullif(feature_name, ''))),
                 p_request_id, at, p_refusal_events);
             RETURN answer;
         END IF;

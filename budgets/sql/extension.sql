@@ -160,7 +160,7 @@ BEGIN
     END IF;
     IF answer.denial IS NOT NULL THEN
         SELECT p.* INTO place FROM tollgate.refusal_place(b.lineage, 'extension', r.wo_id, answer.denial,
-            answer.error, at, p_refusal_events) p;
+            concat_ws(' ', answer.error, tollgate.refused_by(answer, way)), at, p_refusal_events) p;
         PERFORM tollgate.record_refusal(place,
             CASE WHEN answer.status = 429 THEN 'RATE_LIMIT_429' ELSE 'EXTENSION_REFUSED' END,
             format('%s refused more: %s', r.agent_name, answer.error), r.wo_id, w.title, b.actor,
@@ -168,7 +168,9 @@ BEGIN
                 'runId', r.id, 'reason', answer.denial, 'runsToday', used.wo_runs,
                 'usdToday', tollgate.usd(used.wo), 'cap', cap,
                 'estimatedUsd', tollgate.usd(p_additional), 'askKey', nullif(p_key, ''),
-                'sourceIp', host(p_address), 'tokenName', b.token_name),
+                'sourceIp', host(p_address), 'tokenName', b.token_name)
+                || jsonb_strip_nulls(jsonb_build_object('budgetId', tollgate.refused_by(answer, way),
+                    'feature', nullif(r.feature, ''))),
             p_request_id, at, p_refusal_events);
         RETURN answer;
     END IF;

@@ -243,6 +243,13 @@ BEGIN
     RETURN answer;
 END $$;
 
+-- Which limit refused, for the event: null where it was none of the shared ones.
+CREATE OR REPLACE FUNCTION tollgate.refused_by(answer tollgate.answer, way tollgate.charge) RETURNS bigint
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN answer.body IS NOT NULL OR (answer.denial = 'breaker_open' AND way.stage = 15)
+        THEN way.budget_id END
+$$;
+
 -- A number as people read it, in the unit of its measure.
 CREATE OR REPLACE FUNCTION tollgate.amount(measure text, amount numeric) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE measure WHEN 'usd' THEN '$' || to_char(amount, 'FM999,999,999,990.00')

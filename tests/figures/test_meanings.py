@@ -11,6 +11,7 @@ from budgets import breaker, burn_rate, limits, selectors, standstill
 from budgets.evidence.limits import Denials
 from budgets.models import Alert, Budget
 from budgets.reviews import figures
+from opslog.models import OperationsEvent
 from tests import factories
 from tests.admission.desk import Desk, install_clock, run_of, set_clock
 
@@ -189,3 +190,20 @@ def test_a_review_has_the_alerts_about_its_month(committed_db: str) -> None:
         10: ["in October", "of October"],
         11: ["in November"],
     }
+
+
+def test_a_refusal_names_the_limit_that_refused(desk: Desk) -> None:
+    """Two limits of the same amount and words: one day's $1.00 of each user, and of one feature."""
+    of_user, of_feature = of_each_user("1.00"), factories.set_limit("feature", "day", "usd", "1.00")
+    desk.start(usd="0.90", user_id="ann")
+    desk.start(usd="0.90", feature="chat")
+    assert desk.start(usd="0.20", user_id="ann").denial == "user_quota"
+    assert desk.start(usd="0.20", feature="chat").denial == "budget:feature:day"
+    run = run_of(desk.start(usd="0.05", feature="chat"))
+    assert desk.extend(run, "0.20").denial == "budget:feature:day"
+    refused = OperationsEvent.objects.filter(kind="RATE_LIMIT_429").order_by("id")
+    assert [(each.meta.get("budgetId"), each.meta.get("feature")) for each in refused] == [
+        (of_user.pk, None),
+        (of_feature.pk, "chat"),
+        (of_feature.pk, "chat"),
+    ]
