@@ -89,9 +89,9 @@ def set_rules(
 
 
 def with_due(breakers: "QuerySet[CircuitBreaker]") -> Any:
-    """With `due`: open, and its time is over by the clock of admissions. It blocks nothing any
-    more: the next start is let through as its probe."""
-    over = Q(state=State.OPEN, half_open_at__lte=RawSQL("tollgate.now()", ()))
+    """With `due`: open and its time is over, or half-open and its probe's time is over, by the
+    clock of admissions. It blocks nothing any more: the next start is admitted as its probe."""
+    over = ~Q(state=State.CLOSED) & Q(half_open_at__lte=RawSQL("tollgate.now()", ()))
     return breakers.annotate(due=ExpressionWrapper(over, BooleanField()))
 
 
