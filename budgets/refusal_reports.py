@@ -31,7 +31,8 @@ WHERE {REPORTED} AND created_at >= %(since)s
 """  # noqa: S608  (constants only)
 COUNTED = f"""
 SELECT coalesce(sum(tollgate.times(meta)), 0)::bigint, count(DISTINCT meta->>'agentName'),
-    count(DISTINCT owner_id), min(created_at), max(created_at), max(meta->>'cap')
+    count(DISTINCT owner_id), min(created_at), max(created_at),
+    (array_agg(meta->>'cap' ORDER BY id DESC))[1]
 FROM operations_events
 WHERE {REPORTED} AND created_at > %(since)s AND meta->>'reason' = %(reason)s
     AND {SUBJECT} = %(subject)s

@@ -22,8 +22,9 @@ def own_pages(request: HttpRequest) -> list[dict[str, str]]:
     found = [
         {"title": "Two-factor authentication", "link": reverse("mfa_index")},
         {"title": "Sessions", "link": reverse("usersessions_list")},
-        {"title": "Notifications", "link": reverse("my-notifications")},
     ]
+    if request.user.has_perm("opslog.view_outboxmessage"):
+        found.append({"title": "Notifications", "link": reverse("my-notifications")})
     if request.user.is_authenticated and request.user.has_usable_password():
         found.append({"title": "Password", "link": reverse("account_change_password")})
     return found

@@ -359,7 +359,6 @@ TOLLGATE_CONNECTIONS_PER_ADDRESS = take(
 # A whole service on a database of its own, for `manage.py replay` (the apps import no config).
 TOLLGATE_SCRATCH_SERVICE = "config.scratch.scratch_service"
 TOLLGATE_SCRATCH_DATABASE = "config.scratch.scratch_database"
-TOLLGATE_SCRATCH_DATABASE = "config.scratch.scratch_database"
 
 # What a web process and the database tell each other; `pyproject.toml` has the same.
 TOLLGATE_RELEASE = "0.1.0"

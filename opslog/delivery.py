@@ -17,7 +17,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.mail import BadHeaderError, EmailMessage
 from django.core.mail.message import sanitize_address
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.db.transaction import TransactionManagementError
 from django.utils import timezone
 
@@ -102,6 +102,12 @@ class Courier:
             except (BadHeaderError, UnicodeError) as error:
                 said = f"It cannot be written as an email ({mailing.kind_of(error)})."
                 note(message, Outcome(said, final=True))
+                continue
+            except DatabaseError:
+                raise
+            except Exception as error:  # one bad message does not stop the others
+                log.exception("message %d could not be prepared", message.pk)
+                note(message, Outcome(f"{type(error).__name__}."))
                 continue
             if parcel is None:
                 continue

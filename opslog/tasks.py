@@ -6,12 +6,17 @@ from django.utils import timezone
 
 from opslog import liveness
 from opslog.incidents import watching
+from opslog.models import Heartbeat
 from opslog.telemetry import rollup, traces, weeks
 from opslog.triaging import running
 
 
 def watch_processes() -> int:
-    """Record that message delivery is silent, or works again. Returns of how many."""
+    """Record that message delivery is silent, or works again. Returns of how many.
+
+    A delivery that was never started has no row of its own, and is silent all the same.
+    """
+    Heartbeat.objects.get_or_create(name=liveness.DELIVERY, defaults={"at": timezone.now()})
     return liveness.watch(liveness.SEEN_BY_WORKER, now=timezone.now(), since=liveness.STARTED)
 
 

@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 from django.utils import timezone
 
+from budgets import solo_operator
 from budgets.approvals.subjects import name_of
 from budgets.approvals.wording import told
 from budgets.models import ChangeRequest, Grant
@@ -204,20 +205,24 @@ def glass_broken(label: str, grants: list[Grant], *, by: User, change: str, minu
 
 def glass_overdue(grant: Grant) -> None:
     """Nobody reviewed it in time, so the next use is refused."""
+    solo = solo_operator.in_effect()
+    own = solo is not None and solo.person_id == grant.person_id
     notice = Notice(
         what=f"The review of a break-glass on {grant.wo_id} is overdue",
         change="to be reviewed within 24 hours → overdue; the next break-glass is refused",
         by=grant.granted_by,
         at=timezone.now(),
         severity=Severity.ERROR,
-        action="Review it now, as somebody else who decides on cap changes.",
+        action="Review it now, with your second factor."
+        if own
+        else "Review it now, as somebody else who decides on cap changes.",
         details=f"{grant.get_measure_display()} {grant.value:f} until {moment(grant.ends_at)}: "
         f"{grant.reason}",
     )
     people = [
         user
         for user in members("operations", "director", "finance", "vp", "administrator")
-        if user.pk != grant.person_id
+        if own or user.pk != grant.person_id
     ]
     _of_glass(grant, people, notice, key=f"{grant.pk}:overdue", signs=True)
 

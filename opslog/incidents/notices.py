@@ -29,6 +29,7 @@ WITHIN = timedelta(minutes=15)
 HAPPENED = {
     "detected": "detected",
     "relapse": "active again",
+    "reopened": "reopened",
     "level": "escalated",
     "stabilised": "stabilized",
     "follow-up": "follow-up due",
@@ -39,6 +40,7 @@ HAPPENED = {
 }
 CHANGES = {
     "relapse": "stabilized → active again",
+    "reopened": "closed → active again",
     "stabilised": "active → stabilized",
     "follow-up": "reviewed → follow-up due",
     "automatic": "proposed → applied automatically",
@@ -49,6 +51,7 @@ CHANGES = {
 ACTIONS = {
     "detected": "Own it, confirm the cause, and apply a proposed mitigation.",
     "relapse": "Look at what changed since it was stabilized, and mitigate it again.",
+    "reopened": "Own it: it was closed before the cost came down. Mitigate it again.",
     "level": "Help the owner to bring the cost down, or decide to switch the feature off.",
     "stabilised": "Review it: root cause, mitigation, alert and follow-up.",
     "follow-up": "Check that the root cause is gone; open the incident's page to look it up.",
@@ -58,7 +61,7 @@ ACTIONS = {
     "applied": "Check the effect; it is undone on the control's own page.",
 }
 CALMER = ("stabilised", "automatic-end")
-OWN_MESSAGE = ("level", "relapse", "follow-up", "automatic-stuck")
+OWN_MESSAGE = ("level", "relapse", "reopened", "follow-up", "automatic-stuck")
 
 
 def people(*groups: str) -> list[User]:
@@ -114,6 +117,12 @@ def change_of(incident: Incident, kind: str) -> str:
 def kind_of(what: str) -> str:
     """ "level2" → "level", "automatic:7" → "automatic". Pure."""
     return what.partition(":")[0].rstrip("0123456789")
+
+
+def asked(incident: Incident) -> list[User]:
+    """Who is concerned, and whoever has had a message of this incident: they hear how it ended."""
+    people = [*concerned(incident), *outbox.people_asked("incident", key=str(incident.pk))]
+    return list({person.pk: person for person in people}.values())
 
 
 def concerned(incident: Incident) -> list[User]:

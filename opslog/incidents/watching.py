@@ -125,7 +125,7 @@ def _stabilise(incident: Incident, said: str, *, by: str, now: datetime) -> None
     tell(incident, Kind.STABILISED, said, event="INCIDENT_STABILISED", by=by, now=now)
     what = f"stabilised:{now:%Y%m%dT%H%M}"
     text = f"{said} It waits for its review."
-    notices.tell(incident, what, text, to=notices.concerned(incident), channels=True)
+    notices.tell(incident, what, text, to=notices.asked(incident), channels=True)
 
 
 def escalate_if_due(incident_id: int, *, now: datetime) -> bool:

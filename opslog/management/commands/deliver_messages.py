@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError, connection
+from django.db import connection
 from django.utils import timezone
 
 from opslog import delivery, liveness, routines
@@ -52,8 +52,8 @@ def forever() -> None:
                     liveness.SEEN_BY_DELIVERY, now=timezone.now(), since=liveness.STARTED
                 )
             courier.turn(seconds=EVERY)
-        except DatabaseError:
-            log.exception("messages wait: the database does not answer")
+        except Exception:
+            log.exception("a turn of delivery failed")
             connection.close()
         turns += 1
         if not courier.under_way:
