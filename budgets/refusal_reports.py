@@ -27,14 +27,15 @@ kind = 'RATE_LIMIT_429'
 """
 SEEN = f"""
 SELECT DISTINCT meta->>'reason', {SUBJECT} FROM operations_events
-WHERE {REPORTED} AND created_at >= %(since)s
+WHERE {REPORTED} AND created_at BETWEEN %(since)s AND clock_timestamp()
 """  # noqa: S608  (constants only)
 COUNTED = f"""
 SELECT coalesce(sum(tollgate.times(meta)), 0)::bigint, count(DISTINCT meta->>'agentName'),
     count(DISTINCT owner_id), min(created_at), max(created_at),
     (array_agg(meta->>'cap' ORDER BY id DESC))[1]
 FROM operations_events
-WHERE {REPORTED} AND created_at > %(since)s AND meta->>'reason' = %(reason)s
+WHERE {REPORTED} AND created_at > %(since)s AND created_at <= clock_timestamp()
+    AND meta->>'reason' = %(reason)s
     AND {SUBJECT} = %(subject)s
 """  # noqa: S608
 NAMED = "SELECT tollgate.named('work_order', %s)"

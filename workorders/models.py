@@ -242,9 +242,9 @@ class Run(models.Model):
             ),
             models.Index(
                 fields=("wo", "-finished_at"),
-                include=("cost", "tokens", "status"),
+                include=("cost", "tokens", "status", "cost_note"),
                 condition=models.Q(status__in=["success", "error"]),
-                name="runs_settled",
+                name="runs_settled_costs",
             ),
             models.Index(fields=("-started_at", "id"), name="runs_newest"),
         )

@@ -61,7 +61,9 @@ def with_day(answer: dict[str, Any]) -> bytes:
     fits beside what is reserved."""
     day = spending.day_status(answer.pop("day"))
     estimate = answer.get("estimatedUsd")
-    fits = {"fits": day.fits(Decimal(estimate or 0))} if "estimatedUsd" in answer else {}
+    fits: dict[str, bool | None] = {}
+    if "estimatedUsd" in answer:
+        fits["fits"] = None if estimate is None else day.fits(Decimal(estimate))
     return msgspec.json.encode(
         {
             **answer,

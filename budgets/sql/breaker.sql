@@ -26,10 +26,13 @@ RETURNS public.circuit_breakers LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     c public.circuit_breakers;
 BEGIN
-    INSERT INTO public.circuit_breakers AS b (scope, subject, state, open_seconds, reason, changed_at, half_open_at)
-    SELECT p_scope, p_subject, 'open', s.seconds, p_reason, p_at, p_at + make_interval(secs => s.seconds)
-    FROM (SELECT coalesce((SELECT o.open_seconds FROM public.circuit_breakers o
-                           WHERE o.scope = p_scope AND o.subject = '*'), 300) AS seconds) s
+    INSERT INTO public.circuit_breakers AS b
+        (scope, subject, state, open_seconds, probe_seconds, reason, changed_at, half_open_at)
+    SELECT p_scope, p_subject, 'open', s.seconds, coalesce(o.probe_seconds, 60), p_reason, p_at,
+        p_at + make_interval(secs => s.seconds)
+    FROM (VALUES (p_scope)) AS asked (scope)
+    LEFT JOIN public.circuit_breakers o ON o.scope = asked.scope AND o.subject = '*'
+    CROSS JOIN LATERAL (SELECT coalesce(o.open_seconds, 300) AS seconds) s
     ON CONFLICT (scope, subject) DO UPDATE SET state = 'open', reason = excluded.reason,
         changed_at = excluded.changed_at, probe_run_id = NULL,
         half_open_at = excluded.changed_at + make_interval(secs => b.open_seconds)
@@ -155,10 +158,11 @@ BEGIN
     END LOOP;
 END $$;
 
--- Whether the minute is full because of this ask rather than of what it has committed: no runaway.
+-- Whether the minute is full because of this ask rather than of what it has committed, or the ask would not
+-- go over it (it asks for nothing): no runaway.
 CREATE OR REPLACE FUNCTION tollgate.too_large(c tollgate.charge, usd numeric) RETURNS boolean
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT usd > c.amount OR usd > c.used
+    SELECT usd > c.amount OR usd > c.used OR c.used + usd <= c.amount
 $$;
 
 CREATE OR REPLACE FUNCTION tollgate.wait_for_minute(c tollgate.charge, usd numeric, p_at timestamptz)

@@ -13,7 +13,7 @@ RUN = "/api/work-orders/runs/1b4e28ba-2fa1-11d2-883f-0016d3cca427"
 # By name, so that a new view of the API has to be thought about when it wants to be here.
 DECIDES = {
     *("work-order-start", "run-finish", "run-extend", "preflight", "llm-check", "llm-spend"),
-    *("killswitch", "healthz", "readyz", "metrics"),
+    *("killswitch", "healthz", "readyz"),
 }
 
 
@@ -25,6 +25,7 @@ DECIDES = {
         ("/v1/llm/spend", Lane.DECISIONS, Needs.TOKEN),
         ("/api/llm/killswitch", Lane.DECISIONS, Needs.TOKEN_OR_SESSION),
         ("/healthz", Lane.DECISIONS, Needs.NOTHING),
+        ("/metrics", Lane.OTHER, Needs.NOTHING),
         ("/api/work-orders", Lane.OTHER, Needs.TOKEN),
         ("/api/inference-events", Lane.OTHER, Needs.TOKEN),
         ("/v1/traces", Lane.OTHER, Needs.TOKEN),
