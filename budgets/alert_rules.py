@@ -49,9 +49,11 @@ SELECT (SELECT at FROM clock),
 # Committed dollars: what has not ended counts with its reservation.
 SPENT = """
 SELECT coalesce((SELECT sum(coalesce(cost, reserved_usd)) FROM work_order_runs
-        WHERE started_at BETWEEN %(since)s AND clock_timestamp() AND (%(feature)s = '' OR feature = %(feature)s)), 0)
+        WHERE started_at BETWEEN %(since)s AND clock_timestamp()
+            AND (%(feature)s = '' OR feature = %(feature)s)), 0)
     + coalesce((SELECT sum(cost_usd) FROM direct_spend
-        WHERE at BETWEEN %(since)s AND clock_timestamp() AND (%(feature)s = '' OR feature = %(feature)s)), 0)
+        WHERE at BETWEEN %(since)s AND clock_timestamp()
+            AND (%(feature)s = '' OR feature = %(feature)s)), 0)
 """
 USED = """
 SELECT c.subject, c.used, c.amount FROM tollgate.use_of(%s, tollgate.now()) c
