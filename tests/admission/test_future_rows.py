@@ -128,9 +128,10 @@ def test_refusals_that_wait_in_a_group_are_written(desk: Desk) -> None:
 
 
 def test_an_idempotency_key_is_replayed_all_the_same(desk: Desk) -> None:
-    first = desk.start(usd="0.01", key="k")
+    run = run_of(desk.start(usd="0.01", key="k"))
     set_clock(NOON)
-    assert desk.start(usd="0.01", key="k").body == first.body
+    again = desk.start(usd="0.01", key="k")
+    assert (again.replayed, run_of(again)) == (True, run)
     assert Run.objects.count() == 1
 
 

@@ -554,7 +554,9 @@ def test_the_command(ann: User) -> None:
 def test_production_is_warned(ann: User, settings: Any) -> None:
     settings.TOLLGATE_ENVIRONMENT = "production"
     assert four_eyes_in_production(databases=["default"]) == []
+    settings.TOLLGATE_ENVIRONMENT = "development"  # the database's
     switch()
+    settings.TOLLGATE_ENVIRONMENT = "production"
     (warning,) = four_eyes_in_production(databases=["default"])
     assert warning.id == "budgets.W001"
     settings.TOLLGATE_ENVIRONMENT = "development"

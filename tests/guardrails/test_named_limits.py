@@ -23,6 +23,13 @@ NAMED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def no_other_limit_of_users(desk: Desk) -> None:
+    """The shipped ones are for each user: they cover everybody."""
+    Budget.objects.filter(scope="user").delete()
+    Counter.objects.filter(scope="user").delete()
+
+
 def work(desk: Desk, *asks: dict[str, Any]) -> None:
     """One that is settled and one that runs, of each."""
     for ask in asks:

@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import strip_tags
 from django_q.models import OrmQ
 
 from budgets.models import FeatureControl
@@ -55,7 +56,8 @@ def test_the_page_tells_cause_figures_and_proposals(incident: Incident) -> None:
         kind="prompt_template", what="summaries v12", by="ops", now=now,
         happened_at=incident.started_at, feature="summaries",
     )  # fmt: skip
-    said = page(client_of("operations"), incident)
+    html = page(client_of("operations"), incident)
+    said = f"{html} {strip_tags(html)}"
     for text in (
         "Context grows in summaries: $20.00 an hour, where $4.00 is normal",
         "Input tokens a request went from 900 to 5,400",
@@ -71,7 +73,7 @@ def test_the_page_tells_cause_figures_and_proposals(incident: Incident) -> None:
         "As a table",
     ):
         assert text in said, text
-    assert said.count("Apply…") == incident.mitigations.count()
+    assert html.count("Apply…") == incident.mitigations.count()
 
 
 def test_every_change_of_its_hours_is_on_the_chart(incident: Incident) -> None:

@@ -10,6 +10,8 @@ from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TypeVar
 
+from tests.waiting import HANG_SECONDS, PAUSE_SECONDS
+
 
 class SmtpSink(socketserver.ThreadingTCPServer):
     """Takes every mail; `refuse` makes it answer RCPT with that code, and `silent_after` be silent
@@ -38,7 +40,7 @@ class SmtpSession(socketserver.StreamRequestHandler):
 
     def hang_after(self, command: str) -> None:
         if self.server.silent_after == command:
-            self.server.go_on.wait(60)
+            self.server.go_on.wait(HANG_SECONDS)
 
     def handle(self) -> None:
         self.hang_after("CONNECT")
@@ -91,8 +93,8 @@ class HttpSession(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
         self.server.posts.append((self.path, body))
         if self.server.silent:
-            self.server.go_on.wait(60)
-        while self.server.drips and not self.server.go_on.wait(0.05):
+            self.server.go_on.wait(HANG_SECONDS)
+        while self.server.drips and not self.server.go_on.wait(PAUSE_SECONDS):
             with suppress(OSError):
                 self.wfile.write(b"H")
         if self.server.drips:

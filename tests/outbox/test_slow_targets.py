@@ -16,7 +16,7 @@ from opslog.models import Heartbeat, OutboxMessage, Severity
 from tests.factories import inside, make_user
 from tests.outbox.sinks import HttpSink, SmtpSink, served
 from tests.outbox.test_queue import State, make_due, queue
-from tests.waiting import wait_until
+from tests.waiting import HANG_SECONDS, wait_until
 
 
 @pytest.fixture
@@ -260,7 +260,7 @@ def hold_up_nothing(url: str, address: str, channel: HttpSink, patch: pytest.Mon
     # The switch is reported to the channel while the mail server hangs.
     wait_until(lambda: any("Kill switch" in body for _, body in channel.posts))
     assert OutboxMessage.objects.filter(recipient_type="person", attempts__gt=0).count() <= 2
-    assert httpx2.get(f"{url}/readyz").status_code == 200
+    assert httpx2.get(f"{url}/readyz", timeout=HANG_SECONDS).status_code == 200
     wait_until(lambda: Run.objects.get(pk=run).status == "expired")
     beat = Heartbeat.objects.get(name="worker").at
     assert timezone.now() - beat < timedelta(minutes=2)

@@ -299,7 +299,10 @@ def test_the_link_fills_the_form_in(yesterday: date) -> None:
     assert form["expected_cost_impact"].value().startswith("About $0.50 a day more")
     sent = {
         name: form[name].value() or ""
-        for name in ("runs_per_day", "usd_per_day", "max_concurrent_runs", "justification")
+        for name in (
+            *("runs_per_day", "usd_per_day", "max_concurrent_runs"),
+            *("justification", "expected_cost_impact"),
+        )
     }
     # As a browser sends it: what held is in the hidden fields.
     html = client.get(each["ask"]).content.decode()

@@ -64,7 +64,6 @@ def addresses(scene: Scene) -> list[str]:
         reverse("forecast-page"),
         reverse("burn-rate-page"),
         *of("budgets_alertrule"),
-        reverse("admin:budgets_alertrule_add") + f"?incident={ids['opslog_incident']}",
         *of("opslog_outboxmessage"),
         *of("opslog_messagepolicy"),
         reverse("my-notifications"),
@@ -85,6 +84,7 @@ def acts(scene: Scene) -> list[str]:
     return [
         f"{reverse('admin:budgets_costcorrection_add')}?run={run.pk}",
         reverse("admin:budgets_costcorrection_confirm", args=[correction]),
+        reverse("admin:budgets_alertrule_add") + f"?incident={scene.ids['opslog_incident']}",
         reverse("admin:workorders_servicetoken_add"),
         reverse("admin:workorders_servicetoken_rotate", args=[token]),
         reverse("admin:workorders_servicetoken_revoke", args=[token]),
