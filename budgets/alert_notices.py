@@ -39,7 +39,7 @@ ACTIONS = {
     "spent.",
 }
 WARNED = "Look at what spends; slow it, or request a higher limit in time."
-BLOCKED = "Wait until the time that is given, or request a higher limit; starts are refused until."
+BLOCKED = "Wait until the time above, or request a higher limit. Until then, starts are refused."
 
 
 def notice_of(same: Sequence[Alert]) -> Notice:
@@ -103,6 +103,8 @@ def change_of(same: Sequence[Alert]) -> str:
             return "open or half-open → closed"
         case Kind.FEATURE_SWITCHED_OFF:
             return "on → off"
+        case Kind.PREFLIGHT:
+            return "not checked → did not pass"
         case Kind.RULE:
             return f"at most {meta.get('over', '')} → {meta.get('value', '')}"
         case Kind.DIMENSION_TIER:
@@ -124,7 +126,7 @@ def change_of(same: Sequence[Alert]) -> str:
             return f"unknown cost of {meta.get('model')} → ${settled:,.2f} settled"
         case Kind.REFUSALS:
             return f"admitted → {meta.get('times', '')} refused"
-    return "as it should be → as reported"
+    return "normal → as reported"
 
 
 def _threshold(meta: Mapping[str, Any]) -> str:

@@ -204,7 +204,7 @@ def add(wanted: Mapping[str, Any], *, reason: str, by: str) -> AlertRule:
     rule = AlertRule(**wanted)
     rule.name, rule.feature = rule.name.strip(), canonical(rule.feature)
     if not rule.name:
-        raise Refused("Name the rule, so that its alerts can be told from others.")
+        raise Refused("Name the rule, so that its alerts can be distinguished from others.")
     if (rule.check_name == AlertRule.Check.LIMIT_USE) != (rule.budget is not None):
         raise Refused("Choose a limit for a rule about its use, and for no other rule.")
     if rule.feature and rule.check_name != AlertRule.Check.SPEND:

@@ -60,7 +60,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 def retention_days(text: str) -> int:
     if not WHOLE.fullmatch(text) or not (int(text) == 0 or 7 <= int(text) <= 36_500):
-        raise Expected("a number of days from 7 to 36500, or 0 for ever")
+        raise Expected("a number of days from 7 to 36500, or 0 for no limit")
     return int(text)
 
 

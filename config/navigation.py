@@ -34,7 +34,9 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The number of what waits for this person stands beside the entry that leads there."""
     waiting = len(approvals.waiting_for(request.user))  # type: ignore[arg-type]  # logged in
     requests = _list(request, "budgets", "changerequest", "Cap change requests", "rule")
-    for_me = _list(request, "budgets", "changerequest", "Waiting for me", "approval", "?whose=me")
+    for_me = _list(
+        request, "budgets", "changerequest", "Needs your approval", "approval", "?whose=me"
+    )
     if waiting:
         for_me |= {"badge": str(waiting), "badge_variant": "warning"}
     mine = request.GET.get("whose") == "me"

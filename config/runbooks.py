@@ -202,7 +202,7 @@ QUESTIONS = (
     (
         "Does something stop it within a minute if it loops?",
         (
-            "The circuit breaker counts dollars that were committed, so tell the true cost. "
+            "The circuit breaker counts dollars that were committed, so report the true cost. "
             "Handle 503 and 429: wait as long as Retry-After says, and do not ask again at "
             "once."
         ),

@@ -133,7 +133,7 @@ def _unusual(kept: QuerySet[InferenceHour], models: list[str], ends: datetime) -
             sums[name][hour.astimezone(UTC)] = usd
         for name, of_model in sums.items():
             series = outlook.filled(min(of_model, default=ends), ends, of_model)
-            all_of_them[name or "not told"] = series
+            all_of_them[name or "not reported"] = series
     found = [
         OfModel(name, each)
         for name, series in all_of_them.items()

@@ -167,7 +167,7 @@ class DimensionBudgetAdmin(PageAdmin):
     def from_where(self, budget: DimensionBudget) -> str:
         return self.figures[budget.dimension].source
 
-    @display(description="people are told at")
+    @display(description="alert thresholds")
     def tiers_said(self, budget: DimensionBudget) -> str:
         return ", ".join(f"{tier} %" for tier in budget.tiers)
 

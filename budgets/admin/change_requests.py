@@ -38,7 +38,7 @@ class WhoseFilter(admin.SimpleListFilter):
     parameter_name = "whose"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
-        return (("me", "waiting for me"), ("mine", "asked by me"))
+        return (("me", "needs your approval"), ("mine", "asked by me"))
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if self.value() == "mine":

@@ -58,10 +58,10 @@ class AlertsForm(ReasonForm):
     )
     percents = forms.RegexField(
         r"^\s*(\d{1,3}\s*(,\s*\d{1,3}\s*)*)?$",
-        label="Tell at these shares, in per cent",
+        label="Alert thresholds, in percent",
         required=False,
         widget=UnfoldAdminTextInputWidget(),
-        help_text="As in 70, 90, 100. Each is told once in a window.",
+        help_text="As in 70, 90, 100. Each alerts once per window.",
     )
     field_order = ("warning_amount", "percents", "reason")
 
@@ -204,7 +204,7 @@ class BudgetAdmin(PageAdmin):
                 reason=said["reason"],
                 by=request.user.get_username(),
             )
-            return "People are told at these from now on."
+            return "Alert thresholds saved."
 
         return self.act(
             request,
@@ -212,7 +212,7 @@ class BudgetAdmin(PageAdmin):
             form=form,
             perform=perform,
             refusals=(Refused,),
-            title=f"When people are told: {sentence(budget)}",
+            title=f"Alert thresholds: {sentence(budget)}",
             verb="Save",
         )
 
@@ -242,7 +242,7 @@ class BudgetAdmin(PageAdmin):
             },
         )
 
-    @display(description="people are told at")
+    @display(description="alert thresholds")
     def told_at(self, limit: Budget) -> str:
         return told_at(limit)
 

@@ -56,7 +56,7 @@ class AlertAdmin(PageAdmin):
 
     @display(description="people")
     def told(self, alert: Alert) -> str:
-        return badge("live", "told") if alert.told_at else badge("pending", "to be told")
+        return badge("live", "notified") if alert.told_at else badge("pending", "not yet notified")
 
 
 class RuleForm(ReasonForm):

@@ -17,13 +17,13 @@ from opslog.templatetags.tollgate import usd
 
 class ChosenFilter(SimpleListFilter):
     """One value, by the links of other pages; shown only where it is chosen. An empty value is one
-    as well: calls whose feature or model was not told."""
+    as well: calls whose feature or model was not reported."""
 
     parameter_name: str
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         chosen = request.GET.get(self.parameter_name)
-        return [] if chosen is None else [(chosen, chosen[:60] or "not told")]
+        return [] if chosen is None else [(chosen, chosen[:60] or "not reported")]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         chosen = self.value()

@@ -231,7 +231,7 @@ class IncidentAdmin(PageAdmin):
             perform=lambda pk, said, now: handling.escalate(
                 pk, level, reason=said["reason"], by=name(request), now=now
             ),
-            done="They are told.",
+            done="They are notified.",
         )  # fmt: skip
 
     def dismiss(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
@@ -254,7 +254,8 @@ class IncidentAdmin(PageAdmin):
 
     def stabilise(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
         return self._act(
-            request, object_id, form=ReasonForm, verb="It is stable", title="Say that it is over",
+            request, object_id, form=ReasonForm, verb="Mark as stabilized",
+            title="Mark as stabilized",
             effects=(
                 "The job does this by itself once its checks pass.",
                 "If the next whole hour still costs more than normal, the incident reopens.",
@@ -263,7 +264,7 @@ class IncidentAdmin(PageAdmin):
             perform=lambda pk, said, now: watching.stabilise(
                 pk, reason=said["reason"], by=name(request), now=now
             ),
-            done="It is stabilised: now it waits for its review.",
+            done="Marked as stabilized. It needs a review.",
         )  # fmt: skip
 
     def review(self, request: HttpRequest, object_id: str) -> HttpResponseBase:

@@ -158,10 +158,10 @@ def _from(finding: Finding, since: datetime, incident: Incident) -> Finding | No
 
 def _reopen(incident: Incident, finding: Finding, *, now: datetime, by: str) -> Incident:
     """It was closed before the cost came down: the same spike, and the same phase."""
-    closed = incident.state
+    closed, word = incident.state, incident.state_word
     _activate(incident, now=now)
     incident.save()  # alone: a reviewed incident changes in nothing else
-    said = f"Reopened: it was {closed}, and the cost never came down to normal."
+    said = f"Reopened: it was {word}, and the cost never came down to normal."
     tell(incident, Kind.REOPENED, said, event="INCIDENT_REOPENED", by=by, now=now, closed=closed)
     _notify(incident, f"reopened:{incident.reopenings}", said)
     incident.reminded_at = None

@@ -111,7 +111,7 @@ def change_of(incident: Incident, kind: str) -> str:
         )
     if kind == "level":
         return f"level {max(incident.escalation - 1, 0)} → level {incident.escalation}"
-    return CHANGES.get(kind, f"before → {incident.state}")
+    return CHANGES.get(kind, f"before → {incident.state_word}")
 
 
 def kind_of(what: str) -> str:

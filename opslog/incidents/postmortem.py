@@ -80,13 +80,13 @@ def _facts(incident: Incident) -> str:
     owner = incident.owner.get_username() if incident.owner else "nobody"
     sure = "named by a person" if incident.cause_by_hand else f"{incident.confidence:.0%} sure"
     facts = (
-        ("State", incident.state),
+        ("State", incident.state_word),
         ("Severity", incident.severity),
         ("Owner", owner),
         *(("Earlier phase", earlier(each)) for each in incident.earlier),
         ("Started", f"{minute(incident.started_at)} UTC"),
         ("Detected", f"{minute(incident.detected_at)} UTC"),
-        ("Stabilised", f"{minute(incident.stabilised_at)} UTC" if incident.stabilised_at else "–"),
+        ("Stabilized", f"{minute(incident.stabilised_at)} UTC" if incident.stabilised_at else "–"),
         ("Cause", f"{Incident.Cause(incident.cause).label} ({sure})"),
         (
             "Spent above normal",

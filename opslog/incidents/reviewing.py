@@ -32,7 +32,7 @@ def review(
         incident = lock(incident_id)
         if incident.state != State.STABILISED:
             raise NotAllowedNow(
-                f"This incident is {incident.state}: it is reviewed once it is stable."
+                f"This incident is {incident.state_word}: it is reviewed once it is stable."
             )
         incident.state = State.REVIEWED
         incident.root_cause, incident.mitigation = root_cause, mitigation

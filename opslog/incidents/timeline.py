@@ -41,7 +41,7 @@ def lock_active(incident_id: int) -> Incident:
     """As `lock`; raises NotAllowedNow for one that is stabilised or reviewed."""
     incident = lock(incident_id)
     if not incident.is_active:
-        raise NotAllowedNow(f"This incident is {incident.state}.")
+        raise NotAllowedNow(f"This incident is {incident.state_word}.")
     return incident
 
 

@@ -124,7 +124,7 @@ def _stabilise(incident: Incident, said: str, *, by: str, now: datetime) -> None
     incident.save(update_fields=["state", "stabilised_at"])
     tell(incident, Kind.STABILISED, said, event="INCIDENT_STABILISED", by=by, now=now)
     what = f"stabilised:{now:%Y%m%dT%H%M}"
-    text = f"{said} It waits for its review."
+    text = f"{said} It needs a review."
     notices.tell(incident, what, text, to=notices.asked(incident), channels=True)
 
 

@@ -217,6 +217,11 @@ class Incident(models.Model):
         return sum((Decimal(each["excessUsd"]) for each in self.earlier), self.excess_usd_total)
 
     @property
+    def state_word(self) -> str:
+        """The state as people read it: the stored value has the British spelling."""
+        return "stabilized" if self.state == self.State.STABILISED else self.state
+
+    @property
     def is_active(self) -> bool:
         """Whether the spike is not over yet, as far as anybody has seen."""
         return self.state not in (self.State.STABILISED, self.State.REVIEWED)

@@ -53,7 +53,12 @@ BADGES = {
     "major": "warn",
     "critical": "bad",
 }
-WORDS = {"draft": "working", "pending": "waiting", "set_aside": "set aside"}
+WORDS = {
+    "draft": "working",
+    "pending": "waiting",
+    "set_aside": "set aside",
+    "stabilised": "stabilized",
+}
 REASONS = {
     "concurrency": "concurrent runs",
     "runs_per_day": "runs/day cap",
@@ -65,28 +70,16 @@ REASONS = {
     "confirm": "large estimate not confirmed",
 }
 BAD_KINDS = (
-    "KILL",
-    "BREAKER",
-    "INCIDENT_DETECTED",
-    "INCIDENT_ESCALATED",
-    "INCIDENT_RELAPSED",
-    "INCIDENT_REOPENED",
+    "KILL", "BREAKER", "PROCESS_SILENT", "COST_SURPRISE", "COST_REFUSED",
+    "INCIDENT_DETECTED", "INCIDENT_ESCALATED", "INCIDENT_RELAPSED", "INCIDENT_REOPENED",
     "INCIDENT_MITIGATION_STUCK",
-)
+)  # fmt: skip
 WARN_KINDS = (
-    "RATE_LIMIT",
-    "PASSWORD_REFUSED",
-    "SECOND_FACTOR_REMOVED",
-    "SECOND_FACTOR_CHANGED",
-    "RECOVERY_CODE_USED",
-    "LOGIN_FAILED",
-    "LOGIN_LOCKED_OUT",
-    "START_REFUSED",
-    "RUN_OVERRUN",
-    "RUN_EXPIRED",
-    "SUSPENDED",
-    "REVOKED",
-)
+    "RATE_LIMIT", "START_REFUSED", "REFUSALS", "RUN_OVERRUN", "RUN_EXPIRED", "SUSPENDED", "REVOKED",
+    "COST_UNPRICED", "MONTH_PROJECTION", "MESSAGE_FAILED", "JOB_REFUSED", "SOLO_OPERATOR_CHANGED",
+    "PASSWORD_REFUSED", "SECOND_FACTOR_REMOVED", "SECOND_FACTOR_CHANGED", "RECOVERY_CODE_USED",
+    "LOGIN_FAILED", "LOGIN_LOCKED_OUT",
+)  # fmt: skip
 GOOD_KINDS = (
     "RESUMED",
     "CAP_CHANGE",
@@ -117,6 +110,7 @@ SUBJECTS = {
     "service_mapping": "admin:budgets_servicemapping_change",
     "bill_import": "admin:budgets_billimport_change",
     "incident": "admin:opslog_incident_change",
+    "message_policy": "admin:opslog_messagepolicy_change",
     "budget": "admin:budgets_budget_change",
     "approval_limit": "admin:budgets_approvallimit_change",
     "alert_rule": "admin:budgets_alertrule_change",

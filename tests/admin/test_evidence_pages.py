@@ -52,7 +52,7 @@ def test_an_idle_work_order_explains_itself(scene: Scene) -> None:
         "Nothing was refused in 30 days",
         "No run has ended in 30 days",
         "No agent has run in 30 days",
-        "No run has told its tokens",
+        "No run has reported its tokens",
         "No red flag",
     ):
         assert said in text, said

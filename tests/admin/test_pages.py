@@ -143,7 +143,7 @@ def test_an_empty_installation_says_what_to_do(db: None) -> None:
     client = Client()
     client.force_login(person, backend="django.contrib.auth.backends.ModelBackend")
     text = page(client, "index")
-    for said in ("Nothing can be spent yet", "Nothing waits for you", "Nothing is blocked"):
+    for said in ("Nothing can be spent yet", "Nothing needs your approval", "Nothing is blocked"):
         assert said in text
 
 

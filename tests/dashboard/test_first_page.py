@@ -106,7 +106,7 @@ def test_whoever_decides_sees_what_waits_for_others() -> None:
     request = ask(factories.make_work_order(), asker)
     assert approvals.waiting_for(asker) == []
     page = logged_in(asker).get("/ops-dashboard").content.decode()
-    assert f"#{request.pk} " in page.split("Waits for others")[1]
+    assert f"#{request.pk} " in page.split("Waiting for others")[1]
 
 
 @pytest.mark.django_db

@@ -136,13 +136,13 @@ def test_a_call_costs_what_those_of_known_cost_do(
 @pytest.mark.django_db
 def test_with_nothing_and_with_little() -> None:
     client = log_in("view_inferencehour")
-    assert "Nothing was told" in client.get(reverse("forecast-page")).content.decode()
+    assert "Nothing was reported" in client.get(reverse("forecast-page")).content.decode()
     make_hour(spend_hours.hour_of(timezone.now()) - HOUR, "1", unpriced=3)
     text = client.get(reverse("forecast-page")).content.decode()
     assert "history is too short" in text
-    assert "3 calls of the last seven days told no cost" in strip_tags(text)
+    assert "3 calls of the last seven days reported no cost" in strip_tags(text)
     nothing = client.get(reverse("forecast-page"), {"model": "<b>"}).content.decode()
-    assert "Nothing was told of this model" in nothing
+    assert "Nothing was reported for this model" in nothing
 
 
 @pytest.mark.django_db
@@ -153,7 +153,7 @@ def test_calls_without_a_price_are_told_of_however_many_models_cost_more() -> No
     make_hour(hour, "0", model="unheard-of", unpriced=7)
     client = log_in("view_inferencehour")
     text = client.get(reverse("forecast-page")).content.decode()
-    assert "7 calls of the last seven days told no cost" in strip_tags(text)
+    assert "7 calls of the last seven days reported no cost" in strip_tags(text)
     listed = client.get(reverse("admin:opslog_inferencehour_changelist")).content.decode()
     assert listed.count("7 of unknown cost") == 1
 

@@ -339,10 +339,10 @@ def test_the_list_tells_of_features_without_an_entry(db: None) -> None:
     hour(selector.today() - timedelta(days=1), feature="new-one", usd="3")
     url = reverse("admin:budgets_hotspot_changelist")
     text = client_of(VIEW, "budgets.add_hotspot").get(url).content.decode()
-    assert "features that have no entry" in text
+    assert "features without an entry" in text
     assert "?feature=new-one" in text
     entry(name="New", feature="new-one")
-    assert "have no entry" not in client_of(VIEW).get(url).content.decode()
+    assert "without an entry" not in client_of(VIEW).get(url).content.decode()
     for query in (
         "?fresh=stale",
         "?fresh=unconfirmed",

@@ -169,7 +169,7 @@ def test_nothing_is_applied_twice_or_too_late(olga: User) -> None:
     with pytest.raises(NotAllowedNow, match="applied already"):
         apply(incident, "throttle", olga)
     Incident.objects.update(state="stabilised", stabilised_at=NOW)
-    with pytest.raises(NotAllowedNow, match="stabilised"):
+    with pytest.raises(NotAllowedNow, match="stabilized"):
         apply(incident, "cost_cap", olga)
 
 

@@ -255,7 +255,7 @@ def test_a_running_day_flags_nothing_as_idle(db: None) -> None:
     answer = client_of("operations").get(reverse(PAGE), {"day": selector.today().isoformat()})
     text = answer.content.decode()
     assert "review the need" not in text
-    assert "told when the day is over" in text
+    assert "available when the day is over" in text
     assert "somebody was blocked" in text
 
 

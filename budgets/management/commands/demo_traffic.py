@@ -34,7 +34,7 @@ def cost_by(book: PriceBook) -> Callable[[Piece], Decimal | None]:
 
 class Command(BaseCommand):
     help = (
-        "A few simulated agents that ask about once a second, for ever, for the demo's work "
+        "A few simulated agents that ask about once a second, forever, for the demo's work "
         "orders. Uses TOLLGATE_TOKEN, or the token that seed_demo left in the data folder."
     )
 
