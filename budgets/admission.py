@@ -6,12 +6,13 @@ a price that was computed with another version of the book than the one in force
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
@@ -27,6 +28,7 @@ from opslog.request_context import current_request_id
 
 # The concurrency class of a model that the price book does not know; own prices say otherwise.
 UNPRICED_TIER = "middle"
+ABSENT: Final = (None, "", {})  # in a fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +139,27 @@ def _retry_after() -> int | None:
     return None if told == "midnight" else int(told)
 
 
-def fingerprint(*parts: Any) -> bytes:
-    return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace")).digest()
+def fingerprint(asked: Any) -> bytes:
+    """A digest of a request, to recognize it when it is sent again. It is stored and compared after
+    an upgrade, so it covers only fields that differ from their defaults: a request from before a
+    field existed keeps its digest."""
+    return hashlib.sha256(json.dumps(_stated(asked), sort_keys=True).encode()).digest()
+
+
+def _stated(value: Any) -> Any:
+    """As JSON, without what is absent: None, empty, or the default of its field. Amounts that are
+    equal are the same however many zeros they end with."""
+    if is_dataclass(value):
+        return {
+            each.name: _stated(stated)
+            for each in fields(value)
+            if (stated := getattr(value, each.name)) != each.default and stated not in ABSENT
+        }
+    if isinstance(value, Mapping):
+        return {name: _stated(stated) for name, stated in value.items() if stated not in ABSENT}
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
+    return value
 
 
 def known_version(decision: Decision) -> int | None:
@@ -269,7 +290,7 @@ def extend(
             additional_usd,
             lease_seconds,
             idempotency_key,
-            fingerprint(additional_usd, lease_seconds),
+            fingerprint({"additional_usd": additional_usd, "lease_seconds": lease_seconds}),
             current_request_id(),
             _retry_after(),
             settings.TOLLGATE_REFUSAL_EVENTS_PER_SECOND,

@@ -195,7 +195,15 @@ def spend(
                 Jsonb(usage_as_json(model, name, provider, usage)) if usage else None,
                 *(version, name, who.user_id, who.surface, who.feature, who.agent_name),
                 idempotency_key,
-                fingerprint(who, cost_usd, canonical(model), canonical(provider), usage),
+                fingerprint(
+                    {
+                        "who": who,
+                        "cost_usd": cost_usd,
+                        "model": canonical(model),
+                        "provider": canonical(provider),
+                        "usage": usage,
+                    }
+                ),
                 current_request_id(),
                 as_json(
                     sent_as(

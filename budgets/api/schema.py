@@ -38,24 +38,22 @@ FINISHED = record(
     startedAt=TIME,
     finishedAt=TIME,
 )
+STATUS_NOW = {"type": "string", "enum": ["running", "success", "error", "cancelled", "expired"]}
+REPLAY = {
+    "type": "boolean",
+    "description": "`true` where an earlier request with this key was admitted, else absent.",
+}
 ADMITTED = record(
     runId=ID,
     workOrderId={"type": "string"},
-    status={
-        "type": "string",
-        "enum": ["running", "success", "error", "cancelled", "expired"],
-        "description": "`running`. Of a replayed start: what the run is now.",
-    },
+    status=STATUS_NOW | {"description": "`running`. Of a replayed start: what the run is now."},
     reservedUsd=USD,
     leaseExpiresAt=TIME,
     caps=record(runsPerDay={"type": "integer"}, usdPerDay={"type": "number"}),
     usage=record(runsToday={"type": "integer"}, usdToday=USD, openRuns={"type": "integer"}),
 )
 ADMITTED["properties"] |= {
-    "replayed": {
-        "type": "boolean",
-        "description": "`true` where an earlier request with this key was admitted, else absent.",
-    },
+    "replayed": REPLAY,
     "settlement": {
         "type": ["object", "null"],
         "properties": FINISHED["properties"]
@@ -66,10 +64,11 @@ ADMITTED["properties"] |= {
 EXTENDED = record(
     runId=ID,
     workOrderId={"type": "string"},
-    status={"type": "string", "enum": ["running"]},
+    status=STATUS_NOW | {"description": "`running`. Of a replay: what the run is now."},
     reservedUsd=USD,
     leaseExpiresAt=TIME,
 )
+EXTENDED["properties"] |= {"replayed": REPLAY}
 
 DENIAL = OpenApiParameter(
     "Tollgate-Denial",

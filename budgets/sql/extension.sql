@@ -1,3 +1,15 @@
+-- The answer to an extension that was granted before: what its run is now. A run whose lease is over
+-- cannot go on, whether it has been settled yet or not.
+CREATE OR REPLACE FUNCTION tollgate.replayed_extension(r public.work_order_runs) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT json_build_object(
+        'runId', r.id, 'workOrderId', r.wo_id, 'status', CASE
+            WHEN r.status = 'running' AND r.lease_expires_at <= tollgate.now() THEN 'expired'
+            ELSE r.status END,
+        'reservedUsd', tollgate.usd(r.reserved_usd),
+        'leaseExpiresAt', tollgate.rfc3339(r.lease_expires_at), 'replayed', true)::text
+$$;
+
 -- Extension: more money, more time, or both, for a run under way. More money is charged to the day
 -- (and month) that the run started in, and to the present hour and minute.
 CREATE OR REPLACE FUNCTION tollgate.extend_run_v1(
@@ -57,7 +69,7 @@ BEGIN
             answer.status := 200;
             answer.denial := '';
             answer.replayed := true;
-            answer.body := stored.answer->>'body';
+            answer.body := tollgate.replayed_extension(r);
             RETURN answer;
         END IF;
     END IF;

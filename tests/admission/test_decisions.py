@@ -416,9 +416,21 @@ def test_extend(desk: Desk) -> None:
 def test_an_extension_is_replayed(desk: Desk) -> None:
     run = run_of(desk.start())
     first = desk.extend(run, "0.10", key="e1")
-    assert desk.extend(run, "0.10", key="e1").body == first.body
+    assert body(desk.extend(run, "0.10", key="e1")) == body(first) | {"replayed": True}
     assert Run.objects.get().reserved_usd == Decimal("0.20")
     assert desk.extend(run, "0.11", key="e1").status == 422
+
+
+def test_a_replayed_extension_shows_the_run_as_it_is_now(desk: Desk) -> None:
+    run = run_of(desk.start())
+    first = body(desk.extend(run, "0.10", lease=60, key="e1"))
+    later = body(desk.extend(run, "0.30", lease=600))
+    now = body(desk.extend(run, "0.10", lease=60, key="e1"))
+    assert (now["status"], now["reservedUsd"]) == ("running", "0.50")  # 0.10 + 0.10 + 0.30
+    assert now["leaseExpiresAt"] == later["leaseExpiresAt"] > first["leaseExpiresAt"]
+    desk.finish(run)
+    again = desk.extend(run, "0.10", lease=60, key="e1")
+    assert (again.status, again.replayed, body(again)["status"]) == (200, True, "success")
 
 
 def test_an_extension_stops_where_a_start_would(desk: Desk) -> None:
