@@ -32,7 +32,7 @@ from budgets import (
     starts,
 )
 from budgets.admin.forms import rules_table
-from budgets.admin.limits import amount_told, sentence, told_at, whose
+from budgets.admin.limits import UNITS, sentence, told_at, whose
 from budgets.approvals import CAPS
 from budgets.bills import actuals
 from budgets.environment import stamped_environment
@@ -47,7 +47,6 @@ from budgets.models import (
     Measure,
 )
 from budgets.reports.rules import IDLE, NEAR
-from opslog.money import usd_shown
 from opslog.triage import thresholds
 from workorders.models import WorkOrder
 
@@ -124,15 +123,14 @@ def limits_in_use(rows: "QuerySet[Budget]") -> list[Facts]:
     told: list[Facts] = []
     for each in found:
         use = uses[each.pk]
-        used = use.settled + use.held
         told.append(
             {
                 "limit": each,
                 "what": sentence(each),
                 "whose": whose(each),
-                "amount": amount_told(each),
-                "used": f"${usd_shown(used)}" if each.measure == "usd" else f"{used:,.0f}",
-                "share": used / each.amount if each.amount else Decimal(0),
+                "used": use.used,
+                "unit": UNITS[each.measure],
+                "share": use.used / each.amount if each.amount else Decimal(0),
                 "subject": use.subject,
                 "told": told_at(each),
             }
@@ -146,7 +144,8 @@ def of_a_breach(work_order: WorkOrder | None) -> Facts:
     budgets = list(DimensionBudget.objects.order_by("dimension"))
     month = actuals.of_month(actuals.first_of(overview.today().date()))
     for each in budgets:
-        each.used = month[each.dimension].usd  # type: ignore[attr-defined]
+        figure = month[each.dimension]
+        each.used = figure.usd + figure.reserved  # type: ignore[attr-defined]
         each.share = each.used / each.monthly_usd if each.monthly_usd else None  # type: ignore[attr-defined]
     return {
         "limits": limits_in_use(dollars),

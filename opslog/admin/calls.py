@@ -11,11 +11,13 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.http import urlencode
 from unfold.widgets import UnfoldAdminRadioSelectWidget
 
 from opslog.admin.base import DayByDayMixin, LargeTableMixin, PageAdmin, ReasonForm, by_day
 from opslog.admin.hours import FeatureChosen, ModelChosen
+from opslog.figures import figure
 from opslog.models import CostPreference, InferenceEvent
 from opslog.spend_hours import hour_of
 from opslog.telemetry import costs
@@ -74,15 +76,15 @@ class InferenceEventAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
 
     @display(description="cost")
     def counts(self, call: InferenceEvent) -> str:
-        return "unknown" if call.cost_usd is None else usd(call.cost_usd)
+        return "unknown" if call.cost_usd is None else cost(call, "cost_usd")
 
     @display(description="sender's")
     def of_sender(self, call: InferenceEvent) -> str:
-        return usd(call.sender_cost_usd)
+        return cost(call, "sender_cost_usd")
 
     @display(description="price book's")
     def computed(self, call: InferenceEvent) -> str:
-        return usd(call.computed_cost_usd)
+        return cost(call, "computed_cost_usd")
 
 
 class PreferForm(ReasonForm):
@@ -144,6 +146,13 @@ class CostPreferenceAdmin(PageAdmin):
                 "Budgets do not change: telemetry never counts against a limit.",
             ),
         )
+
+
+def cost(call: InferenceEvent, column: str) -> str:
+    value = getattr(call, column)
+    return format_html(
+        '<span data-of="{}">{}</span>', call.pk, figure(f"calls.{column}", value, usd(value))
+    )
 
 
 def share_apart(call: InferenceEvent) -> Decimal | None:

@@ -23,6 +23,7 @@ def viewer(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> "Iterator[User]":
     """Who may see everything, in a committed database with the demo and the edge rows."""
+    from opslog import prices
     from tests.figures import scene
 
     name = f"{pristine_database}_{secrets.token_hex(4)}"
@@ -41,4 +42,5 @@ def viewer(
             for alias in BOTH:
                 connections[alias].close()
                 connections[alias].settings_dict["NAME"] = before[alias]
+            prices.forget_book()
             owner_sql("DROP DATABASE {} WITH (FORCE)", name)

@@ -17,6 +17,7 @@ from budgets.demo.seeding import seed
 from budgets.hotspots import measuring
 from budgets.models import Budget, DimensionBudget, ServiceMapping
 from budgets.reviews import working
+from opslog import prices
 from opslog.models import InferenceEvent
 from opslog.price_import import bundled
 from opslog.pricing import PriceBook, Usage
@@ -69,6 +70,7 @@ def make(folder: Path) -> User:
 def _limits() -> None:
     """For each user in dollars and in tokens, one of them with a limit of his own; and others."""
     factories.make_price("gpt-4o-mini")
+    prices.forget_book()  # the process may hold that of another database
     DimensionBudget.objects.filter(dimension__in=("llm_api", "compute")).update(monthly_usd=250)
     factories.set_limit("user", "day", "usd", "2.00")
     factories.set_limit("user", "day", "usd", "1.00", subject="vip")
@@ -150,7 +152,10 @@ def _told(desk: Desk, now: datetime) -> None:
     desk.finish(run, "0.04")
     drafts = [
         InferenceDraft(model="gpt-4o", feature=FEATURE, cost_usd=Decimal("0.04"), run_id=UUID(run)),
-        InferenceDraft(model="gpt-4o", feature=FEATURE, cost_usd=Decimal("0.015")),
+        # The price book has another cost: both are known.
+        InferenceDraft(
+            model="gpt-4o-mini", feature=FEATURE, cost_usd=Decimal("0.015"), input_tokens=1700
+        ),
         InferenceDraft(
             model="gpt-4o", feature=FEATURE, cost_usd=Decimal("0.02"), work_order_id="edge"
         ),

@@ -26,6 +26,8 @@ SETTINGS = tuple(
         r"^(Over|Under) \d+ %( \()?$|over \d+ % (and|above|warns)|Over \d+ × |over \d+ × ",
         r"USD/day (up to|from) \$",
         r"(below|above|under|More than|over|at) \$?[\d.,]+( %|$| )",
+        r"Over \$[\d.,]+ (somebody confirms|it takes)",
+        r"differ by more than 5 %|agrees within 5 %",
         r"A new one begins with \d+ runs|must be confirmed|default caps",
         r"of a cap or more$|^Now \$[\d.,]+\.",
     )

@@ -27,7 +27,7 @@ from budgets.models import (
     Hotspot,
     MonthlyReview,
 )
-from opslog.models import Incident
+from opslog.models import Incident, InferenceEvent
 from tests.access.walking import logged_in
 from tests.admission.desk import set_clock
 from tests.figures.reading import Page, read
@@ -91,7 +91,8 @@ class Desk:
             "llm_budget": DimensionBudget.objects.get(dimension="llm_api").pk,
             "review": MonthlyReview.objects.get().pk,
             "incident": Incident.objects.get().pk,
-            "overrun": Run.objects.get(wo="edge", cost=Decimal("0.200000001")).pk,
+            "overrun": Run.objects.get(wo="edge", user_id="alice", cost=Decimal("0.200000001")).pk,
+            "call": InferenceEvent.objects.filter(sender_cost_usd=Decimal("0.015"))[0].pk,
             "direct": DirectSpend.objects.order_by("pk")[0].pk,
             "everything": Hotspot.objects.get(feature="*").pk,
         }
@@ -179,10 +180,13 @@ PAGES: list[tuple[str, str, dict[str, str], bool]] = [
     ("monthly_review", "/admin/budgets/monthlyreview/{review}/change/", {}, False),
     ("hotspots", "/admin/budgets/hotspot/", {}, False),
     ("forecast", "/admin/forecast/", {}, False),
+    ("calls", "/admin/opslog/inferenceevent/", {}, True),
+    ("call", "/admin/opslog/inferenceevent/{call}/change/", {"call": "{call}"}, False),
     ("hours", "/admin/opslog/inferencehour/", {}, True),
     ("runs", "/admin/workorders/run/", {}, True),
     ("incident", "/admin/opslog/incident/{incident}/change/", {}, True),
     ("breach", "/admin/runbooks/budget-breach/", {}, False),
+    ("production_run", "/admin/runbooks/production-run/", {}, False),
     ("cost_spike", "/admin/runbooks/cost-spike/", {}, False),
     ("cap_runbook", "/admin/runbooks/runs-429/?work_order=edge", EDGE, False),
     ("cap_usd_runbook", "/admin/runbooks/usd-429/?work_order=edge", EDGE, True),

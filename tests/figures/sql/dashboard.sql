@@ -101,8 +101,9 @@ SELECT of, times FROM (
     SELECT wo_id || ':' || reason || ':' || agent AS of, sum(times) AS times FROM refused, clock
     WHERE at >= now - interval '24 hours' GROUP BY 1 ORDER BY max(id) DESC LIMIT 6) f WHERE times > 1;
 
--- state.incident.excess_usd_total
-SELECT id::text, excess_usd_total FROM incidents WHERE state <> 'reviewed';
+-- state.incident.excess_usd_of_all_phases
+SELECT id::text, excess_usd_total + coalesce((SELECT sum((p->>'excessUsd')::numeric) FROM jsonb_array_elements(earlier) p), 0)
+FROM incidents WHERE state <> 'reviewed';
 
 -- chart.chart.busiest.value
 SELECT 'US dollars a day, everything together', max(usd) FROM (

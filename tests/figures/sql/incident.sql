@@ -14,8 +14,9 @@ WHERE c.hour >= i.started_at AND c.hour < i.judged_until;
 -- incident.incident.baseline_usd_per_hour
 SELECT baseline_usd_per_hour FROM incidents;
 
--- incident.incident.excess_usd_total
-SELECT excess_usd_total FROM incidents;
+-- incident.incident.excess_usd_of_all_phases
+SELECT excess_usd_total + coalesce((SELECT sum((p->>'excessUsd')::numeric) FROM jsonb_array_elements(earlier) p), 0)
+FROM incidents;
 
 -- incident.incident.confidence
 SELECT confidence FROM incidents;
