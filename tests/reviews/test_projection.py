@@ -7,10 +7,18 @@ import pytest
 from django.db import connection
 
 from budgets import alerts
-from budgets.bills import monthly_budgets, projection
-from budgets.models import Alert, BilledCost, BillImport, DimensionBudget, ServiceMapping
+from budgets.bills import actuals, monthly_budgets, projection
+from budgets.models import (
+    Alert,
+    BilledCost,
+    BillImport,
+    Counter,
+    DimensionBudget,
+    ServiceMapping,
+)
 from opslog.models import OutboxMessage
 from tests.factories import make_user
+from tests.hotspots.test_registry import hour
 
 NOON = datetime(2026, 11, 11, 12, 0, tzinfo=UTC)  # ten and a half days of thirty
 
@@ -87,3 +95,23 @@ def test_one_import_is_one_message() -> None:
     (message,) = OutboxMessage.objects.filter(topic="dimension_tier")
     assert "Compute" in message.text
     assert "Storage" in message.text
+
+
+@pytest.mark.django_db
+def test_the_projection_starts_from_what_the_tiers_count() -> None:
+    """$2.00 a day settled and $1.00 of calls that never asked: $31.50 so far, $90.00 projected. The
+    reservation of $5.00 that is open is no cost yet, but counts toward the limits."""
+    days = even(40, "2.00", NOON.date())
+    spend(days)
+    Counter.objects.filter(starts_at__date=NOON.date()).update(reserved_usd=5)
+    for day, usd in days.items():
+        hour(day, usd=f"{usd + usd / 2}", governed_usd=usd)
+    DimensionBudget.objects.filter(dimension="llm_api").update(monthly_usd=80)
+    assert actuals.of_month(date(2026, 11, 1))["llm_api"].usd == Decimal("31.50")
+    found = projection.of_month(NOON)
+    assert found["llm_api"].spent == Decimal("31.50")
+    assert found["llm_api"].projected == Decimal("90.00")
+    assert found[projection.GOVERNED_SPEND].spent == Decimal("26.00")  # 21.00 + 5.00
+    assert monthly_budgets.watch_projections(NOON) == 1
+    alert = Alert.objects.get(kind="month_projection", owner_type="dimension_budget")
+    assert (alert.meta["used"], alert.meta["projected"]) == ("31.50", "90.00")
