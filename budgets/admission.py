@@ -28,7 +28,7 @@ from opslog.request_context import current_request_id
 
 # The concurrency class of a model that the price book does not know; own prices say otherwise.
 UNPRICED_TIER = "middle"
-ABSENT: Final = (None, "", {})  # in a fingerprint
+ABSENT: Final[tuple[Any, ...]] = (None, "", {})  # in a fingerprint
 
 
 @dataclass(frozen=True, slots=True)

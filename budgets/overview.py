@@ -27,16 +27,19 @@ from django.utils import timezone
 
 from budgets import approvals
 from budgets.exceptions import Refused
-from budgets.models import Budget, ChangeRequest, CostStatistic, Counter, Grant, Measure, Vote
+from budgets.models import Budget, ChangeRequest, Counter, Grant, Measure, Vote
 from opslog import event_filters
 from opslog.event_filters import Times
 from opslog.meters import Meter, runs_meter
 from opslog.models import OperationsEvent
 from workorders.models import WorkOrder
 
-# Every work order with its use of a day and its caps in force, in one pass.
+# Every work order with its use of a day, its caps in force, and what a run reserves that names no
+# amount, in one pass.
 USE_OF_ALL = """
-SELECT o.id, o.status, o.usd_per_day / o.runs_per_day AS fair, coalesce(k.runs, 0) AS runs,
+SELECT o.id, o.status, coalesce(k.runs, 0) AS runs,
+    tollgate.default_usd(s.p95_usd, s.successful_runs, r.floor_usd, r.floor_runs,
+        c.runs::integer, c.usd) AS usual_usd,
     coalesce(k.reserved_usd + k.settled_usd, 0) AS usd, c.runs AS runs_cap, c.usd AS usd_cap,
     greatest(coalesce(k.runs, 0)::numeric / c.runs,
         coalesce(k.reserved_usd + k.settled_usd, 0) / c.usd) AS share
@@ -51,6 +54,7 @@ LEFT JOIN (
 CROSS JOIN LATERAL (
     SELECT greatest(o.runs_per_day, g.runs) AS runs, greatest(o.usd_per_day, g.usd) AS usd
 ) c
+CROSS JOIN cost_rules r LEFT JOIN cost_statistics s ON s.wo_id = o.id
 WHERE o.status <> 'archived'
 """
 BUSIEST = f"""
@@ -61,19 +65,19 @@ SELECT id, why FROM (
     SELECT id, CASE WHEN status = 'suspended' THEN 'suspended'
         WHEN runs >= runs_cap THEN 'runs/day cap reached'
         WHEN usd >= usd_cap THEN 'budget cap reached'
-        WHEN usd > usd_cap - coalesce(s.p95_usd, fair) THEN 'no room for a run of its usual cost'
+        WHEN usd > usd_cap - usual_usd THEN 'no room for a run of its usual cost'
         END AS why
-    FROM ({USE_OF_ALL}) used LEFT JOIN cost_statistics s ON s.wo_id = used.id
+    FROM ({USE_OF_ALL}) used
 ) judged WHERE why IS NOT NULL ORDER BY why, id LIMIT %s
 """  # noqa: S608  (constants put together)
 AT_CAP: dict[str, str] = {
     measure.value: f"""
-SELECT used.id, '' FROM ({USE_OF_ALL}) used LEFT JOIN cost_statistics s ON s.wo_id = used.id
+SELECT used.id, '' FROM ({USE_OF_ALL}) used
 WHERE status = 'draft' AND {reached} ORDER BY used.id LIMIT %s
 """  # noqa: S608  (constants put together)
     for measure, reached in (
         (Measure.RUNS_PER_DAY, "runs >= runs_cap"),
-        (Measure.USD_PER_DAY, "usd > usd_cap - coalesce(s.p95_usd, fair)"),
+        (Measure.USD_PER_DAY, "usd > usd_cap - usual_usd"),
     )
 }
 REFUSALS = event_filters.REFUSALS
@@ -145,11 +149,6 @@ def with_use(work_orders: "QuerySet[WorkOrder]", begins: datetime) -> Any:
         open_cap=_in_force(Measure.MAX_CONCURRENT_RUNS),
         open_today=_counted("open_runs", day),
         open_now=_counted("open_runs", key("work_order", "", "open")),
-        usual_usd=Coalesce(
-            Subquery(CostStatistic.objects.filter(pk=OuterRef("pk")).values("p95_usd")),
-            F("usd_per_day") / F("runs_per_day"),
-            output_field=MONEY,
-        ),
     ).annotate(
         used_usd_today=F("settled_today") + F("reserved_today"),
         share=Greatest(
@@ -195,7 +194,7 @@ class Blocked:
 
 
 def blocked(begins: datetime, *, at_most: int) -> list[Blocked]:
-    """Suspended, or without room for another run of the usual cost (its recent 95th percentile)."""
+    """Suspended, or without room for another run that names no amount (`tollgate.default_usd`)."""
     reset = begins + timedelta(days=1)
     return [
         Blocked(each, why, None if each.status == "suspended" else reset)

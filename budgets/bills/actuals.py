@@ -1,7 +1,7 @@
 """What each dimension cost in a month: LLM from what runs and direct spend settled and from the
 telemetry of calls that never asked, the rest from bills."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -32,12 +32,16 @@ WHERE c.day >= %(first)s AND c.day < %(after)s AND NOT EXISTS (
         AND m.service_name IN ('', c.service_name))
 GROUP BY 1, 2 ORDER BY usd DESC LIMIT 20
 """
-LLM = """
-SELECT (SELECT sum(cost_usd - governed_usd) FROM inference_hours
-        WHERE hour >= %(from)s AND hour < %(until)s),
-    sum(settled_usd), coalesce(sum(reserved_usd), 0)
-FROM counters WHERE scope = 'global' AND subject = '' AND "window" = 'day'
-    AND starts_at >= %(from)s AND starts_at < %(until)s
+LLM_DAYS = """
+SELECT day, sum(governed), sum(ungoverned), coalesce(sum(reserved), 0) FROM (
+    SELECT (starts_at AT TIME ZONE 'UTC')::date AS day, settled_usd AS governed,
+        NULL::numeric AS ungoverned, reserved_usd AS reserved
+    FROM counters WHERE scope = 'global' AND subject = '' AND "window" = 'day'
+        AND starts_at >= %(from)s AND starts_at < %(until)s
+    UNION ALL
+    SELECT (hour AT TIME ZONE 'UTC')::date, NULL, cost_usd - governed_usd, NULL
+    FROM inference_hours WHERE hour >= %(from)s AND hour < %(until)s
+) parts GROUP BY day
 """
 
 
@@ -57,6 +61,21 @@ class Figure:
     billed: Decimal | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LlmDay:
+    """US dollars of the LLM API on one UTC day; None: there is no such record."""
+
+    governed: Decimal | None
+    ungoverned: Decimal | None
+    reserved: Decimal
+
+    @property
+    def usd(self) -> Decimal:
+        """What runs and direct spend settled, plus the telemetry of calls that never asked. Other
+        telemetry would count the same money twice."""
+        return (self.governed or ZERO) + (self.ungoverned or ZERO)
+
+
 def first_of(day: date) -> date:
     return day.replace(day=1)
 
@@ -74,29 +93,45 @@ def of_month(first: date) -> dict[str, Figure]:
     with connection.cursor() as cursor:
         cursor.execute(BILLED, _days(first))
         billed: dict[str, Decimal] = dict(cursor.fetchall())
-        cursor.execute(LLM, _moments(first))
-        ungoverned, governed, reserved = cursor.fetchone()
+    days = llm_days(*_moments(first)).values()
+    governed, ungoverned = _sum(day.governed for day in days), _sum(day.ungoverned for day in days)
     found = {
         name: Figure(name, billed.get(name, ZERO), BILLS if name in billed else NOTHING)
         for name in CostDimension.values
     }
     llm = CostDimension.LLM_API.value
-    usd, source = llm_cost(ungoverned, governed)
-    found[llm] = Figure(llm, usd, source, governed, ungoverned, reserved, billed.get(llm))
+    found[llm] = Figure(
+        llm,
+        sum((day.usd for day in days), ZERO),
+        _source(ungoverned, governed),
+        governed,
+        ungoverned,
+        sum((day.reserved for day in days), ZERO),
+        billed.get(llm),
+    )
     if "" in billed:
         found[""] = Figure("", billed[""], BILLS)
     return found
 
 
-def llm_cost(ungoverned: Decimal | None, governed: Decimal | None) -> tuple[Decimal, str]:
-    """What runs and direct spend settled, plus the telemetry of calls that never asked. Other
-    telemetry would count the same money twice. None: there is no such record."""
-    usd = (governed or ZERO) + (ungoverned or ZERO)
+def llm_days(since: datetime, until: datetime) -> dict[date, LlmDay]:
+    """The UTC days from `since` on and before `until` that have a record."""
+    with connection.cursor() as cursor:
+        cursor.execute(LLM_DAYS, {"from": since, "until": until})
+        return {day: LlmDay(*usd) for day, *usd in cursor.fetchall()}
+
+
+def _source(ungoverned: Decimal | None, governed: Decimal | None) -> str:
     if governed and ungoverned:
-        return usd, BOTH
+        return BOTH
     if governed is not None:
-        return usd, TELEMETRY if usd and not governed else SETTLED
-    return usd, NOTHING if ungoverned is None else TELEMETRY
+        return TELEMETRY if ungoverned and not governed else SETTLED
+    return NOTHING if ungoverned is None else TELEMETRY
+
+
+def _sum(parts: Iterable[Decimal | None]) -> Decimal | None:
+    known = [part for part in parts if part is not None]
+    return sum(known, ZERO) if known else None
 
 
 def unmapped(first: date) -> list[tuple[str, str, Decimal]]:
@@ -117,8 +152,8 @@ def _days(first: date) -> Mapping[str, date]:
     return {"first": first, "after": month_after(first)}
 
 
-def _moments(first: date) -> Mapping[str, datetime]:
-    return {
-        "from": datetime.combine(first, time(), UTC),
-        "until": datetime.combine(month_after(first), time(), UTC),
-    }
+def _moments(first: date) -> tuple[datetime, datetime]:
+    return (
+        datetime.combine(first, time(), UTC),
+        datetime.combine(month_after(first), time(), UTC),
+    )

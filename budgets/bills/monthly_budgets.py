@@ -14,6 +14,7 @@ from budgets.bills.projection import Projection
 from budgets.exceptions import Refused
 from budgets.models import Alert, Budget, DimensionBudget, ServiceMapping
 from opslog import events, jobs
+from opslog.telemetry import rollup
 
 FIELDS = ("owner", "monthly_usd", "tiers", "covers", "aws_services")
 MAPPED = ("service_category", "service_name", "dimension")
@@ -71,7 +72,11 @@ def map_service(mapping_id: int | None, values: Mapping[str, Any], *, by: str) -
 
 def watch(today: date) -> int:
     """Raise an alert for each tier that a month has reached, once: of this month, and of the last,
-    whose bills come late. Gives how many are new."""
+    whose bills come late. Gives how many are new.
+
+    Sums telemetry up first: an hour whose sums are stale may count what a run has settled again.
+    """
+    rollup.refresh()
     new = 0
     this = actuals.first_of(today)
     for month in (actuals.month_before(this), this):

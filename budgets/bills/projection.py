@@ -1,7 +1,7 @@
 """A month that will run over its budget: projected from its days, with the error of the past.
 
-The LLM API by what Tollgate has counted each day; everything else by the days of its bills, up to
-the last day that is billed.
+The LLM API by what each day cost (`actuals.llm_days`, as its tiers); everything else by the days of
+its bills, up to the last day that is billed.
 """
 
 from collections.abc import Mapping
@@ -11,19 +11,15 @@ from decimal import Decimal
 
 from django.db import connection
 
+from budgets.bills import actuals
 from budgets.models import DimensionBudget
 from opslog.forecasting import outlook
 from workorders.models import CostDimension
 
 ZERO = Decimal(0)
 HISTORY = timedelta(days=90)
-GOVERNED_SPEND = "governed"  # of everything, whatever its budget
+GOVERNED_SPEND = "governed"  # settled and reserved, as the limits count it
 LEAST_DAYS = 3  # of history: before that a projection is a guess
-GOVERNED = """
-SELECT (starts_at AT TIME ZONE 'UTC')::date, settled_usd + reserved_usd FROM counters
-WHERE scope = 'global' AND subject = '' AND "window" = 'day' AND starts_at >= %(since)s
-    AND starts_at <= %(now)s
-"""
 BILLED = """
 SELECT coalesce(exact.dimension, general.dimension, ''), c.day, sum(c.billed_usd)
 FROM billed_costs c
@@ -85,17 +81,19 @@ def cents(usd: Decimal) -> Decimal:
 
 def of_month(now: datetime) -> dict[str, Projection]:
     """The projection of each dimension with a monthly budget, where one can be made."""
-    params = {"since": (now - HISTORY).date(), "now": now}
-    days: dict[str, dict[date, Decimal]] = {}
+    since = (now - HISTORY).date()
+    llm = actuals.llm_days(datetime.combine(since, time(), UTC), now)
+    days = {CostDimension.LLM_API.value: {day: each.usd for day, each in llm.items()}}
+    governed = {
+        day: each.governed + each.reserved for day, each in llm.items() if each.governed is not None
+    }
     with connection.cursor() as cursor:
-        cursor.execute(GOVERNED, params)
-        days[CostDimension.LLM_API] = dict(cursor.fetchall())
-        cursor.execute(BILLED, params)
+        cursor.execute(BILLED, {"since": since, "now": now})
         for dimension, day, usd in cursor.fetchall():
             if dimension != CostDimension.LLM_API:
                 days.setdefault(dimension, {})[day] = usd
     found = {}
-    if (everything := project(days[CostDimension.LLM_API], now)) is not None:
+    if (everything := project(governed, now)) is not None:
         found[GOVERNED_SPEND] = everything
     for budget in DimensionBudget.objects.exclude(monthly_usd=None):
         sums = days.get(budget.dimension, {})

@@ -12,12 +12,15 @@ from budgets.bills import actuals
 from budgets.models import Alert, DimensionBudget
 from opslog.models import Incident
 from opslog.money import usd_text
+from opslog.telemetry import rollup
 
 ANOMALIES = 50
 
 
 def take(month: date) -> dict[str, Any]:
-    """As plain JSON, money as text: what is signed must not change by itself."""
+    """As plain JSON, money as text: what is signed must not change by itself. Stale telemetry is
+    summed up first, as `monthly_budgets.watch` does."""
+    rollup.refresh()
     now, before = actuals.of_month(month), actuals.of_month(actuals.month_before(month))
     rows = []
     for budget in DimensionBudget.objects.select_related("owner"):

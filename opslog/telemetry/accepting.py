@@ -23,7 +23,7 @@ from opslog import prices
 from opslog.exceptions import Unavailable
 from opslog.identities import canonical
 from opslog.money import usd
-from opslog.pricing import PriceBook
+from opslog.pricing import PriceBook, Usage
 from opslog.telemetry.drafts import D, InferenceDraft, ToolDraft
 
 EARLY: Final = timedelta(minutes=5)  # clocks differ
@@ -64,6 +64,7 @@ ANYBODY: Final = Speaker()
 OTHER_WORK_ORDER: Final = "workOrderId: this token may not be used for this work order"
 UNPRICED: Final = "this usage of the model has no price: its cost is unknown"
 NO_USAGE: Final = "neither a cost nor tokens: its cost is unknown"
+HALF_KNOWN: Final = "inputTokens or outputTokens is missing: its cost is unknown"
 IN_THE_FUTURE: Final = "createdAt: more than five minutes ahead of the clock here"
 TOO_OLD: Final = "createdAt: more than 48 hours ago (manage.py import_events takes older ones)"
 ANCIENT: Final = "createdAt: more than ten years ago"
@@ -173,10 +174,11 @@ def _inference_row(
     draft: InferenceDraft, event_id: str, at: datetime, speaker: Speaker, book: PriceBook
 ) -> tuple[_InferenceRow, str]:
     usage, provider = draft.usage(), draft.provider or ""
-    unknown = draft.is_unknown
-    computed = None if unknown else book.cost(draft.model, usage, at, provider=provider)
+    computed, note = _computed(draft, usage, at, book)
     given = draft.cost_usd
     sender = given if draft.sender_cost_usd is None else draft.sender_cost_usd
+    if given is None and sender == 0 and (usage.input_tokens or usage.output_tokens):
+        sender = None  # tokens are never free: the sender had no price
     model = book.name_of(draft.model, provider=provider)
     row = _InferenceRow(
         event_id,
@@ -205,9 +207,24 @@ def _inference_row(
         _name(speaker.surface or draft.surface),
         draft.user_agent,
     )
-    if computed is not None or sender is not None:
-        return row, ""
-    return row, NO_USAGE if unknown else UNPRICED
+    return row, note if sender is None else ""
+
+
+def _computed(
+    draft: InferenceDraft, usage: Usage, at: datetime, book: PriceBook
+) -> tuple[Decimal | None, str]:
+    """US dollars by the price book, or None and why there are none."""
+    if draft.is_unknown:
+        return None, NO_USAGE
+    price = book.find(draft.model, at, provider=draft.provider or "")
+    if price is None:
+        return None, UNPRICED
+    if (draft.lacks(draft.input_tokens) and price.input_per_mtok) or (
+        draft.lacks(draft.output_tokens) and price.output_per_mtok
+    ):
+        return None, HALF_KNOWN
+    cost = price.cost(usage)
+    return cost, UNPRICED if cost is None else ""
 
 
 def _name(told: str | None) -> str | None:

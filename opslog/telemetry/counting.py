@@ -29,7 +29,8 @@ def usage_of(
     provider: str,
     model: str,
 ) -> dict[str, Any]:
-    """The numbers of an `InferenceDraft`. `names`: the attribute that each number is from."""
+    """The numbers of an `InferenceDraft`. `names`: the attribute that each number is from. A total
+    makes up for the input or the output; without one, that side is left out."""
     get = numbers.get
     written_1h = get(Meaning.WRITTEN_1H, 0)
     written = max(get(Meaning.WRITTEN, 0), get(Meaning.WRITTEN_5M, 0) + written_1h)
@@ -37,8 +38,11 @@ def usage_of(
     parts = cached + written
     known_input, known_output = get(Meaning.INPUT), get(Meaning.OUTPUT)
     total = get(Meaning.TOTAL)
-    if known_output is None and known_input is not None and total is not None:
-        known_output = max(total - known_input, 0)
+    if total is not None and total < max(known_input or 0, known_output or 0):
+        total = None  # nothing can be read from it
+    input_is_left = total is not None and known_input is None and known_output is not None
+    if total is not None and known_input is not None and known_output is None:
+        known_output = total - known_input
     input_tokens, output_tokens = known_input or 0, known_output or 0
 
     def counted(*kinds: Meaning) -> Counting:
@@ -60,6 +64,7 @@ def usage_of(
     )
     if (
         total is not None
+        and not input_is_left
         and parts
         and total
         in (
@@ -68,13 +73,17 @@ def usage_of(
         )
     ):
         caches_beside = total != input_tokens + output_tokens + reasoning
-    if total is not None and reasoning:
+    if total is not None and not input_is_left and reasoning:
         whole = input_tokens + (parts if caches_beside else 0) + output_tokens
         thoughts_beside = total == whole + reasoning or (thoughts_beside and total != whole)
     if parts and (fresh := get(Meaning.FRESH_INPUT)) is not None:
         caches_beside = input_tokens == fresh
     if reasoning and (text := get(Meaning.TEXT_OUTPUT)) is not None:
         thoughts_beside = output_tokens == text
+    if total is not None and input_is_left:  # what is left of it is the whole input
+        beside = reasoning if thoughts_beside or reasoning > output_tokens else 0
+        known_input = input_tokens = max(total - output_tokens - beside, 0)
+        caches_beside = False
     if caches_beside or parts > input_tokens:
         input_tokens += parts
     if thoughts_beside or reasoning > output_tokens:
@@ -85,25 +94,26 @@ def usage_of(
     overlap = max(parts + audio_input + image_input - input_tokens, 0)
     cached_audio = min(get(Meaning.CACHED_AUDIO, overlap), cached, audio_input)
     searches = get(Meaning.WEB_SEARCHES, 0)
-    nothing = known_input is None and known_output is None and not (parts or reasoning)
-    return {
-        "input_tokens": None
-        if nothing
-        else max(input_tokens, parts + audio_input - cached_audio + image_input),
-        "cached_input_tokens": cached,
-        "cache_write_tokens": written - written_1h,
-        "cache_write_1h_tokens": written_1h,
-        "output_tokens": None
-        if nothing
-        else max(output_tokens, reasoning + audio_output + image_output),
-        "reasoning_tokens": reasoning,
-        "audio_input_tokens": audio_input,
-        "cached_audio_input_tokens": cached_audio,
-        "audio_output_tokens": audio_output,
-        "image_input_tokens": image_input,
-        "image_output_tokens": image_output,
-        "tool_calls": {"web_search": searches} if searches else None,
-    }
+    used: dict[str, Any] = {"tool_calls": {"web_search": searches} if searches else None}
+    # Parts of a whole that is not known are no usage: its price would be that of the parts alone.
+    if known_input is not None:
+        used |= {
+            "input_tokens": max(input_tokens, parts + audio_input - cached_audio + image_input),
+            "cached_input_tokens": cached,
+            "cache_write_tokens": written - written_1h,
+            "cache_write_1h_tokens": written_1h,
+            "audio_input_tokens": audio_input,
+            "cached_audio_input_tokens": cached_audio,
+            "image_input_tokens": image_input,
+        }
+    if known_output is not None:
+        used |= {
+            "output_tokens": max(output_tokens, reasoning + audio_output + image_output),
+            "reasoning_tokens": reasoning,
+            "audio_output_tokens": audio_output,
+            "image_output_tokens": image_output,
+        }
+    return used
 
 
 def tier_of(told: str | None) -> str | None:

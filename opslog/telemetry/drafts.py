@@ -117,8 +117,9 @@ class InferenceDraft(
 ):
     """One call of a model. Tokens are as in `opslog.usage.Usage`.
 
-    None is the same as absent. Without input and output tokens the usage is unknown, and so is its
-    cost unless one is given. Raises ValueError for what cannot be written.
+    None is the same as absent. Where a call that worked lacks its input or its output tokens and
+    the price book charges for them, its cost is unknown unless one is given. Raises ValueError for
+    what cannot be written.
     """
 
     model: Text
@@ -189,6 +190,11 @@ class InferenceDraft(
             return False
         said_zero = self.input_tokens is not None or self.output_tokens is not None
         return self.success or not said_zero
+
+    def lacks(self, side: int | None) -> bool:
+        """Whether the input or the output tokens are not known: of a call that worked, where they
+        are absent or where no tokens are known at all."""
+        return self.success and (side is None or not (self.input_tokens or self.output_tokens))
 
 
 class ToolDraft(

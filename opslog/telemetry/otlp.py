@@ -228,8 +228,8 @@ def _model_call(each: _Read, all_read: Mapping[Place, _Read]) -> Call:
     numbers = facts.numbers()
     usage = usage_of(numbers, facts.names, scope=each.scope, provider=provider or "", model=model)
     tier = tier_of(facts.text(Meaning.TIER))
-    tokens = usage["input_tokens"] or usage["output_tokens"]
-    cost, sender_cost = facts.costs(free=usage["input_tokens"] is not None and not tokens)
+    sides = [usage[side] for side in ("input_tokens", "output_tokens") if side in usage]
+    cost, sender_cost = facts.costs(free=bool(sides) and not any(sides))
     draft = shortened(
         InferenceDraft,
         event_id=_event_id(each.span),

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from budgets import admission, corrections, ledger
+from budgets import admission, corrections, ledger, overview
 from budgets.evidence.whatif import EPOCH, NEVER, Attempt, Caps, Columns, DayLog, Period, replay
-from budgets.models import CircuitBreaker, CostRule, CostStatistic
+from budgets.models import CircuitBreaker, CostRule, CostStatistic, Counter
 from budgets.preflight_checks import Outcome, Task, hold_together
 from opslog import prices
 from opslog.pricing import Usage
@@ -227,3 +227,39 @@ def test_the_what_if_admits_nothing_at_a_used_up_cap() -> None:
         log = DayLog(EPOCH, 1, cap, cap, [ask], [], columns)
         outcome = replay([log], [Period(0, Caps(100, cap))])
         assert (outcome.would_run, outcome.still_refused) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("history", "used", "fits"),
+    [
+        # One cheap success is no evidence: a run reserves $0.02, and $0.015 are left.
+        (1, "19.985", False),
+        (1, "19.98", True),
+        # Twenty are: it reserves $0.001.
+        (20, "19.985", True),
+        (20, "19.9995", False),
+    ],
+)
+def test_pages_show_no_room_exactly_where_a_run_is_refused(
+    desk: Desk, history: int, used: str, fits: bool
+) -> None:
+    ended(desk, "0.001", "success", history)
+    begins = overview.today()
+    Counter.objects.filter(key=overview.key("work_order", "w1", "day", begins)).update(
+        settled_usd=used
+    )
+    listed = [each.why for each in overview.blocked(begins, at_most=9)]
+    full = [each.pk for each in overview.at_cap("usd_per_day", begins, at_most=9)]
+    assert desk.start(usd=None).denial == ("" if fits else "usd_per_day")
+    assert listed == ([] if fits else ["no room for a run of its usual cost"])
+    assert full == ([] if fits else ["w1"])
+
+
+def test_the_floor_in_dollars_is_what_pages_go_by(desk: Desk) -> None:
+    CostRule.objects.update(floor_usd="5.00")
+    ended(desk, "0.001", "success")
+    assert not overview.blocked(overview.today(), at_most=9)
+    assert desk.start(usd="16", confirm=True).status == 201
+    assert desk.start(usd=None).denial == "usd_per_day"
+    (found,) = overview.blocked(overview.today(), at_most=9)
+    assert found.why == "no room for a run of its usual cost"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
@@ -49,12 +50,12 @@ def hour(
     feature: str = "chat",
     usd: str = "1",
     requests: int = 10,
-    **more: int,
+    **more: Any,
 ):
     return InferenceHour.objects.create(
         hour=datetime.combine(day, time(at), UTC),
         feature=feature,
-        model=more.pop("model", "m"),  # type: ignore[misc]
+        model=more.pop("model", "m"),
         trigger_type="user_request",
         requests=requests,
         failed=0,
@@ -70,6 +71,7 @@ def hour(
         cost_squares=0,
         input_buckets=[],
         output_buckets=[],
+        **more,
     )
 
 

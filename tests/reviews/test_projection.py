@@ -2,15 +2,28 @@
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from importlib import import_module
 
 import pytest
 from django.db import connection
 
 from budgets import alerts
-from budgets.bills import monthly_budgets, projection
-from budgets.models import Alert, BilledCost, BillImport, DimensionBudget, ServiceMapping
-from opslog.models import OutboxMessage
+from budgets.bills import actuals, monthly_budgets, projection
+from budgets.models import (
+    Alert,
+    BilledCost,
+    BillImport,
+    Counter,
+    DimensionBudget,
+    ServiceMapping,
+)
+from budgets.reviews import figures
+from opslog.models import InferenceHour, OutboxMessage
+from opslog.telemetry import rollup
+from opslog.telemetry.accepting import accept_inference
+from opslog.telemetry.drafts import InferenceDraft
 from tests.factories import make_user
+from tests.hotspots.test_registry import hour
 
 NOON = datetime(2026, 11, 11, 12, 0, tzinfo=UTC)  # ten and a half days of thirty
 
@@ -87,3 +100,51 @@ def test_one_import_is_one_message() -> None:
     (message,) = OutboxMessage.objects.filter(topic="dimension_tier")
     assert "Compute" in message.text
     assert "Storage" in message.text
+
+
+@pytest.mark.django_db
+def test_the_projection_starts_from_what_the_tiers_count() -> None:
+    """$2.00 a day settled and $1.00 of calls that never asked: $31.50 so far, $90.00 projected. The
+    reservation of $5.00 that is open is no cost yet, but counts toward the limits."""
+    days = even(40, "2.00", NOON.date())
+    spend(days)
+    Counter.objects.filter(starts_at__date=NOON.date()).update(reserved_usd=5)
+    for day, usd in days.items():
+        hour(day, usd=f"{usd + usd / 2}", governed_usd=usd)
+    DimensionBudget.objects.filter(dimension="llm_api").update(monthly_usd=80)
+    assert actuals.of_month(date(2026, 11, 1))["llm_api"].usd == Decimal("31.50")
+    found = projection.of_month(NOON)
+    assert found["llm_api"].spent == Decimal("31.50")
+    assert found["llm_api"].projected == Decimal("90.00")
+    assert found[projection.GOVERNED_SPEND].spent == Decimal("26.00")  # 21.00 + 5.00
+    assert monthly_budgets.watch_projections(NOON) == 1
+    alert = Alert.objects.get(kind="month_projection", owner_type="dimension_budget")
+    assert (alert.meta["used"], alert.meta["projected"]) == ("31.50", "90.00")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("seen", ["alerts", "review"])
+def test_after_an_upgrade_what_runs_settled_counts_once(seen: str) -> None:
+    """$60.00 of a run were settled, and its telemetry was summed up before the sums said so."""
+    today = NOON.date()
+    spend({today: Decimal(60)})
+    accept_inference(
+        [InferenceDraft(model="m", created_at=NOON, cost_usd=Decimal(60), work_order_id="w")],
+        source="api",
+        now=NOON,
+    )
+    rollup.refresh()
+    hour(date(2026, 11, 2), usd="40")  # its calls are dropped
+    InferenceHour.objects.update(governed_usd=0)
+    migration = import_module("opslog.migrations.0007_figures_data")
+    with connection.cursor() as cursor:
+        cursor.execute(migration.STALE)
+        cursor.execute(migration.GOVERNED)
+    DimensionBudget.objects.filter(dimension="llm_api").update(monthly_usd=100, tiers=[70])
+    if seen == "alerts":
+        assert monthly_budgets.watch(today) == 0
+    else:
+        taken = figures.take(today.replace(day=1))["dimensions"]
+        (llm,) = [each for each in taken if each["dimension"] == "llm_api"]
+        assert (llm["usd"], llm["passed"]) == ("60.00", [])
+    assert actuals.of_month(date(2026, 11, 1))["llm_api"].usd == Decimal(60)

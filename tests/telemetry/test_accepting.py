@@ -136,7 +136,7 @@ class TestItems:
     def test_the_price_is_that_of_the_time_of_the_call(self) -> None:
         factories.make_price(input="1")
         factories.make_price(input="2", effective_from=NOW - 10 * HOUR)
-        tokens = {"input_tokens": 1_000_000}
+        tokens = {"input_tokens": 1_000_000, "output_tokens": 0}
         statuses([draft("a", created_at=NOW - 11 * HOUR, **tokens), draft("b", **tokens)])
         costs = InferenceEvent.objects.order_by("created_at").values_list("cost_usd", flat=True)
         assert list(costs) == [1, 2]
@@ -145,7 +145,7 @@ class TestItems:
         """One model, sold by two; without the provider nobody knows which price it is."""
         factories.make_price("llama-3", "1", provider="groq")
         factories.make_price("llama-3", "2", provider="aws")
-        told = {"model": "llama-3", "input_tokens": 1_000_000}
+        told = {"model": "llama-3", "input_tokens": 1_000_000, "output_tokens": 0}
         statuses(
             [
                 draft("a", provider="groq", **told),

@@ -11,7 +11,7 @@ from django.core.management import call_command
 
 from opslog.models import InferenceEvent, InferenceHour, OperationsEvent
 from opslog.telemetry import rollup
-from opslog.telemetry.accepting import NO_USAGE, UNPRICED, accept_inference
+from opslog.telemetry.accepting import HALF_KNOWN, NO_USAGE, UNPRICED, accept_inference
 from opslog.telemetry.costs import DIFFER, differing, prefer
 from opslog.telemetry.drafts import InferenceDraft
 from tests import factories
@@ -55,8 +55,8 @@ class TestUnknown:
     def test_what_is_known_is_priced(self) -> None:
         factories.make_price(input="0.15", output="0.60")
         told = [
-            draft("in", input_tokens=1_000_000),  # an embedding: $0.15
-            draft("out", output_tokens=1_000_000),  # $0.60
+            draft("in", input_tokens=1_000_000, output_tokens=0),  # $0.15
+            draft("out", input_tokens=0, output_tokens=1_000_000),  # $0.60
             # rejected before it began: it used nothing, and says so
             draft("none", input_tokens=0, output_tokens=0, success=False),
             draft("cost", cost_usd=Decimal("0.5")),
@@ -71,14 +71,61 @@ class TestUnknown:
 
     def test_a_part_without_a_price_makes_the_whole_unknown(self) -> None:
         factories.make_price()
-        told = draft("e", input_tokens=9, audio_input_tokens=1)
+        told = draft("e", input_tokens=9, output_tokens=0, audio_input_tokens=1)
         (outcome,) = accept_inference([told], source="api")
         assert outcome.reason == UNPRICED
         assert costs("e") == (None, None, None)
 
+    @pytest.mark.parametrize(
+        ("told", "cost", "note"),
+        [
+            ({"output_tokens": 500}, None, HALF_KNOWN),
+            ({"input_tokens": 10_000}, None, HALF_KNOWN),
+            ({"tool_calls": {"web_search": 2}}, None, HALF_KNOWN),
+            ({"input_tokens": 0, "output_tokens": 0, "tool_calls": {"web_search": 2}}, None,
+             HALF_KNOWN),
+            # 10,000 × $2.50 and 500 × $10.00 a million
+            ({"input_tokens": 10_000, "output_tokens": 500}, "0.03", ""),
+            ({"input_tokens": 10_000, "success": False}, "0.025", ""),
+            # An embedding, whose output is free: the input is the whole.
+            ({"model": "embed", "input_tokens": 10_000}, "0.001", ""),
+            ({"model": "embed", "output_tokens": 10}, None, HALF_KNOWN),
+            # What the sender worked out counts where the book cannot.
+            ({"output_tokens": 500, "sender_cost_usd": Decimal("0.04")}, "0.04", ""),
+        ],
+    )  # fmt: skip
+    def test_half_of_a_usage_is_not_priced_as_the_whole(
+        self, told: dict[str, Any], cost: str | None, note: str
+    ) -> None:
+        factories.make_price("gpt-4o", "2.50", "10.00", tool_prices={"web_search": "0.01"})
+        factories.make_price("embed", "0.10", "0")
+        (outcome,) = accept_inference([draft("e", **{"model": "gpt-4o", **told})], source="api")
+        assert (costs("e")[0], outcome.reason) == (cost and Decimal(cost), note)
+
 
 @pytest.mark.usefixtures("db")
 class TestTwoCosts:
+    @pytest.mark.parametrize("wins", ["computed", "sender"])
+    def test_a_sender_s_zero_is_not_the_cost_of_tokens(self, wins: str) -> None:
+        factories.make_price(input="0.15", output="0.60")
+        prefer(wins, by="admin", reason="the gateway knows our contract")
+        used = {"input_tokens": 1000, "output_tokens": 100, "sender_cost_usd": Decimal(0)}
+        accept_inference(
+            [
+                draft("unlisted", model="unlisted", **used),
+                draft("listed", **used),  # 1,000 × $0.15 and 100 × $0.60 a million
+                draft("given", cost_usd=Decimal(0), **used),
+                draft("nothing", input_tokens=0, output_tokens=0, sender_cost_usd=Decimal(0)),
+            ],
+            source="api",
+        )
+        assert costs("unlisted") == (None, None, None)
+        assert costs("listed") == (Decimal("0.00021"), None, None)
+        assert costs("given") == (Decimal(0), Decimal(0), Decimal("0.00021"))
+        assert costs("nothing") == (Decimal(0), Decimal(0), None)
+        rollup.refresh()
+        assert sum(InferenceHour.objects.values_list("unpriced", flat=True)) == 1
+
     @pytest.mark.parametrize(
         ("wins", "counts"),
         [
@@ -91,11 +138,13 @@ class TestTwoCosts:
         prefer(wins, by="admin", reason="the gateway knows our contract")
         accept_inference(
             [
-                draft("both", input_tokens=1_000_000, sender_cost_usd=Decimal("0.2")),
+                draft(
+                    "both", input_tokens=1_000_000, output_tokens=0, sender_cost_usd=Decimal("0.2")
+                ),
                 draft("sender", sender_cost_usd=Decimal("0.4")),
-                draft("book", input_tokens=1_000_000),
+                draft("book", input_tokens=1_000_000, output_tokens=0),
                 # a cost that is given counts, whatever the others are
-                draft("given", input_tokens=1_000_000, cost_usd=Decimal("0.3")),
+                draft("given", input_tokens=1_000_000, output_tokens=0, cost_usd=Decimal("0.3")),
             ],
             source="otlp",
         )
@@ -119,20 +168,29 @@ class TestTwoCosts:
         accept_inference(
             [
                 # $0.95 of $1.00 is 5 % off, which is not more; $0.949999999 is
-                draft("5", input_tokens=1_000_000, sender_cost_usd=Decimal("0.95")),
-                draft("more", input_tokens=1_000_000, sender_cost_usd=Decimal("0.949999999")),
-                draft("zero", input_tokens=1_000_000, sender_cost_usd=Decimal(0)),
-                draft("over", input_tokens=1_000_000, sender_cost_usd=Decimal("1.06")),
-                draft("alone", input_tokens=1_000_000),
+                draft(
+                    "5", input_tokens=1_000_000, output_tokens=0, sender_cost_usd=Decimal("0.95")
+                ),
+                draft(
+                    "more",
+                    input_tokens=1_000_000,
+                    output_tokens=0,
+                    sender_cost_usd=Decimal("0.949999999"),
+                ),
+                draft("zero", input_tokens=1_000_000, output_tokens=0, sender_cost_usd=Decimal(0)),
+                draft(
+                    "over", input_tokens=1_000_000, output_tokens=0, sender_cost_usd=Decimal("1.06")
+                ),
+                draft("alone", input_tokens=1_000_000, output_tokens=0),
             ],
             source="otlp",
         )
         rollup.refresh()
-        assert InferenceHour.objects.get().differing == 3
+        assert InferenceHour.objects.get().differing == 2
         (found,) = differing(datetime.now(UTC) - HOUR)
-        assert (found.model, found.calls, found.differing) == ("gpt-4o-mini", 5, 3)
+        assert (found.model, found.calls, found.differing) == ("gpt-4o-mini", 5, 2)
         apart = InferenceEvent.objects.filter(DIFFER).values_list("event_id", flat=True)
-        assert set(apart) == {"more", "zero", "over"}
+        assert set(apart) == {"more", "over"}  # zero says that the sender had no price
 
 
 NAMES = (
@@ -171,9 +229,15 @@ def test_an_imported_line(tmp_path: Path, kind: str, capsys: pytest.CaptureFixtu
         {
             "event_id": "units",
             "input_tokens": 1_000_000,
+            "output_tokens": 0,
             "units": {"imageInputTokens": 600_000, "toolCalls": {"web_search": 2}},
         },
-        {"event_id": "tools", "input_tokens": 1_000_000, "tool_calls": {"web_search": 1}},
+        {
+            "event_id": "tools",
+            "input_tokens": 1_000_000,
+            "output_tokens": 0,
+            "tool_calls": {"web_search": 1},
+        },
         {"event_id": "flex", "input_tokens": 9, "service_tier": "flex"},
         {"event_id": "bad", "input_tokens": 9, "units": [1]},
     ]

@@ -114,7 +114,7 @@ def test_everything_that_is_told() -> None:
         ({"gen_ai.usage.input_tokens": "7", "gen_ai.usage.output_tokens": 8.0}, (7, 0, 0, 8, 0)),
         (
             {"gen_ai.usage.input_tokens": 9, "gen_ai.usage.cache_read_input_tokens": 4},
-            (9, 4, 0, 0, 0),
+            (9, 4, 0, None, 0),
         ),
         # Counted beside the input: added. Counted in it: not.
         (
@@ -123,11 +123,46 @@ def test_everything_that_is_told() -> None:
                 "gen_ai.usage.cache_read.input_tokens": 90,
                 "gen_ai.usage.cache_creation.input_tokens": 5,
             },
-            (105, 90, 5, 0, 0),
+            (105, 90, 5, None, 0),
         ),
         (
             {"gen_ai.usage.output_tokens": 3, "gen_ai.usage.reasoning_tokens": 20},
-            (0, 0, 0, 23, 20),
+            (None, 0, 0, 23, 20),
+        ),
+        # Input alone and output alone, with a total: the rest is the other side.
+        (
+            {"gen_ai.usage.input_tokens": 10_000, "gen_ai.usage.total_tokens": 10_500},
+            (10_000, 0, 0, 500, 0),
+        ),
+        (
+            {"gen_ai.usage.output_tokens": 500, "gen_ai.usage.total_tokens": 10_500},
+            (10_000, 0, 0, 500, 0),
+        ),
+        # The rest is the whole input, with what is cached of it.
+        (
+            {
+                "gen_ai.provider.name": "anthropic",
+                "gen_ai.usage.output_tokens": 500,
+                "gen_ai.usage.total_tokens": 10_500,
+                "gen_ai.usage.cache_read_input_tokens": 4000,
+            },
+            (10_000, 4000, 0, 500, 0),
+        ),
+        # Thoughts beside the output are in the total: 10,000 + 400 + 100.
+        (
+            {
+                "gen_ai.provider.name": "gcp.gemini",
+                "gen_ai.usage.output_tokens": 400,
+                "gen_ai.usage.reasoning_tokens": 100,
+                "gen_ai.usage.total_tokens": 10_500,
+            },
+            (10_000, 0, 0, 500, 100),
+        ),
+        # A total below one of its sides, and parts alone, say nothing of the other.
+        ({"gen_ai.usage.output_tokens": 500, "gen_ai.usage.total_tokens": 0}, (None, 0, 0, 500, 0)),
+        (
+            {"gen_ai.usage.cache_read_input_tokens": 4000, "gen_ai.usage.output_tokens": 500},
+            (None, 0, 0, 500, 0),
         ),
         ({}, (None, 0, 0, None, 0)),
     ],
