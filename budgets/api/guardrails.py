@@ -63,7 +63,8 @@ def with_day(answer: dict[str, Any]) -> bytes:
     estimate = answer.get("estimatedUsd")
     fits: dict[str, bool | None] = {}
     if "estimatedUsd" in answer:
-        fits["fits"] = None if estimate is None else day.fits(Decimal(estimate))
+        unknown = estimate is None and answer.get("denial") == "unpriced_model"
+        fits["fits"] = None if unknown else day.fits(Decimal(estimate or 0))
     return msgspec.json.encode(
         {
             **answer,

@@ -24,7 +24,7 @@ NAMED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.fixture(autouse=True)
-def no_other_limit_of_users(desk: Desk) -> None:
+def no_other_limit_of_users(committed_db: str) -> None:
     """The shipped ones are for each user: they cover everybody."""
     Budget.objects.filter(scope="user").delete()
     Counter.objects.filter(scope="user").delete()
