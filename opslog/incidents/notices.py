@@ -29,6 +29,7 @@ WITHIN = timedelta(minutes=15)
 HAPPENED = {
     "detected": "detected",
     "relapse": "active again",
+    "reopened": "reopened",
     "level": "escalated",
     "stabilised": "stabilized",
     "follow-up": "follow-up due",
@@ -39,6 +40,7 @@ HAPPENED = {
 }
 CHANGES = {
     "relapse": "stabilized → active again",
+    "reopened": "closed → active again",
     "stabilised": "active → stabilized",
     "follow-up": "reviewed → follow-up due",
     "automatic": "proposed → applied automatically",
@@ -49,6 +51,7 @@ CHANGES = {
 ACTIONS = {
     "detected": "Own it, confirm the cause, and apply a proposed mitigation.",
     "relapse": "Look at what changed since it was stabilized, and mitigate it again.",
+    "reopened": "The cost never came down: mitigate it again.",
     "level": "Help the owner to bring the cost down, or decide to switch the feature off.",
     "stabilised": "Review it: root cause, mitigation, alert and follow-up.",
     "follow-up": "Check that the root cause is gone; open the incident's page to look it up.",
