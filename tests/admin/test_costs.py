@@ -26,7 +26,7 @@ def test_which_cost_of_a_call_counts(scene: Scene) -> None:
             model="gpt-4o-mini",
             event_id=f"cost-{number}",
             input_tokens=1_000_000,
-            cache_write_1h_tokens=0,
+            output_tokens=0,
             sender_cost_usd=Decimal(cost),
         )
         for number, cost in enumerate(("1", "0.5", "2"))

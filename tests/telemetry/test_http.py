@@ -28,7 +28,7 @@ def client(api: Api) -> Iterator[httpx2.Client]:
 
 
 def event(name: str, **kw: Any) -> dict[str, Any]:
-    return {"eventId": name, "model": "gpt-4o-mini", "inputTokens": 10, **kw}
+    return {"eventId": name, "model": "gpt-4o-mini", "inputTokens": 10, "outputTokens": 0, **kw}
 
 
 def count(api: Api, prefix: str) -> int:
