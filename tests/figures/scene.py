@@ -154,7 +154,11 @@ def _told(desk: Desk, now: datetime) -> None:
         InferenceDraft(model="gpt-4o", feature=FEATURE, cost_usd=Decimal("0.04"), run_id=UUID(run)),
         # The price book has another cost: both are known.
         InferenceDraft(
-            model="gpt-4o-mini", feature=FEATURE, cost_usd=Decimal("0.015"), input_tokens=1700
+            model="gpt-4o-mini",
+            feature=FEATURE,
+            cost_usd=Decimal("0.015"),
+            input_tokens=1700,
+            output_tokens=70,
         ),
         InferenceDraft(
             model="gpt-4o", feature=FEATURE, cost_usd=Decimal("0.02"), work_order_id="edge"

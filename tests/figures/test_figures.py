@@ -92,7 +92,7 @@ class Desk:
             "review": MonthlyReview.objects.get().pk,
             "incident": Incident.objects.get().pk,
             "overrun": Run.objects.get(wo="edge", user_id="alice", cost=Decimal("0.200000001")).pk,
-            "call": InferenceEvent.objects.filter(sender_cost_usd=Decimal("0.015"))[0].pk,
+            "call": InferenceEvent.objects.filter(computed_cost_usd=Decimal("0.000297"))[0].pk,
             "direct": DirectSpend.objects.order_by("pk")[0].pk,
             "everything": Hotspot.objects.get(feature="*").pk,
         }
