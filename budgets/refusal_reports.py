@@ -15,15 +15,19 @@ from opslog.preferences import policy
 
 RECENT = timedelta(minutes=3)  # twice what lies between two runs of the job, and grouped events
 LONGEST = timedelta(hours=4)  # between two reports
-# Asks that a cap or a quota refused. Of concurrency and throttles the client only has to wait.
+# Asks that a cap or a quota refused. Of concurrency and throttles the client only has to wait; the
+# cost cap of a feature has the denial of its throttle.
 OF_WORK_ORDER = ("runs_per_day", "usd_per_day")
 OF_PERSONS = ("user_quota", "address_rate")
+OF_FEATURE = "feature_rate"
 SUBJECT = f"""
-CASE WHEN meta->>'reason' IN {OF_WORK_ORDER} THEN owner_id ELSE '' END
+CASE WHEN meta->>'reason' IN {OF_WORK_ORDER} THEN owner_id
+    WHEN meta->>'reason' = '{OF_FEATURE}' THEN coalesce(meta->>'feature', '') ELSE '' END
 """
 REPORTED = f"""
 kind = 'RATE_LIMIT_429'
-    AND (meta->>'reason' IN {OF_WORK_ORDER + OF_PERSONS} OR meta->>'reason' LIKE 'budget:%%')
+    AND (meta->>'reason' IN {OF_WORK_ORDER + OF_PERSONS} OR meta->>'reason' LIKE 'budget:%%'
+        OR (meta->>'reason' = '{OF_FEATURE}' AND message LIKE '%%feature cost cap reached%%'))
 """
 SEEN = f"""
 SELECT DISTINCT meta->>'reason', {SUBJECT} FROM operations_events
@@ -92,8 +96,8 @@ def _report(reason: str, subject: str, *, now: datetime) -> bool:
         Alert.objects.create(
             kind=Alert.Kind.REFUSALS,
             key=f"refusals:{reason}:{subject}:{found.first.timestamp():.6f}",
-            message=sentence(reason, _named(subject), found),
-            owner_type="work_order" if subject else "",
+            message=sentence(reason, _named(reason, subject), found),
+            owner_type="work_order" if reason in OF_WORK_ORDER else "",
             owner_id=subject,
             created_at=now,
             meta={
@@ -132,6 +136,8 @@ def limit_named(reason: str, named: str, cap: str) -> str:
         return f"the cap of {named} of ${cap} a day"
     if reason == "runs_per_day":
         return f"the cap of {named} of {cap} runs a day"
+    if reason == OF_FEATURE:
+        return f"the cost cap of feature {named} of ${cap} an hour"
     if reason == "user_quota":
         return "the quota of each user"
     if reason == "address_rate":
@@ -141,9 +147,9 @@ def limit_named(reason: str, named: str, cap: str) -> str:
     return f"the limit of {of} in the {window.replace('_', ' ')}"
 
 
-def _named(subject: str) -> str:
-    if not subject:
-        return ""
+def _named(reason: str, subject: str) -> str:
+    if reason not in OF_WORK_ORDER:
+        return subject
     with connection.cursor() as cursor:
         cursor.execute(NAMED, [subject])
         return str(cursor.fetchone()[0])

@@ -7,7 +7,7 @@ import pytest
 from django.db.models import F
 from django.utils import timezone
 
-from budgets import alerts, killswitch, refusal_reports, tasks
+from budgets import alerts, features, killswitch, refusal_reports, tasks
 from budgets.models import Alert, Budget
 from opslog.models import OutboxMessage
 from opslog.notices import EARLIER
@@ -144,6 +144,21 @@ def test_a_hundred_and_fifty_refused_users_are_one_report(desk: Desk) -> None:
     assert refusal_reports.report(now=now + timedelta(seconds=60)) == 0
     alerts.tell()
     assert OutboxMessage.objects.filter(topic="refusals").count() == 3
+
+
+def test_asks_beyond_the_cost_cap_of_a_feature_are_reported(desk: Desk) -> None:
+    """$1.00 of $1.50 is committed: two asks for $1.00 do not fit, and switch nothing off."""
+    set_clock(None)
+    features.change("chat", {"cost_cap_usd": Decimal("1.50")}, reason="test", by="ops")
+    desk.start(usd="1.00", feature="chat")
+    for agent in ("a", "b"):
+        assert desk.start(usd="1.00", feature="chat", agent=agent).denial == "feature_rate"
+    wait_until(tasks.flush_refusals)
+    assert refusal_reports.report(now=timezone.now()) == 1
+    (alert,) = Alert.objects.filter(kind=Alert.Kind.REFUSALS)
+    assert alert.message.startswith(
+        "2 asks refused by the cost cap of feature chat of $1.50 an hour"
+    )
 
 
 @pytest.mark.parametrize(
