@@ -242,9 +242,9 @@ class Run(models.Model):
             ),
             models.Index(
                 fields=("wo", "-finished_at"),
-                include=("cost", "tokens", "status", "cost_note"),
+                include=("cost", "tokens", "status"),
                 condition=models.Q(status__in=["success", "error"]),
-                name="runs_settled_costs",
+                name="runs_settled",
             ),
             models.Index(fields=("-started_at", "id"), name="runs_newest"),
         )
