@@ -23,7 +23,7 @@ from workorders.models import WorkOrder
 QUESTIONS = (
     ("legitimate", "Is the use legitimate?"),
     ("reasonable", "Is the cost reasonable?"),
-    ("optimise", "Is there something to optimise?"),
+    ("optimise", "Is there something to optimize?"),
 )
 ANSWERS = (("yes", "Yes"), ("no", "No"), ("unsure", "Not sure"))
 DECISIONS = [
