@@ -19,6 +19,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from budgets import accounts, approvals, corrections, solo_operator
+from budgets.approvals import notices
 from budgets.checks import four_eyes_in_production
 from budgets.exceptions import Refused, SecondFactorRequired
 from budgets.models import (
@@ -359,6 +360,17 @@ def test_break_glass_is_reviewed_by_who_used_it(ann: User) -> None:
     assert "by the solo operator who used it" in told.message
     assert told.meta["soloOperator"]["secondFactorAt"] == shown.isoformat()
     smash(ann)  # the next one is allowed
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_an_overdue_review_of_one_s_own_break_glass(ann: User, on: bool) -> None:
+    if on:
+        switch()
+    grant = smash(ann)
+    with transaction.atomic():
+        notices.glass_overdue(grant)
+    sent = OutboxMessage.objects.filter(key=f"{grant.pk}:overdue", recipient=str(ann.pk))
+    assert [("with your second factor" in each.text) for each in sent] == [True] * on
 
 
 # --- through the pages, with an authenticator app ---

@@ -85,3 +85,20 @@ def test_a_lever_that_a_person_sets_is_reported_to_the_others(incident: Incident
     assert message.subject.startswith(f"Incident #{incident.pk} mitigated: ")
     assert "By: dora" in message.text
     assert "too long" in message.text
+
+
+def test_whoever_was_asked_hears_how_it_ended(incident: Incident, olga: User) -> None:
+    """The director of level 2 as well as the owner."""
+    dora = make_user("dora", groups=["director"])
+    handling.escalate(incident.pk, 2, reason="it rises", by="olga", now=NOW)
+    Incident.objects.filter(pk=incident.pk).update(owner=olga)
+    watching.stabilise(incident.pk, reason="it is over", by="olga", now=NOW)
+    ended = OutboxMessage.objects.filter(key__startswith=f"{incident.pk}:stabilised")
+    assert {each.recipient for each in ended} == {str(olga.pk), str(dora.pk)}
+
+
+def test_a_reopened_incident_has_a_message_of_its_own(incident: Incident, olga: User) -> None:
+    with transaction.atomic():
+        notices.tell(incident, "reopened:1", "it still costs", to=[olga])
+    message = OutboxMessage.objects.get(key=f"{incident.pk}:reopened:1")
+    assert "Change: closed → active again" in message.text

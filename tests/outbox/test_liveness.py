@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from opslog import liveness
+from opslog import liveness, tasks
 from opslog.models import Heartbeat, OperationsEvent, OutboxMessage
 from tests.factories import make_user
 
@@ -41,3 +41,12 @@ def test_after_everything_was_stopped_each_has_time_to_come_back() -> None:
 
 def test_a_process_that_never_ran_is_not_missed() -> None:
     assert liveness.watch(liveness.SEEN_BY_DELIVERY, now=timezone.now()) == 0
+
+
+def test_a_delivery_that_was_never_started_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    ago = timezone.now() - timedelta(minutes=6)
+    monkeypatch.setattr(liveness, "STARTED", ago)
+    assert tasks.watch_processes() == 0
+    Heartbeat.objects.filter(name=liveness.DELIVERY).update(at=ago)
+    assert tasks.watch_processes() == 1
+    assert OperationsEvent.objects.filter(kind="PROCESS_SILENT").count() == 1
