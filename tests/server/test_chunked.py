@@ -94,6 +94,22 @@ def test_what_only_answers(api: Api, path: str) -> None:
     assert send(api, path, chunks(json.dumps(READS[path]).encode(), 3)).status == 200
 
 
+def test_a_run_is_extended_and_finished(api: Api) -> None:
+    """Each is read whole: the figures of the answers are those of the bodies."""
+    ask = {"workOrderId": WORK_ORDER, "agentName": "agent-1", "estimatedCostUsd": "0.02"}
+    started = send(api, "/api/work-orders/start", chunks(json.dumps(ask).encode(), 5))
+    run = f"/api/work-orders/runs/{json.loads(started.body)['runId']}"
+    more = send(api, f"{run}/extend", chunks(b'{"additionalUsd": "0.01"}', 4))
+    assert (more.status, json.loads(more.body)["reservedUsd"]) == (200, "0.03")
+    ended = send(api, f"{run}/finish", chunks(b'{"status": "success", "costUsd": "0.025"}', 4))
+    assert (ended.status, json.loads(ended.body)["costUsd"]) == (200, "0.025")
+
+
+def test_a_kill_switch_is_thrown(api: Api) -> None:
+    body = b'{"scope": "Identity", "target": "agent:chunked", "enabled": true, "reason": "test"}'
+    assert send(api, "/api/llm/killswitch", chunks(body, 6)).status == 200
+
+
 @pytest.mark.parametrize("path", LIMITS)
 def test_too_large_is_refused(api: Api, path: str) -> None:
     before = api.written()
