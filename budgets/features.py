@@ -20,10 +20,11 @@ RECENT = """
 SELECT r.runs, r.usd, d.calls, d.usd
 FROM (SELECT count(*) AS runs, coalesce(sum(coalesce(cost, reserved_usd)), 0) AS usd
       FROM work_order_runs
-      WHERE feature = %(feature)s
-          AND started_at BETWEEN now() - interval '24 hours' AND clock_timestamp()) r,
+      WHERE feature = %(feature)s AND started_at <= (SELECT tollgate.now())
+          AND started_at >= (SELECT tollgate.now()) - interval '24 hours') r,
     (SELECT count(*) AS calls, coalesce(sum(cost_usd), 0) AS usd FROM direct_spend
-     WHERE feature = %(feature)s AND at BETWEEN now() - interval '24 hours' AND clock_timestamp()) d
+     WHERE feature = %(feature)s AND at <= (SELECT tollgate.now())
+         AND at >= (SELECT tollgate.now()) - interval '24 hours') d
 """
 
 

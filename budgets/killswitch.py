@@ -34,7 +34,8 @@ MAX_TARGET = 200
 MATCHING = """
 SELECT count(*), count(*) FILTER (WHERE r.status = 'running')
 FROM work_order_runs r LEFT JOIN service_tokens t ON t.id = r.token_id
-WHERE r.started_at > now() - interval '24 hours' AND r.started_at <= clock_timestamp()
+WHERE r.started_at > (SELECT tollgate.now()) - interval '24 hours'
+    AND r.started_at <= (SELECT tollgate.now())
     AND CASE %(scope)s
     WHEN 'Global' THEN true
     WHEN 'Surface' THEN r.surface = %(target)s

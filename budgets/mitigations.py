@@ -29,8 +29,8 @@ THROTTLED = """
 SELECT count(*) FILTER (WHERE runs > %(limit)s), coalesce(sum(greatest(runs - %(limit)s, 0)), 0),
     coalesce(sum(runs), 0)
 FROM (SELECT count(*) AS runs FROM work_order_runs
-      WHERE feature = %(feature)s AND started_at > now() - interval '60 minutes'
-          AND started_at <= clock_timestamp()
+      WHERE feature = %(feature)s AND started_at > (SELECT tollgate.now()) - interval '60 minutes'
+          AND started_at <= (SELECT tollgate.now())
       GROUP BY user_id) per_user
 """
 

@@ -49,7 +49,8 @@ LEFT JOIN counters k ON k.subject = o.id AND k.scope = 'work_order' AND k."windo
 LEFT JOIN (
     SELECT wo_id, max(value) FILTER (WHERE measure = 'runs_per_day') AS runs,
         max(value) FILTER (WHERE measure = 'usd_per_day') AS usd
-    FROM cap_grants WHERE starts_at <= now() AND ends_at > now() GROUP BY wo_id
+    FROM cap_grants
+    WHERE starts_at <= (SELECT tollgate.now()) AND ends_at > (SELECT tollgate.now()) GROUP BY wo_id
 ) g ON g.wo_id = o.id
 CROSS JOIN LATERAL (
     SELECT greatest(o.runs_per_day, g.runs) AS runs, greatest(o.usd_per_day, g.usd) AS usd

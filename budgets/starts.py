@@ -15,7 +15,7 @@ ROWS = 20
 STARTS = """
 WITH recent AS (
     SELECT actor, meta, created_at FROM operations_events
-    WHERE kind = 'WORK_ORDER_START' AND created_at > now() - interval '24 hours'
+    WHERE kind = 'WORK_ORDER_START' AND created_at > (SELECT tollgate.now()) - interval '24 hours'
     ORDER BY id DESC LIMIT %(newest)s
 )
 SELECT actor, coalesce(meta->>'agentName', ''), coalesce(meta->>'sourceIp', ''), count(*),
@@ -26,7 +26,7 @@ GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3 LIMIT %(rows)s
 AGENTS = """
 SELECT agent_name, bool_and(agent_known), count(*), count(*) FILTER (WHERE status = 'error'),
     coalesce(sum(coalesce(cost, reserved_usd)), 0), avg(cost), max(cost),
-    count(*) FILTER (WHERE started_at > now() - interval '1 hour')
+    count(*) FILTER (WHERE started_at > (SELECT tollgate.now()) - interval '1 hour')
 FROM work_order_runs WHERE wo_id = %s AND day = %s
 GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT %s
 """
