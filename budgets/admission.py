@@ -7,7 +7,7 @@ a price that was computed with another version of the book than the one in force
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -89,10 +89,14 @@ class Decision:
     settled_usd: Decimal
 
 
-def call(routine: str, params: list[Any]) -> Decision:
+Fields = dict[str, Any]  # the parameters of a routine, by name and in its order
+
+
+def call(routine: str, fields: Fields) -> Decision:
     """The one round trip. Outside a transaction it is the procedure, which frees its locks before
     the flush; inside one (or when switched off) the plain function of the same decision."""
     early = settings.TOLLGATE_EARLY_LOCK_RELEASE and not connection.in_atomic_block
+    params = [Jsonb(each) if isinstance(each, dict) else each for each in fields.values()]
     status, denial, error, retry_after, reset_at, replayed, body, reserved, settled, alerted = (
         authority.fetch_row(statement(routine, len(params), procedure=early), params)
     )
@@ -118,10 +122,6 @@ def statement(routine: str, parameters: int, *, procedure: bool) -> str:
     if procedure:
         return f"CALL tollgate.{routine}_v1({places}{', NULL' * 10})"
     return f"SELECT * FROM tollgate.{routine}_run_v1({places})"  # noqa: S608  (no user text in it)
-
-
-def as_json(names: Mapping[str, str]) -> Jsonb | None:
-    return Jsonb(names) if names else None
 
 
 def usage_as_json(model: str, name: str, provider: str, usage: Usage) -> dict[str, Any]:
@@ -167,9 +167,21 @@ def known_version(decision: Decision) -> int | None:
     return int(decision.error) if decision.denial == "stale_prices" else None
 
 
-def start(ask: StartAsk, *, caller: Caller, idempotency_key: str = "") -> Decision:
-    """Admit or refuse a run, reserving its estimate. Raises Unavailable."""
+def decide(routine: str, prepare: Callable[[int], Fields]) -> Decision:
+    """One decision. `prepare` gives the fields with a price book of at least that version: the
+    routine refuses prices of an older one than is in force. Raises Unavailable."""
     at_least = 0
+    while True:
+        decision = call(routine, prepare(at_least))
+        if (newer := known_version(decision)) is None:
+            return decision
+        at_least = newer
+
+
+def start_fields(
+    ask: StartAsk, *, caller: Caller, idempotency_key: str = "", at_least: int = 0
+) -> Fields:
+    """What `tollgate.start_v1` is called with, but for what is set for all."""
     agent, user = canonical(ask.agent_name), canonical(ask.user_id)
     surface, feature = canonical(ask.surface), canonical(ask.feature)
     same = b""
@@ -184,92 +196,101 @@ def start(ask: StartAsk, *, caller: Caller, idempotency_key: str = "") -> Decisi
                 model=canonical(ask.model),
             )
         )
-    while True:
-        estimate, priced, version, tokens, tier = ask.estimated_cost_usd, None, None, None, ""
-        model = ""
-        if ask.estimated_input_tokens is not None or ask.estimated_output_tokens is not None:
-            tokens = (ask.estimated_input_tokens or 0) + (ask.estimated_output_tokens or 0)
-        if ask.model:
-            book, now = prices.current_book(at_least=at_least), datetime.now(UTC)
-            tier = book.tier(ask.model, now) or UNPRICED_TIER
-            model, version = book.name_of(ask.model), book.version
-        if ask.model and estimate is None:
-            priced = book.find(ask.model, now) is not None
-            if ask.estimated_input_tokens is not None or ask.estimated_output_tokens is not None:
-                usage = Usage(ask.estimated_input_tokens or 0, ask.estimated_output_tokens or 0)
-                estimate = book.cost(ask.model, usage, now)
-        decision = call(
-            "start",
-            [
-                caller.digest,
-                caller.address or None,
-                ask.work_order_id,
-                agent,
-                estimate,
-                priced,
-                version,
-                ask.lease_seconds or settings.TOLLGATE_LEASE_SECONDS,
-                tokens,
-                model,
-                tier,
-                user,
-                surface,
-                feature,
-                ask.dry_run,
-                ask.confirm,
-                idempotency_key,
-                same,
-                current_request_id(),
-                as_json(
-                    sent_as(
-                        agentName=(ask.agent_name, agent),
-                        userId=(ask.user_id, user),
-                        surface=(ask.surface, surface),
-                        feature=(ask.feature, feature),
-                        model=(ask.model, model),
-                    )
-                ),
-                _retry_after(),
-                settings.TOLLGATE_LIFT_ESTIMATES,
-                Decimal(settings.TOLLGATE_CONFIRM_OVER_USD),
-                settings.TOLLGATE_REFUSAL_EVENTS_PER_SECOND,
-            ],
+    estimate, priced, version, tokens, tier = ask.estimated_cost_usd, None, None, None, ""
+    model = ""
+    if ask.estimated_input_tokens is not None or ask.estimated_output_tokens is not None:
+        tokens = (ask.estimated_input_tokens or 0) + (ask.estimated_output_tokens or 0)
+    if ask.model:
+        book, now = prices.current_book(at_least=at_least), datetime.now(UTC)
+        tier = book.tier(ask.model, now) or UNPRICED_TIER
+        model, version = book.name_of(ask.model), book.version
+    if ask.model and estimate is None:
+        priced = book.find(ask.model, now) is not None
+        if tokens is not None:
+            usage = Usage(ask.estimated_input_tokens or 0, ask.estimated_output_tokens or 0)
+            estimate = book.cost(ask.model, usage, now)
+    return {
+        "digest": caller.digest,
+        "address": caller.address or None,
+        "wo": ask.work_order_id,
+        "agent": agent,
+        "estimate": estimate,
+        "priced": priced,
+        "book_version": version,
+        "lease": ask.lease_seconds or settings.TOLLGATE_LEASE_SECONDS,
+        "tokens": tokens,
+        "model": model,
+        "tier": tier,
+        "user_id": user,
+        "surface": surface,
+        "feature": feature,
+        "dry_run": ask.dry_run,
+        "confirm": ask.confirm,
+        "key": idempotency_key,
+        "fingerprint": same,
+        "request_id": current_request_id(),
+        "sent_as": sent_as(
+            agentName=(ask.agent_name, agent),
+            userId=(ask.user_id, user),
+            surface=(ask.surface, surface),
+            feature=(ask.feature, feature),
+            model=(ask.model, model),
         )
-        if (newer := known_version(decision)) is None:
-            return decision
-        at_least = newer
+        or None,
+    }
+
+
+def start_settings() -> Fields:
+    """What is set for all starts."""
+    return {
+        "retry_after": _retry_after(),
+        "lift": settings.TOLLGATE_LIFT_ESTIMATES,
+        "confirm_over": Decimal(settings.TOLLGATE_CONFIRM_OVER_USD),
+        "refusal_events": settings.TOLLGATE_REFUSAL_EVENTS_PER_SECOND,
+    }
+
+
+def start(ask: StartAsk, *, caller: Caller, idempotency_key: str = "") -> Decision:
+    """Admit or refuse a run, reserving its estimate. Raises Unavailable."""
+    return decide(
+        "start",
+        lambda at_least: (
+            start_fields(ask, caller=caller, idempotency_key=idempotency_key, at_least=at_least)
+            | start_settings()
+        ),
+    )
+
+
+def finish_fields(run_id: UUID, told: FinishTold, *, caller: Caller, at_least: int = 0) -> Fields:
+    """What `tollgate.finish_v1` is called with."""
+    cost, version, usage, tokens = told.cost_usd, None, None, None
+    if told.usage is not None:
+        book = prices.current_book(at_least=at_least)
+        model, provider, version = told.model, told.provider, book.version
+        cost = book.cost(model, told.usage, datetime.now(UTC), provider=provider)
+        name = book.name_of(model, provider=provider)
+        usage = usage_as_json(model, name, provider, told.usage)
+        tokens = told.usage.input_tokens + told.usage.output_tokens
+    return {
+        "digest": caller.digest,
+        "address": caller.address or None,
+        "run": run_id,
+        "status": told.status,
+        "cost": None if cost is None else usd(cost),
+        "usage": usage,
+        "tokens": tokens,
+        "book_version": version,
+        "fingerprint": fingerprint(told),
+        "request_id": current_request_id(),
+    }
 
 
 def finish(run_id: UUID, told: FinishTold, *, caller: Caller) -> Decision:
     """Settle a run at what it cost. The same again gives the same answer. Raises Unavailable."""
-    at_least = 0
-    while True:
-        cost, version, usage, tokens = told.cost_usd, None, None, None
-        if told.usage is not None:
-            book = prices.current_book(at_least=at_least)
-            model, provider, version = told.model, told.provider, book.version
-            cost = book.cost(model, told.usage, datetime.now(UTC), provider=provider)
-            name = book.name_of(model, provider=provider)
-            usage = Jsonb(usage_as_json(model, name, provider, told.usage))
-            tokens = told.usage.input_tokens + told.usage.output_tokens
-        decision = call(
-            "finish",
-            [
-                caller.digest,
-                caller.address or None,
-                run_id,
-                told.status,
-                None if cost is None else usd(cost),
-                usage,
-                tokens,
-                version,
-                fingerprint(told),
-                current_request_id(),
-            ],
-        )
-        if (newer := known_version(decision)) is None:
-            return decision
-        at_least = newer
+    return decide(
+        "finish",
+        lambda at_least: finish_fields(run_id, told, caller=caller, at_least=at_least),
+    )
 
 
 def extend(
@@ -283,16 +304,18 @@ def extend(
     """Reserve more for a run, renew its lease, or both. Raises Unavailable."""
     return call(
         "extend",
-        [
-            caller.digest,
-            caller.address or None,
-            run_id,
-            additional_usd,
-            lease_seconds,
-            idempotency_key,
-            fingerprint({"additional_usd": additional_usd, "lease_seconds": lease_seconds}),
-            current_request_id(),
-            _retry_after(),
-            settings.TOLLGATE_REFUSAL_EVENTS_PER_SECOND,
-        ],
+        {
+            "digest": caller.digest,
+            "address": caller.address or None,
+            "run": run_id,
+            "additional": additional_usd,
+            "lease": lease_seconds,
+            "key": idempotency_key,
+            "fingerprint": fingerprint(
+                {"additional_usd": additional_usd, "lease_seconds": lease_seconds}
+            ),
+            "request_id": current_request_id(),
+            "retry_after": _retry_after(),
+            "refusal_events": settings.TOLLGATE_REFUSAL_EVENTS_PER_SECOND,
+        },
     )

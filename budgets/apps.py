@@ -20,6 +20,7 @@ class BudgetsConfig(AppConfig):
         "admission.sql",
         "extension.sql",
         "spending.sql",
+        "batch.sql",
         "corrections.sql",
         "recording.sql",
         "solo.sql",

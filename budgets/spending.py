@@ -9,17 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from psycopg.types.json import Jsonb
 
-from budgets.admission import (
-    Caller,
-    Decision,
-    as_json,
-    call,
-    fingerprint,
-    known_version,
-    usage_as_json,
-)
+from budgets.admission import Caller, Decision, Fields, decide, fingerprint, usage_as_json
 from opslog import authority, prices
 from opslog.identities import canonical, sent_as
 from opslog.money import usd
@@ -144,8 +135,9 @@ def check(
     usage: Usage | None = None,
 ) -> Decision:
     """What a call like this would be told now by everything that is shared. Raises Unavailable."""
-    at_least, who = 0, who.canonical()
-    while True:
+    who = who.canonical()
+
+    def prepare(at_least: int) -> Fields:
         estimate, priced, version, name = estimated_usd, None, None, ""
         if model:
             book, now = prices.current_book(at_least=at_least), datetime.now(UTC)
@@ -153,18 +145,78 @@ def check(
         if model and estimate is None:
             priced = book.find(model, now) is not None
             estimate = book.cost(model, usage, now) if usage else None
-        tokens = usage.input_tokens + usage.output_tokens if usage else 0
-        decision = call(
-            "check",
-            [
-                *(caller.digest, caller.address or None),
-                *(estimate, tokens, priced, version, name),
-                *(who.user_id, who.surface, who.feature, who.agent_name),
-            ],
+        return {
+            "digest": caller.digest,
+            "address": caller.address or None,
+            "estimate": estimate,
+            "tokens": usage.input_tokens + usage.output_tokens if usage else 0,
+            "priced": priced,
+            "book_version": version,
+            "model": name,
+            "user_id": who.user_id,
+            "surface": who.surface,
+            "feature": who.feature,
+            "agent": who.agent_name,
+        }
+
+    return decide("check", prepare)
+
+
+@dataclass(frozen=True, slots=True)
+class SpendTold:
+    """What a call cost: US dollars, or the usage of a model."""
+
+    who: Who
+    cost_usd: Decimal | None = None
+    model: str = ""
+    provider: str = ""
+    usage: Usage | None = None
+
+
+def spend_fields(
+    told: SpendTold, *, caller: Caller, idempotency_key: str = "", at_least: int = 0
+) -> Fields:
+    """What `tollgate.spend_v1` is called with."""
+    sent, who = told.who, told.who.canonical()
+    model, provider, usage = told.model, told.provider, told.usage
+    cost, version, name = told.cost_usd, None, ""
+    if model:
+        book = prices.current_book(at_least=at_least)
+        name, version = book.name_of(model, provider=provider), book.version
+    if cost is None and usage is not None:
+        cost = book.cost(model, usage, datetime.now(UTC), provider=provider)
+    return {
+        "digest": caller.digest,
+        "address": caller.address or None,
+        "cost": None if cost is None else usd(cost),
+        "tokens": usage.input_tokens + usage.output_tokens if usage else 0,
+        "usage": usage_as_json(model, name, provider, usage) if usage else None,
+        "book_version": version,
+        "model": name,
+        "user_id": who.user_id,
+        "surface": who.surface,
+        "feature": who.feature,
+        "agent": who.agent_name,
+        "key": idempotency_key,
+        "fingerprint": fingerprint(
+            {
+                "who": who,
+                "cost_usd": told.cost_usd,
+                "model": canonical(model),
+                "provider": canonical(provider),
+                "usage": usage,
+            }
+        ),
+        "request_id": current_request_id(),
+        "sent_as": sent_as(
+            userId=(sent.user_id, who.user_id),
+            surface=(sent.surface, who.surface),
+            feature=(sent.feature, who.feature),
+            agentName=(sent.agent_name, who.agent_name),
+            model=(model, name),
         )
-        if (newer := known_version(decision)) is None:
-            return decision
-        at_least = newer
+        or None,
+    }
 
 
 def spend(
@@ -177,45 +229,11 @@ def spend(
     usage: Usage | None = None,
     idempotency_key: str = "",
 ) -> Decision:
-    """Record what a call cost, told in US dollars or as usage of a model. Raises Unavailable."""
-    at_least, sent, who = 0, who, who.canonical()
-    while True:
-        cost, version, name = cost_usd, None, ""
-        if model:
-            book = prices.current_book(at_least=at_least)
-            name, version = book.name_of(model, provider=provider), book.version
-        if cost is None and usage is not None:
-            cost = book.cost(model, usage, datetime.now(UTC), provider=provider)
-        decision = call(
-            "spend",
-            [
-                *(caller.digest, caller.address or None),
-                None if cost is None else usd(cost),
-                usage.input_tokens + usage.output_tokens if usage else 0,
-                Jsonb(usage_as_json(model, name, provider, usage)) if usage else None,
-                *(version, name, who.user_id, who.surface, who.feature, who.agent_name),
-                idempotency_key,
-                fingerprint(
-                    {
-                        "who": who,
-                        "cost_usd": cost_usd,
-                        "model": canonical(model),
-                        "provider": canonical(provider),
-                        "usage": usage,
-                    }
-                ),
-                current_request_id(),
-                as_json(
-                    sent_as(
-                        userId=(sent.user_id, who.user_id),
-                        surface=(sent.surface, who.surface),
-                        feature=(sent.feature, who.feature),
-                        agentName=(sent.agent_name, who.agent_name),
-                        model=(model, name),
-                    )
-                ),
-            ],
-        )
-        if (newer := known_version(decision)) is None:
-            return decision
-        at_least = newer
+    """Record what a call cost, in US dollars or as usage of a model. Raises Unavailable."""
+    told = SpendTold(who, cost_usd, model, provider, usage)
+    return decide(
+        "spend",
+        lambda at_least: spend_fields(
+            told, caller=caller, idempotency_key=idempotency_key, at_least=at_least
+        ),
+    )

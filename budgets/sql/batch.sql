@@ -1,0 +1,83 @@
+-- Many asks, one decision: everything that is waiting is decided by one call, which pays once for the lock,
+-- the clock, the reads and the flush. Each ask is answered as if it had come alone. Finishes and direct
+-- spend come first, since they make room; then starts, in order of arrival.
+--
+-- A batch waits for nothing but the lock of the counters, so an ask that would have to wait for its work
+-- order or its run, and one that fails, is handed back to be asked alone (status 0, denial 'alone').
+-- Nothing of it has been written then.
+
+-- One element of `p_asks`, by the names of the parameters of its routine (budgets/batches.py).
+CREATE TYPE tollgate.ask AS (
+    n integer,          -- its place in the batch, which its answer names
+    op text,            -- start, finish or spend
+    digest bytea, address inet, request_id text, book_version bigint, fingerprint bytea, tokens bigint,
+    usage jsonb, sent_as jsonb, key text, model text, user_id text, surface text, feature text, agent text,
+    wo text, estimate numeric, priced boolean, lease integer, tier text, confirm boolean,   -- start
+    run uuid, status text, cost numeric   -- finish; spend has a cost too
+);
+
+CREATE OR REPLACE FUNCTION tollgate.answer_json(n integer, a tollgate.answer) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT json_build_object('n', n, 'status', a.status, 'denial', coalesce(a.denial, ''),
+        'error', coalesce(a.error, ''), 'retryAfter', a.retry_after, 'resetAt', tollgate.rfc3339(a.reset_at),
+        'replayed', coalesce(a.replayed, false), 'body', a.body::json, 'reservedUsd', a.reserved_usd,
+        'settledUsd', a.settled_usd, 'alerted', coalesce(a.alerted, false))::text
+$$;
+
+-- `answers`: a JSON array of what tollgate.answer_json makes. `flush`: something was granted.
+CREATE OR REPLACE FUNCTION tollgate.decide_run_v1(
+    p_asks json, p_retry_after integer, p_lift boolean, p_confirm_over numeric, p_refusal_events integer,
+    OUT answers text, OUT flush boolean
+) LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode TO force_generic_plan
+SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
+DECLARE
+    asks tollgate.ask[];
+    busy integer[];
+    q tollgate.ask;
+    a tollgate.answer;
+    parts text[] := '{}';
+BEGIN
+    flush := false;
+    SELECT array_agg(x ORDER BY x.op = 'start', x.n) INTO asks
+    FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x;
+    SELECT array_agg(x.n) INTO busy FROM unnest(asks) x
+    WHERE x.op = 'start' AND NOT pg_try_advisory_xact_lock_shared(7401, hashtext(x.wo));
+    -- Taken outside of the blocks below: a block that fails gives back what it took.
+    PERFORM tollgate.hold_counters();
+    FOREACH q IN ARRAY asks LOOP
+        BEGIN
+            IF q.n = ANY (busy) THEN
+                a := tollgate.refusal(0, 'alone', '');
+            ELSIF q.op = 'start' THEN
+                a := tollgate.start_run_v1(q.digest, q.address, q.wo, q.agent, q.estimate, q.priced,
+                    q.book_version, q.lease, q.tokens, q.model, q.tier, q.user_id, q.surface, q.feature, false,
+                    q.confirm, q.key, q.fingerprint, q.request_id, q.sent_as, p_retry_after, p_lift,
+                    p_confirm_over, p_refusal_events);
+            ELSIF q.op = 'finish' THEN
+                a := tollgate.finish_run_v1(q.digest, q.address, q.run, q.status, q.cost, q.usage, q.tokens,
+                    q.book_version, q.fingerprint, q.request_id);
+            ELSE
+                a := tollgate.spend_run_v1(q.digest, q.address, q.cost, q.tokens, q.usage, q.book_version,
+                    q.model, q.user_id, q.surface, q.feature, q.agent, q.key, q.fingerprint, q.request_id,
+                    q.sent_as);
+            END IF;
+        EXCEPTION WHEN OTHERS THEN
+            a := tollgate.refusal(0, 'alone', SQLSTATE);
+        END;
+        flush := flush OR a.status IN (200, 201) OR coalesce(a.alerted, false);
+        parts := parts || tollgate.answer_json(q.n, a);
+    END LOOP;
+    answers := '[' || array_to_string(parts, ',') || ']';
+END $$;
+
+CREATE OR REPLACE PROCEDURE tollgate.decide_v1(
+    p_asks json, p_retry_after integer, p_lift boolean, p_confirm_over numeric, p_refusal_events integer,
+    INOUT answers text
+) LANGUAGE plpgsql AS $$
+DECLARE
+    flush boolean;
+BEGIN
+    SELECT d.answers, d.flush INTO answers, flush
+    FROM tollgate.decide_run_v1(p_asks, p_retry_after, p_lift, p_confirm_over, p_refusal_events) d;
+    CALL tollgate.commit(flush);
+END $$;

@@ -1,0 +1,80 @@
+"""Many asks in one call are answered as one by one, whatever is among them."""
+
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import connection
+
+from budgets import admission, batches
+from budgets.admission import FinishTold, StartAsk
+from budgets.batches import Answer, Ask
+from budgets.spending import SpendTold, Who, spend_fields
+from tests import factories
+from tests.admission.desk import Desk, run_of
+from workorders.models import Run
+
+pytestmark = pytest.mark.django_db
+
+
+def decide(asks: list[Ask]) -> list[Answer]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT answers FROM tollgate.decide_run_v1(%s, %s, %s, %s, %s)",
+            [batches.encode(asks).decode(), *admission.start_settings().values()],
+        )
+        (answers,) = cursor.fetchone()
+    return sorted(batches.decode(answers), key=lambda answer: answer.n)
+
+
+def start(desk: Desk, wo: str = "w1", usd: str = "0.10", key: str = "") -> Ask:
+    ask = StartAsk(wo, "agent-1", Decimal(usd))
+    return Ask("start", admission.start_fields(ask, caller=desk.caller, idempotency_key=key))
+
+
+def finish(desk: Desk, run: str, usd: str = "0.05") -> Ask:
+    told = FinishTold("success", Decimal(usd))
+    return Ask("finish", admission.finish_fields(UUID(run), told, caller=desk.caller))
+
+
+def test_a_finish_makes_room_for_a_start_before_it() -> None:
+    factories.make_work_order("w1", max_concurrent_runs=1)
+    desk = Desk()
+    run = run_of(desk.start())
+    answers = decide([start(desk), finish(desk, run)])
+    assert [each.status for each in answers] == [201, 200]
+
+
+def test_each_is_answered_by_its_place() -> None:
+    factories.make_work_order("w1", usd_per_day="0.25", max_concurrent_runs=9)
+    desk = Desk()
+    spend = spend_fields(SpendTold(Who(), Decimal("0.01")), caller=desk.caller)
+    asks = [
+        start(desk),
+        Ask("spend", spend),
+        start(desk, wo="nowhere"),
+        start(desk, key="k"),
+        start(desk),
+        start(desk, key="k"),
+        finish(desk, str(uuid4())),
+    ]
+    told = [(each.status, each.denial, each.replayed) for each in decide(asks)]
+    assert told == [
+        (201, "", False),
+        (200, "", False),
+        (404, "unknown_work_order", False),
+        (201, "", False),
+        (429, "usd_per_day", False),
+        (201, "", True),
+        (404, "unknown_run", False),
+    ]
+    assert Run.objects.count() == 2
+
+
+def test_one_that_fails_is_handed_back_and_spoils_no_other() -> None:
+    factories.make_work_order("w1", max_concurrent_runs=9)
+    desk = Desk()
+    broken = start(desk)
+    broken.fields["lease"] = -1  # no row can hold that
+    told = [(each.status, each.denial) for each in decide([start(desk), broken, start(desk)])]
+    assert told == [(201, ""), (0, "alone"), (201, "")]
