@@ -226,12 +226,12 @@ BEGIN
                 reserved_usd = t.reserved_usd + sums.usd, reserved_tokens = t.reserved_tokens + sums.tokens
             FROM sums WHERE t.id = sums.id AND t.id = ANY (ARRAY(SELECT sums.id FROM sums))),
         run AS MATERIALIZED (
-            SELECT g.*, i.run_id, e.lease_end, o.ids, tollgate.start_body(i.run_id, g.wo, g.estimate, e.lease_end,
-                g.runs_per_day, g.usd_per_day, g.runs_before + 1, g.usd_before + g.estimate, g.open_before + 1) AS body
-            FROM g JOIN (SELECT own.n, array_agg(own.id) AS ids FROM own GROUP BY own.n) o ON o.n = g.n
-            CROSS JOIN LATERAL (SELECT tollgate.uuid7(p_at) AS run_id OFFSET 0) i
-            CROSS JOIN LATERAL (SELECT p_at + make_interval(secs => g.lease) AS lease_end OFFSET 0) e
-            WHERE g.clear),
+            SELECT x.*, tollgate.start_body(x.run_id, x.wo, x.estimate, x.lease_end, x.runs_per_day, x.usd_per_day,
+                x.runs_before + 1, x.usd_before + x.estimate, x.open_before + 1) AS body
+            FROM (
+                SELECT g.*, tollgate.uuid7(p_at) AS run_id, p_at + make_interval(secs => g.lease) AS lease_end, o.ids
+                FROM g JOIN (SELECT own.n, array_agg(own.id) AS ids FROM own GROUP BY own.n) o ON o.n = g.n
+                WHERE g.clear OFFSET 0) x),
         runs AS (
             INSERT INTO public.work_order_runs (id, wo_id, agent_name, agent_known, status, reserved_usd,
                 reserved_tokens, day, started_at, lease_expires_at, lease_seconds, model, model_tier,

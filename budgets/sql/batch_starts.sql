@@ -178,6 +178,7 @@ BEGIN
                 -- Whatever it was: the set is undone as a whole, and the failure of one is its own.
                 EXIT WHEN SQLSTATE = '55P03';   -- somebody would have to be waited for
                 one_by_one := true;
+                RAISE WARNING 'a batch is decided one by one: % (%)', SQLERRM, SQLSTATE;
             END;
             IF NOT one_by_one THEN
                 answers := answers || decided.answers;
