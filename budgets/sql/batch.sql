@@ -32,41 +32,44 @@ SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
 DECLARE
     asks tollgate.ask[];
-    busy integer[];
     q tollgate.ask;
     a tollgate.answer;
     parts text[] := '{}';
+    started record;
 BEGIN
     flush := false;
-    SELECT array_agg(x ORDER BY x.op = 'start', x.n) INTO asks
-    FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x;
-    SELECT array_agg(x.n) INTO busy FROM unnest(asks) x
-    WHERE x.op = 'start' AND NOT pg_try_advisory_xact_lock_shared(7401, hashtext(x.wo));
-    -- Taken outside of the blocks below: a block that fails gives back what it took.
-    PERFORM tollgate.hold_counters();
-    FOREACH q IN ARRAY asks LOOP
-        BEGIN
-            IF q.n = ANY (busy) THEN
-                a := tollgate.refusal(0, 'alone', '');
-            ELSIF q.op = 'start' THEN
-                a := tollgate.start_run_v1(q.digest, q.address, q.wo, q.agent, q.estimate, q.priced,
-                    q.book_version, q.lease, q.tokens, q.model, q.tier, q.user_id, q.surface, q.feature, false,
-                    q.confirm, q.key, q.fingerprint, q.request_id, q.sent_as, p_retry_after, p_lift,
-                    p_confirm_over, p_refusal_events);
-            ELSIF q.op = 'finish' THEN
-                a := tollgate.finish_run_v1(q.digest, q.address, q.run, q.status, q.cost, q.usage, q.tokens,
-                    q.book_version, q.fingerprint, q.request_id);
-            ELSE
-                a := tollgate.spend_run_v1(q.digest, q.address, q.cost, q.tokens, q.usage, q.book_version,
-                    q.model, q.user_id, q.surface, q.feature, q.agent, q.key, q.fingerprint, q.request_id,
-                    q.sent_as);
-            END IF;
-        EXCEPTION WHEN OTHERS THEN
-            a := tollgate.refusal(0, 'alone', SQLSTATE);
-        END;
-        flush := flush OR a.status IN (200, 201) OR coalesce(a.alerted, false);
-        parts := parts || tollgate.answer_json(q.n, a);
-    END LOOP;
+    -- What ends, and what was spent.
+    SELECT array_agg(x ORDER BY x.n) INTO asks
+    FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x WHERE x.op <> 'start';
+    IF asks IS NOT NULL THEN
+        -- Taken outside of the blocks below: a block that fails gives back what it took.
+        PERFORM tollgate.hold_counters();
+        FOREACH q IN ARRAY asks LOOP
+            BEGIN
+                IF q.op = 'finish' THEN
+                    a := tollgate.finish_run_v1(q.digest, q.address, q.run, q.status, q.cost, q.usage, q.tokens,
+                        q.book_version, q.fingerprint, q.request_id);
+                ELSE
+                    a := tollgate.spend_run_v1(q.digest, q.address, q.cost, q.tokens, q.usage, q.book_version,
+                        q.model, q.user_id, q.surface, q.feature, q.agent, q.key, q.fingerprint, q.request_id,
+                        q.sent_as);
+                END IF;
+            EXCEPTION WHEN OTHERS THEN
+                a := tollgate.refusal(0, 'alone', SQLSTATE);
+            END;
+            flush := flush OR a.status IN (200, 201) OR coalesce(a.alerted, false);
+            parts := parts || tollgate.answer_json(q.n, a);
+        END LOOP;
+    END IF;
+    -- What starts.
+    SELECT array_agg(x ORDER BY x.n) INTO asks
+    FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x WHERE x.op = 'start';
+    IF asks IS NOT NULL THEN
+        SELECT s.* INTO started FROM tollgate.decide_starts(asks, p_retry_after, p_lift, p_confirm_over,
+            p_refusal_events) s;
+        flush := flush OR started.flush;
+        parts := parts || started.answers;
+    END IF;
     answers := '[' || array_to_string(parts, ',') || ']';
 END $$;
 
