@@ -32,14 +32,23 @@ SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
 DECLARE
     asks tollgate.ask[];
+    settling tollgate.ask[];
     busy integer[];
     q tollgate.ask;
     a tollgate.answer;
     parts text[] := '{}';
 BEGIN
     flush := false;
-    SELECT array_agg(x ORDER BY x.op = 'start', x.n) INTO asks
-    FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x;
+    SELECT array_agg(x ORDER BY x.op = 'start', x.n) FILTER (WHERE x.op <> 'finish'),
+        array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'finish')
+    INTO asks, settling FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x;
+    IF settling IS NOT NULL THEN
+        SELECT s.answers, s.flush INTO parts, flush FROM tollgate.settle_batch_v1(settling) s;
+    END IF;
+    IF asks IS NULL THEN
+        answers := '[' || array_to_string(parts, ',') || ']';
+        RETURN;
+    END IF;
     SELECT array_agg(x.n) INTO busy FROM unnest(asks) x
     WHERE x.op = 'start' AND NOT pg_try_advisory_xact_lock_shared(7401, hashtext(x.wo));
     -- Taken outside of the blocks below: a block that fails gives back what it took.
@@ -53,9 +62,6 @@ BEGIN
                     q.book_version, q.lease, q.tokens, q.model, q.tier, q.user_id, q.surface, q.feature, false,
                     q.confirm, q.key, q.fingerprint, q.request_id, q.sent_as, p_retry_after, p_lift,
                     p_confirm_over, p_refusal_events);
-            ELSIF q.op = 'finish' THEN
-                a := tollgate.finish_run_v1(q.digest, q.address, q.run, q.status, q.cost, q.usage, q.tokens,
-                    q.book_version, q.fingerprint, q.request_id);
             ELSE
                 a := tollgate.spend_run_v1(q.digest, q.address, q.cost, q.tokens, q.usage, q.book_version,
                     q.model, q.user_id, q.surface, q.feature, q.agent, q.key, q.fingerprint, q.request_id,

@@ -162,8 +162,8 @@ BEGIN
     VALUES (spend_id, at, p_cost, p_tokens, p_model, p_usage, p_user, surface_name, feature_name,
         p_agent, p_address, b.token_id, p_sent_as);
     IF p_usage IS NOT NULL THEN
-        PERFORM tollgate.record_usage(spend_id, 'spend', at, p_usage, p_cost, true, NULL, '', p_agent, p_user,
-            surface_name, feature_name);
+        PERFORM tollgate.record_usage(ARRAY[row(spend_id, 'spend', at, p_usage, p_cost, true, NULL, '', p_agent,
+            p_user, surface_name, feature_name)::tollgate.used]);
     END IF;
     INSERT INTO public.operations_events (kind, message, owner_type, owner_id, actor, meta, request_id)
     VALUES ('LLM_SPEND', format('$%s spent%s', tollgate.usd(p_cost),
