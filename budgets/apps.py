@@ -22,6 +22,7 @@ class BudgetsConfig(AppConfig):
         "spending.sql",
         "batch.sql",
         "batch_settlement.sql",
+        "batch_spending.sql",
         "corrections.sql",
         "recording.sql",
         "solo.sql",

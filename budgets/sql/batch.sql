@@ -1,6 +1,6 @@
 -- Many asks, one decision: everything that is waiting is decided by one call, which pays once for the lock,
--- the clock, the reads and the flush. Each ask is answered as if it had come alone. Finishes and direct
--- spend come first, since they make room; then starts, in order of arrival.
+-- the clock, the reads and the flush. Each ask is answered as if it had come alone. Finishes come first, since
+-- they make room, then direct spend, then starts; each in order of arrival.
 --
 -- A batch waits for nothing but the lock of the counters, so an ask that would have to wait for its work
 -- order or its run, and one that fails, is handed back to be asked alone (status 0, denial 'alone').
@@ -32,40 +32,45 @@ SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
 DECLARE
     asks tollgate.ask[];
-    settling tollgate.ask[];
+    finishes tollgate.ask[];
+    spends tollgate.ask[];
+    more text[];
+    granted boolean;
     busy integer[];
     q tollgate.ask;
     a tollgate.answer;
     parts text[] := '{}';
 BEGIN
     flush := false;
-    SELECT array_agg(x ORDER BY x.op = 'start', x.n) FILTER (WHERE x.op <> 'finish'),
-        array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'finish')
-    INTO asks, settling FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x;
-    IF settling IS NOT NULL THEN
-        SELECT s.answers, s.flush INTO parts, flush FROM tollgate.settle_batch_v1(settling) s;
+    SELECT array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'finish'),
+        array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'spend'),
+        array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'start')
+    INTO finishes, spends, asks FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x;
+    IF finishes IS NOT NULL THEN
+        SELECT s.answers, s.flush INTO parts, flush FROM tollgate.settle_batch_v1(finishes) s;
+    END IF;
+    IF spends IS NOT NULL THEN
+        SELECT s.answers, s.flush INTO more, granted FROM tollgate.spend_batch_v1(spends) s;
+        parts := parts || more;
+        flush := flush OR granted;
     END IF;
     IF asks IS NULL THEN
         answers := '[' || array_to_string(parts, ',') || ']';
         RETURN;
     END IF;
     SELECT array_agg(x.n) INTO busy FROM unnest(asks) x
-    WHERE x.op = 'start' AND NOT pg_try_advisory_xact_lock_shared(7401, hashtext(x.wo));
+    WHERE NOT pg_try_advisory_xact_lock_shared(7401, hashtext(x.wo));
     -- Taken outside of the blocks below: a block that fails gives back what it took.
     PERFORM tollgate.hold_counters();
     FOREACH q IN ARRAY asks LOOP
         BEGIN
             IF q.n = ANY (busy) THEN
                 a := tollgate.refusal(0, 'alone', '');
-            ELSIF q.op = 'start' THEN
+            ELSE
                 a := tollgate.start_run_v1(q.digest, q.address, q.wo, q.agent, q.estimate, q.priced,
                     q.book_version, q.lease, q.tokens, q.model, q.tier, q.user_id, q.surface, q.feature, false,
                     q.confirm, q.key, q.fingerprint, q.request_id, q.sent_as, p_retry_after, p_lift,
                     p_confirm_over, p_refusal_events);
-            ELSE
-                a := tollgate.spend_run_v1(q.digest, q.address, q.cost, q.tokens, q.usage, q.book_version,
-                    q.model, q.user_id, q.surface, q.feature, q.agent, q.key, q.fingerprint, q.request_id,
-                    q.sent_as);
             END IF;
         EXCEPTION WHEN OTHERS THEN
             a := tollgate.refusal(0, 'alone', SQLSTATE);

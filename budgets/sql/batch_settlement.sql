@@ -77,7 +77,7 @@ EXCEPTION WHEN OTHERS THEN
     RETURN tollgate.refusal(0, 'alone', SQLSTATE);
 END $$;
 
--- Decides the elements of `p_asks` that are finishes. `answers`: what tollgate.answer_json makes of each.
+-- Decides the elements of `p_asks`, all of them finishes. `answers`: what tollgate.answer_json makes of each.
 -- `flush`: something was settled. With the owner's rights, as tollgate.finish_run_v1, so tokens and costs are
 -- judged here.
 CREATE OR REPLACE FUNCTION tollgate.settle_batch_v1(p_asks tollgate.ask[], OUT answers text[], OUT flush boolean)
@@ -107,10 +107,10 @@ BEGIN
     -- Runs before counters. None is waited for: whoever holds one may want the counters.
     SELECT array_agg(x) INTO runs FROM (
         SELECT r FROM public.work_order_runs r
-        WHERE r.id = ANY (ARRAY(SELECT f.run FROM unnest(p_asks) f WHERE f.op = 'finish'))
+        WHERE r.id = ANY (ARRAY(SELECT f.run FROM unnest(p_asks) f))
         ORDER BY r.id FOR UPDATE SKIP LOCKED) y (x);
     SELECT array_agg(r.id) INTO busy FROM public.work_order_runs r
-    WHERE r.id = ANY (ARRAY(SELECT f.run FROM unnest(p_asks) f WHERE f.op = 'finish'
+    WHERE r.id = ANY (ARRAY(SELECT f.run FROM unnest(p_asks) f
         EXCEPT SELECT x.id FROM unnest(runs) x));
     PERFORM tollgate.hold_counters();
     SELECT array_agg(c) INTO probing FROM public.circuit_breakers c WHERE c.probe_run_id IS NOT NULL;
@@ -120,7 +120,7 @@ BEGIN
     WHERE tollgate.may_trip(e.wo_id, e.errors, tollgate.now());
     WITH asked AS MATERIALIZED (
         SELECT f.*, row_number() OVER (PARTITION BY f.run ORDER BY f.n) AS turn
-        FROM unnest(p_asks) f WHERE f.op = 'finish'),
+        FROM unnest(p_asks) f),
     judged AS MATERIALIZED (
         SELECT t.digest, t.address, t.n, b FROM (
             SELECT f.digest, f.address, min(f.n) AS n FROM asked f GROUP BY f.digest, f.address) t
@@ -158,7 +158,7 @@ BEGIN
     -- that settle nothing.
     FOR step IN
         SELECT f AS ask, CASE WHEN f.n = ANY (settling) THEN f.n ELSE 2147483647 END AS upto, f.n
-        FROM unnest(p_asks) f WHERE f.op = 'finish' AND NOT f.n = ANY (coalesce(clear, '{}'))
+        FROM unnest(p_asks) f WHERE NOT f.n = ANY (coalesce(clear, '{}'))
         UNION ALL SELECT NULL, 2147483647, -1
         ORDER BY upto, n
     LOOP

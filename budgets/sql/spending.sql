@@ -1,9 +1,10 @@
 -- Calls that a program makes by itself: advice before, spend told after. No work order is involved.
 
--- The day's money of all: what is settled, what is reserved, and the limits that are held.
-CREATE OR REPLACE FUNCTION tollgate.day_figures_v1(p_at timestamptz) RETURNS json LANGUAGE sql STABLE AS $$
+-- The day's money of all: what is settled, without `p_later`, what is reserved, and the limits that are held.
+CREATE OR REPLACE FUNCTION tollgate.day_figures_v1(p_at timestamptz, p_later numeric DEFAULT 0) RETURNS json
+LANGUAGE sql STABLE AS $$
     SELECT json_build_object('date', (p_at AT TIME ZONE 'UTC')::date,
-        'spentUsd', coalesce(k.settled_usd, 0)::text, 'reservedUsd', coalesce(k.reserved_usd, 0)::text,
+        'spentUsd', (coalesce(k.settled_usd, 0) - p_later)::text, 'reservedUsd', coalesce(k.reserved_usd, 0)::text,
         'warningUsd', b.warning_amount::text, 'limitUsd', b.amount::text)
     FROM (VALUES (1)) one
     LEFT JOIN public.budgets b ON b.scope = 'global' AND b."window" = 'day' AND b.measure = 'usd'
