@@ -113,44 +113,46 @@ BEGIN
     WHERE r.id = ANY (ARRAY(SELECT f.run FROM unnest(p_asks) f
         EXCEPT SELECT x.id FROM unnest(runs) x));
     PERFORM tollgate.hold_counters();
-    SELECT array_agg(c) INTO probing FROM public.circuit_breakers c WHERE c.probe_run_id IS NOT NULL;
-    SELECT array_agg(e.wo_id) INTO risky FROM (
-        SELECT r.wo_id, count(*) AS errors FROM unnest(p_asks) f JOIN unnest(runs) r ON r.id = f.run
-        WHERE f.status = 'error' GROUP BY r.wo_id OFFSET 0) e
-    WHERE tollgate.may_trip(e.wo_id, e.errors, tollgate.now());
-    WITH asked AS MATERIALIZED (
-        SELECT f.*, row_number() OVER (PARTITION BY f.run ORDER BY f.n) AS turn
-        FROM unnest(p_asks) f),
-    judged AS MATERIALIZED (
-        SELECT t.digest, t.address, t.n, b FROM (
-            SELECT f.digest, f.address, min(f.n) AS n FROM asked f GROUP BY f.digest, f.address) t
-        CROSS JOIN LATERAL tollgate.bearer_v1(t.digest, t.address, '{start,admin}', '') b),
-    sorted AS (
-        SELECT f.n, f.run, (j.b).actor, r.status, coalesce(
-            f.turn = 1 AND r.status = 'running' AND (j.b).refusal = '' AND f.fingerprint IS NOT NULL
-            AND f.status IN ('success', 'error', 'cancelled')
-            AND f.cost BETWEEN 0 AND 1000000 AND f.cost <= r.reserved_usd
-            AND (f.cost <= (j.b).max_run_usd OR 'admin' = ANY ((j.b).scopes))
-            AND (f.book_version IS NULL OR f.book_version = book)
-            AND (cardinality((j.b).work_orders) = 0 OR r.wo_id = ANY ((j.b).work_orders))
-            AND (r.token_id = (j.b).token_id OR 'admin' = ANY ((j.b).scopes)
-                OR tollgate.is_of_line(r.token_id, j.b))
-            AND NOT (f.status = 'error' AND r.wo_id = ANY (coalesce(risky, '{}')))
-            AND NOT EXISTS (SELECT FROM public.run_charges x WHERE x.run_id = r.id)
-            -- A probe decides, and so does a success since the breaker is half-open.
-            AND NOT EXISTS (SELECT FROM unnest(probing) c WHERE c.probe_run_id = r.id
-                OR (f.status = 'success' AND r.started_at >= c.changed_at
-                    AND (c.scope = 'global' OR c.subject = r.wo_id))), false) AS clear
-        FROM asked f JOIN judged j ON j.digest = f.digest AND j.address IS NOT DISTINCT FROM f.address
-        LEFT JOIN unnest(runs) r ON r.id = f.run)
-    SELECT array_agg(s.n ORDER BY s.n) FILTER (WHERE s.clear),
-        array_agg(s.actor ORDER BY s.n) FILTER (WHERE s.clear), array_agg(s.n) FILTER (WHERE s.settles),
-        (SELECT array_agg((j.b).token_id ORDER BY j.n) FROM judged j WHERE (j.b).refusal = '' AND (j.b).use_due),
-        (SELECT array_agg(j.address ORDER BY j.n) FROM judged j WHERE (j.b).refusal = '' AND (j.b).use_due)
-    INTO clear, actors, settling, due, addresses FROM (
-        -- (Of a run that is clear the first settles; whoever comes after it is answered by what it did.)
-        SELECT t.*, t.status IN ('running', 'expired') AND NOT bool_or(t.clear) OVER (PARTITION BY t.run) AS settles
-        FROM sorted t) s;
+    IF cardinality(p_asks) > 1 THEN   -- one that is alone is cheaper by itself
+        SELECT array_agg(c) INTO probing FROM public.circuit_breakers c WHERE c.probe_run_id IS NOT NULL;
+        SELECT array_agg(e.wo_id) INTO risky FROM (
+            SELECT r.wo_id, count(*) AS errors FROM unnest(p_asks) f JOIN unnest(runs) r ON r.id = f.run
+            WHERE f.status = 'error' GROUP BY r.wo_id OFFSET 0) e
+        WHERE tollgate.may_trip(e.wo_id, e.errors, tollgate.now());
+        WITH asked AS MATERIALIZED (
+            SELECT f.*, row_number() OVER (PARTITION BY f.run ORDER BY f.n) AS turn
+            FROM unnest(p_asks) f),
+        judged AS MATERIALIZED (
+            SELECT t.digest, t.address, t.n, b FROM (
+                SELECT f.digest, f.address, min(f.n) AS n FROM asked f GROUP BY f.digest, f.address) t
+            CROSS JOIN LATERAL tollgate.bearer_v1(t.digest, t.address, '{start,admin}', '') b),
+        sorted AS (
+            SELECT f.n, f.run, (j.b).actor, r.status, coalesce(
+                f.turn = 1 AND r.status = 'running' AND (j.b).refusal = '' AND f.fingerprint IS NOT NULL
+                AND f.status IN ('success', 'error', 'cancelled')
+                AND f.cost BETWEEN 0 AND 1000000 AND f.cost <= r.reserved_usd
+                AND (f.cost <= (j.b).max_run_usd OR 'admin' = ANY ((j.b).scopes))
+                AND (f.book_version IS NULL OR f.book_version = book)
+                AND (cardinality((j.b).work_orders) = 0 OR r.wo_id = ANY ((j.b).work_orders))
+                AND (r.token_id = (j.b).token_id OR 'admin' = ANY ((j.b).scopes)
+                    OR tollgate.is_of_line(r.token_id, j.b))
+                AND NOT (f.status = 'error' AND r.wo_id = ANY (coalesce(risky, '{}')))
+                AND NOT EXISTS (SELECT FROM public.run_charges x WHERE x.run_id = r.id)
+                -- A probe decides, and so does a success since the breaker is half-open.
+                AND NOT EXISTS (SELECT FROM unnest(probing) c WHERE c.probe_run_id = r.id
+                    OR (f.status = 'success' AND r.started_at >= c.changed_at
+                        AND (c.scope = 'global' OR c.subject = r.wo_id))), false) AS clear
+            FROM asked f JOIN judged j ON j.digest = f.digest AND j.address IS NOT DISTINCT FROM f.address
+            LEFT JOIN unnest(runs) r ON r.id = f.run)
+        SELECT array_agg(s.n ORDER BY s.n) FILTER (WHERE s.clear),
+            array_agg(s.actor ORDER BY s.n) FILTER (WHERE s.clear), array_agg(s.n) FILTER (WHERE s.settles),
+            (SELECT array_agg((j.b).token_id ORDER BY j.n) FROM judged j WHERE (j.b).refusal = '' AND (j.b).use_due),
+            (SELECT array_agg(j.address ORDER BY j.n) FROM judged j WHERE (j.b).refusal = '' AND (j.b).use_due)
+        INTO clear, actors, settling, due, addresses FROM (
+            -- (Of a run that is clear the first settles; whoever comes after it is answered by what it did.)
+            SELECT t.*, t.status IN ('running', 'expired') AND NOT bool_or(t.clear) OVER (PARTITION BY t.run) AS settles
+            FROM sorted t) s;
+    END IF;
     IF due IS NOT NULL THEN
         PERFORM tollgate.note_token_use_v1(u.token, u.address) FROM unnest(due, addresses) u (token, address);
     END IF;

@@ -178,11 +178,13 @@ BEGIN
     flush := false;
     PERFORM tollgate.hold_counters();
     at := tollgate.now();
-    BEGIN
-        clear := tollgate.clear_spending(p_asks, at);
-    EXCEPTION WHEN OTHERS THEN
-        clear := '{}';
-    END;
+    IF cardinality(p_asks) > 1 THEN   -- one that is alone is cheaper by itself
+        BEGIN
+            clear := tollgate.clear_spending(p_asks, at);
+        EXCEPTION WHEN OTHERS THEN
+            clear := '{}';
+        END;
+    END IF;
     -- Each of the others in its turn, after the clear ones before it; then the clear ones that are left.
     FOR step IN
         SELECT s AS ask, s.n AS upto FROM unnest(p_asks) s

@@ -23,7 +23,7 @@ from psycopg.types.json import Jsonb
 from budgets import admission, batches, breaker, features, leases, ledger
 from budgets.admission import Caller, Fields, FinishTold
 from budgets.batches import Answer, Ask
-from budgets.models import CircuitBreaker
+from budgets.models import CircuitBreaker, CostRule
 from budgets.spending import SpendTold, Who, spend_fields
 from opslog.usage import Usage
 from tests.admission.desk import Desk, body, install_clock, run_of, set_clock
@@ -155,7 +155,8 @@ class Scene:
         set_limit("user", "hour", "usd", "9.00", alert_percents=[10, 20, 50])
         set_limit("model", "day", "tokens", "900000", warning_amount="20000")
         set_limit("surface", "minute", "requests", "1000", alert_percents=[1])
-        features.change("digest", {"cost_cap_usd": Decimal("6.00")}, reason="test", by="test")
+        features.change("digest", {"cost_cap_usd": Decimal("0.80")}, reason="test", by="test")
+        CostRule.objects.update(alert_over_usd="0.50")
         CircuitBreaker.objects.filter(subject="*").update(recent_runs=6, error_percent=50)
         for name in WORK_ORDERS:
             make_work_order(
@@ -166,6 +167,8 @@ class Scene:
         self.desk = Desk(text)
         # (Both live for longer than the clock is turned back or forth.)
         successor = tokens.rotate(first.pk, overlap=timedelta(days=999), by="test", reason="test")
+        successor[0].max_run_usd = Decimal("0.03")
+        successor[0].save(update_fields=["max_run_usd"])
         self.texts = {
             "own": text,
             "successor": successor[1],
@@ -185,7 +188,7 @@ class Scene:
         rows("SELECT set_config('test.now', %s, false)", [self.now.isoformat()])
 
     def caller(self, name: str = "") -> Caller:
-        name = name or self.chance.choices(list(self.texts), [30, 4, 1, 3, 2, 1, 1, 4])[0]
+        name = name or self.chance.choices(list(self.texts), [30, 8, 1, 3, 2, 1, 1, 4])[0]
         return Caller(tokens.digest(self.texts[name]), self.chance.choice(["127.0.0.1", "::1", ""]))
 
     def mills(self, most: int) -> Decimal:
@@ -194,18 +197,19 @@ class Scene:
     def prepare(self) -> None:
         """Runs, some of them extended, expired, ended or corrected; at times a breaker to probe."""
         chance = self.chance
-        self.turn_clock(timedelta(seconds=chance.choice([10, 70])))
+        self.turn_clock(timedelta(seconds=chance.choice([10, 70, 3_700])))
         for row in CircuitBreaker.objects.exclude(state="closed"):
             breaker.reset(row.scope, row.subject, reason="test", by="test")
         if chance.random() < 0.7:
             features.change("digest", {"enabled": True}, reason="test", by="test")
         self.start_some(24)
-        if chance.random() < 0.4:
-            breaker.trip("work_order", "w2", reason="test", by="test")
-            if chance.random() < 0.5:
-                breaker.trip("global", "", reason="test", by="test")
+        if chance.random() < 0.6:
+            scope = chance.choice([("work_order", "w2"), ("global", "")])
+            breaker.trip(*scope, reason="test", by="test")
             self.turn_clock(timedelta(seconds=301))
-            self.start_some(4)
+            self.start_some(2, "w2")  # the first is the probe; after its time the other is one
+            self.turn_clock(timedelta(seconds=61))
+            self.start_some(1, "w2")
         self.turn_clock(timedelta(seconds=chance.choice([1, 30])))
         if chance.random() < 0.7:
             leases.expire()
@@ -216,11 +220,11 @@ class Scene:
                 [chance.choice(self.runs)[0]],
             )
 
-    def start_some(self, number: int) -> None:
+    def start_some(self, number: int, wo: str = "") -> None:
         chance = self.chance
         for _ in range(number):
             decision = self.desk.start(
-                chance.choice(WORK_ORDERS),
+                wo or chance.choice(WORK_ORDERS),
                 usd=self.mills(100) if chance.random() < 0.9 else None,
                 lease_seconds=chance.choice([20, 86_400, 86_400, 86_400]),
                 user_id=chance.choice(["", "u1", "u2"]),
@@ -253,7 +257,8 @@ class Scene:
     def run(self) -> tuple[UUID, Decimal]:
         """One that nobody has reported, as long as there is one; at times any."""
         if self.fresh and self.chance.random() < 0.85:
-            self.runs.append(self.fresh.pop(self.chance.randrange(len(self.fresh))))
+            which = -1 if self.chance.random() < 0.3 else self.chance.randrange(len(self.fresh))
+            self.runs.append(self.fresh.pop(which))
             return self.runs[-1]
         return self.chance.choice(self.runs)
 
