@@ -22,6 +22,8 @@ class BudgetsConfig(AppConfig):
         "extension.sql",
         "spending.sql",
         "batch.sql",
+        "batch_settlement.sql",
+        "batch_spending.sql",
         "batch_starts.sql",
         "batch_set.sql",
         "corrections.sql",

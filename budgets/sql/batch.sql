@@ -1,6 +1,6 @@
 -- Many asks, one decision: everything that is waiting is decided by one call, which pays once for the lock,
--- the clock, the reads and the flush. Each ask is answered as if it had come alone. Finishes and direct
--- spend come first, since they make room; then starts, in order of arrival.
+-- the clock, the reads and the flush. Each ask is answered as if it had come alone. Finishes come first, since
+-- they make room, then direct spend, then starts; each in order of arrival.
 --
 -- A batch waits for nothing but the lock of the counters, so an ask that would have to wait for its work
 -- order or its run, and one that fails, is handed back to be asked alone (status 0, denial 'alone').
@@ -31,44 +31,30 @@ CREATE OR REPLACE FUNCTION tollgate.decide_run_v1(
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
 DECLARE
-    asks tollgate.ask[];
-    q tollgate.ask;
-    a tollgate.answer;
+    asks record;
     parts text[] := '{}';
-    started record;
+    decided record;
 BEGIN
     flush := false;
-    -- What ends, and what was spent.
-    SELECT array_agg(x ORDER BY x.n) INTO asks
-    FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x WHERE x.op <> 'start';
-    IF asks IS NOT NULL THEN
-        -- Taken outside of the blocks below: a block that fails gives back what it took.
-        PERFORM tollgate.hold_counters();
-        FOREACH q IN ARRAY asks LOOP
-            BEGIN
-                IF q.op = 'finish' THEN
-                    a := tollgate.finish_run_v1(q.digest, q.address, q.run, q.status, q.cost, q.usage, q.tokens,
-                        q.book_version, q.fingerprint, q.request_id);
-                ELSE
-                    a := tollgate.spend_run_v1(q.digest, q.address, q.cost, q.tokens, q.usage, q.book_version,
-                        q.model, q.user_id, q.surface, q.feature, q.agent, q.key, q.fingerprint, q.request_id,
-                        q.sent_as);
-                END IF;
-            EXCEPTION WHEN OTHERS THEN
-                a := tollgate.refusal(0, 'alone', SQLSTATE);
-            END;
-            flush := flush OR a.status IN (200, 201) OR coalesce(a.alerted, false);
-            parts := parts || tollgate.answer_json(q.n, a);
-        END LOOP;
+    SELECT array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'finish') AS finishes,
+        array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'spend') AS spends,
+        array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'start') AS starts
+    INTO asks FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x;
+    IF asks.finishes IS NOT NULL THEN
+        SELECT s.answers, s.flush INTO decided FROM tollgate.settle_batch_v1(asks.finishes) s;
+        parts := parts || decided.answers;
+        flush := flush OR decided.flush;
     END IF;
-    -- What starts.
-    SELECT array_agg(x ORDER BY x.n) INTO asks
-    FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x WHERE x.op = 'start';
-    IF asks IS NOT NULL THEN
-        SELECT s.* INTO started FROM tollgate.decide_starts(asks, p_retry_after, p_lift, p_confirm_over,
-            p_refusal_events) s;
-        flush := flush OR started.flush;
-        parts := parts || started.answers;
+    IF asks.spends IS NOT NULL THEN
+        SELECT s.answers, s.flush INTO decided FROM tollgate.spend_batch_v1(asks.spends) s;
+        parts := parts || decided.answers;
+        flush := flush OR decided.flush;
+    END IF;
+    IF asks.starts IS NOT NULL THEN
+        SELECT s.answers, s.flush INTO decided FROM tollgate.decide_starts(asks.starts, p_retry_after, p_lift,
+            p_confirm_over, p_refusal_events) s;
+        parts := parts || decided.answers;
+        flush := flush OR decided.flush;
     END IF;
     answers := '[' || array_to_string(parts, ',') || ']';
 END $$;
