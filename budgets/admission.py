@@ -293,6 +293,31 @@ def finish(run_id: UUID, told: FinishTold, *, caller: Caller) -> Decision:
     )
 
 
+def extend_fields(
+    run_id: UUID,
+    *,
+    additional_usd: Decimal,
+    lease_seconds: int | None,
+    caller: Caller,
+    idempotency_key: str = "",
+) -> Fields:
+    """What `tollgate.extend_v1` is called with."""
+    return {
+        "digest": caller.digest,
+        "address": caller.address or None,
+        "run": run_id,
+        "additional": additional_usd,
+        "lease": lease_seconds,
+        "key": idempotency_key,
+        "fingerprint": fingerprint(
+            {"additional_usd": additional_usd, "lease_seconds": lease_seconds}
+        ),
+        "request_id": current_request_id(),
+        "retry_after": _retry_after(),
+        "refusal_events": settings.TOLLGATE_REFUSAL_EVENTS_PER_SECOND,
+    }
+
+
 def extend(
     run_id: UUID,
     *,
@@ -302,20 +327,11 @@ def extend(
     idempotency_key: str = "",
 ) -> Decision:
     """Reserve more for a run, renew its lease, or both. Raises Unavailable."""
-    return call(
-        "extend",
-        {
-            "digest": caller.digest,
-            "address": caller.address or None,
-            "run": run_id,
-            "additional": additional_usd,
-            "lease": lease_seconds,
-            "key": idempotency_key,
-            "fingerprint": fingerprint(
-                {"additional_usd": additional_usd, "lease_seconds": lease_seconds}
-            ),
-            "request_id": current_request_id(),
-            "retry_after": _retry_after(),
-            "refusal_events": settings.TOLLGATE_REFUSAL_EVENTS_PER_SECOND,
-        },
+    fields = extend_fields(
+        run_id,
+        additional_usd=additional_usd,
+        lease_seconds=lease_seconds,
+        caller=caller,
+        idempotency_key=idempotency_key,
     )
+    return call("extend", fields)
