@@ -10,6 +10,8 @@ import msgspec
 
 from budgets import metrics, spending
 from budgets.admission import Decision
+from opslog.api import errors
+from opslog.exceptions import Unavailable
 from opslog.money import usd_text
 
 ENCODE = msgspec.json.Encoder().encode
@@ -53,6 +55,13 @@ def render(decision: Decision, *, operation: str = "") -> Reply:
         body, status = decision.body.encode(), decision.status
     headers = {"Idempotent-Replayed": "true"} if decision.replayed else {}
     return Reply(status, COMPACT(body, indent=-1), headers)
+
+
+def undecided(error: Unavailable) -> Reply:
+    """A 503, counted: as the views' error handler has it."""
+    metrics.UNAVAILABLE.inc()
+    body, headers = errors.undecided(error)
+    return Reply(503, ENCODE(body), headers)
 
 
 def refusal(decision: Decision) -> Reply:
