@@ -14,6 +14,10 @@ class Unavailable(Exception):
         self.retry_after = retry_after
 
 
+class Overloaded(Unavailable):
+    """There is more to decide than can be decided in time. Nothing was decided."""
+
+
 class WrongDatabase(OperationalError):
     """The database belongs to something else than this process: nothing is done on it."""
 
