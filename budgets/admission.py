@@ -97,12 +97,18 @@ def call(routine: str, fields: Fields) -> Decision:
     the flush; inside one (or when switched off) the plain function of the same decision."""
     early = settings.TOLLGATE_EARLY_LOCK_RELEASE and not connection.in_atomic_block
     params = [Jsonb(each) if isinstance(each, dict) else each for each in fields.values()]
-    status, denial, error, retry_after, reset_at, replayed, body, reserved, settled, alerted = (
+    decision, alerted = decision_of(
         authority.fetch_row(statement(routine, len(params), procedure=early), params)
     )
     if alerted:
         alerts.tell_soon()
-    return Decision(
+    return decision
+
+
+def decision_of(row: tuple[Any, ...]) -> tuple[Decision, bool]:
+    """What a routine returned, and whether it wrote an alert."""
+    status, denial, error, retry_after, reset_at, replayed, body, reserved, settled, alerted = row
+    decision = Decision(
         status=status,
         denial=denial or "",
         error=error or "",
@@ -113,6 +119,7 @@ def call(routine: str, fields: Fields) -> Decision:
         reserved_usd=reserved or Decimal(0),
         settled_usd=settled or Decimal(0),
     )
+    return decision, bool(alerted)
 
 
 @cache

@@ -12,13 +12,14 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
 from django.conf import settings
 from django.db import connection
 from django.db.utils import InterfaceError, OperationalError
+from psycopg import pq
 
 from opslog.exceptions import Unavailable, WrongDatabase
 
@@ -89,6 +90,18 @@ class Outage:
         self._lock = threading.Lock()
         self._away = False
         self._suspected = False
+        self._watchers: list[Callable[[], None]] = []
+
+    def watch(self, begun: Callable[[], None]) -> None:
+        """Calls it, from any thread, whenever an outage begins."""
+        self._watchers.append(begun)
+
+    def forget(self, begun: Callable[[], None]) -> None:
+        self._watchers.remove(begun)
+
+    @property
+    def away(self) -> bool:
+        return self._away
 
     def check(self) -> None:
         if self._away:
@@ -101,6 +114,8 @@ class Outage:
             self._away = True
         log.error("database unreachable, refusing everything", extra={"reason": reason})
         threading.Thread(target=self._probe, args=(parameters,), name="prober", daemon=True).start()
+        for begun in list(self._watchers):
+            begun()
 
     def suspect(self) -> None:
         """A lock was not had in time. One stuck row is no outage; one that all need is."""
@@ -207,6 +222,21 @@ def _peer_has_closed(raw: "psycopg.Connection[Any]") -> bool:
     except psycopg.OperationalError:
         return True
     return raw.closed
+
+
+# Errors after which a session goes on as before, if it says so itself: bad input, broken
+# constraints, rolled back, a lock not had in time, canceled.
+HARMLESS = ("22", "23", "40", "55", "57", "P0")
+
+
+def can_keep(pgconn: pq.abc.PGconn, sqlstate: str | None) -> bool:
+    """Whether the connection is as good as new after that error."""
+    return (
+        (sqlstate or "")[:2] in HARMLESS
+        and (sqlstate or "")[:3] != "57P"
+        and pgconn.status == pq.ConnStatus.OK
+        and pgconn.transaction_status == pq.TransactionStatus.IDLE
+    )
 
 
 def _after_failure(error: Exception) -> None:
