@@ -4,11 +4,12 @@ same requests one after another."""
 import json
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import product
 from typing import Any
 
+import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
@@ -16,6 +17,7 @@ from config import children, scratch
 from tests import factories
 from tests.api.harness import WORK_ORDER, Api, api_service
 from tests.server.raw import START, Raw
+from tests.waiting import wait_until
 
 WITHOUT_DOOR = """
 from config.wsgi import application
@@ -99,7 +101,9 @@ STARTS = {
     "over five dollars": request(START, {**ASK, "estimatedCostUsd": 6}),
     "over five dollars, confirmed": request(START, {**ASK, "estimatedCostUsd": 6, "confirm": True}),
     "unknown work order": request(START, {**ASK, "workOrderId": "nowhere"}),
+    "the last": request(START, {**ASK, "workOrderId": "full"}),
     "full": request(START, {**ASK, "workOrderId": "full"}),
+    "the last of the day": request(START, {**ASK, "workOrderId": "used-up"}),
     "runs are used up": request(START, {**ASK, "workOrderId": "used-up"}),
     "suspended": request(START, {**ASK, "workOrderId": "suspended"}),
     "tokens without a model": request(START, {**ASK, "estimatedInputTokens": 5}),
@@ -246,28 +250,73 @@ SPENDS = {
 TABLE = STARTS | KEYS | HEADERS | FRAMING | METHODS | RUNS | SPENDS
 
 
-@pytest.fixture(scope="module")
-def services(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[list[Api]]:
-    """One with a door, one without."""
+BY_HTTPS = {"X_Forwarded_Proto": "https"}
+PROXIED = {
+    "no word of the proxy": request(START, ASK),
+    "by HTTP": request(START, ASK, X_Forwarded_Proto="http"),
+    "by HTTPS": request(START, ASK, **BY_HTTPS),
+    "the client said so": request(START, ASK, X_Forwarded_Proto="https, http"),
+    "the proxy said so": request(START, ASK, X_Forwarded_Proto="http, https"),
+    "finish nobody's": request(FINISH, {"status": "success", "costUsd": 0}, **BY_HTTPS),
+    "spend": request(SPEND, {"costUsd": 0}, **BY_HTTPS),
+    "an unknown token": request(START, ASK, token="tg_" + "x" * 43, **BY_HTTPS),
+    "bad input": request(START, {}, **BY_HTTPS),
+    **{
+        f"from {hops}": request(START, ASK, X_Forwarded_For=hops, **BY_HTTPS)
+        for hops in (
+            "192.0.2.1",
+            "192.0.2.9, 192.0.2.1",
+            "192.0.2.1, 127.0.0.1",
+            "192.0.2.1:47",
+            "[2001:db8::1]:443",
+            "::ffff:192.0.2.1",
+            "nobody",
+            "192.0.2.1, nobody",
+            "",
+        )
+    },
+}
+WRITTEN = """
+SELECT concat_ws(' ', kind, message, owner_type, owner_id, actor, meta::text)
+FROM operations_events WHERE kind <> 'TOKEN_CREATED' ORDER BY id
+"""
+COUNTED = re.compile(
+    r"^tollgate_(?:\w+_total|admission_seconds_count)\{?.* [0-9.e+-]+$", re.MULTILINE
+)
+
+
+@contextmanager
+def pair(template: str, blocker: DjangoDbBlocker, **env: str) -> Iterator[list[Api]]:
+    """Two services on databases that are alike; the second has no door."""
 
     def without_door(*args: Any, **options: Any) -> list[str]:
         _, _, _, *rest = children.web_server(*args, **options)
         return [sys.executable, "-c", WITHOUT_DOOR, *rest]
 
     with ExitStack() as stack:
-        door = stack.enter_context(api_service(pristine_database, django_db_blocker))
-        stack.enter_context(pytest.MonkeyPatch.context()).setattr(
-            scratch, "web_server", without_door
-        )
-        views = stack.enter_context(api_service(pristine_database, django_db_blocker))
+        door = stack.enter_context(api_service(template, blocker, env=env))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(scratch, "web_server", without_door)
+            views = stack.enter_context(api_service(template, blocker, env=env))
         for api in (door, views):
-            with factories.inside(api.service.database, django_db_blocker):
+            with factories.inside(api.service.database, blocker):
                 factories.make_work_order("full", max_concurrent_runs=1)
                 factories.make_work_order("used-up", runs_per_day=1)
                 factories.make_work_order("suspended", status="suspended")
-            for name in ("full", "used-up"):
-                assert api.start(api.client(), workOrderId=name).status_code == 201
         yield [door, views]
+
+
+@pytest.fixture(scope="module")
+def services(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[list[Api]]:
+    with pair(pristine_database, django_db_blocker) as both:
+        yield both
+
+
+@pytest.fixture(scope="module")
+def proxied(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[list[Api]]:
+    env = {"HTTPS": "1", "TRUSTED_PROXIES": "127.0.0.1/32"}
+    with pair(pristine_database, django_db_blocker, **env) as both:
+        yield both
 
 
 class Caller:
@@ -310,20 +359,105 @@ def without_what_varies(answer: bytes) -> bytes:
     return answer
 
 
-@pytest.mark.parametrize("port", ["the people's port", "the port for programs"])
-def test_same_bytes(services: list[Api], port: str) -> None:
-    """Status, headers, their order, and the body."""
-    callers = [
-        Caller(each, each.service.url if port == "the people's port" else each.service.door_url)
-        for each in services
-    ]
-    different = {}
-    answers: dict[str, bytes] = {}
-    for name, sent in TABLE.items():
-        door, views = [without_what_varies(caller.send(sent)) for caller in callers]
-        answers[name] = door
-        if door != views:
-            different[name] = (door, views)
+def compare(callers: Sequence[Caller], table: Mapping[str, bytes]) -> dict[str, bytes]:
+    """What the first answered; the others the same."""
+    different: dict[str, list[bytes]] = {}
+    same: dict[str, bytes] = {}
+    for name, sent in table.items():
+        answers = [without_what_varies(caller.send(sent)) for caller in callers]
+        same[name] = answers[0]
+        if len(set(answers)) > 1:
+            different[name] = answers
     assert different == {}
-    statuses = {int(answer.split()[1]) for answer in answers.values()}
+    return same
+
+
+def written(api: Api) -> list[bytes]:
+    """Events but for ids and moments."""
+    return [without_what_varies(line.encode()) for (line,) in api.sql(WRITTEN)]
+
+
+def counted(api: Api) -> list[str]:
+    """What the metrics counted."""
+    text = api.client().get("/metrics", headers={"X-Forwarded-Proto": "https"}).text
+    return sorted(line for line in COUNTED.findall(text) if "preflight" not in line)
+
+
+def access_lines(api: Api) -> list[tuple[str, str, int]]:
+    lines = [json.loads(line) for line in api.lines]
+    return [
+        (line["method"], line["route"], line["status"])
+        for line in lines
+        if line["event"] == "request" and line["route"] not in ("/healthz", "/metrics")
+    ]
+
+
+@pytest.mark.parametrize("port", ["url", "door_url"])
+def test_same_bytes(services: list[Api], port: str) -> None:
+    """Status, headers, their order, and the body; on both ports."""
+    callers = [Caller(each, getattr(each.service, port)) for each in services]
+    same = compare(callers, TABLE)
+    statuses = {int(answer.split()[1]) for answer in same.values()}
     assert {200, 201, 400, 401, 403, 404, 405, 409, 413, 415, 422, 428, 429} <= statuses
+
+
+def test_same_bytes_behind_a_proxy(proxied: list[Api]) -> None:
+    """With redirects to HTTPS and HSTS; what the proxy vouches for decides on both."""
+    same = compare([Caller(each, each.service.url) for each in proxied], PROXIED)
+    assert {int(answer.split()[1]) for answer in same.values()} >= {201, 301, 401}
+    assert b"Strict-Transport-Security" in same["by HTTPS"]
+    door, views = proxied
+    assert written(door) == written(views)
+    assert any(b'"sourceIp": "2001:db8::1"' in line for line in written(door))
+
+
+def test_same_records_metrics_and_access_lines(services: list[Api]) -> None:
+    """(Of all that the tests before have sent.)"""
+    door, views = services
+    compare([Caller(each, each.service.door_url) for each in services], RUNS | SPENDS)
+    assert written(door) == written(views)
+    assert counted(door) == counted(views)
+    wait_until(lambda: access_lines(door) == access_lines(views))
+    assert len(access_lines(door)) > len(RUNS | SPENDS) - 5
+
+
+def test_nothing_of_this_went_wrong_inside(services: list[Api], proxied: list[Api]) -> None:
+    for api in (*services, *proxied):
+        assert [line for line in api.errors() if "Invalid HTTP_HOST" not in line] == []
+
+
+def test_a_start_waits_for_no_thread(
+    pristine_database: str, django_db_blocker: DjangoDbBlocker
+) -> None:
+    """While all threads of the one process that decides wait for a lock, starts are answered."""
+    threads = 4
+    with (
+        api_service(pristine_database, django_db_blocker) as api,
+        ExitStack() as stack,
+        psycopg.connect(api.service.owner_url) as holder,
+    ):
+        Caller(api, api.service.url).send(STARTS["plain"])
+        switch = {"scope": "Global", "enabled": False, "reason": "test"}
+
+        def waiting() -> bool:
+            ((number,),) = api.sql("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            return bool(number >= threads)
+
+        def answered_meanwhile() -> bool:
+            holder.execute("LOCK TABLE auth_permission IN ACCESS EXCLUSIVE MODE")
+            held = [stack.enter_context(Raw(api.service.url)) for _ in range(threads)]
+            for each in held:
+                each.send(
+                    request("/api/llm/killswitch", switch).replace(
+                        b"{all}", api.tokens["all"].encode()
+                    )
+                )
+            wait_until(waiting)
+            answer = Caller(api, api.service.url).send(STARTS["plain"])
+            done = waiting() and answer.startswith(b"HTTP/1.1 201 ")
+            holder.rollback()
+            for each in held:
+                each.answer()
+            return done
+
+        wait_until(answered_meanwhile)
