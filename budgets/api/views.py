@@ -27,7 +27,7 @@ from budgets.api.requests import (
 from opslog.addresses import client_address
 from opslog.api.errors import BadRequest, TokenDenied
 from opslog.api.requests import RawJSONParser, decode
-from opslog.exceptions import Unavailable
+from opslog.exceptions import Overloaded, Unavailable
 from opslog.money import usd_text
 from workorders import tokens
 from workorders.api.auth import token_text
@@ -91,8 +91,10 @@ def decide(operation: str, call: Callable[[], admission.Decision]) -> admission.
     began = time.perf_counter()
     try:
         decision = call()
-    except Unavailable:
+    except Unavailable as error:
         metrics.UNAVAILABLE.inc()
+        if isinstance(error, Overloaded):
+            metrics.OVERLOADED.inc()
         raise
     metrics.LATENCY.labels(operation).observe(time.perf_counter() - began)
     if decision.denial:

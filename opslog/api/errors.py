@@ -9,9 +9,11 @@ from django.http import Http404
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
-from opslog.exceptions import Unavailable
+from opslog.exceptions import Overloaded, Unavailable
 
 log = logging.getLogger("tollgate.api")
+UNAVAILABLE = "the budget authority is unavailable: nothing was decided"
+OVERLOADED = "overloaded"  # the denial of what was not even looked at
 
 
 class BadRequest(exceptions.APIException):
@@ -50,8 +52,10 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
             if not isinstance(error, Unavailable):
                 log.error("database error", exc_info=error)
             headers["Retry-After"] = str(getattr(error, "retry_after", 1))
+            if isinstance(error, Overloaded):
+                headers["Tollgate-Denial"] = OVERLOADED
             return Response(
-                {"error": "the budget authority is unavailable: nothing was decided"},
+                {"error": UNAVAILABLE},
                 status=503,
                 headers=headers,
             )
