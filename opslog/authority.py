@@ -21,7 +21,7 @@ from django.db import connection
 from django.db.utils import InterfaceError, OperationalError
 from psycopg import pq
 
-from opslog.exceptions import Unavailable, WrongDatabase
+from opslog.exceptions import Overloaded, Unavailable, WrongDatabase
 
 log = logging.getLogger("tollgate.authority")
 
@@ -134,10 +134,9 @@ class Outage:
             self._suspected = False
 
     def _probe(self, parameters: dict[str, Any]) -> None:
-        while True:
+        # At once: a single connection that was ended is no outage.
+        while not answers(parameters):
             time.sleep(PROBE_SECONDS)
-            if answers(parameters):
-                break
         self._away = False
         log.warning("database is back")
 
@@ -167,7 +166,8 @@ outage = Outage()
 
 
 def fetch_row(sql: str, params: Sequence[Any]) -> tuple[Any, ...]:
-    """Run one statement that gives one row. Raises Unavailable instead of any database error.
+    """Run one statement that gives one row. Raises Unavailable instead of any database error;
+    Overloaded where a lock was not had in time, and so nothing was done.
 
     A statement that calls a procedure must not stand in a transaction; it is sent as it is.
     """
@@ -195,6 +195,8 @@ def fetch_row(sql: str, params: Sequence[Any]) -> tuple[Any, ...]:
             if connection.in_atomic_block and not isinstance(error, psycopg.OperationalError):
                 raise
             _after_failure(error)
+            if isinstance(error, psycopg.errors.LockNotAvailable):
+                raise Overloaded("a lock was not had in time") from error
             raise Unavailable("the database did not decide") from error
     raise Unavailable("too many at once")
 
@@ -242,8 +244,10 @@ def can_keep(pgconn: pq.abc.PGconn, sqlstate: str | None) -> bool:
 def _after_failure(error: Exception) -> None:
     cause = error.__cause__ if isinstance(error, OperationalError | InterfaceError) else error
     state = getattr(cause, "sqlstate", None)
-    with contextlib.suppress(Exception):
-        connection.close()
+    raw: psycopg.Connection[Any] | None = connection.connection
+    if raw is None or not can_keep(raw.pgconn, state):
+        with contextlib.suppress(Exception):
+            connection.close()
     if state is None or state[:2] == "08" or state[:3] == "57P":
         outage.begin(type(cause).__name__, connection.get_connection_params())
     elif state == psycopg.errors.LockNotAvailable.sqlstate:

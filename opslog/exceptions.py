@@ -15,7 +15,7 @@ class Unavailable(Exception):
 
 
 class Overloaded(Unavailable):
-    """There is more to decide than can be decided in time. Nothing was decided."""
+    """There was no time to decide it: nothing was decided, and nothing will be."""
 
 
 class WrongDatabase(OperationalError):

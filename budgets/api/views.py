@@ -18,7 +18,7 @@ from budgets.api import answers, schema
 from budgets.api.asks import Asked, Extend, Finish, Start
 from opslog.api.errors import TokenDenied
 from opslog.api.requests import RawJSONParser
-from opslog.exceptions import Unavailable
+from opslog.exceptions import Overloaded, Unavailable
 from opslog.money import usd_text
 from workorders import tokens
 from workorders.api.auth import token_text
@@ -66,8 +66,10 @@ def decide(operation: str, call: Callable[[], admission.Decision]) -> admission.
     began = time.perf_counter()
     try:
         decision = call()
-    except Unavailable:
+    except Unavailable as error:
         metrics.UNAVAILABLE.inc()
+        if isinstance(error, Overloaded):
+            metrics.OVERLOADED.inc()
         raise
     answers.measure(operation, decision, time.perf_counter() - began)
     return decision

@@ -8,7 +8,8 @@ from typing import Any
 import psycopg
 from django.conf import settings
 from psycopg import pq
-from psycopg.adapt import PyFormat, Transformer
+from psycopg.abc import Transformer
+from psycopg.adapt import PyFormat
 from psycopg.types.json import Jsonb
 
 from budgets import admission, batches

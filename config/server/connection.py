@@ -14,11 +14,14 @@ just now. `config.server.reader` has how a request is read.
 
 import asyncio
 import io
+import math
 import threading
 from json import dumps
 
 import httptools
+from django.conf import settings
 
+from config.server import lanes
 from config.server.exchange import DRAIN_SECONDS, STATUSES, Exchange
 from config.server.house import House
 from config.server.reader import Reader, client_of
@@ -152,7 +155,14 @@ class Connection(Reader):
         if environ.pop("HTTP_TRANSFER_ENCODING", None) is not None:
             environ["CONTENT_LENGTH"] = str(self.size)
         exchange.environ = environ
-        if not self.house.threads.take(exchange):
+        place = lanes.place(self.path)
+        decides = place.lane is lanes.Lane.DECISIONS and place.needs is lanes.Needs.TOKEN
+        within = settings.TOLLGATE_DATABASE_TIMEOUT if decides else math.inf
+        if self.house.threads.take(exchange, within=within):
+            return
+        if decides:
+            exchange.overloaded()
+        else:
             self.busy = False
             self.refuse(503, "too many requests are waiting")
 

@@ -18,7 +18,6 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
-from budgets.gathering import Gatherer
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 from django.urls import resolve, reverse
@@ -29,6 +28,7 @@ from budgets.admission import Decision
 from budgets.api import answers, asks
 from budgets.api.asks import Asked
 from budgets.batches import Ask
+from budgets.gathering import Gatherer
 from config.logs import AccessLog, access_line
 from config.middleware import ForwardedProtoMiddleware, request_id_of
 from config.server.exchange import STATUSES, Exchange

@@ -2,7 +2,12 @@
 
 from collections.abc import Iterable
 from http import HTTPStatus
+from json import dumps
 from typing import TYPE_CHECKING, Any
+
+from budgets import metrics
+from opslog.api.errors import undecided
+from opslog.exceptions import Overloaded
 
 if TYPE_CHECKING:
     from config.server.connection import Connection
@@ -80,6 +85,15 @@ class Exchange:
         if self.method != "HEAD":
             data += body
         self.connection.house.loop.call_soon_threadsafe(self.connection.finish, data, self.keep)
+
+    def overloaded(self) -> None:
+        """There is no time for it: nothing of it was looked at, and the connection goes on."""
+        self.caller = None  # nobody has judged the token
+        metrics.UNAVAILABLE.inc()
+        metrics.OVERLOADED.inc()
+        body, headers = undecided(Overloaded("too many at once"))
+        fields = [("Content-Type", "application/json"), *headers.items()]
+        self.answer("503 Service Unavailable", fields, dumps(body).encode())
 
     def stream(self, status: str, headers: list[tuple[str, str]], parts: Iterable[bytes]) -> None:
         """Piece by piece, no faster than the client reads; a client that stands still is left."""

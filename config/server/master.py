@@ -15,10 +15,10 @@ from functools import partial
 from types import FrameType
 
 import uvloop
-from budgets.gathering import Gatherer
 from django.conf import settings
 from django.db import connections
 
+from budgets.gathering import Gatherer
 from config import api_schema
 from config.privileges import die_with_parent
 from config.server import door

@@ -1,7 +1,7 @@
 """The queue in front of the database, on a real loop and a real database."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from uuid import UUID
 
