@@ -14,6 +14,12 @@ def main() -> None:
     )
     parser.add_argument("--host", default=os.environ.get("HOST") or "127.0.0.1")
     parser.add_argument("--port", type=int, default=int(os.environ.get("PORT") or 8000))
+    parser.add_argument(
+        "--door-port",
+        type=int,
+        default=int(os.environ.get("DOOR_PORT", "8001") or 0),
+        help="for programs alone; 0: none",
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes that decide")
     parser.add_argument(
         "--page-workers", type=int, default=2, help="processes for all else; 0: the same"
