@@ -49,7 +49,7 @@ class World:
     version: int = 0
 
     def __post_init__(self) -> None:
-        self.chance = random.Random(self.seed)  # noqa: S311
+        self.chance = random.Random(self.seed)
 
     def maybe(self, chance: float) -> bool:
         return self.chance.random() < chance
