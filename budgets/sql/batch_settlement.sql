@@ -172,6 +172,7 @@ BEGIN
                 answers := answers || tollgate.settle_clear(p_asks, runs, part, names);
                 flush := true;
             EXCEPTION WHEN OTHERS THEN
+                RAISE WARNING 'finishes of a batch, one by one: % (%)', SQLERRM, SQLSTATE;
                 -- One of them cannot be written. By themselves it is that one alone.
                 FOR q IN SELECT f.* FROM unnest(p_asks) f WHERE f.n = ANY (part) ORDER BY f.n LOOP
                     a := tollgate.finish_alone(q);
