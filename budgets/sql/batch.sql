@@ -31,53 +31,33 @@ CREATE OR REPLACE FUNCTION tollgate.decide_run_v1(
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
 DECLARE
-    asks tollgate.ask[];
     finishes tollgate.ask[];
-    spends tollgate.ask[];
-    more text[];
-    granted boolean;
-    busy integer[];
-    q tollgate.ask;
-    a tollgate.answer;
+    calls tollgate.ask[];
+    starts tollgate.ask[];
+    decided record;
     parts text[] := '{}';
 BEGIN
     flush := false;
     SELECT array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'finish'),
         array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'spend'),
         array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'start')
-    INTO finishes, spends, asks FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x;
+    INTO finishes, calls, starts FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x;
     IF finishes IS NOT NULL THEN
-        SELECT s.answers, s.flush INTO parts, flush FROM tollgate.settle_batch_v1(finishes) s;
+        SELECT s.* INTO decided FROM tollgate.settle_batch_v1(finishes) s;
+        flush := decided.flush;
+        parts := decided.answers;
     END IF;
-    IF spends IS NOT NULL THEN
-        SELECT s.answers, s.flush INTO more, granted FROM tollgate.spend_batch_v1(spends) s;
-        parts := parts || more;
-        flush := flush OR granted;
+    IF calls IS NOT NULL THEN
+        SELECT s.* INTO decided FROM tollgate.spend_batch_v1(calls) s;
+        flush := flush OR decided.flush;
+        parts := parts || decided.answers;
     END IF;
-    IF asks IS NULL THEN
-        answers := '[' || array_to_string(parts, ',') || ']';
-        RETURN;
+    IF starts IS NOT NULL THEN
+        SELECT s.* INTO decided FROM tollgate.decide_starts(starts, p_retry_after, p_lift, p_confirm_over,
+            p_refusal_events) s;
+        flush := flush OR decided.flush;
+        parts := parts || decided.answers;
     END IF;
-    SELECT array_agg(x.n) INTO busy FROM unnest(asks) x
-    WHERE NOT pg_try_advisory_xact_lock_shared(7401, hashtext(x.wo));
-    -- Taken outside of the blocks below: a block that fails gives back what it took.
-    PERFORM tollgate.hold_counters();
-    FOREACH q IN ARRAY asks LOOP
-        BEGIN
-            IF q.n = ANY (busy) THEN
-                a := tollgate.refusal(0, 'alone', '');
-            ELSE
-                a := tollgate.start_run_v1(q.digest, q.address, q.wo, q.agent, q.estimate, q.priced,
-                    q.book_version, q.lease, q.tokens, q.model, q.tier, q.user_id, q.surface, q.feature, false,
-                    q.confirm, q.key, q.fingerprint, q.request_id, q.sent_as, p_retry_after, p_lift,
-                    p_confirm_over, p_refusal_events);
-            END IF;
-        EXCEPTION WHEN OTHERS THEN
-            a := tollgate.refusal(0, 'alone', SQLSTATE);
-        END;
-        flush := flush OR a.status IN (200, 201) OR coalesce(a.alerted, false);
-        parts := parts || tollgate.answer_json(q.n, a);
-    END LOOP;
     answers := '[' || array_to_string(parts, ',') || ']';
 END $$;
 

@@ -193,6 +193,20 @@ CREATE OR REPLACE FUNCTION tollgate.open_breakers(p_wo text) RETURNS public.circ
     WHERE c.state <> 'closed' AND (c.scope = 'global' OR c.subject = p_wo)
 $$;
 
+-- The one that refuses: it has no place for a probe yet. Null where there is none.
+CREATE OR REPLACE FUNCTION tollgate.waiting_breaker(p_wo text, p_at timestamptz) RETURNS public.circuit_breakers
+LANGUAGE sql STABLE AS $$
+    SELECT t FROM unnest(tollgate.open_breakers(p_wo)) t
+    WHERE NOT tollgate.may_probe(t, p_at) ORDER BY t.scope LIMIT 1
+$$;
+
+CREATE OR REPLACE FUNCTION tollgate.breaker_refusal(c public.circuit_breakers, p_at timestamptz)
+RETURNS tollgate.answer LANGUAGE sql STABLE AS $$
+    SELECT tollgate.refusal(503, 'breaker_open', 'the circuit breaker is open',
+        least(tollgate.seconds_until(c.half_open_at, p_at), CASE c.state WHEN 'half_open' THEN 5 END),
+        CASE WHEN c.state = 'open' THEN c.half_open_at END)
+$$;
+
 -- By hand, and by commands: `p_trip` true opens, false resets. Gives null where nothing was to do.
 CREATE OR REPLACE FUNCTION tollgate.switch_breaker_v1(
     p_scope text, p_subject text, p_trip boolean, p_reason text

@@ -125,6 +125,12 @@ BEGIN
             AND (p_scope = 'global' OR (r.wo_id = f.wo_id AND r.model_tier = f.model_tier)));
 END $$;
 
+-- Where a shared limit stands among the checks. 99: it refuses nobody.
+CREATE OR REPLACE FUNCTION tollgate.stage_of(scope text, win text, measure text) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN scope = 'work_order' THEN 99 WHEN win = 'open' THEN 8 WHEN scope IN ('user', 'address') THEN 11
+        WHEN scope = 'global' AND win = 'rolling_minute' AND measure = 'usd' THEN 15 ELSE 12 END
+$$;
+
 -- All limits that cover these facts now, and the counters that are kept for them. Everything that is
 -- shared is read and written under the one lock of all (docs/locking.md). A row for a name wins
 -- over the row for each. `p_dry`: runs whose lease is over count no more, since they would be reaped.
@@ -146,11 +152,7 @@ RETURNS SETOF tollgate.charge LANGUAGE sql STABLE AS $$
         END
     FROM (
         (SELECT DISTINCT ON (b.scope, b."window", b.measure)
-            CASE WHEN b.scope = 'work_order' THEN 99 WHEN b."window" = 'open' THEN 8
-                WHEN b.scope IN ('user', 'address') THEN 11
-                WHEN b.scope = 'global' AND b."window" = 'rolling_minute' AND b.measure = 'usd' THEN 15
-                ELSE 12 END AS stage,
-            b.id, b.scope, tollgate.subject(b.scope, f) AS subject, b."window" AS win, b.measure,
+            tollgate.stage_of(b.scope, b."window", b.measure) AS stage, b.id, b.scope, tollgate.subject(b.scope, f) AS subject, b."window" AS win, b.measure,
             CASE WHEN b.scope <> 'work_order' THEN b.amount
                 WHEN b.measure = 'usd' THEN f.usd_per_day ELSE f.runs_per_day END AS amount,
             b.warning_amount, b.alert_percents
