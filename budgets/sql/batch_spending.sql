@@ -182,6 +182,7 @@ BEGIN
         BEGIN
             clear := tollgate.clear_spending(p_asks, at);
         EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'direct spend of a batch, one by one: % (%)', SQLERRM, SQLSTATE;
             clear := '{}';
         END;
     END IF;

@@ -180,7 +180,10 @@ class Agreement(RuleBasedStateMachine):
             assert decision.status == 200
             self.ledger.spend(usd, feature)
         return multiple(
-            *(self.started(*ask, decision) for ask, decision in zip(starts, answers, strict=False))
+            *(
+                self.started(wo, usd, lease, feature, decision)
+                for (wo, usd, lease, feature), decision in zip(starts, answers, strict=False)
+            )
         )
 
     @rule(run=runs, usd=CENTS)
