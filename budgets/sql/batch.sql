@@ -31,30 +31,32 @@ CREATE OR REPLACE FUNCTION tollgate.decide_run_v1(
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
 DECLARE
-    asks record;
-    parts text[] := '{}';
+    finishes tollgate.ask[];
+    calls tollgate.ask[];
+    starts tollgate.ask[];
     decided record;
+    parts text[] := '{}';
 BEGIN
     flush := false;
-    SELECT array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'finish') AS finishes,
-        array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'spend') AS spends,
-        array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'start') AS starts
-    INTO asks FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x;
-    IF asks.finishes IS NOT NULL THEN
-        SELECT s.answers, s.flush INTO decided FROM tollgate.settle_batch_v1(asks.finishes) s;
-        parts := parts || decided.answers;
-        flush := flush OR decided.flush;
+    SELECT array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'finish'),
+        array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'spend'),
+        array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'start')
+    INTO finishes, calls, starts FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x;
+    IF finishes IS NOT NULL THEN
+        SELECT s.* INTO decided FROM tollgate.settle_batch_v1(finishes) s;
+        flush := decided.flush;
+        parts := decided.answers;
     END IF;
-    IF asks.spends IS NOT NULL THEN
-        SELECT s.answers, s.flush INTO decided FROM tollgate.spend_batch_v1(asks.spends) s;
-        parts := parts || decided.answers;
+    IF calls IS NOT NULL THEN
+        SELECT s.* INTO decided FROM tollgate.spend_batch_v1(calls) s;
         flush := flush OR decided.flush;
+        parts := parts || decided.answers;
     END IF;
-    IF asks.starts IS NOT NULL THEN
-        SELECT s.answers, s.flush INTO decided FROM tollgate.decide_starts(asks.starts, p_retry_after, p_lift,
-            p_confirm_over, p_refusal_events) s;
-        parts := parts || decided.answers;
+    IF starts IS NOT NULL THEN
+        SELECT s.* INTO decided FROM tollgate.decide_starts(starts, p_retry_after, p_lift, p_confirm_over,
+            p_refusal_events) s;
         flush := flush OR decided.flush;
+        parts := parts || decided.answers;
     END IF;
     answers := '[' || array_to_string(parts, ',') || ']';
 END $$;

@@ -104,6 +104,10 @@ DECLARE
 BEGIN
     answers := '{}';
     flush := false;
+    -- (It runs with the owner's rights: what is judged of one is settled of none but that one.)
+    IF (SELECT count(DISTINCT f.n) FROM unnest(p_asks) f) < cardinality(p_asks) THEN
+        RAISE EXCEPTION 'each ask has a number of its own' USING ERRCODE = 'check_violation';
+    END IF;
     -- Runs before counters. None is waited for: whoever holds one may want the counters.
     SELECT array_agg(x) INTO runs FROM (
         SELECT r FROM public.work_order_runs r
@@ -172,11 +176,12 @@ BEGIN
                 answers := answers || tollgate.settle_clear(p_asks, runs, part, names);
                 flush := true;
             EXCEPTION WHEN OTHERS THEN
+                RAISE WARNING 'finishes of a batch, one by one: % (%)', SQLERRM, SQLSTATE;
                 -- One of them cannot be written. By themselves it is that one alone.
                 FOR q IN SELECT f.* FROM unnest(p_asks) f WHERE f.n = ANY (part) ORDER BY f.n LOOP
                     a := tollgate.finish_alone(q);
                     answers := answers || tollgate.answer_json(q.n, a);
-                    flush := flush OR a.status = 200;
+                    flush := flush OR a.status = 200 OR coalesce(a.alerted, false);
                 END LOOP;
             END;
         END IF;

@@ -182,6 +182,7 @@ BEGIN
         BEGIN
             clear := tollgate.clear_spending(p_asks, at);
         EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'direct spend of a batch, one by one: % (%)', SQLERRM, SQLSTATE;
             clear := '{}';
         END;
     END IF;
@@ -199,6 +200,7 @@ BEGIN
                 answers := answers || tollgate.spend_clear(p_asks, part, at);
                 flush := true;
             EXCEPTION WHEN OTHERS THEN
+                RAISE WARNING 'direct spend of a batch, one by one: % (%)', SQLERRM, SQLSTATE;
                 FOR q IN SELECT s.* FROM unnest(p_asks) s JOIN unnest(part) c ON c.n = s.n ORDER BY s.n LOOP
                     a := tollgate.spend_alone(q);
                     answers := answers || tollgate.answer_json(q.n, a);

@@ -322,6 +322,12 @@ def test_a_batch_of_finishes_settles_nothing_that_one_alone_would_not(app: Conne
     assert settled("x", "1000001") == (0, "alone", errors.CheckViolation.sqlstate)
     assert settled("x", "0.1", "running") == (0, "alone", errors.CheckViolation.sqlstate)
     assert app.sql("SELECT status, cost FROM work_order_runs") == [("running", None)]
+    # Two of one number, of which only one would be judged.
+    with pytest.raises(errors.CheckViolation):
+        app.sql(
+            "SELECT tollgate.settle_batch_v1(ARRAY(SELECT x FROM json_populate_recordset("
+            'NULL::tollgate.ask, \'[{"n": 0, "cost": 0.1}, {"n": 0, "cost": "NaN"}]\') x))'
+        )
     # What writes is no way around it: called by itself it has the caller's rights.
     with pytest.raises(DENIED):
         app.sql("SELECT tollgate.settle_clear('{}', '{}', '{}', '{}')")
