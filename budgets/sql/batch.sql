@@ -32,15 +32,17 @@ SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
 DECLARE
     asks tollgate.ask[];
+    starts tollgate.ask[];
     q tollgate.ask;
     a tollgate.answer;
     parts text[] := '{}';
     started record;
 BEGIN
     flush := false;
+    SELECT array_agg(x ORDER BY x.n) FILTER (WHERE x.op <> 'start'), array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'start')
+    INTO asks, starts
+    FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x;
     -- What ends, and what was spent.
-    SELECT array_agg(x ORDER BY x.n) INTO asks
-    FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x WHERE x.op <> 'start';
     IF asks IS NOT NULL THEN
         -- Taken outside of the blocks below: a block that fails gives back what it took.
         PERFORM tollgate.hold_counters();
@@ -62,10 +64,8 @@ BEGIN
         END LOOP;
     END IF;
     -- What starts.
-    SELECT array_agg(x ORDER BY x.n) INTO asks
-    FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x WHERE x.op = 'start';
-    IF asks IS NOT NULL THEN
-        SELECT s.* INTO started FROM tollgate.decide_starts(asks, p_retry_after, p_lift, p_confirm_over,
+    IF starts IS NOT NULL THEN
+        SELECT s.* INTO started FROM tollgate.decide_starts(starts, p_retry_after, p_lift, p_confirm_over,
             p_refusal_events) s;
         flush := flush OR started.flush;
         parts := parts || started.answers;

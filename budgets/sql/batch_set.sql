@@ -137,10 +137,7 @@ BEGIN
                 OFFSET 0) s ON z.win IN ('rolling_minute', 'rolling_hour')),
         -- What is used of each limit, and what would be more.
         u AS MATERIALIZED (
-            SELECT l.check_no, l.budget_id, l.ns, l.measure, l.amount, l.win,
-                l.check_no * 1000000000000 + coalesce(l.budget_id, 0) AS place,
-                row(l.stage, l.budget_id, l.scope, l.subject, l.win, l.measure, l.amount, l.warning_amount,
-                    l.alert_percents, k.starts_at, k.id, z.used)::tollgate.charge AS charge, z.used, z.more
+            SELECT l.*, k.starts_at, k.id, z.used, z.more
             FROM l JOIN k ON k.scope = l.scope AND k.subject = l.subject AND k.win = l.win
             CROSS JOIN LATERAL (SELECT
                 CASE WHEN l.win IN ('rolling_minute', 'rolling_hour') THEN coalesce(CASE l.measure
@@ -151,7 +148,11 @@ BEGIN
             ) z),
         -- Those without room for all that is asked for; and for each who asks whether it has room for that alone.
         tight AS MATERIALIZED (
-            SELECT row_number() OVER () AS i, u.* FROM u
+            SELECT row_number() OVER () AS i, u.check_no, u.ns, u.measure, u.amount, u.win, u.used,
+                u.check_no * 1000000000000 + coalesce(u.budget_id, 0) AS place,
+                row(u.stage, u.budget_id, u.scope, u.subject, u.win, u.measure, u.amount, u.warning_amount,
+                    u.alert_percents, u.starts_at, u.id, u.used)::tollgate.charge AS charge
+            FROM u
             WHERE u.check_no < 9900 AND u.ns IS NOT NULL AND (u.used >= u.amount OR u.used + u.more > u.amount
                 OR (u.check_no = 52 AND u.used + u.more >= u.amount))),
         p AS MATERIALIZED (
@@ -264,10 +265,12 @@ BEGIN
             (SELECT array_agg(row(g.n, g.place, g.runs_before, g.usd_before, p.charge)::tollgate.refused_start
                 ORDER BY g.n)
             FROM g LEFT JOIN p ON p.n = g.n AND p.place = g.place AND p.no_room WHERE NOT g.clear) AS refused,
-            (SELECT array_agg(row(u.charge, u.ns)::tollgate.watched) FROM u
-            WHERE u.budget_id IS NOT NULL AND u.ns IS NOT NULL
-                AND ((u.charge).warning_amount IS NOT NULL OR (u.charge).alert_percents <> '{}')
-            HAVING bool_or(tollgate.crosses(u.charge, u.more))) AS watched
+            (SELECT array_agg(row(u.c, u.ns)::tollgate.watched)
+            FROM (SELECT row(u.stage, u.budget_id, u.scope, u.subject, u.win, u.measure, u.amount, u.warning_amount,
+                    u.alert_percents, u.starts_at, u.id, u.used)::tollgate.charge AS c, u.ns, u.more
+                FROM u WHERE u.budget_id IS NOT NULL AND u.ns IS NOT NULL
+                    AND (u.warning_amount IS NOT NULL OR u.alert_percents <> '{}') OFFSET 0) u
+            HAVING bool_or(tollgate.crosses(u.c, u.more))) AS watched
         INTO r FROM ready
         CROSS JOIN (SELECT array_agg(k.scope) AS scopes, array_agg(k.subject) AS subjects, array_agg(k.win) AS wins,
             array_agg(k.starts_at) AS beginnings FROM k WHERE k.id IS NULL) m

@@ -184,7 +184,8 @@ BEGIN
             IF NOT one_by_one THEN
                 answers := answers || decided.answers;
                 flush := flush OR decided.flush;
-                starts := ARRAY(SELECT s FROM unnest(starts) s WHERE s.n >= decided.upto ORDER BY s.n);
+                starts := CASE WHEN decided.upto IS NOT NULL THEN
+                    ARRAY(SELECT s FROM unnest(starts) s WHERE s.n >= decided.upto ORDER BY s.n) END;
                 CONTINUE WHEN decided.upto IS NULL OR decided.reap IS NOT NULL OR cardinality(decided.answers) > 0;
             END IF;
         END IF;
