@@ -167,7 +167,7 @@ SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
 DECLARE
     at timestamptz;
-    clear tollgate.spending[] := '{}';
+    clear tollgate.spending[] := '{}'::tollgate.spending[];
     part tollgate.spending[];
     done integer := -1;
     step record;
