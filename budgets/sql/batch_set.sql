@@ -11,7 +11,7 @@ CREATE TYPE tollgate.watched AS (limit_now tollgate.charge, asked_by integer[]);
 
 -- A number for each check, in the order of the design: the check, and which part of it. Shared limits have
 -- that of tollgate.charges. `9900`: refuses nobody.
---   stale prices 10, unknown work order 20, kill switch 30, breaker 40, feature off 50, its throttle 51, its cost cap
+--   answered before 5, stale prices 10, unknown work order 20, kill switch 30, breaker 40, feature off 50, its throttle 51, its cost cap
 --   52, suspended 60, unknown agent 70, concurrency 80 and 81, runs and dollars of the day 90 and 100, quotas 110, shared
 --   budgets 120, no price 130, to be confirmed 140, the minute of the breaker 150.
 CREATE OR REPLACE FUNCTION tollgate.check_of(p_stage integer, p_scope text) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
@@ -20,11 +20,12 @@ CREATE OR REPLACE FUNCTION tollgate.check_of(p_stage integer, p_scope text) RETU
 $$;
 
 -- Decides those before `upto`, or all (null). The one at `upto` needs what those before it leave behind; where it is
--- the first, it cannot be decided by a set. `reaped`, `reapers`: see tollgate.decide_starts.
+-- the first, it cannot be decided by a set, unless overdue runs are in its way: `reap` is the work order whose are to be
+-- ended, empty for all. `p_reaped`, `p_reapers`: see tollgate.decide_starts.
 CREATE OR REPLACE FUNCTION tollgate.decide_set(
-    p_starts tollgate.start[], p_at timestamptz, INOUT reaped text[], INOUT reapers integer[],
+    p_starts tollgate.start[], p_at timestamptz, p_reaped text[], p_reapers integer[],
     p_retry_after integer, p_confirm_over numeric, p_refusal_events integer,
-    OUT answers text[], OUT flush boolean, OUT upto integer
+    OUT answers text[], OUT flush boolean, OUT upto integer, OUT reap text
 ) LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
@@ -35,8 +36,8 @@ DECLARE
 BEGIN
     answers := '{}';
     flush := false;
-    -- Again where a counter had to be made, or overdue runs made room.
-    FOR attempt IN 1..40 LOOP
+    -- Again where a counter had to be made.
+    FOR attempt IN 1..3 LOOP
         WITH f AS MATERIALIZED (
             SELECT f.feature, f.enabled, f.period, f.requests_per_period, f.cost_cap_usd
             FROM (SELECT DISTINCT s.feature FROM unnest(p_starts) s WHERE s.feature <> '') d
@@ -57,12 +58,12 @@ BEGIN
             SELECT s.*, z.refused,
                 -- A probe, or what ends one, changes what the next are to see.
                 coalesce((t.probes AND NOT t.waits OR t.may_be_dead) AND z.refused >= 40, false)
-                    OR s.twin_of >= p_starts[1].n AS stops
+                    OR (z.refused > 5 AND s.twin_of >= p_starts[1].n) AS stops
             FROM unnest(p_starts) s CROSS JOIN switches w LEFT JOIN f ON f.feature = s.feature
             LEFT JOIN LATERAL (SELECT bool_or(b.waits) AS waits, bool_or(NOT b.waits) AS probes,
                     bool_or(b.may_be_dead) AS may_be_dead
                 FROM b WHERE b.scope = 'global' OR b.subject = s.wo) t ON w.some_tripped
-            CROSS JOIN LATERAL (SELECT CASE WHEN s.stale THEN 10 WHEN s.status IS NULL THEN 20
+            CROSS JOIN LATERAL (SELECT CASE WHEN (s.said).status IS NOT NULL THEN 5 WHEN s.stale THEN 10 WHEN s.status IS NULL THEN 20
                 WHEN w.some_killed
                     AND (tollgate.kill_switch(s.surface, s.user_id, s.agent, s.lineage)).id IS NOT NULL THEN 30
                 WHEN t.waits THEN 40 WHEN NOT f.enabled THEN 50 WHEN s.status <> 'draft' THEN 60
@@ -136,10 +137,7 @@ BEGIN
                 OFFSET 0) s ON z.win IN ('rolling_minute', 'rolling_hour')),
         -- What is used of each limit, and what would be more.
         u AS MATERIALIZED (
-            SELECT l.check_no, l.budget_id, l.ns, l.measure, l.amount, l.win,
-                l.check_no * 1000000000000 + coalesce(l.budget_id, 0) AS place,
-                row(l.stage, l.budget_id, l.scope, l.subject, l.win, l.measure, l.amount, l.warning_amount,
-                    l.alert_percents, k.starts_at, k.id, z.used)::tollgate.charge AS charge, z.used, z.more
+            SELECT l.*, k.starts_at, k.id, z.used, z.more
             FROM l JOIN k ON k.scope = l.scope AND k.subject = l.subject AND k.win = l.win
             CROSS JOIN LATERAL (SELECT
                 CASE WHEN l.win IN ('rolling_minute', 'rolling_hour') THEN coalesce(CASE l.measure
@@ -150,7 +148,11 @@ BEGIN
             ) z),
         -- Those without room for all that is asked for; and for each who asks whether it has room for that alone.
         tight AS MATERIALIZED (
-            SELECT row_number() OVER () AS i, u.* FROM u
+            SELECT row_number() OVER () AS i, u.check_no, u.ns, u.measure, u.amount, u.win, u.used,
+                u.check_no * 1000000000000 + coalesce(u.budget_id, 0) AS place,
+                row(u.stage, u.budget_id, u.scope, u.subject, u.win, u.measure, u.amount, u.warning_amount,
+                    u.alert_percents, u.starts_at, u.id, u.used)::tollgate.charge AS charge
+            FROM u
             WHERE u.check_no < 9900 AND u.ns IS NOT NULL AND (u.used >= u.amount OR u.used + u.more > u.amount
                 OR (u.check_no = 52 AND u.used + u.more >= u.amount))),
         p AS MATERIALIZED (
@@ -172,7 +174,7 @@ BEGIN
             CROSS JOIN LATERAL (SELECT CASE WHEN h.place >= 9900000000000000 THEN p.own ELSE 0 END AS own,
                 CASE WHEN h.place >= 9900000000000000 THEN 1 ELSE 0 END AS one) z
             WINDOW before AS (PARTITION BY p.i ORDER BY p.n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)),
-        cut AS MATERIALIZED (
+        doubt AS MATERIALIZED (
             SELECT min(z.n) AS n FROM (
                 SELECT c.n FROM c WHERE c.stops
                 UNION ALL
@@ -187,20 +189,22 @@ BEGIN
                         OR (q.win IN ('rolling_minute', 'rolling_hour') AND q.runs_before > 0)))) z),
         v AS MATERIALIZED (
             SELECT c.*, coalesce(h.place, c.refused * 1000000000000) AS place
-            FROM c LEFT JOIN h ON h.n = c.n WHERE c.n < coalesce((SELECT cut.n FROM cut), 2147483647)),
-        -- Who is refused because too much runs at once, though some of it is overdue: of the work order, or of all.
+            FROM c LEFT JOIN h ON h.n = c.n WHERE c.n < coalesce((SELECT doubt.n FROM doubt), 2147483647)),
+        -- Who is refused because too much runs at once, of the work order or of all, though some of it is overdue.
         full_up AS MATERIALIZED (
-            SELECT min(v.n) AS n, o.whose FROM v
+            SELECT v.n, o.whose FROM v
             LEFT JOIN p ON p.n = v.n AND p.place = v.place AND p.check_no = 81
             CROSS JOIN LATERAL (SELECT CASE WHEN p.n IS NULL OR (p.charge).scope = 'model_tier' THEN v.wo ELSE '' END
                 AS whose) o
             WHERE v.place >= 80000000000000 AND v.place < 90000000000000
-                AND NOT o.whose = ANY (reaped) AND NOT v.n = ANY (reapers)
+                AND NOT o.whose = ANY (p_reaped) AND NOT v.n = ANY (p_reapers)
                 AND (SELECT true FROM public.work_order_runs x WHERE x.status = 'running'
                     AND x.lease_expires_at <= p_at AND (o.whose = '' OR x.wo_id = o.whose) LIMIT 1)
-            GROUP BY o.whose),
+            ORDER BY v.n LIMIT 1),
+        cut AS MATERIALIZED (
+            SELECT least((SELECT doubt.n FROM doubt), (SELECT full_up.n FROM full_up)) AS n),
         ready AS MATERIALIZED (
-            SELECT NOT EXISTS (SELECT FROM k WHERE k.id IS NULL) AND NOT EXISTS (SELECT FROM full_up) AS yes),
+            SELECT NOT EXISTS (SELECT FROM k WHERE k.id IS NULL) AS yes),
         -- Each with what its work order has used when its turn comes.
         g AS MATERIALIZED (
             SELECT v.*, z.clear, o.open_runs + coalesce(sum(z.one) OVER before, 0) AS open_before,
@@ -213,7 +217,7 @@ BEGIN
                 FROM k WHERE k.scope = 'work_order' GROUP BY k.subject) o ON o.subject = v.wo
             CROSS JOIN LATERAL (SELECT v.place >= 9900000000000000 AS clear,
                 CASE WHEN v.place >= 9900000000000000 THEN 1 END AS one) z
-            WHERE (SELECT ready.yes FROM ready)
+            WHERE (SELECT ready.yes FROM ready) AND v.n < coalesce((SELECT cut.n FROM cut), 2147483647)
             WINDOW before AS (PARTITION BY v.wo ORDER BY v.n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)),
         own AS MATERIALIZED (
             SELECT k.id, g.n, g.estimate, g.tokens
@@ -256,39 +260,33 @@ BEGIN
                     x.token_name),
                 x.request_id
             FROM run x ORDER BY x.n)
-        SELECT ready.yes AS done, (SELECT cut.n FROM cut) AS upto, m.*, o.*, x.*,
+        SELECT ready.yes AS done, (SELECT cut.n FROM cut) AS upto,
+            (SELECT w.whose FROM full_up w JOIN cut ON cut.n = w.n) AS reap, m.*, x.*,
             (SELECT array_agg(row(g.n, g.place, g.runs_before, g.usd_before, p.charge)::tollgate.refused_start
                 ORDER BY g.n)
             FROM g LEFT JOIN p ON p.n = g.n AND p.place = g.place AND p.no_room WHERE NOT g.clear) AS refused,
-            (SELECT array_agg(row(u.charge, u.ns)::tollgate.watched) FROM u
-            WHERE u.budget_id IS NOT NULL AND u.ns IS NOT NULL
-                AND ((u.charge).warning_amount IS NOT NULL OR (u.charge).alert_percents <> '{}')
-            HAVING bool_or(tollgate.crosses(u.charge, u.more))) AS watched
+            (SELECT array_agg(row(u.c, u.ns)::tollgate.watched)
+            FROM (SELECT row(u.stage, u.budget_id, u.scope, u.subject, u.win, u.measure, u.amount, u.warning_amount,
+                    u.alert_percents, u.starts_at, u.id, u.used)::tollgate.charge AS c, u.ns, u.more
+                FROM u WHERE u.budget_id IS NOT NULL AND u.ns IS NOT NULL
+                    AND (u.warning_amount IS NOT NULL OR u.alert_percents <> '{}') OFFSET 0) u
+            HAVING bool_or(tollgate.crosses(u.c, u.more))) AS watched
         INTO r FROM ready
         CROSS JOIN (SELECT array_agg(k.scope) AS scopes, array_agg(k.subject) AS subjects, array_agg(k.win) AS wins,
             array_agg(k.starts_at) AS beginnings FROM k WHERE k.id IS NULL) m
-        CROSS JOIN (SELECT array_agg(w.n ORDER BY w.n) AS full_ns, array_agg(w.whose ORDER BY w.n) AS full_whose
-            FROM full_up w) o
         CROSS JOIN (SELECT array_agg(run.n ORDER BY run.n) AS ns, array_agg(run.estimate ORDER BY run.n) AS estimates,
             array_agg(run.body ORDER BY run.n) AS bodies FROM run) x;
         EXIT WHEN r.done;
-        IF r.scopes IS NOT NULL THEN
-            INSERT INTO public.counters (key, scope, subject, "window", starts_at)
-            SELECT tollgate.counter_key(m.scope, m.subject, m.win, m.starts_at), m.scope, m.subject, m.win, m.starts_at
-            FROM unnest(r.scopes, r.subjects, r.wins, r.beginnings) AS m (scope, subject, win, starts_at)
-            ON CONFLICT DO NOTHING;
-        END IF;
-        -- Room may be held by runs that never reported: no job is needed to be right.
-        FOR i IN 1..coalesce(cardinality(r.full_ns), 0) LOOP
-            reaped := reaped || r.full_whose[i];
-            reapers := reapers || r.full_ns[i];
-            EXIT WHEN tollgate.reap_v1(nullif(r.full_whose[i], ''), 50) > 0;
-        END LOOP;
+        INSERT INTO public.counters (key, scope, subject, "window", starts_at)
+        SELECT tollgate.counter_key(m.scope, m.subject, m.win, m.starts_at), m.scope, m.subject, m.win, m.starts_at
+        FROM unnest(r.scopes, r.subjects, r.wins, r.beginnings) AS m (scope, subject, win, starts_at)
+        ON CONFLICT DO NOTHING;
     END LOOP;
     IF r.done IS NOT TRUE THEN
         RAISE EXCEPTION 'admission found no quiet moment' USING ERRCODE = 'lock_not_available';
     END IF;
     upto := r.upto;
+    reap := r.reap;
     IF r.ns IS NOT NULL THEN
         flush := true;
         SELECT array_agg(DISTINCT w.n) INTO alerted FROM tollgate.watch_starts(p_starts, r.ns, r.watched, p_at) w (n)
@@ -300,6 +298,8 @@ BEGIN
     IF r.refused IS NOT NULL THEN
         answers := answers || tollgate.refuse_starts(p_starts, r.refused, p_at, p_retry_after, p_confirm_over,
             p_refusal_events);
+        flush := flush OR EXISTS (SELECT FROM unnest(r.refused) f JOIN unnest(p_starts) s ON s.n = f.n
+            WHERE f.place < 10000000000000 AND (s.said).status = 201);
     END IF;
 END $$;
 
@@ -362,6 +362,8 @@ BEGIN
             WHEN x.check_no = 51 OR (x.way).measure = 'usd' THEN (x.way).amount::text
             ELSE (x.way).amount::bigint::text END;
         CASE x.check_no
+            WHEN 5 THEN
+                a := x.said;
             WHEN 10 THEN
                 a := tollgate.refusal(0, 'stale_prices', (SELECT v.version::text FROM public.price_book_version v));
             WHEN 20 THEN

@@ -4,9 +4,9 @@
 --   judge_starts       tokens; the locks of the work orders, where nobody has to be waited for
 --   look_up_orders     each work order and agent once
 --   hold_counters      then the clock
---   answer_replays     keys that have an answer already
+--   find_replays       keys that have an answer already
 --   decide_set         (batch_set.sql) each limit once; decides from the first on, as many as it can
---   start_run_v1       the one that a set cannot decide; then again from answer_replays on
+--   start_run_v1       the one that a set cannot decide; then again from find_replays on
 
 -- A start of a batch: what was asked, and what is known of it.
 CREATE TYPE tollgate.start AS (
@@ -22,7 +22,8 @@ CREATE TYPE tollgate.start AS (
     -- As of the work order; its status is null where there is none.
     title text, status text, runs_per_day integer, usd_per_day numeric, max_concurrent_runs integer,
     team text, cost_dimension text, agent_known boolean, agent_refused boolean, estimate numeric,
-    tokens bigint
+    tokens bigint,
+    said tollgate.answer   -- under its key before; its status is null where nothing was
 );
 
 -- Tokens, and the locks of the work orders. An ask whose work order somebody has alone is handed back:
@@ -47,7 +48,7 @@ BEGIN
                 coalesce(a.estimate IS NULL AND NOT a.priced, false), a.lease, a.tokens, a.model, a.tier,
                 a.user_id, coalesce(nullif(b.surface, ''), a.surface), coalesce(nullif(b.feature, ''), a.feature),
                 a.confirm, a.key, a.fingerprint, a.request_id, a.sent_as, b.token_id, b.lineage, b.actor,
-                b.token_name, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+                b.token_name, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
             )::tollgate.start AS start
         FROM unnest(p_asks) a CROSS JOIN LATERAL tollgate.bearer_v1(a.digest, a.address, '{start}', a.wo) b
     ), noted AS (
@@ -96,40 +97,35 @@ BEGIN
             w.refuse_unknown_agents AND NOT g.known,
             CASE WHEN p_lift AND w.settled_runs >= 20 THEN greatest(coalesce(s.asked, w.default_usd), w.median_usd)
                 ELSE coalesce(s.asked, w.default_usd) END,
-            coalesce(s.asked_tokens, w.p95_tokens, 0))::tollgate.start ORDER BY s.n),
+            coalesce(s.asked_tokens, w.p95_tokens, 0), NULL)::tollgate.start ORDER BY s.n),
         min(w.holds_until)
     INTO starts, holds_until
     FROM s JOIN g ON g.agent = s.agent LEFT JOIN w ON w.wo = s.wo;
 END $$;
 
--- What has been answered under its key before. Asked under the lock of the counters, which every start
--- that writes such an answer has: what is not there now comes from none.
-CREATE OR REPLACE FUNCTION tollgate.answer_replays(
-    INOUT starts tollgate.start[], INOUT answers text[], INOUT flush boolean
-) LANGUAGE plpgsql VOLATILE
+-- What has been answered under its key before is said again. Asked under the lock of the counters, which every
+-- start that writes such an answer has: what is not there now comes from none.
+CREATE OR REPLACE FUNCTION tollgate.find_replays(INOUT starts tollgate.start[]) LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
 DECLARE
-    said record;
+    x record;
 BEGIN
-    SELECT array_agg(s.n) AS ns, bool_or(i.fingerprint = s.fingerprint) AS some_granted,
-        array_agg(tollgate.answer_json(s.n, CASE WHEN i.fingerprint = s.fingerprint
-            THEN row(201, '', NULL, NULL, NULL, true, tollgate.replayed_start(i.answer->>'body'), NULL, NULL,
+    FOR x IN
+        SELECT s.i, CASE WHEN r.fingerprint = s.fingerprint
+            THEN row(201, '', NULL, NULL, NULL, true, tollgate.replayed_start(r.answer->>'body'), NULL, NULL,
                 false)::tollgate.answer
-            ELSE tollgate.key_refusal() END)) AS answers
-    INTO said
-    FROM unnest(starts) s
-    CROSS JOIN LATERAL (
-        SELECT r.fingerprint, r.answer FROM public.idempotency_records r
-        WHERE r.token_id = s.lineage AND r.endpoint = 'start' AND r.key = s.key
-            AND r.created_at > tollgate.now() - interval '48 hours'
-        OFFSET 0) i
-    WHERE s.key <> '';
-    IF said.ns IS NOT NULL THEN
-        answers := answers || said.answers;
-        flush := flush OR said.some_granted;
-        starts := ARRAY(SELECT s FROM unnest(starts) s WHERE NOT s.n = ANY (said.ns) ORDER BY s.n);
-    END IF;
+            ELSE tollgate.key_refusal() END AS said
+        FROM (SELECT row_number() OVER () AS i, t.* FROM unnest(starts) t) s
+        CROSS JOIN LATERAL (
+            SELECT r.fingerprint, r.answer FROM public.idempotency_records r
+            WHERE r.token_id = s.lineage AND r.endpoint = 'start' AND r.key = s.key
+                AND r.created_at > tollgate.now() - interval '48 hours'
+            OFFSET 0) r
+        WHERE s.key <> ''
+    LOOP
+        starts[x.i].said := x.said;
+    END LOOP;
 END $$;
 
 -- Decides them all. Not more than sixteen sets and single asks: the others are handed back, so that
@@ -166,14 +162,19 @@ BEGIN
             SELECT o.starts, o.holds_until INTO starts, holds_until FROM tollgate.look_up_orders(starts, p_lift, at) o;
         END IF;
         IF NOT one_by_one THEN
-            decided := NULL;
             BEGIN
                 IF keyed THEN
-                    SELECT r.* INTO starts, answers, flush FROM tollgate.answer_replays(starts, answers, flush) r;
-                    CONTINUE WHEN cardinality(starts) = 0;
+                    starts := tollgate.find_replays(starts);
                 END IF;
                 SELECT d.* INTO decided FROM tollgate.decide_set(starts, at, reaped, reapers, p_retry_after,
                     p_confirm_over, p_refusal_events) d;
+                -- Room may be held by runs that never reported: no job is needed to be right.
+                IF decided.reap IS NOT NULL AND decided.upto = starts[1].n THEN
+                    reapers := reapers || decided.upto;
+                    IF tollgate.reap_v1(nullif(decided.reap, ''), 50) = 0 THEN
+                        reaped := reaped || decided.reap;
+                    END IF;
+                END IF;
             EXCEPTION WHEN OTHERS THEN
                 -- Whatever it was: the set is undone as a whole, and the failure of one is its own.
                 EXIT WHEN SQLSTATE = '55P03';   -- somebody would have to be waited for
@@ -183,12 +184,9 @@ BEGIN
             IF NOT one_by_one THEN
                 answers := answers || decided.answers;
                 flush := flush OR decided.flush;
-                reaped := decided.reaped;
-                reapers := decided.reapers;
-                IF decided.upto IS DISTINCT FROM starts[1].n THEN
-                    starts := ARRAY(SELECT s FROM unnest(starts) s WHERE s.n >= decided.upto ORDER BY s.n);
-                    CONTINUE;
-                END IF;
+                starts := CASE WHEN decided.upto IS NOT NULL THEN
+                    ARRAY(SELECT s FROM unnest(starts) s WHERE s.n >= decided.upto ORDER BY s.n) END;
+                CONTINUE WHEN decided.upto IS NULL OR decided.reap IS NOT NULL OR cardinality(decided.answers) > 0;
             END IF;
         END IF;
         SELECT x.* INTO q FROM unnest(p_asks) x WHERE x.n = starts[1].n;

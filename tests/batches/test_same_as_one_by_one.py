@@ -95,6 +95,16 @@ class Copy:
         for connection in (self.app, self.owner):
             connection.execute("SELECT set_config('test.now', %s, false)", [at.isoformat()])
 
+    def count_singles(self) -> None:
+        """A warning for each ask of a batch that no set has decided."""
+        row = self.owner.execute(
+            "SELECT pg_get_functiondef('tollgate.decide_starts'::regproc)"
+        ).fetchone()
+        assert row is not None
+        call = "a := tollgate.start_run_v1("
+        assert row[0].count(call) == 1
+        self.owner.execute(row[0].replace(call, f"RAISE WARNING 'single'; {call}"))
+
     def do(self, kind: str, what: Any) -> Any:
         if kind == "sql":
             self.owner.execute("SET search_path = public")
@@ -128,6 +138,7 @@ def copies(world: World, database: str) -> Iterator[tuple[Copy, Copy]]:
     other = f"{database}_b"
     owner_sql("CREATE DATABASE {} TEMPLATE {}", other, database)
     alone, together = Copy(database, world), Copy(other, world)
+    together.count_singles()
     try:
         yield alone, together
     finally:
@@ -164,6 +175,9 @@ def test_a_batch_is_its_asks_one_by_one(committed_db: str, seed: int) -> None:
             one, other = alone.state(name), together.state(name)
             differing = [*map("alone: {}".format, one - other), *map("set: {}".format, other - one)]
             assert not differing, "\n".join([f"seed {seed}: {name}", *differing])
-        print(f"seed {seed}: {dict(statuses)}")
-        failed = sum(1 for warning in together.warnings if "one by one" in warning)
-        assert failed <= statuses["failed"], together.warnings
+        singles = together.warnings.count("single")
+        print(f"seed {seed}: {singles} alone, {dict(statuses)}")
+        failures = [told for told in together.warnings if told != "single"]
+        assert len(failures) <= statuses["failed"], failures
+        # (All of a batch with one that fails; the cost cap of a feature, probes and the minute.)
+        assert singles <= ASKS / 2

@@ -62,9 +62,9 @@ class World:
         for number, name in enumerate(ORDERS):
             factories.make_work_order(
                 name,
-                runs_per_day=pick([3, 8, 30, 100]),
-                usd_per_day=pick(["0.05", "0.4", "2.00", "9.00"]),
-                max_concurrent_runs=pick([1, 2, 4, 50]),
+                runs_per_day=pick([5, 30, 100, 100]),
+                usd_per_day=pick(["0.05", "2.00", "9.00", "60.00"]),
+                max_concurrent_runs=pick([1, 3, 50, 50]),
                 title=pick(["", f"Order {number}"]),
                 status="suspended" if number == 7 else "draft",
                 refuse_unknown_agents=number == 6,
@@ -73,12 +73,12 @@ class World:
         factories.make_agent("a1")
         factories.make_agent("gone", is_active=False)
         self.make_tokens()
-        if self.maybe(0.6):
+        if self.maybe(0.8):
             owner.execute(
                 "UPDATE budgets SET amount = NULL, alert_percents = '{}', warning_amount = NULL"
             )
         for scope, subjects, windows, measures in LIMITS:
-            if self.maybe(0.55):
+            if self.maybe(0.7):
                 continue
             measure = pick(list(measures))
             owner.execute(
@@ -205,7 +205,7 @@ class World:
             steps.append(("batch", batch))
             n += size
             if self.maybe(0.7):
-                steps.append(("clock", pick([0, 0.4, 1, 4, 9, 35, 70, 400, 1300])))
+                steps.append(("clock", pick([0, 0.4, 1, 9, 35, 400, 400, 1300])))
             if self.maybe(0.6):
                 steps.append(("finish", [self.chance.random() for _ in range(pick([1, 3, 9]))]))
             if self.maybe(0.3):
@@ -217,7 +217,9 @@ class World:
         wo = pick(ORDERS[:5])
         return [
             f"SELECT tollgate.trip('work_order', '{wo}', 'a test', tollgate.now())",
-            "SELECT tollgate.trip('global', '', 'a test', tollgate.now())",
+            "SELECT tollgate.trip('global', '', 'a test', tollgate.now())"
+            if self.maybe(0.3)
+            else "SELECT tollgate.alert_sweep_v1()",
             "UPDATE circuit_breakers SET open_seconds = 5, probe_seconds = 3",
             "UPDATE circuit_breakers SET state = 'closed', half_open_at = NULL,"
             " probe_run_id = NULL WHERE subject <> '*'",
