@@ -3,8 +3,8 @@
 -- other are settled together: one statement for counters, runs and events, and the statistics of a work
 -- order once. The others are decided one by one, each in a block of its own (docs/locking.md).
 
--- Settles runs that are clear. The caller has locked them and the counters, and has judged the tokens.
--- Gives the answers.
+-- Settles runs that are clear, and returns the answers. The caller has locked the runs and the counters, and has
+-- judged the tokens.
 CREATE OR REPLACE FUNCTION tollgate.settle_clear(
     p_asks tollgate.ask[], p_runs public.work_order_runs[], p_clear integer[], p_actors text[]
 ) RETURNS text[] LANGUAGE plpgsql VOLATILE AS $$

@@ -9,7 +9,7 @@ CREATE TYPE tollgate.spending AS (
     counters bigint[]
 );
 
--- Records calls that are clear, and gives the answers. The caller has the lock of the counters.
+-- Records calls that are clear, and returns the answers. The caller has the lock of the counters.
 CREATE OR REPLACE FUNCTION tollgate.spend_clear(p_asks tollgate.ask[], p_calls tollgate.spending[], p_at timestamptz)
 RETURNS text[] LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -52,7 +52,7 @@ BEGIN
         PERFORM tollgate.record_usage(used);
     END IF;
     -- The day as it was after this one: without what those after it have spent.
-    WITH told AS MATERIALIZED (
+    WITH calls AS MATERIALIZED (
         SELECT q.n, q.key, q.fingerprint, q.cost, c.lineage,
             json_build_object('spendId', i.id, 'costUsd', tollgate.usd(q.cost), 'day',
                 tollgate.day_figures_v1(p_at, coalesce(sum(q.cost) OVER (ORDER BY q.n
@@ -62,11 +62,11 @@ BEGIN
     kept AS (
         INSERT INTO public.idempotency_records (token_id, endpoint, key, fingerprint, answer, created_at)
         SELECT t.lineage, 'spend', t.key, t.fingerprint, jsonb_build_object('body', t.body), p_at
-        FROM told t WHERE t.key <> ''
+        FROM calls t WHERE t.key <> ''
         ON CONFLICT (token_id, endpoint, key) DO UPDATE SET fingerprint = excluded.fingerprint,
             answer = excluded.answer, created_at = excluded.created_at)
     SELECT array_agg(tollgate.answer_json(t.n, row(200, '', NULL, NULL, NULL, false, t.body, NULL, t.cost,
-        false)::tollgate.answer)) INTO answers FROM told t;
+        false)::tollgate.answer)) INTO answers FROM calls t;
     RETURN answers;
 END $$;
 
@@ -167,7 +167,7 @@ SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
 DECLARE
     at timestamptz;
-    clear tollgate.spending[] := '{}';
+    clear tollgate.spending[] := '{}'::tollgate.spending[];
     part tollgate.spending[];
     done integer := -1;
     step record;

@@ -125,10 +125,10 @@ def test_a_batch_reads_the_history_of_a_work_order_once(desk: Desk) -> None:
 
     def settle_eight() -> list[int]:
         runs = [run_of(desk.start(usd="0.01")) for _ in range(8)]
-        told = FinishTold("success", Decimal("0.01"))
+        report = FinishTold("success", Decimal("0.01"))
         call = SpendTold(Who("u"), Decimal("0.01"))
         asks = [
-            *(Ask("finish", finish_fields(UUID(run), told, caller=desk.caller)) for run in runs),
+            *(Ask("finish", finish_fields(UUID(run), report, caller=desk.caller)) for run in runs),
             *(Ask("spend", spend_fields(call, caller=desk.caller)) for _ in range(4)),
         ]
         params = [batches.encode(asks).decode(), *start_settings().values()]

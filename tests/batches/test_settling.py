@@ -88,10 +88,10 @@ def rows(sql: str, params: Any = None) -> list[tuple[Any, ...]]:
         return list(cursor.fetchall())
 
 
-Told = tuple[Any, ...]
+Outcome = tuple[Any, ...]
 
 
-def as_told(answer: Answer) -> Told:
+def outcome(answer: Answer) -> Outcome:
     """All of an answer but its place. The id of a call is new each time."""
     body = bytes(answer.body).decode()
     return (
@@ -101,7 +101,7 @@ def as_told(answer: Answer) -> Told:
     )
 
 
-def alone(ask: Ask) -> Told:
+def alone(ask: Ask) -> Outcome:
     """By its own routine."""
     fields = [Jsonb(v) if isinstance(v, dict) else v for v in ask.fields.values()]
     places = ", ".join(["%s"] * len(fields))
@@ -111,10 +111,10 @@ def alone(ask: Ask) -> Told:
             [(answer,)] = rows(call, fields)
     except DatabaseError as error:
         return (type(error).__name__,)
-    return as_told(batches.decode(f"[{answer}]")[0])
+    return outcome(batches.decode(f"[{answer}]")[0])
 
 
-def together(asks: list[Ask]) -> list[Told]:
+def together(asks: list[Ask]) -> list[Outcome]:
     """In one call; those that it hands back are asked alone, as the sender would."""
     call = "SELECT answers FROM tollgate.decide_run_v1(%s, %s, %s, %s, %s)"
     params = [batches.encode(asks).decode(), *admission.start_settings().values()]
@@ -122,7 +122,7 @@ def together(asks: list[Ask]) -> list[Told]:
     found = sorted(batches.decode(answers), key=lambda answer: answer.n)
     assert [each.n for each in found] == list(range(len(asks)))
     return [
-        alone(ask) if each.denial == "alone" else as_told(each)
+        alone(ask) if each.denial == "alone" else outcome(each)
         for ask, each in zip(asks, found, strict=True)
     ]
 
@@ -242,17 +242,17 @@ class Scene:
 
     def asks(self) -> list[Ask]:
         """Finishes and spend, of the runs of before too."""
-        told: list[Ask] = []
-        while len(told) < ASKS:
-            if told and self.chance.random() < 0.12:
-                told.append(self.again(self.chance.choice(told)))
+        asks: list[Ask] = []
+        while len(asks) < ASKS:
+            if asks and self.chance.random() < 0.12:
+                asks.append(self.again(self.chance.choice(asks)))
             elif self.chance.random() < 0.7:
-                told.append(self.finish(*self.run()))
+                asks.append(self.finish(*self.run()))
             else:
-                told.append(self.spend())
-        for number, ask in enumerate(told):
+                asks.append(self.spend())
+        for number, ask in enumerate(asks):
             ask.fields["request_id"] = f"r{number}"
-        return told
+        return asks
 
     def run(self) -> tuple[UUID, Decimal]:
         """One that nobody has reported, as long as there is one; at times any."""
@@ -329,13 +329,13 @@ def test_a_batch_comes_to_what_its_asks_come_to(seed: str, committed: None) -> N
             singly = [alone(ask) for part in parts for ask in part]
             singly_written = written()
             transaction.savepoint_rollback(before, using="owner")
-            batched = [told for part in parts for told in together(part)]
+            batched = [each for part in parts for each in together(part)]
             batched_written = written()
         for one, other, ask in zip(singly, batched, chain(*parts), strict=True):
             assert other == one, (seed, round_, ask)
         for name, those in singly_written.items():
             assert batched_written[name] == those, (seed, round_, name)
-        seen.update(told[:2] for told in singly)
+        seen.update(each[:2] for each in singly)
     alerts = Counter(kind for (kind,) in rows("SELECT kind FROM alerts"))
     print(f"seed {seed}: {dict(seen)}; {dict(alerts)}")
     assert not list(ledger.differences())
