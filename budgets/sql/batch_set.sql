@@ -58,7 +58,7 @@ BEGIN
         c AS MATERIALIZED (
             SELECT s.*, z.refused,
                 -- A probe, or what ends one, changes what the next are to see.
-                coalesce((t.probes AND NOT t.waits OR t.may_be_dead) AND z.refused >= 40, false)
+                coalesce((t.probes AND NOT t.waits AND z.refused >= 40) OR (t.may_be_dead AND z.refused >= 30), false)
                     OR (z.refused > 5 AND s.twin_of >= p_starts[1].n) AS stops
             FROM unnest(p_starts) s CROSS JOIN switches w LEFT JOIN f ON f.feature = s.feature
             LEFT JOIN LATERAL (SELECT bool_or(b.waits) AS waits, bool_or(NOT b.waits) AS probes,
