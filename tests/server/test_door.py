@@ -48,7 +48,7 @@ VARIES = (
 
 def request(
     path: str,
-    body: bytes | dict[str, object] = b"",
+    body: bytes | Mapping[str, object] = b"",
     *,
     method: str = "POST",
     version: str = "1.1",
@@ -57,7 +57,7 @@ def request(
     **headers: str,
 ) -> bytes:
     """As it is sent; `{…}` in it are replaced by a token, or by the last run."""
-    data = json.dumps(body).encode() if isinstance(body, dict) else body
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/{version}"]
     if host is not None:
         lines.append(f"Host: {host}")
@@ -72,7 +72,7 @@ def request(
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + data
 
 
-def chunked(body: dict[str, object], size: int = 7) -> bytes:
+def chunked(body: Mapping[str, object], size: int = 7) -> bytes:
     data = json.dumps(body).encode()
     parts = [data[at : at + size] for at in range(0, len(data), size)]
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
