@@ -421,6 +421,20 @@ def test_same_records_metrics_and_access_lines(services: list[Api]) -> None:
     assert len(access_lines(door)) > len(RUNS | SPENDS) - 5
 
 
+def test_a_price_of_a_moment_ago_is_that_of_the_answer(services: list[Api]) -> None:
+    """The database says that the book is an old one, and the views read it again."""
+    door, _ = services
+    client = Caller(door, door.service.door_url)
+    ask = request(START, {**PRICED, "estimatedInputTokens": 100_000, "estimatedOutputTokens": 0})
+
+    def reserved() -> str:
+        return str(json.loads(client.send(ask).partition(b"\r\n\r\n")[2])["reservedUsd"])
+
+    assert [reserved(), reserved()] == ["0.015", "0.015"]  # $0.15 a million
+    door.sql("UPDATE model_prices SET input_per_mtok = 0.45 WHERE model = 'gpt-4o-mini'")
+    assert [reserved(), reserved()] == ["0.045", "0.045"]
+
+
 def test_nothing_of_this_went_wrong_inside(services: list[Api], proxied: list[Api]) -> None:
     for api in (*services, *proxied):
         assert [line for line in api.errors() if "Invalid HTTP_HOST" not in line] == []
