@@ -17,6 +17,7 @@ from opslog import authority, standby
 
 SEEMS_FINE = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 OVERDUE = "its time was over"
+UNCONFIRMED = "40003"  # SQLSTATE: nobody knows whether it is complete
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class Connection:
             self._send(call)
         elif self._notices.unconfirmed():
             # Committed here, and perhaps nowhere else: no acknowledgement.
-            self._finish(Outcome(None, "40003", "no standby confirmed the commit"))
+            self._finish(Outcome(None, UNCONFIRMED, "no standby confirmed the commit"))
         else:
             self._finish(Outcome(result))
 

@@ -12,7 +12,13 @@ from django.db import connection as django_connection
 from budgets import alerts, metrics
 from budgets.batches import MOST, Ask
 from budgets.gathering import calls
-from budgets.gathering.connection import OVERDUE, Connection, Outcome, connect
+from budgets.gathering.connection import (
+    OVERDUE,
+    UNCONFIRMED,
+    Connection,
+    Outcome,
+    connect,
+)
 from budgets.gathering.queue import Done, Line, Waiting
 from opslog import authority
 from opslog.exceptions import Overloaded, Unavailable, WrongDatabase
@@ -305,6 +311,9 @@ class Gatherer:
             authority.outage.suspect()
             error = Overloaded(UNDECIDED)
             metrics.OVERLOADED.inc(len(asks))
+        elif state == UNCONFIRMED:
+            log.error("the synchronous standby did not confirm a decision")
+            authority.outage.suspect()
         elif alone and outcome.reason == OVERDUE and seconds < LOCK_SECONDS:
             authority.outage.suspect()  # it may have waited for its work order
         elif not state or state[:2] == "08" or state[:3] == "57P":
