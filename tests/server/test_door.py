@@ -48,7 +48,7 @@ VARIES = (
 
 def request(
     path: str,
-    body: bytes | dict[str, object] = b"",
+    body: bytes | Mapping[str, object] = b"",
     *,
     method: str = "POST",
     version: str = "1.1",
@@ -57,7 +57,7 @@ def request(
     **headers: str,
 ) -> bytes:
     """As it is sent; `{…}` in it are replaced by a token, or by the last run."""
-    data = json.dumps(body).encode() if isinstance(body, dict) else body
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/{version}"]
     if host is not None:
         lines.append(f"Host: {host}")
@@ -72,7 +72,7 @@ def request(
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + data
 
 
-def chunked(body: dict[str, object], size: int = 7) -> bytes:
+def chunked(body: Mapping[str, object], size: int = 7) -> bytes:
     data = json.dumps(body).encode()
     parts = [data[at : at + size] for at in range(0, len(data), size)]
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
@@ -419,6 +419,20 @@ def test_same_records_metrics_and_access_lines(services: list[Api]) -> None:
     assert counted(door) == counted(views)
     wait_until(lambda: access_lines(door) == access_lines(views))
     assert len(access_lines(door)) > len(RUNS | SPENDS) - 5
+
+
+def test_a_price_of_a_moment_ago_is_that_of_the_answer(services: list[Api]) -> None:
+    """The database says that the book is an old one, and the views read it again."""
+    door, _ = services
+    client = Caller(door, door.service.door_url)
+    ask = request(START, {**PRICED, "estimatedInputTokens": 100_000, "estimatedOutputTokens": 0})
+
+    def reserved() -> str:
+        return str(json.loads(client.send(ask).partition(b"\r\n\r\n")[2])["reservedUsd"])
+
+    assert [reserved(), reserved()] == ["0.015", "0.015"]  # $0.15 a million
+    door.sql("UPDATE model_prices SET input_per_mtok = 0.45 WHERE model = 'gpt-4o-mini'")
+    assert [reserved(), reserved()] == ["0.045", "0.045"]
 
 
 def test_nothing_of_this_went_wrong_inside(services: list[Api], proxied: list[Api]) -> None:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 import psutil
 import pytest
@@ -77,11 +78,15 @@ def test_killed_under_load(api: Api, django_db_blocker: DjangoDbBlocker) -> None
         done.append(deciding[0].pid)
         return True
 
+    def reached(enough: int) -> bool:
+        return len(acknowledged) > enough
+
     with ThreadPoolExecutor(CLIENTS) as pool:
         running = [pool.submit(client, number) for number in range(CLIENTS)]
         killed: list[int] = []
         for part in range(1, KILLS + 1):
-            wait_until(lambda part=part: len(acknowledged) > part * CLIENTS * EACH // (KILLS + 1))
+            enough = part * CLIENTS * EACH // (KILLS + 1)
+            wait_until(partial(reached, enough))
             wait_until(lambda: kill(killed))
         for each in running:
             each.result()

@@ -1,12 +1,13 @@
 """The port that is for programs alone: the API and the probes as on the other, and no page."""
 
+import socket
 from collections.abc import Iterator
 
 import pytest
 from pytest_django import DjangoDbBlocker
 
 from config import supervisor
-from config.scratch import free_port
+from config.embedded import free_port
 from config.server.reader import NOT_HERE
 from tests.access import walking
 from tests.admin.scene import make_scene
@@ -85,7 +86,7 @@ def test_as_shipped_a_taken_port_is_done_without(monkeypatch: pytest.MonkeyPatch
     free = supervisor.Supervisor()
     free.settle_door()
     assert free.door_port == supervisor.DOOR_PORT
-    with supervisor.socket.create_server(("127.0.0.1", supervisor.DOOR_PORT)):
+    with socket.create_server(("127.0.0.1", supervisor.DOOR_PORT)):
         taken = supervisor.Supervisor()
         taken.settle_door()
         assert taken.door_port == 0
