@@ -4,24 +4,25 @@
 -- A start that the set refuses. `place`: of the check that does it, times 1e12, and the limit; in order.
 CREATE TYPE tollgate.refused_start AS (
     n integer, place bigint, runs bigint, usd numeric,   -- what its work order had used of its day
-    way tollgate.charge);
+    way tollgate.charge,
+    first_slot timestamptz);   -- the oldest of a rolling window that holds something, before this set
 
 -- A limit whose use passes a threshold of its alerts, or one of those that are looked at with it.
 CREATE TYPE tollgate.watched AS (limit_now tollgate.charge, asked_by integer[]);
 
--- A number for each check, in the order of the design: the check, and which part of it. Shared limits have
--- that of tollgate.charges. `9900`: refuses nobody.
---   answered before 5, stale prices 10, unknown work order 20, kill switch 30, breaker 40, feature off 50, its throttle 51, its cost cap
---   52, suspended 60, unknown agent 70, concurrency 80 and 81, runs and dollars of the day 90 and 100, quotas 110, shared
---   budgets 120, no price 130, to be confirmed 140, the minute of the breaker 150.
+-- A number for each check, in the order of the design: ten times its number, and which part of it.
+--   answered before 5, stale prices 10, unknown work order 20, kill switch 30, breaker 40, feature off 50, its
+--   throttle 51, its cost cap 52, suspended 60, unknown agent 70, concurrency of the work order 80, other
+--   concurrency 81, runs of the day 90, dollars of the day 100, quotas 110, shared budgets 120, no price 130, to be
+--   confirmed 140, the minute of the breaker 150; 9900: nothing refuses it.
 CREATE OR REPLACE FUNCTION tollgate.check_of(p_stage integer, p_scope text) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN p_stage = 99 THEN 9900 WHEN p_stage = 8 THEN 81
         WHEN p_stage = 5 THEN CASE p_scope WHEN 'feature_user' THEN 51 ELSE 52 END ELSE p_stage * 10 END
 $$;
 
--- Decides those before `upto`, or all (null). The one at `upto` needs what those before it leave behind; where it is
--- the first, it cannot be decided by a set, unless overdue runs are in its way: `reap` is the work order whose are to be
--- ended, empty for all. `p_reaped`, `p_reapers`: see tollgate.decide_starts.
+-- Decides those before `upto`, or all (null). The one at `upto` needs what those before it leave behind; where it
+-- is the first, it cannot be decided by a set, unless overdue runs are in its way: `reap` is the work order whose
+-- are to be ended, empty for all. `p_reaped`, `p_reapers`: see tollgate.decide_starts.
 CREATE OR REPLACE FUNCTION tollgate.decide_set(
     p_starts tollgate.start[], p_at timestamptz, p_reaped text[], p_reapers integer[],
     p_retry_after integer, p_confirm_over numeric, p_refusal_events integer,
@@ -57,7 +58,7 @@ BEGIN
         c AS MATERIALIZED (
             SELECT s.*, z.refused,
                 -- A probe, or what ends one, changes what the next are to see.
-                coalesce((t.probes AND NOT t.waits OR t.may_be_dead) AND z.refused >= 40, false)
+                coalesce((t.probes AND NOT t.waits AND z.refused >= 40) OR (t.may_be_dead AND z.refused >= 30), false)
                     OR (z.refused > 5 AND s.twin_of >= p_starts[1].n) AS stops
             FROM unnest(p_starts) s CROSS JOIN switches w LEFT JOIN f ON f.feature = s.feature
             LEFT JOIN LATERAL (SELECT bool_or(b.waits) AS waits, bool_or(NOT b.waits) AS probes,
@@ -130,14 +131,15 @@ BEGIN
                 WHERE c.key = tollgate.counter_key(z.scope, z.subject, z.win, t.starts_at)
                 OFFSET 0) k ON true
             LEFT JOIN LATERAL (SELECT sum(x.reserved_usd + x.settled_usd) AS slots_usd,
-                    sum(x.reserved_tokens + x.settled_tokens) AS slots_tokens, sum(x.runs) AS slots_runs
+                    sum(x.reserved_tokens + x.settled_tokens) AS slots_tokens, sum(x.runs) AS slots_runs,
+                    min(x.starts_at) FILTER (WHERE x.runs > 0) AS first_slot
                 FROM public.counters x WHERE x.scope = z.scope AND x.subject = z.subject AND x."window" = z.win
                     AND x."window" IN ('rolling_minute', 'rolling_hour')
                     AND x.starts_at > p_at - tollgate.reach(z.win) AND x.starts_at <= p_at
                 OFFSET 0) s ON z.win IN ('rolling_minute', 'rolling_hour')),
         -- What is used of each limit, and what would be more.
         u AS MATERIALIZED (
-            SELECT l.*, k.starts_at, k.id, z.used, z.more
+            SELECT l.*, k.starts_at, k.id, k.first_slot, z.used, z.more
             FROM l JOIN k ON k.scope = l.scope AND k.subject = l.subject AND k.win = l.win
             CROSS JOIN LATERAL (SELECT
                 CASE WHEN l.win IN ('rolling_minute', 'rolling_hour') THEN coalesce(CASE l.measure
@@ -149,14 +151,14 @@ BEGIN
         -- Those without room for all that is asked for; and for each who asks whether it has room for that alone.
         tight AS MATERIALIZED (
             SELECT row_number() OVER () AS i, u.check_no, u.ns, u.measure, u.amount, u.win, u.used,
-                u.check_no * 1000000000000 + coalesce(u.budget_id, 0) AS place,
+                u.first_slot, u.check_no * 1000000000000 + coalesce(u.budget_id, 0) AS place,
                 row(u.stage, u.budget_id, u.scope, u.subject, u.win, u.measure, u.amount, u.warning_amount,
                     u.alert_percents, u.starts_at, u.id, u.used)::tollgate.charge AS charge
             FROM u
             WHERE u.check_no < 9900 AND u.ns IS NOT NULL AND (u.used >= u.amount OR u.used + u.more > u.amount
                 OR (u.check_no = 52 AND u.used + u.more >= u.amount))),
         p AS MATERIALIZED (
-            SELECT t.i, t.check_no, t.place, t.used, t.amount, t.win, t.charge, x.n, m.own, c.refused, m.alone_ok,
+            SELECT t.i, t.check_no, t.place, t.used, t.amount, t.win, t.charge, t.first_slot, x.n, m.own, c.refused, m.alone_ok,
                 (t.used >= t.amount OR t.used + m.own > t.amount)
                     AND NOT (m.alone_ok AND t.used = 0) AS no_room
             FROM tight t CROSS JOIN LATERAL unnest(t.ns) x (n) JOIN c ON c.n = x.n
@@ -262,7 +264,7 @@ BEGIN
             FROM run x ORDER BY x.n)
         SELECT ready.yes AS done, (SELECT cut.n FROM cut) AS upto,
             (SELECT w.whose FROM full_up w JOIN cut ON cut.n = w.n) AS reap, m.*, x.*,
-            (SELECT array_agg(row(g.n, g.place, g.runs_before, g.usd_before, p.charge)::tollgate.refused_start
+            (SELECT array_agg(row(g.n, g.place, g.runs_before, g.usd_before, p.charge, p.first_slot)::tollgate.refused_start
                 ORDER BY g.n)
             FROM g LEFT JOIN p ON p.n = g.n AND p.place = g.place AND p.no_room WHERE NOT g.clear) AS refused,
             (SELECT array_agg(row(u.c, u.ns)::tollgate.watched)
@@ -353,7 +355,7 @@ DECLARE
     a tollgate.answer;
     cap text;
 BEGIN
-    FOR x IN SELECT s.*, f.place / 1000000000000 AS check_no, f.runs, f.usd, f.way
+    FOR x IN SELECT s.*, f.place / 1000000000000 AS check_no, f.runs, f.usd, f.way, f.first_slot
         FROM unnest(p_refused) f JOIN unnest(p_starts) s ON s.n = f.n ORDER BY f.n
     LOOP
         cap := CASE WHEN x.check_no = 80 THEN x.max_concurrent_runs::text
@@ -377,7 +379,7 @@ BEGIN
             WHEN 60 THEN
                 a := tollgate.start_refusal(6, x.status);
             WHEN 51, 81, 110, 120 THEN
-                a := tollgate.limit_refusal(x.way, p_at, day_after);
+                a := tollgate.limit_refusal(x.way, p_at, day_after, tollgate.cured_at(x.way, p_at, x.first_slot));
             ELSE   -- (Each takes of these what it says.)
                 a := tollgate.start_refusal((x.check_no / 10)::integer, cap, CASE WHEN x.check_no IN (90, 100) THEN day_after END,
                     CASE WHEN x.check_no IN (90, 100) THEN tomorrow END);

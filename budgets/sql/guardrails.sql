@@ -92,22 +92,25 @@ LANGUAGE sql STABLE AS $$
         ELSE tollgate.begins(win, at) END
 $$;
 
--- When time cures a limit that is used up: null for what only the end of a run cures.
-CREATE OR REPLACE FUNCTION tollgate.cured_at(c tollgate.charge, at timestamptz) RETURNS timestamptz
-LANGUAGE sql STABLE AS $$
+-- When time cures a limit that is used up: null for what only the end of a run cures. `first_slot`: the oldest of
+-- its slots that holds something, which is the next to leave; null: none does.
+CREATE OR REPLACE FUNCTION tollgate.cured_at(c tollgate.charge, at timestamptz, first_slot timestamptz)
+RETURNS timestamptz LANGUAGE sql STABLE AS $$
     SELECT CASE
         WHEN c.win = 'open' THEN NULL
-        -- The oldest slot that holds something is the next to leave.
-        WHEN c.win IN ('rolling_minute', 'rolling_hour') THEN coalesce((
-            SELECT min(k.starts_at) FROM public.counters k
-            WHERE k.scope = c.scope AND k.subject = c.subject AND k."window" = c.win
-                AND k."window" IN ('rolling_minute', 'rolling_hour') AND k.starts_at > at - tollgate.reach(c.win)
-                AND k.starts_at <= at AND k.runs > 0), at)
-            + tollgate.reach(c.win)
+        WHEN c.win IN ('rolling_minute', 'rolling_hour') THEN coalesce(first_slot, at) + tollgate.reach(c.win)
         ELSE tollgate.begins(c.win, at) + CASE c.win WHEN 'month' THEN interval '1 month'
             WHEN 'day' THEN interval '1 day' WHEN 'hour' THEN interval '1 hour'
             ELSE interval '1 minute' END
     END
+$$;
+CREATE OR REPLACE FUNCTION tollgate.cured_at(c tollgate.charge, at timestamptz) RETURNS timestamptz
+LANGUAGE sql STABLE AS $$
+    SELECT tollgate.cured_at(c, at, CASE WHEN c.win IN ('rolling_minute', 'rolling_hour') THEN (
+        SELECT min(k.starts_at) FROM public.counters k
+        WHERE k.scope = c.scope AND k.subject = c.subject AND k."window" = c.win
+            AND k."window" IN ('rolling_minute', 'rolling_hour') AND k.starts_at > at - tollgate.reach(c.win)
+            AND k.starts_at <= at AND k.runs > 0) END)
 $$;
 
 CREATE OR REPLACE FUNCTION tollgate.measured(measure text, usd numeric, tokens bigint) RETURNS numeric
@@ -126,7 +129,8 @@ BEGIN
 END $$;
 
 -- Where a shared limit stands among the checks. 99: it refuses nobody.
-CREATE OR REPLACE FUNCTION tollgate.stage_of(scope text, win text, measure text) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.stage_of(scope text, win text, measure text) RETURNS integer
+LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN scope = 'work_order' THEN 99 WHEN win = 'open' THEN 8 WHEN scope IN ('user', 'address') THEN 11
         WHEN scope = 'global' AND win = 'rolling_minute' AND measure = 'usd' THEN 15 ELSE 12 END
 $$;
@@ -217,10 +221,11 @@ BEGIN
 END $$;
 
 -- The refusal that a limit in the way means. `p_day_after`: seconds said for a day, by the setting.
-CREATE OR REPLACE FUNCTION tollgate.limit_refusal(c tollgate.charge, p_at timestamptz, p_day_after integer)
-RETURNS tollgate.answer LANGUAGE plpgsql STABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.limit_refusal(
+    c tollgate.charge, p_at timestamptz, p_day_after integer, p_cured timestamptz DEFAULT NULL
+) RETURNS tollgate.answer LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    cured timestamptz := tollgate.cured_at(c, p_at);
+    cured timestamptz := coalesce(p_cured, tollgate.cured_at(c, p_at));
     after integer := greatest(1, ceil(extract(epoch FROM cured - p_at)))::integer;
     answer tollgate.answer;
 BEGIN

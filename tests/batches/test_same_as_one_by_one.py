@@ -35,8 +35,8 @@ FROM json_populate_record(NULL::tollgate.ask, %s) q
 """
 BATCH = "SELECT answers FROM tollgate.decide_run_v1(%s, %s, %s, %s, %s)"
 FINISH = """
-SELECT (tollgate.finish_run_v1(%s::text::bytea, '10.0.0.1', %s, %s, %s::text::numeric, NULL, NULL, NULL, '',
-    'finish')).status
+SELECT (tollgate.finish_run_v1(%s::text::bytea, '10.0.0.1', %s, %s, %s::text::numeric, NULL, NULL,
+    NULL, '', 'finish')).status
 """
 
 
@@ -108,7 +108,8 @@ class Copy:
     def do(self, kind: str, what: Any) -> Any:
         if kind == "sql":
             self.owner.execute("SET search_path = public")
-            return self.owner.execute(what) and None
+            self.owner.execute(what)
+            return None
         ids = list(self.runs)
         ended = []
         for share in what if ids else ():
