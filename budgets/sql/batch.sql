@@ -35,7 +35,7 @@ DECLARE
     starts tollgate.ask[];
     q tollgate.ask;
     a tollgate.answer;
-    parts text[] := '{}';
+    parts text[] := '{}'::text[];
     started record;
 BEGIN
     flush := false;

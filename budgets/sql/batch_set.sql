@@ -352,7 +352,7 @@ SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
 DECLARE
     tomorrow timestamptz := date_trunc('day', p_at, 'UTC') + interval '1 day';
     day_after integer := coalesce(p_retry_after, ceil(extract(epoch FROM tomorrow - p_at))::integer);
-    answers text[] := '{}';
+    answers text[] := '{}'::text[];
     x record;
     a tollgate.answer;
     cap text;

@@ -141,8 +141,8 @@ DECLARE
     holds_until timestamptz;
     keyed boolean;
     one_by_one boolean := false;
-    reaped text[] := '{}';       -- work orders whose overdue runs were ended; empty: of all
-    reapers integer[] := '{}';   -- the asks that found them full
+    reaped text[] := '{}'::text[]; -- work orders whose overdue runs were ended; empty: of all
+    reapers integer[] := '{}'::integer[]; -- the asks that found them full
     q tollgate.ask;
     a tollgate.answer;
 BEGIN
