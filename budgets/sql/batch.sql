@@ -1,6 +1,7 @@
 -- Many asks, one decision: everything that is waiting is decided by one call, which pays once for the lock,
--- the clock, the reads and the flush. Each ask is answered as if it had come alone. Finishes come first, since
--- they make room, then direct spend, then starts; each in order of arrival.
+-- the clock, the reads and the flush. Each ask is answered as if it had come alone. Finishes come first
+-- (batch_settlement.sql), since they make room, then direct spend (batch_spending.sql), then starts
+-- (batch_starts.sql); each in order of arrival.
 --
 -- A batch waits for nothing but the lock of the counters, so an ask that would have to wait for its work
 -- order or its run, and one that fails, is handed back to be asked alone (status 0, denial 'alone').

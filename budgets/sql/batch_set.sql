@@ -3,9 +3,11 @@
 
 -- A start that the set refuses. `place`: of the check that does it, times 1e12, and the limit; in order.
 CREATE TYPE tollgate.refused_start AS (
-    n integer, place bigint, runs bigint, usd numeric,   -- what its work order had used of its day
-    way tollgate.charge,
-    first_slot timestamptz);   -- the oldest of a rolling window that holds something, before this set
+    n integer, place bigint,
+    runs bigint, usd numeric,   -- what its work order had used of its day
+    way tollgate.charge,        -- the limit that refuses, if one does
+    first_slot timestamptz      -- the oldest of a rolling window that holds something, before this set
+);
 
 -- A limit whose use passes a threshold of its alerts, or one of those that are looked at with it.
 CREATE TYPE tollgate.watched AS (limit_now tollgate.charge, asked_by integer[]);
@@ -350,7 +352,7 @@ SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
 DECLARE
     tomorrow timestamptz := date_trunc('day', p_at, 'UTC') + interval '1 day';
     day_after integer := coalesce(p_retry_after, ceil(extract(epoch FROM tomorrow - p_at))::integer);
-    answers text[] := '{}';
+    answers text[] := '{}'::text[];
     x record;
     a tollgate.answer;
     cap text;

@@ -97,6 +97,7 @@ DECLARE
     addresses inet[];
     step record;
     done integer := -1;
+    blocked boolean := false;   -- somebody would have to be waited for: not once for each
     part integer[];
     names text[];
     q tollgate.ask;
@@ -177,9 +178,14 @@ BEGIN
                 flush := true;
             EXCEPTION WHEN OTHERS THEN
                 RAISE WARNING 'finishes of a batch, one by one: % (%)', SQLERRM, SQLSTATE;
+                blocked := blocked OR SQLSTATE = '55P03';
                 -- One of them cannot be written. By themselves it is that one alone.
                 FOR q IN SELECT f.* FROM unnest(p_asks) f WHERE f.n = ANY (part) ORDER BY f.n LOOP
-                    a := tollgate.finish_alone(q);
+                    IF blocked THEN
+                        a := tollgate.refusal(0, 'alone', '55P03');
+                    ELSE
+                        a := tollgate.finish_alone(q);
+                    END IF;
                     answers := answers || tollgate.answer_json(q.n, a);
                     flush := flush OR a.status = 200 OR coalesce(a.alerted, false);
                 END LOOP;
@@ -187,11 +193,12 @@ BEGIN
         END IF;
         CONTINUE WHEN step.n < 0;
         q := step.ask;
-        IF q.run = ANY (busy) THEN
+        IF blocked OR q.run = ANY (busy) THEN
             a := tollgate.refusal(0, 'alone', '');
         ELSE
             a := tollgate.finish_alone(q);
         END IF;
+        blocked := blocked OR coalesce(a.status = 0 AND a.error = '55P03', false);
         answers := answers || tollgate.answer_json(q.n, a);
         flush := flush OR a.status = 200 OR coalesce(a.alerted, false);
     END LOOP;

@@ -170,6 +170,7 @@ DECLARE
     clear tollgate.spending[] := '{}'::tollgate.spending[];
     part tollgate.spending[];
     done integer := -1;
+    blocked boolean := false;   -- somebody would have to be waited for: not once for each
     step record;
     q tollgate.ask;
     a tollgate.answer;
@@ -201,8 +202,13 @@ BEGIN
                 flush := true;
             EXCEPTION WHEN OTHERS THEN
                 RAISE WARNING 'direct spend of a batch, one by one: % (%)', SQLERRM, SQLSTATE;
+                blocked := blocked OR SQLSTATE = '55P03';
                 FOR q IN SELECT s.* FROM unnest(p_asks) s JOIN unnest(part) c ON c.n = s.n ORDER BY s.n LOOP
-                    a := tollgate.spend_alone(q);
+                    IF blocked THEN
+                        a := tollgate.refusal(0, 'alone', '55P03');
+                    ELSE
+                        a := tollgate.spend_alone(q);
+                    END IF;
                     answers := answers || tollgate.answer_json(q.n, a);
                     flush := flush OR a.status = 200 OR coalesce(a.alerted, false);
                 END LOOP;
@@ -210,7 +216,12 @@ BEGIN
         END IF;
         CONTINUE WHEN done = 2147483647;
         q := step.ask;
-        a := tollgate.spend_alone(q);
+        IF blocked THEN
+            a := tollgate.refusal(0, 'alone', '');
+        ELSE
+            a := tollgate.spend_alone(q);
+        END IF;
+        blocked := blocked OR coalesce(a.status = 0 AND a.error = '55P03', false);
         answers := answers || tollgate.answer_json(q.n, a);
         flush := flush OR a.status = 200 OR coalesce(a.alerted, false);
     END LOOP;

@@ -141,18 +141,19 @@ DECLARE
     holds_until timestamptz;
     keyed boolean;
     one_by_one boolean := false;
-    reaped text[] := '{}';       -- work orders whose overdue runs were ended; empty: of all
-    reapers integer[] := '{}';   -- the asks that found them full
+    reaped text[] := '{}'::text[]; -- work orders whose overdue runs were ended; empty: of all
+    reapers integer[] := '{}'::integer[]; -- the asks that found them full
     q tollgate.ask;
     a tollgate.answer;
 BEGIN
     flush := false;
     SELECT j.starts, j.answers INTO starts, answers FROM tollgate.judge_starts(p_asks) j;
-    SELECT bool_or(s.key <> '') INTO keyed FROM unnest(starts) s;
-    IF starts IS NOT NULL THEN
-        SELECT o.starts, o.holds_until INTO starts, holds_until
-        FROM tollgate.look_up_orders(starts, p_lift, tollgate.now()) o;
+    IF starts IS NULL THEN
+        RETURN;
     END IF;
+    SELECT bool_or(s.key <> '') INTO keyed FROM unnest(starts) s;
+    SELECT o.starts, o.holds_until INTO starts, holds_until
+    FROM tollgate.look_up_orders(starts, p_lift, tollgate.now()) o;
     -- Taken outside of the blocks below, as the other locks: a block that fails gives back what it took.
     PERFORM tollgate.hold_counters();
     FOR round IN 1..16 LOOP

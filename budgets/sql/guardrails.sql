@@ -220,43 +220,6 @@ BEGIN
     RETURN coalesce(ids, '{}');
 END $$;
 
--- The refusal that a limit in the way means. `p_day_after`: seconds said for a day, by the setting.
-CREATE OR REPLACE FUNCTION tollgate.limit_refusal(
-    c tollgate.charge, p_at timestamptz, p_day_after integer, p_cured timestamptz DEFAULT NULL
-) RETURNS tollgate.answer LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    cured timestamptz := coalesce(p_cured, tollgate.cured_at(c, p_at));
-    after integer := greatest(1, ceil(extract(epoch FROM cured - p_at)))::integer;
-    answer tollgate.answer;
-BEGIN
-    IF c.win = 'day' THEN
-        after := coalesce(p_day_after, after);
-    END IF;
-    answer := CASE
-        WHEN c.scope = 'feature_user' THEN
-            tollgate.refusal(429, 'feature_rate', 'feature rate reached', after, cured)
-        WHEN c.stage = 5 AND c.used >= c.amount THEN
-            tollgate.refusal(403, 'feature_off', 'feature ' || c.subject || ' is switched off')
-        WHEN c.stage = 5 THEN
-            tollgate.refusal(429, 'feature_rate', 'feature cost cap reached', after, cured)
-        WHEN c.win = 'open' THEN
-            tollgate.refusal(429, 'concurrency', 'concurrency limit reached', 5)
-        WHEN c.scope = 'user' THEN tollgate.refusal(429, 'user_quota', 'quota reached', after, cured)
-        WHEN c.scope = 'address' THEN tollgate.refusal(429, 'address_rate', 'quota reached', after, cured)
-        ELSE tollgate.refusal(429, format('budget:%s:%s', c.scope, c.win), 'global budget reached',
-            after, cured)
-    END;
-    answer.body := json_build_object('scope', c.scope, 'subject', c.subject)::text;
-    RETURN answer;
-END $$;
-
--- Which limit refused, for the event: null where it was none of the shared ones.
-CREATE OR REPLACE FUNCTION tollgate.refused_by(answer tollgate.answer, way tollgate.charge) RETURNS bigint
-LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN answer.body IS NOT NULL OR (answer.denial = 'breaker_open' AND way.stage = 15)
-        THEN way.budget_id END
-$$;
-
 -- A number as people read it, in the unit of its measure.
 CREATE OR REPLACE FUNCTION tollgate.amount(measure text, amount numeric) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE measure WHEN 'usd' THEN '$' || to_char(amount, 'FM999,999,999,990.00')
