@@ -191,14 +191,14 @@ def test_sessions_that_end_while_idle_are_opened_anew(own: Own, loop: Looping, a
 def test_no_standby_confirms_what_was_committed(own: Own, loop: Looping, ask: Ask) -> None:
     assert outcomes(loop.ask(ask)) == [ADMITTED]
     own.superuser("ALTER SYSTEM SET synchronous_standby_names TO 'nobody'")
-    own.superuser("SELECT pg_reload_conf()")
     try:
-        wait_until(lambda: own.superuser("SHOW synchronous_standby_names") == [("nobody",)])
-        for sent in (loop.send([ask]), loop.send([ask] * 3)):
+        wait_until(lambda: own.reloaded("synchronous_standby_names") == "nobody")
+        for number in (1, 3):
+            sent = loop.send([ask] * number)
             own.superuser("SELECT pg_cancel_backend(%s)", own.waiting("SyncRep"))
             assert set(outcomes(answers(sent))) == {"Unavailable"}
             wait_until(lambda: not authority.outage.away)
     finally:
         own.superuser("ALTER SYSTEM RESET synchronous_standby_names")
-        own.superuser("SELECT pg_reload_conf()")
+        wait_until(lambda: own.reloaded("synchronous_standby_names") == "")
     comes_back(loop, ask)
