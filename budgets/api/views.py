@@ -76,9 +76,10 @@ def decide(operation: str, call: Callable[[], admission.Decision]) -> admission.
 
 
 def respond(reply: answers.Reply) -> HttpResponse:
-    return HttpResponse(
-        reply.body, status=reply.status, content_type="application/json", headers=reply.headers
-    )
+    response = HttpResponse(reply.body, status=reply.status, content_type="application/json")
+    for name, value in reply.headers.items():
+        response.headers[name] = value
+    return response
 
 
 class StartView(SpendingView):

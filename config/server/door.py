@@ -29,7 +29,7 @@ from budgets.api import answers, asks
 from budgets.api.asks import Asked
 from budgets.batches import Ask
 from budgets.gathering import Gatherer
-from config.logs import AccessLog, access_line
+from config.logs import AccessLines, AccessLog, access_text
 from config.middleware import ForwardedProtoMiddleware, request_id_of
 from config.server.exchange import STATUSES, Exchange
 from config.server.threads import COMMON, Application
@@ -194,6 +194,7 @@ class Door:
     def __init__(self, house: "House", gatherer: Gatherer, frames: Frames) -> None:
         self.house, self.gatherer, self.frames = house, gatherer, frames
         self.addresses = Addresses()
+        self.lines = AccessLines(house.loop)
 
     def takes(self, connection: "Connection", exchange: Exchange) -> bool:
         """Whether it answers this request. If not, nothing was done."""
@@ -248,18 +249,19 @@ class Door:
         set_request_id(visit.request_id)
         try:
             reply = visit.reply(result)
+            if exchange.was_judged(reply.status, reply.headers.items()):
+                exchange.judged(reply.status)
+            fields = visit.frame.fields(reply, visit.request_id)
+            head = exchange.framed(STATUSES[reply.status], fields).encode("latin-1")
             if AccessLog.enabled:
-                visit.log(reply.status)
+                self.lines.add(visit.line(reply.status))
         except Exception:
             log.exception("a request was not answered")
             exchange.fail()
             return
         finally:
             set_request_id("")
-        if exchange.was_judged(reply.status, reply.headers.items()):
-            exchange.judged(reply.status)
-        head = exchange.framed(STATUSES[reply.status], visit.frame.fields(reply, visit.request_id))
-        connection.finish(head.encode("latin-1") + reply.body, exchange.keep)
+        connection.finish(head + reply.body, exchange.keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,8 +283,8 @@ class Visit:
         self.asked.count(result)
         return answers.render(result, operation=operation)
 
-    def log(self, status: int) -> None:
-        access_line(
+    def line(self, status: int) -> str:
+        return access_text(
             method="POST",
             route=self.frame.route,
             status=status,
