@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -176,10 +177,14 @@ def test_a_token_that_floods_the_queue_holds_up_no_other(loop: Looping) -> None:
     roomy()
     flood, other = Desk(), Desk()
     order: list[str] = []
+
+    def note(name: str, future: object) -> None:
+        order.append(name)
+
     sent = loop.send([*(start(flood) for _ in range(200)), *(start(other) for _ in range(4))])
     for name, futures in (("flood", sent[:200]), ("other", sent[200:])):
         for each in futures:
-            each.add_done_callback(lambda _, name=name: order.append(name))
+            each.add_done_callback(partial(note, name))
     assert outcomes(answers(sent)) == [ADMITTED] * 204
     wait_until(lambda: len(order) == 204)
     # By arrival they would be the last: one of each in turn, they are among the first 32.
