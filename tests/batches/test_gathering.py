@@ -173,6 +173,11 @@ def test_what_has_waited_for_too_long_is_never_sent(loop: Looping) -> None:
     assert Run.objects.count() == 1
 
 
+def test_a_client_that_sends_slowly_is_decided(loop: Looping) -> None:
+    roomy()
+    assert outcomes(answers(loop.send([start(Desk())], ago=9))) == [ADMITTED]
+
+
 def test_a_token_that_floods_the_queue_holds_up_no_other(loop: Looping) -> None:
     roomy()
     flood, other = Desk(), Desk()
