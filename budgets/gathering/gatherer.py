@@ -27,6 +27,7 @@ log = logging.getLogger("tollgate.gatherer")
 
 LANES = 1  # batches under way at a time
 ALONE = 4  # calls of one ask under way at a time
+SENDING_SECONDS = 1.0  # of its time an ask has spent before it was here: the most that counts
 LEAST_SECONDS = 0.2  # of an ask's time must be left when it is sent
 PATIENCE_SECONDS = 0.025  # for which a call of one ask holds back what arrives meanwhile
 LOCK_SECONDS = 2.0  # lock_timeout: a call that takes longer does not wait for a lock
@@ -77,6 +78,8 @@ class Gatherer:
             self._loop.call_soon(done, Unavailable(AWAY))
             return
         now = self._loop.time()
+        # A client that sends slowly is not refused for that.
+        arrived = max(arrived, now - SENDING_SECONDS)
         deadline = arrived + settings.TOLLGATE_DATABASE_TIMEOUT
         alone = ask.operation == "extend" or ask.fields.get("dry_run")
         waiting = Waiting(ask, sender, arrived, now, deadline, done)

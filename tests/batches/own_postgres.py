@@ -29,6 +29,11 @@ class Own:
         found = "SELECT pid FROM pg_stat_activity WHERE datname = %s AND wait_event = %s"
         return int(wait_until(lambda: self.superuser(found, self.database, event))[0][0])
 
+    def reloaded(self, setting: str) -> str:
+        """Its value after the configuration was read once more."""
+        self.superuser("SELECT pg_reload_conf()")
+        return str(self.superuser("SELECT current_setting(%s)", setting)[0][0])
+
     def end_sessions(self) -> None:
         self.superuser(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",

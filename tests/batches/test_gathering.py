@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -172,14 +173,23 @@ def test_what_has_waited_for_too_long_is_never_sent(loop: Looping) -> None:
     assert Run.objects.count() == 1
 
 
+def test_a_client_that_sends_slowly_is_decided(loop: Looping) -> None:
+    roomy()
+    assert outcomes(answers(loop.send([start(Desk())], ago=9))) == [ADMITTED]
+
+
 def test_a_token_that_floods_the_queue_holds_up_no_other(loop: Looping) -> None:
     roomy()
     flood, other = Desk(), Desk()
     order: list[str] = []
+
+    def note(name: str, future: object) -> None:
+        order.append(name)
+
     sent = loop.send([*(start(flood) for _ in range(200)), *(start(other) for _ in range(4))])
     for name, futures in (("flood", sent[:200]), ("other", sent[200:])):
         for each in futures:
-            each.add_done_callback(lambda _, name=name: order.append(name))
+            each.add_done_callback(partial(note, name))
     assert outcomes(answers(sent)) == [ADMITTED] * 204
     wait_until(lambda: len(order) == 204)
     # By arrival they would be the last: one of each in turn, they are among the first 32.

@@ -101,6 +101,7 @@ def test_at_hand_is_what_needs_no_look_at_the_database(
         assert prices.current_book() is book
 
 
+@pytest.mark.django_db
 def test_insert_update_and_delete_count_the_version_up() -> None:
     seen = [version()]
     row = own_row()
