@@ -27,7 +27,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return connection
 
     def _commit(self) -> None:
-        super()._commit()  # type: ignore[misc]  (the stubs lack it)
+        super()._commit()  # type: ignore[misc]  # which the stubs lack
         self._confirm()
 
     def _confirmed(self, execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
