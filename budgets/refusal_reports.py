@@ -76,17 +76,14 @@ def pause_after(reports: int, minutes: int) -> timedelta:
 def _report(reason: str, subject: str, *, now: datetime) -> bool:
     minutes = policy().refusals_minutes
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    reported = Alert.objects.filter(
-        kind=Alert.Kind.REFUSALS,
-        owner_id=subject,
-        meta__denial=reason,
-        created_at__gte=min(day, now - timedelta(minutes=minutes)),
-    )
+    reported = Alert.objects.filter(kind=Alert.Kind.REFUSALS, owner_id=subject, meta__denial=reason)
     with transaction.atomic():
         with connection.cursor() as cursor:  # two workers at once: one after the other
             cursor.execute("SELECT pg_advisory_xact_lock(7404, 0)")
-        last = reported.order_by("-id").first()
-        pause = pause_after(reported.count(), minutes)
+        # Pauses begin anew each day; what has been reported stays so over midnight.
+        last = reported.filter(created_at__gte=now - timedelta(days=2)).order_by("-id").first()
+        lately = reported.filter(created_at__gte=min(day, now - timedelta(minutes=minutes)))
+        pause = pause_after(lately.count(), minutes)
         if last is not None and now < last.created_at + pause:
             return False
         since = datetime.fromisoformat(last.meta["until"]) if last else now - RECENT

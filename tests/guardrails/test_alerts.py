@@ -4,7 +4,6 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from django.db.models import F
 from django.utils import timezone
 
 from budgets import alerts, features, killswitch, refusal_reports, tasks
@@ -168,7 +167,8 @@ def test_refusals_that_go_on_are_reported_less_and_less(reports: int, minutes: i
     assert refusal_reports.pause_after(reports, 15) == timedelta(minutes=minutes)
 
 
-def test_a_report_counts_what_came_since_the_last(desk: Desk) -> None:
+@pytest.mark.parametrize("over_midnight", [False, True])
+def test_a_report_counts_what_came_since_the_last(desk: Desk, over_midnight: bool) -> None:
     set_clock(None)
     make_work_order("w2", title="Digest", usd_per_day="1.00")
     for _ in range(3):
@@ -179,7 +179,9 @@ def test_a_report_counts_what_came_since_the_last(desk: Desk) -> None:
         desk.start("w2", usd="2.00")
     assert refusal_reports.report(now=now + timedelta(minutes=1)) == 0
     # (The events are of this moment: the report looks at the last minutes before its own.)
-    Alert.objects.filter(kind="refusals").update(created_at=F("created_at") - timedelta(minutes=16))
+    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    reported = day - timedelta(minutes=1) if over_midnight else now - timedelta(minutes=16)
+    Alert.objects.filter(kind="refusals").update(created_at=reported)
     assert refusal_reports.report(now=timezone.now()) == 1
     times = (
         Alert.objects.filter(kind="refusals").order_by("id").values_list("meta__times", flat=True)

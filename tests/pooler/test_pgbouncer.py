@@ -5,11 +5,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter as Tally
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -67,14 +69,18 @@ class Pooler:
 
 
 @pytest.fixture(scope="module")
-def pooler(tmp_path_factory: pytest.TempPathFactory, pristine_database: str) -> Iterator[Pooler]:
+def pooler(pristine_database: str) -> Iterator[Pooler]:
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         assert "ALL_TESTS" not in os.environ, "CI installs PgBouncer"
         pytest.skip("PgBouncer is not installed")
-    folder: Path = tmp_path_factory.mktemp("pooler")
-    for parent in (folder, folder.parent, folder.parent.parent):
-        parent.chmod(0o711)
+    # PgBouncer does not run as root, and only its owner can enter a folder of pytest.
+    with tempfile.TemporaryDirectory(prefix="tollgate-pooler-") as folder:
+        Path(folder).chmod(0o711)
+        yield from pooler_in(Path(folder), program)
+
+
+def pooler_in(folder: Path, program: str) -> Iterator[Pooler]:
     user, server, port = ServerUser.choose(folder), urlsplit(settings.APP_URL), free_port()
     files = {
         "users": f'"{server.username}" "{server.password}"\n',
@@ -175,6 +181,10 @@ def test_nothing_is_over_admitted_by_two_hundred_clients(
             assert finished.status_code == 200, finished.text
             return 201, ""
 
+        # Advice is given by threads, each with a connection: they stay open beside the decisions'.
+        advice = {"estimatedCostUsd": "0.01"}
+        for answer in pool.map(partial(until_decided, "/v1/llm/check"), [advice] * STARTS):
+            assert answer.status_code == 200, answer.text
         tally = Tally(pool.map(one, range(STARTS)))
     assert tally == {(201, ""): ROOM, (429, "runs_per_day"): STARTS - ROOM}
     pools = [each for each in pooler.run("SHOW POOLS") if each["database"] == api.service.database]
