@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from config import environment as forms
 from config.children import (
     BASE_DIR,
     COUNTS,
@@ -30,6 +31,7 @@ from config.children import (
 from config.data_folder import DataFolder, EmbeddedError
 from config.database_url import UnusableDatabase, check_database
 from config.embedded import EmbeddedPostgres
+from config.environment import PROBLEMS, take
 from config.privileges import ProcessUser
 
 UNPRIVILEGED = 1024  # ports below are root's to open
@@ -49,13 +51,6 @@ class CannotRun(Exception):
 
 class Stopped(BaseException):
     """Ctrl-C or SIGTERM."""
-
-
-def number(name: str, default: int, low: int, high: int) -> int:
-    text = os.environ.get(name) or str(default)
-    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
-        raise CannotRun(f"{name} must be a number from {low} to {high}, not {text!r}.")
-    return int(text)
 
 
 def require_free(host: str, port: int) -> None:
@@ -92,13 +87,20 @@ class Restarts:
 
 class Supervisor:
     def __init__(self) -> None:
-        self.host = os.environ.get("HOST") or "127.0.0.1"
-        self.port = number("PORT", 8000, 1, 65535)
-        self.workers = number("WEB_WORKERS", 2, 1, 64)
-        self.page_workers = number("PAGE_WORKERS", 2, 1, 64)
-        self.threads = number("WEB_THREADS", 4, 1, 256)
-        number("JOB_WORKERS", 2, 1, 64)
         self.embedded = not os.environ.get("DATABASE_URL")
+        self.host = take("HOST", default="127.0.0.1", form=forms.host)
+        self.port = take("PORT", default="8000", form=forms.whole(1, 65_535))
+        self.workers = take("WEB_WORKERS", default="2", form=forms.whole(1, 64))
+        self.page_workers = take("PAGE_WORKERS", default="2", form=forms.whole(1, 64))
+        self.threads = take("WEB_THREADS", default="4", form=forms.whole(1, 256))
+        demo = take("DEMO", default="1" if self.embedded else "0", form=forms.boolean)
+        self.traffic = take("DEMO_TRAFFIC", default="1", form=forms.boolean) and demo
+        self.https = take("HTTPS", default="0", form=forms.boolean)
+        trusted = take("CSRF_TRUSTED_ORIGINS", default="", form=forms.origins)
+        origin = next((each for each in trusted if "*" not in each), "")
+        self.public = take("BASE_URL", default=origin, form=forms.http_url).rstrip("/")
+        if PROBLEMS:
+            raise CannotRun("\ntollgate: ".join(each.line for each in PROBLEMS.values()))
         self.postgres: EmbeddedPostgres | None = None
         self.user = ProcessUser()
         self.children: list[Child] = []
@@ -205,9 +207,7 @@ class Supervisor:
     def wants_traffic(self) -> bool:
         if not any(BASE_DIR.glob("*/management/commands/demo_traffic.py")):
             return False
-        demo = os.environ.get("DEMO", "")
-        here = demo == "1" if demo else self.embedded
-        return here and os.environ.get("DEMO_TRAFFIC", "") != "0"
+        return self.traffic
 
     def wait_for_answer(self, web: Child) -> None:
         deadline = time.monotonic() + FIRST_ANSWER_SECONDS
@@ -228,12 +228,23 @@ class Supervisor:
         raise CannotRun(f"The web server did not answer within {FIRST_ANSWER_SECONDS} s.")
 
     def greet(self) -> None:
-        lines = [f"Tollgate is open at  {self.address}/admin/", "Ctrl-C stops everything."]
+        lines = [*self.where(), "Ctrl-C stops everything."]
         width = max(map(len, lines))
         print("┌─" + "─" * width + "─┐")
         for line in lines:
             print(f"│ {line:<{width}} │")
         print("└─" + "─" * width + "─┘", flush=True)
+
+    def where(self) -> list[str]:
+        """The address that people open. With HTTPS it is the proxy's: plain http leads there."""
+        listens = f"It listens on port {self.port} of "
+        listens += "every address." if self.host in ("0.0.0.0", "::") else f"{self.host}."  # noqa: S104
+        if self.public:
+            return [f"Tollgate is open at  {self.public}/admin/", listens]
+        if self.https:
+            return ["Tollgate is open by https only, through your proxy.", listens]
+        opened = [f"Tollgate is open at  {self.address}/admin/"]
+        return [*opened, listens] if self.host in ("0.0.0.0", "::") else opened  # noqa: S104
 
     def watch(self) -> NoReturn:
         while True:

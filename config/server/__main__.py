@@ -1,24 +1,38 @@
 """The command line of the web server."""
 
 import argparse
-import os
 import signal
 import sys
+from collections.abc import Callable
 
 import config.server
+from config import environment as forms
+from config.environment import take
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    def form(text: str) -> int:
+        try:
+            return forms.whole(low, high)(text)
+        except forms.Expected as expected:
+            raise argparse.ArgumentTypeError(f"must be {expected}, not {text!r}") from None
+
+    return form
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m config.server", description=config.server.__doc__
     )
-    parser.add_argument("--host", default=os.environ.get("HOST") or "127.0.0.1")
-    parser.add_argument("--port", type=int, default=int(os.environ.get("PORT") or 8000))
-    parser.add_argument("--workers", type=int, default=2, help="processes that decide")
+    # A wrong HOST or PORT is refused with the other settings, by `config.wsgi`.
+    parser.add_argument("--host", default=take("HOST", default="127.0.0.1", form=forms.host))
+    port = take("PORT", default="8000", form=forms.whole(1, 65_535))
+    parser.add_argument("--port", type=whole(1, 65_535), default=port)
+    parser.add_argument("--workers", type=whole(1, 64), default=2, help="processes that decide")
     parser.add_argument(
-        "--page-workers", type=int, default=2, help="processes for all else; 0: the same"
+        "--page-workers", type=whole(0, 64), default=2, help="processes for all else; 0: the same"
     )
-    parser.add_argument("--threads", type=int, default=4, help="of each process")
+    parser.add_argument("--threads", type=whole(1, 256), default=4, help="of each process")
     parser.add_argument(
         "--stop-seconds", type=float, default=5, help="for requests under way at the end"
     )
