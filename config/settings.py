@@ -394,6 +394,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "opslog.api.schema.require_bodies",
+        "opslog.api.schema.null_is_a_type",
     ],
     "TAGS": [
         {"name": "spending", "description": "Ask before you spend; report what it cost."},

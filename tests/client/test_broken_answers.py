@@ -307,3 +307,9 @@ def test_what_an_answer_means(
     status: int, headers: dict[str, str], body: bytes, kind: type[TollgateError]
 ) -> None:
     assert type(failure(Answer(status, headers, body))) is kind
+
+
+def test_an_address_with_api_in_it_is_named(real: "Real") -> None:
+    tollgate = Tollgate(f"{real.url}/api", real.token)
+    with tollgate, pytest.raises(InvalidRequest, match="TOLLGATE_URL .* without /api"):
+        tollgate.dry_run("w", agent="a", estimated_cost_usd="0.01")
