@@ -46,7 +46,7 @@ def test_every_variable_is_documented_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("name", "default"),
     re.findall(
-        r"(?:env\.(?:str|int|float)|\btake)\(\"([A-Z_]+)\", default=\"?([\w.]+)\"?(?:,|\))(?=[\s)])",
+        r"(?:env\.(?:str|int|float)|\btake)\(\"([A-Z_]+)\", default=\"?([\w.]+)\"?[,)](?=[\s)])",
         (ROOT / "config/settings.py").read_text(),
     ),
 )

@@ -97,7 +97,7 @@ def test_a_boolean_that_is_none_is_one_line(name: str) -> None:
     [
         ({}, ["Tollgate is open at  http://127.0.0.1:8000/admin/"]),
         (
-            {"HOST": "0.0.0.0"},
+            {"HOST": "::"},
             [
                 "Tollgate is open at  http://127.0.0.1:8000/admin/",
                 "It listens on port 8000 of every address.",
