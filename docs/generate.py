@@ -15,7 +15,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from budgets import metrics as counted
 from config.checks import IDS
-from config.metrics import FromDatabase, Shares
+from config.metrics import NAMES, FromDatabase, Shares
 from opslog.management.base import EXITS, Documented
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,8 +90,8 @@ def permissions() -> str:
     )
     return page(
         "Permissions by group",
-        "Groups and what they may do come from migrations. Members of every group may sign in to "
-        f"the admin and read all of it ({len(everybody)} permissions). Who must sign a cap change "
+        "Groups and what they may do come from migrations. Members of every group may read "
+        f"everything but accounts ({len(everybody)} permissions). Who must sign a cap change "
         "is in [approvals.md](../approvals.md#who-must-sign), what takes two administrators in "
         "[accounts.md](../accounts.md). A superuser has every permission, and no vote on cap "
         "changes by being one.",
@@ -148,10 +148,11 @@ def metrics() -> str:
     """Needs a migrated database."""
     passed = Counter("tollgate_preflights_total", "One passed.", ["passed"], registry=None)
     passed.labels("true").inc()
-    rows = [
+    rows = {
+        *((f"`{name}`", "gauge", "–", text) for name, text in NAMES),  # some may be without a value
         *(row_of(each) for each in vars(counted).values() if isinstance(each, MetricWrapperBase)),
         *(row_of(each) for each in (*FromDatabase().collect(), *Shares(passed).collect())),
-    ]
+    }
     return page(
         "Metrics",
         "At `/metrics`, for Prometheus. Counters and histograms are added up over the web "

@@ -96,9 +96,10 @@ def test_tables() -> None:
 # --- events
 
 WORD = re.compile(r"[A-Z][A-Z0-9]+(_[A-Z0-9]+)+|REFUSALS|PREFLIGHT|RULE|NOTE")
-# Words in capitals that are no kinds of events, besides names of settings and HTTP headers.
+# Words in capitals that are no kinds of events, besides names of settings and of HTTP headers.
 OTHER_WORDS = {
-    "ADD_UP", "CAP_CHANGE", "CHANGE_CONFIRMED", "DJANGO_SETTINGS_MODULE", "EMAIL_HOST", "EVENT_ID",
+    "ADD_UP", "CAP_CHANGE", "CHANGE_CONFIRMED", "CONTENT_LENGTH", "CONTENT_TYPE", "QUERY_STRING",
+    "REMOTE_ADDR", "DJANGO_SETTINGS_MODULE", "EMAIL_HOST", "EVENT_ID",
     "LC_ALL", "LITELLM_PAYLOAD", "OF_JSON", "PASSWORD_OVER_USD", "PG_VERSION", "RATE_LIMIT",
     "SUDO_GID", "SUDO_UID", "WORK_ORDER", "WORK_ORDER_ARCHIVED", "YYYY_MM", "YYYY_MM_DD",
 }  # fmt: skip
@@ -109,6 +110,7 @@ COMPUTED = {
     *(f"ACCOUNT_CHANGE_{name}" for name in AccountChange.Status.names if name != "PENDING"),
     *(f"SECOND_FACTOR_{name}" for name in ("ADDED", "CHANGED", "REMOVED")),
     *(f"{what}_{name}" for what in ("USER", "GROUP") for name in ("CREATED", "CHANGED", "DELETED")),
+    "NOTE",  # people write it, in SQL
     *(kind.value.upper() for kind in Alert.Kind if kind is not Alert.Kind.KILL_SWITCH),
 }  # fmt: skip
 
