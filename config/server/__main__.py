@@ -9,6 +9,14 @@ import config.server
 from config import environment as forms
 from config.environment import take
 
+# option, setting, its default, lowest, highest, help
+NUMBERS = (
+    ("--port", "PORT", "8000", 1, 65_535, None),
+    ("--workers", "WEB_WORKERS", "2", 1, 64, "processes that decide"),
+    ("--page-workers", "PAGE_WORKERS", "2", 0, 64, "processes for all else; 0: the same"),
+    ("--threads", "WEB_THREADS", "4", 1, 256, "of each process"),
+)
+
 
 def whole(low: int, high: int) -> Callable[[str], int]:
     def form(text: str) -> int:
@@ -24,15 +32,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m config.server", description=config.server.__doc__
     )
-    # A wrong HOST or PORT is refused with the other settings, by `config.wsgi`.
+    # A wrong setting is refused with the others, by `config.wsgi`.
     parser.add_argument("--host", default=take("HOST", default="127.0.0.1", form=forms.host))
-    port = take("PORT", default="8000", form=forms.whole(1, 65_535))
-    parser.add_argument("--port", type=whole(1, 65_535), default=port)
-    parser.add_argument("--workers", type=whole(1, 64), default=2, help="processes that decide")
-    parser.add_argument(
-        "--page-workers", type=whole(0, 64), default=2, help="processes for all else; 0: the same"
-    )
-    parser.add_argument("--threads", type=whole(1, 256), default=4, help="of each process")
+    for option, name, shipped, low, high, text in NUMBERS:
+        form = forms.whole(max(low, 1), high)
+        default = take(name, default=shipped, form=form)
+        parser.add_argument(option, type=whole(low, high), default=default, help=text)
     parser.add_argument(
         "--stop-seconds", type=float, default=5, help="for requests under way at the end"
     )
