@@ -93,6 +93,23 @@ def test_tables() -> None:
     assert set(re.findall(r"`(\w+)`", last.split("\n\n")[0])) == roles.APPEND_ONLY_TABLES
 
 
+# --- buttons
+
+
+def test_the_page_about_incidents_names_every_button() -> None:
+    folder = BASE_DIR / "opslog/templates/tollgate"
+    text = " ".join((DOCS / "incidents.md").read_text().split())
+    buttons = [
+        label
+        for name in ("incident_actions.html", "incident_mitigations.html")
+        for label in re.findall(
+            r'class="tg-(?:button|link)[^>]*>([^<>{}]+)</a>', (folder / name).read_text()
+        )
+    ]
+    assert len(buttons) > 7
+    assert [label for label in buttons if label not in text] == []
+
+
 # --- events
 
 WORD = re.compile(r"[A-Z][A-Z0-9]+(_[A-Z0-9]+)+|REFUSALS|PREFLIGHT|RULE|NOTE")
