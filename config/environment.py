@@ -117,10 +117,10 @@ def parts(text: str) -> list[str]:
 
 
 def group_names(text: str) -> list[str]:
-    found = parts(text)
-    if not set(found) <= set(GROUPS):
+    values = parts(text)
+    if not set(values) <= set(GROUPS):
         raise Expected(f"groups out of {', '.join(GROUPS)}")
-    return found
+    return values
 
 
 def host(text: str) -> str:
@@ -131,17 +131,17 @@ def host(text: str) -> str:
 
 
 def host_names(text: str) -> list[str]:
-    found = parts(text)
-    if not found or not all(map(ALLOWED_HOST.fullmatch, found)):
+    values = parts(text)
+    if not values or not all(map(ALLOWED_HOST.fullmatch, values)):
         raise Expected("host names without scheme and port, as in tollgate.example,10.0.0.5")
-    return found
+    return values
 
 
 def origins(text: str) -> list[str]:
-    found = parts(text)
-    if not all(map(ORIGIN.fullmatch, found)):
+    values = parts(text)
+    if not all(map(ORIGIN.fullmatch, values)):
         raise Expected("origins with their scheme and no path, as in https://tollgate.example")
-    return found
+    return values
 
 
 def sender(text: str) -> str:
@@ -190,15 +190,15 @@ def log_level(text: str) -> str:
 
 def networks(text: str) -> list[str]:
     """CIDR networks, separated by commas."""
-    found = parts(text)
-    for part in found:
+    values = parts(text)
+    for part in values:
         try:
             ipaddress.ip_network(part)
         except ValueError:
             raise Expected(
                 "networks in CIDR notation, without host bits, as in 10.0.0.0/24,2001:db8::/32"
             ) from None
-    return found
+    return values
 
 
 def issuer_id(issuer: str) -> str:

@@ -35,8 +35,8 @@ def table(*rows: tuple[str, ...]) -> str:
 
 
 def our_commands() -> dict[str, Documented]:
-    found = {name: app for name, app in get_commands().items() if app in OURS}
-    return {name: load_command_class(app, name) for name, app in sorted(found.items())}  # type: ignore[misc]
+    names = {name: app for name, app in get_commands().items() if app in OURS}
+    return {name: load_command_class(app, name) for name, app in sorted(names.items())}  # type: ignore[misc]
 
 
 def commands() -> str:
@@ -112,15 +112,16 @@ def checks() -> str:
 
 
 def other_checks() -> Iterator[tuple[str, str, str]]:
-    found = []
+    checks_found = []
     for app in ("config", *OURS):
         for file in sorted((ROOT / app).glob("checks.py")):
             for node in ast.walk(ast.parse(file.read_text())):
                 if isinstance(node, ast.FunctionDef):
-                    found += [
-                        (number, level, said(node, text)) for number, level, text in checks_in(node)
+                    checks_found += [
+                        (number, level, message_of(node, text))
+                        for number, level, text in checks_in(node)
                     ]
-    rows = {number: (f"`{number}`", level, text) for number, level, text in found}
+    rows = {number: (f"`{number}`", level, text) for number, level, text in checks_found}
     return iter(sorted(rows.values()))
 
 
@@ -132,7 +133,7 @@ def checks_in(function: ast.FunctionDef) -> Iterator[tuple[str, str, ast.expr]]:
                 yield str(number.value), node.func.id.lower(), node.args[0]
 
 
-def said(function: ast.FunctionDef, text: ast.expr) -> str:
+def message_of(function: ast.FunctionDef, text: ast.expr) -> str:
     """The message; what is computed in it is an ellipsis, and one that is all computed is what the
     check is there for."""
     if isinstance(text, ast.Constant):

@@ -33,7 +33,7 @@ def fences(page: str, after: str = "", before: str = "") -> list[Fence]:
     text = (BASE_DIR / page).read_text()
     text = text.split(after, 1)[1] if after else text
     text = text.split(before, 1)[0] if before else text
-    return [Fence(*found) for found in FENCE.findall(text)]
+    return [Fence(*matches) for matches in FENCE.findall(text)]
 
 
 def runnable(page: str, after: str = "", before: str = "") -> list[str]:

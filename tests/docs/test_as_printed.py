@@ -96,13 +96,13 @@ def test_the_tutorial(demo: Demo) -> None:
     answers = shell.run(shell.runnable("README.md", begin, end), demo.copy, demo.env)
     assert len(answers) == len(printed) == 4
     registered, started, refused, finished = answers
-    for answer, told in zip(
+    for answer, sample in zip(
         (registered, started, finished), (*printed[:2], printed[3]), strict=True
     ):
-        assert shape(json.loads(answer)) == shape(json.loads(told))
+        assert shape(json.loads(answer)) == shape(json.loads(sample))
     head, _, body = refused.replace("\r", "").partition("\n\n")
-    wanted, _, told = printed[2].partition("\n\n")
-    assert body.strip() == told.strip()
+    wanted, _, sample = printed[2].partition("\n\n")
+    assert body.strip() == sample.strip()
     names = {line.partition(":")[0].lower() for line in wanted.splitlines()[1:]}
     assert head.splitlines()[0] == wanted.splitlines()[0]
     assert names <= {line.partition(":")[0].lower() for line in head.splitlines()}
@@ -132,13 +132,13 @@ def test_a_replay(demo: Demo) -> None:
 
 def test_approving_over_http(demo: Demo) -> None:
     listing = ".venv/bin/python manage.py cap_changes --status pending --json"
-    (found,) = shell.run([f"{listing} --work-order sales-briefings"], demo.copy, demo.env)
+    (listed,) = shell.run([f"{listing} --work-order sales-briefings"], demo.copy, demo.env)
     env = {
         **demo.env,
         "TOLLGATE": f"http://127.0.0.1:{demo.env['PORT']}",
         "NAME": "director",
         "PASSWORD": demo.password("director"),
-        "REQUEST": str(json.loads(found)["id"]),
+        "REQUEST": str(json.loads(listed)["id"]),
     }
     blocks = shell.runnable("docs/how-to/approve-over-http.md")
     listed, decided = shell.run(blocks, demo.copy, env)
@@ -243,7 +243,7 @@ def test_production(own_postgres: str, tmp_path: Path) -> None:
     ]
     profile = (copy / ".env.production").read_text()
     file = dict(re.findall(r"^([A-Z_]+)=(.*)$", profile + settings, re.MULTILINE))
-    told = {
+    addresses = {
         "ADMIN_URL": own_postgres,
         "OWNER_PASSWORD": "word-of-tollgate_owner",
         "APP_PASSWORD": "word-of-tollgate_app",
@@ -252,7 +252,7 @@ def test_production(own_postgres: str, tmp_path: Path) -> None:
         "RESTORED_URL": address("tollgate_app", "restored"),
         "RESTORED_OWNER_URL": address("tollgate_owner", "restored"),
     }
-    env = shell.environment(copy, **told)
+    env = shell.environment(copy, **addresses)
     shell.run(shell.runnable(page, "## The database", "## The settings"), copy, env)
     env |= file
     env |= {
@@ -266,14 +266,14 @@ def test_production(own_postgres: str, tmp_path: Path) -> None:
         "SEAL_HEADS_FILE": str(seals / "seal_heads.jsonl"),
     }
     prepare = [".venv/bin/python -m config.prepare"]
-    shell.run(prepare, copy, {**env, "TOLLGATE_OWNER_DATABASE_URL": told["OWNER_URL"]})
+    shell.run(prepare, copy, {**env, "TOLLGATE_OWNER_DATABASE_URL": addresses["OWNER_URL"]})
     people = shell.runnable(page, "## First people and prices", "## Check")
     (printed,) = shell.run(people, copy, env)
     assert "https://tollgate.example/account/link/" in printed
     shell.run([".venv/bin/python manage.py seal_events"], copy, {**env, **keys})
     shell.run(shell.runnable(page, "## Check", "## Backup"), copy, env)
     shell.run(shell.runnable(page, "## Backup", "## Upgrade"), copy, env)
-    with psycopg.connect(told["RESTORED_URL"]) as restored:
+    with psycopg.connect(addresses["RESTORED_URL"]) as restored:
         assert restored.execute("SELECT environment FROM deployment").fetchone() == ("drill",)
         users = restored.execute("SELECT username FROM auth_user").fetchall()
     assert users == [("jane",)]

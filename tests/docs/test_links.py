@@ -18,11 +18,11 @@ LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 
 def anchors(page: Path) -> set[str]:
     """As GitHub makes them of headings."""
-    found = set()
+    names = set()
     for heading in re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE):
         text = re.sub(r"[^\w\- ]", "", heading.replace("`", "").strip().lower())
-        found.add(text.replace(" ", "-"))
-    return found
+        names.add(text.replace(" ", "-"))
+    return names
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(BASE_DIR).as_posix())

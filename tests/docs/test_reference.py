@@ -70,11 +70,11 @@ def rows(page: str) -> list[list[str]]:
 
 def test_jobs() -> None:
     spans = {"minute": 1, "hour": 60, "day": 24 * 60}
-    told = {}
+    documented = {}
     for name, every, *_ in rows("reference/jobs.md"):
         if every in spans or every.endswith(" minutes"):
-            told[name] = spans.get(every) or int(every.split()[0])
-    assert told == {name: every.minutes for name, every in SCHEDULES.items()}
+            documented[name] = spans.get(every) or int(every.split()[0])
+    assert documented == {name: every.minutes for name, every in SCHEDULES.items()}
 
 
 def test_jobs_on_demand() -> None:
@@ -146,13 +146,15 @@ def words() -> Iterator[str]:
 
 def test_events() -> None:
     settings = set(re.findall(r"^\| `([A-Z_]+)` \|", (BASE_DIR / "README.md").read_text(), re.M))
-    found = {word for word in words() if WORD.fullmatch(word)} - settings - OTHER_WORDS
-    found = {word for word in found if not word.startswith("HTTP_")} | COMPUTED
-    told = [
+    emitted = {word for word in words() if WORD.fullmatch(word)} - settings - OTHER_WORDS
+    emitted = {word for word in emitted if not word.startswith("HTTP_")} | COMPUTED
+    documented = [
         name
         for kinds, *_ in rows("reference/events.md")
         for name in re.findall(r"`([A-Z0-9_]+)`", kinds)
     ]
-    assert len(told) == len(set(told)), "a kind is told of twice"
-    assert found - set(told) == set(), "these are written and not in docs/reference/events.md"
-    assert set(told) - found == set(), "these are documented and never written"
+    assert len(documented) == len(set(documented)), "a kind is documented twice"
+    assert emitted - set(documented) == set(), (
+        "these are written and not in docs/reference/events.md"
+    )
+    assert set(documented) - emitted == set(), "these are documented and never written"

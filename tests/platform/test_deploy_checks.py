@@ -32,22 +32,22 @@ def manage(env: dict[str, str], *words: str) -> "subprocess.CompletedProcess[str
     return subprocess.run(argv, cwd=BASE_DIR, env=env, capture_output=True, text=True, check=False)
 
 
-def found(env: dict[str, str]) -> list[str]:
+def warnings(env: dict[str, str]) -> list[str]:
     return re.findall(r"\((\w+\.[EWI]\d+)\)", manage(env, "check", "--deploy").stderr)
 
 
 def test_what_nobody_thought_of_is_named(env: dict[str, str], tmp_path: Path) -> None:
-    assert found(env) == ["config.W001", "opslog.W002"]
+    assert warnings(env) == ["config.W001", "opslog.W002"]
     stamped = manage(env, "stamp_environment", "production", "--reason", "a test")
     assert stamped.returncode == 0
     # The database is production's now, and this process says development.
-    assert found(env) == ["config.E019", "config.W001", "opslog.W002"]
+    assert warnings(env) == ["config.E019", "config.W001", "opslog.W002"]
     production = {**env, "ENVIRONMENT": "production"}
-    assert found(production) == ["opslog.W002"]
+    assert warnings(production) == ["opslog.W002"]
     sealing = {**production, "SEAL_KEY_FILE": str(tmp_path / "seal_key")}
     assert manage(sealing, "seal_events").returncode == 0
-    assert found(sealing) == []
-    assert found(production) == []  # another host has the key, and seals
+    assert warnings(sealing) == []
+    assert warnings(production) == []  # another host has the key, and seals
 
 
 def test_a_sealer_that_stands_still_is_named(env: dict[str, str], tmp_path: Path) -> None:
@@ -60,4 +60,4 @@ def test_a_sealer_that_stands_still_is_named(env: dict[str, str], tmp_path: Path
             "INSERT INTO operations_events (kind, message, created_at) "
             "VALUES ('NOTE', 'long ago', now() - interval '20 minutes')"
         )
-    assert found(env) == ["opslog.W002"]
+    assert warnings(env) == ["opslog.W002"]
