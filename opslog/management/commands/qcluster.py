@@ -11,7 +11,7 @@ from opslog import routines
 from opslog.management.base import Documented
 
 
-class Sentinel(cluster.Sentinel):  # type: ignore[misc]  # django-q2 is untyped
+class Sentinel(cluster.Sentinel):
     """Ends when the first process says so, and ends its own processes.
 
     systemd, and whoever signals a process group, sends SIGTERM to all of them at once. django-q2's
