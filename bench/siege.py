@@ -166,7 +166,8 @@ def cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
         process = service.children[0].process
         assert process is not None
         port = int(service.url.rsplit(":", 1)[1])
-        quiet = bench.http(port, psutil.Process(process.pid), START, ["hot"], 1, 201)
+        door_port = int(service.door_url.rsplit(":", 1)[1])
+        quiet = bench.http(door_port, psutil.Process(process.pid), START, ["hot"], 1, 201)
         session = open_session(on, service.database)
 
         def besieged(attack: Attack) -> Cell:

@@ -97,12 +97,18 @@ def call(routine: str, fields: Fields) -> Decision:
     the flush; inside one (or when switched off) the plain function of the same decision."""
     early = settings.TOLLGATE_EARLY_LOCK_RELEASE and not connection.in_atomic_block
     params = [Jsonb(each) if isinstance(each, dict) else each for each in fields.values()]
-    status, denial, error, retry_after, reset_at, replayed, body, reserved, settled, alerted = (
+    decision, alerted = decision_of(
         authority.fetch_row(statement(routine, len(params), procedure=early), params)
     )
     if alerted:
         alerts.tell_soon()
-    return Decision(
+    return decision
+
+
+def decision_of(row: tuple[Any, ...]) -> tuple[Decision, bool]:
+    """What a routine returned, and whether it wrote an alert."""
+    status, denial, error, retry_after, reset_at, replayed, body, reserved, settled, alerted = row
+    decision = Decision(
         status=status,
         denial=denial or "",
         error=error or "",
@@ -113,6 +119,7 @@ def call(routine: str, fields: Fields) -> Decision:
         reserved_usd=reserved or Decimal(0),
         settled_usd=settled or Decimal(0),
     )
+    return decision, bool(alerted)
 
 
 @cache
@@ -293,6 +300,31 @@ def finish(run_id: UUID, told: FinishTold, *, caller: Caller) -> Decision:
     )
 
 
+def extend_fields(
+    run_id: UUID,
+    *,
+    additional_usd: Decimal,
+    lease_seconds: int | None,
+    caller: Caller,
+    idempotency_key: str = "",
+) -> Fields:
+    """What `tollgate.extend_v1` is called with."""
+    return {
+        "digest": caller.digest,
+        "address": caller.address or None,
+        "run": run_id,
+        "additional": additional_usd,
+        "lease": lease_seconds,
+        "key": idempotency_key,
+        "fingerprint": fingerprint(
+            {"additional_usd": additional_usd, "lease_seconds": lease_seconds}
+        ),
+        "request_id": current_request_id(),
+        "retry_after": _retry_after(),
+        "refusal_events": settings.TOLLGATE_REFUSAL_EVENTS_PER_SECOND,
+    }
+
+
 def extend(
     run_id: UUID,
     *,
@@ -302,20 +334,11 @@ def extend(
     idempotency_key: str = "",
 ) -> Decision:
     """Reserve more for a run, renew its lease, or both. Raises Unavailable."""
-    return call(
-        "extend",
-        {
-            "digest": caller.digest,
-            "address": caller.address or None,
-            "run": run_id,
-            "additional": additional_usd,
-            "lease": lease_seconds,
-            "key": idempotency_key,
-            "fingerprint": fingerprint(
-                {"additional_usd": additional_usd, "lease_seconds": lease_seconds}
-            ),
-            "request_id": current_request_id(),
-            "retry_after": _retry_after(),
-            "refusal_events": settings.TOLLGATE_REFUSAL_EVENTS_PER_SECOND,
-        },
+    fields = extend_fields(
+        run_id,
+        additional_usd=additional_usd,
+        lease_seconds=lease_seconds,
+        caller=caller,
+        idempotency_key=idempotency_key,
     )
+    return call("extend", fields)

@@ -11,7 +11,7 @@ import msgspec
 from budgets.admission import Decision, Fields
 
 MOST = 32  # asks of one call
-Operation = Literal["start", "finish", "spend"]
+Operation = Literal["start", "finish", "spend", "extend"]  # never extend in a batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,3 +77,13 @@ def refuse_another(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
     if problem := problem_with(row[0] if row else ""):
         connection.close()
         raise WrongDatabase(problem)
+
+
+async def refuse_another_on_loop(raw: "psycopg.AsyncConnection[Any]") -> None:
+    """The same for a connection of an event loop. Whoever opened it closes it."""
+    try:
+        row = await (await raw.execute(STAMP)).fetchone()
+    except psycopg.errors.UndefinedTable:  # not migrated yet
+        return
+    if problem := problem_with(row[0] if row else ""):
+        raise WrongDatabase(problem)

@@ -11,6 +11,20 @@ SETTLED = Counter("tollgate_settled_usd_total", "US dollars settled by finished 
 UNAVAILABLE = Counter(
     "tollgate_unavailable_total", "Requests answered 503 because the database did not decide."
 )
+OVERLOADED = Counter(
+    "tollgate_overloaded_total",
+    "Asks refused because there was no time to decide them: nothing was decided.",
+)
+GATHERED = Histogram(
+    "tollgate_gatherer_batch_asks",
+    "Asks that were sent to the database together.",
+    buckets=(1, 2, 4, 8, 16, 32),
+)
+GATHERING = Histogram(
+    "tollgate_gatherer_wait_seconds",
+    "Seconds that an ask waited before it was sent to the database.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
 LATENCY = Histogram(
     "tollgate_admission_seconds",
     "Seconds from the parsed request to the decision of the database.",

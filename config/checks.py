@@ -66,6 +66,7 @@ IDS = {
     "CSRF_TRUSTED_ORIGINS": "config.E064",
     "MFA_GROUPS": "config.E065",
     "DEFAULT_FROM_EMAIL": "config.E066",
+    "DOOR_PORT": "config.E067",
 }
 
 

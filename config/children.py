@@ -138,14 +138,17 @@ def web_server(
     host: str,
     port: int,
     *,
+    door_port: int = 0,
     workers: int,
     threads: int,
     page_workers: int = 1,
     stop_seconds: int = 5,
 ) -> list[str]:
-    """The command line of the web server; stop_seconds: for requests under way at its end."""
+    """The command line of the web server; door_port: 0 for none; stop_seconds: for requests under
+    way at its end."""
     return [
         *(sys.executable, "-m", "config.server", "--host", host, "--port", str(port)),
+        *("--door-port", str(door_port)),
         *("--workers", str(workers), "--page-workers", str(page_workers)),
         *("--threads", str(threads), "--stop-seconds", str(stop_seconds)),
     ]

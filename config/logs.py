@@ -1,5 +1,6 @@
 """Structured logs: one JSON object a line, on stderr, with the request id of what caused it."""
 
+import asyncio
 import logging
 import sys
 from datetime import UTC, datetime
@@ -95,15 +96,53 @@ class AccessLog:
 def access_line(
     *, method: str, route: str, status: int, duration_ms: float, request_id: str
 ) -> None:
-    if not AccessLog.enabled:
-        return
+    if AccessLog.enabled:
+        sys.stderr.write(
+            access_text(
+                method=method,
+                route=route,
+                status=status,
+                duration_ms=duration_ms,
+                request_id=request_id,
+            )
+        )
+
+
+def access_text(
+    *, method: str, route: str, status: int, duration_ms: float, request_id: str
+) -> str:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     if AccessLog.json:
-        line = (
+        return (
             f'{{"timestamp": "{now}", "level": "info", "logger": "access", "event": "request", '
             f'"method": {dumps(method)}, "route": {dumps(route)}, "status": {status}, '
             f'"duration_ms": {duration_ms:.2f}, "request_id": "{request_id}"}}\n'
         )
-    else:
-        line = f"{now} {method} {route} {status} {duration_ms:.1f} ms {request_id}\n"
-    sys.stderr.write(line)
+    return f"{now} {method} {route} {status} {duration_ms:.1f} ms {request_id}\n"
+
+
+class AccessLines:
+    """Those of an event loop: what is answered in one turn of it is written together.
+
+    A write is no longer than what a pipe takes in one piece, or the lines of two processes could be
+    mixed.
+    """
+
+    IN_ONE_PIECE = 4096 - 512  # a line is shorter than that
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._text = ""
+
+    def add(self, line: str) -> None:
+        if not self._text:
+            self._loop.call_soon(self._write)
+        self._text += line
+        if len(self._text) > self.IN_ONE_PIECE:
+            sys.stderr.write(self._text)
+            self._text = ""
+
+    def _write(self) -> None:
+        if self._text:
+            sys.stderr.write(self._text)
+            self._text = ""

@@ -5,7 +5,7 @@ import logging
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -39,9 +39,7 @@ class RequestContextMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         started = time.perf_counter_ns()
-        given = request.META.get("HTTP_X_REQUEST_ID", "")
-        # No secret. (To ask the system for it would let other threads have the interpreter.)
-        request_id = given if REQUEST_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
+        request_id = request_id_of(request.META)
         request.request_id = request_id  # type: ignore[attr-defined]
         set_request_id(request_id)
         try:
@@ -58,6 +56,13 @@ class RequestContextMiddleware:
             return response
         finally:
             set_request_id("")
+
+
+def request_id_of(meta: Mapping[str, Any]) -> str:
+    """What the client sent as one, or a new one. `meta` is a CGI environment."""
+    given: str = meta.get("HTTP_X_REQUEST_ID", "")
+    # No secret. (To ask the system for it would let other threads have the interpreter.)
+    return given if REQUEST_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
 
 
 MACHINES = "default-src 'none'; frame-ancestors 'none'"
@@ -184,13 +189,21 @@ class ForwardedProtoMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        given = request.META.get(self.NAME)
-        if given is not None:
-            if is_trusted_proxy(request.META.get("REMOTE_ADDR", "")):
-                request.META[self.NAME] = given.rpartition(",")[2].strip()
-            else:
+        if self.NAME in request.META:
+            told = self.told(request.META)
+            if told is None:
                 del request.META[self.NAME]
+            else:
+                request.META[self.NAME] = told
         return self.get_response(request)
+
+    @classmethod
+    def told(cls, meta: Mapping[str, Any]) -> str | None:
+        """What a trusted proxy says; None where none does. `meta` is a CGI environment."""
+        given: str | None = meta.get(cls.NAME)
+        if given is None or not is_trusted_proxy(meta.get("REMOTE_ADDR", "")):
+            return None
+        return given.rpartition(",")[2].strip()
 
 
 class QueryStringMiddleware:

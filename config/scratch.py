@@ -35,9 +35,13 @@ class ScratchError(ChildProcessError):
 
 @dataclass
 class ScratchService:
-    """A running service; `stop` and `kill` are for tests of what happens then."""
+    """A running service; `stop` and `kill` are for tests of what happens then.
+
+    `url` answers everything, `door_url` what is for programs.
+    """
 
     url: str
+    door_url: str
     app_url: str
     owner_url: str
     database: str
@@ -118,15 +122,16 @@ def scratch_service(
     template: str | None = None,
 ) -> Iterator[ScratchService]:
     """A web server (and, if asked for, the job worker with message delivery) on a fresh database
-    and a free port.
+    and two free ports.
 
     env adds environment variables, that is settings. Raises ScratchError if it does not answer.
     """
     with scratch_database(template) as database:
-        port = free_port()
+        port, door_port = free_port(), free_port()
         environment = child_environment(database, env or {})
         service = ScratchService(
             url=f"http://127.0.0.1:{port}",
+            door_url=f"http://127.0.0.1:{door_port}",
             app_url=environment["DATABASE_URL"],
             owner_url=environment["TOLLGATE_OWNER_DATABASE_URL"],
             database=database,
@@ -134,6 +139,7 @@ def scratch_service(
         )
         argv = web_server(
             *("127.0.0.1", port),
+            door_port=door_port,
             workers=workers,
             page_workers=page_workers,
             threads=threads,

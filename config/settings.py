@@ -305,6 +305,7 @@ DEFAULT_FROM_EMAIL = take("DEFAULT_FROM_EMAIL", default="tollgate@localhost", fo
 # Used by what starts the web server, judged here.
 TOLLGATE_HOST = take("HOST", default="127.0.0.1", form=forms.host)
 TOLLGATE_PORT = take("PORT", default="8000", form=forms.whole(1, 65_535))
+TOLLGATE_DOOR_PORT = take("DOOR_PORT", default="8001", form=forms.whole(0, 65_535))
 TOLLGATE_BASE_URL = take(
     "BASE_URL",
     default=next(

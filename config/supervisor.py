@@ -34,6 +34,7 @@ from config.embedded import EmbeddedPostgres
 from config.environment import PROBLEMS, take
 from config.privileges import ProcessUser
 
+DOOR_PORT = 8001  # as shipped
 UNPRIVILEGED = 1024  # ports below are root's to open
 RESTARTS, RESTART_WINDOW = 5, 300.0  # so many restarts of a crashed child in so many seconds
 MUST_RUN = {"jobs": "The job worker", "seals": "The sealer"}
@@ -53,8 +54,9 @@ class Stopped(BaseException):
     """Ctrl-C or SIGTERM."""
 
 
-def require_free(host: str, port: int) -> None:
-    """Raises CannotRun when something already listens there, or the host is not ours."""
+def require_free(host: str, port: int, name: str = "PORT") -> None:
+    """Raises CannotRun when something already listens there, or the host is not ours. `name` is the
+    setting that the port comes from."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -68,7 +70,7 @@ def require_free(host: str, port: int) -> None:
             raise CannotRun(f"HOST {host} is not an address of this machine.") from None
         raise CannotRun(
             f"Port {port} on {host} is not free ({error.strerror}): "
-            "choose another, as in `make run PORT=8899`."
+            f"choose another, as in `make run {name}=8899`."
         ) from None
 
 
@@ -90,6 +92,10 @@ class Supervisor:
         self.embedded = not os.environ.get("DATABASE_URL")
         self.host = take("HOST", default="127.0.0.1", form=forms.host)
         self.port = take("PORT", default="8000", form=forms.whole(1, 65_535))
+        self.door_port = take("DOOR_PORT", default=str(DOOR_PORT), form=forms.whole(0, 65_535))
+        if os.environ.get("DOOR_PORT") == "":
+            self.door_port = 0
+        self.door_was_set = "DOOR_PORT" in os.environ
         self.workers = take("WEB_WORKERS", default="2", form=forms.whole(1, 64))
         self.page_workers = take("PAGE_WORKERS", default="2", form=forms.whole(1, 64))
         self.threads = take("WEB_THREADS", default="4", form=forms.whole(1, 256))
@@ -101,6 +107,8 @@ class Supervisor:
         self.public = take("BASE_URL", default=origin, form=forms.http_url).rstrip("/")
         if PROBLEMS:
             raise CannotRun("\ntollgate: ".join(each.line for each in PROBLEMS.values()))
+        if self.door_was_set and self.door_port == self.port:
+            raise CannotRun(f"DOOR_PORT and PORT must differ; both are {self.port}.")
         self.postgres: EmbeddedPostgres | None = None
         self.user = ProcessUser()
         self.children: list[Child] = []
@@ -108,8 +116,29 @@ class Supervisor:
 
     @property
     def address(self) -> str:
+        return self.address_of(self.port)
+
+    def address_of(self, port: int) -> str:
         host = "127.0.0.1" if self.host in EVERYWHERE else self.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def require_ports(self) -> None:
+        require_free(self.host, self.port)
+        if self.door_port and self.door_was_set:
+            require_free(self.host, self.door_port, "DOOR_PORT")
+
+    def settle_door(self) -> None:
+        """As shipped, a second installation on this machine must not need another setting: where
+        the port is taken, and nobody has asked for it, programs use the one for all."""
+        if self.door_was_set:
+            return
+        if self.door_port == self.port:
+            self.door_port = 0
+            return
+        try:
+            require_free(self.host, self.door_port)
+        except CannotRun:
+            self.door_port = 0
 
     def run(self) -> NoReturn:
         """Ends with CannotRun or Stopped."""
@@ -117,17 +146,19 @@ class Supervisor:
             if self.embedded:
                 self.postgres = EmbeddedPostgres(DataFolder.from_environment(BASE_DIR))
                 self.postgres.lock()
-                require_free(self.host, self.port)
+                self.require_ports()
                 self.postgres.start()
             else:
-                require_free(self.host, self.port)
+                self.require_ports()
                 self.check_settings()
             self.prepare()
             self.user = self.application_user()
             told = self.application_environment()
+            self.settle_door()
             argv = web_server(
                 self.host,
                 self.port,
+                door_port=self.door_port,
                 workers=self.workers,
                 page_workers=self.page_workers,
                 threads=self.threads,
@@ -142,7 +173,8 @@ class Supervisor:
             self.wait_for_answer(web)
             self.greet()
             if self.wants_traffic():
-                argv = [sys.executable, "manage.py", "demo_traffic", "--url", self.address]
+                url = self.address_of(self.door_port or self.port)
+                argv = [sys.executable, "manage.py", "demo_traffic", "--url", url]
                 self.start(Child("demo", argv, without=OWNERS | SEALERS))
             self.watch()
         finally:
@@ -181,7 +213,7 @@ class Supervisor:
     def application_user(self) -> ProcessUser:
         """Who the web server and the job worker run as: not root, where that can be had."""
         user = ProcessUser.choose(Path(sys.executable), BASE_DIR / "config", BASE_DIR / ".static")
-        if user.uid is not None and self.port < UNPRIVILEGED:
+        if user.uid is not None and min(self.port, self.door_port or self.port) < UNPRIVILEGED:
             user = ProcessUser()
         if os.geteuid() == 0 and user.uid is None:
             print(
@@ -228,7 +260,12 @@ class Supervisor:
         raise CannotRun(f"The web server did not answer within {FIRST_ANSWER_SECONDS} s.")
 
     def greet(self) -> None:
-        lines = [*self.where(), "Ctrl-C stops everything."]
+        lines = self.where()
+        if self.door_port:
+            lines.append(f"API for programs at  {self.address_of(self.door_port)}/api/")
+        elif not self.door_was_set:
+            lines.append(f"Port {DOOR_PORT} is taken, so programs use {self.port} (see DOOR_PORT).")
+        lines.append("Ctrl-C stops everything.")
         width = max(map(len, lines))
         print("┌─" + "─" * width + "─┐")
         for line in lines:

@@ -12,15 +12,16 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
 from django.conf import settings
 from django.db import connection
 from django.db.utils import InterfaceError, OperationalError
+from psycopg import pq
 
-from opslog.exceptions import Unavailable, WrongDatabase
+from opslog.exceptions import Overloaded, Unavailable, WrongDatabase
 
 log = logging.getLogger("tollgate.authority")
 
@@ -89,6 +90,18 @@ class Outage:
         self._lock = threading.Lock()
         self._away = False
         self._suspected = False
+        self._watchers: list[Callable[[], None]] = []
+
+    def watch(self, begun: Callable[[], None]) -> None:
+        """Calls it, from any thread, whenever an outage begins."""
+        self._watchers.append(begun)
+
+    def forget(self, begun: Callable[[], None]) -> None:
+        self._watchers.remove(begun)
+
+    @property
+    def away(self) -> bool:
+        return self._away
 
     def check(self) -> None:
         if self._away:
@@ -101,6 +114,8 @@ class Outage:
             self._away = True
         log.error("database unreachable, refusing everything", extra={"reason": reason})
         threading.Thread(target=self._probe, args=(parameters,), name="prober", daemon=True).start()
+        for begun in list(self._watchers):
+            begun()
 
     def suspect(self) -> None:
         """A lock was not had in time. One stuck row is no outage; one that all need is."""
@@ -119,10 +134,9 @@ class Outage:
             self._suspected = False
 
     def _probe(self, parameters: dict[str, Any]) -> None:
-        while True:
+        # At once: a single connection that was ended is no outage.
+        while not answers(parameters):
             time.sleep(PROBE_SECONDS)
-            if answers(parameters):
-                break
         self._away = False
         log.warning("database is back")
 
@@ -152,7 +166,8 @@ outage = Outage()
 
 
 def fetch_row(sql: str, params: Sequence[Any]) -> tuple[Any, ...]:
-    """Run one statement that gives one row. Raises Unavailable instead of any database error.
+    """Run one statement that gives one row. Raises Unavailable instead of any database error;
+    Overloaded where a lock was not had in time, and so nothing was done.
 
     A statement that calls a procedure must not stand in a transaction; it is sent as it is.
     """
@@ -180,6 +195,8 @@ def fetch_row(sql: str, params: Sequence[Any]) -> tuple[Any, ...]:
             if connection.in_atomic_block and not isinstance(error, psycopg.OperationalError):
                 raise
             _after_failure(error)
+            if isinstance(error, psycopg.errors.LockNotAvailable):
+                raise Overloaded("a lock was not had in time") from error
             raise Unavailable("the database did not decide") from error
     raise Unavailable("too many at once")
 
@@ -209,11 +226,28 @@ def _peer_has_closed(raw: "psycopg.Connection[Any]") -> bool:
     return raw.closed
 
 
+# Errors after which a session goes on as before, if it says so itself: bad input, broken
+# constraints, rolled back, a lock not had in time, canceled.
+HARMLESS = ("22", "23", "40", "55", "57", "P0")
+
+
+def can_keep(pgconn: pq.abc.PGconn, sqlstate: str | None) -> bool:
+    """Whether the connection is as good as new after that error."""
+    return (
+        (sqlstate or "")[:2] in HARMLESS
+        and (sqlstate or "")[:3] != "57P"
+        and pgconn.status == pq.ConnStatus.OK
+        and pgconn.transaction_status == pq.TransactionStatus.IDLE
+    )
+
+
 def _after_failure(error: Exception) -> None:
     cause = error.__cause__ if isinstance(error, OperationalError | InterfaceError) else error
     state = getattr(cause, "sqlstate", None)
-    with contextlib.suppress(Exception):
-        connection.close()
+    raw: psycopg.Connection[Any] | None = connection.connection
+    if raw is None or not can_keep(raw.pgconn, state):
+        with contextlib.suppress(Exception):
+            connection.close()
     if state is None or state[:2] == "08" or state[:3] == "57P":
         outage.begin(type(cause).__name__, connection.get_connection_params())
     elif state == psycopg.errors.LockNotAvailable.sqlstate:

@@ -14,6 +14,10 @@ class Unavailable(Exception):
         self.retry_after = retry_after
 
 
+class Overloaded(Unavailable):
+    """There was no time to decide it: nothing was decided, and nothing will be."""
+
+
 class WrongDatabase(OperationalError):
     """The database belongs to something else than this process: nothing is done on it."""
 

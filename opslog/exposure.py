@@ -24,6 +24,7 @@ DEFINERS = frozenset(
         "fill",
         "finish_run_v1",
         "reap_v1",
+        "settle_batch_v1",
     }
 )
 

@@ -73,6 +73,15 @@ def current_book(*, at_least: int = 0) -> PriceBook:
         _lock.release()
 
 
+def at_hand() -> bool:
+    """Whether `current_book()` gives the book now without a look at the database. For an event
+    loop, which must not wait for one."""
+    if _held.book is None:
+        return False
+    fresh = time.monotonic() - _held.checked_at < CHECK_AFTER_SECONDS - 0.05
+    return fresh or _lock.locked()  # another thread is looking
+
+
 def forget_book() -> None:
     """Drop the book held: for tests, whose databases change under the process."""
     with _lock:

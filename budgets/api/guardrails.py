@@ -1,7 +1,6 @@
 """The endpoints of the guardrails: the day's budget, direct spend, the kill switch, feature
 controls, the burn rate, pre-flight. A view parses, calls, renders."""
 
-from decimal import Decimal
 from typing import Any, cast
 
 import msgspec
@@ -15,10 +14,12 @@ from rest_framework.views import APIView
 from budgets import admission, burn_rate, features, killswitch, metrics, mirror, preflight, spending
 from budgets.admission import Decision
 from budgets.api import guardrails_schema as schema
-from budgets.api.guardrail_bodies import CheckBody, KillSwitchBody, PreflightBody, SpendBody
-from budgets.api.requests import idempotency_key, money
+from budgets.api.answers import ENCODE, render
+from budgets.api.asks import Spend, caller_of, who_of
+from budgets.api.guardrail_bodies import CheckBody, KillSwitchBody, PreflightBody
+from budgets.api.requests import money
 from budgets.api.sessions import PersonInSession
-from budgets.api.views import COMPACT, ENCODE, SpendingView, decide, render
+from budgets.api.views import SpendingView, decide, respond
 from budgets.exceptions import NotYours, Refused
 from budgets.models import KillSwitch
 from budgets.preflight_checks import Task
@@ -31,7 +32,6 @@ from workorders.api.auth import ServiceTokenAuthentication, token_text
 from workorders.tokens import Bearer
 
 CHECK = msgspec.json.Decoder(CheckBody)
-SPEND = msgspec.json.Decoder(SpendBody)
 PREFLIGHT = msgspec.json.Decoder(PreflightBody)
 SWITCH = msgspec.json.Decoder(KillSwitchBody)
 
@@ -50,44 +50,6 @@ class LlmBudgetView(APIView):
         )
 
 
-def who_of(body: CheckBody | SpendBody) -> spending.Who:
-    return spending.Who(
-        body.user_id or "", body.surface or "", body.feature or "", body.agent_name or ""
-    )
-
-
-def with_day(answer: dict[str, Any]) -> bytes:
-    """The answer of the database, with the day's status in words; for an estimate also whether it
-    fits beside what is reserved."""
-    day = spending.day_status(answer.pop("day"))
-    estimate = answer.get("estimatedUsd")
-    fits: dict[str, bool | None] = {}
-    if "estimatedUsd" in answer:
-        unknown = estimate is None and answer.get("denial") == "unpriced_model"
-        fits["fits"] = None if unknown else day.fits(Decimal(estimate or 0))
-    return msgspec.json.encode(
-        {
-            **answer,
-            **fits,
-            "status": day.status,
-            "spentUsd": usd_text(day.spent_usd),
-            "reservedUsd": usd_text(day.reserved_usd),
-            "remainingUsd": None if day.remaining_usd is None else usd_text(day.remaining_usd),
-            "message": day.message,
-        }
-    )
-
-
-def rendered(decision: Any) -> HttpResponse:
-    if decision.denial:
-        return render(decision)
-    body = with_day(msgspec.json.decode(decision.body))
-    response = HttpResponse(COMPACT(body, indent=-1), content_type="application/json")
-    if decision.replayed:
-        response.headers["Idempotent-Replayed"] = "true"
-    return response
-
-
 class CheckView(SpendingView):
     @schema.check
     def post(self, request: Request) -> HttpResponse:
@@ -98,51 +60,26 @@ class CheckView(SpendingView):
                 raise BadRequest("bad input", {"model": ["Tokens are priced by their model"]})
             usage = Usage(body.estimated_input_tokens or 0, body.estimated_output_tokens or 0)
         caller, estimate = (
-            self.caller(request),
+            caller_of(request.META),
             money(body.estimated_cost_usd, "estimatedCostUsd"),
         )
-        return rendered(
-            decide(
-                "check",
-                lambda: spending.check(
-                    caller=caller,
-                    who=who_of(body),
-                    estimated_usd=estimate,
-                    model=body.model or "",
-                    usage=usage,
-                ),
-            )
+        decision = decide(
+            "check",
+            lambda: spending.check(
+                caller=caller,
+                who=who_of(body),
+                estimated_usd=estimate,
+                model=body.model or "",
+                usage=usage,
+            ),
         )
+        return respond(render(decision, operation="check"))
 
 
 class SpendView(SpendingView):
     @schema.spend
     def post(self, request: Request) -> HttpResponse:
-        body = decode(SPEND, request.data)
-        if (body.cost_usd is None) == (body.usage is None):
-            raise BadRequest("bad input", {"costUsd": ["Give either costUsd or usage"]})
-        usage, model, provider = None, body.model or "", ""
-        if body.usage is not None:
-            if model and model != body.usage.model:
-                raise BadRequest("bad input", {"model": ["Another model than that of usage"]})
-            model, provider = body.usage.model, body.usage.provider or ""
-            usage = body.usage.usage()
-        caller, key = self.caller(request), idempotency_key(request)
-        cost = money(body.cost_usd, "costUsd")
-        return rendered(
-            decide(
-                "spend",
-                lambda: spending.spend(
-                    caller=caller,
-                    who=who_of(body),
-                    cost_usd=cost,
-                    model=model,
-                    provider=provider,
-                    usage=usage,
-                    idempotency_key=key,
-                ),
-            )
-        )
+        return self.answer(Spend.read(request.data, request.META))
 
 
 class TokenOrPerson(ServiceTokenAuthentication):
@@ -295,14 +232,14 @@ class PreflightView(SpendingView):
                     estimated_output_tokens=each.estimated_output_tokens,
                 )
             )
-        caller = self.caller(request)
+        caller = caller_of(request.META)
         found = preflight.run(
             tasks,
             caller=caller,
             confirm=bool(body.confirm),
         )
         if isinstance(found, Decision):
-            return render(found)
+            return respond(render(found))
         if isinstance(found, preflight.NeedsConfirmation):
             response = HttpResponse(
                 ENCODE(

@@ -1,11 +1,11 @@
 """What the spending endpoints take."""
 
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
-from rest_framework.request import Request
 
 from opslog.api.errors import BadRequest
 from opslog.api.requests import AMOUNT, NAMING, Body, Label, Name, Text
@@ -97,9 +97,10 @@ def money(value: Decimal | None, field: str) -> Decimal | None:
     return usd(value)
 
 
-def idempotency_key(request: Request) -> str:
-    """The key of the header, as the IETF draft has it: a string, with or without its quotes."""
-    given = request.META.get("HTTP_IDEMPOTENCY_KEY")
+def idempotency_key(meta: Mapping[str, Any]) -> str:
+    """The key of the header, as the IETF draft has it: a string, with or without its quotes. `meta`
+    is a CGI environment. Raises BadRequest."""
+    given = meta.get("HTTP_IDEMPOTENCY_KEY")
     if given is None:
         return ""
     key = str(given).strip()

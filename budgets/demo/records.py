@@ -232,7 +232,7 @@ ON CONFLICT (key) DO UPDATE
 SET runs = c.runs + excluded.runs, settled_usd = c.settled_usd + excluded.settled_usd
 RETURNING id, scope, subject, "window", starts_at
 """
-STATISTICS = "SELECT tollgate.renew_statistics(id) FROM work_orders"
+STATISTICS = "SELECT tollgate.renew_statistics(array_agg(id)) FROM work_orders"
 RUN_COLUMNS = (
     "id, wo_id, agent_name, agent_known, status, reserved_usd, cost, cost_note, day, started_at, "
     "finished_at, lease_expires_at, lease_seconds, model, source_ip, idempotency_key, usage, "

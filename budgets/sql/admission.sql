@@ -40,7 +40,6 @@ DECLARE
     probed bigint[];             -- open breakers whose time is over: this run is their probe
     waits public.circuit_breakers;      -- the breaker in the way
     killed public.kill_switches;        -- the kill switch in the way
-    place tollgate.refusal_place;       -- in the log
     wo_open bigint;
     wo_runs bigint;
     wo_used numeric;
@@ -74,8 +73,7 @@ BEGIN
                 AND i.created_at > tollgate.now() - interval '48 hours';
             IF FOUND THEN
                 IF stored.fingerprint <> p_fingerprint THEN
-                    RETURN tollgate.refusal(422, 'idempotency_key',
-                        'this Idempotency-Key was used for another request');
+                    RETURN tollgate.key_refusal();
                 END IF;
                 answer.status := 201;
                 answer.denial := '';
@@ -107,7 +105,7 @@ BEGIN
         INTO w FROM public.work_orders o LEFT JOIN public.cost_statistics s ON s.wo_id = o.id
         CROSS JOIN LATERAL tollgate.effective_caps(o.id, at) e WHERE o.id = p_wo;
         IF NOT FOUND THEN
-            RETURN tollgate.refusal(404, 'unknown_work_order', 'unknown work order');
+            RETURN tollgate.start_refusal(2);
         END IF;
         -- Zero is an amount only where it was given in dollars; tokens that come to zero name none.
         estimate := w.estimate;
@@ -187,8 +185,7 @@ BEGIN
             -- probe has not reported in time.
             SELECT array_agg(t.id) FILTER (WHERE tollgate.may_probe(t, at)) INTO probed
             FROM unnest(tollgate.open_breakers(p_wo)) t;
-            SELECT t.* INTO waits FROM unnest(tollgate.open_breakers(p_wo)) t
-            WHERE NOT tollgate.may_probe(t, at) ORDER BY t.scope LIMIT 1;
+            waits := tollgate.waiting_breaker(p_wo, at);
             IF waits.state = 'half_open' AND NOT reaped AND NOT p_dry_run THEN
                 -- The probe may have died, and its lease be over already: that decides.
                 reaped := true;
@@ -203,14 +200,11 @@ BEGIN
             answer := tollgate.killed(killed);
         -- 4. The circuit breaker, where it is open already. (It trips at the end of the list.)
         ELSIF waits.id IS NOT NULL THEN
-            answer := tollgate.refusal(503, 'breaker_open', 'the circuit breaker is open',
-                least(tollgate.seconds_until(waits.half_open_at, at),
-                    CASE waits.state WHEN 'half_open' THEN 5 END),
-                CASE WHEN waits.state = 'open' THEN waits.half_open_at END);
+            answer := tollgate.breaker_refusal(waits, at);
+            way := NULL;   -- no limit refuses
         -- 5. The feature: off, over its rate, or over its cost cap, which switches it off.
         ELSIF n.feature_is_off THEN
-            answer := tollgate.refusal(403, 'feature_off', 'feature ' || feature_name
-                || ' is switched off');
+            answer := tollgate.start_refusal(5, feature_name);
         ELSIF way.stage = 5 THEN
             cap := way.amount::text;
             answer := tollgate.limit_refusal(way, at, day_after);
@@ -222,10 +216,10 @@ BEGIN
             END IF;
         -- 6. Suspended or archived.
         ELSIF w.status <> 'draft' THEN
-            answer := tollgate.refusal(409, 'suspended', 'work order is ' || w.status);
+            answer := tollgate.start_refusal(6, w.status);
         -- 7. Unknown agent, where refused.
         ELSIF w.refuse_unknown_agents AND NOT w.agent_known THEN
-            answer := tollgate.refusal(403, 'unknown_agent', 'unknown agent');
+            answer := tollgate.start_refusal(7);
         -- 8. Concurrent runs: of the work order, of its model tier, of all.
         ELSIF wo_open >= w.max_concurrent_runs OR way.stage = 8 THEN
             IF p_dry_run THEN
@@ -242,7 +236,7 @@ BEGIN
             END IF;
             IF wo_open >= w.max_concurrent_runs THEN
                 cap := w.max_concurrent_runs::text;
-                answer := tollgate.refusal(429, 'concurrency', 'concurrency limit reached', 5);
+                answer := tollgate.start_refusal(8);
             ELSIF way.stage = 8 THEN
                 cap := way.amount::bigint::text;
                 answer := tollgate.limit_refusal(way, at, day_after);
@@ -252,26 +246,22 @@ BEGIN
             -- 9. Runs a day.
             IF wo_runs + 1 > w.runs_per_day THEN
                 cap := w.runs_per_day::text;
-                answer := tollgate.refusal(
-                    429, 'runs_per_day', 'runs/day cap reached', day_after, tomorrow);
+                answer := tollgate.start_refusal(9, NULL, day_after, tomorrow);
             -- 10. Dollars a day.
             ELSIF wo_used >= w.usd_per_day OR wo_used + estimate > w.usd_per_day THEN
                 cap := w.usd_per_day::text;
-                answer := tollgate.refusal(
-                    429, 'usd_per_day', 'budget cap reached', day_after, tomorrow);
+                answer := tollgate.start_refusal(10, NULL, day_after, tomorrow);
             -- 11. Quotas of the user, calls of one source address. 12. Shared budgets.
             ELSIF way.stage IN (11, 12) THEN
                 cap := CASE way.measure WHEN 'usd' THEN way.amount::text ELSE way.amount::bigint::text END;
                 answer := tollgate.limit_refusal(way, at, day_after);
             -- 13. A model without a price is never a free ride.
             ELSIF p_estimate IS NULL AND NOT p_priced THEN
-                answer := tollgate.refusal(422, 'unpriced_model',
-                    'the model has no price: give estimatedCostUsd, or have a price entered');
+                answer := tollgate.start_refusal(13);
             -- 14. Costly: only on purpose.
             ELSIF estimate > p_confirm_over AND NOT p_confirm THEN
                 cap := p_confirm_over::text;
-                answer := tollgate.refusal(428, 'confirm',
-                    'the estimate is over $' || p_confirm_over || ': send "confirm": true');
+                answer := tollgate.start_refusal(14, cap);
             -- It would be admitted, but for the dollars that this minute has committed already: the
             -- breaker trips. An ask that is more than these, or too large for any minute, is to blame
             -- itself: it waits, and trips nothing.
@@ -304,29 +294,16 @@ BEGIN
         END IF;
 
         IF answer.denial IS NOT NULL THEN
-            SELECT p.* INTO place FROM tollgate.refusal_place(b.lineage, 'start', p_wo, answer.denial,
-                concat_ws(' ', answer.error, tollgate.refused_by(answer, way)), at, p_refusal_events) p;
-            PERFORM tollgate.record_refusal(place,
-                CASE WHEN answer.status = 429 THEN 'RATE_LIMIT_429' ELSE 'START_REFUSED' END,
-                format('%s refused: %s', p_agent, answer.error), p_wo, w.title, b.actor,
-                jsonb_build_object('woId', p_wo, 'woTitle', w.title, 'agentName', p_agent,
-                    'reason', answer.denial, 'runsToday', wo_runs, 'usdToday', tollgate.usd(wo_used),
-                    'cap', cap, 'estimatedUsd', tollgate.usd(estimate), 'askKey', nullif(p_key, ''),
-                    'sourceIp', host(p_address), 'tokenName', b.token_name)
-                    || jsonb_strip_nulls(jsonb_build_object('budgetId', tollgate.refused_by(answer, way),
-                        'feature', nullif(feature_name, ''))),
-                p_request_id, at, p_refusal_events);
+            PERFORM tollgate.refuse_start(answer, way, p_wo, w.title, p_agent, feature_name, wo_runs,
+                wo_used, cap, estimate, p_key, p_address, b.lineage, b.actor, b.token_name, p_request_id,
+                at, p_refusal_events);
             RETURN answer;
         END IF;
 
         run_id := tollgate.uuid7(at);
         lease_end := at + make_interval(secs => p_lease);
-        answer.body := json_build_object(
-            'runId', run_id, 'workOrderId', p_wo, 'status', 'running',
-            'reservedUsd', tollgate.usd(estimate), 'leaseExpiresAt', tollgate.rfc3339(lease_end),
-            'caps', json_build_object('runsPerDay', w.runs_per_day, 'usdPerDay', w.usd_per_day),
-            'usage', json_build_object('runsToday', wo_runs + 1,
-                'usdToday', tollgate.usd(wo_used + estimate), 'openRuns', wo_open + 1))::text;
+        answer.body := tollgate.start_body(run_id, p_wo, estimate, lease_end, w.runs_per_day, w.usd_per_day,
+            wo_runs + 1, wo_used + estimate, wo_open + 1);
         IF p_key <> '' THEN
             -- Waits for a duplicate that is under way; when that one was admitted, nothing is
             -- written here, and the next round finds its answer.
@@ -358,10 +335,8 @@ BEGIN
         INSERT INTO public.operations_events
             (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
         VALUES ('WORK_ORDER_START', p_agent || ' started', 'work_order', p_wo, w.title, b.actor,
-            jsonb_build_object('woId', p_wo, 'woTitle', w.title, 'agentName', p_agent,
-                'agentKnown', w.agent_known, 'runId', run_id, 'sourceIp', host(p_address),
-                'estimatedUsd', tollgate.usd(estimate), 'askKey', nullif(p_key, ''),
-                'tokenName', b.token_name),
+            tollgate.start_meta(p_wo, w.title, p_agent, w.agent_known, run_id, p_address, estimate, p_key,
+                b.token_name),
             p_request_id);
         IF probed IS NOT NULL THEN
             PERFORM tollgate.probe_breakers(probed, run_id, at);

@@ -1,6 +1,7 @@
 -- Many asks, one decision: everything that is waiting is decided by one call, which pays once for the lock,
--- the clock, the reads and the flush. Each ask is answered as if it had come alone. Finishes and direct
--- spend come first, since they make room; then starts, in order of arrival.
+-- the clock, the reads and the flush. Each ask is answered as if it had come alone. Finishes come first
+-- (batch_settlement.sql), since they make room, then direct spend (batch_spending.sql), then starts
+-- (batch_starts.sql); each in order of arrival.
 --
 -- A batch waits for nothing but the lock of the counters, so an ask that would have to wait for its work
 -- order or its run, and one that fails, is handed back to be asked alone (status 0, denial 'alone').
@@ -31,42 +32,33 @@ CREATE OR REPLACE FUNCTION tollgate.decide_run_v1(
 SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
 DECLARE
-    asks tollgate.ask[];
-    busy integer[];
-    q tollgate.ask;
-    a tollgate.answer;
+    finishes tollgate.ask[];
+    calls tollgate.ask[];
+    starts tollgate.ask[];
+    decided record;
     parts text[] := '{}';
 BEGIN
     flush := false;
-    SELECT array_agg(x ORDER BY x.op = 'start', x.n) INTO asks
-    FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x;
-    SELECT array_agg(x.n) INTO busy FROM unnest(asks) x
-    WHERE x.op = 'start' AND NOT pg_try_advisory_xact_lock_shared(7401, hashtext(x.wo));
-    -- Taken outside of the blocks below: a block that fails gives back what it took.
-    PERFORM tollgate.hold_counters();
-    FOREACH q IN ARRAY asks LOOP
-        BEGIN
-            IF q.n = ANY (busy) THEN
-                a := tollgate.refusal(0, 'alone', '');
-            ELSIF q.op = 'start' THEN
-                a := tollgate.start_run_v1(q.digest, q.address, q.wo, q.agent, q.estimate, q.priced,
-                    q.book_version, q.lease, q.tokens, q.model, q.tier, q.user_id, q.surface, q.feature, false,
-                    q.confirm, q.key, q.fingerprint, q.request_id, q.sent_as, p_retry_after, p_lift,
-                    p_confirm_over, p_refusal_events);
-            ELSIF q.op = 'finish' THEN
-                a := tollgate.finish_run_v1(q.digest, q.address, q.run, q.status, q.cost, q.usage, q.tokens,
-                    q.book_version, q.fingerprint, q.request_id);
-            ELSE
-                a := tollgate.spend_run_v1(q.digest, q.address, q.cost, q.tokens, q.usage, q.book_version,
-                    q.model, q.user_id, q.surface, q.feature, q.agent, q.key, q.fingerprint, q.request_id,
-                    q.sent_as);
-            END IF;
-        EXCEPTION WHEN OTHERS THEN
-            a := tollgate.refusal(0, 'alone', SQLSTATE);
-        END;
-        flush := flush OR a.status IN (200, 201) OR coalesce(a.alerted, false);
-        parts := parts || tollgate.answer_json(q.n, a);
-    END LOOP;
+    SELECT array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'finish'),
+        array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'spend'),
+        array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'start')
+    INTO finishes, calls, starts FROM json_populate_recordset(NULL::tollgate.ask, p_asks) x;
+    IF finishes IS NOT NULL THEN
+        SELECT s.* INTO decided FROM tollgate.settle_batch_v1(finishes) s;
+        flush := decided.flush;
+        parts := decided.answers;
+    END IF;
+    IF calls IS NOT NULL THEN
+        SELECT s.* INTO decided FROM tollgate.spend_batch_v1(calls) s;
+        flush := flush OR decided.flush;
+        parts := parts || decided.answers;
+    END IF;
+    IF starts IS NOT NULL THEN
+        SELECT s.* INTO decided FROM tollgate.decide_starts(starts, p_retry_after, p_lift, p_confirm_over,
+            p_refusal_events) s;
+        flush := flush OR decided.flush;
+        parts := parts || decided.answers;
+    END IF;
     answers := '[' || array_to_string(parts, ',') || ']';
 END $$;
 

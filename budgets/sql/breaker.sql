@@ -92,14 +92,31 @@ BEGIN
     END LOOP;
 END $$;
 
+-- How the last runs of a work order ended since its breaker changed. No row: errors in a row open none.
+CREATE OR REPLACE FUNCTION tollgate.recent_errors(p_wo text, p_at timestamptz)
+RETURNS TABLE (runs integer, error_percent smallint, closed boolean, open boolean, ended bigint, failed bigint)
+LANGUAGE sql STABLE AS $$
+    SELECT o.recent_runs, o.error_percent, coalesce(c.state, 'closed') = 'closed',
+        coalesce(c.state, 'closed') = 'open', e.ended, e.failed
+    FROM public.circuit_breakers o
+    LEFT JOIN public.circuit_breakers c ON c.scope = 'work_order' AND c.subject = p_wo
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS ended, count(*) FILTER (WHERE recent.status = 'error') AS failed
+        FROM (SELECT r.status FROM public.work_order_runs r
+              WHERE r.wo_id = p_wo AND r.status IN ('success', 'error')
+                  AND r.finished_at > CASE WHEN c.changed_at <= p_at THEN c.changed_at ELSE '-infinity' END
+                  AND r.finished_at <= p_at
+              ORDER BY r.finished_at DESC LIMIT o.recent_runs) recent) e
+    WHERE o.scope = 'work_order' AND o.subject = '*' AND o.recent_runs IS NOT NULL
+        AND o.error_percent IS NOT NULL
+$$;
+
 -- What the end of a run means for breakers: a probe decides, and errors in a row trip.
 CREATE OR REPLACE FUNCTION tollgate.breakers_after(r public.work_order_runs, p_at timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     c public.circuit_breakers;
-    of_all public.circuit_breakers;
-    ended integer;
-    failed integer;
+    recent record;
 BEGIN
     -- A probe that succeeds after its time has proved it all the same; one that fails then was replaced.
     FOR c IN SELECT * FROM public.circuit_breakers b WHERE b.probe_run_id IS NOT NULL
@@ -118,25 +135,20 @@ BEGIN
     IF r.status <> 'error' THEN
         RETURN;
     END IF;
-    SELECT * INTO of_all FROM public.circuit_breakers b WHERE b.scope = 'work_order' AND b.subject = '*';
-    IF of_all.recent_runs IS NULL OR of_all.error_percent IS NULL THEN
-        RETURN;
-    END IF;
-    SELECT * INTO c FROM public.circuit_breakers b WHERE b.scope = 'work_order' AND b.subject = r.wo_id;
-    IF c.state <> 'closed' THEN
-        RETURN;
-    END IF;
-    SELECT count(*), count(*) FILTER (WHERE recent.status = 'error') INTO ended, failed
-    FROM (SELECT e.status FROM public.work_order_runs e
-          WHERE e.wo_id = r.wo_id AND e.status IN ('success', 'error')
-              AND e.finished_at > CASE WHEN c.changed_at <= p_at THEN c.changed_at ELSE '-infinity' END
-              AND e.finished_at <= p_at
-          ORDER BY e.finished_at DESC LIMIT of_all.recent_runs) recent;
-    IF ended >= of_all.recent_runs AND failed * 100 >= of_all.error_percent * ended THEN
+    SELECT * INTO recent FROM tollgate.recent_errors(r.wo_id, p_at);
+    IF recent.closed AND recent.ended >= recent.runs AND recent.failed * 100 >= recent.error_percent * recent.ended
+    THEN
         PERFORM tollgate.trip('work_order', r.wo_id,
-            format('%s of the last %s runs ended in an error', failed, ended), p_at);
+            format('%s of the last %s runs ended in an error', recent.failed, recent.ended), p_at);
     END IF;
 END $$;
+
+-- Whether so many errors more could open the breaker of a work order, in whatever order its runs end.
+CREATE OR REPLACE FUNCTION tollgate.may_trip(p_wo text, p_errors bigint, p_at timestamptz) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce(bool_or(NOT e.open AND (e.failed + p_errors) * 100 >= e.error_percent * e.runs), false)
+    FROM tollgate.recent_errors(p_wo, p_at) e
+$$;
 
 -- Trips the breaker if the committed dollars of the last minute are over its amount, and switches the
 -- feature off if those of its last hour have reached its cost cap. For money that nobody was asked
@@ -179,6 +191,20 @@ $$;
 CREATE OR REPLACE FUNCTION tollgate.open_breakers(p_wo text) RETURNS public.circuit_breakers[] LANGUAGE sql STABLE AS $$
     SELECT array_agg(c ORDER BY c.scope) FROM public.circuit_breakers c
     WHERE c.state <> 'closed' AND (c.scope = 'global' OR c.subject = p_wo)
+$$;
+
+-- The one that refuses: it has no place for a probe yet. Null where there is none.
+CREATE OR REPLACE FUNCTION tollgate.waiting_breaker(p_wo text, p_at timestamptz) RETURNS public.circuit_breakers
+LANGUAGE sql STABLE AS $$
+    SELECT t FROM unnest(tollgate.open_breakers(p_wo)) t
+    WHERE NOT tollgate.may_probe(t, p_at) ORDER BY t.scope LIMIT 1
+$$;
+
+CREATE OR REPLACE FUNCTION tollgate.breaker_refusal(c public.circuit_breakers, p_at timestamptz)
+RETURNS tollgate.answer LANGUAGE sql STABLE AS $$
+    SELECT tollgate.refusal(503, 'breaker_open', 'the circuit breaker is open',
+        least(tollgate.seconds_until(c.half_open_at, p_at), CASE c.state WHEN 'half_open' THEN 5 END),
+        CASE WHEN c.state = 'open' THEN c.half_open_at END)
 $$;
 
 -- By hand, and by commands: `p_trip` true opens, false resets. Gives null where nothing was to do.

@@ -143,7 +143,7 @@ BEGIN
             UPDATE public.counters SET settled_usd = settled_usd + unpaid WHERE id = ANY (ids);
         END IF;
         UPDATE public.work_order_runs SET cost = p_new, cost_note = 'corrected' WHERE id = r.id;
-        PERFORM tollgate.renew_statistics(r.wo_id);
+        PERFORM tollgate.renew_statistics(ARRAY[r.wo_id]);
         PERFORM tollgate.judge_again(r.feature, moments, p_actor, at);
         IF unpaid > 0 THEN
             PERFORM tollgate.trip_if_over(facts, at);

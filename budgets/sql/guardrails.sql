@@ -92,22 +92,25 @@ LANGUAGE sql STABLE AS $$
         ELSE tollgate.begins(win, at) END
 $$;
 
--- When time cures a limit that is used up: null for what only the end of a run cures.
-CREATE OR REPLACE FUNCTION tollgate.cured_at(c tollgate.charge, at timestamptz) RETURNS timestamptz
-LANGUAGE sql STABLE AS $$
+-- When time cures a limit that is used up: null for what only the end of a run cures. `first_slot`: the oldest of
+-- its slots that holds something, which is the next to leave; null: none does.
+CREATE OR REPLACE FUNCTION tollgate.cured_at(c tollgate.charge, at timestamptz, first_slot timestamptz)
+RETURNS timestamptz LANGUAGE sql STABLE AS $$
     SELECT CASE
         WHEN c.win = 'open' THEN NULL
-        -- The oldest slot that holds something is the next to leave.
-        WHEN c.win IN ('rolling_minute', 'rolling_hour') THEN coalesce((
-            SELECT min(k.starts_at) FROM public.counters k
-            WHERE k.scope = c.scope AND k.subject = c.subject AND k."window" = c.win
-                AND k."window" IN ('rolling_minute', 'rolling_hour') AND k.starts_at > at - tollgate.reach(c.win)
-                AND k.starts_at <= at AND k.runs > 0), at)
-            + tollgate.reach(c.win)
+        WHEN c.win IN ('rolling_minute', 'rolling_hour') THEN coalesce(first_slot, at) + tollgate.reach(c.win)
         ELSE tollgate.begins(c.win, at) + CASE c.win WHEN 'month' THEN interval '1 month'
             WHEN 'day' THEN interval '1 day' WHEN 'hour' THEN interval '1 hour'
             ELSE interval '1 minute' END
     END
+$$;
+CREATE OR REPLACE FUNCTION tollgate.cured_at(c tollgate.charge, at timestamptz) RETURNS timestamptz
+LANGUAGE sql STABLE AS $$
+    SELECT tollgate.cured_at(c, at, CASE WHEN c.win IN ('rolling_minute', 'rolling_hour') THEN (
+        SELECT min(k.starts_at) FROM public.counters k
+        WHERE k.scope = c.scope AND k.subject = c.subject AND k."window" = c.win
+            AND k."window" IN ('rolling_minute', 'rolling_hour') AND k.starts_at > at - tollgate.reach(c.win)
+            AND k.starts_at <= at AND k.runs > 0) END)
 $$;
 
 CREATE OR REPLACE FUNCTION tollgate.measured(measure text, usd numeric, tokens bigint) RETURNS numeric
@@ -124,6 +127,13 @@ BEGIN
         WHERE r.status = 'running' AND r.lease_expires_at <= p_at
             AND (p_scope = 'global' OR (r.wo_id = f.wo_id AND r.model_tier = f.model_tier)));
 END $$;
+
+-- Where a shared limit stands among the checks. 99: it refuses nobody.
+CREATE OR REPLACE FUNCTION tollgate.stage_of(scope text, win text, measure text) RETURNS integer
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN scope = 'work_order' THEN 99 WHEN win = 'open' THEN 8 WHEN scope IN ('user', 'address') THEN 11
+        WHEN scope = 'global' AND win = 'rolling_minute' AND measure = 'usd' THEN 15 ELSE 12 END
+$$;
 
 -- All limits that cover these facts now, and the counters that are kept for them. Everything that is
 -- shared is read and written under the one lock of all (docs/locking.md). A row for a name wins
@@ -146,11 +156,7 @@ RETURNS SETOF tollgate.charge LANGUAGE sql STABLE AS $$
         END
     FROM (
         (SELECT DISTINCT ON (b.scope, b."window", b.measure)
-            CASE WHEN b.scope = 'work_order' THEN 99 WHEN b."window" = 'open' THEN 8
-                WHEN b.scope IN ('user', 'address') THEN 11
-                WHEN b.scope = 'global' AND b."window" = 'rolling_minute' AND b.measure = 'usd' THEN 15
-                ELSE 12 END AS stage,
-            b.id, b.scope, tollgate.subject(b.scope, f) AS subject, b."window" AS win, b.measure,
+            tollgate.stage_of(b.scope, b."window", b.measure) AS stage, b.id, b.scope, tollgate.subject(b.scope, f) AS subject, b."window" AS win, b.measure,
             CASE WHEN b.scope <> 'work_order' THEN b.amount
                 WHEN b.measure = 'usd' THEN f.usd_per_day ELSE f.runs_per_day END AS amount,
             b.warning_amount, b.alert_percents
@@ -213,42 +219,6 @@ BEGIN
     END LOOP;
     RETURN coalesce(ids, '{}');
 END $$;
-
--- The refusal that a limit in the way means. `p_day_after`: seconds said for a day, by the setting.
-CREATE OR REPLACE FUNCTION tollgate.limit_refusal(c tollgate.charge, p_at timestamptz, p_day_after integer)
-RETURNS tollgate.answer LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    cured timestamptz := tollgate.cured_at(c, p_at);
-    after integer := greatest(1, ceil(extract(epoch FROM cured - p_at)))::integer;
-    answer tollgate.answer;
-BEGIN
-    IF c.win = 'day' THEN
-        after := coalesce(p_day_after, after);
-    END IF;
-    answer := CASE
-        WHEN c.scope = 'feature_user' THEN
-            tollgate.refusal(429, 'feature_rate', 'feature rate reached', after, cured)
-        WHEN c.stage = 5 AND c.used >= c.amount THEN
-            tollgate.refusal(403, 'feature_off', 'feature ' || c.subject || ' is switched off')
-        WHEN c.stage = 5 THEN
-            tollgate.refusal(429, 'feature_rate', 'feature cost cap reached', after, cured)
-        WHEN c.win = 'open' THEN
-            tollgate.refusal(429, 'concurrency', 'concurrency limit reached', 5)
-        WHEN c.scope = 'user' THEN tollgate.refusal(429, 'user_quota', 'quota reached', after, cured)
-        WHEN c.scope = 'address' THEN tollgate.refusal(429, 'address_rate', 'quota reached', after, cured)
-        ELSE tollgate.refusal(429, format('budget:%s:%s', c.scope, c.win), 'global budget reached',
-            after, cured)
-    END;
-    answer.body := json_build_object('scope', c.scope, 'subject', c.subject)::text;
-    RETURN answer;
-END $$;
-
--- Which limit refused, for the event: null where it was none of the shared ones.
-CREATE OR REPLACE FUNCTION tollgate.refused_by(answer tollgate.answer, way tollgate.charge) RETURNS bigint
-LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN answer.body IS NOT NULL OR (answer.denial = 'breaker_open' AND way.stage = 15)
-        THEN way.budget_id END
-$$;
 
 -- A number as people read it, in the unit of its measure.
 CREATE OR REPLACE FUNCTION tollgate.amount(measure text, amount numeric) RETURNS text LANGUAGE sql IMMUTABLE AS $$

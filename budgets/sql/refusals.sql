@@ -102,7 +102,7 @@ BEGIN
         -- (One that a clock that was ahead has dated later than now is over, too.)
         WHERE (g.last_at < p_before OR g.last_at > tollgate.now()) AND (p_lineage IS NULL OR g.lineage = p_lineage)
             AND (p_name IS NULL OR g.name = p_name)
-        ORDER BY g.last_at LIMIT p_most FOR UPDATE SKIP LOCKED) l;
+        ORDER BY g.last_at, g.lineage, g.name LIMIT p_most FOR UPDATE SKIP LOCKED) l;
     IF lines IS NULL THEN
         RETURN 0;
     END IF;

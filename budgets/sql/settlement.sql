@@ -2,32 +2,37 @@
 -- rights, because the application's role cannot change a run or what was charged for it
 -- (opslog/roles.py): what is not a settlement is refused.
 
--- Median and 95th percentile of the last 100 runs of a work order that are evidence of what a run
--- costs. An error at no cost, an unpriced run and a cost that was corrected away are none, and neither
+-- For each of these work orders: median and 95th percentile of its last 100 runs that are evidence of what
+-- a run costs. An error at no cost, an unpriced run and a cost that was corrected away are none, and neither
 -- is what a clock that was ahead has dated later than now. Of the last 1000 that ended, so that a work
 -- order that only fails does not make each settlement read all its history.
-CREATE OR REPLACE FUNCTION tollgate.renew_statistics(p_wo text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION tollgate.renew_statistics(p_wos text[]) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     at timestamptz := tollgate.now();
+    known text[];
 BEGIN
-    INSERT INTO public.cost_statistics (wo_id, settled_runs, successful_runs, median_usd, p95_usd, p95_tokens)
-    SELECT p_wo, count(*), count(*) FILTER (WHERE recent.status = 'success'),
-        (percentile_disc(0.5) WITHIN GROUP (ORDER BY recent.cost)),
-        (percentile_disc(0.95) WITHIN GROUP (ORDER BY recent.cost)),
-        (percentile_disc(0.95) WITHIN GROUP (ORDER BY coalesce(recent.tokens, 0)))
-    FROM (
-        SELECT * FROM (SELECT s.cost, s.tokens, s.status, s.cost_note FROM public.work_order_runs s
-            WHERE s.wo_id = p_wo AND s.status IN ('success', 'error') AND s.finished_at <= at
-            ORDER BY s.finished_at DESC LIMIT 1000) ended
-        WHERE ended.cost_note <> 'unpriced'
-            AND (ended.cost > 0 OR (ended.status = 'success' AND ended.cost_note <> 'corrected'))
-        LIMIT 100) recent
-    HAVING count(*) > 0
-    ON CONFLICT (wo_id) DO UPDATE SET settled_runs = excluded.settled_runs,
-        successful_runs = excluded.successful_runs, median_usd = excluded.median_usd,
-        p95_usd = excluded.p95_usd, p95_tokens = excluded.p95_tokens;
-    IF NOT FOUND THEN
-        DELETE FROM public.cost_statistics WHERE wo_id = p_wo;
+    WITH renewed AS (
+        INSERT INTO public.cost_statistics (wo_id, settled_runs, successful_runs, median_usd, p95_usd, p95_tokens)
+        SELECT w.id, e.* FROM (SELECT DISTINCT unnest(p_wos) AS id) w CROSS JOIN LATERAL (
+            SELECT count(*), count(*) FILTER (WHERE recent.status = 'success'),
+                (percentile_disc(0.5) WITHIN GROUP (ORDER BY recent.cost)),
+                (percentile_disc(0.95) WITHIN GROUP (ORDER BY recent.cost)),
+                (percentile_disc(0.95) WITHIN GROUP (ORDER BY coalesce(recent.tokens, 0)))
+            FROM (
+                SELECT * FROM (SELECT s.cost, s.tokens, s.status, s.cost_note FROM public.work_order_runs s
+                    WHERE s.wo_id = w.id AND s.status IN ('success', 'error') AND s.finished_at <= at
+                    ORDER BY s.finished_at DESC LIMIT 1000) ended
+                WHERE ended.cost_note <> 'unpriced'
+                    AND (ended.cost > 0 OR (ended.status = 'success' AND ended.cost_note <> 'corrected'))
+                LIMIT 100) recent
+            HAVING count(*) > 0) e
+        ON CONFLICT (wo_id) DO UPDATE SET settled_runs = excluded.settled_runs,
+            successful_runs = excluded.successful_runs, median_usd = excluded.median_usd,
+            p95_usd = excluded.p95_usd, p95_tokens = excluded.p95_tokens
+        RETURNING wo_id)
+    SELECT coalesce(array_agg(wo_id), '{}') INTO known FROM renewed;
+    IF NOT known @> p_wos THEN
+        DELETE FROM public.cost_statistics WHERE wo_id = ANY (p_wos) AND NOT wo_id = ANY (known);
     END IF;
 END $$;
 
@@ -140,7 +145,7 @@ BEGIN
         tokens = used_tokens, finished_at = p_at, finish_fingerprint = p_fingerprint
     WHERE id = r.id RETURNING * INTO r;
     IF p_status IN ('success', 'error') THEN
-        PERFORM tollgate.renew_statistics(r.wo_id);
+        PERFORM tollgate.renew_statistics(ARRAY[r.wo_id]);
     END IF;
     IF was_open = 1 THEN
         PERFORM tollgate.breakers_after(r, p_at);
@@ -290,8 +295,8 @@ BEGIN
     IF p_usage IS NOT NULL THEN
         -- Telemetry of it, once: whoever finishes the run again is answered above. Before the lock
         -- that all take, because nothing is decided by it.
-        PERFORM tollgate.record_usage(r.id, 'run', tollgate.now(), p_usage, p_cost, p_status <> 'error', r.id,
-            r.wo_id, r.agent_name, r.user_id, r.surface, r.feature);
+        PERFORM tollgate.record_usage(ARRAY[row(r.id, 'run', tollgate.now(), p_usage, p_cost,
+            p_status <> 'error', r.id, r.wo_id, r.agent_name, r.user_id, r.surface, r.feature)::tollgate.used]);
     END IF;
     SELECT r.status AS status, r.cost AS cost, (SELECT max(id) FROM public.alerts) AS alert INTO was;
     PERFORM tollgate.hold_counters();

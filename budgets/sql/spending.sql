@@ -1,9 +1,10 @@
 -- Calls that a program makes by itself: advice before, spend told after. No work order is involved.
 
--- The day's money of all: what is settled, what is reserved, and the limits that are held.
-CREATE OR REPLACE FUNCTION tollgate.day_figures_v1(p_at timestamptz) RETURNS json LANGUAGE sql STABLE AS $$
+-- The day's money of all: what is settled, without `p_later`, what is reserved, and the limits that are held.
+CREATE OR REPLACE FUNCTION tollgate.day_figures_v1(p_at timestamptz, p_later numeric DEFAULT 0) RETURNS json
+LANGUAGE sql STABLE AS $$
     SELECT json_build_object('date', (p_at AT TIME ZONE 'UTC')::date,
-        'spentUsd', coalesce(k.settled_usd, 0)::text, 'reservedUsd', coalesce(k.reserved_usd, 0)::text,
+        'spentUsd', (coalesce(k.settled_usd, 0) - p_later)::text, 'reservedUsd', coalesce(k.reserved_usd, 0)::text,
         'warningUsd', b.warning_amount::text, 'limitUsd', b.amount::text)
     FROM (VALUES (1)) one
     LEFT JOIN public.budgets b ON b.scope = 'global' AND b."window" = 'day' AND b.measure = 'usd'
@@ -162,8 +163,8 @@ BEGIN
     VALUES (spend_id, at, p_cost, p_tokens, p_model, p_usage, p_user, surface_name, feature_name,
         p_agent, p_address, b.token_id, p_sent_as);
     IF p_usage IS NOT NULL THEN
-        PERFORM tollgate.record_usage(spend_id, 'spend', at, p_usage, p_cost, true, NULL, '', p_agent, p_user,
-            surface_name, feature_name);
+        PERFORM tollgate.record_usage(ARRAY[row(spend_id, 'spend', at, p_usage, p_cost, true, NULL, '', p_agent,
+            p_user, surface_name, feature_name)::tollgate.used]);
     END IF;
     INSERT INTO public.operations_events (kind, message, owner_type, owner_id, actor, meta, request_id)
     VALUES ('LLM_SPEND', format('$%s spent%s', tollgate.usd(p_cost),

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 from .errors import InvalidRequest, Refused, TollgateError, Unavailable
 
+OVERLOADED = "overloaded"  # a denial of nothing in particular: the service had no time
 LONGEST_WAIT_SECONDS = 366 * 86400.0
 _DIGITS = re.compile(r"[0-9]{1,12}", re.ASCII)
 
@@ -82,7 +83,7 @@ def failure(answer: Answer) -> TollgateError:
         if not denial:  # every error of the service has a text
             return Unavailable(f"status {status} with a JSON object of somebody else")
         text = f"status {status}"
-    if denial:
+    if denial and denial != OVERLOADED:
         return Refused(
             status=status,
             denial=denial,

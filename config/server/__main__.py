@@ -1,6 +1,7 @@
 """The command line of the web server."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from config.environment import take
 # option, setting, its default, lowest, highest, help
 NUMBERS = (
     ("--port", "PORT", "8000", 1, 65_535, None),
+    ("--door-port", "DOOR_PORT", "8001", 0, 65_535, "for programs alone; 0: none"),
     ("--workers", "WEB_WORKERS", "2", 1, 64, "processes that decide"),
     ("--page-workers", "PAGE_WORKERS", "2", 0, 64, "processes for all else; 0: the same"),
     ("--threads", "WEB_THREADS", "4", 1, 256, "of each process"),
@@ -35,9 +37,11 @@ def main() -> None:
     # A wrong setting is refused with the others, by `config.wsgi`.
     parser.add_argument("--host", default=take("HOST", default="127.0.0.1", form=forms.host))
     for option, name, shipped, low, high, text in NUMBERS:
-        form = forms.whole(max(low, 1), high)
+        form = forms.whole(1 if name == "PAGE_WORKERS" else low, high)
         default = take(name, default=shipped, form=form)
         parser.add_argument(option, type=whole(low, high), default=default, help=text)
+    if os.environ.get("DOOR_PORT") == "":
+        parser.set_defaults(door_port=0)
     parser.add_argument(
         "--stop-seconds", type=float, default=5, help="for requests under way at the end"
     )

@@ -2,7 +2,12 @@
 
 from collections.abc import Iterable
 from http import HTTPStatus
+from json import dumps
 from typing import TYPE_CHECKING, Any
+
+from budgets import metrics
+from opslog.api.errors import undecided
+from opslog.exceptions import Overloaded
 
 if TYPE_CHECKING:
     from config.server.connection import Connection
@@ -13,34 +18,42 @@ NO_BODY = (204, 304)
 
 
 class Exchange:
-    """A whole request, and the way back for its answer. Used by one thread."""
+    """A whole request, and the way back for its answer. Used by one thread, or by the loop."""
 
     __slots__ = ("caller", "connection", "environ", "keep", "method", "protocol")
 
     def __init__(
         self,
         connection: "Connection",
-        environ: dict[str, Any],
+        method: str,
+        protocol: str,
         keep: bool,
         caller: tuple[str, str] | None,
     ) -> None:
-        self.connection, self.environ, self.keep = connection, environ, keep
+        self.connection, self.keep = connection, keep
         self.caller = caller  # client address and token
-        self.method = environ["REQUEST_METHOD"]
-        self.protocol = environ["SERVER_PROTOCOL"]
+        self.method, self.protocol = method, protocol
+        self.environ: dict[str, Any] = {}  # for Django
 
-    def was_judged(self, code: int, headers: list[tuple[str, str]]) -> bool:
-        """Whether somebody looked at the token: bad input and wrong methods are answered before."""
-        if any(name.lower() == "tollgate-denial" for name, _ in headers):
-            return True
+    def was_judged(self, code: int, headers: Iterable[tuple[str, str]]) -> bool:
+        """Whether somebody looked at the token: bad input and wrong methods are answered before,
+        and so is what there is no time for."""
+        for name, value in headers:
+            if name.lower() == "tollgate-denial":
+                return value != "overloaded"
         return code < 400 and self.method != "OPTIONS"
+
+    def judged(self, code: int) -> None:
+        """Somebody looked at the token, and this is the answer."""
+        if self.caller is not None:
+            self.connection.house.strangers.judged(*self.caller, code)
+            self.connection.good = code not in (401, 403)
 
     def head(self, status: str, headers: list[tuple[str, str]], length: int | None) -> str:
         code = int(status[:3])
-        if self.caller is not None and self.was_judged(code, headers):
-            self.connection.house.strangers.judged(*self.caller, code)
-            self.connection.good = code not in (401, 403)
-        lines = [STATUSES.get(code) or f"HTTP/1.1 {status}\r\n", self.connection.house.date()]
+        if self.was_judged(code, headers):
+            self.judged(code)
+        lines = []
         known = False
         for name, value in headers:
             lower = name.lower()
@@ -56,18 +69,31 @@ class Exchange:
                 self.keep = False
             else:
                 lines.append("Transfer-Encoding: chunked\r\n")
+        return self.framed(STATUSES.get(code) or f"HTTP/1.1 {status}\r\n", "".join(lines))
+
+    def framed(self, first: str, fields: str) -> str:
+        """A head of these lines, with the date and what becomes of the connection."""
+        date, last = self.connection.house.date(), "\r\n"
         if not self.keep:
-            lines.append("Connection: close\r\n")
+            last = "Connection: close\r\n\r\n"
         elif self.protocol == "HTTP/1.0":
-            lines.append("Connection: keep-alive\r\n")
-        lines.append("\r\n")
-        return "".join(lines)
+            last = "Connection: keep-alive\r\n\r\n"
+        return f"{first}{date}{fields}{last}"
 
     def answer(self, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
         data = self.head(status, headers, len(body)).encode("latin-1")
         if self.method != "HEAD":
             data += body
         self.connection.house.loop.call_soon_threadsafe(self.connection.finish, data, self.keep)
+
+    def overloaded(self) -> None:
+        """There is no time for it: nothing of it was looked at, and the connection goes on."""
+        self.caller = None  # nobody has judged the token
+        metrics.UNAVAILABLE.inc()
+        metrics.OVERLOADED.inc()
+        body, headers = undecided(Overloaded("too many at once"))
+        fields = [("Content-Type", "application/json"), *headers.items()]
+        self.answer("503 Service Unavailable", fields, dumps(body).encode())
 
     def stream(self, status: str, headers: list[tuple[str, str]], parts: Iterable[bytes]) -> None:
         """Piece by piece, no faster than the client reads; a client that stands still is left."""

@@ -13,6 +13,7 @@ from config.server.threads import Threads
 
 if TYPE_CHECKING:
     from config.server.connection import Connection
+    from config.server.door import Door
 
 
 @dataclass
@@ -22,11 +23,13 @@ class House:
     loop: asyncio.AbstractEventLoop
     threads: Threads
     lane: lanes.Lane | None  # None: answers everything itself
-    pass_on: Callable[[int, bytes], bool]  # descriptor, what was read → False: not possible now
+    # Descriptor, what was read, whether by the port for programs → False: not possible now
+    pass_on: Callable[[int, bytes, bool], bool]
     request_seconds: float
     most_connections: int
     most_per_address: int
     exempt: Callable[[str], bool]  # addresses that many clients come from: trusted proxies
+    door: "Door | None" = None  # None: Django answers everything
     strangers: Strangers = field(default_factory=Strangers)
     # Oldest first; a dict is a set with an order.
     connections: "dict[Connection, None]" = field(default_factory=dict)

@@ -1,17 +1,23 @@
 """Which processes answer a request, and whether it may be worth waiting for its body."""
 
+import re
 from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.conf import settings
 from django.urls import Resolver404, resolve
+from django.urls.converters import UUIDConverter
 from rest_framework.views import APIView
 
 from budgets.api.views import SpendingView
 from config.middleware import PAGE_PREFIXES, ProbesMiddleware, is_for_programs, ways_in
+from workorders.api.auth import ServiceTokenAuthentication
 
+A_RUN = re.compile(UUIDConverter.regex)
+SOME_RUN = str(UUID(int=0))
 LONGEST = 500  # characters of a path that is remembered
 SMALL_BODY = 65_536  # bytes; more is taken from callers only that have a token or a session
 BATCH_BODY = 17 * 1024 * 1024  # more than any view takes, so that it says so in its own words
@@ -34,12 +40,22 @@ class Needs(Enum):
     TOKEN_OR_SESSION = "token or session"  # noqa: S105
 
 
-Place = tuple[Lane, Needs]
-ELSEWHERE: Place = (Lane.OTHER, Needs.NOTHING)
+class Place(NamedTuple):
+    """`for_programs`: also answered on the port that is for programs alone."""
+
+    lane: Lane
+    needs: Needs
+    for_programs: bool = True
+
+
+PAGES = Place(Lane.OTHER, Needs.NOTHING, for_programs=False)
+ELSEWHERE = Place(Lane.OTHER, Needs.NOTHING)
+API_PREFIXES = ("/api/", "/v1/")
 
 
 def place(path: str) -> Place:
-    """Where a path is answered."""
+    """Where a path is answered. All runs are in the same place."""
+    path = A_RUN.sub(SOME_RUN, path)
     return remembered(path) if len(path) <= LONGEST else look_up(path)
 
 
@@ -47,22 +63,26 @@ def look_up(path: str) -> Place:
     if path == "/metrics":  # reads as much as a page
         return ELSEWHERE
     if path in ProbesMiddleware.PATHS:
-        return Lane.DECISIONS, Needs.NOTHING
+        return Place(Lane.DECISIONS, Needs.NOTHING)
     if path.startswith((*PAGE_PREFIXES, "/static/")):
-        return ELSEWHERE
+        return PAGES
     try:
         view = resolve(path).func
     except Resolver404:
-        return ELSEWHERE
+        return ELSEWHERE if path.startswith(API_PREFIXES) else PAGES
     kind = getattr(view, "view_class", None)
     if kind is None or not issubclass(kind, APIView):
-        return ELSEWHERE
+        return PAGES
     lane = Lane.DECISIONS if getattr(kind, "decides", False) else Lane.OTHER
     if issubclass(kind, SpendingView):
-        return lane, Needs.TOKEN
-    if not ways_in(view):
-        return lane, Needs.NOTHING
-    return lane, Needs.TOKEN if is_for_programs(view) else Needs.TOKEN_OR_SESSION
+        return Place(lane, Needs.TOKEN)
+    ways = ways_in(view)
+    if not ways:
+        return Place(lane, Needs.NOTHING, for_programs=is_for_programs(view))
+    if is_for_programs(view):
+        return Place(lane, Needs.TOKEN)
+    by_token = any(issubclass(way, ServiceTokenAuthentication) for way in ways)
+    return Place(lane, Needs.TOKEN_OR_SESSION, for_programs=by_token)
 
 
 remembered = lru_cache(maxsize=4096)(look_up)

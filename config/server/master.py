@@ -11,14 +11,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 
 import uvloop
 from django.conf import settings
 from django.db import connections
 
+from budgets.gathering import Gatherer
 from config import api_schema
 from config.privileges import die_with_parent
+from config.server import door
 from config.server.connection import Connection
 from config.server.house import House
 from config.server.lanes import Lane
@@ -38,6 +41,7 @@ SHORT_LIFE = 5.0  # seconds; a process that ends sooner is not started again at 
 class Plan:
     host: str
     port: int
+    door_port: int  # for programs alone; 0: none
     workers: int
     page_workers: int
     threads: int
@@ -51,8 +55,11 @@ class Ended(BaseException):
 def serve(application: Application, plan: Plan) -> None:
     """Runs until it is told to stop (SIGTERM, SIGINT)."""
     api_schema.document()
+    frames = door.frames(application)
     connections.close_all()  # what the checks of the settings have opened is nobody's to share
-    listener = listen(plan.host, plan.port)
+    listeners = [(listen(plan.host, plan.port), False)]
+    if plan.door_port:
+        listeners.append((listen(plan.host, plan.door_port), True))
     decisions, pages = Passage(), Passage()
     number = limit_of_files()
 
@@ -74,7 +81,9 @@ def serve(application: Application, plan: Plan) -> None:
                     most_per_address=settings.TOLLGATE_CONNECTIONS_PER_ADDRESS,
                     exempt=is_trusted_proxy,
                 )
-                own = listener if lane is Lane.DECISIONS else None
+                if lane is Lane.DECISIONS:
+                    house.door = door.Door(house, Gatherer(house.loop), frames)
+                own = listeners if lane is Lane.DECISIONS else []
                 runner.run(worker(house, own, here, plan.stop_seconds))
 
         return run
@@ -115,29 +124,32 @@ def limit_of_files() -> int:
 class Passage:
     """By which connections are given to a group of processes; whichever is free takes the next.
 
-    One byte carries two descriptors: the connection, and a file with what was read of it. (A
-    message of its own could be no longer than the system's buffers, which differ.)
+    One byte, which names the port that the connection came by, carries two descriptors: the
+    connection, and a file with what was read of it. (A message of its own could be no longer than
+    the system's buffers, which differ.)
     """
+
+    BY = {False: b"c", True: b"d"}
 
     def __init__(self) -> None:
         self.entry, self.exit = socket.socketpair()
         self.entry.setblocking(False)
         self.exit.setblocking(False)
 
-    def send(self, descriptor: int, already: bytes) -> bool:
+    def send(self, descriptor: int, already: bytes, by_door: bool) -> bool:
         """False: nobody takes them at the moment."""
         with tempfile.TemporaryFile(buffering=0) as read:
             read.write(already)
             read.seek(0)
             try:
-                socket.send_fds(self.entry, [b"c"], [descriptor, read.fileno()])
+                socket.send_fds(self.entry, [self.BY[by_door]], [descriptor, read.fileno()])
             except OSError:
                 return False
         return True
 
-    def take(self) -> tuple[socket.socket, bytes] | None:
+    def take(self) -> tuple[socket.socket, bytes, bool] | None:
         try:
-            _, descriptors, _, _ = socket.recv_fds(self.exit, 1, 2)
+            by, descriptors, _, _ = socket.recv_fds(self.exit, 1, 2)
         except OSError:
             return None
         if len(descriptors) != 2:
@@ -148,11 +160,14 @@ class Passage:
             already = read.read()
         client = socket.socket(fileno=descriptors[0])
         client.setblocking(False)
-        return client, already
+        return client, already, by == self.BY[True]
 
 
 async def worker(
-    house: House, listener: socket.socket | None, passage: Passage, stop_seconds: float
+    house: House,
+    listeners: list[tuple[socket.socket, bool]],
+    passage: Passage,
+    stop_seconds: float,
 ) -> None:
     loop = house.loop
     stop = asyncio.Event()
@@ -160,9 +175,11 @@ async def worker(
         loop.add_signal_handler(number, stop.set)
     adopting: set[asyncio.Task[None]] = set()
 
-    async def adopt(client: socket.socket, already: bytes) -> None:
+    async def adopt(client: socket.socket, already: bytes, by_door: bool) -> None:
         try:
-            await loop.connect_accepted_socket(lambda: Connection(house, already), client)
+            await loop.connect_accepted_socket(
+                lambda: Connection(house, already, door=by_door), client
+            )
         except Exception:
             log.exception("a connection could not be taken over")
             client.close()
@@ -177,11 +194,14 @@ async def worker(
             task.add_done_callback(adopting.discard)
 
     loop.add_reader(passage.exit.fileno(), arrived)
-    server = None
-    if listener is not None:
-        server = await loop.create_server(lambda: Connection(house), sock=listener, backlog=BACKLOG)
+    servers = [
+        await loop.create_server(
+            partial(Connection, house, door=by_door), sock=listener, backlog=BACKLOG
+        )
+        for listener, by_door in listeners
+    ]
     await stop.wait()
-    if server is not None:
+    for server in servers:
         server.close()
     house.closing = True
     for connection in list(house.connections):
@@ -191,6 +211,8 @@ async def worker(
         await asyncio.sleep(0.02)
     for connection in list(house.connections):
         connection.transport.close()
+    if house.door is not None:
+        await house.door.gatherer.close()
     await asyncio.sleep(0)
     os._exit(0)  # a thread that is stuck must not hold the process
 

@@ -1,8 +1,10 @@
 """The threads that run Django. What reaches them is a whole request."""
 
 import logging
+import math
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,22 +25,26 @@ class Threads:
 
     def __init__(self, application: Application, number: int) -> None:
         self.application = application
-        self._queue: SimpleQueue[Exchange] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Exchange, float]] = SimpleQueue()
         for index in range(number):
             threading.Thread(target=self._work, name=f"request-{index}", daemon=True).start()
 
-    def take(self, exchange: "Exchange") -> bool:
-        """False: too many wait already."""
+    def take(self, exchange: "Exchange", *, within: float = math.inf) -> bool:
+        """False: too many wait already. One that is not begun within so many seconds is answered
+        as overloaded."""
         if self._queue.qsize() >= MOST_WAITING:
             return False
-        self._queue.put(exchange)
+        self._queue.put((exchange, time.monotonic() + within))
         return True
 
     def _work(self) -> None:
         while True:
-            exchange = self._queue.get()
+            exchange, deadline = self._queue.get()
             try:
-                self._answer(exchange)
+                if time.monotonic() < deadline:
+                    self._answer(exchange)
+                else:
+                    exchange.overloaded()
             except Exception:
                 log.exception("a request was not answered")
                 exchange.fail()

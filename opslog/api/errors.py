@@ -9,7 +9,7 @@ from django.http import Http404
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
-from opslog.exceptions import Unavailable
+from opslog.exceptions import Overloaded, Unavailable
 
 log = logging.getLogger("tollgate.api")
 
@@ -38,6 +38,13 @@ class TokenDenied(exceptions.APIException):
         self.denial = denial
 
 
+def undecided(error: Exception) -> tuple[dict[str, str], dict[str, str]]:
+    """Body and headers of a 503."""
+    headers = {"Tollgate-Denial": "overloaded"} if isinstance(error, Overloaded) else {}
+    headers["Retry-After"] = str(getattr(error, "retry_after", 1))
+    return {"error": "the budget authority is unavailable: nothing was decided"}, headers
+
+
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's hook. Gives None, which is a 500, for what nobody foresaw."""
     headers: dict[str, str] = {}
@@ -49,12 +56,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
             # A change that could not be written with its record was not made.
             if not isinstance(error, Unavailable):
                 log.error("database error", exc_info=error)
-            headers["Retry-After"] = str(getattr(error, "retry_after", 1))
-            return Response(
-                {"error": "the budget authority is unavailable: nothing was decided"},
-                status=503,
-                headers=headers,
-            )
+            told, headers = undecided(error)
+            return Response(told, status=503, headers=headers)
         case BadRequest():
             body: dict[str, Any] = {"error": str(error.detail)}
             if error.fields:

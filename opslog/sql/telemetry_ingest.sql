@@ -61,22 +61,26 @@ BEGIN
         EXCEPT SELECT unnest(written));
 END $$;
 
--- The usage of a finished run, or of direct spend, as telemetry: once, under the id
--- of the run or the spend. `p_usage` is as the API has it (`opslog.usage.Usage.body`).
-CREATE OR REPLACE FUNCTION tollgate.record_usage(
-    p_id uuid, p_source text, p_at timestamptz, p_usage jsonb, p_cost numeric, p_success boolean, p_run uuid,
-    p_wo text, p_agent text, p_user text, p_surface text, p_feature text
-) RETURNS void LANGUAGE sql VOLATILE AS $$
+-- The usage of a finished run, or of direct spend (its `source`: run or spend). `usage` is as the API has
+-- it (`opslog.usage.Usage.body`).
+CREATE TYPE tollgate.used AS (
+    id uuid, source text, at timestamptz, usage jsonb, cost numeric, success boolean, run uuid, wo text,
+    agent text, user_id text, surface text, feature text
+);
+
+-- Usage as telemetry: once, under the id of the run or the spend.
+CREATE OR REPLACE FUNCTION tollgate.record_usage(p_used tollgate.used[]) RETURNS void LANGUAGE sql VOLATILE AS $$
     INSERT INTO public.inference_events (event_id, created_at, source, run_id, wo_id, agent_name, user_id,
         surface, feature, model, sent_model, input_tokens, cached_input_tokens, cache_write_tokens,
         cache_write_1h_tokens, output_tokens, reasoning_tokens, units, service_tier, cost_usd, success)
-    SELECT p_id::text, p_at, p_source, p_run, p_wo, p_agent, p_user, p_surface, p_feature,
-        p_usage->>'model', coalesce(p_usage->>'sentModel', ''), (p_usage->>'inputTokens')::bigint,
-        coalesce((p_usage->>'cachedInputTokens')::bigint, 0), coalesce((p_usage->>'cacheWriteTokens')::bigint, 0),
-        coalesce((p_usage->>'cacheWrite1hTokens')::bigint, 0), (p_usage->>'outputTokens')::bigint,
-        coalesce((p_usage->>'reasoningTokens')::bigint, 0),
-        p_usage - '{model,sentModel,provider,inputTokens,cachedInputTokens,cacheWriteTokens,cacheWrite1hTokens,outputTokens,reasoningTokens,serviceTier}'::text[],
-        coalesce(p_usage->>'serviceTier', ''), p_cost, p_success
+    SELECT u.id::text, u.at, u.source, u.run, u.wo, u.agent, u.user_id, u.surface, u.feature,
+        u.usage->>'model', coalesce(u.usage->>'sentModel', ''), (u.usage->>'inputTokens')::bigint,
+        coalesce((u.usage->>'cachedInputTokens')::bigint, 0), coalesce((u.usage->>'cacheWriteTokens')::bigint, 0),
+        coalesce((u.usage->>'cacheWrite1hTokens')::bigint, 0), (u.usage->>'outputTokens')::bigint,
+        coalesce((u.usage->>'reasoningTokens')::bigint, 0),
+        u.usage - '{model,sentModel,provider,inputTokens,cachedInputTokens,cacheWriteTokens,cacheWrite1hTokens,outputTokens,reasoningTokens,serviceTier}'::text[],
+        coalesce(u.usage->>'serviceTier', ''), u.cost, u.success
+    FROM unnest(p_used) u
     ON CONFLICT DO NOTHING
 $$;
 

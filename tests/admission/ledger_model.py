@@ -100,6 +100,7 @@ class ModelLedger:
     caps: dict[str, tuple[int, Decimal, int]] = field(default_factory=dict)
     suspended: set[str] = field(default_factory=set)
     runs: dict[str, ModelRun] = field(default_factory=dict)
+    spent: list[tuple[datetime, Decimal, str]] = field(default_factory=list)  # at, dollars, feature
     feature_on: bool = True
     breaker: ModelBreaker = field(default_factory=ModelBreaker)
     ended: list[ModelRun] = field(default_factory=list)  # successes and errors, oldest first
@@ -108,12 +109,14 @@ class ModelLedger:
         return [r for r in self.runs.values() if r.day == day and wo in (None, r.wo)]
 
     def used(self, wo: str | None, day: Any) -> Decimal:
-        return sum((r.held for r in self.of_day(wo, day)), NOTHING)
+        calls = [] if wo else [usd for at, usd, _ in self.spent if at.date() == day]
+        return sum((r.held for r in self.of_day(wo, day)), sum(calls, NOTHING))
 
     def used_of_feature(self) -> Decimal:
         since = self.now - timedelta(minutes=61)
         parts = [part for r in self.runs.values() if r.feature for part in r.parts]
-        return sum((part.held for part in parts if slot(part.at) > since), NOTHING)
+        calls = [usd for at, usd, feature in self.spent if feature and slot(at) > since]
+        return sum((part.held for part in parts if slot(part.at) > since), sum(calls, NOTHING))
 
     def reserves(self, wo: str, usd: Decimal | None) -> Decimal:
         """What an ask for so much, or one that names no amount, reserves: what runs cost that cost
@@ -201,6 +204,11 @@ class ModelLedger:
         if usd and self.used(None, r.day) + usd > GLOBAL_USD:
             return "budget:global:day"
         return ""
+
+    def spend(self, usd: Decimal, feature: str) -> None:
+        self.spent.append((self.now, usd, feature))
+        if feature:
+            self.switch_off_if_used_up()
 
     def finish(self, run: str, r: ModelRun, status: str, usd: Decimal) -> None:
         was_running = r.status == "running"

@@ -51,7 +51,8 @@ class Storm:
         barrier = threading.Barrier(len(bodies))
 
         def one(number: int) -> Any:
-            desk = Connection(self.service.url, self.token)
+            # Half of them by each port.
+            desk = Connection((self.service.url, self.service.door_url)[number % 2], self.token)
             if keys:
                 desk.headers["Idempotency-Key"] = keys[number]
             desk.connect()

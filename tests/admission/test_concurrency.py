@@ -41,19 +41,22 @@ def storm(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Storm:
 
 @pytest.fixture(scope="module")
 def unguarded(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Storm]:
-    """A service whose routine reads without locking; a moment's pause shows the race, and so many
-    threads that twice the room is asked for in one moment."""
-    with scratch_service(template=pristine_database, threads=2 * ROOM) as service:
+    """A service whose routines read without locking, with a moment's pause before they write; and so
+    many processes that several batches are decided at the same time."""
+    with scratch_service(template=pristine_database, workers=4, threads=2 * ROOM) as service:
         with psycopg.connect(service.owner_url, autocommit=True) as connection:
+            connection.execute(
+                "CREATE OR REPLACE FUNCTION tollgate.hold_counters() RETURNS void LANGUAGE plpgsql"
+                " AS 'BEGIN END'"
+            )
+            # What a run gets as its id, after everything was read.
             ((source,),) = connection.execute(
-                "SELECT pg_get_functiondef('tollgate.start_run_v1'::regproc)"
+                "SELECT pg_get_functiondef('tollgate.uuid7'::regproc)"
             ).fetchall()
-            lock = "PERFORM tollgate.hold_counters();"
-            assert source.count(lock) == 1
-            source = source.replace(lock, "")
-            before = "        -- 6. Suspended or archived."
-            assert before in source
-            connection.execute(source.replace(before, f"        PERFORM pg_sleep(0.2);\n{before}"))
+            assert source.count("    SELECT encode(") == 1
+            connection.execute(
+                source.replace("    SELECT encode(", "    SELECT pg_sleep(0.05); SELECT encode(")
+            )
         yield storm_on(service, django_db_blocker)
 
 

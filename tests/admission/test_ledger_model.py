@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection, transaction
@@ -13,13 +15,24 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
+    multiple,
     precondition,
     rule,
     run_state_machine_as_test,
 )
 
-from budgets import breaker, features, leases, ledger, selectors
+from budgets import batches, breaker, features, leases, ledger, selectors
+from budgets.admission import (
+    Decision,
+    FinishTold,
+    StartAsk,
+    finish_fields,
+    start_fields,
+    start_settings,
+)
+from budgets.batches import Answer, Ask
 from budgets.models import CircuitBreaker, CostRule, FeatureControl
+from budgets.spending import SpendTold, Who, spend_fields
 from tests.admission.desk import Desk, body, install_clock, run_of, set_clock
 from tests.admission.ledger_model import (
     FEATURE_USD,
@@ -38,6 +51,21 @@ from workorders.models import WorkOrder
 CENTS = (st.sampled_from([0, 25, 50, 100]) | st.integers(0, 120)).map(
     lambda cents: Decimal(cents) / 100
 )
+WORK_ORDERS = st.sampled_from(["w1", "w2"])
+LEASES = st.sampled_from([30, 3600, 86400])
+FEATURES = st.sampled_from(["", "digest"])
+STATUSES = st.sampled_from(["success", "error", "cancelled"])
+
+
+def together(asks: list[Ask]) -> list[Answer]:
+    """One call. Nobody else is there, so none is handed back."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT answers FROM tollgate.decide_run_v1(%s, %s, %s, %s, %s)",
+            [batches.encode(asks).decode(), *start_settings().values()],
+        )
+        answers = batches.decode(cursor.fetchone()[0])
+    return sorted(answers, key=lambda answer: answer.n)
 
 
 class Agreement(RuleBasedStateMachine):
@@ -72,15 +100,20 @@ class Agreement(RuleBasedStateMachine):
 
     @rule(
         target=runs,
-        wo=st.sampled_from(["w1", "w2"]),
+        wo=WORK_ORDERS,
         usd=st.none() | CENTS,
-        lease=st.sampled_from([30, 3600, 86400]),
-        feature=st.sampled_from(["", "digest"]),
+        lease=LEASES,
+        feature=FEATURES,
     )
     def start(self, wo: str, usd: Decimal | None, lease: int, feature: str) -> str:
+        decision = self.desk.start(wo, usd=usd, lease_seconds=lease, feature=feature)
+        return self.started(wo, usd, lease, feature, decision)
+
+    def started(
+        self, wo: str, usd: Decimal | None, lease: int, feature: str, decision: Decision
+    ) -> str:
         reserves = self.ledger.reserves(wo, usd)
         expected = self.ledger.start(wo, reserves, feature)
-        decision = self.desk.start(wo, usd=usd, lease_seconds=lease, feature=feature)
         assert decision.denial == expected
         if expected:
             return ""
@@ -95,18 +128,63 @@ class Agreement(RuleBasedStateMachine):
             self.ledger.breaker.probed_by(run, now)
         return run
 
-    @rule(run=runs, usd=CENTS, status=st.sampled_from(["success", "error", "cancelled"]))
+    @rule(run=runs, usd=CENTS, status=STATUSES)
     def finish(self, run: str, usd: Decimal, status: str) -> None:
         if not run:
             return
+        self.finished(run, usd, status, self.desk.finish(run, usd, status))
+
+    def finished(self, run: str, usd: Decimal, status: str, decision: Decision) -> None:
         known = self.ledger.runs[run]
-        decision = self.desk.finish(run, usd, status)
         if known.status in ("running", "expired"):
             assert decision.status == 200
             self.ledger.finish(run, known, status, usd)
         else:
             same = (known.status, known.cost) == (status, usd)
             assert decision.status == (200 if same else 409)
+
+    def wanted(self, wo: str, usd: Decimal | None, lease: int, feature: str) -> StartAsk:
+        return StartAsk(wo, "agent-1", usd, lease_seconds=lease, feature=feature)
+
+    @rule(
+        target=runs,
+        finishes=st.lists(st.tuples(st.integers(0, 99), CENTS, STATUSES), max_size=8),
+        calls=st.lists(st.tuples(CENTS.map(lambda usd: usd / 4), FEATURES), max_size=4),
+        starts=st.lists(st.tuples(WORK_ORDERS, st.none() | CENTS, LEASES, FEATURES), max_size=4),
+    )
+    def in_one_batch(self, finishes: list[Any], calls: list[Any], starts: list[Any]) -> Any:
+        """Finishes, of the latest runs, then direct spend, then starts, whatever came first."""
+        latest = list(self.ledger.runs)[-8:]
+        ends = [(latest[n % len(latest)], usd, how) for n, usd, how in finishes if latest]
+        caller = self.desk.caller
+        asks = [
+            *(
+                Ask("start", start_fields(self.wanted(wo, usd, lease, feature), caller=caller))
+                for wo, usd, lease, feature in starts
+            ),
+            *(
+                Ask("finish", finish_fields(UUID(run), FinishTold(how, usd), caller=caller))
+                for run, usd, how in ends
+            ),
+            *(
+                Ask("spend", spend_fields(SpendTold(Who(feature=feature), usd), caller=caller))
+                for usd, feature in calls
+            ),
+        ]
+        if not asks:
+            return multiple()
+        answers = [answer.decision() for answer in together(asks)]
+        for (run, usd, how), decision in zip(ends, answers[len(starts) :], strict=False):
+            self.finished(run, usd, how, decision)
+        for (usd, feature), decision in zip(calls, answers[len(starts) + len(ends) :], strict=True):
+            assert decision.status == 200
+            self.ledger.spend(usd, feature)
+        return multiple(
+            *(
+                self.started(wo, usd, lease, feature, decision)
+                for (wo, usd, lease, feature), decision in zip(starts, answers, strict=False)
+            )
+        )
 
     @rule(run=runs, usd=CENTS)
     def extend(self, run: str, usd: Decimal) -> None:
@@ -128,7 +206,7 @@ class Agreement(RuleBasedStateMachine):
         breaker.trip("global", "", reason="test", by="ops")
         self.ledger.breaker.trip(self.ledger.now)
 
-    @rule(target=runs, wo=st.sampled_from(["w1", "w2"]), pause=st.sampled_from([25, 55, 300]))
+    @rule(target=runs, wo=WORK_ORDERS, pause=st.sampled_from([25, 55, 300]))
     def probe(self, wo: str, pause: int) -> str:
         """What chance alone seldom comes to: a probe, and another ask before or after its time."""
         self.trip()
@@ -137,7 +215,7 @@ class Agreement(RuleBasedStateMachine):
         self.time_passes(pause)
         return str(self.start(wo, Decimal(0), 30, "")) or first
 
-    @rule(wo=st.sampled_from(["w1", "w2"]), costs=st.lists(CENTS, min_size=2, max_size=4))
+    @rule(wo=WORK_ORDERS, costs=st.lists(CENTS, min_size=2, max_size=4))
     def learn(self, wo: str, costs: list[Decimal]) -> None:
         """Successes in a row, and then an ask that names no amount."""
         for cost in costs:
@@ -155,7 +233,7 @@ class Agreement(RuleBasedStateMachine):
         self.ledger.reap()
         leases.expire()
 
-    @rule(wo=st.sampled_from(["w1", "w2"]))
+    @rule(wo=WORK_ORDERS)
     def suspend_or_resume(self, wo: str) -> None:
         if wo in self.ledger.suspended:
             directory.resume(wo, by="ops", reason="test")
@@ -165,7 +243,7 @@ class Agreement(RuleBasedStateMachine):
             self.ledger.suspended.add(wo)
 
     @rule(
-        wo=st.sampled_from(["w1", "w2"]),
+        wo=WORK_ORDERS,
         runs_cap=st.integers(1, 12),
         usd_cap=st.sampled_from([50, 100, 200]) | st.integers(1, 250),
     )

@@ -1,12 +1,17 @@
 """What a decision reads does not grow with what was used before, whatever the planner knew."""
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection, connections, transaction
 
-from budgets.admission import Decision
+from budgets import batches
+from budgets.admission import Decision, FinishTold, finish_fields, start_settings
+from budgets.batches import Ask
+from budgets.spending import SpendTold, Who, spend_fields
 from tests.admission.desk import Desk, run_of
 from tests.factories import make_work_order
 
@@ -46,12 +51,13 @@ def desk(committed_db: str) -> Iterator[Desk]:
     connections["owner"].close()
 
 
-def read_by(call: Callable[[], Decision], *tables: str) -> int:
+def read_by(call: Callable[[], Decision | int], *tables: str) -> int:
     read = list(tables or ("counters", "budgets"))
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(READ, [read])
         ((before,),) = cursor.fetchall()
-        assert call().status in (200, 201)
+        answer = call()
+        assert (answer if isinstance(answer, int) else answer.status) in (200, 201)
         cursor.execute(READ, [read])
         ((after,),) = cursor.fetchall()
         return int(after) - int(before)
@@ -114,6 +120,37 @@ def test_a_settlement_does_not_read_all_runs_that_failed(desk: Desk) -> None:
     assert 0 < read_by(finished, "work_order_runs") < 1_500
 
 
+def test_a_batch_reads_the_history_of_a_work_order_once(desk: Desk) -> None:
+    """And no more counters or runs than its own, planned early or not."""
+
+    def settle_eight() -> list[int]:
+        runs = [run_of(desk.start(usd="0.01")) for _ in range(8)]
+        report = FinishTold("success", Decimal("0.01"))
+        call = SpendTold(Who("u"), Decimal("0.01"))
+        asks = [
+            *(Ask("finish", finish_fields(UUID(run), report, caller=desk.caller)) for run in runs),
+            *(Ask("spend", spend_fields(call, caller=desk.caller)) for _ in range(4)),
+        ]
+        params = [batches.encode(asks).decode(), *start_settings().values()]
+
+        def decide() -> int:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT answers FROM tollgate.decide_run_v1(%s,%s,%s,%s,%s)", params)
+                return min(each.status for each in batches.decode(cursor.fetchone()[0]))
+
+        return [read_by(decide, table) for table in ("counters", "work_order_runs")]
+
+    for _ in range(3):
+        first = settle_eight()
+    with connections["owner"].cursor() as cursor:
+        cursor.execute(PAST)
+        cursor.execute(FAILURES)
+    counters, runs = settle_eight()
+    assert 0 < counters < first[0] + 500
+    # A thousand that ended last, once, and eight that are locked, judged and changed.
+    assert 0 < runs < 1_500
+
+
 @pytest.mark.django_db
 def test_no_routine_on_the_way_of_a_start_is_ever_compiled() -> None:
     """With just-in-time compilation, which PostgreSQL 15 to 17 have on, a start took 200 ms."""
@@ -125,4 +162,5 @@ def test_no_routine_on_the_way_of_a_start_is_ever_compiled() -> None:
         )
         found = dict(cursor.fetchall())
     assert {"start_run_v1", "finish_run_v1", "extend_run_v1"} <= found.keys()
+    assert {"settle_batch_v1", "spend_batch_v1"} <= found.keys()
     assert [name for name, options in found.items() if "jit=off" not in options] == []

@@ -18,6 +18,7 @@ from pytest_django import DjangoDbBlocker
 from budgets import breaker, features, ledger
 from budgets.models import Alert, CircuitBreaker, FeatureControl
 from config.scratch import ScratchService
+from opslog.models import OperationsEvent
 from tests import factories
 from tests.admission.storms import CLIENTS, PRICE, ROOM, Connection, Storm, storm_on
 from tests.waiting import HANG_SECONDS, wait_until
@@ -43,8 +44,11 @@ def test_zero_dollar_asks_end_with_the_cap(storm: Storm) -> None:
             factories.make_work_order(name, usd_per_day=cap, max_concurrent_runs=CLIENTS)
         answers = storm.ask([ask(name, PRICE), ask(name, "0")] * (CLIENTS // 2))
         with storm.inside():
-            runs = Run.objects.filter(wo=name).order_by("started_at")
-            reserved = [run.reserved_usd for run in runs]
+            # In the order of their events: those of one batch have started at one moment.
+            starts = OperationsEvent.objects.filter(kind="WORK_ORDER_START", owner_id=name)
+            ids = [meta["runId"] for meta in starts.order_by("id").values_list("meta", flat=True)]
+            runs = {str(run.pk): run for run in Run.objects.filter(wo=name)}
+            reserved = [runs[each].reserved_usd for each in ids]
             assert answers[201] == len(reserved)
             assert reserved.count(PRICE) == ROOM
             assert reserved[-1] == PRICE  # the one that used it up is the last

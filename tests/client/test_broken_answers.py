@@ -290,6 +290,8 @@ def test_retry_after(text: str, seconds: float | None) -> None:
 MEANINGS: list[tuple[int, dict[str, str], bytes, type[TollgateError]]] = [
     (429, {"tollgate-denial": "concurrency"}, b'{"error": "limit"}', Refused),
     (429, {"tollgate-denial": "concurrency"}, b"{}", Refused),
+    # No limit refused it: there was no time.
+    (503, {"tollgate-denial": "overloaded"}, b'{"error": "unavailable"}', Unavailable),
     (403, {}, b'{"error": "no such token"}', Refused),
     (400, {}, b'{"error": "bad input"}', InvalidRequest),
     # None of these is the service's answer.

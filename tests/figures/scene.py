@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
 
-from budgets import admission, approvals, features, leases, spending
+from budgets import admission, approvals, features, killswitch, leases, spending
 from budgets.admission import FinishTold
 from budgets.bills import actuals
 from budgets.demo.seeding import seed
@@ -55,7 +55,10 @@ def make(folder: Path) -> User:
         "edge", new={"usd_per_day": Decimal("7.50")}, minutes=60, reason="edge", by=people["ops"]
     )
     factories.set_status(WorkOrder.objects.get(pk="edge-archived"), "archived")
-    features.change(FEATURE, {"max_rounds": 3}, reason="edge", by="ops")
+    features.change(FEATURE, {"max_rounds": 3, "cost_cap_usd": 90}, reason="edge", by="ops")
+    killswitch.switch(
+        "Identity", "agent:edge-open", enabled=True, reason="edge", by="ops", person=people["ops"]
+    )
     _asked(people["ops"])
     with connection.cursor() as cursor:
         cursor.execute("SELECT tollgate.flush_refusals_v1(1000)")
@@ -191,7 +194,8 @@ def _asked(by: User) -> None:
 
 def _bills(folder: Path, now: datetime) -> None:
     this = actuals.first_of(now.date())
-    for month in (actuals.month_before(this), this):
+    last = actuals.month_before(this)
+    for month in (actuals.month_before(last), last, this):
         file = folder / f"{month:%Y-%m}.csv"
         lines = (
             f"{usd},USD,{month:%Y-%m}-01T00:00:00Z,{category},{name}"
@@ -199,6 +203,8 @@ def _bills(folder: Path, now: datetime) -> None:
                 ("12.345678901", "Compute", "Machines"),
                 ("3.10", "Storage", "Objects"),
                 ("0.77", "Unheard of", "Something"),
+                # What the provider of models says, beside what was counted here.
+                (f"{month.month}.50", "AI and Machine Learning", "Models"),
             )
         )
         file.write_text("\n".join([HEADER, *lines]) + "\n")

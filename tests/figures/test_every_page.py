@@ -20,6 +20,7 @@ SETTINGS = tuple(
     for text in (
         r"^(\$[\d.,]+, )?(\d+ %(, )?)+$",  # the shares that people are told at
         r"^(up to )?\$[\d.,]+( to \$[\d.,]+| and more)?( a day.*| in any 60 .*)?$",
+        r"^\$[\d.,]+ in 60 minutes$",  # a feature's cost cap, in the list
         r"^[+−-][\d.,]+ %$",  # how much of a raise a request is
         r"\$[\d.,]+ (or more )?(a day|a run|in any 60)",
         r"(opens|told) at ",

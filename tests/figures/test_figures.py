@@ -25,6 +25,7 @@ from budgets.models import (
     DirectSpend,
     FeatureControl,
     Hotspot,
+    KillSwitch,
     MonthlyReview,
 )
 from opslog.models import Incident, InferenceEvent
@@ -95,6 +96,8 @@ class Desk:
             "call": InferenceEvent.objects.filter(computed_cost_usd=Decimal("0.000297"))[0].pk,
             "direct": DirectSpend.objects.order_by("pk")[0].pk,
             "everything": Hotspot.objects.get(feature="*").pk,
+            "switch": KillSwitch.objects.get(target="agent:edge-open").pk,
+            "network": DimensionBudget.objects.get(dimension="network").pk,
         }
 
     def page(self, url: str) -> Page:
@@ -138,6 +141,7 @@ def differences(shown: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]
 # What no row says: guesses, and what triage makes of the hours. Their arithmetic has tests of its
 # own, in tests/forecast, tests/evidence and tests/triage.
 ELSEWHERE = {
+    "ask": ("chart.",),  # drawn by the same function as those of the work order's page
     "forecast": (
         "outlook.outlook.",
         "outlook.naive.",
@@ -196,6 +200,9 @@ PAGES: list[tuple[str, str, dict[str, str], bool]] = [
     ("incidents", "/admin/opslog/incident/", {}, False),
     ("monthly_reviews", "/admin/budgets/monthlyreview/", {}, False),
     ("killswitches", "/admin/budgets/killswitch/", {}, False),
+    ("killswitch", "/admin/budgets/killswitch/{switch}/change/", {}, False),
+    ("ask", "/admin/budgets/changerequest/add/?work_order=edge", EDGE, True),
+    ("unbudgeted", "/admin/budgets/dimensionbudget/{network}/change/", {}, False),
     ("bills", "/admin/budgets/billimport/", {}, False),
     ("hotspot", "/admin/budgets/hotspot/{everything}/change/", {}, False),
 ]

@@ -50,6 +50,8 @@ NOBODY_LISTENS = f"postgres://me:{SECRET}@127.0.0.1:1/tollgate"
         ({"SECRET_KEY": ""}, r"SECRET_KEY must be set when DATABASE_URL is set\."),
         ({"PORT": "http"}, r"PORT must be a number from 1 to 65535, not 'http'\."),
         ({"PORT": "0"}, r"PORT must be a number from 1 to 65535, not '0'\."),
+        ({"DOOR_PORT": "api"}, r"DOOR_PORT must be a number from 0 to 65535, not 'api'\."),
+        ({"PORT": "8123", "DOOR_PORT": "8123"}, r"DOOR_PORT and PORT must differ; both are 8123\."),
         ({"HOST": "203.0.113.7"}, r"Port \d+ on 203.0.113.7 is not free .*"),
         ({"HTTPS": "enabled"}, r"HTTPS must be 1 or 0, not 'enabled'\."),
         ({"DEMO": "off, please"}, r"DEMO must be 1 or 0, not 'off, please'\."),

@@ -206,7 +206,7 @@ def test_a_file_that_was_edited_gets_into_a_database_that_is_there(
     pristine_database: str, tmp_path: Path
 ) -> None:
     tree = copy_of_this_tree(tmp_path)
-    tree.edit("budgets/sql/admission.sql", "'budget cap reached'", "'cap of dollars reached'")
+    tree.edit("budgets/sql/admission.sql", "'admission found no quiet", "'found no quiet")
     with scratch_database(pristine_database) as database:
         check = tree.manage(database, "manage.py", "check", "--database", "default")
         assert check.returncode == 1

@@ -84,6 +84,7 @@ VALUES: dict[str, tuple[list[str], list[str]]] = {
         [f"ftp://{SECRET}", "pings.example/abc", "https://"],
     ),
     "PORT": (["", "1", "8000", "65535"], ["0", "65536", "abc", "-1", "80 80"]),
+    "DOOR_PORT": (["", "0", "8001", "65535"], ["65536", "api", "-1"]),
     "HOST": (["", "10.0.0.5", "::", "tollgate.example"], ["http://10.0.0.5", "a b", "a/b"]),
     "BASE_URL": (
         ["", "https://tollgate.example", "http://127.0.0.1:8000/t/"],

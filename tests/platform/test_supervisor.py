@@ -29,7 +29,7 @@ class Run:
     """One `make run` on a data folder."""
 
     def __init__(self, folder: Path, **env: str) -> None:
-        self.port = free_port()
+        self.port, self.door_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         clean = {name: value for name, value in os.environ.items() if name not in OUTSIDE}
         self.process = subprocess.Popen(
@@ -39,6 +39,7 @@ class Run:
                 **clean,
                 "TOLLGATE_DATA": str(folder),
                 "PORT": str(self.port),
+                "DOOR_PORT": str(self.door_port),
                 "DEMO": "0",
                 **env,
             },
@@ -169,6 +170,21 @@ def test_a_taken_port_is_one_line(running: Run, tmp_path: Path) -> None:
     printed = other.printed()
     assert other.process.returncode == 2
     assert re.fullmatch(rf"tollgate: Port {running.port} on 127.0.0.1 is not free .*\n", printed)
+
+
+def test_a_taken_door_port_is_one_line(running: Run, tmp_path: Path) -> None:
+    other = Run(tmp_path / "data", DOOR_PORT=str(running.door_port))
+    assert "make run DOOR_PORT=" in other.printed()
+    assert other.process.returncode == 2
+
+
+def test_programs_have_a_port_of_their_own(running: Run) -> None:
+    door = f"http://127.0.0.1:{running.door_port}"
+    running.wait_until_it_says(f"API for programs at  {door}/api/")
+    with urlopen(f"{door}/healthz", timeout=HANG_SECONDS) as answer:
+        assert answer.status == 200
+    with pytest.raises(HTTPError, match="404"):
+        urlopen(f"{door}/admin/", timeout=HANG_SECONDS)
 
 
 def test_readyz_names_the_worker(running: Run) -> None:

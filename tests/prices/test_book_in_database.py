@@ -88,6 +88,20 @@ def test_an_old_book_is_compared_and_loaded_only_if_it_changed(
 
 
 @pytest.mark.django_db
+def test_at_hand_is_what_needs_no_look_at_the_database(
+    django_assert_num_queries: DjangoAssertNumQueries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not prices.at_hand()
+    book = prices.current_book()
+    assert prices.at_hand()
+    monkeypatch.setattr(prices, "CHECK_AFTER_SECONDS", 0.0)
+    assert not prices.at_hand()
+    with prices._lock, django_assert_num_queries(0):  # somebody else is looking
+        assert prices.at_hand()
+        assert prices.current_book() is book
+
+
+@pytest.mark.django_db
 def test_insert_update_and_delete_count_the_version_up() -> None:
     seen = [version()]
     row = own_row()

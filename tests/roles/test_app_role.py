@@ -294,6 +294,48 @@ def test_routines_with_the_owners_rights_take_no_nonsense(app: Connection, call:
         app.sql(f"SELECT tollgate.{call}")
 
 
+def test_a_batch_of_finishes_settles_nothing_that_one_alone_would_not(app: Connection) -> None:
+    """It changes runs with the owner's rights, and judges the token and the cost of each."""
+    app.sql(WORK_ORDER)
+    app.sql(TOKEN, person(app))
+    other = TOKEN.replace("mine0", "other").replace("{admin,start}", "{read}").replace("'x'", "'y'")
+    app.sql(other, person(app, "other"))
+    [(run,)] = app.sql(
+        RUN.replace("lease_seconds)", "lease_seconds, token_id)").replace(
+            "900)", "900, (SELECT id FROM service_tokens WHERE prefix = 'tg_mine0'))"
+        )
+    )
+
+    def settled(text: str, cost: str, status: str = "success") -> tuple[int, str, str]:
+        [(answer,)] = app.sql(
+            "SELECT s.answers[1]::json FROM tollgate.settle_batch_v1(ARRAY[row(0, 'finish', sha256(%s),"
+            " '127.0.0.1', '', NULL, 'f', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"
+            " NULL, NULL, NULL, NULL, NULL, %s, %s, %s)]::tollgate.ask[]) s",
+            *(text.encode(), run, status, cost),
+        )
+        return answer["status"], answer["denial"], answer["error"]
+
+    assert settled("nobody", "0.1")[:2] == (401, "token")
+    assert settled("y", "0.1")[:2] == (403, "scope")
+    assert settled("x", "NaN") == (0, "alone", errors.CheckViolation.sqlstate)
+    assert settled("x", "-0.1") == (0, "alone", errors.CheckViolation.sqlstate)
+    assert settled("x", "1000001") == (0, "alone", errors.CheckViolation.sqlstate)
+    assert settled("x", "0.1", "running") == (0, "alone", errors.CheckViolation.sqlstate)
+    assert app.sql("SELECT status, cost FROM work_order_runs") == [("running", None)]
+    # Two of one number, of which only one would be judged.
+    with pytest.raises(errors.CheckViolation):
+        app.sql(
+            "SELECT tollgate.settle_batch_v1(ARRAY(SELECT x FROM json_populate_recordset("
+            'NULL::tollgate.ask, \'[{"n": 0, "cost": 0.1}, {"n": 0, "cost": "NaN"}]\') x))'
+        )
+    # What writes is no way around it: called by itself it has the caller's rights.
+    with pytest.raises(DENIED):
+        app.sql("SELECT tollgate.settle_clear('{}', '{}', '{}', '{}')")
+    assert settled("x", "0.1")[0] == 200
+    assert [each[3] for each in app.events("RUN_FINISHED")] == [APP]
+    assert app.events("RUN_CHANGED") == []
+
+
 def test_it_ends_no_connection_but_its_own(app: Connection, owner: Connection) -> None:
     with pytest.raises(DENIED):
         app.sql("SELECT pg_terminate_backend(%s)", owner.db.info.backend_pid)

@@ -105,6 +105,15 @@ def test_a_run_is_extended_and_finished(api: Api) -> None:
     assert (ended.status, json.loads(ended.body)["costUsd"]) == (200, "0.025")
 
 
+def test_a_cap_change_is_requested(api: Api) -> None:
+    """(Editing, canceling and deciding are for people, in a session.)"""
+    order = send(api, "/api/work-orders", chunks(b'{"title": "Chunked caps"}', 4))
+    ask = {"usdPerDay": "20", "justification": "more", "expectedCostImpact": "little"}
+    path = f"/api/work-orders/{json.loads(order.body)['id']}/cap-changes"
+    made = send(api, path, chunks(json.dumps(ask).encode(), 7))
+    assert made.status == 201, made.body
+
+
 def test_a_kill_switch_is_thrown(api: Api) -> None:
     body = b'{"scope": "Identity", "target": "agent:chunked", "enabled": true, "reason": "test"}'
     assert send(api, "/api/llm/killswitch", chunks(body, 6)).status == 200

@@ -85,9 +85,11 @@ def test_trailers_without_end_are_cut_off(api: Api) -> None:
 
 
 def test_an_answer_that_looked_at_no_token_says_nothing_of_it() -> None:
-    asked = Exchange(None, {"REQUEST_METHOD": "POST", "SERVER_PROTOCOL": "HTTP/1.1"}, True, None)  # type: ignore[arg-type]
+    asked = Exchange(None, "POST", "HTTP/1.1", True, None)  # type: ignore[arg-type]
     assert not asked.was_judged(400, [])
     assert asked.was_judged(401, [("Tollgate-Denial", "token")])
+    assert not asked.was_judged(503, [("Tollgate-Denial", "overloaded")])
+    assert asked.was_judged(503, [("Tollgate-Denial", "breaker_open")])
     assert asked.was_judged(201, [])
     asked.method = "OPTIONS"
     assert not asked.was_judged(200, [])

@@ -1,8 +1,10 @@
 """Which processes answer which address, and what a caller must bring."""
 
+from uuid import uuid4
+
 import pytest
 
-from config.server.lanes import Lane, Needs, is_plausible, most_body, place
+from config.server.lanes import Lane, Needs, is_plausible, most_body, place, remembered
 from opslog import authority
 from tests import factories
 from tests.access import walking
@@ -18,32 +20,42 @@ DECIDES = {
 
 
 @pytest.mark.parametrize(
-    ("path", "lane", "needs"),
+    ("path", "lane", "needs", "for_programs"),
     [
-        ("/api/work-orders/start", Lane.DECISIONS, Needs.TOKEN),
-        (f"{RUN}/finish", Lane.DECISIONS, Needs.TOKEN),
-        ("/v1/llm/spend", Lane.DECISIONS, Needs.TOKEN),
-        ("/api/llm/killswitch", Lane.DECISIONS, Needs.TOKEN_OR_SESSION),
-        ("/healthz", Lane.DECISIONS, Needs.NOTHING),
-        ("/metrics", Lane.OTHER, Needs.NOTHING),
-        ("/api/work-orders", Lane.OTHER, Needs.TOKEN),
-        ("/api/inference-events", Lane.OTHER, Needs.TOKEN),
-        ("/v1/traces", Lane.OTHER, Needs.TOKEN),
-        ("/api/cap-changes/1/decision", Lane.OTHER, Needs.TOKEN_OR_SESSION),
-        ("/api/schema", Lane.OTHER, Needs.NOTHING),
-        ("/api/docs", Lane.OTHER, Needs.NOTHING),
-        ("/admin/", Lane.OTHER, Needs.NOTHING),
-        ("/static/x.css", Lane.OTHER, Needs.NOTHING),
-        ("/", Lane.OTHER, Needs.NOTHING),
-        ("/api/nowhere", Lane.OTHER, Needs.NOTHING),
-        ("/api/work-orders/start/", Lane.OTHER, Needs.NOTHING),
-        ("*", Lane.OTHER, Needs.NOTHING),
-        ("/" + "x" * 5000, Lane.OTHER, Needs.NOTHING),
-        ("/api/\ufffd\x00", Lane.OTHER, Needs.NOTHING),
+        ("/api/work-orders/start", Lane.DECISIONS, Needs.TOKEN, True),
+        (f"{RUN}/finish", Lane.DECISIONS, Needs.TOKEN, True),
+        ("/v1/llm/spend", Lane.DECISIONS, Needs.TOKEN, True),
+        ("/api/llm/killswitch", Lane.DECISIONS, Needs.TOKEN_OR_SESSION, True),
+        ("/healthz", Lane.DECISIONS, Needs.NOTHING, True),
+        ("/metrics", Lane.OTHER, Needs.NOTHING, True),
+        ("/api/work-orders", Lane.OTHER, Needs.TOKEN, True),
+        ("/api/inference-events", Lane.OTHER, Needs.TOKEN, True),
+        ("/v1/traces", Lane.OTHER, Needs.TOKEN, True),
+        ("/api/cap-changes/1/decision", Lane.OTHER, Needs.TOKEN_OR_SESSION, False),
+        ("/api/schema", Lane.OTHER, Needs.NOTHING, True),
+        ("/api/docs", Lane.OTHER, Needs.NOTHING, False),
+        ("/admin/", Lane.OTHER, Needs.NOTHING, False),
+        ("/account/login/", Lane.OTHER, Needs.NOTHING, False),
+        ("/ops-dashboard", Lane.OTHER, Needs.NOTHING, False),
+        ("/static/x.css", Lane.OTHER, Needs.NOTHING, False),
+        ("/", Lane.OTHER, Needs.NOTHING, False),
+        ("/nowhere", Lane.OTHER, Needs.NOTHING, False),
+        ("/api/nowhere", Lane.OTHER, Needs.NOTHING, True),
+        ("/api/work-orders/start/", Lane.OTHER, Needs.NOTHING, True),
+        ("*", Lane.OTHER, Needs.NOTHING, False),
+        ("/" + "x" * 5000, Lane.OTHER, Needs.NOTHING, False),
+        ("/api/\ufffd\x00", Lane.OTHER, Needs.NOTHING, True),
     ],
 )
-def test_place(path: str, lane: Lane, needs: Needs) -> None:
-    assert place(path) == (lane, needs)
+def test_place(path: str, lane: Lane, needs: Needs, for_programs: bool) -> None:
+    assert place(path) == (lane, needs, for_programs)
+
+
+def test_all_runs_are_in_one_place() -> None:
+    remembered.cache_clear()
+    for _ in range(3):
+        assert place(f"/api/work-orders/runs/{uuid4()}/finish").lane is Lane.DECISIONS
+    assert remembered.cache_info().misses == 1
 
 
 def test_what_decides_is_a_closed_list(db: None) -> None:

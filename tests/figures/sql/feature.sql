@@ -1,3 +1,6 @@
+-- feature.control.cost_cap_usd
+SELECT cost_cap_usd FROM feature_flags WHERE feature = 'edge-feature';
+
 -- feature.recent.runs
 SELECT count(*) FROM work_order_runs, clock WHERE feature = 'edge-feature' AND started_at >= now - interval '24 hours';
 

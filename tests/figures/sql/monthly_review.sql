@@ -38,3 +38,12 @@ FROM clock, (SELECT dimension AS kind FROM dimension_budgets UNION SELECT '') k;
 
 -- monthly_review.figures.budget
 SELECT sum(monthly_usd) FROM dimension_budgets;
+
+-- monthly_review.figures.change
+SELECT sum(pg_temp.month_usd(kind, month - interval '1 month'))
+    / sum(pg_temp.month_usd(kind, month - interval '2 months')) - 1
+FROM clock, (SELECT dimension AS kind FROM dimension_budgets UNION SELECT '') k;
+
+-- monthly_review.row.billed
+SELECT 'llm_api', sum(b.billed_usd) FROM billed_costs b, clock
+WHERE b.service_category = 'AI and Machine Learning' AND b.day = ((month - interval '1 month') AT TIME ZONE 'UTC')::date;

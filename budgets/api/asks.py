@@ -1,0 +1,241 @@
+"""What a program asks of the endpoints that spend: read from the body and the headers, and checked.
+
+One reading for both that answer: the views, and the door of the web server, which answers without
+Django (docs/adr/0017). Each kind knows the parameters of its routine, how it is decided alone, and
+what it counts for. Bad input raises BadRequest; the answer to that is always the view's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, ClassVar, Protocol
+from uuid import UUID
+
+import msgspec
+
+from budgets import admission, metrics, spending
+from budgets.admission import Caller, Decision, Fields
+from budgets.api.guardrail_bodies import CheckBody, SpendBody
+from budgets.api.requests import ExtendBody, FinishBody, StartBody, idempotency_key, money
+from budgets.batches import Operation
+from opslog.addresses import address_of
+from opslog.api.errors import BadRequest
+from opslog.api.requests import decode
+from workorders import tokens
+
+START = msgspec.json.Decoder(StartBody)
+FINISH = msgspec.json.Decoder(FinishBody)
+EXTEND = msgspec.json.Decoder(ExtendBody)
+SPEND = msgspec.json.Decoder(SpendBody)
+
+
+class Asked(Protocol):
+    """A request that was read."""
+
+    @property
+    def operation(self) -> Operation: ...
+
+    @property
+    def caller(self) -> Caller: ...
+
+    @property
+    def needs_prices(self) -> bool:
+        """Whether its fields are computed with the price book."""
+
+    @property
+    def writes(self) -> bool:
+        """False: a dry run."""
+
+    def fields(self) -> Fields:
+        """What its routine is called with, but for what is set for all."""
+
+    def decide(self) -> Decision:
+        """By a call of its own. Raises Unavailable."""
+
+    def count(self, decision: Decision) -> None:
+        """For the metrics."""
+
+
+def caller_of(meta: Mapping[str, Any]) -> Caller:
+    """`meta` is a CGI environment."""
+    return Caller(digest=tokens.digest(tokens.text_of(meta)), address=address_of(meta))
+
+
+def who_of(body: CheckBody | SpendBody) -> spending.Who:
+    return spending.Who(
+        body.user_id or "", body.surface or "", body.feature or "", body.agent_name or ""
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    operation: ClassVar[Operation] = "start"
+    caller: Caller
+    ask: admission.StartAsk
+    key: str
+
+    @classmethod
+    def read(cls, data: Any, meta: Mapping[str, Any], run_id: UUID | None = None) -> "Start":
+        body = decode(START, data)
+        ask = admission.StartAsk(
+            work_order_id=body.work_order_id,
+            agent_name=body.agent_name,
+            estimated_cost_usd=money(body.estimated_cost_usd, "estimatedCostUsd"),
+            model=body.model or "",
+            estimated_input_tokens=body.estimated_input_tokens,
+            estimated_output_tokens=body.estimated_output_tokens,
+            lease_seconds=body.lease_seconds,
+            user_id=body.user_id or "",
+            surface=body.surface or "",
+            feature=body.feature or "",
+            dry_run=bool(body.dry_run),
+            confirm=bool(body.confirm),
+        )
+        if not ask.model:
+            for field in ("estimated_input_tokens", "estimated_output_tokens"):
+                if getattr(ask, field) is not None:
+                    raise BadRequest("bad input", {"model": ["Tokens are priced by their model"]})
+        return cls(caller_of(meta), ask, idempotency_key(meta))
+
+    @property
+    def needs_prices(self) -> bool:
+        return self.ask.model != ""
+
+    @property
+    def writes(self) -> bool:
+        return not self.ask.dry_run
+
+    def fields(self) -> Fields:
+        return admission.start_fields(self.ask, caller=self.caller, idempotency_key=self.key)
+
+    def decide(self) -> Decision:
+        return admission.start(self.ask, caller=self.caller, idempotency_key=self.key)
+
+    def count(self, decision: Decision) -> None:
+        if decision.status == 201:
+            metrics.ADMISSIONS.labels("true" if decision.replayed else "false").inc()
+            metrics.RESERVED.inc(float(decision.reserved_usd))
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    operation: ClassVar[Operation] = "finish"
+    writes: ClassVar[bool] = True
+    caller: Caller
+    run_id: UUID
+    told: admission.FinishTold
+
+    @classmethod
+    def read(cls, data: Any, meta: Mapping[str, Any], run_id: UUID) -> "Finish":
+        body = decode(FINISH, data)
+        if (body.cost_usd is None) == (body.usage is None):
+            raise BadRequest("bad input", {"costUsd": ["Give either costUsd or usage"]})
+        told = admission.FinishTold(
+            status=body.status,
+            cost_usd=money(body.cost_usd, "costUsd"),
+            model=body.usage.model if body.usage else "",
+            provider=(body.usage.provider or "") if body.usage else "",
+            usage=body.usage.usage() if body.usage else None,
+        )
+        return cls(caller_of(meta), run_id, told)
+
+    @property
+    def needs_prices(self) -> bool:
+        return self.told.usage is not None
+
+    def fields(self) -> Fields:
+        return admission.finish_fields(self.run_id, self.told, caller=self.caller)
+
+    def decide(self) -> Decision:
+        return admission.finish(self.run_id, self.told, caller=self.caller)
+
+    def count(self, decision: Decision) -> None:
+        if decision.status == 200 and not decision.replayed:
+            metrics.FINISHES.labels(self.told.status).inc()
+            metrics.SETTLED.inc(float(decision.settled_usd))
+
+
+@dataclass(frozen=True, slots=True)
+class Extend:
+    operation: ClassVar[Operation] = "extend"
+    needs_prices: ClassVar[bool] = False
+    writes: ClassVar[bool] = True
+    caller: Caller
+    run_id: UUID
+    additional_usd: Decimal
+    lease_seconds: int | None
+    key: str
+
+    @classmethod
+    def read(cls, data: Any, meta: Mapping[str, Any], run_id: UUID) -> "Extend":
+        body = decode(EXTEND, data)
+        additional: Any = money(body.additional_usd, "additionalUsd") or 0
+        return cls(caller_of(meta), run_id, additional, body.lease_seconds, idempotency_key(meta))
+
+    def fields(self) -> Fields:
+        return admission.extend_fields(
+            self.run_id,
+            additional_usd=self.additional_usd,
+            lease_seconds=self.lease_seconds,
+            caller=self.caller,
+            idempotency_key=self.key,
+        )
+
+    def decide(self) -> Decision:
+        return admission.extend(
+            self.run_id,
+            additional_usd=self.additional_usd,
+            lease_seconds=self.lease_seconds,
+            caller=self.caller,
+            idempotency_key=self.key,
+        )
+
+    def count(self, decision: Decision) -> None:
+        if decision.status == 200 and not decision.replayed:
+            metrics.RESERVED.inc(float(decision.reserved_usd))
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    operation: ClassVar[Operation] = "spend"
+    writes: ClassVar[bool] = True
+    caller: Caller
+    told: spending.SpendTold
+    key: str
+
+    @classmethod
+    def read(cls, data: Any, meta: Mapping[str, Any], run_id: UUID | None = None) -> "Spend":
+        body = decode(SPEND, data)
+        if (body.cost_usd is None) == (body.usage is None):
+            raise BadRequest("bad input", {"costUsd": ["Give either costUsd or usage"]})
+        usage, model, provider = None, body.model or "", ""
+        if body.usage is not None:
+            if model and model != body.usage.model:
+                raise BadRequest("bad input", {"model": ["Another model than that of usage"]})
+            model, provider = body.usage.model, body.usage.provider or ""
+            usage = body.usage.usage()
+        caller, key = caller_of(meta), idempotency_key(meta)
+        cost = money(body.cost_usd, "costUsd")
+        return cls(caller, spending.SpendTold(who_of(body), cost, model, provider, usage), key)
+
+    @property
+    def needs_prices(self) -> bool:
+        return self.told.model != ""
+
+    def fields(self) -> Fields:
+        return spending.spend_fields(self.told, caller=self.caller, idempotency_key=self.key)
+
+    def decide(self) -> Decision:
+        told = self.told
+        return spending.spend(
+            caller=self.caller,
+            who=told.who,
+            cost_usd=told.cost_usd,
+            model=told.model,
+            provider=told.provider,
+            usage=told.usage,
+            idempotency_key=self.key,
+        )
+
+    def count(self, decision: Decision) -> None:
+        """Nothing but its refusals."""

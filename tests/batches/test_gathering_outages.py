@@ -1,0 +1,208 @@
+"""The database ended, frozen, stopped or cut off in the middle of a batch: on a PostgreSQL of this
+module's own, so that nobody else's tests are stopped."""
+
+import itertools
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import connections
+from pytest_django import DjangoDbBlocker
+
+from budgets import ledger
+from budgets.admission import Decision
+from budgets.batches import Ask
+from config.data_folder import DataFolder
+from config.embedded import EmbeddedPostgres
+from config.scratch import scratch_database
+from opslog import authority
+from tests import factories
+from tests.admission.desk import Desk
+from tests.batches.looping import Answer, Looping, answers, looping, outcomes, start
+from tests.batches.own_postgres import Own
+from tests.waiting import in_time, timed, wait_until
+from workorders.models import Run
+
+ADMITTED = (201, "")
+FIRST_SECONDS = 3
+AFTERWARDS_SECONDS = 0.5
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def own(
+    tmp_path_factory: pytest.TempPathFactory,
+    pristine_database: str,
+    django_db_blocker: DjangoDbBlocker,
+) -> Iterator[Own]:
+    folder: Path = tmp_path_factory.mktemp("own-postgres")
+    for parent in (folder, folder.parent, folder.parent.parent):
+        parent.chmod(0o711)
+    postgres = EmbeddedPostgres(DataFolder(folder / "data"), fast=True)
+    postgres.start()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for alias, name in (("default", "APP_URL"), ("owner", "OWNER_URL")):
+                url = getattr(postgres.folder, name.lower())()
+                patch.setattr(settings, name, url)
+                parts = urlsplit(url)
+                for key, value in (
+                    ("HOST", parts.hostname),
+                    ("PORT", parts.port),
+                    ("USER", parts.username),
+                    ("PASSWORD", parts.password),
+                ):
+                    patch.setitem(connections[alias].settings_dict, key, value)
+            with scratch_database() as name, factories.inside(name, django_db_blocker):
+                factories.lift_limits()
+                yield Own(postgres, name)
+    finally:
+        postgres.stop()
+
+
+@pytest.fixture
+def loop(own: Own) -> Iterator[Looping]:
+    wait_until(lambda: not authority.outage.away)
+    with looping() as running:
+        yield running
+
+
+@pytest.fixture
+def ask(own: Own) -> Ask:
+    """Of a work order of its own."""
+    connections["default"].close()  # its session may be gone
+    work_order = f"w{next(NUMBERS)}"
+    factories.make_work_order(
+        work_order, runs_per_day=99_999, usd_per_day="99999", max_concurrent_runs=99_999
+    )
+    return start(Desk(factories.make_token(name=work_order)[1]), work_order)
+
+
+def written(ask: Ask) -> set[str]:
+    connections["default"].close()
+    return {
+        str(pk) for pk in Run.objects.filter(wo_id=ask.fields["wo"]).values_list("pk", flat=True)
+    }
+
+
+def runs(told: Sequence[Answer]) -> set[str]:
+    """Those that were acknowledged."""
+    return {
+        msgspec.json.decode(each.body)["runId"]
+        for each in told
+        if isinstance(each, Decision) and each.status == 201
+    }
+
+
+def comes_back(loop: Looping, ask: Ask) -> set[str]:
+    """Returns what it admitted."""
+    return wait_until(lambda: runs(loop.ask(ask)))
+
+
+def test_the_session_of_a_batch_is_terminated(own: Own, loop: Looping, ask: Ask) -> None:
+    with psycopg.connect(**connections["owner"].get_connection_params()) as holder:
+        holder.execute("SELECT tollgate.hold_counters()")
+        sent = loop.send([ask] * 16)
+        own.superuser("SELECT pg_terminate_backend(%s)", own.waiting("advisory"))
+        assert outcomes(answers(sent)) == ["Unavailable"] * 16
+        holder.rollback()
+    assert comes_back(loop, ask) == written(ask)
+    assert not list(ledger.differences())
+
+
+def test_a_call_is_canceled(own: Own, loop: Looping, ask: Ask) -> None:
+    """It may come after the commit: nobody is told that nothing was decided and asked again."""
+    with psycopg.connect(**connections["owner"].get_connection_params()) as holder:
+        holder.execute("SELECT tollgate.hold_counters()")
+        sent = loop.send([ask] * 16)
+        pid = own.waiting("advisory")
+        own.superuser("SELECT pg_cancel_backend(%s)", pid)
+        assert outcomes(answers(sent)) == ["Unavailable"] * 16
+        holder.rollback()
+    assert loop.sessions == {pid}  # it goes on
+    assert comes_back(loop, ask) == written(ask)
+
+
+def test_a_process_of_the_database_is_killed_under_load(own: Own, loop: Looping, ask: Ask) -> None:
+    """All sessions end, and the database recovers. What was acknowledged is there."""
+    acknowledged = runs(loop.ask(*[ask] * 40))
+    sent = [each for _ in range(5) for each in loop.send([ask] * 40)]
+    wait_until(lambda: any(each.done() for each in sent))
+    os.kill(next(iter(loop.sessions)), signal.SIGKILL)
+    told = answers(sent)
+    assert set(outcomes(told)) <= {ADMITTED, "Unavailable", "Overloaded"}
+    acknowledged |= runs(told) | comes_back(loop, ask)
+    # One batch may have been committed and not acknowledged.
+    assert acknowledged <= written(ask)
+    assert len(written(ask)) <= len(acknowledged) + 32
+    connections["default"].close()
+    assert not list(ledger.differences())
+
+
+def test_frozen(own: Own, loop: Looping, ask: Ask) -> None:
+    assert outcomes(loop.ask(ask)) == [ADMITTED]
+    with own.frozen():
+        told = loop.ask(*[ask] * 200)
+        assert set(outcomes(told)) == {"Unavailable", "Overloaded"}
+        wait_until(lambda: authority.outage.away)
+        for _ in range(3):
+            told = in_time(AFTERWARDS_SECONDS, lambda: loop.ask(*[ask] * 200))
+            assert set(outcomes(told)) == {"Unavailable"}
+    comes_back(loop, ask)
+    wait_until(lambda: outcomes(loop.ask(*[ask] * 200)) == [ADMITTED] * 200)
+
+
+def test_frozen_asks_are_answered_in_time(own: Own, loop: Looping, ask: Ask) -> None:
+    """The first ones of an outage; a busy machine is given another."""
+
+    def soon() -> bool:
+        comes_back(loop, ask)
+        with own.frozen():
+            told, seconds = timed(lambda: loop.ask(*[ask] * 200))
+        assert ADMITTED not in outcomes(told)
+        return seconds < FIRST_SECONDS
+
+    wait_until(soon)
+    comes_back(loop, ask)
+
+
+def test_cut_off_and_back(own: Own, loop: Looping, ask: Ask) -> None:
+    assert outcomes(loop.ask(ask)) == [ADMITTED]
+    own.superuser(f"ALTER DATABASE {own.database} WITH ALLOW_CONNECTIONS false")
+    own.end_sessions()
+    told = [each for _ in range(3) for each in loop.ask(*[ask] * 40)]
+    assert set(outcomes(told)) == {"Unavailable"}
+    assert authority.outage.away
+    own.superuser(f"ALTER DATABASE {own.database} WITH ALLOW_CONNECTIONS true")
+    assert {*comes_back(loop, ask)} < written(ask)
+
+
+def test_sessions_that_end_while_idle_are_opened_anew(own: Own, loop: Looping, ask: Ask) -> None:
+    assert outcomes(loop.ask(ask)) == [ADMITTED]
+    before = loop.sessions
+    own.end_sessions()
+    wait_until(lambda: not loop.sessions)
+    assert outcomes(loop.ask(ask)) == [ADMITTED]
+    assert not loop.sessions & before
+
+
+def test_no_standby_confirms_what_was_committed(own: Own, loop: Looping, ask: Ask) -> None:
+    assert outcomes(loop.ask(ask)) == [ADMITTED]
+    own.superuser("ALTER SYSTEM SET synchronous_standby_names TO 'nobody'")
+    try:
+        wait_until(lambda: own.reloaded("synchronous_standby_names") == "nobody")
+        for number in (1, 3):
+            sent = loop.send([ask] * number)
+            own.superuser("SELECT pg_cancel_backend(%s)", own.waiting("SyncRep"))
+            assert set(outcomes(answers(sent))) == {"Unavailable"}
+            wait_until(lambda: not authority.outage.away)
+    finally:
+        own.superuser("ALTER SYSTEM RESET synchronous_standby_names")
+        wait_until(lambda: own.reloaded("synchronous_standby_names") == "")
+    comes_back(loop, ask)
