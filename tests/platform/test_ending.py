@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -85,7 +86,8 @@ def test_all_of_make_run_at_once(tmp_path: Path) -> None:
     run.wait_until_it_says(f"{run.url}/admin/")
     everyone = [psutil.Process(run.process.pid), *run.family()]
     for process in everyone:
-        process.terminate()
+        with suppress(psutil.NoSuchProcess):  # it ended with the one before
+            process.terminate()
     printed = run.printed()
     assert "Traceback" not in printed
     assert all_gone(everyone)
