@@ -1,17 +1,20 @@
 # Everything starts here: `make run` and `make test` need Python 3.11 or newer, with venv, and make.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format lock bench screenshots reference clean
+.PHONY: help run test test-versions lint format lock bench screenshots reference clean
 SHELL := /bin/sh
 BIN := .venv/bin
 
 help: ## this text
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 run: .venv/runtime ## start everything: database, web server, job worker, message delivery (PORT=8000 DOOR_PORT=8001 HOST=127.0.0.1)
 	@exec $(BIN)/python -m config.supervisor
 
 test: .venv/development ## lint, types, checks and all tests
 	@sh .ci/test
+
+test-versions: .venv/development ## tests that depend on the version of PostgreSQL, on each that is here (ARGS=tests/…)
+	@$(BIN)/python .ci/versions.py $(ARGS)
 
 lint: .venv/development ## lint, format check, types and import contracts
 	@sh .ci/lint

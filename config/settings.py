@@ -125,12 +125,23 @@ OWNER_URL = env.str("TOLLGATE_OWNER_DATABASE_URL", default="") or (
 )
 
 
+# In force in every session: sent when it begins, or, behind PgBouncer, set on the database by
+# `migrate` (opslog.roles).
+TOLLGATE_SESSION_SETTINGS = {
+    "timezone": "UTC",
+    "lock_timeout": "2s",
+    "jit": "off",  # what is asked here is answered sooner than it could be compiled
+    "client_min_messages": "warning",  # such as of a canceled wait for a standby
+}
+
+
 def database(url: str, variable: str) -> dict[str, Any]:
     try:
         require_postgres(url, variable)
     except UnusableDatabase as error:
         raise ImproperlyConfigured(str(error)) from None
     config: dict[str, Any] = env.db_url_config(url)
+    config["ENGINE"] = "opslog.postgresql"
     config["CONN_MAX_AGE"] = None
     config["DISABLE_SERVER_SIDE_CURSORS"] = PGBOUNCER
     config.setdefault("OPTIONS", {}).update(
@@ -139,10 +150,11 @@ def database(url: str, variable: str) -> dict[str, Any]:
             "application_name": "tollgate",
             # Without a threshold psycopg prepares nothing, whatever the caller of execute says.
             "prepare_threshold": None if PGBOUNCER else 5,
-            # What is asked here is answered sooner than it could be compiled.
-            "options": "-c timezone=UTC -c lock_timeout=2000 -c jit=off",
         }
     )
+    if not PGBOUNCER:  # which passes none of them on
+        settings = (f"-c {name}={text}" for name, text in TOLLGATE_SESSION_SETTINGS.items())
+        config["OPTIONS"]["options"] = " ".join(settings)
     return config
 
 

@@ -1,10 +1,13 @@
 """All addresses."""
 
+import sys
+
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import include, path
 from django.views.decorators.http import require_safe
+from django.views.defaults import ERROR_PAGE_TEMPLATE
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from budgets.admin.burn_rate_page import burn_rate_page
@@ -17,6 +20,7 @@ from opslog.admin import log_pages
 from opslog.admin.forecast_page import forecast_page
 from opslog.admin.notifications_page import notifications_page
 from opslog.api.urls import v1_urlpatterns as opslog_v1_urlpatterns
+from opslog.exceptions import Unconfirmed
 
 OPEN = {"authentication_classes": (), "permission_classes": ()}
 
@@ -40,12 +44,22 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return page_not_found(request, exception)
 
 
+UNCONFIRMED = (
+    "The change was saved, but the standby database did not confirm it, so a failover could still "
+    "lose it. Check that the change is there, and have the standby looked at before you rely on it."
+)
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
+    """Called while the error is handled."""
+    if isinstance(sys.exc_info()[1], Unconfirmed):
+        page = ERROR_PAGE_TEMPLATE % {"title": "Change not confirmed", "details": UNCONFIRMED}
+        return HttpResponse(page, status=503, headers={"Retry-After": "1"})
     if request.path.startswith("/api/") or request.path.startswith("/v1/"):
         return JsonResponse({"error": "an error of ours; it was logged"}, status=500)
-    from django.views.defaults import server_error as page
+    from django.views.defaults import server_error as default
 
-    return page(request)
+    return default(request)
 
 
 handler404 = "config.urls.not_found"

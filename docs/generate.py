@@ -10,10 +10,9 @@ from django.apps import apps
 from django.contrib.auth.models import Group, Permission
 from django.core.management import get_commands, load_command_class
 from django.core.management.base import CommandParser
-from prometheus_client import Counter, Metric
+from prometheus_client import REGISTRY, Counter, Metric
 from prometheus_client.metrics import MetricWrapperBase
 
-from budgets import metrics as counted
 from config.checks import IDS
 from config.metrics import NAMES, FromDatabase, Shares
 from opslog.management.base import EXITS, Documented
@@ -151,7 +150,7 @@ def metrics() -> str:
     passed.labels("true").inc()
     rows = {
         *((f"`{name}`", "gauge", "–", text) for name, text in NAMES),  # some may be without a value
-        *(row_of(each) for each in vars(counted).values() if isinstance(each, MetricWrapperBase)),
+        *(row_of(each) for each in set(REGISTRY._collector_to_names) if is_ours(each)),
         *(row_of(each) for each in (*FromDatabase().collect(), *Shares(passed).collect())),
     }
     return page(
@@ -161,6 +160,10 @@ def metrics() -> str:
         "[monitoring.md](../how-to/monitoring.md).",
         table(("metric", "type", "labels", "what it is"), *sorted(rows)),
     )
+
+
+def is_ours(collector: Any) -> bool:
+    return isinstance(collector, MetricWrapperBase) and collector._name.startswith("tollgate_")
 
 
 def row_of(metric: Any) -> tuple[str, str, str, str]:

@@ -12,6 +12,7 @@ def after_migrate(*, using: str, **kwargs: Any) -> None:
         routines.install(using)
         routines.make_partitions(using)
         roles.grant(using)
+        roles.hold_session_settings(using)
 
 
 class OpslogConfig(AppConfig):

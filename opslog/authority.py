@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -22,11 +22,13 @@ from django.db.utils import InterfaceError, OperationalError
 from psycopg import pq
 
 from opslog.exceptions import Overloaded, Unavailable, WrongDatabase
+from opslog.standby import Notices
 
 log = logging.getLogger("tollgate.authority")
 
 PROBE_SECONDS = 0.5
 PROBE_LOCK_MILLISECONDS = 500
+PROBE_COMMIT_SHARE = 0.8  # of the time for a decision
 PROBE = {"sql": "SELECT 1"}
 TICK_SECONDS = 0.05
 
@@ -118,7 +120,8 @@ class Outage:
             begun()
 
     def suspect(self) -> None:
-        """A lock was not had in time. One stuck row is no outage; one that all need is."""
+        """A lock was not had in time, or a standby did not confirm. One stuck row, or one canceled
+        wait, is no outage; what holds up everybody is."""
         with self._lock:
             if self._away or self._suspected:
                 return
@@ -129,7 +132,7 @@ class Outage:
     def _look(self, parameters: dict[str, Any]) -> None:
         try:
             if not answers(parameters):
-                self.begin("locks are not released", parameters)
+                self.begin("a probe was not decided in time", parameters)
         finally:
             self._suspected = False
 
@@ -142,17 +145,38 @@ class Outage:
 
 
 def answers(parameters: dict[str, Any]) -> bool:
-    """Whether a connection of its own gets what every decision needs."""
+    """Whether a connection of its own gets what every decision needs: the lock, and a commit that
+    the synchronous standby confirms, where there is one."""
+    seconds = settings.TOLLGATE_DATABASE_TIMEOUT
+    notices = Notices()
     try:
         with (
             psycopg.connect(**parameters) as probe,
-            watchdog.watching(probe.pgconn.socket, settings.TOLLGATE_DATABASE_TIMEOUT),
+            watchdog.watching(probe.pgconn.socket, seconds),
         ):
+            probe.add_notice_handler(notices.handler)
             probe.execute(f"SET LOCAL lock_timeout = {PROBE_LOCK_MILLISECONDS}")
             probe.execute(PROBE["sql"])
+            probe.commit()  # the lock is not held for the second act
+            probe.execute("SELECT tollgate.confirm_commit()")
+            with canceling(probe, PROBE_COMMIT_SHARE * seconds):
+                probe.commit()
     except (psycopg.Error, OSError):
         return False
-    return True
+    return not notices.unconfirmed()
+
+
+@contextlib.contextmanager
+def canceling(probe: "psycopg.Connection[Any]", seconds: float) -> Iterator[None]:
+    """Has the server end what takes longer. A wait for a standby does not notice that its client is
+    gone, and no timeout of the server bounds it: each probe would leave one more process behind."""
+    timer = threading.Timer(seconds, probe.cancel_safe, kwargs={"timeout": seconds})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def probe_with(sql: str) -> None:
@@ -183,6 +207,10 @@ def fetch_row(sql: str, params: Sequence[Any]) -> tuple[Any, ...]:
                 row: tuple[Any, ...] | None = cursor.fetchone()
             if row is None:
                 raise Unavailable("the database gave no answer")
+            if connection.notices.unconfirmed():  # type: ignore[attr-defined]
+                log.error("the synchronous standby did not confirm a decision")
+                outage.suspect()
+                raise Unavailable("the synchronous standby did not confirm it")
             return row
         except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
             # Nothing was done; the routine is safe to repeat as a whole.

@@ -62,6 +62,29 @@ def routines_are_this_release(databases: Any = None, **kwargs: Any) -> list[Chec
 
 
 @register("database")
+def session_settings_are_in_force(databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """A pooler passes none of them on. Without a lock_timeout one stuck row holds everything up."""
+    if not databases or "default" not in databases:
+        return []
+    missing = []
+    with connections["default"].cursor() as cursor:
+        for name, value in settings.TOLLGATE_SESSION_SETTINGS.items():
+            cursor.execute("SELECT current_setting(%s)", [name])
+            if cursor.fetchone()[0] != value:
+                missing.append(f"{name} = '{value}'")
+    if not missing:
+        return []
+    return [
+        Error(
+            f"Not in force in the database's sessions: {', '.join(missing)}.",
+            hint="manage.py migrate --database owner with PGBOUNCER=1 sets them on the database, "
+            "where its role owns that; else ALTER ROLE … SET. Then RECONNECT in PgBouncer.",
+            id="opslog.E003",
+        )
+    ]
+
+
+@register("database")
 def the_application_has_no_more_than_it_needs(
     databases: Any = None, **kwargs: Any
 ) -> list[CheckMessage]:

@@ -22,5 +22,10 @@ class WrongDatabase(OperationalError):
     """The database belongs to something else than this process: nothing is done on it."""
 
 
+class Unconfirmed(OperationalError):
+    """The change was committed here, but the synchronous standby did not confirm it: a failover
+    would lose it."""
+
+
 class NotAllowedNow(Exception):
     """What was asked for does not fit the state that the thing is in."""

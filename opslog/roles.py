@@ -68,6 +68,21 @@ def refused(table: str) -> tuple[str, ...]:
     return ("DELETE",) if table in KEPT_TABLES else ()
 
 
+def hold_session_settings(using: str) -> None:
+    """Behind a pooler, a session's settings are the database's: the owner sets them. Where the
+    database belongs to somebody else, a system check says what is missing."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "SELECT current_database(), pg_has_role(current_user, datdba, 'MEMBER')"
+            " FROM pg_database WHERE datname = current_database()"
+        )
+        name, is_ours = cursor.fetchone()
+        if settings.PGBOUNCER and is_ours:
+            database = connections[using].ops.quote_name(name)
+            for setting, value in settings.TOLLGATE_SESSION_SETTINGS.items():
+                cursor.execute(f"ALTER DATABASE {database} SET {setting} = %s", [value])
+
+
 def grant(using: str) -> None:
     """After each migration; idempotent, and a no-op where the two roles are one.
 

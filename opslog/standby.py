@@ -1,9 +1,9 @@
 """Whether a synchronous standby confirmed what was committed.
 
-PostgreSQL commits locally, then waits for the standby. A wait that is canceled (`statement_timeout`,
-`pg_cancel_backend`) ends with a warning, and the commit succeeds: what it wrote is gone after a
-failover. So the warning is what tells a commit that is safe from one that is not. It is recognized
-by the server's function that sends it, which is never translated.
+PostgreSQL commits locally, then waits for the standby. A wait that is canceled (`statement_timeout`
+in a procedure, `pg_cancel_backend`) ends with a warning, and the commit succeeds: what it wrote is
+gone after a failover. So the warning tells a commit that is safe from one that is not. It is
+recognized by the server's function that sends it, which is never translated.
 """
 
 import psycopg

@@ -51,12 +51,19 @@ class Counter(models.Model):
         indexes = (
             # What counts now, of all subjects of a scope; one day of all work orders.
             models.Index(fields=("scope", "window", "starts_at"), name="counters_by_window"),
-            # The slots of one rolling window. Small, so that a session that plans with early
-            # statistics does not take the one above, and read the slots of all users.
+            # The slots of one rolling window, by an expression that only a start's query has: no
+            # session, however early it planned, takes the one above and reads the slots of all.
             models.Index(
-                fields=("scope", "subject", "window", "starts_at"),
+                models.Func(
+                    "scope",
+                    "subject",
+                    "window",
+                    arg_joiner=" || ':' || ",
+                    template="%(expressions)s",
+                ),
+                "starts_at",
                 condition=models.Q(window__in=("rolling_minute", "rolling_hour")),
-                name="counters_slots",
+                name="counters_rolling",
             ),
         )
 

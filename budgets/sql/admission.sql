@@ -78,6 +78,7 @@ BEGIN
                 answer.status := 201;
                 answer.denial := '';
                 answer.replayed := true;
+                PERFORM tollgate.confirm_commit();
                 answer.body := tollgate.replayed_start(stored.answer->>'body');
                 RETURN answer;
             END IF;

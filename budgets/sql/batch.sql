@@ -36,7 +36,7 @@ DECLARE
     calls tollgate.ask[];
     starts tollgate.ask[];
     decided record;
-    parts text[] := '{}';
+    parts text[] := '{}'::text[];
 BEGIN
     flush := false;
     SELECT array_agg(x ORDER BY x.n) FILTER (WHERE x.op = 'finish'),

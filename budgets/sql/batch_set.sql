@@ -135,7 +135,8 @@ BEGIN
             LEFT JOIN LATERAL (SELECT sum(x.reserved_usd + x.settled_usd) AS slots_usd,
                     sum(x.reserved_tokens + x.settled_tokens) AS slots_tokens, sum(x.runs) AS slots_runs,
                     min(x.starts_at) FILTER (WHERE x.runs > 0) AS first_slot
-                FROM public.counters x WHERE x.scope = z.scope AND x.subject = z.subject AND x."window" = z.win
+                FROM public.counters x
+                WHERE x.scope || ':' || x.subject || ':' || x."window" = z.scope || ':' || z.subject || ':' || z.win
                     AND x."window" IN ('rolling_minute', 'rolling_hour')
                     AND x.starts_at > p_at - tollgate.reach(z.win) AND x.starts_at <= p_at
                 OFFSET 0) s ON z.win IN ('rolling_minute', 'rolling_hour')),

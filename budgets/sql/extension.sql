@@ -69,6 +69,7 @@ BEGIN
             answer.status := 200;
             answer.denial := '';
             answer.replayed := true;
+            PERFORM tollgate.confirm_commit();
             answer.body := tollgate.replayed_extension(r);
             RETURN answer;
         END IF;

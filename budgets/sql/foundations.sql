@@ -65,9 +65,8 @@ BEGIN
             AND current_setting('synchronous_standby_names') = '' THEN
             PERFORM pg_logical_emit_message(false, 'tollgate', '', true);
         ELSE
-            -- Before 17 the message cannot flush; and only a commit waits for a synchronous
-            -- standby. It must write something: an empty commit flushes nothing.
-            PERFORM pg_logical_emit_message(true, 'tollgate', '');
+            -- Before 17 the message cannot flush; and only a commit waits for a synchronous standby.
+            PERFORM tollgate.confirm_commit();
             COMMIT;
         END IF;
     END IF;

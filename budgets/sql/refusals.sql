@@ -138,7 +138,9 @@ END $$;
 -- holder for longer than that.
 CREATE OR REPLACE FUNCTION tollgate.flush_refusals_v1(p_most integer) RETURNS integer
 LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    written integer := tollgate.flush_refusals(NULL, date_trunc('second', tollgate.now()), p_most);
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
-    RETURN tollgate.flush_refusals(NULL, date_trunc('second', tollgate.now()), p_most);
+    RETURN written;
 END $$;

@@ -260,6 +260,7 @@ BEGIN
             answer.status := 200;
             answer.denial := '';
             answer.replayed := true;
+            PERFORM tollgate.confirm_commit();
             answer.body := tollgate.finished_body(r);
             RETURN answer;
         END IF;

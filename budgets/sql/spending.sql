@@ -131,6 +131,7 @@ BEGIN
             answer.status := 200;
             answer.denial := '';
             answer.replayed := true;
+            PERFORM tollgate.confirm_commit();
             answer.alerted := false;
             answer.body := stored.answer->>'body';
             RETURN answer;

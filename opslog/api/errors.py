@@ -9,9 +9,10 @@ from django.http import Http404
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
-from opslog.exceptions import Overloaded, Unavailable
+from opslog.exceptions import Overloaded, Unavailable, Unconfirmed
 
 log = logging.getLogger("tollgate.api")
+UNCONFIRMED = "the standby has not confirmed the change: check whether it was made, then repeat it"
 
 
 class BadRequest(exceptions.APIException):
@@ -52,6 +53,10 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         case DataError():
             log.warning("input that only the database refused", exc_info=error)
             return Response({"error": "bad input"}, status=400)
+        case Unconfirmed():
+            log.error("the synchronous standby did not confirm a change")
+            headers["Retry-After"] = "1"
+            return Response({"error": UNCONFIRMED}, status=503, headers=headers)
         case Unavailable() | DatabaseError() | InterfaceError():
             # A change that could not be written with its record was not made.
             if not isinstance(error, Unavailable):

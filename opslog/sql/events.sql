@@ -7,6 +7,21 @@ BEGIN
         USING ERRCODE = 'restrict_violation';
 END $$;
 
+-- The commit of this transaction is flushed and waits for a synchronous standby, where there is one, whatever
+-- the role or the database says; and the client hears it if that wait is canceled (opslog/standby.py).
+-- Levels of a higher or another kind, remote_write or remote_apply, stay. It writes something, because an
+-- empty commit flushes nothing.
+CREATE OR REPLACE FUNCTION tollgate.confirm_commit() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('synchronous_commit') IN ('off', 'local') THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+    IF current_setting('client_min_messages') = 'error' THEN
+        PERFORM set_config('client_min_messages', 'warning', true);
+    END IF;
+    PERFORM pg_logical_emit_message(true, 'tollgate', '');
+END $$;
+
 -- The stamp: a BEFORE trigger may not move a row to another partition, so a time that is told is
 -- refused rather than corrected. The number is the database's, whatever was told (COPY and OVERRIDING
 -- SYSTEM VALUE tell one): a number that was chosen could be taken twice, or lie ahead of all others, and
@@ -20,6 +35,11 @@ BEGIN
     NEW.id := nextval('public.event_numbers');
     NEW.db_user := session_user;
     NEW.xact := pg_current_xact_id()::text::bigint;
+    -- What is on record is acknowledged only when it is safe.
+    IF current_setting('synchronous_commit') IN ('off', 'local')
+        OR current_setting('client_min_messages') = 'error' THEN
+        PERFORM tollgate.confirm_commit();
+    END IF;
     RETURN NEW;
 END $$;
 

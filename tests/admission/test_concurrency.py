@@ -41,8 +41,8 @@ def storm(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Storm:
 
 @pytest.fixture(scope="module")
 def unguarded(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Storm]:
-    """A service whose routines read without locking, with a moment's pause before they write; and so
-    many processes that several batches are decided at the same time."""
+    """A service whose routines read without a lock, with a moment's pause before they write; and
+    enough processes that several batches are decided at the same time."""
     with scratch_service(template=pristine_database, workers=4, threads=2 * ROOM) as service:
         with psycopg.connect(service.owner_url, autocommit=True) as connection:
             connection.execute(

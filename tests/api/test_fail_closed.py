@@ -12,19 +12,17 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 import psutil
 import psycopg
 import pytest
-from django.conf import settings
-from django.db import connections
 from pytest_django import DjangoDbBlocker
 
 from config.data_folder import DataFolder
 from config.embedded import EmbeddedPostgres
 from tests.api.harness import WORK_ORDER, Api, api_service
+from tests.clusters import pointing_at
 from tests.waiting import HANG_SECONDS, in_time, stays, timed, wait_until
 
 FIRST_SECONDS = 3
@@ -66,25 +64,14 @@ def own(
     postgres = EmbeddedPostgres(DataFolder(folder / "data"), fast=True)
     postgres.start()
     try:
-        with pytest.MonkeyPatch.context() as patch:
-            for alias, name in (("default", "APP_URL"), ("owner", "OWNER_URL")):
-                url = getattr(postgres.folder, name.lower())()
-                patch.setattr(settings, name, url)
-                parts = urlsplit(url)
-                for key, value in (
-                    ("HOST", parts.hostname),
-                    ("PORT", parts.port),
-                    ("USER", parts.username),
-                    ("PASSWORD", parts.password),
-                ):
-                    patch.setitem(connections[alias].settings_dict, key, value)
-            with (
-                # One process, because each learns of an outage by itself.
-                api_service(None, django_db_blocker, page_workers=0) as api,
-                api.client() as http,
-            ):
-                run_id = api.start(http, estimatedCostUsd="0.01").json()["runId"]
-                yield Own(postgres, api, http, run_id)
+        with (
+            pointing_at(postgres.folder.app_url(), postgres.folder.owner_url()),
+            # One process, because each learns of an outage by itself.
+            api_service(None, django_db_blocker, page_workers=0) as api,
+            api.client() as http,
+        ):
+            run_id = api.start(http, estimatedCostUsd="0.01").json()["runId"]
+            yield Own(postgres, api, http, run_id)
     finally:
         postgres.stop()
 
