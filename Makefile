@@ -1,6 +1,6 @@
 # Everything starts here: `make run` and `make test` need Python 3.11 or newer, with venv, and make.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-versions lint format lock bench screenshots clean
+.PHONY: help run test test-versions lint format lock bench screenshots reference clean
 SHELL := /bin/sh
 BIN := .venv/bin
 
@@ -27,6 +27,9 @@ bench: .venv/development ## measure the admission path, in minutes (ARGS=--quick
 
 screenshots: .venv/development ## take the pictures of README.md again
 	@$(BIN)/python -m docs.screenshots
+
+reference: .venv/development ## write the pages of docs/reference/ that are made from the code
+	@WRITE_REFERENCE=1 $(BIN)/python -m pytest -q -n 0 tests/docs/test_reference.py -k made
 
 lock: ## resolve pyproject.toml anew into the two requirements files (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

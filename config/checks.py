@@ -3,10 +3,10 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Warning, register
 
 from budgets.environment import environment_problem
-from config.environment import PROBLEMS
+from config.environment import PROBLEMS, wrong_lines
 from opslog.posting import understood
 
 HINT = "README.md has a table of the settings. Nothing starts until it is right."
@@ -49,6 +49,24 @@ IDS = {
     "LLM_BUDGET_HOUR_USD": "config.E036",
     "LLM_BUDGET_MINUTE_USD": "config.E037",
     "CONCURRENT_RUNS": "config.E038",
+    "DEBUG": "config.E050",
+    "HTTPS": "config.E051",
+    "PGBOUNCER": "config.E052",
+    "REQUIRE_MFA": "config.E053",
+    "NOTIFY_PRIVATE_NETWORKS": "config.E054",
+    "LOG_JSON": "config.E055",
+    "LIFT_ESTIMATES": "config.E056",
+    "EARLY_LOCK_RELEASE": "config.E057",
+    "DEMO": "config.E058",
+    "DEMO_TRAFFIC": "config.E059",
+    "PORT": "config.E060",
+    "HOST": "config.E061",
+    "BASE_URL": "config.E062",
+    "ALLOWED_HOSTS": "config.E063",
+    "CSRF_TRUSTED_ORIGINS": "config.E064",
+    "MFA_GROUPS": "config.E065",
+    "DEFAULT_FROM_EMAIL": "config.E066",
+    "DOOR_PORT": "config.E067",
 }
 
 
@@ -58,6 +76,21 @@ def environment_is_that_of_the_database(**kwargs: Any) -> list[CheckMessage]:
     no job worker starts there."""
     problem = environment_problem()
     return [Error(problem, hint=ENVIRONMENT_HINT, id="config.E019")] if problem else []
+
+
+@register(deploy=True)
+def production_is_stamped_so(**kwargs: Any) -> list[CheckMessage]:
+    """`development` is the default: it stays where nobody thought of it."""
+    if settings.TOLLGATE_ENVIRONMENT != "development":
+        return []
+    return [
+        Warning(
+            "ENVIRONMENT is development, and so is what the database is stamped with.",
+            hint="Set ENVIRONMENT=production before the first migration. Afterwards, stamp the "
+            "database as well: manage.py stamp_environment production --reason WHY",
+            id="config.W001",
+        )
+    ]
 
 
 class WrongSettings(Exception):
@@ -78,4 +111,4 @@ def require_settings() -> None:
     """Raises WrongSettings. For what starts without Django's commands, which run all checks."""
     wrong = settings_have_their_form()
     if wrong:
-        raise WrongSettings("\n".join(f"A setting is wrong: {each.msg}" for each in wrong))
+        raise WrongSettings(wrong_lines(each.msg for each in wrong))

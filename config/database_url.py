@@ -1,6 +1,6 @@
 """Says in one line what is wrong with DATABASE_URL, before anything is started on it."""
 
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 MINIMUM = 15
 FORM = "postgres://USER:PASSWORD@HOST:PORT/NAME"
@@ -11,10 +11,8 @@ class UnusableDatabase(Exception):
     """The message is one line and holds no password."""
 
 
-def check_database(url: str, variable: str = "DATABASE_URL") -> None:
-    """Connects once. Raises UnusableDatabase."""
-    import psycopg
-
+def require_postgres(url: str, variable: str = "DATABASE_URL") -> SplitResult:
+    """The address in its parts. Raises UnusableDatabase for what cannot be one."""
     try:
         parts = urlsplit(url)
         port_is_sane = parts.port is None or parts.port > 0
@@ -25,6 +23,14 @@ def check_database(url: str, variable: str = "DATABASE_URL") -> None:
         raise UnusableDatabase(f"{variable} must name a PostgreSQL ({FORM}); it has {named}.")
     if not port_is_sane or not parts.path.strip("/"):
         raise UnusableDatabase(f"{variable} is not an address of the form {FORM}.")
+    return parts
+
+
+def check_database(url: str, variable: str = "DATABASE_URL") -> None:
+    """Connects once. Raises UnusableDatabase."""
+    import psycopg
+
+    parts = require_postgres(url, variable)
     try:
         with psycopg.connect(
             parts._replace(scheme="postgresql").geturl(), connect_timeout=5

@@ -8,12 +8,21 @@ import hashlib
 import ipaddress
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from email.utils import parseaddr
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+# Groups come from migrations alone: nobody adds one.
+GROUPS = ("operations", "director", "finance", "vp", "auditor", "administrator")
+HOST_NAME = re.compile(r"[A-Za-z0-9_.:%-]+")
+ALLOWED_HOST = re.compile(r"\*|\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
+ORIGIN = re.compile(
+    r"https?://(\*\.)?[A-Za-z0-9_.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?"
+)
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 WHOLE = re.compile(r"[0-9]{1,9}")
 DECIMAL = re.compile(r"[0-9]{1,7}(\.[0-9]{1,9})?")
@@ -28,6 +37,10 @@ class Problem:
 
 
 PROBLEMS: dict[str, Problem] = {}
+
+
+def wrong_lines(lines: Iterable[str]) -> str:
+    return "\n".join(f"A setting is wrong: {line}" for line in lines)
 
 
 class Expected(ValueError):
@@ -47,6 +60,13 @@ def take(name: str, *, default: str, form: Callable[[str], T], secret: bool = Fa
         shown = "" if secret else f", not {given[:200]!r}"
         PROBLEMS[name] = Problem(name, f"{name} must be {expected}{shown}.")
         return form(default)
+
+
+def boolean(text: str) -> bool:
+    """What is neither of the two is an error: `HTTPS=enabled` must not mean “off”."""
+    if text.lower() not in YES + NO:
+        raise Expected("1 or 0")
+    return text.lower() in YES
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
@@ -91,6 +111,45 @@ def environment_name(text: str) -> str:
     return text
 
 
+def parts(text: str) -> list[str]:
+    """What commas separate, without blanks."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def group_names(text: str) -> list[str]:
+    values = parts(text)
+    if not set(values) <= set(GROUPS):
+        raise Expected(f"groups out of {', '.join(GROUPS)}")
+    return values
+
+
+def host(text: str) -> str:
+    """Whether it is an address of this machine only a socket can say."""
+    if not HOST_NAME.fullmatch(text):
+        raise Expected("an address of this machine, as in 127.0.0.1 or 0.0.0.0")
+    return text
+
+
+def host_names(text: str) -> list[str]:
+    values = parts(text)
+    if not values or not all(map(ALLOWED_HOST.fullmatch, values)):
+        raise Expected("host names without scheme and port, as in tollgate.example,10.0.0.5")
+    return values
+
+
+def origins(text: str) -> list[str]:
+    values = parts(text)
+    if not all(map(ORIGIN.fullmatch, values)):
+        raise Expected("origins with their scheme and no path, as in https://tollgate.example")
+    return values
+
+
+def sender(text: str) -> str:
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+", parseaddr(text)[1]) or "\n" in text:
+        raise Expected("an email address, as in tollgate@example.org")
+    return text
+
+
 def pairs(text: str) -> dict[str, str]:
     """`theirs=ours,…`: what a group is called elsewhere, and here."""
     found = {}
@@ -98,6 +157,8 @@ def pairs(text: str) -> dict[str, str]:
         theirs, equals, ours = (each.strip() for each in part.rpartition("="))
         if part.strip() and not (theirs and ours):
             raise Expected("pairs of groups, as in THEIRS=operations,OTHER=finance")
+        if equals and ours not in GROUPS:
+            raise Expected(f"pairs whose right side is one of {', '.join(GROUPS)}")
         if equals:
             found[theirs] = ours
     return found
@@ -129,15 +190,15 @@ def log_level(text: str) -> str:
 
 def networks(text: str) -> list[str]:
     """CIDR networks, separated by commas."""
-    found = [part.strip() for part in text.split(",") if part.strip()]
-    for part in found:
+    values = parts(text)
+    for part in values:
         try:
             ipaddress.ip_network(part)
         except ValueError:
             raise Expected(
                 "networks in CIDR notation, without host bits, as in 10.0.0.0/24,2001:db8::/32"
             ) from None
-    return found
+    return values
 
 
 def issuer_id(issuer: str) -> str:

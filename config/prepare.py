@@ -50,9 +50,10 @@ def main() -> int:
 
 def fill() -> None:
     """The demo, into an empty database where it is wanted."""
+    from django.conf import settings
     from django.core.management import call_command, get_commands
 
-    if wants_demo() and "seed_demo" in get_commands() and is_empty():
+    if settings.TOLLGATE_DEMO and "seed_demo" in get_commands() and is_empty():
         call_command("seed_demo")
     elif has_no_prices():
         print(
@@ -80,12 +81,6 @@ def migrate() -> None:
     ensure_schedules(using="owner")
     # After months at rest the first event must find its partition, before the job has run.
     routines.make_partitions("owner")
-
-
-def wants_demo() -> bool:
-    """Demo people and history go into the embedded database, elsewhere only when asked for."""
-    chosen = os.environ.get("DEMO", "")
-    return chosen == "1" if chosen else not os.environ.get("DATABASE_URL")
 
 
 def has_no_prices() -> bool:

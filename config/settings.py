@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from config import environment as forms
 from config.data_folder import DataFolder
+from config.database_url import UnusableDatabase, require_postgres
 from config.environment import take
 from config.logs import logging_config
 
@@ -22,17 +23,17 @@ env = environ.Env()
 DATA = DataFolder.from_environment(BASE_DIR)
 EMBEDDED = not env.str("DATABASE_URL", default="")
 
-DEBUG = env.bool("DEBUG", default=False)
+DEBUG = take("DEBUG", default="0", form=forms.boolean)
 SECRET_KEY = env.str("SECRET_KEY", default="") or (DATA.secret_key() if EMBEDDED else "")
 if not SECRET_KEY:
     raise ImproperlyConfigured("SECRET_KEY must be set when DATABASE_URL is set.")
 
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+ALLOWED_HOSTS = take("ALLOWED_HOSTS", default="localhost,127.0.0.1,[::1]", form=forms.host_names)
+CSRF_TRUSTED_ORIGINS = take("CSRF_TRUSTED_ORIGINS", default="", form=forms.origins)
 TRUSTED_PROXIES = take("TRUSTED_PROXIES", default="", form=forms.networks)
 METRICS_NETWORKS = take("METRICS_NETWORKS", default="127.0.0.0/8,::1/128", form=forms.networks)
 
-HTTPS = env.bool("HTTPS", default=False)
+HTTPS = take("HTTPS", default="0", form=forms.boolean)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
@@ -117,7 +118,7 @@ TEMPLATES = [
 
 # Two roles on one database: `default` is the application's (no superuser, no UPDATE, DELETE or
 # TRUNCATE on the log), `owner` migrates: `manage.py migrate --database owner`.
-PGBOUNCER = env.bool("PGBOUNCER", default=False)
+PGBOUNCER = take("PGBOUNCER", default="0", form=forms.boolean)
 APP_URL = env.str("DATABASE_URL", default="") or DATA.app_url()
 OWNER_URL = env.str("TOLLGATE_OWNER_DATABASE_URL", default="") or (
     DATA.owner_url() if EMBEDDED else APP_URL
@@ -134,10 +135,12 @@ TOLLGATE_SESSION_SETTINGS = {
 }
 
 
-def database(url: str) -> dict[str, Any]:
+def database(url: str, variable: str) -> dict[str, Any]:
+    try:
+        require_postgres(url, variable)
+    except UnusableDatabase as error:
+        raise ImproperlyConfigured(str(error)) from None
     config: dict[str, Any] = env.db_url_config(url)
-    if config["ENGINE"] != "django.db.backends.postgresql":
-        raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL: postgres://…")
     config["ENGINE"] = "opslog.postgresql"
     config["CONN_MAX_AGE"] = None
     config["DISABLE_SERVER_SIDE_CURSORS"] = PGBOUNCER
@@ -155,7 +158,10 @@ def database(url: str) -> dict[str, Any]:
     return config
 
 
-DATABASES = {"default": database(APP_URL), "owner": database(OWNER_URL)}
+DATABASES = {
+    "default": database(APP_URL, "DATABASE_URL"),
+    "owner": database(OWNER_URL, "TOLLGATE_OWNER_DATABASE_URL"),
+}
 DATABASES["default"]["TEST"] = {"MIRROR": "owner"}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -186,9 +192,11 @@ ACCOUNT_REAUTHENTICATION_METHODS = {"password", "mfa", "socialaccount"}
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 60 * take(
     "CONFIRM_MINUTES", default="5", form=forms.whole(1, 60)
 )
-TOLLGATE_REQUIRE_MFA = env.bool("REQUIRE_MFA", default=False)
-TOLLGATE_MFA_GROUPS = env.list(
-    "MFA_GROUPS", default=["operations", "director", "finance", "vp", "administrator"]
+TOLLGATE_REQUIRE_MFA = take("REQUIRE_MFA", default="0", form=forms.boolean)
+TOLLGATE_MFA_GROUPS = take(
+    "MFA_GROUPS",
+    default="operations,director,finance,vp,administrator",
+    form=forms.group_names,
 )
 MFA_ADAPTER = "config.sign_in.adapters.FactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
@@ -305,16 +313,21 @@ MAIL = take(
 )
 vars().update(MAIL)
 EMAIL_TIMEOUT = 10  # seconds
-DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="tollgate@localhost")
-TOLLGATE_BASE_URL = env.str(
+DEFAULT_FROM_EMAIL = take("DEFAULT_FROM_EMAIL", default="tollgate@localhost", form=forms.sender)
+# Used by what starts the web server, judged here.
+TOLLGATE_HOST = take("HOST", default="127.0.0.1", form=forms.host)
+TOLLGATE_PORT = take("PORT", default="8000", form=forms.whole(1, 65_535))
+TOLLGATE_DOOR_PORT = take("DOOR_PORT", default="8001", form=forms.whole(0, 65_535))
+TOLLGATE_BASE_URL = take(
     "BASE_URL",
     default=next(
         (origin for origin in CSRF_TRUSTED_ORIGINS if "*" not in origin),
-        "http://127.0.0.1:" + (env.str("PORT", default="") or "8000"),
+        f"http://127.0.0.1:{TOLLGATE_PORT}",
     ),
+    form=forms.http_url,
 ).rstrip("/")
 TOLLGATE_NOTIFY_SECRET_URLS = take("NOTIFY_URLS", default="", form=forms.channels, secret=True)
-TOLLGATE_NOTIFY_PRIVATE_NETWORKS = env.bool("NOTIFY_PRIVATE_NETWORKS", default=False)
+TOLLGATE_NOTIFY_PRIVATE_NETWORKS = take("NOTIFY_PRIVATE_NETWORKS", default="0", form=forms.boolean)
 
 # Optional: the day's spend is mirrored there; errors and budget alerts are told to Sentry; pinged
 # after each report. All three may hold credentials; the names keep them off Django's debug pages.
@@ -338,11 +351,11 @@ TOLLGATE_SEAL_WEBHOOK_SECRET_URL = take(
 )
 
 LOG_LEVEL = take("LOG_LEVEL", default="INFO", form=forms.log_level)
-LOGGING = logging_config(LOG_LEVEL, json=env.bool("LOG_JSON", default=True))
+LOGGING = logging_config(LOG_LEVEL, json=take("LOG_JSON", default="1", form=forms.boolean))
 
 # What the enforcement does; each is documented in README.md.
 TOLLGATE_RETRY_AFTER = take("RETRY_AFTER", default="86400", form=forms.retry_after)
-TOLLGATE_LIFT_ESTIMATES = env.bool("LIFT_ESTIMATES", default=True)
+TOLLGATE_LIFT_ESTIMATES = take("LIFT_ESTIMATES", default="1", form=forms.boolean)
 # The first values of the rows that the first migration makes; afterwards the rows count.
 TOLLGATE_DAY_WARNING_USD = take("LLM_BUDGET_DAILY_USD", default="20.00", form=forms.dollars)
 TOLLGATE_DAY_LIMIT_USD = take("LLM_BUDGET_HARD_LIMIT_USD", default="50.00", form=forms.dollars)
@@ -356,7 +369,7 @@ TOLLGATE_LEASE_SECONDS = take("LEASE_SECONDS", default="900", form=forms.whole(1
 TOLLGATE_REFUSAL_EVENTS_PER_SECOND = take(
     "REFUSAL_EVENTS_PER_SECOND", default="20", form=forms.whole(1, 200)
 )
-TOLLGATE_EARLY_LOCK_RELEASE = env.bool("EARLY_LOCK_RELEASE", default=True)
+TOLLGATE_EARLY_LOCK_RELEASE = take("EARLY_LOCK_RELEASE", default="1", form=forms.boolean)
 TOLLGATE_DATABASE_TIMEOUT = take("DATABASE_TIMEOUT", default="2.5", form=forms.seconds(0.2, 2.9))
 TOLLGATE_EVENT_RETENTION_DAYS = take(
     "EVENT_RETENTION_DAYS", default="90", form=forms.retention_days
@@ -368,6 +381,12 @@ TOLLGATE_REQUEST_TIMEOUT = take("REQUEST_TIMEOUT", default="10", form=forms.seco
 TOLLGATE_CONNECTIONS_PER_ADDRESS = take(
     "CONNECTIONS_PER_ADDRESS", default="256", form=forms.whole(1, 8192)
 )
+# Demo people and history, into an empty database; agents that ask for them.
+TOLLGATE_DEMO = take("DEMO", default="1" if EMBEDDED else "0", form=forms.boolean)
+TOLLGATE_DEMO_TRAFFIC = take("DEMO_TRAFFIC", default="1", form=forms.boolean)
+# Counters are made while the apps are imported, before any check could say this.
+if (counts := env.str("PROMETHEUS_MULTIPROC_DIR", default="")) and not Path(counts).is_dir():
+    raise ImproperlyConfigured("PROMETHEUS_MULTIPROC_DIR must be a folder that exists.")
 # A whole service on a database of its own, for `manage.py replay` (the apps import no config).
 TOLLGATE_SCRATCH_SERVICE = "config.scratch.scratch_service"
 TOLLGATE_SCRATCH_DATABASE = "config.scratch.scratch_database"
@@ -388,6 +407,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "opslog.api.schema.require_bodies",
+        "opslog.api.schema.null_is_a_type",
     ],
     "TAGS": [
         {"name": "spending", "description": "Ask before you spend; report what it cost."},

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from config import environment as forms
 from config.children import (
     BASE_DIR,
     COUNTS,
@@ -30,6 +31,7 @@ from config.children import (
 from config.data_folder import DataFolder, EmbeddedError
 from config.database_url import UnusableDatabase, check_database
 from config.embedded import EmbeddedPostgres
+from config.environment import PROBLEMS, take
 from config.privileges import ProcessUser
 
 DOOR_PORT = 8001  # as shipped
@@ -50,13 +52,6 @@ class CannotRun(Exception):
 
 class Stopped(BaseException):
     """Ctrl-C or SIGTERM."""
-
-
-def number(name: str, default: int, low: int, high: int) -> int:
-    text = os.environ.get(name) or str(default)
-    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
-        raise CannotRun(f"{name} must be a number from {low} to {high}, not {text!r}.")
-    return int(text)
 
 
 def require_free(host: str, port: int, name: str = "PORT") -> None:
@@ -94,19 +89,26 @@ class Restarts:
 
 class Supervisor:
     def __init__(self) -> None:
-        self.host = os.environ.get("HOST") or "127.0.0.1"
-        self.port = number("PORT", 8000, 1, 65535)
-        self.door_port = number("DOOR_PORT", DOOR_PORT, 0, 65535)
+        self.embedded = not os.environ.get("DATABASE_URL")
+        self.host = take("HOST", default="127.0.0.1", form=forms.host)
+        self.port = take("PORT", default="8000", form=forms.whole(1, 65_535))
+        self.door_port = take("DOOR_PORT", default=str(DOOR_PORT), form=forms.whole(0, 65_535))
         if os.environ.get("DOOR_PORT") == "":
             self.door_port = 0
         self.door_was_set = "DOOR_PORT" in os.environ
+        self.workers = take("WEB_WORKERS", default="2", form=forms.whole(1, 64))
+        self.page_workers = take("PAGE_WORKERS", default="2", form=forms.whole(1, 64))
+        self.threads = take("WEB_THREADS", default="4", form=forms.whole(1, 256))
+        demo = take("DEMO", default="1" if self.embedded else "0", form=forms.boolean)
+        self.traffic = take("DEMO_TRAFFIC", default="1", form=forms.boolean) and demo
+        self.https = take("HTTPS", default="0", form=forms.boolean)
+        trusted = take("CSRF_TRUSTED_ORIGINS", default="", form=forms.origins)
+        origin = next((each for each in trusted if "*" not in each), "")
+        self.public = take("BASE_URL", default=origin, form=forms.http_url).rstrip("/")
+        if PROBLEMS:
+            raise CannotRun("\ntollgate: ".join(each.line for each in PROBLEMS.values()))
         if self.door_was_set and self.door_port == self.port:
             raise CannotRun(f"DOOR_PORT and PORT must differ; both are {self.port}.")
-        self.workers = number("WEB_WORKERS", 2, 1, 64)
-        self.page_workers = number("PAGE_WORKERS", 2, 1, 64)
-        self.threads = number("WEB_THREADS", 4, 1, 256)
-        number("JOB_WORKERS", 2, 1, 64)
-        self.embedded = not os.environ.get("DATABASE_URL")
         self.postgres: EmbeddedPostgres | None = None
         self.user = ProcessUser()
         self.children: list[Child] = []
@@ -237,9 +239,7 @@ class Supervisor:
     def wants_traffic(self) -> bool:
         if not any(BASE_DIR.glob("*/management/commands/demo_traffic.py")):
             return False
-        demo = os.environ.get("DEMO", "")
-        here = demo == "1" if demo else self.embedded
-        return here and os.environ.get("DEMO_TRAFFIC", "") != "0"
+        return self.traffic
 
     def wait_for_answer(self, web: Child) -> None:
         deadline = time.monotonic() + FIRST_ANSWER_SECONDS
@@ -260,7 +260,7 @@ class Supervisor:
         raise CannotRun(f"The web server did not answer within {FIRST_ANSWER_SECONDS} s.")
 
     def greet(self) -> None:
-        lines = [f"Tollgate is open at  {self.address}/admin/"]
+        lines = self.where()
         if self.door_port:
             lines.append(f"API for programs at  {self.address_of(self.door_port)}/api/")
         elif not self.door_was_set:
@@ -271,6 +271,17 @@ class Supervisor:
         for line in lines:
             print(f"│ {line:<{width}} │")
         print("└─" + "─" * width + "─┘", flush=True)
+
+    def where(self) -> list[str]:
+        """The address that people open. With HTTPS it is the proxy's: plain http leads there."""
+        listens = f"It listens on port {self.port} of "
+        listens += "every address." if self.host in ("0.0.0.0", "::") else f"{self.host}."  # noqa: S104
+        if self.public:
+            return [f"Tollgate is open at  {self.public}/admin/", listens]
+        if self.https:
+            return ["Tollgate is open by https only, through your proxy.", listens]
+        opened = [f"Tollgate is open at  {self.address}/admin/"]
+        return [*opened, listens] if self.host in ("0.0.0.0", "::") else opened  # noqa: S104
 
     def watch(self) -> NoReturn:
         while True:

@@ -3,6 +3,7 @@
 import os
 import sys
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.wsgi import get_wsgi_application
 
 from config.answers import WholeAnswers
@@ -10,13 +11,16 @@ from config.answers import WholeAnswers
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 
-application = WholeAnswers(get_wsgi_application())
+try:
+    application = WholeAnswers(get_wsgi_application())
+except ImproperlyConfigured as error:
+    sys.exit(f"tollgate: {error}")
 
-from django.db import connection  # noqa: E402  (needs the settings)
+from django.db import connection
 
-from budgets.environment import environment_problem  # noqa: E402  (needs the apps)
-from config.checks import WrongSettings, require_settings  # noqa: E402  (needs the apps)
-from opslog import routines  # noqa: E402
+from budgets.environment import environment_problem
+from config.checks import WrongSettings, require_settings
+from opslog import routines
 
 try:
     require_settings()

@@ -4,10 +4,16 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Warning, register
-from django.db import connections
+from django.db import DatabaseError, connections
 
 from opslog import exposure, routines
+from opslog.exceptions import WrongDatabase
 
+TOO_LONG_SECONDS = 300  # as in the alert on tollgate_unsealed_age_seconds
+SEALS = """
+SELECT EXISTS (SELECT FROM public.seals),
+    coalesce(extract(epoch FROM now() - tollgate.oldest_unsealed_v1()), 0)
+"""
 OWNS_THE_LOG = """
 SELECT pg_has_role(current_user, relowner, 'MEMBER')
 FROM pg_class WHERE oid = to_regclass('operations_events')
@@ -98,16 +104,22 @@ def the_application_has_no_more_than_it_needs(
     ]
 
 
-@register("database")
-def somebody_can_seal(databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """With a PostgreSQL of one's own the key has to be given: the log is not sealed without."""
-    if not databases or settings.TOLLGATE_SEAL_SECRET_KEY or settings.TOLLGATE_SEAL_KEY_FILE:
-        return []
-    return [
-        Info(
-            "No key for the seals of the log is in the settings.",
-            hint="Set SEAL_KEY or SEAL_KEY_FILE where the sealer runs: see "
-            "docs/tamper-evidence.md. Where another host seals, this is as it should be.",
-            id="opslog.I002",
-        )
-    ]
+@register(deploy=True)
+def the_log_is_sealed(**kwargs: Any) -> list[CheckMessage]:
+    """With a PostgreSQL of one's own the key has to be given. Another host may have it: then there
+    are seals."""
+    hint = "Run manage.py seal_events --forever with SEAL_KEY_FILE or SEAL_KEY: see "
+    hint += "docs/tamper-evidence.md."
+    try:
+        with connections["default"].cursor() as cursor:
+            cursor.execute(SEALS)
+            sealed, waiting = cursor.fetchone()
+    except (DatabaseError, WrongDatabase):  # away, not migrated yet, or another environment's
+        sealed, waiting = False, 0
+    has_key = settings.TOLLGATE_SEAL_SECRET_KEY or settings.TOLLGATE_SEAL_KEY_FILE
+    if not sealed and not has_key:
+        return [Warning("Nobody seals the log: there is no key.", hint=hint, id="opslog.W002")]
+    if waiting > TOO_LONG_SECONDS:
+        line = f"Events have waited {waiting / 60:,.0f} minutes for a seal."
+        return [Warning(line, hint=hint, id="opslog.W002")]
+    return []

@@ -94,6 +94,8 @@ def failure(answer: Answer) -> TollgateError:
         )
     if status in (401, 403):
         return Refused(status=status, denial="token", error=text)
+    if status == 404 and text == "not found":  # what the service says of an unknown address
+        text = "not found: TOLLGATE_URL is the address of the service, without /api"
     if 400 <= status < 500 and status not in (408, 425, 429):
         return InvalidRequest(status=status, error=text, fields=_fields(data.get("fields")))
     return Unavailable(f"{text} (status {status})")

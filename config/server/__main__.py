@@ -4,27 +4,44 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 import config.server
+from config import environment as forms
+from config.environment import take
+
+# option, setting, its default, lowest, highest, help
+NUMBERS = (
+    ("--port", "PORT", "8000", 1, 65_535, None),
+    ("--door-port", "DOOR_PORT", "8001", 0, 65_535, "for programs alone; 0: none"),
+    ("--workers", "WEB_WORKERS", "2", 1, 64, "processes that decide"),
+    ("--page-workers", "PAGE_WORKERS", "2", 0, 64, "processes for all else; 0: the same"),
+    ("--threads", "WEB_THREADS", "4", 1, 256, "of each process"),
+)
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    def form(text: str) -> int:
+        try:
+            return forms.whole(low, high)(text)
+        except forms.Expected as expected:
+            raise argparse.ArgumentTypeError(f"must be {expected}, not {text!r}") from None
+
+    return form
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m config.server", description=config.server.__doc__
     )
-    parser.add_argument("--host", default=os.environ.get("HOST") or "127.0.0.1")
-    parser.add_argument("--port", type=int, default=int(os.environ.get("PORT") or 8000))
-    parser.add_argument(
-        "--door-port",
-        type=int,
-        default=int(os.environ.get("DOOR_PORT", "8001") or 0),
-        help="for programs alone; 0: none",
-    )
-    parser.add_argument("--workers", type=int, default=2, help="processes that decide")
-    parser.add_argument(
-        "--page-workers", type=int, default=2, help="processes for all else; 0: the same"
-    )
-    parser.add_argument("--threads", type=int, default=4, help="of each process")
+    # A wrong setting is refused with the others, by `config.wsgi`.
+    parser.add_argument("--host", default=take("HOST", default="127.0.0.1", form=forms.host))
+    for option, name, shipped, low, high, text in NUMBERS:
+        form = forms.whole(1 if name == "PAGE_WORKERS" else low, high)
+        default = take(name, default=shipped, form=form)
+        parser.add_argument(option, type=whole(low, high), default=default, help=text)
+    if os.environ.get("DOOR_PORT") == "":
+        parser.set_defaults(door_port=0)
     parser.add_argument(
         "--stop-seconds", type=float, default=5, help="for requests under way at the end"
     )

@@ -103,3 +103,22 @@ def require_bodies(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
                 binary = "application/x-protobuf" in operation["requestBody"]["content"]
                 operation["requestBody"]["required"] = not binary
     return result
+
+
+def null_is_a_type(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """drf-spectacular's hook: `nullable` was OpenAPI 3.0's, and means nothing in 3.1."""
+
+    def mended(node: Any) -> Any:
+        if isinstance(node, list):
+            return [mended(each) for each in node]
+        if not isinstance(node, dict):
+            return node
+        found = {name: mended(value) for name, value in node.items()}
+        if found.get("nullable") is not True:
+            return found
+        del found["nullable"]
+        if isinstance(found.get("type"), str) and "enum" not in found:
+            return {**found, "type": [found["type"], "null"]}
+        return {"anyOf": [found, {"type": "null"}]}
+
+    return dict(mended(result))

@@ -75,6 +75,16 @@ def test_it_is_sent_to_those_who_do_not_have_it(client: httpx2.Client) -> None:
     assert client.head("/api/schema").status_code == 200
 
 
+def test_null_is_a_type(client: httpx2.Client, schema: dict[str, Any]) -> None:
+    """OpenAPI 3.1 knows no `nullable`: the null of a last page has to be valid."""
+    assert '"nullable"' not in json.dumps(schema)
+    page = client.get("/api/operations-events").json()
+    name = schema["paths"]["/api/operations-events"]["get"]["responses"]["200"]["content"]
+    listed = name["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
+    said = schema["components"]["schemas"][listed]["properties"]["next"]["type"]
+    assert (page["next"], said) == (None, ["string", "null"])
+
+
 def test_every_operation_says_how_one_authenticates(schema: dict[str, Any]) -> None:
     schemes = schema["components"]["securitySchemes"]
     assert schemes["bearer"] == {"type": "http", "scheme": "bearer"}

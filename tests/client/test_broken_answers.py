@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -26,6 +26,9 @@ from client.tollgate_client.asks import Ask
 from tests.waiting import HANG_SECONDS, PAUSE_SECONDS
 
 from .stub import RUN_ID, admitted, extended, settled
+
+if TYPE_CHECKING:
+    from .harness import Real
 
 ONCE = RetryPolicy(attempts=1, first_wait=0.001, longest_wait=0.002, total=0.01)
 GOOD = {act: json.dumps(make().body).encode() for act, make in
@@ -309,3 +312,9 @@ def test_what_an_answer_means(
     status: int, headers: dict[str, str], body: bytes, kind: type[TollgateError]
 ) -> None:
     assert type(failure(Answer(status, headers, body))) is kind
+
+
+def test_an_address_with_api_in_it_is_named(real: "Real") -> None:
+    tollgate = Tollgate(f"{real.url}/api", real.token)
+    with tollgate, pytest.raises(InvalidRequest, match=r"TOLLGATE_URL .* without /api"):
+        tollgate.dry_run("w", agent="a", estimated_cost_usd="0.01")

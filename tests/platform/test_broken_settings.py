@@ -16,6 +16,7 @@ from config.children import BASE_DIR
 from config.data_folder import DataFolder, EmbeddedError
 from config.embedded import EmbeddedPostgres, free_port
 from config.scratch import with_database
+from config.supervisor import Supervisor
 from tests.waiting import HANG_SECONDS
 
 
@@ -52,6 +53,9 @@ NOBODY_LISTENS = f"postgres://me:{SECRET}@127.0.0.1:1/tollgate"
         ({"DOOR_PORT": "api"}, r"DOOR_PORT must be a number from 0 to 65535, not 'api'\."),
         ({"PORT": "8123", "DOOR_PORT": "8123"}, r"DOOR_PORT and PORT must differ; both are 8123\."),
         ({"HOST": "203.0.113.7"}, r"Port \d+ on 203.0.113.7 is not free .*"),
+        ({"HTTPS": "enabled"}, r"HTTPS must be 1 or 0, not 'enabled'\."),
+        ({"DEMO": "off, please"}, r"DEMO must be 1 or 0, not 'off, please'\."),
+        ({"BASE_URL": "hello"}, r"BASE_URL must be an address .*, not 'hello'\."),
         ({"WEB_WORKERS": "-1"}, r"WEB_WORKERS must be a number from 1 to 64, not '-1'\."),
     ],
 )
@@ -80,6 +84,55 @@ def test_a_wrong_setting_is_one_line() -> None:
     assert result.returncode == 2
     line = "A setting is wrong: LEASE_SECONDS must be a number from 1 to 86400, not 'soon'.\n"
     assert result.stdout + result.stderr == line
+
+
+@pytest.mark.parametrize("name", ["REQUIRE_MFA", "LIFT_ESTIMATES", "PGBOUNCER", "DEBUG"])
+def test_a_boolean_that_is_none_is_one_line(name: str) -> None:
+    result = supervise(**{name: "maybe"})
+    assert result.returncode == 2
+    line = f"A setting is wrong: {name} must be 1 or 0, not 'maybe'.\n"
+    assert result.stdout + result.stderr == line
+
+
+@pytest.mark.parametrize(
+    ("env", "lines"),
+    [
+        ({}, ["Tollgate is open at  http://127.0.0.1:8000/admin/"]),
+        (
+            {"HOST": "::"},
+            [
+                "Tollgate is open at  http://127.0.0.1:8000/admin/",
+                "It listens on port 8000 of every address.",
+            ],
+        ),
+        ({"HOST": "::1", "PORT": "81"}, ["Tollgate is open at  http://[::1]:81/admin/"]),
+        (
+            {
+                "HTTPS": "1",
+                "CSRF_TRUSTED_ORIGINS": "https://*.example.org,https://tollgate.example",
+            },
+            [
+                "Tollgate is open at  https://tollgate.example/admin/",
+                "It listens on port 8000 of 127.0.0.1.",
+            ],
+        ),
+        (
+            {"HTTPS": "1", "HOST": "10.0.0.5"},
+            [
+                "Tollgate is open by https only, through your proxy.",
+                "It listens on port 8000 of 10.0.0.5.",
+            ],
+        ),
+    ],
+)
+def test_the_banner_names_the_address_that_people_open(
+    monkeypatch: pytest.MonkeyPatch, env: dict[str, str], lines: list[str]
+) -> None:
+    for name in ("HOST", "PORT", "HTTPS", "BASE_URL", "CSRF_TRUSTED_ORIGINS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, text in env.items():
+        monkeypatch.setenv(name, text)
+    assert Supervisor().where() == lines
 
 
 def test_cluster_of_another_version(tmp_path: Path) -> None:

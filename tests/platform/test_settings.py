@@ -12,6 +12,7 @@ import pytest
 from config import environment as forms
 from config.checks import IDS
 from config.children import BASE_DIR
+from config.database_url import FORM
 
 SECRET = "hush-hush"
 NETWORKS = (
@@ -25,8 +26,8 @@ VALUES: dict[str, tuple[list[str], list[str]]] = {
     "CONFIRM_MINUTES": (["1", "60"], ["0", "61", "5.5"]),
     "OIDC_ISSUER": (["", "https://id.example/realms/a"], ["id.example", "ldap://id.example"]),
     "OIDC_GROUPS": (
-        ["", "a=operations", "cn=a,b=vp", "a=vp, b=finance"],
-        ["operations", "=vp", "a=", "a=vp;b=finance,c"],
+        ["", "a=operations", "a=vp, b=finance"],
+        ["operations", "=vp", "a=", "a=vp;b=finance,c", "a=boss", "cn=a,b=vp"],
     ),
     "RETRY_AFTER": (
         ["1", "86400", "midnight", ""],
@@ -82,8 +83,40 @@ VALUES: dict[str, tuple[list[str], list[str]]] = {
         ["", "https://pings.example/abc"],
         [f"ftp://{SECRET}", "pings.example/abc", "https://"],
     ),
+    "PORT": (["", "1", "8000", "65535"], ["0", "65536", "abc", "-1", "80 80"]),
+    "DOOR_PORT": (["", "0", "8001", "65535"], ["65536", "api", "-1"]),
+    "HOST": (["", "10.0.0.5", "::", "tollgate.example"], ["http://10.0.0.5", "a b", "a/b"]),
+    "BASE_URL": (
+        ["", "https://tollgate.example", "http://127.0.0.1:8000/t/"],
+        ["hello", "tollgate.example", "https://", "ftp://tollgate.example", "https://a b"],
+    ),
+    "ALLOWED_HOSTS": (
+        ["", "tollgate.example", ".example.org, 10.0.0.5", "[::1]", "*"],
+        ["https://tollgate.example", "tollgate.example:443", "a b", ",", "a/b"],
+    ),
+    "CSRF_TRUSTED_ORIGINS": (
+        ["", "https://tollgate.example", "https://*.example.org,http://10.0.0.5:8080"],
+        ["tollgate.example", "https://tollgate.example/", "https://a b", "*"],
+    ),
+    "MFA_GROUPS": (["", "vp", "operations, vp"], ["operatons", "vp;finance", "vp,boss"]),
+    "DEFAULT_FROM_EMAIL": (
+        ["", "tollgate@example.org", "Tollgate <tollgate@example.org>"],
+        ["tollgate", "@example.org", "a b"],
+    ),
     "EVENT_RETENTION_DAYS": (["", "0", "7", "36500"], ["6", "-1", "36501", "90 days", "7.5"]),
 }
+# A boolean that is none must not be taken for “off”, nor for “on”.
+FLAGS = (
+    ["", "1", "0", "true", "False", "yes", "no", "on", "OFF"],
+    ["enabled", "2", "-", "y e s", "ture", "01"],
+)
+VALUES |= dict.fromkeys(
+    (
+        *("DEBUG", "HTTPS", "PGBOUNCER", "REQUIRE_MFA", "NOTIFY_PRIVATE_NETWORKS", "LOG_JSON"),
+        *("LIFT_ESTIMATES", "EARLY_LOCK_RELEASE", "DEMO", "DEMO_TRAFFIC"),
+    ),
+    FLAGS,
+)
 # What is told of all these: read in one process, since a start of Python for each costs minutes.
 PROGRAM = """
 import importlib, json, os, sys
@@ -170,6 +203,58 @@ def test_nothing_starts(argv: list[str]) -> None:
     )
 
 
-def test_what_the_import_refuses_is_one_line_too() -> None:
-    result = run(["manage.py", "check"], SECRET_KEY="")
-    assert result.stderr == "tollgate: SECRET_KEY must be set when DATABASE_URL is set.\n"
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["manage.py", "shell", "-c", "print('did')"],  # it skips the system checks
+        ["manage.py", "stamp_environment", "x", "--reason", "a test"],
+        ["manage.py", "migrate", "--database", "owner", "--skip-checks"],
+        ["-m", "config.server"],
+        ["-m", "config.prepare"],
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "text"), [("HTTPS", "enabled"), ("REQUIRE_MFA", "ture"), ("PORT", "abc")]
+)
+def test_nothing_runs_on_a_wrong_setting(argv: list[str], name: str, text: str) -> None:
+    result = run(argv, **{name: text})
+    assert result.returncode != 0
+    line = rf"(tollgate: )?A setting is wrong: {name} must be .*, not '{text}'\.\n"
+    assert re.fullmatch(line, result.stderr)
+    assert "did" not in result.stdout
+
+
+@pytest.mark.parametrize("argv", [["manage.py", "showmigrations"], ["-m", "config.server"]])
+@pytest.mark.parametrize(
+    ("env", "line"),
+    [
+        ({"SECRET_KEY": ""}, "SECRET_KEY must be set when DATABASE_URL is set."),
+        (
+            {"DATABASE_URL": SECRET},
+            f"DATABASE_URL must name a PostgreSQL ({FORM}); it has no scheme.",
+        ),
+        (
+            {"TOLLGATE_OWNER_DATABASE_URL": f"mysql://me:{SECRET}@h/db"},
+            f"TOLLGATE_OWNER_DATABASE_URL must name a PostgreSQL ({FORM}); it has “mysql”.",
+        ),
+        (
+            {"PROMETHEUS_MULTIPROC_DIR": "/nowhere"},
+            "PROMETHEUS_MULTIPROC_DIR must be a folder that exists.",
+        ),
+    ],
+)
+def test_what_breaks_the_import_is_one_line(
+    argv: list[str], env: dict[str, str], line: str
+) -> None:
+    result = run(argv, **env)
+    assert result.returncode != 0
+    assert result.stderr == f"tollgate: {line}\n"
+
+
+def test_a_host_that_is_not_ours_is_one_line() -> None:
+    result = run(["-m", "config.server", "--port", "0"], HOST="nowhere.invalid")
+    assert result.returncode == 2  # of the port
+    result = run(["-m", "config.server", "--port", "1"], HOST="nowhere.invalid")
+    assert result.stderr.splitlines()[-1] == (
+        "tollgate: HOST nowhere.invalid is not an address of this machine"
+    )

@@ -11,7 +11,7 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from budgets.replay.fixture import Caps, prepare
-from config.children import BASE_DIR, job_worker, sealer, web_server
+from config.children import BASE_DIR, courier, job_worker, sealer, web_server
 from config.embedded import free_port
 from config.scratch import ScratchService, scratch_service
 from opslog.another_database import connected_to
@@ -40,6 +40,9 @@ PROCESSES = {
     "web": web_server("127.0.0.1", free_port(), workers=1, threads=1),
     "jobs": job_worker(),
     "seals": sealer(),
+    "deliver": courier(),
+    "prepare": [sys.executable, "-m", "config.prepare"],
+    "budget": [*MANAGE, "llm_budget", "check"],
     "token": [*MANAGE, "create_token", "mine", "--scope", "start", "--owner", "replay"],
     "stop": [*MANAGE, "killswitch", "on", "global", "--reason", "fire", "--yes"],
     "counters": [*MANAGE, "verify_counters", "--repair", "a test"],

@@ -1,11 +1,14 @@
 """How often somebody may try, counted before any password is hashed."""
 
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.db import connection
 from django.db.models import F
 from django.test import Client
 
@@ -166,3 +169,18 @@ def test_there_is_one_way_in_and_it_is_counted() -> None:
         assert answer.status_code == 302
         assert not is_in(client)
     assert HASHED == []
+
+
+def test_the_page_says_how_to_let_people_in_again() -> None:
+    """By SQL, as the application's role: docs/sign-in.md."""
+    page = (Path(__file__).resolve().parents[2] / "docs/sign-in.md").read_text()
+    (block,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    person("jane")
+    for number in range(sign_in.FREE_TRIES + 1):
+        try_to_sign_in(Client(), "jane", "wrong", address=f"198.51.100.{number}")
+    for _ in range(sign_in.ADDRESS_TRIES):
+        try_to_sign_in(Client(), "nobody", "wrong", address="192.0.2.7")
+    assert try_to_sign_in(Client(), "jane", address="192.0.2.8").status_code == 429
+    with connection.cursor() as cursor:
+        cursor.execute(block)
+    assert try_to_sign_in(Client(), "jane", address="192.0.2.7").status_code == 302

@@ -3,16 +3,21 @@ machine where there is none."""
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from budgets import accounts
 from budgets.accounts.passwords import command_line
 from budgets.exceptions import Refused
 from budgets.models import AccountChange
+from opslog.management.base import Documented
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = (
+        "manage.py account_changes",
+        "manage.py account_changes --confirm 7",
+    )
     help = (
         "Lists the changes of accounts that wait for a second administrator. --confirm puts one "
         "into force where there is no second administrator, and the log says so."

@@ -4,15 +4,17 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
 from budgets.accounts import links
 from budgets.accounts.passwords import command_line
 from budgets.exceptions import Refused
+from opslog.management.base import Documented
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ("manage.py account_link jane",)
     help = (
         "Prints a link with which one person sets a password, once, within 24 hours. The log says "
         "that it was printed here, and administrators are notified. Give it to that person only."

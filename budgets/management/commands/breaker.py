@@ -3,15 +3,20 @@
 import getpass
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from budgets import breaker
 from budgets.exceptions import Refused
 from budgets.models import CircuitBreaker
+from opslog.management.base import Documented
 from opslog.money import usd_text
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = (
+        "manage.py breaker show",
+        'manage.py breaker reset --reason "the loop is fixed"',
+    )
     help = "Show, trip or reset the circuit breaker of everything, or of one work order."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.utils import timezone
 from rich.console import Console
 from rich.table import Table
@@ -12,9 +12,11 @@ from budgets import overview
 from budgets.approvals import WORK_ORDER, lines_of, name_of
 from budgets.approvals.wording import changes_of, told
 from budgets.models import ChangeRequest
+from opslog.management.base import Documented
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ("manage.py cap_changes --status pending --json",)
     help = "Lists cap change requests, newest first. Deciding is done in the admin, or over HTTP."
 
     def add_arguments(self, parser: CommandParser) -> None:

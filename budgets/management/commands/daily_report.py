@@ -3,17 +3,19 @@
 from datetime import date, timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
 from budgets.reports import selector, telling
 from budgets.reports.as_csv import csv_lines
 from budgets.reports.rules import SAID
+from opslog.management.base import Documented
 from opslog.meters import per_cent
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ("manage.py daily_report --date 2026-01-31 --csv",)
     help = "What each work order used of its caps on a UTC day, the most used first."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from budgets.demo.seeding import TRACE
 from budgets.demo.service import find_token
@@ -18,6 +18,7 @@ from budgets.replay.engine import Replay
 from budgets.replay.mapping import Piece
 from budgets.replay.trace import read_trace
 from client.tollgate_client import RetryPolicy, Tollgate
+from opslog.management.base import Documented
 from opslog.price_import import bundled
 from opslog.pricing import PriceBook, Usage
 
@@ -32,7 +33,8 @@ def cost_by(book: PriceBook) -> Callable[[Piece], Decimal | None]:
     return cost
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ("manage.py demo_traffic --url http://127.0.0.1:8000",)
     help = (
         "A few simulated agents that ask about once a second, forever, for the demo's work "
         "orders. Uses TOLLGATE_TOKEN, or the token that seed_demo left in the data folder."

@@ -3,14 +3,16 @@
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from budgets.bills.terraform import CloudBudget, document
 from budgets.models import DimensionBudget
 from budgets.reports import selector
+from opslog.management.base import Documented
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ("manage.py export_terraform --email finance@example.org > budgets.tf",)
     help = "Print Terraform (HCL) with one aws_budgets_budget for each monthly budget."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -4,15 +4,18 @@ import getpass
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from budgets.bills import focus, importing
 from budgets.exceptions import Refused
+from opslog.management.base import Documented
 
 SHOWN = 50
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ("manage.py import_focus bill-2026-01.csv.gz",)
+    exits = {1: "nothing was imported"}
     help = (
         "Import the charges of a CSV (or .csv.gz) with FOCUS columns. What is stored of the "
         "billing periods in it is replaced, so a file may be read again; where that would lose "

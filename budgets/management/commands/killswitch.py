@@ -3,17 +3,24 @@
 import getpass
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from budgets import killswitch
 from budgets.exceptions import Refused
 from budgets.models import KillSwitch
+from opslog.management.base import Documented, add_yes
 
 SCOPES = {scope.lower(): scope for scope in KillSwitch.Scope.values}
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = (
+        'manage.py killswitch on global --reason "runaway spend" --yes',
+        'manage.py killswitch off global --reason "mended"',
+        "manage.py killswitch list",
+    )
+    exits = {1: "nothing was switched: not confirmed, no reason, or the database does not answer"}
     help = (
         "Switch a kill switch on or off, or list them. It writes to the database directly, so it "
         "works when no web server answers. From the next admission on nothing passes it."
@@ -31,7 +38,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--reason", default="", help="why; goes into the log")
         parser.add_argument("--by", default="", help="who; default: the user of this machine")
-        parser.add_argument("--yes", action="store_true", help="do not ask back")
+        add_yes(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -79,12 +86,7 @@ class Command(BaseCommand):
                 f"This stops {stops.running} runs that are under way, when they extend or renew, "
                 f"and everything like the {stops.runs} runs of the last 24 hours."
             )
-            try:
-                answer = input("Switch it on? [y/N] ")
-            except EOFError:
-                raise CommandError("Nobody is there to ask: confirm with --yes.") from None
-            if answer.strip().lower() not in ("y", "yes"):
-                raise CommandError("Nothing was switched.")
+            self.confirm("Switch it on?", otherwise="Nothing was stopped.")
         switch, stops = killswitch.switch(
             wanted,
             target,

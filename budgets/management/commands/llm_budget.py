@@ -8,13 +8,14 @@ from typing import Any
 import httpx2
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils.module_loading import import_string
 
 from budgets import mirror, spending
 from budgets.models import Budget
 from opslog.another_database import connected_to
 from opslog.exceptions import Unavailable
+from opslog.management.base import Documented
 from workorders import tokens
 
 SCENARIOS = {
@@ -24,7 +25,9 @@ SCENARIOS = {
 }
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ("manage.py llm_budget check",)
+    exits = {1: "the database does not answer, or a scenario ended otherwise than expected"}
     help = (
         "check: the real day, as GET /v1/admin/llm-budget shows it. normal, warning, blocked: $5, "
         "$22 and $52 spent over HTTP against a server with a database of its own, in which only "

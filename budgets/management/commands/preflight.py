@@ -10,7 +10,7 @@ from typing import IO, Any, cast
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +18,7 @@ from rich.table import Table
 from budgets import preflight
 from budgets.admission import Caller
 from budgets.preflight_checks import Task
+from opslog.management.base import Documented, add_yes
 from opslog.money import usd_shown
 from workorders import tokens
 
@@ -34,7 +35,9 @@ NAMES = {
 MAX_TASKS = 5_000
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ("manage.py preflight batch.json --yes",)
+    exits = {0: "ready to start", 1: "a check is an error, or nobody confirmed"}
     help = (
         "Check a batch of tasks before it starts: how many, test data, cost, budget left, limits, "
         "environment. Exit code 1 when a check is an error, or when nobody confirms."
@@ -46,7 +49,7 @@ class Command(BaseCommand):
             help="JSON (a list, or {tasks: [...]}), JSON lines, or CSV with a header; - for "
             f"standard input. Fields: {', '.join(NAMES)}",
         )
-        parser.add_argument("--yes", action="store_true", help="do not ask back (scripts)")
+        add_yes(parser)
         parser.add_argument("--dry-run", action="store_true", help="tell nobody of what fails")
 
     def handle(self, *args: Any, file: str, yes: bool, dry_run: bool, **options: Any) -> None:
@@ -66,15 +69,9 @@ class Command(BaseCommand):
         over = Decimal(settings.TOLLGATE_CONFIRM_OVER_USD)
         failed = [line for line in report.lines if not line.passed]
         if (failed or report.estimated_usd > over) and not yes:
-            self.confirm(report.estimated_usd)
+            question = f"Start for about ${usd_shown(report.estimated_usd)}?"
+            self.confirm(question, otherwise="Not confirmed: do not start this batch.")
         self.stdout.write("Ready to start.")
-
-    def confirm(self, estimate: Decimal) -> None:
-        if not sys.stdin.isatty():
-            raise CommandError("This needs somebody to confirm it: a person, or --yes.")
-        answer = input(f"Start for about ${usd_shown(estimate)}? [y/N] ")
-        if answer.strip().lower() not in ("y", "yes"):
-            raise CommandError("Not confirmed.")
 
 
 def look(tasks: list[Task]) -> preflight.Report:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 from django.utils.module_loading import import_string
 from rich.console import Console
@@ -34,6 +34,7 @@ from budgets.replay.report import print_report
 from budgets.replay.trace import TraceError, TraceRequest, read_trace
 from client.tollgate_client import Tollgate, TollgateError
 from opslog.another_database import connected_to
+from opslog.management.base import Documented
 
 
 class Audit(NamedTuple):
@@ -47,7 +48,9 @@ class Audit(NamedTuple):
         return not self.exceeded and (self.sums is None or self.sums.agree)
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ("manage.py replay budgets/demo/azure2023_code_slice.csv.gz --speed 1000",)
+    exits = {1: "a limit was exceeded, counters and runs differ, or the trace cannot be played"}
     help = (
         "Plays a recorded trace of real LLM requests (CSV or CSV.gz) against the HTTP API and "
         "checks afterwards, from the runs on record, that no limit was exceeded, and that the "

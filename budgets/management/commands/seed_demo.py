@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 from rich.console import Console
 from rich.table import Table
@@ -19,13 +19,16 @@ from budgets.demo.seeding import DAYS, is_empty, seed
 from budgets.demo.service import keep_token
 from budgets.models import Measure
 from opslog import changes
+from opslog.management.base import Documented
 from opslog.models import ChangeMarker
 from opslog.price_import import bundled
 from opslog.pricing import PriceBook
 from opslog.telemetry import rollup
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ("manage.py seed_demo",)
+    exits = {1: "the database has people or work orders already"}
     help = (
         "Fills an empty database with demo people for every tier, work orders, a service token "
         f"{DAYS} days of history and what there was of today. Passwords and token are printed once."

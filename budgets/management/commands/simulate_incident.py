@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import IO, Any, cast
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils.module_loading import import_string
 from rich.console import Console
 from rich.table import Table
@@ -14,12 +14,15 @@ from rich.table import Table
 from budgets import incident
 from budgets.incident import SAFEGUARDS, Safeguard, Story
 from opslog.another_database import connected_to
+from opslog.management.base import Documented
 
 FASTER = 8  # where no safeguard that is left looks at the pace
 LONGEST = 240.0  # seconds of the real pace, until the queue is empty where nothing stops it
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ("manage.py simulate_incident --only-shipped",)
+    exits = {1: "nothing stopped the spend, or more was spent than a safeguard allows"}
     help = (
         "Play the incident (70 tasks, 15 eager agents, $20 a minute) over HTTP against a server "
         "with a database of its own: with the shipped limits, then with the safeguard that should "

@@ -2,14 +2,19 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from budgets import solo_operator
 from budgets.accounts.passwords import command_line
 from budgets.exceptions import Refused
+from opslog.management.base import Documented
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = (
+        "manage.py solo_operator",
+        'manage.py solo_operator on --minutes 60 --reason "one person until May"',
+    )
     help = (
         "Shows whether one person alone may approve and review what they requested themselves, or "
         "switches it on or off. It needs the owner's database role. Off as shipped; in effect only "

@@ -3,15 +3,17 @@
 import getpass
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
 from budgets.environment import any_environment
 from budgets.models import Deployment
 from opslog import events
+from opslog.management.base import Documented
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ('manage.py stamp_environment staging --reason "a copy of production"',)
     help = "Stamp the database with another environment's name, for example a restored copy."
     requires_system_checks: list[str] = []  # it cures what one finds
 

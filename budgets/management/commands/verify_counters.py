@@ -3,15 +3,21 @@
 from decimal import Decimal
 from typing import IO, Any, cast
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
 from budgets import ledger
+from opslog.management.base import Documented
 from opslog.money import usd_text
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = (
+        "manage.py verify_counters",
+        'manage.py verify_counters --repair "rows were written by hand, T-12"',
+    )
+    exits = {0: "they agree", 1: "they differ, or rows are dated in the future"}
     help = (
         "Recomputes every counter from the runs and compares. Exit code 1 and a report when any "
         "differs, or when rows are dated in the future."

@@ -2,16 +2,21 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
 from budgets.accounts import membership, notices
 from budgets.accounts.passwords import command_line
 from budgets.models import AccountRule
 from opslog import events
+from opslog.management.base import Documented
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = (
+        "manage.py waiting_time",
+        'manage.py waiting_time 48 --reason "policy of 2026"',
+    )
     help = "Shows how many hours a new member of a group waits before they count, or changes it."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -6,11 +6,12 @@ import signal
 import threading
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 from django.utils import timezone
 
 from opslog import delivery, liveness, routines
+from opslog.management.base import Documented
 
 EVERY = 1.0  # seconds
 FINISH_SECONDS = 5.0  # for attempts under way at the end
@@ -19,7 +20,8 @@ BEAT_EVERY = 20  # turns, of a second at least
 log = logging.getLogger("tollgate.delivery")
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ("manage.py deliver_messages --forever",)
     help = (
         "Sends the messages that are waiting, once. make run has a process that does this every "
         "second (--forever)."

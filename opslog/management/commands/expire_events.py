@@ -4,15 +4,21 @@ from argparse import ArgumentTypeError
 from datetime import date
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 from django.utils import timezone
 
 from opslog.exceptions import NotAllowedNow
+from opslog.management.base import Documented
 from opslog.sealing import expiry, keys
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = (
+        "manage.py expire_events --before 2025-01",
+        'manage.py expire_events --before 2025-01 --apply --reason "two years are over"',
+    )
+    exits = {1: "a month was refused, or --apply has no reason"}
     help = (
         "Drops the log's partitions of the months before the one given, each with a signed "
         "tombstone and an event. A month that is not over, not wholly sealed or not as it was "

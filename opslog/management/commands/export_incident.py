@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from opslog.incidents.postmortem import markdown
+from opslog.management.base import Documented
 from opslog.models import Incident
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ("manage.py export_incident 12 --output incident-12.md",)
+    exits = {1: "there is no such incident"}
     help = "Write an incident as Markdown: what it was, its timeline, evidence and review."
 
     def add_arguments(self, parser: CommandParser) -> None:

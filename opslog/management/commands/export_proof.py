@@ -3,12 +3,15 @@
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from opslog.management.base import Documented
 from opslog.sealing import proofs
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ("manage.py export_proof 4711 > proof.json",)
+    exits = {1: "there is no such event, or no seal has it yet"}
     help = (
         "Prints one event with the proof that it is in a signed seal, as JSON. "
         "docs/check_proof.py checks it without the database."

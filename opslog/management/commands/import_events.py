@@ -1,17 +1,17 @@
 """manage.py import_events: model calls or tool calls of any age, from a file."""
 
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from opslog.management.base import Documented
 from opslog.models import InferenceEvent
 from opslog.telemetry import rollup, weeks
 from opslog.telemetry.accepting import (
@@ -44,22 +44,16 @@ with --tools:
 """
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    notes = COLUMNS
+    examples = ("manage.py import_events calls.csv.gz",)
+    exits = {1: "a row was refused, or the file breaks off; the other rows are imported"}
     help = (
         "Imports model calls, or tool calls, of up to ten years ago from FILE: .csv or .jsonl, or "
         "one of them with .gz. A bad row is told of by its line and left out; what is there "
         "already is skipped, so that a file may be imported again. Exit code 1 if any was refused, "
         "or if the file breaks off; what could be read is imported then, too."
     )
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name,
-            subcommand,
-            epilog=COLUMNS,
-            formatter_class=RawDescriptionHelpFormatter,
-            **kwargs,
-        )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path, metavar="FILE")

@@ -5,13 +5,17 @@ from typing import Any
 from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
 from opslog import events
+from opslog.management.base import Documented
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = (
+        'manage.py link_single_sign_on jane --subject 248289761001 --reason "joins single sign-on"',
+    )
     help = (
         "Links an account to a subject (`sub`) of the identity provider of OIDC_ISSUER. Addresses "
         "and names link nobody: this does."

@@ -8,11 +8,14 @@ from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
 from opslog import routines
+from opslog.management.base import Documented
 
 BEFORE_THE_FIRST_RELEASE = ("opslog", "0002_event_log")
 
 
-class Command(migrate.Command):
+class Command(Documented, migrate.Command):
+    examples = ("manage.py migrate --database owner",)
+    exits = {1: "the database cannot be brought to this release"}
     help = "Updates the tables, then the stored routines. Run it as the owner: --database owner."
 
     def handle(self, *args: Any, **options: Any) -> None:

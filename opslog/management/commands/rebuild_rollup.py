@@ -4,8 +4,9 @@ from argparse import ArgumentTypeError
 from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
+from opslog.management.base import Documented
 from opslog.telemetry import rollup
 
 
@@ -17,7 +18,8 @@ def moment(text: str) -> datetime:
     return told if told.tzinfo else told.replace(tzinfo=UTC)
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ("manage.py rebuild_rollup --since 2026-03-01",)
     help = (
         "Computes the sums by the hour (inference_hours, tool_hours) again from the events that "
         "are there. Hours whose events were dropped keep the sums that they have. Safe while "

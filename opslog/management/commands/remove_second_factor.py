@@ -5,13 +5,15 @@ from typing import Any
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
 from opslog import events
+from opslog.management.base import Documented
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ('manage.py remove_second_factor jane --reason "lost her phone, seen in person"',)
     help = (
         "Removes all second factors of a person, and signs them out everywhere. Each removal is an "
         "event. No page does this: who can run it has the machine."

@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
+from opslog.management.base import Documented
 from opslog.sealing import keys
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ('manage.py rotate_seal_key --reason "yearly"',)
     help = (
         "Makes a new key, signs for it with the one in use, and retires that. Where the key comes "
         "from SEAL_KEY, --write says where the new private key goes: set SEAL_KEY to what is in "

@@ -5,10 +5,11 @@ import signal
 import threading
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, connection
 
 from opslog import routines
+from opslog.management.base import Documented
 from opslog.sealing import heads, keys, sealer
 
 EVERY = 20  # seconds: an event waits a minute at most
@@ -16,7 +17,9 @@ EVERY = 20  # seconds: an event waits a minute at most
 log = logging.getLogger("tollgate.seals")
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ("manage.py seal_events --forever",)
+    exits = {1: "there is no key, or the stored routines are another release's"}
     help = (
         "Seals all committed events that no seal has yet, and writes the new heads to the head "
         "file. make run has a process that does this three times a minute (--forever)."

@@ -11,14 +11,17 @@ from typing import Any
 
 import django
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 from django.utils.module_loading import import_string
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from opslog.management.base import Documented
 
-class Command(BaseCommand):
+
+class Command(Documented):
+    examples = ("manage.py triage_cases cases/ --out predictions.jsonl",)
     help = (
         "Plays labelled cases (folders with inference_events.csv.gz and tool_calls.csv.gz) hour by "
         "hour through the tables, the hourly sums and the triage, on a database of its own that is "

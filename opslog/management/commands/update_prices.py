@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from opslog.management.base import Documented
 from opslog.price_import import assert_no_updates, bundled, release
 from opslog.price_plan import Plan, plain
 from opslog.prices import import_prices, preview
@@ -12,7 +13,11 @@ from opslog.pricing import Price
 LINES = 40
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = (
+        "manage.py update_prices",
+        'manage.py update_prices --apply --reason "monthly"',
+    )
     help = (
         "Compares the prices bundled with the installed genai-prices with the price book and "
         "prints what would change; --apply writes it. Own prices are never touched, and nothing "

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import connection, transaction
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from opslog import events
+from opslog.management.base import Documented
 from opslog.sealing import heads
 from opslog.sealing.findings import Report
 from opslog.sealing.verifier import TOO_LONG, own_key, verify
@@ -25,7 +26,9 @@ WHERE i.inhparent = 'operations_events'::regclass
 """
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ("manage.py verify_events --heads /media/audit/seal_heads.jsonl",)
+    exits = {0: "the log is as it was sealed", 1: "something was found, a line each"}
     help = (
         "Compares every event with the seals, and the seals with the head file outside of the "
         "database. Exit code 1 and a line each for what is modified, deleted, inserted into what "

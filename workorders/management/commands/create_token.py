@@ -6,16 +6,18 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 
+from opslog.management.base import Documented
 from workorders import tokens
 from workorders.models import Scope, ServiceToken, WorkOrder
 
 MAX_DAYS = 36_500
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ("manage.py create_token nightly --scope start --owner ops --network 10.0.0.0/8",)
     help = "Make a service token and print it, alone, on stdout. It cannot be shown again."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -4,9 +4,10 @@ from argparse import ArgumentParser
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 
+from opslog.management.base import Documented
 from workorders import tokens
 from workorders.exceptions import NotAllowedNow
 from workorders.management.commands.create_token import MAX_DAYS, expiry_of
@@ -15,7 +16,8 @@ from workorders.models import ServiceToken
 MAX_OVERLAP_HOURS = 720
 
 
-class Command(BaseCommand):
+class Command(Documented):
+    examples = ('manage.py rotate_token tg_a1B2c --reason "quarterly"',)
     help = (
         "Make the successor of a service token, with the same owner and rights, and print it,"
         " alone, on stdout. It cannot be shown again. The old token expires after the overlap."
