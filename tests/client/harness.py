@@ -19,7 +19,7 @@ from pytest_django import DjangoDbBlocker
 
 from budgets.models import Budget
 from budgets.replay.fixture import Caps, prepare, set_caps
-from client.tollgate_client import RetryPolicy, Tollgate
+from client.python.tollgate_client import RetryPolicy, Tollgate
 from config.children import BASE_DIR
 from config.scratch import scratch_service
 from opslog.another_database import connected_to
@@ -210,7 +210,7 @@ class Program:
         begin = (
             "import logging, os, sys, threading, time\n"
             "logging.basicConfig(level=logging.WARNING)\n"
-            "from client.tollgate_client import *\n"
+            "from client.python.tollgate_client import *\n"
             "quick = RetryPolicy(first_wait=0.01, longest_wait=0.05)\n"
             f"tollgate = Tollgate({self.url!r}, os.environ['TOKEN'], retry=quick, {options})\n"
         )

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from client.tollgate_client import Run, Tollgate
-from client.tollgate_client.asks import Ask
+from client.python.tollgate_client import Run, Tollgate
+from client.python.tollgate_client.asks import Ask
 
 from .harness import Gate, Real
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from client.tollgate_client import InvalidRequest, Refused, RetryPolicy, Tollgate, Unavailable
+from client.python.tollgate_client import InvalidRequest, Refused, RetryPolicy, Tollgate, Unavailable
 from tests.waiting import HANG_SECONDS, timed
 
 from .stub import RESET, Answer, Stub, admitted, refused, stub_service

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from client.tollgate_client import (
+from client.python.tollgate_client import (
     Refused,
     RetryPolicy,
     Run,

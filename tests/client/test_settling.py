@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from client.tollgate_client import (
+from client.python.tollgate_client import (
     AlreadyEnded,
     InvalidRequest,
     RetryPolicy,

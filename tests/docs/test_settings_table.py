@@ -13,7 +13,7 @@ READ = (
     ("config/*.py", r"\btake\(\s*\"([A-Z_]+)\""),
     ("config/supervisor.py", r"\bnumber\(\"([A-Z_]+)\""),
     ("budgets/**/*.py", r"\bos\.environ\.get\(\"([A-Z_]+)\""),
-    ("client/tollgate_client/*.py", r"\bos\.environ\.get\(\"([A-Z_]+)\""),
+    ("client/python/tollgate_client/*.py", r"\bos\.environ\.get\(\"([A-Z_]+)\""),
     (".ci/*", r"\$\{([A-Z_]+):-"),
 )
 # Of the system or of Django, not settings of ours.

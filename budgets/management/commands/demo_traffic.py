@@ -17,7 +17,7 @@ from budgets.demo.trickle import trickle
 from budgets.replay.engine import Replay
 from budgets.replay.mapping import Piece
 from budgets.replay.trace import read_trace
-from client.tollgate_client import RetryPolicy, Tollgate
+from client.python.tollgate_client import RetryPolicy, Tollgate
 from opslog.price_import import bundled
 from opslog.pricing import PriceBook, Usage
 

@@ -32,7 +32,7 @@ from budgets.replay.fixture import Caps, prepare
 from budgets.replay.mapping import Mapping
 from budgets.replay.report import print_report
 from budgets.replay.trace import TraceError, TraceRequest, read_trace
-from client.tollgate_client import Tollgate, TollgateError
+from client.python.tollgate_client import Tollgate, TollgateError
 from opslog.another_database import connected_to
 
 
