@@ -53,7 +53,12 @@ class Command(BaseCommand):
         try:
             # A restarting server is waited for: an ask that fails is counted and the next is made.
             client = Tollgate(
-                options["url"], token, retry=RetryPolicy(total=20), timeout=5.0, settle_wait=2.0
+                options["url"],
+                token,
+                retry=RetryPolicy(total=20),
+                patience=0.0,
+                settle_wait=2.0,
+                journal=False,
             )
         except ValueError as error:
             raise CommandError(str(error)) from None

@@ -198,7 +198,13 @@ def play(
 def client_for(url: str, token: str, options: dict[str, Any]) -> Tollgate:
     """Every ask is really sent: a replay drives the service, not the client's memory."""
     return Tollgate(
-        url, token, remember_refusals=False, max_connections=options["workers"], timeout=30.0
+        url,
+        token,
+        remember_refusals=False,
+        patience=0.0,
+        max_connections=options["workers"],
+        timeout=30.0,
+        journal=False,
     )
 
 

@@ -122,11 +122,17 @@ class AlreadyEnded(TollgateError):
         return cls(run_id=replay.run_id, status=status, cost_usd=cost, settlement=settlement)
 
 
+class NoRun(TollgateError):
+    """A metered model call outside of any run. Enter a run first, or meter with
+    `outside="allow"`."""
+
+
 class StopRun(TollgateError):
     """Raised in the running work: it may not go on spending.
 
     `reason` is the service's denial (`kill_switch`, `token`, …), `finished` where the run is no
-    longer open on the service, or `lease_lost` where the lease ran out before it could be renewed.
+    longer open on the service, `lease_lost` where the lease ran out before it could be renewed, or
+    `terminated` where the program got SIGTERM.
     """
 
     def __init__(self, reason: str = "", error: str = "") -> None:

@@ -1,54 +1,72 @@
-"""Sending a request until there is an answer that no retry would change."""
+"""Doing the steps of `steps` with the calls of a thread, which waits for each."""
 
 import asyncio
 
 # Every connection looks this codec up. Were a process forked while the first one imports it, the
 # child would wait for that import for ever.
 import encodings.idna  # noqa: F401
-import logging
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import httpx2
 
-from .answers import Answer, denial_of, retry_after
+from .answers import Answer
 from .errors import Unavailable
 from .processes import register
-from .retrying import RETRIED_STATUSES, RetryPolicy
+from .steps import Disk, Pause, Send, Stand, Step, Steps, Trouble
 
-log = logging.getLogger("tollgate_client")
+T = TypeVar("T")
 
 # Far above any answer of the service; a proxy may send what it likes.
 LARGEST_ANSWER_BYTES = 16 * 1024 * 1024
+VERSION = "0.2.0"
 
 
-class Answered(Exception):
-    """An answer that is no success; `failure` says what it means."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.status)
-        self.answer = answer
+def headers(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}", "User-Agent": f"tollgate-client/{VERSION}"}
 
 
-class Trouble(Exception):
-    """No answer; sending again may bring one."""
+def timeouts(seconds: float) -> httpx2.Timeout:
+    return httpx2.Timeout(seconds, connect=min(seconds, 3.0))
+
+
+class Reading:
+    """One answer as it arrives, within its limits of size and time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends = time.monotonic() + seconds
+        self._content = bytearray()
+
+    def take(self, part: bytes) -> None:
+        self._content += part
+        if len(self._content) > LARGEST_ANSWER_BYTES:
+            raise Trouble("the answer is too large")
+        if time.monotonic() > self._ends:  # a body that drips keeps within each read's limit
+            raise Trouble("the answer took too long")
+
+    def answer(self, response: httpx2.Response) -> Answer:
+        names = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, names, bytes(self._content))
+
+
+def trouble(error: Exception) -> Exception:
+    """What an error of the HTTP library means to a step."""
+    if isinstance(
+        error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError | httpx2.InvalidURL
+    ):
+        return Unavailable(f"cannot be sent: {error}")
+    return Trouble(f"{type(error).__name__}: {error}")
 
 
 class Sender:
     """The connections to one service, of this process alone."""
 
-    def __init__(
-        self, url: str, token: str, *, timeout: float, retry: RetryPolicy, max_connections: int
-    ) -> None:
+    def __init__(self, url: str, token: str, *, timeout: float, max_connections: int) -> None:
         self._url = url
-        self._headers = {
-            "Authorization": f"Bearer {token}",
-            "User-Agent": "tollgate-client/0.1.0",
-        }
+        self._headers = headers(token)
         self._timeout = timeout
-        self._retry = retry
         self._limits = httpx2.Limits(
             max_connections=max_connections, max_keepalive_connections=max_connections
         )
@@ -64,13 +82,9 @@ class Sender:
         return httpx2.Client(
             base_url=self._url,
             headers=self._headers,
-            timeout=self._timeouts(self._timeout),
+            timeout=timeouts(self._timeout),
             limits=self._limits,
         )
-
-    @staticmethod
-    def _timeouts(seconds: float) -> httpx2.Timeout:
-        return httpx2.Timeout(seconds, connect=min(seconds, 3.0))
 
     def renew_after_fork(self) -> None:
         """Sockets of the parent are left alone: an answer to it could be read here."""
@@ -89,105 +103,79 @@ class Sender:
         self._closed = True
         self._http.close()
 
-    def send(
-        self,
-        path: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        key: str | None = None,
-        within: float | None = None,
-    ) -> Answer:
-        """POST (GET without a body), retried as the policy says, for `within` seconds at most.
+    def pause(self, seconds: float) -> bool:
+        return self._closing.wait(max(0.0, seconds))
 
-        Raises Answered for an answer that is no success, Unavailable where there is none, and
-        RuntimeError inside a running event loop, which it would bring to a halt.
-        """
-        refuse_event_loop()
-        begun = time.monotonic()
-        attempt = 0
-        while True:
-            attempt += 1
-            answer: Answer | None = None
-            hint, denial = None, ""
-            if self._closing.is_set():
-                raise Unavailable("the client is closed")
-            try:
-                answer = self.attempt(path, body, key=key)
-            except Trouble as error:
-                trouble = str(error)
-            else:
-                if answer.is_success:
-                    return answer
-                if answer.status not in RETRIED_STATUSES:
-                    raise Answered(answer)
-                hint, denial = retry_after(answer), denial_of(answer)
-                trouble = denial or f"status {answer.status}"
-            elapsed = time.monotonic() - begun
-            seconds = self._retry.wait(
-                attempt=attempt, elapsed=elapsed, retry_after=hint, denial=denial
-            )
-            if seconds is None or (within is not None and elapsed + seconds > within):
-                if answer is not None:
-                    raise Answered(answer)
-                raise Unavailable(f"{self._url}: {trouble}, {attempt} attempts")
-            log.info("%s: %s, again in %.2f s", path, trouble, seconds)
-            self._closing.wait(seconds)
+    def run(self, steps: Steps[T], *, pause: Callable[[float], bool] | None = None) -> T:
+        """The result of the steps, done in this thread. `pause` waits, and says whether the wait
+        was ended early."""
+        wait = pause or self.pause
+        return drive(steps, lambda step: self._do(step, wait))
 
-    def attempt(
-        self,
-        path: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        key: str | None = None,
-        seconds: float | None = None,
-    ) -> Answer:
-        """One attempt, of `seconds` at most. Raises Trouble where another may fare better, and
-        Unavailable where none will.
+    def _do(self, step: Step, pause: Callable[[float], bool]) -> Any:
+        match step:
+            case Send():
+                return self.attempt(step)
+            case Pause():
+                return pause(step.seconds)
+            case Stand():
+                turn = threading.Event()
+                step.waiter.when_woken(turn.set)
+                return turn.wait(step.seconds)
+            case Disk():
+                return step.call()
+
+    def attempt(self, step: Send) -> Answer:
+        """One attempt. Raises Trouble where another may fare better, and Unavailable where none
+        will.
 
         A closed client makes a connection for it: a run may be left after that, and has to be
         settled.
         """
         if not self._closed:
-            return self._attempt(self._http, path, body, key=key, seconds=seconds)
+            return self._attempt(self._http, step)
         with self._connections() as http:
-            return self._attempt(http, path, body, key=key, seconds=seconds)
+            return self._attempt(http, step)
 
-    def _attempt(
-        self,
-        http: httpx2.Client,
-        path: str,
-        body: Mapping[str, Any] | None,
-        *,
-        key: str | None,
-        seconds: float | None,
-    ) -> Answer:
-        limit = self._timeout if seconds is None else min(self._timeout, seconds)
-        ends = time.monotonic() + limit
-        content = bytearray()
+    def _attempt(self, http: httpx2.Client, step: Send) -> Answer:
+        limit = self._timeout if step.seconds is None else min(self._timeout, step.seconds)
+        reading = Reading(limit)
         try:
-            with http.stream(
-                "GET" if body is None else "POST",
-                path,
-                json=body,
-                headers={"Idempotency-Key": key} if key else {},
-                timeout=self._timeouts(limit),
-            ) as response:
+            with http.stream(**request_of(step, limit)) as response:
                 for part in response.iter_bytes():
-                    content += part
-                    if len(content) > LARGEST_ANSWER_BYTES:
-                        raise Trouble("the answer is too large")
-                    if time.monotonic() > ends:  # a body that drips keeps within each read's limit
-                        raise Trouble("the answer took too long")
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status_code, headers, bytes(content))
-        except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL) as error:
-            raise Unavailable(f"cannot be sent: {error}") from error
+                    reading.take(part)
+                return reading.answer(response)
         except RuntimeError as error:  # closed by another thread in this very moment
             if not self._closed:
                 raise
             raise Trouble("the client is closed") from error
-        except httpx2.RequestError as error:
-            raise Trouble(f"{type(error).__name__}: {error}") from error
+        except (httpx2.RequestError, httpx2.InvalidURL) as error:
+            raise trouble(error) from error
+
+
+def request_of(step: Send, limit: float) -> Mapping[str, Any]:
+    return {
+        "method": "GET" if step.body is None else "POST",
+        "url": step.path,
+        "json": step.body,
+        "headers": {"Idempotency-Key": step.key} if step.key else {},
+        "timeout": timeouts(limit),
+    }
+
+
+def drive(steps: Steps[T], do: Callable[[Step], Any]) -> T:
+    """The result of the steps. Whatever interrupts one ends them all, so that they clean up."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                result = do(step)
+            except BaseException as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(result)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
 
 
 def in_event_loop() -> bool:
@@ -202,5 +190,6 @@ def refuse_event_loop() -> None:
     if in_event_loop():
         raise RuntimeError(
             "this client waits for its answers, and would stop the event loop that runs in this "
-            "thread: call the function that uses it with `await asyncio.to_thread(function)`"
+            "thread: use AsyncTollgate, or call the function that uses it with `await "
+            "asyncio.to_thread(function)`"
         )
