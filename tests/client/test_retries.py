@@ -124,7 +124,6 @@ def test_closing_ends_a_wait_at_once(stub: Stub) -> None:
         (409, "suspended"),
         (422, "unpriced_model"),
         (428, "confirm"),
-        (429, "usd_per_day"),
     ],
 )
 def test_a_refusal_is_raised_and_never_retried(

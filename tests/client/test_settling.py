@@ -13,7 +13,7 @@ import pytest
 
 from client.python.tollgate_client import (
     AlreadyEnded,
-    InvalidRequest,
+    Refused,
     RetryPolicy,
     Run,
     Tollgate,
@@ -172,9 +172,10 @@ def test_what_the_service_does_not_take_is_logged_and_not_sent_again(
     (error,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert run.id in error.getMessage()
     assert "$0.02" in error.getMessage()
-    with pytest.raises(InvalidRequest), paid(tollgate, on_settle_error="raise") as run:
-        run._cost = Usage(model="x" * 1000, input_tokens=1, output_tokens=1)
-    assert real.run(run.id) == ("running", None)
+    with pytest.raises(Refused), paid(tollgate, on_settle_error="raise") as run:
+        real.tollgate.finish(run.id, status="success", cost_usd="0.01")
+        run.settle(cost_usd="0.02")
+    assert real.run(run.id) == ("success", Decimal("0.01"))
 
 
 END = """

@@ -93,8 +93,8 @@ class AsyncRun(BaseRun):
                     undelivered=client.undelivered,
                 )
             )
-        except asyncio.CancelledError:  # the loop ends: the background asks what became of it
-            if not self._plan.key:
+        except BaseException as error:  # as the loop ends: the background asks what became of it
+            if self._may_be_open(error):
                 client.withdraw(self.ask, key=self._sent_key)
             raise
 

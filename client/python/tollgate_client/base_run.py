@@ -204,6 +204,15 @@ class BaseRun:
         self._stop_was_raised = True
         return self._new_stop()
 
+    def _may_be_open(self, error: BaseException) -> bool:
+        """Whether a start that failed may have got a run which nobody knows: it was interrupted, or
+        its answer was lost. With a key of the caller's, the next start with that key knows it."""
+        if self._plan.key:
+            return False
+        return not isinstance(error, Exception) or (
+            isinstance(error, Unavailable) and error.unanswered
+        )
+
     def _new_stop(self) -> StopRun:
         assert self._stop is not None  # noqa: S101  (callers have looked)
         return StopRun(self._stop.reason, self._stop.error)

@@ -74,7 +74,7 @@ class Core:
         Raises Answered for an answer that is no success, and Unavailable where there is none.
         """
         begun = time.monotonic()
-        attempt = 0
+        attempt, unanswered = 0, False
         while True:
             attempt += 1
             answer: Answer | None = None
@@ -85,11 +85,13 @@ class Core:
                 answer = yield Send(path, body, key)
             except Trouble as error:
                 trouble = str(error)
+                unanswered = unanswered or error.sent
             else:
                 if answer.is_success:
                     return answer
                 if answer.status not in RETRIED_STATUSES:
                     raise Answered(answer)
+                unanswered = unanswered or answer.status != 503  # a gateway that lost the answer
                 hint, denial = retry_after(answer), denial_of(answer)
                 trouble = denial or f"status {answer.status}"
             elapsed = time.monotonic() - begun
@@ -97,9 +99,11 @@ class Core:
                 attempt=attempt, elapsed=elapsed, retry_after=hint, denial=denial
             )
             if seconds is None or (within is not None and elapsed + seconds > within):
-                if answer is not None:
+                if answer is not None and not unanswered:
                     raise Answered(answer)
-                raise Unavailable(f"{self.url}: {trouble}, {attempt} attempts")
+                error = Unavailable(f"{self.url}: {trouble}, {attempt} attempts")
+                error.unanswered = unanswered
+                raise error
             if (yield Pause(seconds)):
                 raise Unavailable(f"{self.url}: {trouble}, and the wait was ended")
 

@@ -79,10 +79,13 @@ class InvalidRequest(TollgateError):
 class Unavailable(TollgateError):
     """No answer, or none that says anything, after every retry that was allowed.
 
-    After a start this means "do not spend": if the service did admit the run and only its answer
-    was lost, the lease runs out and the reservation is settled there. After the work it means that
-    the settlement did not arrive, see `Run`.
+    After a start this means "do not spend". `unanswered` is True where the service may have
+    admitted the run and its answer was lost: a start without an idempotency key of the caller is
+    then taken back in the background. After the work it means that the settlement did not arrive,
+    see `Run`.
     """
+
+    unanswered = False
 
 
 class AlreadyEnded(TollgateError):

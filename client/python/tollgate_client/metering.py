@@ -17,16 +17,10 @@ from .base_run import BaseRun
 from .context import current_run
 from .ledger import Call
 from .model_calls import Answered, Asked, is_model_call
+from .sending import NOT_SENT
 
 C = TypeVar("C")
 Outside = Literal["refuse", "allow"]
-NOT_SENT = (
-    httpx2.ConnectError,
-    httpx2.ConnectTimeout,
-    httpx2.PoolTimeout,
-    httpx2.UnsupportedProtocol,
-    httpx2.LocalProtocolError,
-)
 NO_RUN = "no Tollgate run here: make this call within `with tollgate.run(...)`"
 STOPPED = "Tollgate stopped this run"
 

@@ -22,7 +22,6 @@ OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 BYTES_A_TOKEN = 3
 MEDIA_TOKENS = 2_000
 OUTPUT_BOUND = 4_096
-LONG_TEXT = 20_000  # in a field that is no prompt, this is a file
 LARGEST_JSON_BYTES = 64 * 1024 * 1024
 MEDIA_TYPES = frozenset(
     {"image_url", "input_image", "image", "file", "input_file", "document", "input_audio"}

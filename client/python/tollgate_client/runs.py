@@ -108,7 +108,7 @@ class Run(BaseRun):
         except BaseException as error:  # nobody leaves what was not entered
             if admission is not None:
                 self._abort(admission)
-            elif not isinstance(error, Exception) and not self._plan.key:  # Ctrl-C, SIGTERM
+            elif self._may_be_open(error):
                 self._client.withdraw(self.ask, key=self._sent_key)
             raise
         return self

@@ -22,6 +22,13 @@ T = TypeVar("T")
 # Far above any answer of the service; a proxy may send what it likes.
 LARGEST_ANSWER_BYTES = 16 * 1024 * 1024
 VERSION = "0.2.0"
+NOT_SENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.UnsupportedProtocol,
+    httpx2.LocalProtocolError,
+)
 
 
 def headers(token: str) -> dict[str, str]:
@@ -57,7 +64,7 @@ def trouble(error: Exception) -> Exception:
         error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError | httpx2.InvalidURL
     ):
         return Unavailable(f"cannot be sent: {error}")
-    return Trouble(f"{type(error).__name__}: {error}")
+    return Trouble(f"{type(error).__name__}: {error}", sent=not isinstance(error, NOT_SENT))
 
 
 class Sender:

@@ -53,7 +53,11 @@ Steps = Generator[Step, Any, T]
 
 
 class Trouble(Exception):
-    """No answer; sending again may bring one."""
+    """No answer; sending again may bring one. `sent`: the service may have got the request."""
+
+    def __init__(self, text: str, *, sent: bool = True) -> None:
+        super().__init__(text)
+        self.sent = sent
 
 
 class Waiter:
