@@ -32,8 +32,8 @@ LEASES = (1, 4, 16, 64)
 
 @asynccontextmanager
 async def client_to(url: str, real: Real, **options: Any) -> AsyncIterator[AsyncTollgate]:
-    options = {"retry": QUICK, "settle_wait": HANG_SECONDS, "timeout": HANG_SECONDS} | options
-    async with AsyncTollgate(url, real.token, agent="digest-1", **options) as tollgate:
+    given: dict[str, Any] = {"retry": QUICK, "settle_wait": HANG_SECONDS, "timeout": HANG_SECONDS}
+    async with AsyncTollgate(url, real.token, agent="digest-1", **(given | options)) as tollgate:
         yield tollgate
 
 

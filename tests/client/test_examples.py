@@ -155,8 +155,9 @@ with run:
 client = tollgate.meter(OpenAI())
 with run:
     client.responses.create(model="gpt-4o-mini", input="a")
-    with client.responses.stream(model="gpt-4o-mini", input="a") as stream:
-        assert stream.get_final_response().usage.output_tokens == 200
+    for event in client.responses.create(model="gpt-4o-mini", input="a", stream=True):
+        pass
+    assert event.response.usage.output_tokens == 200
 """,
         [(200, "user_request")] * 2,
     ),

@@ -71,7 +71,7 @@ def test_a_function_that_fails(real: Real, tollgate: Tollgate) -> None:
 
 @pytest.mark.parametrize("kind", [Tollgate, AsyncTollgate])
 def test_a_coroutine_function(real: Real, kind: Any) -> None:
-    tollgate = kind(real.url, real.token, retry=QUICK)
+    tollgate: Tollgate | AsyncTollgate = kind(real.url, real.token, retry=QUICK)
 
     @tollgate.governed("governed", **OPTIONS)
     async def digest(usd: str) -> BaseRun:
@@ -81,7 +81,7 @@ def test_a_coroutine_function(real: Real, kind: Any) -> None:
     async def part() -> None:
         pay("0.001")
 
-    async def main() -> list[BaseRun]:
+    async def main() -> tuple[BaseRun, BaseRun]:
         return await asyncio.gather(digest("0.01"), digest("0.02"))
 
     assert asyncio.iscoroutinefunction(digest)

@@ -101,9 +101,9 @@ class Core:
             if seconds is None or (within is not None and elapsed + seconds > within):
                 if answer is not None and not unanswered:
                     raise Answered(answer)
-                error = Unavailable(f"{self.url}: {trouble}, {attempt} attempts")
-                error.unanswered = unanswered
-                raise error
+                gone = Unavailable(f"{self.url}: {trouble}, {attempt} attempts")
+                gone.unanswered = unanswered
+                raise gone
             if (yield Pause(seconds)):
                 raise Unavailable(f"{self.url}: {trouble}, and the wait was ended")
 
@@ -181,10 +181,11 @@ class Core:
                     continue
                 if left <= 0:
                     raise refusal
-                if room.ended(order) != ended:  # one has ended while this was asked
-                    continue
                 if place is None:
                     place = room.join(line)
+                if room.ended(order) != ended and room.is_first(place):
+                    on_time = True  # one has ended while this was asked, and nobody was woken
+                    continue
                 turn = yield from place.wait(until=until, retry_after=hint)
                 on_time = not place.was_woken
                 if not turn and room.ended(order) == ended:
