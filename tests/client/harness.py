@@ -30,6 +30,7 @@ NARROW = ["narrow", "narrow-async", "narrow-slow", "labels"]  # two runs at the 
 SCARCE = ["digest", "capped", "poor", "stopped-3", "stopped-30", "lapsed"]
 ROOMY = ["again", "suspended", "forked", "paid", "limited", "loops", "broken", "tasks", "spent"]
 ROOMY += ["governed", "metered", "terminated", "weekly-report", "support"]
+CONTRACT = [f"contract-{number}" for number in range(20)]  # one for each test: see test_contract
 QUICK = RetryPolicy(first_wait=0.01, longest_wait=0.05, total=HANG_SECONDS)
 
 
@@ -78,12 +79,16 @@ def real_service(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> 
         scratch_service(template=pristine_database, workers=1) as service,
     ):
         with connected_to(service.database):
-            token = prepare([*NARROW, *SCARCE, *ROOMY], ["digest-1"], Caps(2, Decimal("1.00"), 8))
+            token = prepare(
+                [*NARROW, *SCARCE, *ROOMY, *CONTRACT], ["digest-1"], Caps(2, Decimal("1.00"), 8)
+            )
             with transaction.atomic():
                 for order in WorkOrder.objects.filter(pk__in=ROOMY):
                     set_caps(order, Caps(1000, Decimal("100.00"), 50))
                 for order in WorkOrder.objects.filter(pk__in=NARROW):
                     set_caps(order, Caps(1000, Decimal("100.00"), 2))
+                for order in WorkOrder.objects.filter(pk__in=CONTRACT):
+                    set_caps(order, Caps(3, Decimal("1.00"), 2))
                 Budget.objects.filter(window="open").update(amount=None)
         with Tollgate(service.url, token) as tollgate:
             yield Real(service.url, service.owner_url, token, tollgate)

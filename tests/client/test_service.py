@@ -16,7 +16,7 @@ from client.python.tollgate_client import (
 )
 from tests.waiting import HANG_SECONDS, stays
 
-from .harness import NARROW, ROOMY, SCARCE, Real
+from .harness import CONTRACT, NARROW, ROOMY, SCARCE, Real
 
 # In seconds: a lease that a busy machine loses is followed by a longer one.
 LEASES = (3, 30)
@@ -43,7 +43,7 @@ def test_from_the_ask_to_the_settlement(real: Real) -> None:
     told = list(real.tollgate.runs("digest"))
     assert [each["runId"] for each in told] == [again.id, run.id]
     assert [each["id"] for each in real.tollgate.work_orders()] == sorted(
-        [*NARROW, *SCARCE, *ROOMY]
+        [*NARROW, *SCARCE, *ROOMY, *CONTRACT]
     )
 
 

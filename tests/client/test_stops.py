@@ -112,10 +112,8 @@ def work(number):
         while True:
             time.sleep(0.01)
             run.checkpoint()
-with tollgate.run("terminated", agent="digest-1", estimated_cost_usd="0.05") as outer:
-    outer.spent(cost_usd="0.02")
-    with ThreadPoolExecutor(1) as pool:
-        list(pool.map(work, range(1000)))
+with ThreadPoolExecutor(2) as pool:
+    list(pool.map(work, range(1000)))
 """
 
 
@@ -190,11 +188,13 @@ def test_outside_of_runs_sigterm_is_as_it_was(
     real: Real, program: Callable[[str], Program]
 ) -> None:
     text = """
-import signal
 with tollgate.run("terminated", agent="digest-1", estimated_cost_usd="0.05") as run:
-    assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     run.cancel()
-assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+print("left", flush=True)
+while True:
+    time.sleep(100)
 """
-    ended = program(real.url).run(text)
-    assert ended.code == 0, ended.err
+    process = program(real.url).begin(text)
+    process.line()
+    process.signal(signal.SIGTERM)
+    assert process.ended().code == -signal.SIGTERM

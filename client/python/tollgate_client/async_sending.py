@@ -10,7 +10,7 @@ import httpx2
 
 from .answers import Answer
 from .processes import register
-from .sending import Reading, headers, request_of, timeouts, trouble
+from .sending import LOCAL, Reading, headers, request_of, timeouts, trouble
 from .steps import Disk, Pause, Send, Stand, Step, Steps, Trouble
 
 T = TypeVar("T")
@@ -51,6 +51,7 @@ class AsyncSender:
             headers=self._headers,
             timeout=timeouts(self._timeout),
             limits=self._limits,
+            transport=LOCAL.get(self._url),
         )
 
     def _here(self) -> _Here:

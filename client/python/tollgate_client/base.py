@@ -23,7 +23,7 @@ from .metering import C, Outside, metered, metered_http
 from .processes import belongs_to, register
 from .retrying import RetryPolicy
 from .room import Room
-from .sending import Sender, refuse_event_loop
+from .sending import Sender, in_event_loop, refuse_event_loop
 from .settling import Delivery, Settler, Withdrawal
 from .signals import terminations
 from .steps import Steps, T
@@ -110,7 +110,6 @@ class BaseClient:
             self.url, token, timeout=timeout, max_connections=max_connections
         )
         self._token_mark = hashlib.sha256(token.encode()).hexdigest()[:16]
-        self._exit_signals = exit_signals
         self._start_anew()
         self.settler = Settler(
             self.sender,
@@ -122,7 +121,10 @@ class BaseClient:
             ended=self.core.run_ended,
         )
         register(self)
-        self.settler.resume()
+        if exit_signals:
+            terminations.listen(self)
+        if not in_event_loop():
+            self.settler.resume()
 
     def _start_anew(self) -> None:
         self._holders: dict[str, int] = {}
@@ -143,9 +145,10 @@ class BaseClient:
     def flush(self, within: float | None = None) -> int:
         """Wait for settlements in the background, `within` seconds at most (None: `settle_wait`).
 
-        Returns how many have not arrived. The end of the program does this as well.
+        Returns how many have not arrived. The end of the program does this as well. It does not
+        wait in the thread of an event loop.
         """
-        return self.settler.flush(within)
+        return self.settler.flush(0.0 if in_event_loop() else within)
 
     def forget_refusals(self, work_order_id: str | None = None) -> None:
         """Ask the service again, e.g. because somebody raised the cap."""
@@ -222,21 +225,24 @@ class BaseClient:
         """Note that this process has entered the run: no other may settle it."""
         self._holders[run.id] = os.getpid()
         self._open.add(run)
-        if self._exit_signals:
-            terminations.listen(self._terminate)
 
     def release(self, run: BaseRun) -> None:
         self._holders.pop(run.id, None)
         self._open.discard(run)
-        if not self._open:
-            terminations.ignore(self._terminate)
 
-    def _terminate(self) -> None:
-        """SIGTERM: no new run is entered, and those in other threads stop at their next step."""
+    def terminate(self) -> bool:
+        """SIGTERM: no new run is entered, and those in other threads stop at their next step.
+
+        Returns whether a run is open, or is being entered.
+        """
+        open_runs = list(self._open)
+        if not open_runs and not self.core.entering:
+            return False
         self.core.terminating = True
-        for run in list(self._open):
+        for run in open_runs:
             run.stop("terminated", "the program is being terminated")
         self.core.room.wake_all()
+        return True
 
     def check_holder(self, run_id: str) -> None:
         """Raises RuntimeError where another process entered this run."""

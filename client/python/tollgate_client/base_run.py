@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from .asks import Ask
-from .context import Entered, within
+from .context import Entered, current_run, within
 from .errors import Refused, StopRun, TollgateError, Unavailable
 from .lease import Lease
 from .ledger import Call, Ledger, Spent
@@ -68,6 +68,7 @@ class BaseRun:
         self._process = 0
         self._lease: Lease | None = None
         self._entered: Entered | None = None
+        self.outer: BaseRun | None = None
 
     def __repr__(self) -> str:
         state = self._admission.run_id if self._admission else "not started"
@@ -227,6 +228,7 @@ class BaseRun:
         self._process = os.getpid()
         self.ledger.run = admission.run_id
         self._client.hold(self)
+        self.outer = current_run()
         self._entered = Entered(self) if self._plan.current else None
 
     def stop(self, reason: str, error: str) -> None:
@@ -235,7 +237,13 @@ class BaseRun:
             if self._stop is None:
                 self._stop = StopRun(reason, error)
 
+    @property
+    def is_left(self) -> bool:
+        """Whether its block has ended."""
+        return self._left
+
     def _leave_context(self) -> None:
+        self._left = True
         if self._entered is not None:
             self._entered.leave()
             self._entered = None

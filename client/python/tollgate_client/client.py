@@ -10,6 +10,7 @@ from .asks import Ask
 from .base import BaseClient, RunOptions, finish_cost
 from .core import Pages
 from .runs import Run
+from .sending import in_event_loop
 from .settling import Delivery
 from .values import Admission, Decision, Extension, Money, Settlement, Usage
 
@@ -34,7 +35,7 @@ class Tollgate(BaseClient):
     def close(self) -> None:
         """End waiting retries (they raise Unavailable), flush settlements, close connections."""
         self._end_waits()
-        self.settler.close()
+        self.settler.close(wait=not in_event_loop())
         self.sender.close()
 
     def run(self, work_order_id: str, **options: Unpack[RunOptions]) -> Run:

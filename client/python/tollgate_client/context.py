@@ -18,12 +18,15 @@ _current: "ContextVar[BaseRun | None]" = ContextVar("tollgate_run", default=None
 def current_run() -> "BaseRun | None":
     """The innermost run that was entered in this context. Tasks of asyncio inherit it, threads do
     not: see `run.bind`."""
-    return _current.get()
+    run = _current.get()
+    while run is not None and run.is_left:  # in another context, which cannot say so in this one
+        run = run.outer
+    return run
 
 
 def require_run() -> "BaseRun":
     """As `current_run`; raises NoRun where there is none."""
-    run = _current.get()
+    run = current_run()
     if run is None:
         raise NoRun("no run here: enter one with `with tollgate.run(...)`")
     return run

@@ -23,7 +23,7 @@ from .journal import Entry
 from .lease import stop_reason
 from .retrying import RETRIED_STATUSES, RetryPolicy
 from .room import CONCURRENCY, Place, Room, is_cured_by_waiting
-from .steps import Pause, Send, Steps, Trouble
+from .steps import Disk, Pause, Send, Steps, Trouble
 from .values import Admission, Decision, Extension, Money, Settlement, Usage, usd, usd_text
 
 T = TypeVar("T")
@@ -60,6 +60,7 @@ class Core:
         self.patience = patience
         self.closed = False
         self.terminating = False
+        self.entering = 0
 
     def exchange(
         self,
@@ -154,6 +155,7 @@ class Core:
         order, room = ask.work_order_id, self.room
         line = (order, ask.model or "")
         limit = self.patience if patience is None else patience
+        self.entering += 1
         place: Place | None = None if limit <= 0 or room.is_empty(line) else room.join(line)
         ended, until = room.ended(order), time.monotonic() + limit
         admitted, on_time, refusal = False, False, None
@@ -191,6 +193,7 @@ class Core:
                 if not turn and room.ended(order) == ended:
                     raise refusal
         finally:
+            self.entering -= 1
             if place is not None:
                 room.remove(place, next_asks=not admitted or on_time)
 
@@ -217,7 +220,7 @@ class Core:
         """Go on with a run that was admitted before: only where it is running now."""
         if replay.status != "running":
             raise AlreadyEnded.of(replay)
-        entry = waiting(replay.run_id)
+        entry: Entry | None = yield Disk(lambda: waiting(replay.run_id))
         if entry is not None:  # the work is done, and its settlement on its way
             cost = entry.body.get("costUsd")
             raise AlreadyEnded(

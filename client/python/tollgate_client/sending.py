@@ -19,6 +19,8 @@ from .steps import Disk, Pause, Send, Stand, Step, Steps, Trouble
 
 T = TypeVar("T")
 
+# Services in this process, by URL (see `testing`): no socket is opened to one of these.
+LOCAL: dict[str, httpx2.MockTransport] = {}
 # Far above any answer of the service; a proxy may send what it likes.
 LARGEST_ANSWER_BYTES = 16 * 1024 * 1024
 VERSION = "0.2.0"
@@ -91,6 +93,7 @@ class Sender:
             headers=self._headers,
             timeout=timeouts(self._timeout),
             limits=self._limits,
+            transport=LOCAL.get(self._url),
         )
 
     def renew_after_fork(self) -> None:

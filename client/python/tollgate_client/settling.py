@@ -199,8 +199,11 @@ class Settler:
             )
             return self._pending()
 
-    def close(self) -> None:
-        """Flush, and let the background end; what it leaves undone is logged."""
+    def close(self, *, wait: bool = True) -> None:
+        """Flush, and let the background end; what it leaves undone is logged. `wait` False leaves
+        it to the background, which ends by itself."""
+        if not wait and self._pending():
+            return
         self.flush()
         self._closed.set()
         with self._changed:

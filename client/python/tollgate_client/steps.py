@@ -43,9 +43,9 @@ class Stand:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A call that blocks for a moment, because it writes to a disk. The result is its own."""
+    """A call that blocks for a moment, because it reads or writes files. The result is its own."""
 
-    call: Callable[[], bool]
+    call: Callable[[], Any]
 
 
 Step = Send | Pause | Stand | Disk
