@@ -225,6 +225,8 @@ class BaseClient:
         """Note that this process has entered the run: no other may settle it."""
         self._holders[run.id] = os.getpid()
         self._open.add(run)
+        if self.core.terminating:  # since it was asked for
+            run.stop("terminated", "the program is being terminated")
 
     def release(self, run: BaseRun) -> None:
         self._holders.pop(run.id, None)
