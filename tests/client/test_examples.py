@@ -182,6 +182,18 @@ with run:
 """,
         [(200, "user_request")],
     ),
+    "a copy that is gone": (
+        """
+import gc
+original = OpenAI()
+with run:
+    for _ in range(2):
+        tollgate.meter(original).embeddings.create(model="text-embedding-3-small", input="a")
+        gc.collect()
+        original.embeddings.create(model="text-embedding-3-small", input="a")
+""",
+        [(200, "user_request")] * 2,
+    ),
     "anthropic retries": (
         """
 client = tollgate.meter(Anthropic())

@@ -111,6 +111,22 @@ def test_an_option_that_no_run_has(tollgate: Tollgate) -> None:
         tollgate.governed("governed", reserve="0.05")
 
 
+def test_a_function_that_returns_a_coroutine(real: Real, tollgate: Tollgate) -> None:
+    async def inner() -> None:
+        """Would work after the run was left."""
+
+    seen: list[BaseRun] = []
+
+    @tollgate.governed("governed", **OPTIONS)
+    def digest() -> object:
+        seen.append(require_run())
+        return inner()
+
+    with pytest.raises(TypeError, match="async def"):
+        digest()
+    check(real, seen[0], "0", "cancelled")
+
+
 def test_a_generator_lasts_until_it_is_exhausted(real: Real, tollgate: Tollgate) -> None:
     @tollgate.governed("governed", **OPTIONS)
     def pages() -> Generator[BaseRun, str, str]:

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 from openai import AsyncOpenAI
-from tollgate_client import AsyncTollgate, current_run
+from tollgate_client import AsyncTollgate, require_run
 
 tollgate = AsyncTollgate()
 client = tollgate.meter(AsyncOpenAI())
@@ -19,7 +19,7 @@ TOOL = {
 
 
 async def weather(city: str) -> str:
-    current_run().spent(cost_usd="0.001")  # what the weather service charges
+    require_run().spent(cost_usd="0.001")  # what the weather service charges
     return f"It is sunny in {city}."
 
 

@@ -2,7 +2,7 @@
 
 import os
 
-from tollgate_client import Tollgate, current_run
+from tollgate_client import Tollgate, require_run
 
 tollgate = Tollgate()
 http = tollgate.http_client(base_url=os.environ["OPENAI_BASE_URL"])
@@ -14,7 +14,7 @@ def pages(topics):
         messages = [{"role": "user", "content": topic}]
         answer = http.post("chat/completions", json={"model": "gpt-4o-mini", "messages": messages})
         answer.raise_for_status()
-        yield current_run().id, answer.json()["choices"][0]["message"]["content"]
+        yield require_run().id, answer.json()["choices"][0]["message"]["content"]
 
 
 for run_id, page in pages(["costs", "risks", "plans"]):

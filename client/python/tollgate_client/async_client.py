@@ -12,7 +12,7 @@ from .async_runs import AsyncRun
 from .base import BaseClient, RunOptions, finish_cost
 from .core import Pages
 from .settling import Delivery
-from .values import Admission, Decision, Extension, Money, Settlement, Usage
+from .values import Admission, Decision, Extension, Money, Settlement
 
 
 class AsyncTollgate(BaseClient):
@@ -80,7 +80,7 @@ class AsyncTollgate(BaseClient):
         *,
         status: str,
         cost_usd: Money | None = None,
-        usage: Usage | None = None,
+        usage: Any = None,
         within: float | None = None,
     ) -> Settlement:
         """As `Tollgate.finish`."""

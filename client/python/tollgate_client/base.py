@@ -27,6 +27,7 @@ from .sending import Sender, in_event_loop, refuse_event_loop
 from .settling import Delivery, Settler, Withdrawal
 from .signals import terminations
 from .steps import Steps, T
+from .usage import usage_of
 from .values import Admission, Money, Usage, usd, usd_text
 
 # How long whoever is told to end waits for a settlement, before the background has it.
@@ -140,6 +141,7 @@ class BaseClient:
         if self.core.memory:
             self.core.memory.renew_after_fork()
         self.core.room.renew_after_fork()
+        self.core.entering.clear()
         self._open = weakref.WeakSet()
 
     def flush(self, within: float | None = None) -> int:
@@ -205,21 +207,21 @@ class BaseClient:
         """A copy of a client of OpenAI's or Anthropic's SDK, or of `httpx2`, whose model calls are
         recorded in the current run: `client = tollgate.meter(OpenAI())`.
 
-        A call outside of any run is answered with 403 and not sent; `outside="allow"` sends it.
-        So is every call of a run that has to stop. Raises TypeError for another client.
+        A call outside of any run is answered with 403 and not sent, unless `outside="allow"`; a
+        call of a run that has to stop always is. Raises TypeError for another client.
         """
         return metered(client, outside=outside)
 
     def http_client(self, *, outside: Outside = "refuse", **options: Any) -> httpx2.Client:
         """An HTTP client that meters, for a library that takes one; `options` are those of
         `httpx2.Client`."""
-        return metered_http(httpx2.Client(**options), outside=outside)
+        return metered_http(httpx2.Client(**options), outside=outside, owns=True)
 
     def async_http_client(
         self, *, outside: Outside = "refuse", **options: Any
     ) -> httpx2.AsyncClient:
         """As `http_client`, for `httpx2.AsyncClient`."""
-        return metered_http(httpx2.AsyncClient(**options), outside=outside)
+        return metered_http(httpx2.AsyncClient(**options), outside=outside, owns=True)
 
     def hold(self, run: BaseRun) -> None:
         """Note that this process has entered the run: no other may settle it."""
@@ -235,10 +237,10 @@ class BaseClient:
     def terminate(self) -> bool:
         """SIGTERM: no new run is entered, and those in other threads stop at their next step.
 
-        Returns whether a run is open, or is being entered.
+        Returns whether a run is open or is being entered, or a settlement is on its way.
         """
         open_runs = list(self._open)
-        if not open_runs and not self.core.entering:
+        if not open_runs and not self.core.entering and not self.settler.is_busy:
             return False
         self.core.terminating = True
         for run in open_runs:
@@ -312,8 +314,11 @@ class BaseClient:
         self.core.room.wake_all()
 
 
-def finish_cost(cost_usd: Money | None, usage: Usage | None) -> Decimal | Usage | None:
-    return usage if usage is not None else None if cost_usd is None else usd(cost_usd)
+def finish_cost(cost_usd: Money | None, usage: Any) -> Decimal | Usage | None:
+    """Raises ValueError for usage without a model (see `usage_of`)."""
+    if usage is not None:
+        return usage_of(usage)
+    return None if cost_usd is None else usd(cost_usd)
 
 
 def _journal(folder: Path | str | bool | None, url: str) -> Journal | None:

@@ -12,7 +12,7 @@ from .core import Pages
 from .runs import Run
 from .sending import in_event_loop
 from .settling import Delivery
-from .values import Admission, Decision, Extension, Money, Settlement, Usage
+from .values import Admission, Decision, Extension, Money, Settlement
 
 
 class Tollgate(BaseClient):
@@ -80,7 +80,7 @@ class Tollgate(BaseClient):
         *,
         status: str,
         cost_usd: Money | None = None,
-        usage: Usage | None = None,
+        usage: Any = None,
         within: float | None = None,
     ) -> Settlement:
         """Settle a run. Sending the same again is safe: the service gives the same answer.

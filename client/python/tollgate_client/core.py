@@ -60,7 +60,7 @@ class Core:
         self.patience = patience
         self.closed = False
         self.terminating = False
-        self.entering = 0
+        self.entering: set[object] = set()  # starts under way
 
     def exchange(
         self,
@@ -155,7 +155,8 @@ class Core:
         order, room = ask.work_order_id, self.room
         line = (order, ask.model or "")
         limit = self.patience if patience is None else patience
-        self.entering += 1
+        token = object()
+        self.entering.add(token)
         place: Place | None = None if limit <= 0 or room.is_empty(line) else room.join(line)
         ended, until = room.ended(order), time.monotonic() + limit
         admitted, on_time, refusal = False, False, None
@@ -193,7 +194,7 @@ class Core:
                 if not turn and room.ended(order) == ended:
                     raise refusal
         finally:
-            self.entering -= 1
+            self.entering.discard(token)
             if place is not None:
                 room.remove(place, next_asks=not admitted or on_time)
 

@@ -78,8 +78,15 @@ def _wrapped(
 
     @functools.wraps(function)
     def plain(*args: Any, **kwargs: Any) -> Any:
-        with Run(client, plan(args, kwargs)):
-            return function(*args, **kwargs)
+        with Run(client, plan(args, kwargs)) as run:
+            result = function(*args, **kwargs)
+            if inspect.iscoroutine(result):  # it would work after the run
+                result.close()
+                run.cancel()
+                raise TypeError(
+                    f"{function!r} returns a coroutine: decorate the `async def` itself"
+                )
+            return result
 
     return plain
 

@@ -171,10 +171,11 @@ class _AsyncStream(httpx2.AsyncByteStream):
 
 
 class MeteredTransport(httpx2.BaseTransport):
-    """In front of the transports of `client`, which it keeps alive and closes."""
+    """In front of the transports of `client`, which it keeps alive, and closes where it owns it."""
 
-    def __init__(self, client: httpx2.Client, *, outside: Outside) -> None:
+    def __init__(self, client: httpx2.Client, *, outside: Outside, owns: bool) -> None:
         self._client = client
+        self._owns = owns
         self._outside = outside
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -196,14 +197,16 @@ class MeteredTransport(httpx2.BaseTransport):
         return _metered(response, _Stream(response.stream, attempt, answered), attempt)
 
     def close(self) -> None:
-        self._client.close()
+        if self._owns:
+            self._client.close()
 
 
 class AsyncMeteredTransport(httpx2.AsyncBaseTransport):
     """As `MeteredTransport`."""
 
-    def __init__(self, client: httpx2.AsyncClient, *, outside: Outside) -> None:
+    def __init__(self, client: httpx2.AsyncClient, *, outside: Outside, owns: bool) -> None:
         self._client = client
+        self._owns = owns
         self._outside = outside
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -225,7 +228,8 @@ class AsyncMeteredTransport(httpx2.AsyncBaseTransport):
         return _metered(response, _AsyncStream(response.stream, attempt, answered), attempt)
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        if self._owns:
+            await self._client.aclose()
 
 
 def _metered(response: httpx2.Response, stream: Any, attempt: _Attempt) -> httpx2.Response:
@@ -237,13 +241,14 @@ def _metered(response: httpx2.Response, stream: Any, attempt: _Attempt) -> httpx
     )
 
 
-def metered_http(client: C, *, outside: Outside) -> C:
-    """A copy of an `httpx2.Client` or `httpx2.AsyncClient` that meters."""
+def metered_http(client: C, *, outside: Outside, owns: bool) -> C:
+    """A copy of an `httpx2.Client` or `httpx2.AsyncClient` that meters. `owns`: nobody else uses
+    the client, which is closed with its copy."""
     metered: Any = copy.copy(client)
     if isinstance(client, httpx2.Client):
-        metered._transport = MeteredTransport(client, outside=outside)
+        metered._transport = MeteredTransport(client, outside=outside, owns=owns)
     elif isinstance(client, httpx2.AsyncClient):
-        metered._transport = AsyncMeteredTransport(client, outside=outside)
+        metered._transport = AsyncMeteredTransport(client, outside=outside, owns=owns)
     else:
         raise TypeError(f"not a client of httpx2: {type(client).__name__}")
     metered._mounts = {}
@@ -253,11 +258,11 @@ def metered_http(client: C, *, outside: Outside) -> C:
 def metered(client: C, *, outside: Outside) -> C:
     """A copy of an SDK's client, of the same type, that meters."""
     if isinstance(client, httpx2.Client | httpx2.AsyncClient):
-        return metered_http(client, outside=outside)
+        return metered_http(client, outside=outside, owns=False)
     http, again = getattr(client, "_client", None), getattr(client, "copy", None)
     if again is None or not isinstance(http, httpx2.Client | httpx2.AsyncClient):
         raise TypeError(
             f"cannot meter a {type(client).__name__}: pass a client of the SDKs of OpenAI or "
             "Anthropic, or give your library tollgate.http_client() as its HTTP client"
         )
-    return again(http_client=metered_http(http, outside=outside))  # type: ignore[no-any-return]
+    return again(http_client=metered_http(http, outside=outside, owns=False))  # type: ignore[no-any-return]

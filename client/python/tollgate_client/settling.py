@@ -116,6 +116,11 @@ class Settler:
         """Whether nothing of earlier processes is left to look for."""
         return self._looked
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something of this process is in the background. Takes no lock."""
+        return any(work.mine for work in list(self._queue))
+
     def settling(
         self, delivery: Delivery, *, wait: float | None = None, journal_first: bool = False
     ) -> Steps[Settlement]:
