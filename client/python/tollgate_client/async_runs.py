@@ -41,6 +41,7 @@ class AsyncRun(BaseRun):
         self._keeper: asyncio.Task[None] | None = None
         self._interrupted = False
         self._cancelling = 0
+        self._given_back = False
 
     async def extend(
         self, additional_usd: Money | None = None, *, lease_seconds: int | None = None
@@ -69,10 +70,11 @@ class AsyncRun(BaseRun):
         try:
             admission, seconds = await asyncio.shield(asked)
         except asyncio.CancelledError:
+            if not self._plan.key:
+                asked.cancel()  # the background asks what became of it, if anything did
+            asked.add_done_callback(self._give_back)
             if asked.done():
                 self._give_back(asked)
-            else:
-                asked.add_done_callback(self._give_back)
             raise
         self._enter_with(admission)
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
@@ -93,16 +95,17 @@ class AsyncRun(BaseRun):
                     undelivered=client.undelivered,
                 )
             )
-        except BaseException as error:  # as the loop ends: the background asks what became of it
+        except BaseException as error:  # nobody waits for it any more, or its answer was lost
             if self._may_be_open(error):
                 client.withdraw(self.ask, key=self._sent_key)
             raise
 
     def _give_back(self, asked: "asyncio.Future[Entry]") -> None:
         """The caller is gone, and the answer is there."""
-        if asked.cancelled() or asked.exception() is not None:
+        if asked.cancelled() or asked.exception() is not None or self._given_back:
             return
         admission, _ = asked.result()
+        self._given_back = True
         if not admission.replayed or not self._plan.key:
             self._client.give_back(admission)
 

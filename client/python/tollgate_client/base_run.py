@@ -208,11 +208,11 @@ class BaseRun:
     def _may_be_open(self, error: BaseException) -> bool:
         """Whether a start that failed may have got a run which nobody knows: it was interrupted, or
         its answer was lost. With a key of the caller's, the next start with that key knows it."""
-        if self._plan.key:
-            return False
-        return not isinstance(error, Exception) or (
-            isinstance(error, Unavailable) and error.unanswered
-        )
+        unanswered = self._client.core.unanswered
+        lost = self._sent_key in unanswered
+        unanswered.discard(self._sent_key)
+        gone = not isinstance(error, Exception) or isinstance(error, Unavailable)
+        return lost and gone and not self._plan.key
 
     def _new_stop(self) -> StopRun:
         assert self._stop is not None  # noqa: S101  (callers have looked)

@@ -29,6 +29,7 @@ from .values import Admission, Decision, Extension, Money, Settlement, Usage, us
 T = TypeVar("T")
 START = "/api/work-orders/start"
 CHECK = "/v1/llm/check"
+LOST_STATUSES = frozenset({502, 504})  # a gateway has these; the service may have answered
 DEFAULT_LEASE_SECONDS = 900
 LONGEST_LEASE_SECONDS = 86400.0
 
@@ -61,6 +62,7 @@ class Core:
         self.closed = False
         self.terminating = False
         self.entering: set[object] = set()  # starts under way
+        self.unanswered: set[str] = set()  # keys of requests of which the service may know more
 
     def exchange(
         self,
@@ -75,24 +77,29 @@ class Core:
         Raises Answered for an answer that is no success, and Unavailable where there is none.
         """
         begun = time.monotonic()
-        attempt, unanswered = 0, False
+        attempt = 0
+        name = key if key and path == START else ""
         while True:
             attempt += 1
             answer: Answer | None = None
             hint, denial = None, ""
             if self.closed:
                 raise Unavailable("the client is closed")
+            was_lost = name in self.unanswered
+            self.unanswered.add(name)
             try:
                 answer = yield Send(path, body, key)
             except Trouble as error:
-                trouble = str(error)
-                unanswered = unanswered or error.sent
+                trouble, may_be_known = str(error), error.sent or was_lost
             else:
+                may_be_known = answer.status in LOST_STATUSES or (answer.status == 503 and was_lost)
+            if not may_be_known:
+                self.unanswered.discard(name)
+            if answer is not None:
                 if answer.is_success:
                     return answer
                 if answer.status not in RETRIED_STATUSES:
                     raise Answered(answer)
-                unanswered = unanswered or answer.status != 503  # a gateway that lost the answer
                 hint, denial = retry_after(answer), denial_of(answer)
                 trouble = denial or f"status {answer.status}"
             elapsed = time.monotonic() - begun
@@ -100,11 +107,9 @@ class Core:
                 attempt=attempt, elapsed=elapsed, retry_after=hint, denial=denial
             )
             if seconds is None or (within is not None and elapsed + seconds > within):
-                if answer is not None and not unanswered:
+                if answer is not None:
                     raise Answered(answer)
-                gone = Unavailable(f"{self.url}: {trouble}, {attempt} attempts")
-                gone.unanswered = unanswered
-                raise gone
+                raise Unavailable(f"{self.url}: {trouble}, {attempt} attempts")
             if (yield Pause(seconds)):
                 raise Unavailable(f"{self.url}: {trouble}, and the wait was ended")
 

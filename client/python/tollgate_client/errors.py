@@ -79,13 +79,10 @@ class InvalidRequest(TollgateError):
 class Unavailable(TollgateError):
     """No answer, or none that says anything, after every retry that was allowed.
 
-    After a start this means "do not spend". `unanswered` is True where the service may have
-    admitted the run and its answer was lost: a start without an idempotency key of the caller is
-    then taken back in the background. After the work it means that the settlement did not arrive,
-    see `Run`.
+    After a start this means "do not spend": if the service did admit the run and only its answer
+    was lost, the run is canceled in the background, unless the caller gave it an idempotency key.
+    After the work it means that the settlement did not arrive, see `Run`.
     """
-
-    unanswered = False
 
 
 class AlreadyEnded(TollgateError):
