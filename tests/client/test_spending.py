@@ -236,7 +236,8 @@ def test_either_usage_or_dollars(tollgate: Tollgate, usage: Any, cost: str | Non
                 act(**given, cost_usd=cost)
         with pytest.raises(TypeError, match="float"):
             run.spent(cost_usd=0.1)  # type: ignore[arg-type]
-        run.spent(cost_usd="0.01")
+        run.settle(cost_usd="0.01", usage=None)
+        assert run.reported.usd == Decimal("0.01")
 
 
 def test_an_agent_is_needed(

@@ -129,8 +129,7 @@ class BaseRun:
         be read, is unknown: the run then costs its reservation at least, with a warning in the log.
         Raises ValueError unless exactly one of usage and `cost_usd` is given.
         """
-        if (cost_usd is None) == (usage is NOT_GIVEN):
-            raise ValueError("spent takes either usage or cost_usd")
+        _check_either("spent", usage, cost_usd)
         self._check_process()
         if cost_usd is not None:
             self.ledger.add_usd(usd(cost_usd))
@@ -147,8 +146,7 @@ class BaseRun:
         `spent` adds the cost of one call; this is for work that knows its total. Takes what `spent`
         takes. Raises ValueError unless exactly one of the two is given.
         """
-        if (cost_usd is None) == (usage is NOT_GIVEN):
-            raise ValueError("settle takes either cost_usd or usage")
+        _check_either("settle", usage, cost_usd)
         self._check_process()
         if cost_usd is not None:
             self.ledger.replace(usd(cost_usd))
@@ -324,3 +322,10 @@ class BaseRun:
 
     def arrived(self, settlement: Settlement) -> None:
         self.settlement = settlement
+
+
+def _check_either(name: str, usage: Any, cost_usd: Money | None) -> None:
+    """Raises ValueError. A usage of None next to dollars is none; alone, it is an unknown one."""
+    both = cost_usd is not None and usage is not NOT_GIVEN and usage is not None
+    if both or (cost_usd is None and usage is NOT_GIVEN):
+        raise ValueError(f"{name} takes either usage or cost_usd")
