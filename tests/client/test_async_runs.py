@@ -26,6 +26,7 @@ from tests.waiting import HANG_SECONDS, awaited_until, stays, wait_until
 from .harness import QUICK, Gate, Program, Real
 
 ROUNDS = 300
+SOON, AT_ONCE = 1.0, 0.2  # of the client, in seconds
 # In seconds: a lease that a busy machine loses is followed by a longer one.
 LEASES = (1, 4, 16, 64)
 
@@ -125,7 +126,7 @@ def test_entering_gives_up(real: Real, gate: Gate) -> None:
     once = RetryPolicy(attempts=2, first_wait=0.01, longest_wait=0.05)
 
     async def main() -> None:
-        async with client_to(gate.url, real, retry=once, timeout=0.2) as tollgate:
+        async with client_to(gate.url, real, retry=once, timeout=AT_ONCE) as tollgate:
             gate.hangs = True
             with pytest.raises(Unavailable, match="2 attempts"):
                 await enter(tollgate)
@@ -183,7 +184,7 @@ def test_cancelled_while_entering_leaves_no_open_run(real: Real, gate: Gate) -> 
 def test_the_loop_ends_while_it_is_entered(real: Real, gate: Gate) -> None:
     """The background asks with the key of the start what became of it, and gives it back."""
     gate.only = "start"
-    tollgate = AsyncTollgate(gate.url, real.token, agent="digest-1", retry=QUICK, timeout=1.0)
+    tollgate = AsyncTollgate(gate.url, real.token, agent="digest-1", retry=QUICK, timeout=SOON)
 
     async def main() -> None:
         task = asyncio.create_task(enter(tollgate))
@@ -261,7 +262,7 @@ def test_cancelled_twice_is_settled_all_the_same(real: Real, gate: Gate) -> None
 
 def test_the_loop_ends_while_it_is_left(real: Real, gate: Gate) -> None:
     gate.only = "finish"
-    tollgate = AsyncTollgate(gate.url, real.token, agent="digest-1", retry=QUICK, timeout=1.0)
+    tollgate = AsyncTollgate(gate.url, real.token, agent="digest-1", retry=QUICK, timeout=SOON)
     run = task_run(tollgate)
 
     async def main() -> None:
