@@ -5,6 +5,7 @@ limit that ends a hang and nothing else; and a promise in seconds is shown by th
 in time, not by the first.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -23,6 +24,15 @@ def wait_until(condition: Callable[[], Found | None], what: object = "") -> Foun
     while not (found := condition()):
         assert time.monotonic() - began < HANG_SECONDS, what
         time.sleep(PAUSE_SECONDS)
+    return found
+
+
+async def awaited_until(condition: Callable[[], Found | None], what: object = "") -> Found:
+    """As `wait_until`, for a task: the event loop goes on meanwhile."""
+    began = time.monotonic()
+    while not (found := condition()):
+        assert time.monotonic() - began < HANG_SECONDS, what
+        await asyncio.sleep(PAUSE_SECONDS)
     return found
 
 

@@ -17,7 +17,7 @@ from operator import attrgetter
 import psycopg
 from psycopg.rows import class_row
 
-from client.tollgate_client import Tollgate
+from client.python.tollgate_client import Tollgate
 
 EVERYTHING = "all work orders"
 

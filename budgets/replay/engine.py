@@ -11,7 +11,7 @@ from decimal import Decimal
 from budgets.replay.mapping import Mapping, Piece
 from budgets.replay.tally import Tally
 from budgets.replay.trace import TraceRequest
-from client.tollgate_client import Refused, Tollgate, TollgateError, Usage
+from client.python.tollgate_client import Refused, Tollgate, TollgateError, Usage
 
 log = logging.getLogger(__name__)
 

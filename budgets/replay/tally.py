@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from client.tollgate_client import Admission, Settlement
+from client.python.tollgate_client import Admission, Settlement
 
 
 @dataclass

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from tests.client.harness import Gate, Program, Real
 
 
+@pytest.fixture(autouse=True)
+def own_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that of whoever runs the tests."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
 @pytest.fixture(scope="session")
 def real(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> "Iterator[Real]":
     from tests.client.harness import real_service

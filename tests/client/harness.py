@@ -19,15 +19,18 @@ from pytest_django import DjangoDbBlocker
 
 from budgets.models import Budget
 from budgets.replay.fixture import Caps, prepare, set_caps
-from client.tollgate_client import RetryPolicy, Tollgate
+from client.python.tollgate_client import RetryPolicy, Tollgate
 from config.children import BASE_DIR
 from config.scratch import scratch_service
 from opslog.another_database import connected_to
 from tests.waiting import HANG_SECONDS, wait_until
 from workorders.models import WorkOrder
 
+NARROW = ["narrow", "narrow-async", "narrow-slow", "labels"]  # two runs at the same time
 SCARCE = ["digest", "capped", "poor", "stopped-3", "stopped-30", "lapsed"]
-ROOMY = ["again", "suspended", "forked", "paid", "limited", "loops", "broken"]
+ROOMY = ["again", "suspended", "forked", "paid", "limited", "loops", "broken", "tasks", "spent"]
+ROOMY += ["governed", "metered", "terminated", "weekly-report", "support"]
+CONTRACT = [f"contract-{number}" for number in range(20)]  # one for each test: see test_contract
 QUICK = RetryPolicy(first_wait=0.01, longest_wait=0.05, total=HANG_SECONDS)
 
 
@@ -58,6 +61,12 @@ class Real:
                 "VALUES ('Global', true, 'test', 'test', now())"
             )
 
+    def open_runs(self, order: str) -> int:
+        ((count,),) = self.sql(
+            "SELECT count(*) FROM work_order_runs WHERE wo_id = %s AND status = 'running'", order
+        )
+        return int(count)
+
     def runs(self, order: str) -> int:
         ((count,),) = self.sql("SELECT count(*) FROM work_order_runs WHERE wo_id = %s", order)
         return int(count)
@@ -70,10 +79,16 @@ def real_service(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> 
         scratch_service(template=pristine_database, workers=1) as service,
     ):
         with connected_to(service.database):
-            token = prepare([*SCARCE, *ROOMY], ["digest-1"], Caps(2, Decimal("1.00"), 8))
+            token = prepare(
+                [*NARROW, *SCARCE, *ROOMY, *CONTRACT], ["digest-1"], Caps(2, Decimal("1.00"), 8)
+            )
             with transaction.atomic():
                 for order in WorkOrder.objects.filter(pk__in=ROOMY):
                     set_caps(order, Caps(1000, Decimal("100.00"), 50))
+                for order in WorkOrder.objects.filter(pk__in=NARROW):
+                    set_caps(order, Caps(1000, Decimal("100.00"), 2))
+                for order in WorkOrder.objects.filter(pk__in=CONTRACT):
+                    set_caps(order, Caps(3, Decimal("1.00"), 2))
                 Budget.objects.filter(window="open").update(amount=None)
         with Tollgate(service.url, token) as tollgate:
             yield Real(service.url, service.owner_url, token, tollgate)
@@ -82,14 +97,16 @@ def real_service(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> 
 @dataclass
 class Gate:
     """A proxy in front of the service. `closed` is what it answers by itself: a status with a page
-    in HTML, or 0 for a connection that breaks; None: it forwards. `only`: what
-    it closes for, such as "finish". `lost`: so many answers of the service are."""
+    in HTML, or 0 for a connection that breaks; None: it forwards. `only`: what it closes or hangs
+    for, such as "finish". `lost`: so many answers of the service are. `hangs`: it accepts, and
+    answers once that is over."""
 
     service: str
     url: str = ""
     closed: int | None = None
     only: str = ""
     lost: int = 0
+    hangs: bool = False
     paths: list[str] = field(default_factory=list)
     connections: set[tuple[str, int]] = field(default_factory=set)
     agents: list[tuple[str, int]] = field(default_factory=list)
@@ -113,6 +130,8 @@ def gate_to(service: str) -> Iterator[Gate]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             gate.paths.append(self.path)
             gate.agents.append(self.client_address)
+            if gate.hangs and self.path.endswith(gate.only):
+                wait_until(lambda: not gate.hangs, "a gate that hangs for ever")
             if gate.closed is not None and self.path.endswith(gate.only):
                 self.close_connection = True
                 if gate.closed:
@@ -185,6 +204,9 @@ class Running:
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
 
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """As the kernel does where memory runs out."""
         self._process.kill()
@@ -210,7 +232,7 @@ class Program:
         begin = (
             "import logging, os, sys, threading, time\n"
             "logging.basicConfig(level=logging.WARNING)\n"
-            "from client.tollgate_client import *\n"
+            "from client.python.tollgate_client import *\n"
             "quick = RetryPolicy(first_wait=0.01, longest_wait=0.05)\n"
             f"tollgate = Tollgate({self.url!r}, os.environ['TOKEN'], retry=quick, {options})\n"
         )

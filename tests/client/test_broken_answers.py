@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from client.tollgate_client import (
+from client.python.tollgate_client import (
     InvalidRequest,
     Refused,
     RetryPolicy,
@@ -21,8 +21,8 @@ from client.tollgate_client import (
     TollgateError,
     Unavailable,
 )
-from client.tollgate_client.answers import Answer, failure, retry_after
-from client.tollgate_client.asks import Ask
+from client.python.tollgate_client.answers import Answer, failure, retry_after
+from client.python.tollgate_client.asks import Ask
 from tests.waiting import HANG_SECONDS, PAUSE_SECONDS
 
 from .stub import RUN_ID, admitted, extended, settled

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from client.tollgate_client import AlreadyEnded, Refused, Run, Tollgate
+from client.python.tollgate_client import AlreadyEnded, Refused, Run, Tollgate
 
 from .harness import Gate, Real
 

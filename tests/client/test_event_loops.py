@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from client.tollgate_client import Run, Tollgate
-from client.tollgate_client.asks import Ask
+from client.python.tollgate_client import Run, Tollgate, current_run
+from client.python.tollgate_client.asks import Ask
+from tests.waiting import HANG_SECONDS
 
 from .harness import Gate, Real
 
@@ -17,7 +18,8 @@ ASK = Ask(work_order_id="loops", agent="digest-1", estimated_cost_usd=Decimal("0
 
 
 def loops(tollgate: Tollgate, **options: Any) -> Run:
-    return tollgate.run("loops", agent="digest-1", estimated_cost_usd="0.01", **options)
+    options.setdefault("agent", "digest-1")
+    return tollgate.run("loops", estimated_cost_usd="0.01", **options)
 
 
 CALLS: dict[str, Callable[[Tollgate], object]] = {
@@ -107,6 +109,35 @@ def test_a_run_that_is_left_in_a_loop_is_settled_beside_it(real: Real) -> None:
     asyncio.run(awaited(lambda: run.__exit__(None, None, None)))
     assert real.tollgate.flush() == 0
     assert real.run(run.id) == ("success", Decimal("0.005"))
+
+
+def test_a_client_that_is_closed_in_a_loop_waits_for_nothing(real: Real, gate: Gate) -> None:
+    gate.only, gate.hangs = "finish", True
+
+    async def main() -> Tollgate:
+        tollgate = Tollgate(gate.url, real.token, settle_wait=HANG_SECONDS, timeout=HANG_SECONDS)
+        run = await asyncio.to_thread(loops(tollgate, agent="digest-1").__enter__)
+        run.settle(cost_usd="0.005")
+        run.__exit__(None, None, None)
+        assert tollgate.flush() == 1
+        tollgate.close()
+        gate.hangs = False
+        assert await asyncio.to_thread(tollgate.flush) == 0
+        assert real.run(run.id) == ("success", Decimal("0.005"))
+        return tollgate
+
+    asyncio.run(main()).close()
+
+
+def test_a_run_that_was_left_elsewhere_is_not_the_current_one(real: Real) -> None:
+    with loops(real.tollgate) as outer:
+        run = loops(real.tollgate).__enter__()
+        assert current_run() is run
+        run.cancel()
+        asyncio.run(awaited(lambda: run.__exit__(None, None, None)))
+        assert current_run() is outer
+        outer.cancel()
+    assert current_run() is None
 
 
 def test_interrupt_is_for_the_main_thread(real: Real, gate: Gate) -> None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from client.tollgate_client import (
+from client.python.tollgate_client import (
     AlreadyEnded,
     InvalidRequest,
     Refused,

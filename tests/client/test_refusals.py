@@ -9,8 +9,8 @@ import pytest
 from django.db import transaction
 from pytest_django import DjangoDbBlocker
 
-from client.tollgate_client import Refused, Run, Tollgate
-from client.tollgate_client.asks import Ask, RefusalMemory
+from client.python.tollgate_client import Refused, Run, Tollgate
+from client.python.tollgate_client.asks import Ask, RefusalMemory
 from opslog.another_database import connected_to
 from tests.factories import set_limit
 

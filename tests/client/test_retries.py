@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from client.tollgate_client import InvalidRequest, Refused, RetryPolicy, Tollgate, Unavailable
+from client.python.tollgate_client import (
+    InvalidRequest,
+    Refused,
+    RetryPolicy,
+    Tollgate,
+    Unavailable,
+)
 from tests.waiting import HANG_SECONDS, timed
 
 from .stub import RESET, Answer, Stub, admitted, refused, stub_service
@@ -118,8 +124,6 @@ def test_closing_ends_a_wait_at_once(stub: Stub) -> None:
         (409, "suspended"),
         (422, "unpriced_model"),
         (428, "confirm"),
-        (429, "concurrency"),
-        (429, "address_rate"),
     ],
 )
 def test_a_refusal_is_raised_and_never_retried(

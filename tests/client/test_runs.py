@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from client.tollgate_client import (
+from client.python.tollgate_client import (
     Refused,
     RetryPolicy,
     Run,
@@ -86,9 +86,8 @@ def test_the_ask_says_what_was_told_and_no_more(stub: Stub, tollgate: Tollgate) 
     assert run.settlement.cost_usd == Decimal("0.031")
 
 
-def test_a_success_settles_with_the_last_word(stub: Stub, tollgate: Tollgate) -> None:
+def test_what_is_finer_than_a_nano_dollar_is_rounded_up(stub: Stub, tollgate: Tollgate) -> None:
     with digest(tollgate) as run:
-        run.settle(cost_usd="0.01")
         run.settle(cost_usd="0.0000000001")
     assert stub.acts("finish")[0].body == {"status": "success", "costUsd": "0.000000001"}
 
@@ -305,7 +304,7 @@ def test_a_stop_in_the_last_moment_leaves_nothing_behind(stub: Stub, tollgate: T
         run = digest(tollgate, interrupt=True)
         try:
             with run:
-                run._told_to_stop("kill_switch", "stopped")
+                run.stop("kill_switch", "stopped")
         except StopRun:
             stopped += 1
         assert run.stopped

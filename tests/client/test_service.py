@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from client.tollgate_client import (
+from client.python.tollgate_client import (
     InvalidRequest,
     Refused,
     RetryPolicy,
@@ -16,7 +16,7 @@ from client.tollgate_client import (
 )
 from tests.waiting import HANG_SECONDS, stays
 
-from .harness import ROOMY, SCARCE, Real
+from .harness import CONTRACT, NARROW, ROOMY, SCARCE, Real
 
 # In seconds: a lease that a busy machine loses is followed by a longer one.
 LEASES = (3, 30)
@@ -42,7 +42,9 @@ def test_from_the_ask_to_the_settlement(real: Real) -> None:
     assert again.settlement.cost_usd == Decimal("0.00018")
     told = list(real.tollgate.runs("digest"))
     assert [each["runId"] for each in told] == [again.id, run.id]
-    assert [each["id"] for each in real.tollgate.work_orders()] == sorted([*SCARCE, *ROOMY])
+    assert [each["id"] for each in real.tollgate.work_orders()] == sorted(
+        [*NARROW, *SCARCE, *ROOMY, *CONTRACT]
+    )
 
 
 def test_a_cap_is_asked_about_once(real: Real) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from client.tollgate_client import (
+from client.python.tollgate_client import (
     AlreadyEnded,
-    InvalidRequest,
+    Refused,
     RetryPolicy,
     Run,
     Tollgate,
@@ -112,7 +112,7 @@ def test_the_end_of_the_client_waits(real: Real, gate: Gate) -> None:
         with paid(tollgate) as run:
             run.settle(cost_usd="0.02")
             opened = deploy(gate, 503, asks=5)
-        tollgate._settler._wait = HANG_SECONDS
+        tollgate.settler.wait = HANG_SECONDS
     opened.join()
     assert real.run(run.id) == ("success", Decimal("0.02"))
 
@@ -130,7 +130,7 @@ def test_paid_work_does_not_fail_because_of_it(
 ) -> None:
     caplog.set_level(logging.WARNING, "tollgate_client")
     given_up = RetryPolicy(first_wait=0.01, longest_wait=0.05, total=0.2)
-    with Tollgate(gate.url, real.token, retry=given_up, settle_wait=0.1) as tollgate:
+    with Tollgate(gate.url, real.token, retry=given_up, settle_wait=0.1, journal=False) as tollgate:
         with paid(tollgate, lease_seconds=1) as run:
             run.settle(cost_usd="0.031")
             gate.closed = 503
@@ -172,9 +172,10 @@ def test_what_the_service_does_not_take_is_logged_and_not_sent_again(
     (error,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert run.id in error.getMessage()
     assert "$0.02" in error.getMessage()
-    with pytest.raises(InvalidRequest), paid(tollgate, on_settle_error="raise") as run:
-        run._cost = Usage(model="x" * 1000, input_tokens=1, output_tokens=1)
-    assert real.run(run.id) == ("running", None)
+    with pytest.raises(Refused), paid(tollgate, on_settle_error="raise") as run:
+        real.tollgate.finish(run.id, status="success", cost_usd="0.01")
+        run.settle(cost_usd="0.02")
+    assert real.run(run.id) == ("success", Decimal("0.01"))
 
 
 END = """
@@ -188,8 +189,8 @@ with tollgate.run("paid", agent="digest-1", estimated_cost_usd="0.05") as run:
 def test_the_end_of_the_program_waits(
     real: Real, gate: Gate, program: Callable[[str], Program]
 ) -> None:
-    text = END.replace("as run:", "as run:\n    tollgate._settler._wait = 0")
-    process = program(gate.url).begin(text + "\ntollgate._settler._wait = 100\n")
+    text = END.replace("as run:", "as run:\n    tollgate.settler.wait = 0")
+    process = program(gate.url).begin(text + "\ntollgate.settler.wait = 100\n")
     run_id = process.line()
     gate.closed = 503
     process.release()
@@ -202,7 +203,7 @@ def test_the_end_of_the_program_waits(
 def test_it_waits_for_so_long_only(
     real: Real, gate: Gate, program: Callable[[str], Program]
 ) -> None:
-    process = program(gate.url).begin(END, "settle_wait=0.5")
+    process = program(gate.url).begin(END, "settle_wait=0.5, journal=False")
     run_id = process.line()
     gate.closed = 503
     process.release()
@@ -286,7 +287,7 @@ def test_several_processes_share_a_journal(
     gate.closed = None
     others = [
         Program(gate.url, real.token, tmp_path / str(number)).begin(
-            "while tollgate._settler._queue: time.sleep(0.01)\n",
+            "while tollgate.settler._queue: time.sleep(0.01)\n",
             f"journal={str(folder)!r}",
         )
         for number in range(3)
@@ -349,7 +350,7 @@ def test_entries_of_others_are_left(real: Real, gate: Gate, tmp_path: Path) -> N
     asked = gate.asked("finish")
     with Tollgate(gate.url, stranger, retry=QUICK, journal=folder) as other:
         gate.wait_for("finish", asked + 1)
-        wait_until(lambda: not other._settler._queue)
+        wait_until(lambda: not other.settler._queue)
     assert entry.exists()
     with Tollgate(real.url, real.token, retry=QUICK, journal=folder):
         stays(entry.exists, 0.1)  # another address
@@ -384,7 +385,7 @@ def test_the_usual_place_of_the_journal(
     real: Real, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    with Tollgate(real.url, real.token, journal=None) as tollgate, paid(tollgate) as run:
+    with Tollgate(real.url, real.token, journal=True) as tollgate, paid(tollgate) as run:
         run.settle(cost_usd="0.01")
     assert (tmp_path / "tollgate").is_dir()
     assert not os.listdir(tmp_path / "tollgate")

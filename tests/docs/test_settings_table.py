@@ -12,7 +12,7 @@ READ = (
     ("config/*.py", r"\bos\.environ(?:\.get\(|\.setdefault\(|\[)\s*\"([A-Z_]+)\""),
     ("config/*.py", r"\btake\(\s*\"([A-Z_]+)\""),
     ("budgets/**/*.py", r"\bos\.environ\.get\(\"([A-Z_]+)\""),
-    ("client/tollgate_client/*.py", r"\bos\.environ\.get\(\"([A-Z_]+)\""),
+    ("client/python/tollgate_client/*.py", r"\bos\.environ\.get\(\"([A-Z_]+)\""),
     (".ci/*", r"\$\{([A-Z_]+):-"),
 )
 # Of the system or of Django, not settings of ours.

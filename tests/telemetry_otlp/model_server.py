@@ -8,15 +8,18 @@ own way of counting:
 - Anthropic: 300 input tokens without the 600 cached and the 100 written ones, of which 40 are for
   an hour; 200 output tokens;
 - Google: 1,000 input tokens with the 600 cached ones, 150 output tokens without the 50 thoughts.
+
+With `"stream": true` it answers in events. A model `…fails-once…` answers 500 the first time.
 """
 
+import contextlib
 import http.server
 import itertools
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 ids = itertools.count(1)
 
@@ -149,6 +152,67 @@ def google_content(asked: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def event(data: Mapping[str, Any], name: str = "") -> bytes:
+    head = f"event: {name}\n" if name else ""
+    return f"{head}data: {json.dumps(data)}\n\n".encode()
+
+
+def chat_events(asked: dict[str, Any]) -> Iterator[bytes]:
+    """The usage comes last, and where it was asked for only."""
+    whole = openai_chat(asked)
+    usage = whole.pop("usage")
+    chunk = whole | {"object": "chat.completion.chunk"}
+    for text in ("Sun", "ny."):
+        choice = {"index": 0, "delta": {"role": "assistant", "content": text}}
+        yield event(chunk | {"choices": [choice | {"finish_reason": None}]})
+    yield event(chunk | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    if (asked.get("stream_options") or {}).get("include_usage"):
+        yield event(chunk | {"choices": [], "usage": usage})
+    yield b"data: [DONE]\n\n"
+
+
+def response_events(asked: dict[str, Any]) -> Iterator[bytes]:
+    whole = openai_responses(asked)
+    begun = whole | {"status": "in_progress", "output": [], "usage": None}
+    text = {"item_id": whole["output"][0]["id"], "output_index": 0, "content_index": 0}
+    delta = {"delta": "Sunny.", "logprobs": []}
+    for number, (name, data) in enumerate(
+        (
+            ("response.created", {"response": begun}),
+            ("response.output_text.delta", text | delta),
+            ("response.completed", {"response": whole}),
+        )
+    ):
+        yield event({"type": name, "sequence_number": number} | data, name)
+
+
+def message_events(asked: dict[str, Any]) -> Iterator[bytes]:
+    whole = anthropic_messages(asked)
+    begun = whole | {"content": [], "stop_reason": None}
+    begun["usage"] = whole["usage"] | {"output_tokens": 1}
+    text = {"type": "text", "text": ""}
+    for name, data in (
+        ("message_start", {"message": begun}),
+        ("content_block_start", {"index": 0, "content_block": text}),
+        ("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": "Sunny."}}),
+        ("content_block_stop", {"index": 0}),
+        (
+            "message_delta",
+            {
+                "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+                "usage": {"output_tokens": 200},
+            },
+        ),
+        ("message_stop", {}),
+    ):
+        yield event({"type": name} | data, name)
+
+
+STREAMS = {
+    "/chat/completions": chat_events,
+    "/responses": response_events,
+    "/messages": message_events,
+}
 ANSWERS = {
     "/chat/completions": openai_chat,
     "/responses": openai_responses,
@@ -160,17 +224,42 @@ ANSWERS = {
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    failed: ClassVar[set[str]] = set()
 
     def do_POST(self) -> None:
         asked = self.rfile.read(int(self.headers["Content-Length"]))
         path = self.path.partition("?")[0]
+        question = json.loads(asked)
+        if question.get("stream") is True:
+            self.stream(next(make for end, make in STREAMS.items() if path.endswith(end)), question)
+            return
         make = next((make for end, make in ANSWERS.items() if path.endswith(end)), None)
-        body = json.dumps(make(json.loads(asked)) if make else {}).encode()
-        self.send_response(200 if make else 404)
+        status = 200 if make else 404
+        if "fails-once" in question.get("model", "") and question["model"] not in self.failed:
+            self.failed.add(question["model"])
+            status = 500
+        body = json.dumps(make(question) if make and status == 200 else {}).encode()
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def stream(
+        self, make: Callable[[dict[str, Any]], Iterator[bytes]], asked: dict[str, Any]
+    ) -> None:
+        """One of the model `endless` goes on until nobody reads it."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        events = list(make(asked))
+        if "endless" in asked["model"]:
+            events = [events[0], *events[1:2] * 1_000_000]
+        with contextlib.suppress(OSError):
+            for each in events:
+                self.wfile.write(each)
 
     def log_message(self, *args: Any) -> None:
         pass

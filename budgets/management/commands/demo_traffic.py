@@ -17,7 +17,7 @@ from budgets.demo.trickle import trickle
 from budgets.replay.engine import Replay
 from budgets.replay.mapping import Piece
 from budgets.replay.trace import read_trace
-from client.tollgate_client import RetryPolicy, Tollgate
+from client.python.tollgate_client import RetryPolicy, Tollgate
 from opslog.management.base import Documented
 from opslog.price_import import bundled
 from opslog.pricing import PriceBook, Usage
@@ -55,7 +55,12 @@ class Command(Documented):
         try:
             # A restarting server is waited for: an ask that fails is counted and the next is made.
             client = Tollgate(
-                options["url"], token, retry=RetryPolicy(total=20), timeout=5.0, settle_wait=2.0
+                options["url"],
+                token,
+                retry=RetryPolicy(total=20),
+                patience=0.0,
+                settle_wait=2.0,
+                journal=False,
             )
         except ValueError as error:
             raise CommandError(str(error)) from None

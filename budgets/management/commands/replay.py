@@ -32,7 +32,7 @@ from budgets.replay.fixture import Caps, prepare
 from budgets.replay.mapping import Mapping
 from budgets.replay.report import print_report
 from budgets.replay.trace import TraceError, TraceRequest, read_trace
-from client.tollgate_client import Tollgate, TollgateError
+from client.python.tollgate_client import Tollgate, TollgateError
 from opslog.another_database import connected_to
 from opslog.management.base import Documented
 
@@ -201,7 +201,13 @@ def play(
 def client_for(url: str, token: str, options: dict[str, Any]) -> Tollgate:
     """Every ask is really sent: a replay drives the service, not the client's memory."""
     return Tollgate(
-        url, token, remember_refusals=False, max_connections=options["workers"], timeout=30.0
+        url,
+        token,
+        remember_refusals=False,
+        patience=0.0,
+        max_connections=options["workers"],
+        timeout=30.0,
+        journal=False,
     )
 
 

@@ -80,27 +80,37 @@ def default_folder() -> Path:
 
 
 class Journal:
-    """The folder of undelivered settlements, made with mode 0700 where it is missing.
+    """The folder of undelivered settlements, made with mode 0700 where it is missing: now, or
+    (`make` False) when the first settlement is written.
 
     Raises ValueError for a folder that others may write to: they could settle runs in its owner's
     name. Raises OSError where the folder cannot be made.
     """
 
-    def __init__(self, folder: Path, *, url: str) -> None:
+    def __init__(self, folder: Path, *, url: str, make: bool = True) -> None:
         self.folder = folder
         self._url = url
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = folder.stat()
+        self._made = False
+        if make:
+            self._make()
+
+    def _make(self) -> None:
+        if self._made:
+            return
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = self.folder.stat()
         if hasattr(os, "geteuid") and (
             about.st_uid != os.geteuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
         ):
-            raise ValueError(f"{folder} has to belong to you and to be writable by you alone")
+            raise ValueError(f"{self.folder} has to belong to you and to be writable by you alone")
+        self._made = True
 
     def write(self, entry: Entry) -> bool:
         """Whether the entry is on disk. It is logged where it is not: the work was paid for, and a
         full disk is no reason to fail it."""
         part = self.folder / f"{entry.name}.{os.getpid()}.{time.monotonic_ns()}.part"
         try:
+            self._make()
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "w", encoding="utf-8") as file:
                 file.write(entry.text())
@@ -108,7 +118,7 @@ class Journal:
                 os.fsync(file.fileno())
             part.replace(self.folder / entry.name)
             self._flush_folder()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             log.error(  # noqa: TRY400  (expected: no traceback)
                 "run %s: the settlement is not in the journal: %s", entry.run_id, error
             )
@@ -135,6 +145,8 @@ class Journal:
     def _files(self) -> list[Path]:
         try:
             paths = sorted(self.folder.iterdir())
+        except FileNotFoundError:  # nothing was written yet
+            return []
         except OSError as error:
             log.error("the journal cannot be read: %s", error)  # noqa: TRY400  (as above)
             return []

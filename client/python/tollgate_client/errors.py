@@ -80,8 +80,8 @@ class Unavailable(TollgateError):
     """No answer, or none that says anything, after every retry that was allowed.
 
     After a start this means "do not spend": if the service did admit the run and only its answer
-    was lost, the lease runs out and the reservation is settled there. After the work it means that
-    the settlement did not arrive, see `Run`.
+    was lost, the run is canceled in the background, unless the caller gave it an idempotency key.
+    After the work it means that the settlement did not arrive, see `Run`.
     """
 
 
@@ -122,11 +122,17 @@ class AlreadyEnded(TollgateError):
         return cls(run_id=replay.run_id, status=status, cost_usd=cost, settlement=settlement)
 
 
+class NoRun(TollgateError):
+    """A metered model call outside of any run. Enter a run first, or meter with
+    `outside="allow"`."""
+
+
 class StopRun(TollgateError):
     """Raised in the running work: it may not go on spending.
 
     `reason` is the service's denial (`kill_switch`, `token`, …), `finished` where the run is no
-    longer open on the service, or `lease_lost` where the lease ran out before it could be renewed.
+    longer open on the service, `lease_lost` where the lease ran out before it could be renewed, or
+    `terminated` where the program got SIGTERM.
     """
 
     def __init__(self, reason: str = "", error: str = "") -> None:

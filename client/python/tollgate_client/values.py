@@ -1,8 +1,9 @@
 """What goes over the wire, typed. Money is Decimal dollars with at most nine decimals."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from decimal import ROUND_UP, Decimal, InvalidOperation
 from typing import Any
@@ -88,6 +89,36 @@ class Usage:
     image_output_tokens: int = 0
     service_tier: str = "standard"
     tool_calls: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def terms(self) -> tuple[str, str, str]:
+        """What has to be the same for two usages to be one: model, provider, service tier."""
+        return self.model, self.provider, self.service_tier
+
+    @property
+    def has_special_parts(self) -> bool:
+        """Whether it has parts whose price is not that of text: audio, images, tools, a tier."""
+        return bool(
+            self.audio_input_tokens
+            or self.audio_output_tokens
+            or self.image_input_tokens
+            or self.image_output_tokens
+            or self.tool_calls
+            or self.service_tier != "standard"
+        )
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Raises ValueError for usages of different terms."""
+        if self.terms != other.terms:
+            raise ValueError(f"usages of {self.terms} and {other.terms} have no common price")
+        sums: dict[str, Any] = {
+            each.name: getattr(self, each.name) + getattr(other, each.name)
+            for each in fields(self)
+            if each.name.endswith("_tokens")
+        }
+        tools = Counter(self.tool_calls)
+        tools.update(other.tool_calls)
+        return replace(self, **sums, tool_calls=dict(tools))
 
     def body(self) -> dict[str, Any]:
         """As the API takes it; optional parts only where they say something."""

@@ -1,0 +1,48 @@
+"""SIGTERM in the middle of a run: the program unwinds, so that its runs settle.
+
+Without a handler the process ends at once, its runs stay open until their leases end, and two
+restarted pods lock a work order. So where a run is open, SIGTERM raises SystemExit(143) in the main
+thread, as a shell counts it; elsewhere it ends the process as ever. A program with a handler of its
+own keeps it: web servers and orchestrators have one, and end their work by themselves.
+"""
+
+import os
+import signal
+import threading
+import weakref
+from types import FrameType
+from typing import Protocol
+
+TERMINATED = 128 + signal.SIGTERM
+
+
+class Terminated(Protocol):
+    def terminate(self) -> bool:
+        """Stop the work of open runs; whether there are any."""
+
+
+class Terminations:
+    """The handler of this process, for all clients in it."""
+
+    def __init__(self) -> None:
+        self._clients: weakref.WeakSet[Terminated] = weakref.WeakSet()
+
+    def listen(self, client: Terminated) -> None:
+        """Tell the client of SIGTERM. Python installs handlers in the main thread alone: a client
+        that is made in another one is told where one in the main thread was made, too."""
+        self._clients.add(client)
+        if (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        ):
+            signal.signal(signal.SIGTERM, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        stopped = [client.terminate() for client in list(self._clients)]  # every one of them
+        if any(stopped):
+            raise SystemExit(TERMINATED)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+terminations = Terminations()
