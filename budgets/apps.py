@@ -21,6 +21,7 @@ class BudgetsConfig(AppConfig):
         "extension.sql",
         "spending.sql",
         "batch.sql",
+        "history.sql",
         "corrections.sql",
         "recording.sql",
         "solo.sql",

@@ -110,7 +110,7 @@ SELECT 'US dollars a day, everything together', max(usd) FROM (
     SELECT sum(settled + reserved) AS usd FROM spent, clock WHERE at >= today - interval '13 days'
     GROUP BY date_trunc('day', at, 'UTC')) d;
 
--- chart.c.value
+-- chart.cell.value
 SELECT 'US dollars a day, everything together ' || to_char(d AT TIME ZONE 'UTC', 'YYYY-MM-DD'),
     coalesce(sum(settled + reserved), 0)
 FROM clock CROSS JOIN generate_series(today - interval '13 days', today, interval '1 day') d
