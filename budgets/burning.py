@@ -12,7 +12,7 @@ from opslog.meters import Meter
 from workorders.models import WorkOrder
 
 ZERO = Decimal(0)
-ROWS = 6
+ROWS = 5
 WINDOWS: Mapping[str, str] = {"1m": "1 minute", "1h": "1 hour", "today": "today"}
 LOUD_USD, LOUD_TIMES = Decimal("0.05"), 2  # from here on a row is marked as unusual
 # Windows of a minute and an hour reach back as their limits count: by slots of 5 and 60 seconds.

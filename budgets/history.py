@@ -95,6 +95,21 @@ def by_group(kind: str, span: Span, now: datetime) -> list[Series]:
         return stacked(moments, cursor.fetchall())
 
 
+def names_with_spend(
+    kind: str, names: Collection[str], since: datetime, until: datetime
+) -> set[str]:
+    """Those of these names that spent something in whole hours between two moments."""
+    if not names:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT name FROM tollgate.governed_hours(%s, %s, %s)"
+            " WHERE usd > 0 AND name = ANY (%s)",
+            [kind, since, until, list(names)],
+        )
+        return {name for (name,) in cursor}
+
+
 def stacked(
     moments: Sequence[datetime], rows: Iterable[tuple[datetime, str, Decimal]]
 ) -> list[Series]:

@@ -226,10 +226,19 @@ def charts(choice: Choice, now: datetime) -> dict[str, Any]:
             moments,
             [Series(names[each.name], each.values) for each in found],
             unit="usd",
-            markers=changes.for_chart(moments[0], moments[-1] + span.step),
+            markers=changes_of_what_is_shown(moments[0], moments[-1] + span.step),
         ),
         "second_chart": refusals(choice, now) if choice.tab == "refusals" else admissions(),
     }
+
+
+def changes_of_what_is_shown(since: datetime, until: datetime) -> list[tuple[datetime, str]]:
+    """Changes of everything, and of the features that governed spend has in this time."""
+    told = list(changes.markers_between(since, until))
+    spends = history.names_with_spend(
+        "feature", {each.feature for each in told if each.feature}, since, until
+    )
+    return [changes.labeled(each) for each in told if not each.feature or each.feature in spends]
 
 
 def second(choice: Choice) -> str:

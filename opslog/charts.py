@@ -82,8 +82,9 @@ class Chart:
         return {1: "Minute", 60: "Hour", 1440: "Day"}.get(minutes, f"{minutes // 60} hours from")
 
     @property
-    def several(self) -> bool:
-        return len(self.series) > 1
+    def named(self) -> bool:
+        """Whether its series have names of their own; a chart of one thing has its label."""
+        return any(each.name for each in self.series)
 
     @property
     def busiest(self) -> Column | None:

@@ -296,7 +296,9 @@ def tenths(ratio: Decimal | None) -> str:
 @register.filter
 def times(ratio: Decimal | None) -> str:
     """ "3.4×"; "new" of what had nothing before."""
-    return "new" if ratio is None else f"{ratio:.1f}×" if ratio < 10 else f"{ratio:.0f}×"
+    if ratio is None:
+        return "new"
+    return "over 99×" if ratio > 99 else f"{ratio:.1f}×" if ratio < 10 else f"{ratio:.0f}×"
 
 
 @register.filter

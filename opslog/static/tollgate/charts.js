@@ -99,9 +99,9 @@
     };
   }
 
-  function configuration(id, data) {
+  function configuration(id, data, width) {
     const { unit, labels, days, series, lines, marks } = data;
-    const plain = series.length === 1;
+    const plain = series.every((each) => !each.name);
     const numbered = plain ? null : numbers(id, series.map((each) => each.name));
     const color = (each) => (each.drawn === "step" ? theme.text : series.filter((one) => one.drawn === "bar").length === 1 && each.drawn === "bar" ? accent() : theme.colors[numbered.get(each.name)]);
     const within = (at) => marks.filter((mark) => Math.floor(mark.x * labels.length) === at).map((mark) => mark.text);
@@ -116,7 +116,7 @@
         interaction: { mode: "index", intersect: false },
         tgMarks: marks,
         plugins: {
-          legend: { display: !plain, position: "bottom", align: "start", labels: { color: theme.text, boxWidth: 12, boxHeight: 12, font: { size: 12 } } },
+          legend: { display: !plain, position: width > 420 ? "right" : "bottom", align: "start", labels: { color: theme.text, boxWidth: 12, boxHeight: 12, font: { size: 12 } } },
           tooltip: {
             itemSort: (a, b) => b.raw - a.raw,
             callbacks: {
@@ -159,7 +159,7 @@
       const text = id ? document.getElementById(id).textContent : canvas.dataset.spark;
       const key = `${theme.dark} ${text}`;
       if (drawn.get(canvas) === key) continue;
-      const { type, data, options, plugins } = id ? configuration(id, JSON.parse(text)) : sparkline(JSON.parse(text));
+      const { type, data, options, plugins } = id ? configuration(id, JSON.parse(text), canvas.parentElement.clientWidth) : sparkline(JSON.parse(text));
       const shown = Chart.getChart(canvas);
       if (shown) {
         Object.assign(shown, { data, options });

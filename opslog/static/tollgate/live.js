@@ -104,6 +104,17 @@
     }
   }
 
+  // An act that was opened beside a row closes by Escape, or by a click elsewhere.
+  function closeActs(but) {
+    for (const each of live.querySelectorAll("details.tg-act[open]")) if (!each.contains(but)) each.open = false;
+  }
+  document.addEventListener("click", (event) => closeActs(event.target));
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    live.querySelector("details.tg-act[open] summary")?.focus();
+    closeActs(null);
+  });
+
   setInterval(renew, Number(live.dataset.seconds) * 1000);
   // Nobody comes back to old figures.
   document.addEventListener("visibilitychange", renew);
