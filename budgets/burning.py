@@ -55,8 +55,8 @@ WITH c AS MATERIALIZED (
 )
 SELECT r.name, r.usd, r.runs, count(*) OVER (), sum(r.usd) OVER (), (
     SELECT array_agg(coalesce(b.usd, 0) ORDER BY m.at) FROM c CROSS JOIN
-        generate_series(date_bin(%(step)s, c.oldest, 'epoch'), c.now, %(step)s) m (at)
-    LEFT JOIN (SELECT date_bin(%(step)s, s.at, 'epoch') AS at, sum(s.usd) AS usd FROM spent s
+        generate_series(date_bin(%(step)s::interval, c.oldest, 'epoch'), c.now, %(step)s::interval) m (at)
+    LEFT JOIN (SELECT date_bin(%(step)s::interval, s.at, 'epoch') AS at, sum(s.usd) AS usd FROM spent s
         WHERE s.name = r.name GROUP BY 1) b ON b.at = m.at)
 FROM ranked r WHERE r.usd > 0 ORDER BY r.usd DESC, r.name LIMIT %(rows)s
 """
@@ -75,7 +75,8 @@ JOIN budgets b ON b.scope = %(kind)s AND b.amount IS NOT NULL AND b.measure IN (
         SELECT FROM budgets own WHERE own.scope = b.scope AND own."window" = b."window"
             AND own.measure = b.measure AND own.subject = n.name))
 CROSS JOIN LATERAL (
-    SELECT coalesce(sum(CASE b.measure WHEN 'usd' THEN s.settled_usd ELSE s.runs END), 0) AS settled,
+    SELECT coalesce(sum(CASE b.measure WHEN 'usd' THEN s.settled_usd ELSE s.runs END), 0)
+            AS settled,
         coalesce(sum(CASE b.measure WHEN 'usd' THEN s.reserved_usd ELSE 0 END), 0) AS held
     FROM counters s WHERE s.scope = b.scope AND s.subject = n.name AND s."window" = b."window"
         AND s.starts_at BETWEEN tollgate.counts_from(b."window", c.now) AND c.now) k
@@ -85,8 +86,9 @@ WHERE n.name <> '' ORDER BY n.name, b.measure, (k.settled + k.held) / b.amount D
 
 @dataclass(slots=True)
 class Burner:
-    """Dollars committed in the window, and what is left of its limits. Meters are those of the day's
-    caps of a work order; of other kinds, of the limit of which most is used. None: no limit."""
+    """Dollars committed in the window, and what is left of its limits. Meters are those of the
+    day's caps of a work order; of other kinds, of the limit of which most is used. None: no limit.
+    """
 
     name: str
     usd: Decimal
@@ -141,7 +143,7 @@ def ranked(kind: str, window: str, now: datetime) -> Burning:
                 "now": now,
                 "since": since,
                 "oldest": oldest,
-                "step": timedelta(seconds=step),
+                "step": f"{step} seconds",
                 "rows": ROWS,
             },
         )

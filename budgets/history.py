@@ -1,7 +1,7 @@
 """Governed spend over time, by what it is grouped by, and what is usual at this hour.
 
-A run counts at its start, with what it cost or has reserved, as in the counters of a day. Hours that
-are over are read from their sums (`tollgate.governed_hours`): a month costs no more than its hours.
+A run counts at its start, with what it cost or has reserved, as in the counters of a day. Hours
+that are over are read from their sums (`tollgate.governed_hours`): a month costs its hours.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -40,6 +40,11 @@ class Span:
     step: timedelta
     word: str
 
+    @property
+    def every(self) -> str:
+        """The step, as SQL has it."""
+        return f"{self.step.total_seconds():.0f} seconds"
+
 
 SPANS: Mapping[str, Span] = {
     "1h": Span("1 h", timedelta(hours=1), timedelta(minutes=1), "a minute"),
@@ -48,9 +53,9 @@ SPANS: Mapping[str, Span] = {
     "30d": Span("30 d", timedelta(days=30), timedelta(days=1), "a day"),
 }
 
-OF_ROWS = "SELECT at, name, usd FROM tollgate.governed_rows(%s, %s, %s, %s)"
+OF_ROWS = "SELECT at, name, usd FROM tollgate.governed_rows(%s, %s, %s, %s::interval)"
 OF_HOURS = """
-SELECT date_bin(%s, hour, 'epoch'), name, sum(usd) FROM tollgate.governed_hours(%s, %s, %s)
+SELECT date_bin(%s::interval, hour, 'epoch'), name, sum(usd) FROM tollgate.governed_hours(%s, %s, %s)
 GROUP BY 1, 2
 """
 # The same span of each of the days before, hours in part where it begins or ends within one; of
@@ -70,7 +75,7 @@ LEFT JOIN LATERAL tollgate.governed_hours(%(kind)s, date_trunc('hour', s.since, 
 GROUP BY 1, 2
 """
 REFUSED = """
-SELECT date_bin(%s, created_at, 'epoch'), coalesce(nullif(meta->>'reason', ''), kind),
+SELECT date_bin(%s::interval, created_at, 'epoch'), coalesce(nullif(meta->>'reason', ''), kind),
     sum(tollgate.times(meta))
 FROM operations_events WHERE kind = ANY (%s) AND created_at >= %s GROUP BY 1, 2
 """
@@ -89,9 +94,9 @@ def by_group(kind: str, span: Span, now: datetime) -> list[Series]:
     moments = columns(span, now)
     with connection.cursor() as cursor:
         if span.step < timedelta(hours=1):
-            cursor.execute(OF_ROWS, [kind, moments[0], now, span.step])
+            cursor.execute(OF_ROWS, [kind, moments[0], now, span.every])
         else:
-            cursor.execute(OF_HOURS, [span.step, kind, moments[0], now])
+            cursor.execute(OF_HOURS, [span.every, kind, moments[0], now])
         return stacked(moments, cursor.fetchall())
 
 
@@ -128,9 +133,7 @@ def stacked(
     return shown
 
 
-def usual(
-    kind: str, names: Collection[str], since: datetime, till: datetime
-) -> dict[str, Decimal]:
+def usual(kind: str, names: Collection[str], since: datetime, till: datetime) -> dict[str, Decimal]:
     """What each of these names committed in the same span of the last seven days: the median. Empty
     while fewer than three of them were in use. One query."""
     found: dict[str, dict[int, Decimal]] = {name: {} for name in names}
@@ -170,5 +173,5 @@ def refusals(span: Span, now: datetime) -> list[Series]:
     """How many asks each limit refused in each column. One query, by the index of the kinds."""
     moments = columns(span, now)
     with connection.cursor() as cursor:
-        cursor.execute(REFUSED, [span.step, list(REFUSALS), moments[0]])
+        cursor.execute(REFUSED, [span.every, list(REFUSALS), moments[0]])
         return stacked(moments, cursor.fetchall())

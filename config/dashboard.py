@@ -33,8 +33,8 @@ from budgets.approvals.break_glass import REVIEW_WITHIN
 from budgets.models import AlertRule, Budget
 from opslog import changes, channels, delivery, liveness
 from opslog.charts import Chart, Series, of_series
-from opslog.models import Heartbeat, Incident
 from opslog.meters import Meter
+from opslog.models import Heartbeat, Incident
 from opslog.sealing.selectors import last_verification
 from opslog.templatetags.tollgate import reason_word
 from workorders.models import WorkOrder
@@ -259,7 +259,9 @@ def admissions() -> Chart:
     minutes = latency.by_minute(minutes=LATENCY_MINUTES)
 
     def series(name: str, seconds: list[float | None]) -> Series:
-        return Series(name, [None if s is None else Decimal(str(s)) * 1000 for s in seconds], "line")
+        return Series(
+            name, [None if s is None else Decimal(str(s)) * 1000 for s in seconds], "line"
+        )
 
     return of_series(
         [each.at for each in minutes],

@@ -1,4 +1,4 @@
-"""Charts as plain numbers: `static/tollgate/charts.js` draws them, and a table below has the same."""
+"""Charts as plain numbers: `charts.js` draws them, and a table below each has the same."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -166,7 +166,7 @@ def of_series(
     over: Sequence[bool] = (),
     guessed: int = 0,
 ) -> Chart:
-    """Columns at these moments, evenly spaced. `starts`: moments of another style than `markers`."""
+    """Columns at these moments, evenly spaced. `starts`: markers of another style."""
     columns = tuple(
         Column(
             at,
@@ -177,7 +177,9 @@ def of_series(
         )
         for index, at in enumerate(moments)
     )
-    begins = [at if isinstance(at, datetime) else datetime.combine(at, time(), UTC) for at in moments]
+    begins = [
+        at if isinstance(at, datetime) else datetime.combine(at, time(), UTC) for at in moments
+    ]
     step = begins[1] - begins[0] if len(begins) > 1 else DAY
     marks = [
         Mark(at, text, share, style)

@@ -1,5 +1,7 @@
-"""The table of what burns: names, addresses, and the acts beside each row. Each act is posted to the
-page that it has anyhow, with the way back (`next`)."""
+"""The table of what burns: names, addresses, and the acts beside each row.
+
+An act is posted to the page that it has anyhow, with the way back (`next`).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +12,6 @@ from django.contrib.admin.utils import quote
 from django.http import HttpRequest
 from django.urls import reverse
 
-from budgets import burning
 from budgets.burning import Burner
 from budgets.models import FeatureControl, KillSwitch
 from workorders.models import Agent, ServiceToken, WorkOrder

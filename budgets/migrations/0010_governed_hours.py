@@ -4,24 +4,39 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('budgets', '0009_alert_permissions'),
+        ("budgets", "0009_alert_permissions"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='GovernedHour',
+            name="GovernedHour",
             fields=[
-                ('pk', models.CompositePrimaryKey('kind', 'hour', 'name', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('kind', models.TextField(help_text='all, work_order, model, agent, token, user or feature.')),
-                ('hour', models.DateTimeField()),
-                ('name', models.TextField()),
-                ('usd', models.DecimalField(decimal_places=9, max_digits=20)),
-                ('runs', models.BigIntegerField()),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "kind",
+                        "hour",
+                        "name",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "kind",
+                    models.TextField(
+                        help_text="all, work_order, model, agent, token, user or feature."
+                    ),
+                ),
+                ("hour", models.DateTimeField()),
+                ("name", models.TextField()),
+                ("usd", models.DecimalField(decimal_places=9, max_digits=20)),
+                ("runs", models.BigIntegerField()),
             ],
             options={
-                'db_table': 'governed_hours',
+                "db_table": "governed_hours",
             },
         ),
     ]

@@ -56,7 +56,7 @@ DECLARE
 BEGIN
     DELETE FROM public.governed_hours k
     WHERE k.kind = ANY (tollgate.governed_kinds()) AND k.hour < this - interval '32 days';
-    PERFORM pg_advisory_xact_lock(7405, 0);
+    PERFORM pg_advisory_xact_lock(7410, 0);
     SELECT h INTO one FROM generate_series(this - interval '25 hours', greatest(this - interval '31 days',
         date_trunc('hour', least((SELECT min(r.started_at) FROM public.work_order_runs r),
             (SELECT min(d.at) FROM public.direct_spend d)), 'UTC')), interval '-1 hour') h
@@ -80,7 +80,7 @@ END $$;
 -- A late report or a correction of a cost drops the sums of its hour; they are made anew.
 CREATE OR REPLACE FUNCTION tollgate.forget_hour() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock_shared(7405, 0);
+    PERFORM pg_advisory_xact_lock_shared(7410, 0);
     DELETE FROM public.governed_hours k WHERE k.kind = ANY (tollgate.governed_kinds()) AND k.hour = date_trunc('hour',
         coalesce(to_jsonb(OLD)->>'started_at', to_jsonb(OLD)->>'at')::timestamptz, 'UTC');
     RETURN NULL;

@@ -329,7 +329,7 @@ def query(context: template.Context, **chosen: str) -> str:
     asked = context["request"].GET.copy()
     for name, value in chosen.items():
         asked[name] = value
-    return asked.urlencode()
+    return str(asked.urlencode())
 
 
 FORMS: dict[str, Callable[..., str]] = {

@@ -15,7 +15,8 @@ from tests.walks.browsing import picture, serious, window_of
 
 # Pixels with any ink, by canvas; and a sign for each renewal that is over.
 INK = """() => [...document.querySelectorAll("canvas")].map((canvas) => {
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width || 1, canvas.height || 1);
+  const [width, height] = [canvas.width || 1, canvas.height || 1];
+  const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
   return data.filter((value, at) => at % 4 === 3 && value).length;
 })"""
 COUNT_RENEWALS = """() => document.addEventListener("renewed", () => {
@@ -57,9 +58,7 @@ def program(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Prog
 
 
 @pytest.fixture
-def page(
-    program: Program, sessions: dict[str, str], browser: Browser
-) -> Iterator[Page]:
+def page(program: Program, sessions: dict[str, str], browser: Browser) -> Iterator[Page]:
     """As operations."""
     window = window_of(browser, program.service, sessions["operations"], 1440, 900)
     window.goto(f"{program.service.url}/admin/", wait_until="networkidle")
@@ -113,10 +112,14 @@ def test_a_theme_that_turns_dark_is_drawn_anew(page: Page) -> None:
     before = page.evaluate("document.querySelector('canvas[data-chart]').toDataURL()")
     page.evaluate("document.documentElement.classList.add('dark')")
     after = page.evaluate("document.querySelector('canvas[data-chart]').toDataURL()")
-    assert before != after or page.evaluate(
-        "new Promise((done) => setTimeout(() => done("
-        "document.querySelector('canvas[data-chart]').toDataURL())))"
-    ) != before
+    assert (
+        before != after
+        or page.evaluate(
+            "new Promise((done) => setTimeout(() => done("
+            "document.querySelector('canvas[data-chart]').toDataURL())))"
+        )
+        != before
+    )
     assert all(page.evaluate(INK))
 
 

@@ -99,6 +99,12 @@
     };
   }
 
+  // A legend beside a chart leaves room for it.
+  function legends(chart) {
+    const all = Chart.defaults.plugins.legend.labels.generateLabels(chart);
+    return all.map((each) => ({ ...each, text: each.text.length > 22 ? `${each.text.slice(0, 21)}…` : each.text }));
+  }
+
   function configuration(id, data, width) {
     const { unit, labels, days, series, lines, marks } = data;
     const plain = series.every((each) => !each.name);
@@ -116,7 +122,7 @@
         interaction: { mode: "index", intersect: false },
         tgMarks: marks,
         plugins: {
-          legend: { display: !plain, position: width > 420 ? "right" : "bottom", align: "start", labels: { color: theme.text, boxWidth: 12, boxHeight: 12, font: { size: 12 } } },
+          legend: { display: !plain, position: width > 420 ? "right" : "bottom", align: "start", labels: { color: theme.text, boxWidth: 12, boxHeight: 12, font: { size: 12 }, generateLabels: legends } },
           tooltip: {
             itemSort: (a, b) => b.raw - a.raw,
             callbacks: {
