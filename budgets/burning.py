@@ -46,7 +46,7 @@ STARTED = """
 RANKED = """
 WITH c AS MATERIALIZED (
     SELECT %(now)s::timestamptz AS now, %(since)s::timestamptz AS since,
-        %(oldest)s::timestamptz AS oldest
+        %(oldest)s::timestamptz AS oldest, %(step)s::interval AS step
 ), spent AS MATERIALIZED (
     SPENT
 ), ranked AS (
@@ -54,10 +54,10 @@ WITH c AS MATERIALIZED (
     FROM spent s, c WHERE s.at >= c.since GROUP BY s.name
 )
 SELECT r.name, r.usd, r.runs, count(*) OVER (), sum(r.usd) OVER (), (
-    SELECT array_agg(coalesce(b.usd, 0) ORDER BY m.at) FROM c CROSS JOIN
-        generate_series(date_bin(%(step)s::interval, c.oldest, 'epoch'), c.now, %(step)s::interval) m (at)
-    LEFT JOIN (SELECT date_bin(%(step)s::interval, s.at, 'epoch') AS at, sum(s.usd) AS usd FROM spent s
-        WHERE s.name = r.name GROUP BY 1) b ON b.at = m.at)
+    SELECT array_agg(coalesce(b.usd, 0) ORDER BY m.at)
+    FROM c CROSS JOIN generate_series(date_bin(c.step, c.oldest, 'epoch'), c.now, c.step) m (at)
+    LEFT JOIN (SELECT date_bin(c.step, s.at, 'epoch') AS at, sum(s.usd) AS usd
+        FROM spent s, c WHERE s.name = r.name GROUP BY 1) b ON b.at = m.at)
 FROM ranked r WHERE r.usd > 0 ORDER BY r.usd DESC, r.name LIMIT %(rows)s
 """
 OPEN = """

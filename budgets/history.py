@@ -55,8 +55,8 @@ SPANS: Mapping[str, Span] = {
 
 OF_ROWS = "SELECT at, name, usd FROM tollgate.governed_rows(%s, %s, %s, %s::interval)"
 OF_HOURS = """
-SELECT date_bin(%s::interval, hour, 'epoch'), name, sum(usd) FROM tollgate.governed_hours(%s, %s, %s)
-GROUP BY 1, 2
+SELECT date_bin(%s::interval, hour, 'epoch'), name, sum(usd)
+FROM tollgate.governed_hours(%s, %s, %s) GROUP BY 1, 2
 """
 # The same span of each of the days before, hours in part where it begins or ends within one; of
 # days that were wholly in use.
