@@ -186,10 +186,8 @@ def test_every_figure_sums_the_counts(desk: Desk, clock: Clock) -> None:
     assert overview.refusals_by_reason(since, ["w1"]) == {
         "w1": [("runs_per_day", 60), ("suspended", 30)]
     }
-    refused = {
-        each.name: sum(filter(None, each.values))
-        for each in history.refusals(history.SPANS["24h"], now)
-    }
+    charted = history.refusals(history.SPANS["24h"], now)
+    refused = {each.name: sum(filter(None, each.values)) for each in charted}
     assert refused == {"runs_per_day": 60, "suspended": 30}
     assert sum(each.times for each in overview.last_refusals(at_most=9)) == 90
     assert alert_rules.measured(AlertRule(minutes=30))[1].refusals == 60
