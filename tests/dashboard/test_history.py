@@ -129,7 +129,7 @@ def test_the_largest_series_are_shown_and_the_rest_is_one() -> None:
     hour = datetime(2026, 1, 1, tzinfo=UTC)
     rows = [(hour, name, Decimal(value)) for value, name in enumerate("abcdefg", start=1)]
     shown = history.stacked([hour], [*rows, (hour, history.OTHERS, Decimal(50))])
-    assert [(each.name, total(each)) for each in shown] == [
+    assert [(each.name, int(total(each))) for each in shown] == [
         ("g", 7),
         ("f", 6),
         ("e", 5),
