@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.db import connection
 
@@ -100,17 +101,19 @@ class Burner:
     usual_usd: Decimal | None = None
     usd_meter: Meter | None = None
     runs_meter: Meter | None = None
+    work_order: Any = None  # `with_use`, where it is one
 
     @property
     def times_usual(self) -> Decimal | None:
-        """None: nothing is usual."""
+        """None: nothing is usual, or nothing at all was spent then."""
         return self.usd / self.usual_usd if self.usual_usd else None
 
     @property
     def is_unusual(self) -> bool:
         """Twice its usual, and more than small change."""
-        times = self.times_usual
-        return self.usd >= LOUD_USD and (times is None or times >= LOUD_TIMES)
+        if self.usual_usd is None or self.usd < LOUD_USD:
+            return False
+        return self.usd >= LOUD_TIMES * self.usual_usd
 
     @property
     def drawn(self) -> list[float]:
@@ -160,7 +163,7 @@ def ranked(kind: str, window: str, now: datetime) -> Burning:
         row.per_hour_usd = row.usd / hours
         row.runs_per_hour = round(row.runs / hours)
     if kind == "work_order":
-        _caps(by_name)
+        _caps(by_name, midnight)
     else:
         _limits(kind, by_name)
     return Burning(rows, found[0][3] - len(rows) if found else 0, found[0][4] if found else ZERO)
@@ -170,8 +173,9 @@ def _slot(at: datetime, seconds: int) -> datetime:
     return at - timedelta(seconds=at.timestamp() % seconds)
 
 
-def _caps(rows: Mapping[str, Burner]) -> None:
-    for order in overview.with_use(WorkOrder.objects.filter(pk__in=rows), overview.today()):
+def _caps(rows: Mapping[str, Burner], midnight: datetime) -> None:
+    for order in overview.with_use(WorkOrder.objects.filter(pk__in=rows), midnight):
+        rows[order.pk].work_order = order
         rows[order.pk].usd_meter = overview.usd_meter_of(order)
         rows[order.pk].runs_meter = overview.runs_meter_of(order)
 

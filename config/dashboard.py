@@ -118,12 +118,11 @@ def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "title": "Overview",
         "refresh": REFRESH_SECONDS,
         "choice": choice,
-        "any_work_order": WorkOrder.objects.exists(),
         "may_register": request.user.has_perm("workorders.add_workorder"),
         "may_ask": request.user.has_perm("budgets.ask_changerequest"),
         **state(rate),
         **burning_now(request, choice, rate.at),
-        **attention(request),
+        **attention(request, rate.at),
         **charts(choice, rate.at),
         **trust(),
     }
@@ -158,6 +157,7 @@ def burning_now(request: HttpRequest, choice: Choice, now: datetime) -> dict[str
     return {
         "burning": found,
         "rows": burners.rows(request, choice.by, found.rows),
+        "any_work_order": bool(found.rows) or WorkOrder.objects.exists(),
         "groups": history.GROUPS,
         "by_label": history.GROUPS[choice.by],
         "windows": burning.WINDOWS,
@@ -168,10 +168,10 @@ def burning_now(request: HttpRequest, choice: Choice, now: datetime) -> dict[str
     }
 
 
-def attention(request: HttpRequest) -> dict[str, Any]:
+def attention(request: HttpRequest, now: datetime) -> dict[str, Any]:
     """What needs whoever looks, and what admits nothing now."""
     user: Any = request.user
-    begins = overview.today()
+    begins = now.replace(hour=0, minute=0, second=0, microsecond=0)
     switches, tripped = list(killswitch.in_force()[:ROWS]), breaker.not_closed()[:ROWS]
     blocked = overview.blocked(begins, at_most=ROWS)
     refused = overview.refusals_by_reason(begins, [each.work_order.pk for each in blocked])
@@ -199,7 +199,7 @@ def attention(request: HttpRequest) -> dict[str, Any]:
             if user.has_perm("budgets.change_approvalrule")
             else ()
         ),
-        "now": timezone.now(),
+        "now": now,
         "blocked": [
             (
                 each,

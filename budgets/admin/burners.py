@@ -79,8 +79,10 @@ def labels(kind: str, names: Sequence[str]) -> dict[str, str]:
 def _work_orders(request: HttpRequest, named: Mapping[str, Row]) -> None:
     suspends = request.user.has_perm("workorders.suspend_workorder")
     asks = request.user.has_perm("budgets.ask_changerequest")
-    for order in WorkOrder.objects.filter(pk__in=named):
-        row, page = named[order.pk], "admin:workorders_workorder"
+    for row in named.values():
+        order, page = row.burner.work_order, "admin:workorders_workorder"
+        if order is None:
+            continue
         row.label, row.href = order.title, reverse(f"{page}_change", args=[quote(order.pk)])
         if order.status != WorkOrder.Status.DRAFT:
             row.state = order.status
