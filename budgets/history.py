@@ -53,11 +53,23 @@ SPANS: Mapping[str, Span] = {
     "30d": Span("30 d", timedelta(days=30), timedelta(days=1), "a day"),
 }
 
-OF_ROWS = "SELECT at, name, usd FROM tollgate.governed_rows(%s, %s, %s, %s::interval)"
-OF_HOURS = """
-SELECT date_bin(%s::interval, hour, 'epoch'), name, sum(usd)
-FROM tollgate.governed_hours(%s, %s, %s) GROUP BY 1, 2
+# The largest few names; all others are one already, since there may be a user for each run.
+LARGEST = """
+WITH s AS MATERIALIZED (
+    SELECT date_bin(%(step)s::interval, {at}, 'epoch') AS at, name, sum(usd) AS usd
+    FROM {source} GROUP BY 1, 2
+), largest AS (
+    SELECT name FROM s WHERE name <> %(others)s
+    GROUP BY name ORDER BY sum(usd) DESC, name LIMIT %(shown)s
+)
+SELECT s.at, coalesce(l.name, %(others)s), sum(s.usd)
+FROM s LEFT JOIN largest l USING (name) GROUP BY 1, 2
 """
+OF_ROWS = LARGEST.format(
+    at="at",
+    source="tollgate.governed_rows(%(kind)s, %(since)s, %(now)s, %(step)s::interval)",
+)
+OF_HOURS = LARGEST.format(at="hour", source="tollgate.governed_hours(%(kind)s, %(since)s, %(now)s)")
 # The same span of each of the days before, hours in part where it begins or ends within one; of
 # days that were wholly in use.
 USUAL = """
@@ -93,10 +105,17 @@ def by_group(kind: str, span: Span, now: datetime) -> list[Series]:
     """Dollars of each column, by the largest names of that kind. One query."""
     moments = columns(span, now)
     with connection.cursor() as cursor:
-        if span.step < timedelta(hours=1):
-            cursor.execute(OF_ROWS, [kind, moments[0], now, span.every])
-        else:
-            cursor.execute(OF_HOURS, [span.every, kind, moments[0], now])
+        cursor.execute(
+            OF_ROWS if span.step < timedelta(hours=1) else OF_HOURS,
+            {
+                "kind": kind,
+                "since": moments[0],
+                "now": now,
+                "step": span.every,
+                "others": OTHERS,
+                "shown": SHOWN,
+            },
+        )
         return stacked(moments, cursor.fetchall())
 
 
