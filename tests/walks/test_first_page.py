@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from pytest_django import DjangoDbBlocker
 
 from config.scratch import ScratchService
+from tests.waiting import HANG_SECONDS
 from tests.walks.browsing import picture, serious, window_of
 
 # Pixels with any ink, by canvas; and a sign for each renewal that is over.
@@ -19,9 +20,9 @@ INK = """() => [...document.querySelectorAll("canvas")].map((canvas) => {
   const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
   return data.filter((value, at) => at % 4 === 3 && value).length;
 })"""
-COUNT_RENEWALS = """() => document.addEventListener("renewed", () => {
+COUNT_RENEWALS = """() => document.addEventListener("drawn", () => {
   const root = document.documentElement;
-  setTimeout(() => { root.dataset.renewed = Number(root.dataset.renewed ?? 0) + 1; }, 50);
+  root.dataset.renewed = Number(root.dataset.renewed ?? 0) + 1;
 })"""
 SMALL, LARGE = "Small summaries", "Large summaries"
 
@@ -36,6 +37,7 @@ class Program:
             f"{self.service.url}/api/work-orders/start",
             json={"workOrderId": wo, "agentName": f"{wo}-agent", "estimatedCostUsd": usd},
             headers={"x-api-key": self.token},
+            timeout=HANG_SECONDS,
         )
         return answer.status_code
 
@@ -109,17 +111,10 @@ def test_what_is_drawn_typed_and_unfolded_survives_three_renewals(
 
 
 def test_a_theme_that_turns_dark_is_drawn_anew(page: Page) -> None:
-    before = page.evaluate("document.querySelector('canvas[data-chart]').toDataURL()")
+    picture_of = "document.querySelector('canvas[data-chart]').toDataURL()"
+    before = page.evaluate(picture_of)
     page.evaluate("document.documentElement.classList.add('dark')")
-    after = page.evaluate("document.querySelector('canvas[data-chart]').toDataURL()")
-    assert (
-        before != after
-        or page.evaluate(
-            "new Promise((done) => setTimeout(() => done("
-            "document.querySelector('canvas[data-chart]').toDataURL())))"
-        )
-        != before
-    )
+    page.wait_for_function(f"(before) => {picture_of} !== before", arg=before)
     assert all(page.evaluate(INK))
 
 

@@ -175,6 +175,7 @@
       }
       drawn.set(canvas, key);
     }
+    document.dispatchEvent(new Event("drawn"));
   }
 
   draw();
