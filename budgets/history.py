@@ -26,7 +26,7 @@ GROUPS: Mapping[str, str] = {
 OTHERS = "others"
 ZERO = Decimal(0)
 SHOWN = 5  # series of a chart; the rest is one more
-NAMES_KEPT = 100  # of each kind and hour
+NAMES_KEPT = 300  # of each kind and hour
 HOURS_AT_ONCE = 120  # kept by one job
 USUAL_DAYS, LEAST_DAYS = 7, 3  # that are compared with, and without which nothing is usual
 

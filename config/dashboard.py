@@ -184,6 +184,7 @@ def attention(request: HttpRequest, now: datetime) -> dict[str, Any]:
         "may_handle": user.has_perm("opslog.handle_incident"),
         "firing": list(AlertRule.objects.exclude(firing_since=None)[:ROWS]),
         "tripped": tripped,
+        "everything_stopped": [each for each in switches if each.scope == "Global"],
         "may_decide": user.has_perm("budgets.decide_changerequest"),
         "waiting": waiting[:ROWS],
         "waiting_more": max(len(waiting) - ROWS, 0),

@@ -152,10 +152,14 @@ def test_what_is_blocked_besides_work_orders() -> None:
 @pytest.mark.django_db
 def test_stops_by_hand_are_among_what_is_blocked() -> None:
     killswitch.switch("Surface", "batch", enabled=True, reason="x", by="ops")
+    killswitch.switch("Global", "", enabled=True, reason="too much at once", by="dana")
     breaker.trip("global", "", reason="x", by="ops")
     page = logged_in(factories.make_user("op", groups=["operations"], is_staff=True)).get(
         "/ops-dashboard"
     )
+    alarms = page.content.decode().split('id="card-alarms"')[1].split("</ul>")[0]
+    assert "everything is stopped" in alarms
+    assert "by dana" in alarms
     card = page.content.decode().split('id="card-blocked"')[1].split("</section>")[0]
     assert "one surface batch" in card
     assert "until somebody lifts it" in card
