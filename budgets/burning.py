@@ -157,7 +157,7 @@ def ranked(kind: str, window: str, now: datetime) -> Burning:
         for name, open_runs in cursor:
             by_name[name].open_runs = open_runs
     usual = history.usual(kind, by_name, since, now)
-    hours = Decimal((now - since).total_seconds()) / 3600
+    hours = Decimal(max((now - since).total_seconds(), 1)) / 3600  # (at midnight, none)
     for row in rows:
         row.usual_usd = usual.get(row.name)
         row.per_hour_usd = row.usd / hours
