@@ -267,8 +267,8 @@ def admissions() -> Chart:
     return of_series(
         [each.at for each in minutes],
         [
-            series("median, at most", [each.median for each in minutes]),
-            series("95th percentile, at most", [each.p95 for each in minutes]),
+            series("median", [each.median for each in minutes]),
+            series("95th percentile", [each.p95 for each in minutes]),
         ],
         unit="ms",
     )

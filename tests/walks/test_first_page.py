@@ -124,7 +124,7 @@ def test_the_top_burner_is_seen_suspended_and_resumed(program: Program, page: Pa
     assert top in (LARGE, SMALL)
     wo = "large" if top == LARGE else "small"
     row(page, top).get_by_text("Suspend", exact=True).first.click()  # 1
-    expect(row(page, top)).to_contain_text("open run")
+    expect(row(page, top)).to_contain_text("Open runs: ")
     row(page, top).get_by_role("button", name="Runaway spend").click()  # the reason
     expect(row(page, top)).to_contain_text("suspended")
     assert page.url.startswith(f"{program.service.url}/admin/")
