@@ -102,7 +102,7 @@
   // A legend beside a chart leaves room for it.
   function legends(chart) {
     const all = Chart.defaults.plugins.legend.labels.generateLabels(chart);
-    return all.map((each) => ({ ...each, text: each.text.length > 22 ? `${each.text.slice(0, 21)}…` : each.text }));
+    return all.map((each) => ({ ...each, text: each.text.length > 18 ? `${each.text.slice(0, 17)}…` : each.text }));
   }
 
   function configuration(id, data, width) {
