@@ -49,8 +49,8 @@ RENEWED = """new Promise((done) => {
 })"""
 WORK_ORDER = "/admin/workorders/workorder/code-review/change/"
 PICTURES = (
-    Picture("dashboard-light", "director", "/admin/"),
-    Picture("dashboard-dark", "director", "/admin/", theme="dark"),
+    Picture("dashboard-light", "director", "/admin/", width=1440, height=900),
+    Picture("dashboard-dark", "director", "/admin/", width=1440, height=900, theme="dark"),
     Picture("dashboard-phone", "auditor", "/admin/", width=390, height=844),
     Picture("work-order-light", "ops", WORK_ORDER),
     Picture("work-order-dark", "ops", WORK_ORDER, theme="dark"),
