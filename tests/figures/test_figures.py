@@ -224,7 +224,7 @@ def test_each_figure_is_what_the_rows_say(
     desk: Desk, name: str, url: str, told: dict[str, str], part: bool
 ) -> None:
     told = {key: value.format(**desk.names) for key, value in told.items()}
-    page, sql = desk.page(url.format(**desk.names, **told)), statements(name)
+    page, sql = desk.page(url.format(**{**desk.names, **told})), statements(name)
     desk.look_at(told)
     wrong: dict[str, Any] = {}
     for figure in sorted(page.figures.keys() | sql.keys()):
