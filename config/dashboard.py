@@ -200,7 +200,7 @@ def attention(request: HttpRequest, now: datetime) -> dict[str, Any]:
             if user.has_perm("budgets.change_approvalrule")
             else ()
         ),
-        "now": now,
+        "now": timezone.now(),
         "blocked": [
             (
                 each,
