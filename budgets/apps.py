@@ -26,6 +26,7 @@ class BudgetsConfig(AppConfig):
         "batch_spending.sql",
         "batch_starts.sql",
         "batch_set.sql",
+        "history.sql",
         "corrections.sql",
         "recording.sql",
         "solo.sql",

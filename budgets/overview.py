@@ -58,9 +58,6 @@ CROSS JOIN LATERAL (
 CROSS JOIN cost_rules r LEFT JOIN cost_statistics s ON s.wo_id = o.id
 WHERE o.status <> 'archived'
 """
-BUSIEST = f"""
-SELECT id, '' FROM ({USE_OF_ALL}) used WHERE runs > 0 ORDER BY share DESC, id LIMIT %s
-"""  # noqa: S608  (constants put together)
 BLOCKED = f"""
 SELECT id, why FROM (
     SELECT id, CASE WHEN status = 'suspended' THEN 'suspended'
@@ -178,11 +175,6 @@ def used_to(begins: datetime, share: Decimal | None = None) -> RawSQL:
     reached = "runs > 0" if share is None else "share >= %s"
     given = [begins] if share is None else [begins, share]
     return RawSQL(f"SELECT id FROM ({USE_OF_ALL}) used WHERE {reached}", given)  # noqa: S608, S611
-
-
-def busiest(begins: datetime, *, at_most: int) -> list[WorkOrder]:
-    """The work orders nearest to one of their caps today, those that were not used left out."""
-    return [each for each, _ in _leading(BUSIEST, begins, at_most)]
 
 
 @dataclass(frozen=True, slots=True)

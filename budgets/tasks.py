@@ -9,6 +9,7 @@ from budgets import (
     alerts,
     approvals,
     automatic,
+    history,
     latency,
     leases,
     limits,
@@ -80,6 +81,11 @@ def flush_refusals() -> int:
 def sample_latency() -> bool:
     """How long admissions took, for the chart of the first page."""
     return latency.sample()
+
+
+def keep_hours_of_spend() -> int:
+    """Sums of the hours that are over, for the charts of the first page."""
+    return history.keep_hours()
 
 
 def tell_daily_report() -> int:

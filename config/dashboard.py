@@ -1,10 +1,14 @@
-"""The first page: the state of the money. It joins the floors and has no rule of its own."""
+"""The first page: what burns, what needs a decision, what is blocked, whether all is well. It joins
+the floors and has no rule of its own."""
 
-from datetime import timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
@@ -16,29 +20,55 @@ from budgets import (
     approvals,
     breaker,
     burn_rate,
+    burning,
+    history,
     killswitch,
-    last_day,
     latency,
     overview,
     selectors,
     standstill,
 )
+from budgets.admin import burners
 from budgets.approvals.break_glass import REVIEW_WITHIN
-from budgets.models import Alert, AlertRule, Budget
-from opslog import changes
-from opslog.incidents.detecting import headline
-from opslog.meters import Meter, chart
-from opslog.models import Incident
+from budgets.models import AlertRule, Budget
+from opslog import changes, channels, delivery, liveness
+from opslog.charts import Chart, Series, of_series
+from opslog.meters import Meter
+from opslog.models import Heartbeat, Incident
+from opslog.sealing.selectors import last_verification
 from opslog.templatetags.tollgate import reason_word
 from workorders.models import WorkOrder
 
-ROWS = 8
-BUSIEST = 5
-ALERTS = 5
-DAYS_SHOWN = 14
+ROWS = 4
 REFRESH_SECONDS = 5
 LATENCY_MINUTES = 60
 MAY = "budgets.view_budget"
+TABS = {"refusals": "Refusals by limit", "latency": "Admission latency"}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the address chooses; what it does not know is the first of each."""
+
+    by: str
+    window: str
+    span: str
+    chart_by: str
+    tab: str
+
+    @classmethod
+    def of(cls, asked: Mapping[str, str]) -> "Choice":
+        def one(name: str, known: Mapping[str, Any], default: str) -> str:
+            value = asked.get(name, "")
+            return value if value in known else default
+
+        return cls(
+            by=one("by", history.GROUPS, "work_order"),
+            window=one("window", burning.WINDOWS, "1h"),
+            span=one("span", history.SPANS, "24h"),
+            chart_by=one("chart", history.GROUPS, "model"),
+            tab=one("tab", TABS, "refusals"),
+        )
 
 
 @require_safe
@@ -55,55 +85,24 @@ def live(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/state.html", first_page(request, {}))
 
 
-def open_incidents() -> list[Incident]:
-    """Those that burn first, then those that wait for their review."""
-    found = Incident.objects.exclude(state=Incident.State.REVIEWED).select_related("owner")
-    return sorted(found.order_by("-id")[:ROWS], key=lambda each: not each.is_active)
+def open_incidents() -> list[tuple[Incident, str]]:
+    """Those that burn, the newest first, each with the change that preceded it."""
+    over = (Incident.State.STABILISED, Incident.State.REVIEWED)
+    found = Incident.objects.exclude(state__in=over).select_related("owner")
+    return [(each, preceded_by(each)) for each in found.order_by("-id")[:ROWS]]
+
+
+def preceded_by(incident: Incident) -> str:
+    """The last change before the spike; empty where the triage named none."""
+    before = [each for each in incident.changes if each["at"] <= incident.started_at.isoformat()]
+    last = max(before, key=lambda each: str(each["at"]), default=None)
+    return f"{last['kind']}: {last['what']}" if last else ""
 
 
 def _may_read(request: HttpRequest) -> None:
     """For everybody who may read budgets."""
     if not request.user.has_perm(MAY):
         raise PermissionDenied
-
-
-def told_by_name(series: list[last_day.Series]) -> list[last_day.Series]:
-    """None, where all there is has no name: a chart of it would be that of everything again."""
-    return series if any(each.name != last_day.NO_FEATURE for each in series) else []
-
-
-def figures(day: last_day.LastDay) -> dict[str, Any]:
-    """What the charts draw: labels and series, as numbers that JSON knows."""
-    hours = [f"{hour:%H:%M}" for hour in day.hours]
-
-    def stacked(series: list[last_day.Series]) -> dict[str, Any]:
-        return {
-            "labels": hours,
-            "series": [
-                {"name": each.name, "values": [float(v) for v in each.values]} for each in series
-            ],
-        }
-
-    minutes = latency.by_minute(minutes=LATENCY_MINUTES)
-    told = {
-        name: [None if value is None else value * 1000 for value in values]
-        for name, values in (
-            ("median, at most", [each.median for each in minutes]),
-            ("95th percentile, at most", [each.p95 for each in minutes]),
-        )
-    }
-    return {
-        "models": stacked(day.by_model),
-        "features": stacked(told_by_name(day.by_feature)),
-        "runs": {"labels": hours, "series": [{"name": "runs", "values": day.runs_by_hour}]},
-        "refusals": stacked(
-            [last_day.Series(reason_word(each.name), each.values) for each in day.refusals]
-        ),
-        "latency": {
-            "labels": [f"{each.at:%H:%M}" for each in minutes],
-            "series": [{"name": name, "values": values} for name, values in told.items()],
-        },
-    }
 
 
 def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -113,71 +112,181 @@ def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """
     if not request.user.has_perm(MAY):
         return {**context, "title": "Overview", "outsider": True}
-    usage = selectors.usage_of_all()
-    begins = usage.reset_at - timedelta(days=1)
-    limits = overview.shared_limits()
-    waiting = approvals.waiting_for(request.user)  # type: ignore[arg-type]  # logged in
-    pending = list(overview.pending_requests()[:ROWS])
-    now = timezone.now()
-    glass = [
-        (grant, grant.created_at + REVIEW_WITHIN, grant.created_at + REVIEW_WITHIN <= now)
-        for grant in approvals.unreviewed().select_related("wo")[:ROWS]
-    ]
-    may_rule = request.user.has_perm("budgets.change_approvalrule")
-    day = last_day.last_day(now)
-    rate = burn_rate.now()
-    switches, tripped = list(killswitch.in_force()[:ROWS]), breaker.not_closed()[:ROWS]
-    days = overview.use_by_day("global", "", begins, days=DAYS_SHOWN)
+    choice, rate = Choice.of(request.GET), burn_rate.now()
     return {
         **context,
         "title": "Overview",
         "refresh": REFRESH_SECONDS,
-        "day": day,
-        "rate": rate,
-        "reaches": [
-            (
-                {
-                    "budget": each.budget,
-                    "href": reverse("admin:budgets_budget_change", args=[each.budget.pk]),
-                    "within": timedelta(seconds=each.seconds) if each.seconds else None,
-                    "reached": each.seconds == 0,
-                },
-                Meter(each.settled_usd, each.held_usd, each.budget.amount),
-            )
-            for each in rate.limits
-            if each.budget.scope == Budget.Scope.GLOBAL
-        ],
-        # By number, which has an index: the last ones, as far as they are of this time.
-        "alerts": [each for each in Alert.objects.all()[:ALERTS] if each.created_at >= day.since],
-        "firing": list(AlertRule.objects.exclude(firing_since=None)),
-        "figures": figures(day),
-        "usage": usage,
-        "spend": Meter(usage.settled_usd, usage.reserved_usd, limits.usd_a_day),
-        "open_meter": Meter(Decimal(0), Decimal(usage.open_runs), limits.runs_at_once, "runs"),
-        "waiting": waiting[:ROWS],
-        "waiting_more": max(len(waiting) - ROWS, 0),
-        "others": [each for each in pending if each.pk not in {mine.pk for mine in waiting}],
-        "blocked": overview.blocked(begins, at_most=ROWS),
-        "standing": standstill.stopped(switches, tripped, at_most=ROWS),
-        "busiest": [
-            (each, overview.usd_meter_of(each), overview.runs_meter_of(each))
-            for each in overview.busiest(begins, at_most=BUSIEST)
-        ],
-        "refusals": overview.last_refusals(at_most=6),
-        "refused_today": overview.refusals_since(begins),
-        "spend_chart": chart(
-            [(day.day, day.usd) for day in days],
-            [("limit", limits.usd_a_day, "now")] if limits.usd_a_day else [],
-            unit="usd",
-            markers=changes.for_days([day.day for day in days]),
-        ),
-        "incidents": [(each, headline(each)) for each in open_incidents()],
-        "stopped": switches,
-        "tripped": tripped,
-        "glass": glass,
-        "impossible": approvals.impossible_requests()[:ROWS] if may_rule else (),
+        "choice": choice,
         "may_register": request.user.has_perm("workorders.add_workorder"),
         "may_ask": request.user.has_perm("budgets.ask_changerequest"),
-        "may_decide": request.user.has_perm("budgets.decide_changerequest"),
-        "any_work_order": WorkOrder.objects.exists(),
+        **state(rate),
+        **burning_now(request, choice, rate.at),
+        **attention(request, rate.at),
+        **charts(choice, rate.at),
+        **trust(),
+    }
+
+
+def state(rate: burn_rate.BurnRate) -> dict[str, Any]:
+    """The one line: today, now, the last hour, midnight."""
+    usage = selectors.usage_of_all()
+    of_all = {
+        each.budget.window: Meter(each.settled_usd, each.held_usd, each.budget.amount)
+        for each in rate.limits
+        if each.budget.scope == Budget.Scope.GLOBAL
+    }
+    left = history.usual("all", [""], rate.at, usage.reset_at).get("")
+    usual = None if left is None else rate.day_usd + left
+    ends = [rate.day_projected_usd] if usual is None else sorted([usual, rate.day_projected_usd])
+    amounts = {meter.limit for window, meter in of_all.items() if window == "rolling_minute"}
+    return {
+        "rate": rate,
+        "usage": usage,
+        "today": of_all.get("day") or Meter(usage.settled_usd, usage.reserved_usd, None),
+        "hour": of_all.get("rolling_hour") or Meter(rate.hour_usd, Decimal(0), None),
+        "minute": Meter(rate.minute_usd, Decimal(0), next(iter(amounts), None)),
+        "low": ends[0],
+        "high": ends[-1],
+        "has_range": usual is not None,
+    }
+
+
+def burning_now(request: HttpRequest, choice: Choice, now: datetime) -> dict[str, Any]:
+    found = burning.ranked(choice.by, choice.window, now)
+    return {
+        "burning": found,
+        "rows": burners.rows(request, choice.by, found.rows),
+        "any_work_order": bool(found.rows) or WorkOrder.objects.exists(),
+        "groups": history.GROUPS,
+        "by_label": history.GROUPS[choice.by],
+        "windows": burning.WINDOWS,
+        "window_label": burning.WINDOWS[choice.window],
+        "reasons": burners.REASONS,
+        # The page with what the address chooses, not what renews itself of it.
+        "here": f"{reverse('admin:index')}?{request.GET.urlencode()}",
+    }
+
+
+def attention(request: HttpRequest, now: datetime) -> dict[str, Any]:
+    """What needs whoever looks, and what admits nothing now."""
+    user: Any = request.user
+    begins = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    switches, tripped = list(killswitch.in_force()[:ROWS]), breaker.not_closed()[:ROWS]
+    blocked = overview.blocked(begins, at_most=ROWS)
+    refused = overview.refusals_by_reason(begins, [each.work_order.pk for each in blocked])
+    waiting = approvals.waiting_for(user)
+    suspends = user.has_perm("workorders.suspend_workorder")
+    reviews = user.has_perm("opslog.review_incident")
+    glass = approvals.unreviewed().select_related("wo")[:ROWS]
+    return {
+        "incidents": open_incidents(),
+        "may_handle": user.has_perm("opslog.handle_incident"),
+        "firing": list(AlertRule.objects.exclude(firing_since=None)[:ROWS]),
+        "tripped": tripped,
+        "everything_stopped": [each for each in switches if each.scope == "Global"],
+        "may_decide": user.has_perm("budgets.decide_changerequest"),
+        "waiting": waiting[:ROWS],
+        "waiting_more": max(len(waiting) - ROWS, 0),
+        "others": overview.pending_requests().exclude(pk__in=[each.pk for each in waiting])[:ROWS],
+        "glass": [(each, each.created_at + REVIEW_WITHIN) for each in glass],
+        "to_review": (
+            list(Incident.objects.filter(state=Incident.State.STABILISED).order_by("-id")[:ROWS])
+            if reviews
+            else ()
+        ),
+        "impossible": (
+            approvals.impossible_requests()[:ROWS]
+            if user.has_perm("budgets.change_approvalrule")
+            else ()
+        ),
+        "now": timezone.now(),
+        "blocked": [
+            (
+                each,
+                refused.get(each.work_order.pk, []),
+                burners.resume(each.work_order.pk) if suspends and not each.until else None,
+            )
+            for each in blocked
+        ],
+        "standing": standstill.stopped(switches, tripped, at_most=ROWS),
+    }
+
+
+def charts(choice: Choice, now: datetime) -> dict[str, Any]:
+    span = history.SPANS[choice.span]
+    moments = history.columns(span, now)
+    found = history.by_group(choice.chart_by, span, now)
+    names = burners.labels(choice.chart_by, [each.name for each in found])
+    return {
+        "spans": history.SPANS,
+        "tabs": TABS,
+        "spend_label": f"US dollars {span.word}, by {history.GROUPS[choice.chart_by]}",
+        "refusals_label": f"Refused asks {history.SPANS[second(choice)].word}",
+        "spend_chart": of_series(
+            moments,
+            [Series(names[each.name], each.values) for each in found],
+            unit="usd",
+            markers=changes_of_what_is_shown(moments[0], moments[-1] + span.step),
+        ),
+        "second_chart": refusals(choice, now) if choice.tab == "refusals" else admissions(),
+    }
+
+
+def changes_of_what_is_shown(since: datetime, until: datetime) -> list[tuple[datetime, str]]:
+    """Changes of everything, and of the features that governed spend has in this time."""
+    told = list(changes.markers_between(since, until))
+    spends = history.names_with_spend(
+        "feature", {each.feature for each in told if each.feature}, since, until
+    )
+    return [changes.labeled(each) for each in told if not each.feature or each.feature in spends]
+
+
+def second(choice: Choice) -> str:
+    """The span of the refusals: a day of events at most."""
+    return "1h" if choice.span == "1h" else "24h"
+
+
+def refusals(choice: Choice, now: datetime) -> Chart:
+    """Of an hour, or of the last day: asks, by the limit that refused them."""
+    span = history.SPANS[second(choice)]
+    found = history.refusals(span, now)
+    named = [Series(reason_word(each.name), each.values) for each in found]
+    return of_series(history.columns(span, now), named, unit="asks")
+
+
+def admissions() -> Chart:
+    """Latency by the minute, in milliseconds."""
+    minutes = latency.by_minute(minutes=LATENCY_MINUTES)
+
+    def series(name: str, seconds: list[float | None]) -> Series:
+        return Series(
+            name, [None if s is None else Decimal(str(s)) * 1000 for s in seconds], "line"
+        )
+
+    return of_series(
+        [each.at for each in minutes],
+        [
+            series("median", [each.median for each in minutes]),
+            series("95th percentile", [each.p95 for each in minutes]),
+        ],
+        unit="ms",
+    )
+
+
+def trust() -> dict[str, Any]:
+    """Whether the log is verified, the processes work, and anybody would be notified."""
+    now = timezone.now()
+    beats = {each.name: each for each in Heartbeat.objects.all()}
+    by_mail = User.objects.filter(is_active=True).exclude(email="").exclude(groups=None)
+    return {
+        "verified": last_verification(),
+        "silent": [
+            liveness.NAMES[name]
+            for name, after in liveness.SILENT_AFTER.items()
+            if name not in beats or beats[name].at < now - after
+        ],
+        "worker": beats.get(liveness.WORKER),
+        "channels": len(channels.configured()),
+        "by_mail": by_mail.distinct().count() if delivery.can_mail() else 0,
     }

@@ -1,4 +1,5 @@
-"""Takes the pictures of README.md anew: `make screenshots`.
+"""Takes the pictures of README.md again: `make screenshots`, or some of them by the beginning of
+their names: `python -m docs.screenshots dashboard`.
 
 A whole Tollgate is started on a data folder of its own, with the demo's people and history, and
 its pages are opened as the people who use them. Needs Chromium (CHROMIUM names it, if it is not
@@ -38,10 +39,18 @@ class Picture:
     theme: str = "light"
 
 
+# A page that updates itself is taken after three updates.
+RENEWED = """new Promise((done) => {
+  let times = 0;
+  document.addEventListener("renewed", () => {
+    times += 1;
+    if (times === 3) setTimeout(done, 100);
+  });
+})"""
 WORK_ORDER = "/admin/workorders/workorder/code-review/change/"
 PICTURES = (
-    Picture("dashboard-light", "director", "/admin/"),
-    Picture("dashboard-dark", "director", "/admin/", theme="dark"),
+    Picture("dashboard-light", "director", "/admin/", width=1440, height=900),
+    Picture("dashboard-dark", "director", "/admin/", width=1440, height=900, theme="dark"),
     Picture("dashboard-phone", "auditor", "/admin/", width=390, height=844),
     Picture("work-order-light", "ops", WORK_ORDER),
     Picture("work-order-dark", "ops", WORK_ORDER, theme="dark"),
@@ -86,12 +95,13 @@ def take(base: str) -> int:
     from budgets.models import ChangeRequest
 
     open_request = ChangeRequest.objects.filter(status="pending").order_by("-id").first()
-    cookies = {person: session(person) for person in {picture.person for picture in PICTURES}}
+    wanted = [each for each in PICTURES if each.name.startswith(tuple(sys.argv[1:]) or "")]
+    cookies = {person: session(person) for person in {picture.person for picture in wanted}}
     faults = 0
     IMAGES.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        for picture in PICTURES:
+        for picture in wanted:
             page = picture.page
             if page == "request":
                 page = "/admin/budgets/changerequest/"
@@ -122,6 +132,8 @@ def shoot(browser: Browser, picture: Picture, base: str, page: str, cookie: str)
     tab.on("pageerror", lambda error: said.append(str(error)))
     tab.goto(base + page, wait_until="networkidle")
     tab.evaluate("document.fonts.ready")
+    if tab.locator("#tg-live").count():
+        tab.evaluate(RENEWED)
     tab.screenshot(path=IMAGES / f"{picture.name}.png")
     context.close()
     return said

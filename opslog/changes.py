@@ -84,11 +84,12 @@ def markers_between(start: datetime, end: datetime, feature: str = "") -> QueryS
 
 
 def for_chart(start: datetime, end: datetime, feature: str = "") -> list[tuple[datetime, str]]:
-    """The changes of [start, end) as `opslog.meters.chart` takes them."""
-    return [
-        (each.happened_at, f"{each} ({each.feature})" if each.feature else str(each))
-        for each in markers_between(start, end, feature)
-    ]
+    """The changes of [start, end) as `opslog.charts` takes them."""
+    return [labeled(each) for each in markers_between(start, end, feature)]
+
+
+def labeled(marker: ChangeMarker) -> tuple[datetime, str]:
+    return marker.happened_at, f"{marker} ({marker.feature})" if marker.feature else str(marker)
 
 
 def for_days(days: Sequence[date]) -> list[tuple[datetime, str]]:

@@ -9,6 +9,7 @@ from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
 
 from budgets import burn_rate
+from opslog.charts import chart
 from opslog.meters import Meter
 
 REFRESH_SECONDS = 5
@@ -20,23 +21,11 @@ def burn_rate_page(request: HttpRequest) -> HttpResponse:
     if not request.user.has_perm("budgets.view_budget"):
         raise PermissionDenied
     rate = burn_rate.now()
-    most = max(amount for _, amount in rate.by_minute)
-    bars = [
-        {
-            "minute": minute,
-            "usd": amount,
-            "x": number * 16,
-            "height": int(amount / most * 1000) if most else 0,
-            "y": 1000 - (int(amount / most * 1000) if most else 0),
-        }
-        for number, (minute, amount) in enumerate(rate.by_minute)
-    ]
     context: dict[str, Any] = {
         **admin.site.each_context(request),
         "title": "Burn rate",
         "rate": rate,
-        "bars": bars,
-        "most": most,
+        "chart": chart(rate.by_minute, [], unit="usd"),
         "refresh": REFRESH_SECONDS,
         "limits": [
             (reach, Meter(reach.settled_usd, reach.held_usd, reach.budget.amount))

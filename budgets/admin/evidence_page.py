@@ -13,7 +13,7 @@ from budgets.admin.told import charts_of
 from budgets.evidence import Evidence, evidence_for
 from budgets.models import ChangeRequest, Measure
 from opslog import changes
-from opslog.meters import chart
+from opslog.charts import chart
 from workorders.models import WorkOrder
 
 BANDS = {"safe": "good", "caution": "warn", "escalate": "bad"}

@@ -17,7 +17,7 @@ from budgets.exceptions import Refused
 from budgets.models import (
     FeatureControl,
 )
-from opslog.admin.base import PageAdmin, ReasonForm, badge
+from opslog.admin.base import PageAdmin, ReasonForm, badge, moved_on
 
 LEVERS = (
     "max_rounds",
@@ -108,6 +108,8 @@ class FeatureControlAdmin(PageAdmin):
         recent = features.recent(found.feature)
 
         def perform(said: dict[str, Any]) -> str:
+            if moved_on(request, on=found.enabled):
+                raise Refused(f"It is {'on' if found.enabled else 'off'} already.")
             features.change(
                 found.feature,
                 {"enabled": not found.enabled},

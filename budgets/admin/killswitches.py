@@ -19,7 +19,7 @@ from budgets.exceptions import Refused
 from budgets.models import (
     KillSwitch,
 )
-from opslog.admin.base import PageAdmin, ReasonForm, badge
+from opslog.admin.base import PageAdmin, ReasonForm, badge, moved_on, way_back
 from workorders.models import Run
 
 
@@ -99,7 +99,7 @@ class KillSwitchAdmin(PageAdmin):
                     messages.success(
                         request, f"{made} is stopped: {stops.running} runs were under way."
                     )
-                    return HttpResponseRedirect(self.address(made))
+                    return HttpResponseRedirect(way_back(request) or self.address(made))
         stops = killswitch.effect(asked["scope"] or "Global", asked["target"])
         return self.render(
             request,
@@ -134,6 +134,8 @@ class KillSwitchAdmin(PageAdmin):
         stops = killswitch.effect(found.scope, found.target)
 
         def perform(said: dict[str, Any]) -> str:
+            if moved_on(request, on=found.enabled):
+                raise Refused(f"It is {'stopped' if found.enabled else 'lifted'} already.")
             killswitch.switch(
                 found.scope,
                 found.target,

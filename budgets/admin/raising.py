@@ -22,7 +22,7 @@ from budgets.exceptions import Refused
 from budgets.models import Budget, ChangeRequest, Measure
 from opslog import changes
 from opslog.admin.base import PageAdmin
-from opslog.meters import chart
+from opslog.charts import chart
 
 KINDS = {
     subjects.SharedLimit.kind: "admin:budgets_budget_change",

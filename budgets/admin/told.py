@@ -9,7 +9,7 @@ from budgets import approvals, overview
 from budgets.approvals.subjects import OwnLimit, SharedLimit
 from budgets.models import ApprovalLimit, Budget, ChangeRequest, Measure
 from opslog import changes
-from opslog.meters import Chart, chart
+from opslog.charts import Chart, chart
 from workorders.models import WorkOrder
 
 DAYS_SHOWN = 30

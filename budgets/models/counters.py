@@ -164,6 +164,24 @@ class DirectSpend(models.Model):
         return f"${self.cost_usd} for {self.model or 'a call'}"
 
 
+class GovernedHour(models.Model):
+    """What runs that started in an hour cost, and direct spend, by one of its names. Kept once the
+    hour is over for good (`tollgate.keep_hour_v1`); of other hours the rows themselves are read."""
+
+    pk = models.CompositePrimaryKey("kind", "hour", "name")
+    kind = models.TextField(help_text="all, work_order, model, agent, token, user or feature.")
+    hour = models.DateTimeField()
+    name = models.TextField()
+    usd = models.DecimalField(max_digits=20, decimal_places=9)
+    runs = models.BigIntegerField()
+
+    class Meta:
+        db_table = "governed_hours"
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} {self.hour:%Y-%m-%d %H:00}"
+
+
 class IdempotencyRecord(models.Model):
     """The answer to an admitted ask, replayed for 48 hours to whoever sends the same ask again.
 

@@ -27,7 +27,7 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.http import urlencode
+from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget
@@ -198,8 +198,21 @@ class PageAdmin(KeptAdmin):
                 form.add_error(None, str(error))
             else:
                 messages.success(request, done)
-                return HttpResponseRedirect(self.address(about))
+                return HttpResponseRedirect(way_back(request) or self.address(about))
         return self.render(request, "tollgate/act.html", obj, form=form, **context)
+
+
+def way_back(request: HttpRequest) -> str:
+    """Where the form was, if it was on another page of this site; else empty."""
+    address = request.POST.get("next", "")
+    safe = url_has_allowed_host_and_scheme(address, {request.get_host()}, request.is_secure())
+    return address if safe else ""
+
+
+def moved_on(request: HttpRequest, *, on: bool) -> bool:
+    """Whether a switch is no longer as the page showed it (`was`), so that it must not be turned: a
+    second click would turn it back."""
+    return request.POST.get("was", "") not in ("", "on" if on else "off")
 
 
 class LargeTableMixin:

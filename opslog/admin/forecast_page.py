@@ -13,7 +13,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
 from opslog import changes, spend_hours
-from opslog.meters import Chart, chart
+from opslog.charts import Chart, chart
 from opslog.spend_hours import Category, Spend
 
 HOURS_SHOWN = 72

@@ -28,6 +28,7 @@ from unfold.widgets import (
 
 from opslog import changes, jobs
 from opslog.admin.base import PageAdmin, ReasonForm, SureForm, badge
+from opslog.charts import Chart
 from opslog.exceptions import NotAllowedNow
 from opslog.figures import figure
 from opslog.incidents import (
@@ -390,7 +391,7 @@ def evidence_of(incident: Incident) -> list[dict[str, Any]]:
     ]
 
 
-def chart_of(incident: Incident, now: datetime) -> charting.Chart:
+def chart_of(incident: Incident, now: datetime) -> Chart:
     """A day before the spike until six hours after it was stable, of everything; with all that was
     changed meanwhile, not only what the triage names."""
     until = costs.whole_hour(now)

@@ -294,6 +294,14 @@ def tenths(ratio: Decimal | None) -> str:
 
 
 @register.filter
+def times(ratio: Decimal | None) -> str:
+    """ "3.4×"; "new" of what had nothing before."""
+    if ratio is None:
+        return "new"
+    return "over 99×" if ratio > 99 else f"{ratio:.1f}×" if ratio < 10 else f"{ratio:.0f}×"
+
+
+@register.filter
 def signed_percent(ratio: Decimal | None) -> str:
     return "–" if ratio is None else f"{ratio:+.0%}"
 
@@ -313,6 +321,15 @@ def share(ratio: Decimal | None) -> str:
 
 def count(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
+
+
+@register.simple_tag(takes_context=True)
+def query(context: template.Context, **chosen: str) -> str:
+    """The query of this address, with other values of these names."""
+    asked = context["request"].GET.copy()
+    for name, value in chosen.items():
+        asked[name] = value
+    return str(asked.urlencode())
 
 
 FORMS: dict[str, Callable[..., str]] = {

@@ -5,7 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from opslog.meters import Meter, chart, runs_meter
+from opslog.charts import Series, chart, of_series
+from opslog.meters import Meter, runs_meter
 from opslog.templatetags import tollgate as tags
 
 D = Decimal
@@ -46,9 +47,8 @@ def test_a_limit_near_the_days_is_drawn_and_a_far_one_only_told() -> None:
         days("1", "4", "2"), [("cap", D(5), "now"), ("asked", D(50), "asked")], unit="usd"
     )
     assert [line.beyond for line in drawn.lines] == [False, True]
-    assert drawn.highest == 5
     assert drawn.busiest is not None
-    assert drawn.busiest.day == date(2026, 1, 2)
+    assert drawn.busiest.at == date(2026, 1, 2)
     assert drawn.total == 7
 
 
@@ -69,9 +69,9 @@ def test_changes_are_drawn_where_they_happened_and_told_in_words() -> None:
             (datetime(2025, 12, 31, tzinfo=UTC), "deploy: before it"),
         ],
     )
-    assert [(mark.said, mark.x) for mark in drawn.marks] == [
-        ("deploy: one", "250.0"),
-        ("deploy: two", "750.0"),
+    assert [(mark.text, mark.x) for mark in drawn.marks] == [
+        ("deploy: one", 0.25),
+        ("deploy: two", 0.75),
     ]
 
 
@@ -81,7 +81,24 @@ def test_hours_are_told_by_the_hour_and_guesses_apart() -> None:
     assert drawn.span == "Hour"
     assert [column.label for column in drawn.columns][-1] == "2026-01-01 03:00"
     assert [column.guessed for column in drawn.columns] == [False, False, False, True]
-    assert drawn.marks[0].x == "500.0"
+    assert drawn.marks[0].x == 0.5
+
+
+def test_several_series_are_columns_of_one_table() -> None:
+    """The busiest column is that of all bars together, $3 + $4; a line is not among them."""
+    hours = [datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in range(2)]
+    drawn = of_series(
+        hours,
+        [
+            Series("a", [D(1), D(3)]),
+            Series("b", [D(5), D(4)]),
+            Series("normal", [None, D(9)], "line"),
+        ],
+        unit="usd",
+    )
+    assert drawn.busiest is not None
+    assert (drawn.busiest.at, drawn.busiest.value) == (hours[1], D(7))
+    assert [each["values"] for each in drawn.drawn["series"]] == [[1, 3], [5, 4], [None, 9]]
 
 
 def test_no_day_and_no_use() -> None:

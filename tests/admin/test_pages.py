@@ -143,8 +143,9 @@ def test_an_empty_installation_says_what_to_do(db: None) -> None:
     client = Client()
     client.force_login(person, backend="django.contrib.auth.backends.ModelBackend")
     text = page(client, "index")
-    for said in ("Nothing can be spent yet", "Nothing needs your approval", "Nothing is blocked"):
+    for said in ("Nothing can be spent yet", "Nothing needs you", "There is no work order yet"):
         assert said in text
+    assert "Nothing is blocked" not in text
 
 
 def test_suspend_and_resume_need_a_reason(scene: Scene) -> None:

@@ -11,7 +11,7 @@ from django.db.models import Sum
 from django.utils import timezone
 from pytest_django import Settings
 
-from budgets import alert_rules, last_day, overview, tasks
+from budgets import alert_rules, history, overview, tasks
 from budgets.evidence import evidence_for
 from budgets.models import AlertRule, RefusalGroup, RefusalTally
 from opslog.event_filters import Times
@@ -186,7 +186,8 @@ def test_every_figure_sums_the_counts(desk: Desk, clock: Clock) -> None:
     assert overview.refusals_by_reason(since, ["w1"]) == {
         "w1": [("runs_per_day", 60), ("suspended", 30)]
     }
-    refused = {each.reason: each.times for each in last_day.last_day(now).refused}
+    charted = history.refusals(history.SPANS["24h"], now)
+    refused = {each.name: sum(filter(None, each.values)) for each in charted}
     assert refused == {"runs_per_day": 60, "suspended": 30}
     assert sum(each.times for each in overview.last_refusals(at_most=9)) == 90
     assert alert_rules.measured(AlertRule(minutes=30))[1].refusals == 60

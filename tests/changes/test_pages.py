@@ -11,7 +11,7 @@ from django.utils import timezone
 from opslog import changes
 from opslog.models import ChangeMarker, OperationsEvent
 from tests import factories
-from tests.admin.scene import use
+from tests.admin.scene import make_run, use
 
 
 def log_in(*permissions: str, **columns: Any) -> Client:
@@ -83,6 +83,7 @@ def test_who_may_only_read_tells_nothing() -> None:
 def test_drawn_on_the_first_page_and_on_that_of_a_work_order() -> None:
     work_order = factories.make_work_order("w1")
     use(work_order, runs=1, settled="1.00")
+    make_run(work_order)
     changes.record_change(kind="deploy", what="chat 2.0", by="ops", now=timezone.now())
     client = log_in(is_superuser=True)
     for page in (

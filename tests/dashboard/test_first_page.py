@@ -1,6 +1,6 @@
 """The first page and the page of the burn rate: what they say of limits, ranges and stops."""
 
-import re
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 
@@ -8,15 +8,24 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from budgets import approvals, breaker, burn_rate, features, killswitch, last_day, standstill
+from budgets import approvals, breaker, burn_rate, features, killswitch, standstill
 from budgets.models import Counter, FeatureControl
-from config.dashboard import figures
+from config.dashboard import Choice, charts
+from opslog import changes, liveness
 from opslog.models import OperationsEvent
 from tests import factories
 from tests.access.walking import logged_in
 from tests.admin.scene import ask, make_run
 
 NOBODYS = ((), ())
+Shown = Callable[..., str]
+
+
+@pytest.fixture
+def make_page(db: None) -> Shown:
+    """As operations sees it."""
+    client = logged_in(factories.make_user("on-call", groups=["operations"], is_staff=True))
+    return lambda query="": client.get(f"/ops-dashboard{query}").content.decode()
 
 
 def commit_a_minute(usd: str) -> None:
@@ -52,52 +61,54 @@ def write_refusal(kind: str, reason: str, times: int = 1) -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(("minutes", "counted"), [(24 * 60 - 1, 1), (24 * 60 + 1, 0)])
-def test_24_hours_are_24_hours_to_the_second(minutes: int, counted: int) -> None:
-    make_run(factories.make_work_order(), started_at=timezone.now())
-    write_refusal("RATE_LIMIT_429", "runs_per_day")
-    found = last_day.last_day(timezone.now() + timedelta(minutes=minutes))
-    assert (found.runs, found.refusals_in_all) == (counted, counted)
-    assert sum(found.runs_by_hour) == counted
-    assert sum(sum(each.values) for each in found.refusals) == counted
-
-
-@pytest.mark.django_db
-def test_what_was_refused_is_told_with_its_status_as_the_log_counts_it() -> None:
+def test_refusals_are_charted_by_the_limit_that_refused(make_page: Shown) -> None:
     for kind, reason, times in (
         ("RATE_LIMIT_429", "concurrency", 3),
         ("START_REFUSED", "suspended", 2),
         ("EXTENSION_REFUSED", "breaker_open", 1),
     ):
         write_refusal(kind, reason, times)
-    found = last_day.last_day(timezone.now())
-    assert [(each.reason, each.status, each.times) for each in found.refused] == [
-        ("concurrency", 429, 3),
-        ("suspended", 409, 2),
-        ("breaker_open", 503, 1),
+    chart = charts(Choice.of({}), timezone.now())["second_chart"]
+    assert [(each.name, sum(each.values)) for each in chart.series] == [
+        ("concurrent runs", 3),
+        ("suspended", 2),
+        ("breaker open", 1),
     ]
-    assert (found.refusals_in_all, found.refusals_429) == (6, 3)
-    names = [each["name"] for each in figures(found)["refusals"]["series"]]
-    assert names == ["concurrent runs", "suspended", "breaker open"]
+    assert len(chart.columns) == 24
+    assert "concurrent runs" in make_page("?span=1h").split('id="card-second"')[1]
 
 
 @pytest.mark.django_db
-def test_a_tile_leads_to_the_rows_that_it_counts() -> None:
-    person = factories.make_user("op", groups=["operations"], is_staff=True)
-    work_order = factories.make_work_order()
+def test_the_address_chooses_and_what_it_does_not_know_is_left(make_page: Shown) -> None:
+    assert Choice.of({"by": "user", "window": "1m", "span": "30d", "tab": "latency"}) == Choice(
+        "user", "1m", "30d", "model", "latency"
+    )
+    assert Choice.of({"by": "planet", "window": "<b>"}) == Choice.of({})
+    page = make_page("?by=user&window=today")
+    assert 'href="?by=agent&amp;window=today"' in page
+    assert 'href="?by=user&amp;window=1h"' in page
+    assert 'name="next"' not in page, "nothing burns, so nothing can be stopped"
+
+
+@pytest.mark.django_db
+def test_only_changes_of_what_is_shown_are_drawn() -> None:
     now = timezone.now()
-    for agent, hours in (("agent-old", 25), ("agent-new", 1)):
-        at = now - timedelta(hours=hours)
-        make_run(work_order, agent=agent, started_at=at, finished_at=now, status="error", cost=0)
-    client = logged_in(person)
-    page = client.get("/ops-dashboard").content.decode()
-    for label in ("Work order runs, 24 h", "Error rate, 24 h"):
-        (tile,) = re.findall(rf'<a class="tg-tile" href="([^"]+)"><span>{label}', page)
-        rows = client.get(tile.replace("&amp;", "&")).content.decode()
-        assert "agent-new" in rows
-        assert "<strong>The last 24 hours</strong>" in rows
-        assert "agent-old" not in rows.split("result_list")[1]
-    assert re.search(r'href="/ops-logs\?kind=refusals&amp;last=24h"><span>Refused, 24 h', page)
+    make_run(factories.make_work_order(), feature="chat", started_at=now, cost=1, status="success",
+        finished_at=now)  # fmt: skip
+    for feature in ("chat", "editor", ""):
+        changes.record_change(kind="deploy", what=f"of {feature}", by="ops", now=now,
+            feature=feature, happened_at=now - timedelta(minutes=1))  # fmt: skip
+    marks = charts(Choice.of({}), now)["spend_chart"].marks
+    assert {each.text for each in marks} == {"deploy: of chat (chat)", "deploy: of "}
+
+
+@pytest.mark.django_db
+def test_who_is_told_and_which_process_is_silent_is_said(make_page: Shown) -> None:
+    page = make_page()
+    assert "Nobody would be notified" in page
+    assert "The log was never verified" in page
+    liveness.beat(liveness.WORKER)
+    assert "The job worker is silent" not in make_page()
 
 
 @pytest.mark.django_db
@@ -107,12 +118,6 @@ def test_whoever_decides_sees_what_waits_for_others() -> None:
     assert approvals.waiting_for(asker) == []
     page = logged_in(asker).get("/ops-dashboard").content.decode()
     assert f"#{request.pk} " in page.split("Waiting for others")[1]
-
-
-@pytest.mark.django_db
-def test_a_chart_of_features_that_nobody_named_is_not_drawn() -> None:
-    make_run(factories.make_work_order())
-    assert figures(last_day.last_day(timezone.now()))["features"]["series"] == []
 
 
 @pytest.mark.django_db
@@ -147,10 +152,14 @@ def test_what_is_blocked_besides_work_orders() -> None:
 @pytest.mark.django_db
 def test_stops_by_hand_are_among_what_is_blocked() -> None:
     killswitch.switch("Surface", "batch", enabled=True, reason="x", by="ops")
+    killswitch.switch("Global", "", enabled=True, reason="too much at once", by="dana")
     breaker.trip("global", "", reason="x", by="ops")
     page = logged_in(factories.make_user("op", groups=["operations"], is_staff=True)).get(
         "/ops-dashboard"
     )
+    alarms = page.content.decode().split('id="card-alarms"')[1].split("</ul>")[0]
+    assert "everything is stopped" in alarms
+    assert "by dana" in alarms
     card = page.content.decode().split('id="card-blocked"')[1].split("</section>")[0]
     assert "one surface batch" in card
     assert "until somebody lifts it" in card

@@ -76,6 +76,8 @@ class Desk:
             self._make("day_rows", told)
         if "wo" in told:
             self._make("of_work_order", told)
+        if "by" in told:
+            self._make("first_page", told)
 
     def _names(self) -> dict[str, object]:
         """What addresses are made of."""
@@ -150,12 +152,28 @@ ELSEWHERE = {
         "chart.chart.busiest",
     ),
     "evidence": ("evidence.asked.", "evidence.other.", "evidence.model.", "decision."),
-    "incident": ("incident_chart.c.baseline", "incident_bars.", "incident_mitigations."),
+    "incident": ("incident_bars.", "incident_mitigations."),
 }
+GUESSED = ("(forecast)", "normal for that hour")  # columns of charts
 EDGE = {"wo": "edge"}
 # SQL, address, what both need to know, and whether the page shows but some of the rows.
 PAGES: list[tuple[str, str, dict[str, str], bool]] = [
-    ("dashboard", "/ops-dashboard", {}, False),
+    *(
+        (
+            "dashboard",
+            "/ops-dashboard?by={by}&window={window}&span={span}&chart={chart}",
+            {"by": by, "window": window, "span": span, "chart": chart},
+            False,
+        )
+        for by, window, span, chart in (
+            ("work_order", "1h", "24h", "model"),
+            ("model", "1m", "1h", "work_order"),
+            ("agent", "today", "7d", "feature"),
+            ("token", "1h", "30d", "user"),
+            ("user", "1h", "7d", "agent"),
+            ("feature", "today", "24h", "token"),
+        )
+    ),
     ("burn_rate", "/admin/burn-rate/", {}, False),
     ("daily_report", "/admin/daily-report/?day={yesterday}", {"day": "{yesterday}"}, False),
     ("daily_report", "/admin/daily-report/?day={today}", {"day": "{today}"}, False),
@@ -213,7 +231,7 @@ def test_each_figure_is_what_the_rows_say(
     desk: Desk, name: str, url: str, told: dict[str, str], part: bool
 ) -> None:
     told = {key: value.format(**desk.names) for key, value in told.items()}
-    page, sql = desk.page(url.format(**desk.names)), statements(name)
+    page, sql = desk.page(url.format(**{**desk.names, **told})), statements(name)
     desk.look_at(told)
     wrong: dict[str, Any] = {}
     for figure in sorted(page.figures.keys() | sql.keys()):
@@ -221,7 +239,7 @@ def test_each_figure_is_what_the_rows_say(
             if not figure.startswith(ELSEWHERE.get(name, ())):
                 wrong[figure] = "has no SQL"
             continue
-        shown = {of: v for of, v in page.of(figure).items() if not of.endswith("(forecast)")}
+        shown = {of: v for of, v in page.of(figure).items() if not of.endswith(GUESSED)}
         wanted = desk.rows(sql[figure], told)
         if part:
             wanted = {of: value for of, value in wanted.items() if of in shown}

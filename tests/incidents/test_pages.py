@@ -85,13 +85,13 @@ def test_every_change_of_its_hours_is_on_the_chart(incident: Incident) -> None:
         ("meanwhile", incident.started_at + timedelta(minutes=90)),
     ):
         changes.record_change(kind="deploy", what=what, by="ops", now=now, happened_at=at)
-    lines = chart_of(incident, now).lines
-    assert [line.label for line in lines] == [
+    marks = chart_of(incident, now).marks
+    assert [mark.text for mark in marks] == [
         "the spike begins",
         "deploy: a day before",
         "deploy: meanwhile",
     ]
-    assert [float(line.x) for line in lines[1:]] == pytest.approx([1000 / 27, 25500 / 27], abs=0.1)
+    assert [mark.x for mark in marks[1:]] == pytest.approx([1 / 27, 25.5 / 27])
 
 
 def test_an_auditor_reads_and_has_no_buttons(incident: Incident) -> None:

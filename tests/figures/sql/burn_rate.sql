@@ -24,13 +24,13 @@ SELECT round(sum(settled + reserved) * extract(epoch FROM (month + interval '1 m
     / extract(epoch FROM now - month), 2)
 FROM spent, clock WHERE at >= month GROUP BY now, month;
 
--- burn_rate.bar.usd
-SELECT to_char(date_trunc('minute', at AT TIME ZONE 'UTC'), 'HH24:MI:SS'), sum(settled + reserved)
-FROM committed, clock WHERE at >= date_trunc('minute', now) - interval '59 minutes'
-GROUP BY 1 HAVING sum(settled + reserved) > 0;
+-- chart.cell.value
+SELECT to_char(m AT TIME ZONE 'UTC', '"US dollars a minute "YYYY-MM-DD HH24:MI'), coalesce(sum(settled + reserved), 0)
+FROM clock CROSS JOIN generate_series(date_trunc('minute', now) - interval '59 minutes', now, interval '1 minute') m
+LEFT JOIN committed ON date_trunc('minute', at) = m GROUP BY m;
 
--- burn_rate.most
-SELECT max(usd) FROM (SELECT sum(settled + reserved) AS usd FROM committed, clock
+-- chart.chart.busiest.value
+SELECT 'US dollars a minute', max(usd) FROM (SELECT sum(settled + reserved) AS usd FROM committed, clock
     WHERE at >= date_trunc('minute', now) - interval '59 minutes' GROUP BY date_trunc('minute', at)) m;
 
 -- meter.meter.used

@@ -56,7 +56,7 @@ SELECT agent_name, coalesce(sum(cost), 0) FROM month_runs GROUP BY 1;
 -- evidence.change.effective
 SELECT pg_temp.cap(%(wo)s, 'usd_per_day', now) FROM clock;
 
--- chart.c.value
+-- chart.cell.value
 SELECT m.name || ' ' || to_char(d AT TIME ZONE 'UTC', 'YYYY-MM-DD'), CASE m.name
     WHEN 'US dollars a day' THEN (SELECT coalesce(sum(settled + reserved), 0) FROM spent
         WHERE wo_id = %(wo)s AND date_trunc('day', at, 'UTC') = d)

@@ -6,7 +6,7 @@ SELECT 'Today', coalesce(sum(usd), 0) FROM calls c, clock WHERE c.hour >= today 
 UNION ALL
 SELECT 'This month', coalesce(sum(usd), 0) FROM calls c, clock WHERE c.hour >= month AND c.hour < clock.hour;
 
--- chart.c.value
+-- chart.cell.value
 -- What has passed; a forecast has tests of its own.
 SELECT 'US dollars an hour ' || to_char(h AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), coalesce(sum(usd), 0)
 FROM clock CROSS JOIN generate_series(clock.hour - interval '72 hours', clock.hour - interval '1 hour', interval '1 hour') h

@@ -1,5 +1,5 @@
--- incident_chart.c.usd
-SELECT to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), coalesce(sum(usd), 0) FROM calls GROUP BY hour;
+-- chart.cell.value
+SELECT to_char(hour AT TIME ZONE 'UTC', '"US dollars an hour, all features "YYYY-MM-DD HH24:MI" cost"'), coalesce(sum(usd), 0) FROM calls GROUP BY hour;
 
 -- incident.incident.excess_usd_per_hour
 SELECT cost_usd_per_hour - baseline_usd_per_hour FROM incidents;

@@ -10,7 +10,7 @@ WHERE meta->>'reason' = 'user_quota' AND (meta->>'cap')::numeric = 2 AND created
 SELECT sum(coalesce((meta->>'count')::integer, 1)) FROM operations_events, clock
 WHERE meta->>'reason' = 'user_quota' AND (meta->>'cap')::numeric = 2 AND created_at >= today - interval '29 days';
 
--- chart.c.value
+-- chart.cell.value
 SELECT 'Refused a day ' || to_char(d AT TIME ZONE 'UTC', 'YYYY-MM-DD'), coalesce(sum(coalesce((e.meta->>'count')::integer, 1))
     FILTER (WHERE e.id IS NOT NULL), 0)
 FROM clock CROSS JOIN generate_series(today - interval '29 days', today, interval '1 day') d

@@ -11,11 +11,11 @@ SELECT started_at AS at, wo_id, agent_name, user_id, feature, model, surface, ho
     model_tier, coalesce(cost, 0) AS settled,
     CASE WHEN status = 'running' THEN reserved_usd ELSE 0 END AS reserved,
     coalesce(tokens, 0) + CASE WHEN status = 'running' THEN reserved_tokens ELSE 0 END AS tokens,
-    1 AS runs, (status = 'running')::integer AS open, 0 AS calls
+    1 AS runs, (status = 'running')::integer AS open, 0 AS calls, token_id
 FROM work_order_runs
 UNION ALL
 SELECT at, NULL, agent_name, user_id, feature, model, surface, host(source_ip), '', cost_usd, 0, tokens,
-    0, 0, 1
+    0, 0, 1, token_id
 FROM direct_spend;
 
 -- The same money at the moment it was committed: at the start, by an extension, by an overrun.
@@ -24,18 +24,19 @@ SELECT r.started_at AS at, r.wo_id, r.agent_name, r.user_id, r.feature, r.model,
     host(r.source_ip) AS address, r.model_tier,
     CASE WHEN r.status = 'running' THEN 0 ELSE r.cost - coalesce(x.settled, 0) END AS settled,
     CASE WHEN r.status = 'running' THEN r.reserved_usd - coalesce(x.reserved, 0) ELSE 0 END AS reserved,
-    coalesce(r.tokens, 0) AS tokens, 1 AS runs, (r.status = 'running')::integer AS open, 0 AS calls
+    coalesce(r.tokens, 0) AS tokens, 1 AS runs, (r.status = 'running')::integer AS open, 0 AS calls,
+    r.token_id
 FROM work_order_runs r LEFT JOIN (
     SELECT run_id, sum(settled_usd) AS settled, sum(reserved_usd) AS reserved FROM run_charges GROUP BY 1
 ) x ON x.run_id = r.id
 UNION ALL
 SELECT x.at, r.wo_id, r.agent_name, r.user_id, r.feature, r.model, r.surface, host(r.source_ip),
     r.model_tier, CASE WHEN r.status = 'running' THEN 0 ELSE x.settled_usd END,
-    CASE WHEN r.status = 'running' THEN x.reserved_usd ELSE 0 END, 0, 0, 0, 0
+    CASE WHEN r.status = 'running' THEN x.reserved_usd ELSE 0 END, 0, 0, 0, 0, r.token_id
 FROM run_charges x JOIN work_order_runs r ON r.id = x.run_id
 UNION ALL
 SELECT at, NULL, agent_name, user_id, feature, model, surface, host(source_ip), '', cost_usd, 0, tokens,
-    0, 0, 1
+    0, 0, 1, token_id
 FROM direct_spend;
 
 -- Caps in force at a moment: the base, or a live grant above it.

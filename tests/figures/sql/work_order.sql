@@ -59,7 +59,7 @@ SELECT 'US dollars a day', max(usd) FROM (
     SELECT sum(settled + reserved) AS usd FROM spent, clock
     WHERE wo_id = %(wo)s AND at >= today - interval '29 days' GROUP BY date_trunc('day', at, 'UTC')) d;
 
--- chart.c.value
+-- chart.cell.value
 SELECT 'US dollars a day ' || to_char(d AT TIME ZONE 'UTC', 'YYYY-MM-DD'), coalesce(sum(settled + reserved), 0)
 FROM clock CROSS JOIN generate_series(today - interval '29 days', today, interval '1 day') d
 LEFT JOIN spent ON date_trunc('day', at, 'UTC') = d AND wo_id = %(wo)s GROUP BY d;
