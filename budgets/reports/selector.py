@@ -36,7 +36,7 @@ WITH used AS (
         WHERE e.kind = ANY (%(refusals)s) AND e.owner_type = 'work_order'
             AND e.created_at >= %(begins)s AND e.created_at < %(read_to)s
             AND e.meta->>'reason' IN ('runs_per_day', 'usd_per_day')) told
-    GROUP BY wo_id
+    GROUP BY wo_id HAVING sum(times) > 0
 ), later AS (
     SELECT DISTINCT ON (wo_id) wo_id, old_runs_per_day, old_usd_per_day FROM cap_changes
     WHERE applied_at > %(at)s ORDER BY wo_id, id

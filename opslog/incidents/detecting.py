@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from django.db import transaction
@@ -149,8 +149,8 @@ def _from(finding: Finding, since: datetime, incident: Incident) -> Finding | No
     return replace(
         finding,
         started_at=since,
-        cost_usd_per_hour=(usd / len(hours)).quantize(MICRO),
-        baseline_usd_per_hour=(normal / len(hours)).quantize(MICRO),
+        cost_usd_per_hour=(usd / len(hours)).quantize(MICRO, ROUND_HALF_UP),
+        baseline_usd_per_hour=(normal / len(hours)).quantize(MICRO, ROUND_HALF_UP),
         excess_usd_total=usd - normal,
         contributions=(),
     )
