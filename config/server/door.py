@@ -47,6 +47,7 @@ log = logging.getLogger("tollgate.server")
 SOME_RUN = UUID(int=0)
 MARK = "00000000-mark"  # a request id, in whose place others come
 LENGTH = "content-length"
+LONGEST = 300  # characters of a host or a type that is remembered; the views judge longer ones
 
 
 class Kind(Protocol):
@@ -155,15 +156,23 @@ def some_host() -> str:
     return names[0] if names else "localhost"
 
 
-@lru_cache(maxsize=1024)
 def is_our_host(host: str) -> bool:
+    return len(host) <= LONGEST and has_our_name(host)
+
+
+@lru_cache(maxsize=1024)
+def has_our_name(host: str) -> bool:
     """As Django judges it; without the header it has to think about more."""
     domain, _ = split_domain_port(host)
     return domain != "" and validate_host(domain, settings.ALLOWED_HOSTS)
 
 
-@lru_cache(maxsize=256)
 def is_json(content_type: str) -> bool:
+    return len(content_type) <= LONGEST and is_type_of_json(content_type)
+
+
+@lru_cache(maxsize=256)
+def is_type_of_json(content_type: str) -> bool:
     """As DRF judges it."""
     return bool(media_type_matches(RawJSONParser.media_type, content_type))
 
