@@ -263,7 +263,7 @@ class Supervisor:
         lines = [f"Tollgate is open at  {self.address}/admin/"]
         if self.door_port:
             lines.append(f"API for programs at  {self.address_of(self.door_port)}/api/")
-        elif not self.door_was_set:
+        elif not self.door_was_set and self.port != DOOR_PORT:
             lines.append(f"Port {DOOR_PORT} is taken, so programs use {self.port} (see DOOR_PORT).")
         lines.append("Ctrl-C stops everything.")
         width = max(map(len, lines))
