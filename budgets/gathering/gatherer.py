@@ -310,7 +310,7 @@ class Gatherer:
             return
         error = Unavailable(UNDECIDED)
         if state == psycopg.errors.LockNotAvailable.sqlstate:
-            log.warning("a lock was not had in time")
+            log.warning("a lock was not acquired in time")
             authority.outage.suspect()
             error = Overloaded(UNDECIDED)
             metrics.OVERLOADED.inc(len(asks))

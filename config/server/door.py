@@ -90,17 +90,17 @@ Frames = dict[tuple[str, bool], Frame]  # by the name of the view, and whether b
 def frames(application: Application) -> Frames:
     """Asks the views for an answer each, over HTTP and over HTTPS. One that is redirected has no
     frame, so the views answer it."""
-    found: Frames = {}
+    learned: Frames = {}
     enabled, AccessLog.enabled = AccessLog.enabled, False
     try:
         for name, kind in KINDS.items():
             for secure in (False, True):
                 frame = learn(application, name, kind, secure=secure)
                 if frame is not None:
-                    found[name, secure] = frame
+                    learned[name, secure] = frame
     finally:
         AccessLog.enabled = enabled
-    return found
+    return learned
 
 
 def learn(application: Application, name: str, kind: Kind, *, secure: bool) -> Frame | None:
@@ -122,9 +122,9 @@ def learn(application: Application, name: str, kind: Kind, *, secure: bool) -> F
     status = 0
     lines: list[str] = []
 
-    def start_response(told: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
+    def start_response(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
         nonlocal status
-        status = int(told[:3])
+        status = int(line[:3])
         lines.extend(f"{name}: {value}\r\n" for name, value in headers)
 
     for _ in application(environ, start_response):
@@ -212,19 +212,19 @@ class Door:
         except BadRequest:
             return False
         except Exception:
-            log.exception("a request was not understood")
+            log.exception("a request could not be read")
             return False
 
     def _takes(self, connection: "Connection", exchange: Exchange) -> bool:
         environ = connection.environ
         if exchange.method != "POST" or exchange.caller is None:
             return False
-        found = self.addresses.find(connection.path)
+        target = self.addresses.find(connection.path)
         body = connection.small_body()
-        if found is None or not 0 < len(body) <= MAX_BODY:
+        if target is None or not 0 < len(body) <= MAX_BODY:
             return False
-        name, run_id = found
-        secure = ForwardedProtoMiddleware.told(environ) == "https"
+        name, run_id = target
+        secure = ForwardedProtoMiddleware.proto_of(environ) == "https"
         frame = self.frames.get((name, secure))
         if frame is None or not is_our_host(environ.get("HTTP_HOST", "")):
             return False

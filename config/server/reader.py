@@ -26,9 +26,9 @@ MOST_FIELDS = 100
 VERSIONS = ("1.0", "1.1")
 IN_MEMORY = 65_536  # bytes of a body; the rest is in a temporary file
 MOST_HELD = 512 * 1024 * 1024  # bytes of all bodies of a process
-NOT_HTTP = (400, "this is no HTTP/1.1")
+NOT_HTTP = (400, "not a valid HTTP/1.1 request")
 TOO_LARGE = (413, "the request body is too large")
-NOT_HERE = (404, "not found: this port is for programs; pages are on the other one")
+NOT_HERE = (404, "not found: this port serves the API; pages are on the other port")
 
 
 class Reader(asyncio.Protocol):
@@ -170,7 +170,7 @@ class Reader(asyncio.Protocol):
         self.arrived = self.house.loop.time()
 
     def deny(self, status: int, error: str) -> None:
-        """Said when the parser is through with what it has."""
+        """The answer is sent when the parser has read what is there."""
         self.refused = self.refused or (status, error)
         self.skip = True
 
@@ -189,7 +189,7 @@ class Reader(asyncio.Protocol):
         before = self.environ.get(key)
         if before is not None:
             if key == "HTTP_HOST":
-                self.deny(400, "there is more than one Host")
+                self.deny(400, "more than one Host header")
                 return
             text = f"{before}{'; ' if key == 'HTTP_COOKIE' else ','}{text}"
         self.environ[key] = text
@@ -209,7 +209,7 @@ class Reader(asyncio.Protocol):
         try:
             parsed = httptools.parse_url(self.url)
         except httptools.HttpParserInvalidURLError:
-            self.deny(400, "the address cannot be read")
+            self.deny(400, "the URL is malformed")
             return
         if version == "1.1" and "HTTP_HOST" not in environ:
             self.deny(400, "the Host header is missing")

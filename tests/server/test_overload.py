@@ -55,6 +55,10 @@ def test_what_no_thread_begins_in_time(service: tuple[ScratchService, dict[str, 
     assert {each.headers.get("tollgate-denial") for each in told} == {"overloaded"}
     assert {each.headers["retry-after"] for each in told} == {"1"}
     assert {each.headers.get("connection") for each in told} == {None}
+    # As the views and the door write it.
+    assert {each.body for each in told} == {
+        b'{"error":"the budget authority is unavailable: nothing was decided"}'
+    }
     wait_until(decides)
     for line in lines:
         line.socket.close()
