@@ -21,7 +21,10 @@ SECONDS = 12  # one after the other, each waiting two seconds for the lock, they
 def service(
     pristine_database: str, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[tuple[ScratchService, dict[str, str]]]:
-    with scratch_service(template=pristine_database, workers=1, threads=1) as running:
+    # On a busy machine, too, a call ends by its lock's time (two seconds) and not by its own, which
+    # would be an outage.
+    env = {"DATABASE_TIMEOUT": "2.9"}
+    with scratch_service(template=pristine_database, workers=1, threads=1, env=env) as running:
         with factories.inside(running.database, django_db_blocker):
             factories.make_work_order("w1")
             token = factories.make_token()[1]
