@@ -126,8 +126,8 @@ class Supervisor:
             require_free(self.host, self.door_port, "DOOR_PORT")
 
     def settle_door(self) -> None:
-        """As shipped, a second installation on this machine must not need another setting: where
-        the port is taken, and nobody has asked for it, programs use the one for all."""
+        """A second installation on a machine needs no further setting: if the shipped port is
+        taken and DOOR_PORT is not set, programs use PORT."""
         if self.door_was_set:
             return
         if self.door_port == self.port:

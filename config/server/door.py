@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tollgate.server")
 SOME_RUN = UUID(int=0)
-MARK = "00000000-mark"  # a request id, in whose place others come
+MARK = "00000000-mark"  # a request id that each request replaces by its own
 LENGTH = "content-length"
 LONGEST = 300  # characters of a host or a type that is remembered; the views judge longer ones
 
@@ -67,8 +67,8 @@ RUN_ID = f"({UUIDConverter.regex})"
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What is around the own headers of an answer: after them come these, with a hole for the
-    length of the body and one for the request's id."""
+    """The headers that every answer has besides its own, with gaps for the length of the body and
+    for the request's id."""
 
     kind: Kind
     route: str
@@ -88,8 +88,8 @@ Frames = dict[tuple[str, bool], Frame]  # by the name of the view, and whether b
 
 
 def frames(application: Application) -> Frames:
-    """Asks the views for an answer each, over HTTP and over HTTPS. One that is redirected has no
-    frame, so the views answer it."""
+    """Asks each view for an answer, over HTTP and over HTTPS. Where it redirects there is no frame,
+    so the view answers."""
     learned: Frames = {}
     enabled, AccessLog.enabled = AccessLog.enabled, False
     try:
@@ -162,7 +162,7 @@ def is_our_host(host: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def has_our_name(host: str) -> bool:
-    """As Django judges it; without the header it has to think about more."""
+    """As Django judges it, except that an empty host is left to Django."""
     domain, _ = split_domain_port(host)
     return domain != "" and validate_host(domain, settings.ALLOWED_HOSTS)
 
@@ -178,7 +178,7 @@ def is_type_of_json(content_type: str) -> bool:
 
 
 class Addresses:
-    """Which paths are these, by the routes of the views."""
+    """Finds the view that a path belongs to, by the routes."""
 
     def __init__(self) -> None:
         self._fixed = {reverse(name): name for name in KINDS if name not in OF_RUNS}
@@ -198,7 +198,7 @@ class Addresses:
 
 
 class Door:
-    """Of one process."""
+    """One for each process."""
 
     def __init__(self, house: "House", gatherer: Gatherer, frames: Frames) -> None:
         self.house, self.gatherer, self.frames = house, gatherer, frames
