@@ -190,15 +190,15 @@ class ForwardedProtoMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if self.NAME in request.META:
-            told = self.told(request.META)
-            if told is None:
+            proto = self.proto_of(request.META)
+            if proto is None:
                 del request.META[self.NAME]
             else:
-                request.META[self.NAME] = told
+                request.META[self.NAME] = proto
         return self.get_response(request)
 
     @classmethod
-    def told(cls, meta: Mapping[str, Any]) -> str | None:
+    def proto_of(cls, meta: Mapping[str, Any]) -> str | None:
         """What a trusted proxy says; None where none does. `meta` is a CGI environment."""
         given: str | None = meta.get(cls.NAME)
         if given is None or not is_trusted_proxy(meta.get("REMOTE_ADDR", "")):

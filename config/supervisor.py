@@ -128,8 +128,8 @@ class Supervisor:
             require_free(self.host, self.door_port, "DOOR_PORT")
 
     def settle_door(self) -> None:
-        """As shipped, a second installation on this machine must not need another setting: where
-        the port is taken, and nobody has asked for it, programs use the one for all."""
+        """A second installation on a machine needs no further setting: if the shipped port is
+        taken and DOOR_PORT is not set, programs use PORT."""
         if self.door_was_set:
             return
         if self.door_port == self.port:
@@ -263,7 +263,7 @@ class Supervisor:
         lines = self.where()
         if self.door_port:
             lines.append(f"API for programs at  {self.address_of(self.door_port)}/api/")
-        elif not self.door_was_set:
+        elif not self.door_was_set and self.port != DOOR_PORT:
             lines.append(f"Port {DOOR_PORT} is taken, so programs use {self.port} (see DOOR_PORT).")
         lines.append("Ctrl-C stops everything.")
         width = max(map(len, lines))

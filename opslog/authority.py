@@ -120,8 +120,8 @@ class Outage:
             begun()
 
     def suspect(self) -> None:
-        """A lock was not had in time, or a standby did not confirm. One stuck row, or one canceled
-        wait, is no outage; what holds up everybody is."""
+        """A lock was not acquired in time, or a standby did not confirm. One stuck row, or one
+        canceled wait, is no outage; what holds up everybody is."""
         with self._lock:
             if self._away or self._suspected:
                 return
@@ -191,7 +191,7 @@ outage = Outage()
 
 def fetch_row(sql: str, params: Sequence[Any]) -> tuple[Any, ...]:
     """Run one statement that gives one row. Raises Unavailable instead of any database error;
-    Overloaded where a lock was not had in time, and so nothing was done.
+    Overloaded where a lock was not acquired in time, and so nothing was done.
 
     A statement that calls a procedure must not stand in a transaction; it is sent as it is.
     """
@@ -224,7 +224,7 @@ def fetch_row(sql: str, params: Sequence[Any]) -> tuple[Any, ...]:
                 raise
             _after_failure(error)
             if isinstance(error, psycopg.errors.LockNotAvailable):
-                raise Overloaded("a lock was not had in time") from error
+                raise Overloaded("a lock was not acquired in time") from error
             raise Unavailable("the database did not decide") from error
     raise Unavailable("too many at once")
 
@@ -255,7 +255,7 @@ def _peer_has_closed(raw: "psycopg.Connection[Any]") -> bool:
 
 
 # Errors after which a session goes on as before, if it says so itself: bad input, broken
-# constraints, rolled back, a lock not had in time, canceled.
+# constraints, rolled back, a lock not acquired in time, canceled.
 HARMLESS = ("22", "23", "40", "55", "57", "P0")
 
 
@@ -279,7 +279,7 @@ def _after_failure(error: Exception) -> None:
     if state is None or state[:2] == "08" or state[:3] == "57P":
         outage.begin(type(cause).__name__, connection.get_connection_params())
     elif state == psycopg.errors.LockNotAvailable.sqlstate:
-        log.warning("a lock was not had in time")
+        log.warning("a lock was not acquired in time")
         outage.suspect()
     else:
         log.error("database refused a decision", extra={"sqlstate": state})

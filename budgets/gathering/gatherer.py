@@ -27,8 +27,9 @@ log = logging.getLogger("tollgate.gatherer")
 
 LANES = 1  # batches under way at a time
 ALONE = 4  # calls of one ask under way at a time
-SENDING_SECONDS = 1.0  # of its time an ask has spent before it was here: the most that counts
-LEAST_SECONDS = 0.2  # of an ask's time must be left when it is sent
+# Of an ask's time, TOLLGATE_DATABASE_TIMEOUT, each with the largest share of it that may be.
+SENDING_SECONDS, SENDING_SHARE = 1.0, 0.5  # spent before it was here: the most that counts
+LEAST_SECONDS, LEAST_SHARE = 0.2, 0.25  # that must be left when it is sent
 PATIENCE_SECONDS = 0.025  # for which a call of one ask holds back what arrives meanwhile
 LOCK_SECONDS = 2.0  # lock_timeout: a call that takes longer does not wait for a lock
 TICK_SECONDS = 0.1
@@ -79,7 +80,7 @@ class Gatherer:
             return
         now = self._loop.time()
         # A client that sends slowly is not refused for that.
-        arrived = max(arrived, now - SENDING_SECONDS)
+        arrived = max(arrived, now - seconds_of(SENDING_SECONDS, SENDING_SHARE))
         deadline = arrived + settings.TOLLGATE_DATABASE_TIMEOUT
         alone = ask.operation == "extend" or ask.fields.get("dry_run")
         waiting = Waiting(ask, sender, arrived, now, deadline, done)
@@ -116,7 +117,7 @@ class Gatherer:
 
     def _in_time(self, taken: Sequence[Waiting]) -> list[Waiting]:
         """Without those that have too little time left to be sent."""
-        latest = self._loop.time() + LEAST_SECONDS
+        latest = self._loop.time() + seconds_of(LEAST_SECONDS, LEAST_SHARE)
         left = []
         for each in taken:
             if each.deadline > latest:
@@ -128,7 +129,7 @@ class Gatherer:
 
     def _drop_overdue(self) -> None:
         self._tick = None
-        latest = self._loop.time() + LEAST_SECONDS
+        latest = self._loop.time() + seconds_of(LEAST_SECONDS, LEAST_SHARE)
         for line in (self._batches, self._singles):
             self._in_time(list(line.queue.overdue(latest)))
         self._go()
@@ -310,7 +311,7 @@ class Gatherer:
             return
         error = Unavailable(UNDECIDED)
         if state == psycopg.errors.LockNotAvailable.sqlstate:
-            log.warning("a lock was not had in time")
+            log.warning("a lock was not acquired in time")
             authority.outage.suspect()
             error = Overloaded(UNDECIDED)
             metrics.OVERLOADED.inc(len(asks))
@@ -341,3 +342,8 @@ class Gatherer:
             alerts.tell_soon()
         finally:
             django_connection.close()
+
+
+def seconds_of(most: float, share: float) -> float:
+    """Of the time of an ask, which may be set to less than the usual parts of it."""
+    return min(most, share * settings.TOLLGATE_DATABASE_TIMEOUT)

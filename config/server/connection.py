@@ -217,11 +217,12 @@ class Connection(Reader):
             return
         body = dumps({"error": error}).encode()
         retry = "Retry-After: 1\r\n" if status == 503 else ""
+        is_head = self.environ.get("REQUEST_METHOD") == "HEAD"
         self.busy = False
         self.transport.write(
             f"{STATUSES[status]}{self.house.date()}Content-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n{retry}Connection: close\r\n\r\n".encode()
-            + body
+            + (b"" if is_head else body)
         )
         self.end()
 

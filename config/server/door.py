@@ -45,8 +45,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tollgate.server")
 SOME_RUN = UUID(int=0)
-MARK = "00000000-mark"  # a request id, in whose place others come
+MARK = "00000000-mark"  # a request id that each request replaces by its own
 LENGTH = "content-length"
+LONGEST = 300  # characters of a host or a type that is remembered; the views judge longer ones
 
 
 class Kind(Protocol):
@@ -66,8 +67,8 @@ RUN_ID = f"({UUIDConverter.regex})"
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What is around the own headers of an answer: after them come these, with a hole for the
-    length of the body and one for the request's id."""
+    """The headers that every answer has besides its own, with gaps for the length of the body and
+    for the request's id."""
 
     kind: Kind
     route: str
@@ -87,19 +88,19 @@ Frames = dict[tuple[str, bool], Frame]  # by the name of the view, and whether b
 
 
 def frames(application: Application) -> Frames:
-    """Asks the views for an answer each, over HTTP and over HTTPS. One that is redirected has no
-    frame, so the views answer it."""
-    found: Frames = {}
+    """Asks each view for an answer, over HTTP and over HTTPS. Where it redirects there is no frame,
+    so the view answers."""
+    learned: Frames = {}
     enabled, AccessLog.enabled = AccessLog.enabled, False
     try:
         for name, kind in KINDS.items():
             for secure in (False, True):
                 frame = learn(application, name, kind, secure=secure)
                 if frame is not None:
-                    found[name, secure] = frame
+                    learned[name, secure] = frame
     finally:
         AccessLog.enabled = enabled
-    return found
+    return learned
 
 
 def learn(application: Application, name: str, kind: Kind, *, secure: bool) -> Frame | None:
@@ -121,9 +122,9 @@ def learn(application: Application, name: str, kind: Kind, *, secure: bool) -> F
     status = 0
     lines: list[str] = []
 
-    def start_response(told: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
+    def start_response(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
         nonlocal status
-        status = int(told[:3])
+        status = int(line[:3])
         lines.extend(f"{name}: {value}\r\n" for name, value in headers)
 
     for _ in application(environ, start_response):
@@ -155,21 +156,29 @@ def some_host() -> str:
     return names[0] if names else "localhost"
 
 
-@lru_cache(maxsize=1024)
 def is_our_host(host: str) -> bool:
-    """As Django judges it; without the header it has to think about more."""
+    return len(host) <= LONGEST and has_our_name(host)
+
+
+@lru_cache(maxsize=1024)
+def has_our_name(host: str) -> bool:
+    """As Django judges it, except that an empty host is left to Django."""
     domain, _ = split_domain_port(host)
     return domain != "" and validate_host(domain, settings.ALLOWED_HOSTS)
 
 
-@lru_cache(maxsize=256)
 def is_json(content_type: str) -> bool:
+    return len(content_type) <= LONGEST and is_type_of_json(content_type)
+
+
+@lru_cache(maxsize=256)
+def is_type_of_json(content_type: str) -> bool:
     """As DRF judges it."""
     return bool(media_type_matches(RawJSONParser.media_type, content_type))
 
 
 class Addresses:
-    """Which paths are these, by the routes of the views."""
+    """Finds the view that a path belongs to, by the routes."""
 
     def __init__(self) -> None:
         self._fixed = {reverse(name): name for name in KINDS if name not in OF_RUNS}
@@ -189,7 +198,7 @@ class Addresses:
 
 
 class Door:
-    """Of one process."""
+    """One for each process."""
 
     def __init__(self, house: "House", gatherer: Gatherer, frames: Frames) -> None:
         self.house, self.gatherer, self.frames = house, gatherer, frames
@@ -203,19 +212,19 @@ class Door:
         except BadRequest:
             return False
         except Exception:
-            log.exception("a request was not understood")
+            log.exception("a request could not be read")
             return False
 
     def _takes(self, connection: "Connection", exchange: Exchange) -> bool:
         environ = connection.environ
         if exchange.method != "POST" or exchange.caller is None:
             return False
-        found = self.addresses.find(connection.path)
+        target = self.addresses.find(connection.path)
         body = connection.small_body()
-        if found is None or not 0 < len(body) <= MAX_BODY:
+        if target is None or not 0 < len(body) <= MAX_BODY:
             return False
-        name, run_id = found
-        secure = ForwardedProtoMiddleware.told(environ) == "https"
+        name, run_id = target
+        secure = ForwardedProtoMiddleware.proto_of(environ) == "https"
         frame = self.frames.get((name, secure))
         if frame is None or not is_our_host(environ.get("HTTP_HOST", "")):
             return False

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable
 from http import HTTPStatus
-from json import dumps
 from typing import TYPE_CHECKING, Any
 
 from budgets import metrics
-from opslog.api.errors import undecided
+from budgets.api import answers
 from opslog.exceptions import Overloaded
 
 if TYPE_CHECKING:
@@ -87,13 +86,13 @@ class Exchange:
         self.connection.house.loop.call_soon_threadsafe(self.connection.finish, data, self.keep)
 
     def overloaded(self) -> None:
-        """There is no time for it: nothing of it was looked at, and the connection goes on."""
+        """Refuses a request that there is no time for. Nothing was read, and the connection stays
+        open."""
         self.caller = None  # nobody has judged the token
-        metrics.UNAVAILABLE.inc()
         metrics.OVERLOADED.inc()
-        body, headers = undecided(Overloaded("too many at once"))
-        fields = [("Content-Type", "application/json"), *headers.items()]
-        self.answer("503 Service Unavailable", fields, dumps(body).encode())
+        reply = answers.undecided(Overloaded("too many at once"))
+        fields = [("Content-Type", "application/json"), *reply.headers.items()]
+        self.answer("503 Service Unavailable", fields, reply.body)
 
     def stream(self, status: str, headers: list[tuple[str, str]], parts: Iterable[bytes]) -> None:
         """Piece by piece, no faster than the client reads; a client that stands still is left."""

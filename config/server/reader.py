@@ -23,10 +23,12 @@ from workorders.tokens import plausible, text_of
 
 MOST_HEAD = 65_536
 MOST_FIELDS = 100
+VERSIONS = ("1.0", "1.1")
 IN_MEMORY = 65_536  # bytes of a body; the rest is in a temporary file
 MOST_HELD = 512 * 1024 * 1024  # bytes of all bodies of a process
+NOT_HTTP = (400, "not a valid HTTP/1.1 request")
 TOO_LARGE = (413, "the request body is too large")
-NOT_HERE = (404, "not found: this port is for programs; pages are on the other one")
+NOT_HERE = (404, "not found: this port serves the API; pages are on the other port")
 
 
 class Reader(asyncio.Protocol):
@@ -138,7 +140,7 @@ class Reader(asyncio.Protocol):
                 self.read_on(data[error.args[0] :])
                 return
         except httptools.HttpParserError:
-            self.deny(400, "this is no HTTP/1.1")
+            self.deny(*NOT_HTTP)
         if self.framing > MOST_HEAD + 16 * self.size:  # the parser gathers trailers without end
             self.abort()
             return
@@ -168,7 +170,7 @@ class Reader(asyncio.Protocol):
         self.arrived = self.house.loop.time()
 
     def deny(self, status: int, error: str) -> None:
-        """Said when the parser is through with what it has."""
+        """The answer is sent when the parser has read what is there."""
         self.refused = self.refused or (status, error)
         self.skip = True
 
@@ -187,7 +189,7 @@ class Reader(asyncio.Protocol):
         before = self.environ.get(key)
         if before is not None:
             if key == "HTTP_HOST":
-                self.deny(400, "there is more than one Host")
+                self.deny(400, "more than one Host header")
                 return
             text = f"{before}{'; ' if key == 'HTTP_COOKIE' else ','}{text}"
         self.environ[key] = text
@@ -195,21 +197,30 @@ class Reader(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self.skip:
             return
+        environ = self.environ
+        environ["REQUEST_METHOD"] = self.parser.get_method().decode()
         if self.fields > MOST_FIELDS:
             self.deny(431, "the head of the request has too many fields")
             return
-        environ = self.environ
+        version = self.parser.get_http_version()
+        if version not in VERSIONS:  # the parser takes 0.9 and 2.0, too
+            self.deny(*NOT_HTTP)
+            return
         try:
             parsed = httptools.parse_url(self.url)
         except httptools.HttpParserInvalidURLError:
-            self.deny(400, "the address cannot be read")
+            self.deny(400, "the URL is malformed")
             return
+        if version == "1.1" and "HTTP_HOST" not in environ:
+            self.deny(400, "the Host header is missing")
+            return
+        if parsed.host is not None:  # an absolute address names the host (RFC 9112, 3.2.2)
+            environ["HTTP_HOST"] = authority(parsed.host, parsed.port)
         path = parsed.path or b"/"
         if b"%" in path:
             path = unquote_to_bytes(path)
         environ["PATH_INFO"] = path.decode("latin-1")
         environ["QUERY_STRING"] = (parsed.query or b"").decode("latin-1")
-        environ["REQUEST_METHOD"] = self.parser.get_method().decode()
         environ["REMOTE_ADDR"] = self.address
         self.whole_head = True
         self.path = path.decode("utf-8", "replace")
@@ -246,7 +257,7 @@ class Reader(asyncio.Protocol):
         if chunked or length > IN_MEMORY:
             # Closed when nobody has it any more: the view may keep it.
             self.body = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
-        if environ.get("HTTP_EXPECT", "").lower() == "100-continue":
+        if version == "1.1" and environ.get("HTTP_EXPECT", "").lower() == "100-continue":
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, data: bytes) -> None:
@@ -329,12 +340,20 @@ def client_of(address: str) -> str:
     return address if parsed is None else str(parsed)
 
 
+def authority(host: bytes, port: int | None) -> str:
+    """As a Host header has it; an IPv6 address comes without its brackets."""
+    name = host.decode("latin-1")
+    name = f"[{name}]" if ":" in name else name
+    return name if port is None else f"{name}:{port}"
+
+
 NAMES: dict[bytes, str] = {}
+LONGEST_NAME = 100  # bytes of a name that is remembered
 
 
 def key_of(name: bytes) -> str:
     key = name.upper().replace(b"-", b"_").decode("latin-1")
     key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key
-    if len(NAMES) < 1000:
+    if len(NAMES) < 1000 and len(name) <= LONGEST_NAME:
         NAMES[name] = key
     return key

@@ -178,6 +178,18 @@ def test_a_client_that_sends_slowly_is_decided(loop: Looping) -> None:
     assert outcomes(answers(loop.send([start(Desk())], ago=9))) == [ADMITTED]
 
 
+@pytest.mark.parametrize("seconds", [0.2, 1.0])
+@pytest.mark.parametrize("ago", [0, 9])
+def test_the_least_time_that_can_be_set_is_enough(
+    loop: Looping, settings: LazySettings, seconds: float, ago: float
+) -> None:
+    """(Not for every ask on a busy machine.)"""
+    settings.TOLLGATE_DATABASE_TIMEOUT = seconds
+    roomy()
+    desk = Desk()
+    wait_until(lambda: outcomes(answers(loop.send([start(desk)], ago=ago))) == [ADMITTED])
+
+
 def test_a_token_that_floods_the_queue_holds_up_no_other(loop: Looping) -> None:
     roomy()
     flood, other = Desk(), Desk()

@@ -96,6 +96,16 @@ STARTS = {
     "a huge number of tokens": request(START, {**PRICED, "estimatedInputTokens": 10**30}),
     "a negative amount": request(START, {**ASK, "estimatedCostUsd": "-1"}),
     "too much": request(START, {**ASK, "estimatedCostUsd": "1000000.01"}),
+    "a byte order mark": request(START, b"\xef\xbb\xbf" + json.dumps(ASK).encode()),
+    "UTF-16": request(START, json.dumps(ASK).encode("utf-16")),
+    "two objects": request(START, json.dumps(ASK).encode() * 2),
+    "twice, in other spellings": request(
+        START, b'{"workOrderId": "a", "agentName": "c", "agent\\u004eame": "d"}'
+    ),
+    "a fraction of seconds": request(START, {**ASK, "leaseSeconds": 60.0}),
+    "next to nothing": request(
+        START, b'{"workOrderId": "a", "agentName": "a", "estimatedCostUsd": 1e-400000}'
+    ),
     "NaN": request(START, b'{"workOrderId": "a", "agentName": "a", "estimatedCostUsd": NaN}'),
     "forty digits": request(START, {**ASK, "estimatedCostUsd": "0." + "1" * 30}),
     "too large": request(START, json.dumps(ASK).encode() + b" " * 65_536),
@@ -133,6 +143,20 @@ HEADERS = {
     "a broken host": request(START, ASK, host="local host"),
     "no host": request(START, ASK, host=None),
     "an empty host": request(START, ASK, host=""),
+    "a long host": request(START, ASK, host="localhost:" + "8" * 300),
+    "a host that ends with a dot": request(START, ASK, host="localhost."),
+    "a host and a name": request(START, ASK, host="localhost@evil.example"),
+    "a long type": request(START, ASK, Content_Type="application/json; a=" + "b" * 300),
+    "any type": request(START, ASK, Content_Type="*/*"),
+    "what browsers send": request(
+        START,
+        ASK,
+        Accept_Language="de",
+        Accept_Encoding="gzip",
+        Origin="http://evil.example",
+        If_None_Match="*",
+        X_HTTP_Method_Override="PUT",
+    ),
     "two hosts": request(START, ASK).replace(b"Host: localhost", b"Host: localhost\r\nHost: x"),
     "x-api-key": request(START, ASK, token=None, x_api_key="{all}"),
     "both": request(START, ASK, token="{read}", x_api_key="{all}"),
@@ -168,6 +192,9 @@ FRAMING = {
     "a slash": request(f"{START}/", ASK),
     "two slashes": request(f"/{START}", ASK),
     "an absolute address": request(f"http://localhost{START}", ASK),
+    "an absolute address of ours": request(f"http://localhost:47{START}", ASK, host="evil.example"),
+    "an absolute address by number": request(f"http://[::1]:47{START}", ASK, host="evil.example"),
+    "an absolute address elsewhere": request(f"http://evil.example{START}", ASK),
     "a fragment": request(f"{START}#x", ASK),
 }
 METHODS = {

@@ -232,6 +232,14 @@ def test_expect_100_continue(api: Api) -> None:
         assert connection.answer().status == 201
 
 
+def test_a_client_of_http_1_0_is_not_asked_to_go_on(api: Api) -> None:
+    headers = {**bearer(api.tokens["start"]), "Content-Length": str(len(ASK))}
+    asked = head("POST", START, {**headers, "Expect": "100-continue"})
+    with Raw(api.service.url) as connection:
+        connection.send(asked.replace(b"HTTP/1.1", b"HTTP/1.0") + ASK)
+        assert connection.answer().status == 201
+
+
 def test_connections_of_one_address(patient: Api) -> None:
     """All in use by good tokens: one more is one too many, until one of them ends."""
     ours = bearer(patient.tokens["start"])
@@ -290,6 +298,10 @@ def eventually_200(api: Api, source: str) -> bool:
         (b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", 400),
         (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\n\r\n", 400),
+        (b"GET http://localhost/healthz HTTP/1.1\r\n\r\n", 400),
+        (b"GET /healthz HTTP/2.0\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET /healthz HTTP/0.9\r\nHost: localhost\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nX-A: " + b"a" * 70_000, 431),
         (b"GET / HTTP/1.1\r\n" + b"X-A: b\r\n" * 101 + b"\r\n", 431),
     ],

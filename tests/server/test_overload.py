@@ -21,7 +21,10 @@ SECONDS = 12  # one after the other, each waiting two seconds for the lock, they
 def service(
     pristine_database: str, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[tuple[ScratchService, dict[str, str]]]:
-    with scratch_service(template=pristine_database, workers=1, threads=1) as running:
+    # On a busy machine, too, a call ends by its lock's time (two seconds) and not by its own, which
+    # would be an outage.
+    env = {"DATABASE_TIMEOUT": "2.9"}
+    with scratch_service(template=pristine_database, workers=1, threads=1, env=env) as running:
         with factories.inside(running.database, django_db_blocker):
             factories.make_work_order("w1")
             token = factories.make_token()[1]
@@ -55,6 +58,10 @@ def test_what_no_thread_begins_in_time(service: tuple[ScratchService, dict[str, 
     assert {each.headers.get("tollgate-denial") for each in told} == {"overloaded"}
     assert {each.headers["retry-after"] for each in told} == {"1"}
     assert {each.headers.get("connection") for each in told} == {None}
+    # As the views and the door write it.
+    assert {each.body for each in told} == {
+        b'{"error":"the budget authority is unavailable: nothing was decided"}'
+    }
     wait_until(decides)
     for line in lines:
         line.socket.close()

@@ -41,6 +41,13 @@ def test_what_is_for_people_is_not_there(api: Api, path: str) -> None:
     assert answer.headers["content-type"] == "application/json"
 
 
+def test_a_refusal_of_head_has_no_body(api: Api) -> None:
+    with Raw(api.service.door_url) as connection:
+        answer = connection.ask("HEAD", "/admin/")
+        assert (answer.status, answer.headers["connection"]) == (404, "close")
+        assert connection.ended()
+
+
 def test_nobody_signs_in_there(api: Api) -> None:
     with Raw(api.service.door_url) as connection:
         body = b"login=a&password=b"
@@ -93,6 +100,18 @@ def test_as_shipped_a_taken_port_is_done_without(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("DOOR_PORT", str(supervisor.DOOR_PORT))
         with pytest.raises(supervisor.CannotRun, match="make run DOOR_PORT="):
             supervisor.Supervisor().require_ports()
+
+
+def test_no_word_of_a_port_that_is_the_other_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`make run PORT=8001`: the port is taken, by us."""
+    monkeypatch.delenv("DOOR_PORT", raising=False)
+    monkeypatch.setenv("PORT", str(supervisor.DOOR_PORT))
+    one = supervisor.Supervisor()
+    one.settle_door()
+    one.greet()
+    assert "taken" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("value", ["", "0"])
