@@ -19,7 +19,7 @@ from budgets.gathering.connection import (
     Outcome,
     connect,
 )
-from budgets.gathering.queue import Done, Line, Waiting
+from budgets.gathering.queue import LONGEST_CALL, Done, Line, Waiting
 from opslog import authority
 from opslog.exceptions import Overloaded, Unavailable, WrongDatabase
 
@@ -114,9 +114,10 @@ class Gatherer:
             line.queue.add(waiting)
             self._go_soon()
 
-    def _in_time(self, taken: Sequence[Waiting]) -> list[Waiting]:
-        """Without those that have too little time left to be sent."""
-        latest = self._loop.time() + LEAST_SECONDS
+    def _in_time(self, line: Line, taken: Sequence[Waiting]) -> list[Waiting]:
+        """Without those that have too little time left to be sent: a call that is not over in the
+        time of one of its asks is lost for all of them."""
+        latest = self._latest(line)
         left = []
         for each in taken:
             if each.deadline > latest:
@@ -128,10 +129,13 @@ class Gatherer:
 
     def _drop_overdue(self) -> None:
         self._tick = None
-        latest = self._loop.time() + LEAST_SECONDS
         for line in (self._batches, self._singles):
-            self._in_time(list(line.queue.overdue(latest)))
+            self._in_time(line, list(line.queue.overdue(self._latest(line))))
         self._go()
+
+    def _latest(self, line: Line) -> float:
+        """The deadline that a call, sent now, just meets."""
+        return self._loop.time() + max(LEAST_SECONDS, min(2 * line.seconds, LONGEST_CALL))
 
     def _learn(self) -> None:
         """The database is away. (From any thread.)"""
@@ -157,11 +161,11 @@ class Gatherer:
         while singles.queue.size and singles.has_lane:
             if (own := self._connection()) is None:
                 break
-            self._send(own, self._in_time(singles.queue.take(1)), alone=True)
+            self._send(own, self._in_time(singles, singles.queue.take(1)), alone=True)
         while batches.queue.size and batches.has_lane and self._leader is None:
             if (own := self._connection()) is None:
                 break
-            taken = self._in_time(batches.queue.take(MOST))
+            taken = self._in_time(batches, batches.queue.take(MOST))
             alone = len(taken) == 1 and singles.has_lane
             if alone:
                 self._lead(taken[0])
