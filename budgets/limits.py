@@ -174,7 +174,7 @@ def follow_price_book() -> int:
 def _hold() -> None:
     """The lock that the triggers take comes before that of the row (docs/locking.md)."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate.hold_counters()")
+        cursor.execute("SELECT tollgate.hold_limits()")
 
 
 def _reason(reason: str) -> str:
