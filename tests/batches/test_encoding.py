@@ -19,7 +19,7 @@ from tests.batches.test_batches import decide
 pytestmark = pytest.mark.django_db
 NAMES = [
     "agent \u00e9\U0001f600",
-    'quotes "\' \\ / </script>',
+    "quotes \"' \\ / </script>",
     "\\u0041\\n is no escape",
     "tabs\tand\nlines\u2028\u007f\u0001",
     "e\u0301 \u202e \ufeff",
@@ -40,7 +40,12 @@ def seen(ask: Ask) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_text_arrives_as_it_is(name: str) -> None:
-    fields = {"digest": b"\x00\xff", "fingerprint": b"", "agent": name, "sent_as": {"agentName": name}}
+    fields = {
+        "digest": b"\x00\xff",
+        "fingerprint": b"",
+        "agent": name,
+        "sent_as": {"agentName": name},
+    }
     row = seen(Ask("start", {**fields, "address": None, "key": ""}))
     assert (row["agent"], row["sent_as"]) == (name, {"agentName": name})
     assert (row["digest"], row["fingerprint"]) == ("\\x00ff", "\\x")
