@@ -1,4 +1,4 @@
-"""What JSON makes of an ask and of its answer: nothing else than the parameters of a single call."""
+"""What JSON makes of an ask and of its answer: the parameters of a single call, and no others."""
 
 import json
 from decimal import Decimal
