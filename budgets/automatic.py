@@ -87,7 +87,7 @@ def _apply(mitigation_id: int, *, now: datetime) -> bool:
 def _set(mitigation: Mitigation, until: datetime, *, now: datetime) -> None:
     incident = mitigation.incident
     reason = f"Automatic mitigation of incident #{incident.pk}, until {until:%Y-%m-%d %H:%M} UTC"
-    _hold_counters()
+    _hold_limits()
     if not mitigations.is_as_proposed(mitigation):
         raise Refused("Somebody has changed the control: the next verdict proposes anew.")
     control = features.control_of(mitigation.feature)
@@ -179,7 +179,7 @@ def put_back(timed: TimedMitigation, *, reason: str, by: str, now: datetime) -> 
     The one place where a throttle or a cap rises without being asked for: to where it was.
     """
     with acting(by=by, reason=reason):
-        _hold_counters()
+        _hold_limits()
         control = FeatureControl.objects.filter(feature=canonical(timed.feature)).first()
         if control is None:
             return "There is no such control any more."
@@ -195,6 +195,6 @@ def put_back(timed: TimedMitigation, *, reason: str, by: str, now: datetime) -> 
     return "The control is as it was before."
 
 
-def _hold_counters() -> None:
+def _hold_limits() -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate.hold_counters()")
+        cursor.execute("SELECT tollgate.hold_limits()")

@@ -115,7 +115,7 @@ def change(
             live = TimedMitigation.objects.filter(feature=canonical(feature), ended_at=None)
             live.filter(applied__has_any_keys=list(values)).update(kept_by=by)
         # The lock that the row's trigger takes comes first, as everywhere (docs/locking.md).
-        cursor.execute("SELECT tollgate.hold_counters()")
+        cursor.execute("SELECT tollgate.hold_limits()")
         control = control_of(feature)
         for name in LIMITS:
             old, new = getattr(control, name), values.get(name, getattr(control, name))

@@ -15,6 +15,7 @@ def expire() -> int:
     ended = 0
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT tollgate.share_limits()")
             cursor.execute("SELECT tollgate.reap_v1(NULL, %s)", [BATCH])
             reaped = int(cursor.fetchone()[0])
         ended += reaped

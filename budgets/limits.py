@@ -91,7 +91,8 @@ def set_alerts(
     if any(not 0 < percent <= 100 for percent in percents):
         raise Refused("Shares lie from 1 to 100 per cent.")
     with transaction.atomic(), acting(by=by, reason=_reason(reason)):
-        budget = Budget.objects.select_for_update(no_key=True).get(pk=budget_id)
+        _hold()
+        budget = Budget.objects.get(pk=budget_id)
         if warning is not None and budget.scope == Budget.Scope.WORK_ORDER:
             raise Refused("Work orders have caps of their own: say shares of them in per cent.")
         if warning is not None and not 0 < warning <= HIGHEST:
@@ -174,7 +175,7 @@ def follow_price_book() -> int:
 def _hold() -> None:
     """The lock that the triggers take comes before that of the row (docs/locking.md)."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate.hold_counters()")
+        cursor.execute("SELECT tollgate.hold_limits()")
 
 
 def _reason(reason: str) -> str:

@@ -19,7 +19,7 @@ from budgets.gathering.connection import (
     Outcome,
     connect,
 )
-from budgets.gathering.queue import Done, Line, Waiting
+from budgets.gathering.queue import LONGEST_CALL, Done, Line, Waiting
 from opslog import authority
 from opslog.exceptions import Overloaded, Unavailable, WrongDatabase
 
@@ -30,6 +30,7 @@ ALONE = 4  # calls of one ask under way at a time
 # Of an ask's time, TOLLGATE_DATABASE_TIMEOUT, each with the largest share of it that may be.
 SENDING_SECONDS, SENDING_SHARE = 1.0, 0.5  # spent before it was here: the most that counts
 LEAST_SECONDS, LEAST_SHARE = 0.2, 0.25  # that must be left when it is sent
+CALL_SHARE = 0.5  # the same, where calls take long (LONGEST_CALL)
 PATIENCE_SECONDS = 0.025  # for which a call of one ask holds back what arrives meanwhile
 LOCK_SECONDS = 2.0  # lock_timeout: a call that takes longer does not wait for a lock
 TICK_SECONDS = 0.1
@@ -115,9 +116,10 @@ class Gatherer:
             line.queue.add(waiting)
             self._go_soon()
 
-    def _in_time(self, taken: Sequence[Waiting]) -> list[Waiting]:
-        """Without those that have too little time left to be sent."""
-        latest = self._loop.time() + seconds_of(LEAST_SECONDS, LEAST_SHARE)
+    def _in_time(self, line: Line, taken: Sequence[Waiting]) -> list[Waiting]:
+        """Without those that have too little time left to be sent: a call that is not over in the
+        time of one of its asks is lost for all of them."""
+        latest = self._latest(line)
         left = []
         for each in taken:
             if each.deadline > latest:
@@ -129,10 +131,14 @@ class Gatherer:
 
     def _drop_overdue(self) -> None:
         self._tick = None
-        latest = self._loop.time() + seconds_of(LEAST_SECONDS, LEAST_SHARE)
         for line in (self._batches, self._singles):
-            self._in_time(list(line.queue.overdue(latest)))
+            self._in_time(line, list(line.queue.overdue(self._latest(line))))
         self._go()
+
+    def _latest(self, line: Line) -> float:
+        """The deadline that a call, sent now, just meets."""
+        call = min(2 * line.seconds, seconds_of(LONGEST_CALL, CALL_SHARE))
+        return self._loop.time() + max(seconds_of(LEAST_SECONDS, LEAST_SHARE), call)
 
     def _learn(self) -> None:
         """The database is away. (From any thread.)"""
@@ -158,11 +164,11 @@ class Gatherer:
         while singles.queue.size and singles.has_lane:
             if (own := self._connection()) is None:
                 break
-            self._send(own, self._in_time(singles.queue.take(1)), alone=True)
+            self._send(own, self._in_time(singles, singles.queue.take(1)), alone=True)
         while batches.queue.size and batches.has_lane and self._leader is None:
             if (own := self._connection()) is None:
                 break
-            taken = self._in_time(batches.queue.take(MOST))
+            taken = self._in_time(batches, batches.queue.take(MOST))
             alone = len(taken) == 1 and singles.has_lane
             if alone:
                 self._lead(taken[0])

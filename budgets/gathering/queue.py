@@ -14,6 +14,8 @@ log = logging.getLogger("tollgate.gatherer")
 Done = Callable[[Decision | Exception], None]
 
 WAIT_SECONDS = 0.4  # that an ask may be expected to wait; beyond, it is refused at once
+LEAST_CALLS = 4  # that an ask may wait for, however long they take: a burst is no overload
+LONGEST_CALL = 1.0  # seconds without an answer after which nothing more is let in
 WEIGHT = 0.2  # of a new measurement
 JUMP = 3.0  # times the average: a measurement counts no more than that
 LONGEST_RETRY = 30
@@ -100,7 +102,7 @@ class Line:
         self.queue = FairQueue()
         self.under_way = 0
         self._lanes, self._most = lanes, most
-        self._seconds = guess  # of a full call
+        self.seconds = guess  # of a full call
         self._progress = 0.0
         self._second = 0
         self._refused = 0
@@ -113,20 +115,21 @@ class Line:
         """A call that took so long."""
         self.under_way -= 1
         self._progress = now
-        if 2 * asks >= self._most or seconds > self._seconds:
-            seconds = min(seconds, JUMP * self._seconds)
-            self._seconds += (seconds - self._seconds) * WEIGHT
+        if 2 * asks >= self._most or seconds > self.seconds:
+            seconds = min(seconds, JUMP * self.seconds)
+            self.seconds += (seconds - self.seconds) * WEIGHT
 
     def is_stuck(self, now: float) -> bool:
-        """Nothing ended for as long as an ask may wait: what was measured does not hold now."""
+        """Nothing ended for as long as an ask may wait, or two calls take: what was measured does
+        not hold now."""
         if not self.queue.size and self.has_lane:
             self._progress = now
-        return now - self._progress > WAIT_SECONDS
+        return now - self._progress > min(max(WAIT_SECONDS, 2 * self.seconds), LONGEST_CALL)
 
     @property
     def room(self) -> int:
-        """How many may wait: those of one call for each lane at least."""
-        return self._most * self._lanes * max(1, int(WAIT_SECONDS / self._seconds))
+        """How many may wait: those of four calls for each lane at least."""
+        return self._most * self._lanes * max(LEAST_CALLS, int(WAIT_SECONDS / self.seconds))
 
     def refuse(self, now: float) -> Overloaded:
         """For one more that cannot be decided in time. What is refused within a second comes back
@@ -134,5 +137,5 @@ class Line:
         if int(now) != self._second:
             self._second, self._refused = int(now), 0
         self._refused += 1
-        seconds = self._refused * self._seconds / (self._most * self._lanes)
+        seconds = self._refused * self.seconds / (self._most * self._lanes)
         return Overloaded("too many at once", retry_after=min(LONGEST_RETRY, math.ceil(seconds)))

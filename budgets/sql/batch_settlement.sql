@@ -110,6 +110,7 @@ BEGIN
         RAISE EXCEPTION 'each ask has a number of its own' USING ERRCODE = 'check_violation';
     END IF;
     -- Runs before counters. None is waited for: whoever holds one may want the counters.
+    PERFORM tollgate.share_limits();
     SELECT array_agg(x) INTO runs FROM (
         SELECT r FROM public.work_order_runs r
         WHERE r.id = ANY (ARRAY(SELECT f.run FROM unnest(p_asks) f))

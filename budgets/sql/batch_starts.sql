@@ -125,6 +125,9 @@ BEGIN
         WHERE s.key <> ''
     LOOP
         starts[x.i].said := x.said;
+        IF (x.said).status = 201 THEN
+            PERFORM tollgate.confirm_commit();
+        END IF;
     END LOOP;
 END $$;
 

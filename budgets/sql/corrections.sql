@@ -93,6 +93,7 @@ BEGIN
         RAISE EXCEPTION 'no such correction is on record' USING ERRCODE = 'check_violation';
     END IF;
     IF p_of = 'run' THEN
+        PERFORM tollgate.share_limits();
         SELECT * INTO r FROM public.work_order_runs WHERE id = p_id FOR UPDATE;
         IF r.status = 'running' OR r.cost IS DISTINCT FROM p_old THEN
             RETURN false;

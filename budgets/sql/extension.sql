@@ -51,6 +51,7 @@ BEGIN
     IF b.use_due THEN
         PERFORM tollgate.note_token_use_v1(b.token_id, p_address);
     END IF;
+    PERFORM tollgate.share_limits();
     SELECT * INTO r FROM public.work_order_runs WHERE id = p_run FOR UPDATE;
     IF NOT FOUND OR NOT coalesce(tollgate.is_of_line(r.token_id, b) OR 'admin' = ANY (b.scopes), false)
         OR (cardinality(b.work_orders) > 0 AND NOT r.wo_id = ANY (b.work_orders)) THEN

@@ -95,6 +95,17 @@ $$;
 CREATE OR REPLACE FUNCTION tollgate.hold_counters() RETURNS void LANGUAGE sql VOLATILE AS $$
     SELECT pg_advisory_xact_lock(7400, 0)
 $$;
+-- A run lists its counters, and a new limit adds one to it. So whoever changes a run shares this lock before it has
+-- the run's, and whoever may make a limit has it alone, before that of the counters. Else one would hold the run
+-- and wait for the counters, the other the counters and wait for the run.
+CREATE OR REPLACE FUNCTION tollgate.share_limits() RETURNS void LANGUAGE sql VOLATILE AS $$
+    SELECT pg_advisory_xact_lock_shared(7406, 0)
+$$;
+CREATE OR REPLACE FUNCTION tollgate.hold_limits() RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(7406, 0);
+    PERFORM tollgate.hold_counters();
+END $$;
 
 -- A write of a cap or a status waits for the admissions that are under way, and those that come
 -- after it see it: without this a start could be admitted after a suspension had been acknowledged.

@@ -385,6 +385,16 @@ BEGIN
     PERFORM tollgate.hold_counters();
     RETURN NULL;
 END $$;
+-- (The triggers of a statement run in the order of their names.)
+CREATE OR REPLACE FUNCTION tollgate.order_limits_with_runs() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM tollgate.hold_limits();
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER order_first_with_runs BEFORE INSERT OR UPDATE OF scope, subject, "window" ON public.budgets
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate.order_limits_with_runs();
+CREATE OR REPLACE TRIGGER order_first_with_runs BEFORE INSERT ON public.feature_flags
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate.order_limits_with_runs();
 CREATE OR REPLACE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON public.budgets
     FOR EACH STATEMENT EXECUTE FUNCTION tollgate.order_limits_with_admission();
 CREATE OR REPLACE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON public.kill_switches

@@ -173,6 +173,21 @@ def test_what_has_waited_for_too_long_is_never_sent(loop: Looping) -> None:
     assert Run.objects.count() == 1
 
 
+def test_what_a_call_cannot_be_over_in_time_for_is_not_sent(
+    loop: Looping, settings: LazySettings
+) -> None:
+    """A call that is cut off is lost for all of its asks. Half a second a call: one that has 0.9 s
+    left is not sent."""
+    roomy()
+    settings.TOLLGATE_DATABASE_TIMEOUT = 1.9
+    desk = Desk()
+    assert outcomes(answers(loop.send([start(desk)], ago=1))) == [ADMITTED]
+    loop.gatherer._batches.seconds = 0.5
+    assert outcomes(answers(loop.send([start(desk)], ago=1))) == ["Overloaded"]
+    loop.gatherer._batches.seconds = 0.05
+    assert outcomes(answers(loop.send([start(desk)], ago=1))) == [ADMITTED]
+
+
 def test_a_client_that_sends_slowly_is_decided(loop: Looping) -> None:
     roomy()
     assert outcomes(answers(loop.send([start(Desk())], ago=9))) == [ADMITTED]

@@ -91,7 +91,23 @@ def test_as_many_may_wait_as_are_decided_in_four_tenths_of_a_second() -> None:
     measure(measured, *[(32, 0.01)] * 60)
     assert measured.room == pytest.approx(1280, abs=32)  # 40 calls of 0.01 s
     measure(measured, *[(32, 2.0)] * 60)
-    assert measured.room == 32  # one call at least
+    assert measured.room == 128  # four calls at least
+
+
+def test_a_burst_on_a_slow_machine_is_no_overload() -> None:
+    """64 clients at once, 0.45 s a call: the last of them waits for 0.9 s, of 2.5 s."""
+    slow = line()
+    measure(slow, *[(32, 0.45)] * 60)
+    slow.under_way = 1
+    for number in range(64):
+        assert slow.queue.size < slow.room
+        assert not slow.is_stuck(0.44)
+        slow.queue.add(waiting(str(number)))
+    assert not slow.is_stuck(0.8)  # the call that is under way may take twice as long
+    assert slow.is_stuck(1.0)
+    measure(slow, *[(32, 2.0)] * 60)
+    slow.under_way = 1
+    assert slow.is_stuck(1.1)
 
 
 def test_small_batches_say_nothing_of_how_long_a_queue_takes() -> None:

@@ -162,3 +162,18 @@ def test_sixteen_that_no_set_can_decide_and_no_more(committed_db: str, desk: Des
     told = [(answer["status"], answer["denial"]) for answer in answers]
     assert told == [(201, "")] * 16 + [(0, "alone")] * 4
     assert CircuitBreaker.objects.filter(state="half_open").count() == 16
+
+
+def test_replays_are_confirmed_by_a_commit_of_their_own(committed_db: str, desk: Desk) -> None:
+    """What a replay repeats was written by another transaction, perhaps one that no standby
+    confirmed. A commit that has written nothing waits for no standby."""
+    factories.make_work_order("w1", max_concurrent_runs=9)
+    asks = [ask(desk, n, "w1") | {"key": f"k{n}"} for n in range(2)]
+    with client(committed_db) as connection:
+        first = decide(connection, asks)
+        with connection.transaction():
+            again = decide(connection, asks)
+            written = connection.execute("SELECT pg_current_xact_id_if_assigned()").fetchone()
+    assert [answer["replayed"] for answer in first] == [False, False]
+    assert [answer["replayed"] for answer in again] == [True, True]
+    assert written != (None,)
