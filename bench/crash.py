@@ -9,10 +9,10 @@ import psycopg
 
 from bench import database_load
 from bench.database_load import DatabaseAsk
-from bench.ground import SPREAD, TOKEN, Ground
-from bench.statements import ADMISSION, PLAIN_ADMISSION, parameters
+from bench.ground import SPREAD, Ground
+from bench.report import aim
+from bench.statements import Statement, in_batches, start
 
-CLIENTS = 16
 LOST = """
 SELECT count(*) FROM unnest(%s::uuid[]) AS told (id)
 LEFT JOIN work_order_runs r ON r.id = told.id
@@ -28,13 +28,10 @@ class Losses:
 
 
 def one_round(
-    ground: Ground, loader: Executor, database: str, statement: str, setup: Sequence[str]
+    ground: Ground, loader: Executor, database: str, statement: Statement, setup: Sequence[str]
 ) -> Losses:
     """Load, an immediate stop in the middle of it, a restart, and the count of what is gone."""
-    ask = DatabaseAsk(
-        ground.app_url(database), statement, parameters(TOKEN, SPREAD), CLIENTS, 30, setup=setup,
-        keep=True,
-    )  # fmt: skip
+    ask = DatabaseAsk(ground.app_url(database), statement, 2, 30, ground.pid, setup, keep=True)
     load = loader.submit(database_load.run, ask)
     time.sleep(2)
     ground.stop_immediately()
@@ -47,16 +44,24 @@ def one_round(
 
 
 def rounds(ground: Ground, loader: Executor, number: int) -> tuple[Losses, Losses]:
-    """What admission lost in so many rounds, and, as the control, the same decision committed
+    """What batches of 32 lost in so many rounds, and, as the control, the same decision committed
     with `synchronous_commit = off` and nothing else."""
     from config.scratch import scratch_database
 
     totals = []
-    for statement, setup in (
-        (ADMISSION, ()),
-        (PLAIN_ADMISSION, ("SET synchronous_commit = off",)),
-    ):
+    for procedure, setup in ((True, ()), (False, ("SET synchronous_commit = off",))):
         with scratch_database(ground.template) as database:
+            asks = [start(order) for order in SPREAD]
+            statement = in_batches(ground.app_url(database), asks, 32, procedure=procedure)
             each = [one_round(ground, loader, database, statement, setup) for _ in range(number)]
         totals.append(Losses(sum(one.acknowledged for one in each), sum(one.lost for one in each)))
     return totals[0], totals[1]
+
+
+def lines(ground: Ground, loader: Executor, number: int) -> list[str]:
+    ours, control = rounds(ground, loader, number)
+    return [
+        f"{number} stops, batches of 32: {ours.lost} of {ours.acknowledged:,}",
+        f"control, asynchronous commit: {control.lost} of {control.acknowledged:,}",
+        aim("acknowledged starts lost", ours.lost, 0, at_least=False),
+    ]

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 
 from bench.ground import Ground
+from bench.report import aim
 
 # As starts are, spread over the month.
 ROWS = """
@@ -118,4 +119,5 @@ def lines(got: Sealing) -> list[str]:
         f"peak memory of the process: {got.peak_mb:.0f} MB",
         f"the log {log / 1e6:.0f} MB, its index of transactions {index / 1e6:.2f} MB",
         f"seals {seals / 1e6:.2f} MB, lists {members / got.rows:.0f} bytes an event",
+        aim("seconds to verify", got.verify_seconds, 60, at_least=False),
     ]

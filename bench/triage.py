@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 
 from bench.ground import Ground
+from bench.report import aim
 
 HOUR = timedelta(hours=1)
 DAYS = 7
@@ -107,4 +108,5 @@ def lines(got: Triaged) -> list[str]:
         f"all hours summed up in {got.sum_up_seconds:.1f} s, into {got.cells:,} sums",
         f"one hour summed up again in {got.an_hour_seconds:.2f} s",
         *(f"{name}: {seconds:.2f} s ({got.causes[name]})" for name, seconds in got.seconds.items()),
+        aim("seconds of the slowest", max(got.seconds.values()), 10, at_least=False),
     ]
