@@ -143,6 +143,9 @@ def main() -> int:
         import django
 
         django.setup()
+        from config.static import collect_if_changed
+
+        collect_if_changed()
         bench = Bench(loader, given.seconds, given.repetitions, note)
         try:
             for name in given.only or PARTS:

@@ -42,7 +42,14 @@ class Thawed:
 
 
 def measure(bench: Bench, on: Ground) -> list[str]:
-    return [*of_overload(list(overload(bench, on))), *of_freeze(list(freeze(bench, on)))]
+    slow, usual = list(overload(bench, on, FLUSH)), list(overload(bench, on, 0))
+    return [
+        f"Each flush takes {FLUSH / 1000:.0f} ms longer",
+        *of_overload(slow),
+        "The disk as it is; offered is what the generator can send",
+        *of_overload(usual),
+        *of_freeze(list(freeze(bench, on))),
+    ]
 
 
 @contextmanager
@@ -78,13 +85,13 @@ def checked(flooded: Flooded) -> Flooded:
     return flooded
 
 
-def overload(bench: Bench, on: Ground) -> Iterator[tuple[Flooded, Flooded]]:
+def overload(bench: Bench, on: Ground, flush: int) -> Iterator[tuple[Flooded, Flooded]]:
     """What is decided at best, and with ten times that."""
-    with serving(on, flush=FLUSH) as service:
+    with serving(on, flush=flush) as service:
         few, many = ask_of(service, BEST, SECONDS), ask_of(service, MOST, SECONDS)
         run(bench, few).result()
         for number in range(bench.repetitions):
-            bench.note(f"overload, round {number + 1} of {bench.repetitions}")
+            bench.note(f"overload, flush {flush}, round {number + 1} of {bench.repetitions}")
             best = checked(run(bench, few).result())
             yield best, checked(run(bench, many, 10 * best.rate).result())
 
