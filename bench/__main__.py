@@ -26,7 +26,18 @@ from bench import (
 )
 from bench.ground import Ground, ground
 from bench.measure import Bench
-from bench.report import Broken, Cell, Figures, aim, interleave, longer
+from bench.report import (
+    FIGURES,
+    RESULTS,
+    Broken,
+    Cell,
+    Figures,
+    Row,
+    aim,
+    interleave,
+    longer,
+    table,
+)
 
 
 @dataclass(frozen=True)
@@ -35,40 +46,35 @@ class Table:
 
     title: str
     cells: Callable[[Bench, Ground], AbstractContextManager[Mapping[str, Cell]]]
-    aims: Callable[[dict[str, Figures]], list[str]]
+    aims: Callable[[dict[str, Figures]], list[Row]]
 
     def __call__(self, bench: Bench, on: Ground, *, quick: bool) -> None:
         with self.cells(bench, on) as cells:
             got = interleave(cells, bench.repetitions, bench.note)
-        print(f"\n{self.title}")
-        for name, figures in got.items():
-            print(f"  {name:34}{figures}")
-        tell(self.aims(got))
+        show(self.title, FIGURES, [(name, *figures.row) for name, figures in got.items()])
+        show("", RESULTS, self.aims(got))
 
 
 @dataclass(frozen=True)
-class Lines:
+class Facts:
     """A measurement that has its own order."""
 
     title: str
-    lines: Callable[[Bench, Ground, bool], list[str]]
+    rows: Callable[[Bench, Ground, bool], list[Row]]
 
     def __call__(self, bench: Bench, on: Ground, *, quick: bool) -> None:
-        got = self.lines(bench, on, quick)
-        print(f"\n{self.title}")
-        tell(got)
+        show(self.title, RESULTS, self.rows(bench, on, quick))
 
 
-def tell(lines: list[str]) -> None:
-    for line in lines:
-        print(f"  {line}")
-    sys.stdout.flush()
+def show(title: str, head: Row, rows: list[Row]) -> None:
+    print(f"\n## {title}\n" if title else "")
+    print(table(head, rows), flush=True)
 
 
 def with_rows(title: str, sizes: dict[str, tuple[int, bool]]) -> Table:
     few, many = sizes
 
-    def aims(got: dict[str, Figures]) -> list[str]:
+    def aims(got: dict[str, Figures]) -> list[Row]:
         return [
             aim(f"p99, {many} / {few}, {how}",
                 longer(got[f"{many}, {how}"], got[f"{few}, {how}"], 0.99), 1.25, at_least=False)
@@ -82,21 +88,21 @@ PARTS: dict[str, Callable[..., None]] = {
     "database": Table(
         "Admission without HTTP", measure.database_cells, measure.database_aims
     ),
-    "settling": Lines(
+    "settling": Facts(
         "Finishes and direct spend, one session", lambda bench, on, _: settling.measure(bench, on)
     ),
     "http": Table(
         "Over HTTP, 2 + 2 processes, by connections", measure.http_cells, measure.http_aims
     ),
     "busy": Table("Starts at half of what the door can do", busy.cells, busy.aims),
-    "overload": Lines("Overload", lambda bench, on, _: overload.measure(bench, on)),
+    "overload": Facts("Overload", lambda bench, on, _: overload.measure(bench, on)),
     "guardrails": Table("With and without guardrails", guardrails.cells, guardrails.aims),
     "today": with_rows(
         "With runs already today", {"0 runs": (0, True), "100,000 runs": (100_000, True)}
     ),
-    "crash": Lines(
+    "crash": Facts(
         "Acknowledged and lost after immediate stops under load",
-        lambda bench, on, quick: crash.lines(on, bench.loader, 2 if quick else 5),
+        lambda bench, on, quick: crash.rows(on, bench.loader, 2 if quick else 5),
     ),
 }  # fmt: skip
 ASKED_FOR: dict[str, Callable[..., None]] = {
@@ -105,13 +111,13 @@ ASKED_FOR: dict[str, Callable[..., None]] = {
     ),
     "telemetry": Table("Telemetry over HTTP, by connections", telemetry.cells, telemetry.aims),
     "siege": Table("A start under siege, one connection", siege.cells, siege.aims),
-    "sealing": Lines(
+    "sealing": Facts(
         "Sealing and verifying, one process",
-        lambda _, on, quick: sealing.lines(sealing.measure(on, 100_000 if quick else 1_000_000)),
+        lambda _, on, quick: sealing.rows(sealing.measure(on, 100_000 if quick else 1_000_000)),
     ),
-    "triage": Lines(
+    "triage": Facts(
         "The triage, one process",
-        lambda _, on, quick: triage.lines(triage.measure(on, 500_000 if quick else 10_000_000)),
+        lambda _, on, quick: triage.rows(triage.measure(on, 500_000 if quick else 10_000_000)),
     ),
 }
 

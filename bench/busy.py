@@ -13,7 +13,7 @@ from bench.flood import flood
 from bench.ground import HOT, TOKEN, Ground
 from bench.http_load import HttpAsk, Sample
 from bench.measure import START, Bench, bodies, pid_of, port_of
-from bench.report import Cell, Figures, aim
+from bench.report import Cell, Figures, Row, aim
 
 CONNECTIONS = 32
 EVENTS = 500_000
@@ -90,7 +90,7 @@ def cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
         }
 
 
-def aims(got: dict[str, Figures]) -> list[str]:
+def aims(got: dict[str, Figures]) -> list[Row]:
     return [
         aim(f"p99 in ms, {name}", each.p99, AIM_MS, at_least=False) for name, each in got.items()
     ]

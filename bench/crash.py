@@ -10,7 +10,7 @@ import psycopg
 from bench import database_load
 from bench.database_load import DatabaseAsk
 from bench.ground import SPREAD, Ground
-from bench.report import aim
+from bench.report import Row, aim, fact
 from bench.statements import Statement, in_batches, start
 
 LOST = """
@@ -43,7 +43,7 @@ def one_round(
     return Losses(len(told), int(row[0]))
 
 
-def rounds(ground: Ground, loader: Executor, number: int) -> tuple[Losses, Losses]:
+def stops(ground: Ground, loader: Executor, number: int) -> tuple[Losses, Losses]:
     """What batches of 32 lost in so many rounds, and, as the control, the same decision committed
     with `synchronous_commit = off` and nothing else."""
     from config.scratch import scratch_database
@@ -58,10 +58,12 @@ def rounds(ground: Ground, loader: Executor, number: int) -> tuple[Losses, Losse
     return totals[0], totals[1]
 
 
-def lines(ground: Ground, loader: Executor, number: int) -> list[str]:
-    ours, control = rounds(ground, loader, number)
+def rows(ground: Ground, loader: Executor, number: int) -> list[Row]:
+    ours, control = stops(ground, loader, number)
     return [
-        f"{number} stops, batches of 32: {ours.lost} of {ours.acknowledged:,}",
-        f"control, asynchronous commit: {control.lost} of {control.acknowledged:,}",
+        fact(
+            f"lost of those acknowledged, {number} stops", f"{ours.lost} of {ours.acknowledged:,}"
+        ),
+        fact("control: asynchronous commit", f"{control.lost} of {control.acknowledged:,}"),
         aim("acknowledged starts lost", ours.lost, 0, at_least=False),
     ]

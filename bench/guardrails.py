@@ -7,7 +7,7 @@ import psycopg
 
 from bench.ground import HOT, HUGE, Ground
 from bench.measure import START, Bench
-from bench.report import Cell, Figures, aim, share
+from bench.report import Cell, Figures, Row, aim, share
 from bench.statements import NAMES, in_batches, one_by_one, start
 
 NONE = "DELETE FROM budgets"
@@ -61,7 +61,7 @@ def cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
         yield found
 
 
-def aims(got: dict[str, Figures]) -> list[str]:
+def aims(got: dict[str, Figures]) -> list[Row]:
     """The time of one start, so the inverse of the rates."""
     return [
         aim(

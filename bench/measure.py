@@ -13,7 +13,7 @@ from bench import database_load, http_load
 from bench.database_load import DatabaseAsk
 from bench.ground import CAPPED, CROWDED, HOT, SPREAD, TOKEN, Ground
 from bench.http_load import HttpAsk
-from bench.report import Cell, Figures, aim, longer, share
+from bench.report import Cell, Figures, Row, aim, fact, longer, share
 from bench.statements import Statement, floor, in_batches, one_by_one, start
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def http_cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
         yield cells
 
 
-def http_aims(got: dict[str, Figures]) -> list[str]:
+def http_aims(got: dict[str, Figures]) -> list[Row]:
     lines = []
     for name in ORDERS:
         for number, wanted in zip(CONNECTIONS, (0.35, 0.75, 0.95), strict=True):
@@ -127,7 +127,7 @@ def database_cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
                     for flight, (size, calls) in FLIGHTS.items()
                 },
                 "half refused": (half_refused(url, orders), 1),
-                "all refused": (half_refused(url, [CAPPED, CROWDED]), 1),
+                "all refused": (half_refused(url, (CAPPED, CROWDED)), 1),
             }
             for label, (statement, clients) in made.items():
                 cells[f"{label}, {name}"] = bench.database(on, database, statement, clients)
@@ -154,7 +154,7 @@ def exhaust(bench: Bench, on: Ground, database: str) -> None:
     database_load.run(DatabaseAsk(url, statement, 1, 0.05, on.pid))
 
 
-def database_aims(got: dict[str, Figures]) -> list[str]:
+def database_aims(got: dict[str, Figures]) -> list[Row]:
     lines = []
     for name, aims in (("hot", (1.0, 2.0)), ("spread", (0.8, 1.2))):
         for flight in FLIGHTS:
@@ -163,4 +163,7 @@ def database_aims(got: dict[str, Figures]) -> list[str]:
             lines.append(aim(f"{flight} / floor, {name}", part, wanted, at_least=True))
         part = share(got[f"half refused, {name}"], got[f"floor, {name}"])
         lines.append(aim(f"half refused / floor, {name}", part, 0.6, at_least=True))
+        for label in ("one by one", "all refused"):
+            part = share(got[f"{label}, {name}"], got[f"floor, {name}"])
+            lines.append(fact(f"{label} / floor, {name}", part))
     return lines

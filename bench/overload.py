@@ -18,7 +18,7 @@ from bench.flood import Flooded, flood
 from bench.ground import SPREAD, TOKEN, Ground
 from bench.http_load import HttpAsk
 from bench.measure import START, Bench, bodies, pid_of, port_of
-from bench.report import Broken, aim
+from bench.report import Broken, Row, aim, fact
 
 if TYPE_CHECKING:
     from config.scratch import ScratchService
@@ -41,13 +41,11 @@ class Thawed:
     back: float
 
 
-def measure(bench: Bench, on: Ground) -> list[str]:
-    slow, usual = list(overload(bench, on, FLUSH)), list(overload(bench, on, 0))
+def measure(bench: Bench, on: Ground) -> list[Row]:
     return [
-        f"Each flush takes {FLUSH / 1000:.0f} ms longer",
-        *of_overload(slow),
-        "The disk as it is; offered is what the generator can send",
-        *of_overload(usual),
+        *of_overload(f"flush + {FLUSH / 1000:.0f} ms", list(overload(bench, on, FLUSH))),
+        # Here no more is offered than the generator can send.
+        *of_overload("flush as it is", list(overload(bench, on, 0))),
         *of_freeze(list(freeze(bench, on))),
     ]
 
@@ -114,30 +112,30 @@ def freeze(bench: Bench, on: Ground) -> Iterator[Thawed]:
             yield Thawed(got.admitted(began - 1, began), got.admitted(thawed + 2, thawed + 3), back)
 
 
-def of_overload(rounds: list[tuple[Flooded, Flooded]]) -> list[str]:
+def of_overload(disk: str, rounds: list[tuple[Flooded, Flooded]]) -> list[Row]:
     best = median(each.rate for each, _ in rounds)
     many = [each for _, each in rounds]
     share = median(each.rate / best.rate for best, each in rounds)
     p99 = median(each.percentile(0.99) for each in many)
-    refused = sum(each.statuses.get("503", 0) for each in many)
     offered, rate = median(each.offered for each in many), median(each.rate for each in many)
     p50 = median(each.percentile(0.5) for each in many) * 1e3
     return [
-        f"best: {best:.0f}/s; offered {offered:.0f}/s, refused {refused:,}",
-        f"admitted: {rate:.0f}/s, p50 {p50:.0f} ms",
-        aim("admitted at ten times / best", share, 0.8, at_least=True),
-        aim("p99 of the admitted, seconds", p99, 1, at_least=False),
-        aim("seconds until back, the longest", max(each.back for each in many), 2, at_least=False),
+        fact(f"{disk}: admitted a second at best ({BEST} connections)", best),
+        fact("… offered a second", offered),
+        fact("… of which admitted", rate),
+        aim("… admitted / best", share, 0.8, at_least=True),
+        fact("… p50 of the admitted, ms", p50),
+        aim("… p99 of the admitted, seconds", p99, 1, at_least=False),
+        aim("… seconds until back, longest", max(each.back for each in many), 2, at_least=False),
     ]
 
 
-def of_freeze(rounds: list[Thawed]) -> list[str]:
+def of_freeze(rounds: list[Thawed]) -> list[Row]:
     before, after = median(each.before for each in rounds), median(each.after for each in rounds)
     return [
-        f"{CLIENTS} clients, database frozen for {FROZEN:.0f} s",
-        f"admitted: {before:.0f}/s before, {after:.0f}/s in the third second after",
-        aim("in the third second after / before", median(r.after / r.before for r in rounds), 0.8,
-            at_least=True),
-        aim("seconds until the first start after it, the longest", max(r.back for r in rounds), 2,
+        fact(f"frozen for {FROZEN:.0f} s: admitted a second before, {CLIENTS} clients", before),
+        fact("… in the third second after", after),
+        aim("… after / before", median(r.after / r.before for r in rounds), 0.8, at_least=True),
+        aim("… seconds until the first start, longest", max(r.back for r in rounds), 2,
             at_least=False),
     ]  # fmt: skip

@@ -7,6 +7,9 @@ from statistics import median
 from bench.http_load import Sample
 
 Cell = Callable[[], Sample]
+Row = tuple[str, ...]
+FIGURES = ("", "a second", "lowest to highest", "p50, ms", "p99, ms", "CPU, µs")
+RESULTS = ("", "measured", "aim", "")
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,15 @@ class Figures:
             each.cpu / max(1, len(each.latencies) * each.asks) for each in self.samples
         ) * 1e6  # fmt: skip
 
-    def __str__(self) -> str:
+    @property
+    def row(self) -> "Row":
         rates = [each.rate for each in self.samples]
         return (
-            f"{self.rate:7.0f}/s  p50 {self.p50:8.2f} ms  p99 {self.p99:8.2f} ms"
-            f"  CPU {self.cpu:6.0f} us  ({min(rates):.0f} to {max(rates):.0f})"
+            f"{self.rate:,.0f}",
+            f"{min(rates):,.0f} to {max(rates):,.0f}",
+            f"{self.p50:.2f}",
+            f"{self.p99:.2f}",
+            f"{self.cpu:.0f}",
         )
 
 
@@ -76,7 +83,25 @@ def longer(one: Figures, other: Figures, percentile: float) -> float:
     )
 
 
-def aim(text: str, measured: float, wanted: float, *, at_least: bool) -> str:
+def aim(text: str, measured: float, wanted: float, *, at_least: bool) -> Row:
     met = measured >= wanted if at_least else measured <= wanted
-    sign = ">=" if at_least else "<="
-    return f"{'met   ' if met else 'MISSED'}  {text}: {measured:.2f} ({sign} {wanted})"
+    sign = "≥" if at_least else "≤"
+    return text, number(measured), f"{sign} {number(wanted)}", "met" if met else "**missed**"
+
+
+def fact(text: str, measured: float | str) -> Row:
+    return text, measured if isinstance(measured, str) else number(measured), "", ""
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.2f}"
+
+
+def table(head: Row, rows: list[Row]) -> str:
+    """In Markdown, and aligned."""
+    wide = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
+    lines = [head, tuple("-" * width for width in wide), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, wide, strict=True)) + " |"
+        for row in lines
+    )

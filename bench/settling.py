@@ -15,6 +15,7 @@ from psycopg.adapt import Transformer
 from bench.ground import SPREAD, Ground
 from bench.http_load import RUN
 from bench.measure import Bench
+from bench.report import Row, fact
 from bench.statements import DIGEST, in_batches, start
 
 SIZES = (1, 16, 32)
@@ -34,7 +35,7 @@ def runs(connection: psycopg.Connection[Any], url: str, number: int) -> list[UUI
     return found
 
 
-def measure(bench: Bench, on: Ground) -> list[str]:
+def measure(bench: Bench, on: Ground) -> list[Row]:
     """Microseconds for each, as the client sees it, durable; and CPU of its session."""
     from budgets.admission import Caller, FinishTold, finish_fields
     from budgets.batches import Ask
@@ -44,7 +45,7 @@ def measure(bench: Bench, on: Ground) -> list[str]:
 
     caller = Caller(DIGEST, "127.0.0.1")
     rounds = CALLS * bench.repetitions
-    lines = []
+    rows: list[Row] = []
     with scratch_database(on.template) as database:
         url = on.app_url(database)
         options = "-c timezone=UTC -c lock_timeout=2000"
@@ -87,12 +88,14 @@ def measure(bench: Bench, on: Ground) -> list[str]:
             used = cpu[kind, size] + session_seconds(connection)
             alone = median(taken[kind, 1])
             each = median(taken[kind, size])
-            lines.append(
-                f"{kind}, {size:2} in a call: {each * 1e6:6.0f} us each ({each / alone:.2f}),"
-                f" CPU of the session {used / rounds / size * 1e6:6.0f} us"
-            )
+            rows += [
+                fact(f"{kind}, {size} in a call: µs each", each * 1e6),
+                fact("… CPU of the session, µs each", used / rounds / size * 1e6),
+            ]
+            if size > 1:
+                rows.append(fact("… of the time of one alone", each / alone))
             connection.close()
-    return lines
+    return rows
 
 
 def session_seconds(connection: psycopg.Connection[Any]) -> float:

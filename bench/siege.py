@@ -21,7 +21,7 @@ import psycopg
 from bench.ground import HOT, Ground
 from bench.http_load import Lane, Sample
 from bench.measure import START, Bench, port_of
-from bench.report import Cell, Figures, aim, longer
+from bench.report import Cell, Figures, Row, aim, longer
 
 LOOPS = 8
 SILENT = 200
@@ -196,7 +196,7 @@ def open_session(on: Ground, database: str) -> str:
     return session.session_key
 
 
-def aims(got: Mapping[str, Figures]) -> list[str]:
+def aims(got: Mapping[str, Figures]) -> list[Row]:
     quiet = got["quiet"]
     return [
         aim(f"p50 under {name} / quiet", longer(figures, quiet, 0.5), 2, at_least=False)

@@ -11,7 +11,7 @@ from bench import http_load
 from bench.ground import TOKEN, Ground
 from bench.http_load import Sample
 from bench.measure import Bench, pid_of, port_of
-from bench.report import Cell, Figures, aim
+from bench.report import Cell, Figures, Row, aim
 
 BATCH = 1000
 MOST_PER_SECOND = 150  # batches that are prepared for each second; more would be sent twice
@@ -69,7 +69,7 @@ def cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
         }
 
 
-def aims(got: dict[str, Figures]) -> list[str]:
+def aims(got: dict[str, Figures]) -> list[Row]:
     return [
         aim(f"events/s, batches of 1,000 at {n}", got[f"1,000 events, {n}"].rate * BATCH, 5000,
             at_least=True)
