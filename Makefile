@@ -22,7 +22,7 @@ lint: .venv/development ## lint, format check, types and import contracts
 format: .venv/development ## put the code into its one format
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-bench: .venv/development ## measure the admission path, in minutes (ARGS=--quick, --history)
+bench: .venv/development ## measure starts, in ten minutes (ARGS=--quick, --help)
 	@$(BIN)/python -m bench $(ARGS)
 
 screenshots: .venv/development ## take the pictures of README.md again

@@ -5,136 +5,133 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from multiprocessing import get_context
 
-import psutil
-
 from bench import (
-    ceiling,
+    busy,
     crash,
     guardrails,
     history,
     measure,
+    overload,
     sealing,
+    settling,
     siege,
     telemetry,
     triage,
 )
 from bench.ground import Ground, ground
 from bench.measure import Bench
-from bench.report import Broken, Figures, aim, interleave
+from bench.report import (
+    FIGURES,
+    RESULTS,
+    Broken,
+    Cell,
+    Figures,
+    Row,
+    aim,
+    interleave,
+    longer,
+    table,
+)
 
-PARTS = ("http", "database", "guardrails", "telemetry", "today", "crash")
-ASKED_FOR = ("ceiling", "history", "sealing", "siege", "triage")
+
+@dataclass(frozen=True)
+class Table:
+    """Cells that are measured in turn, and what is aimed at."""
+
+    title: str
+    cells: Callable[[Bench, Ground], AbstractContextManager[Mapping[str, Cell]]]
+    aims: Callable[[dict[str, Figures]], list[Row]]
+
+    def __call__(self, bench: Bench, on: Ground, *, quick: bool) -> None:
+        with self.cells(bench, on) as cells:
+            got = interleave(cells, bench.repetitions, bench.note)
+        show(self.title, FIGURES, [(name, *figures.row) for name, figures in got.items()])
+        show("", RESULTS, self.aims(got))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A measurement that has its own order."""
+
+    title: str
+    rows: Callable[[Bench, Ground, bool], list[Row]]
+
+    def __call__(self, bench: Bench, on: Ground, *, quick: bool) -> None:
+        show(self.title, RESULTS, self.rows(bench, on, quick))
+
+
+def show(title: str, head: Row, rows: list[Row]) -> None:
+    print(f"\n## {title}\n" if title else "")
+    print(table(head, rows), flush=True)
+
+
+def with_rows(title: str, sizes: dict[str, tuple[int, bool]]) -> Table:
+    few, many = sizes
+
+    def aims(got: dict[str, Figures]) -> list[Row]:
+        return [
+            aim(f"p99, {many} / {few}, {how}",
+                longer(got[f"{many}, {how}"], got[f"{few}, {how}"], 0.99), 1.25, at_least=False)
+            for how in ("one by one", "32 in a call")
+        ]  # fmt: skip
+
+    return Table(title, lambda bench, on: history.cells(bench, on, sizes), aims)
+
+
+PARTS: dict[str, Callable[..., None]] = {
+    "database": Table(
+        "Admission without HTTP", measure.database_cells, measure.database_aims
+    ),
+    "settling": Facts(
+        "Finishes and direct spend, one session", lambda bench, on, _: settling.measure(bench, on)
+    ),
+    "http": Table(
+        "Over HTTP, 2 + 2 processes, by connections", measure.http_cells, measure.http_aims
+    ),
+    "busy": Table("Starts at half of what the door can do", busy.cells, busy.aims),
+    "overload": Facts("Overload", lambda bench, on, _: overload.measure(bench, on)),
+    "guardrails": Table("With and without guardrails", guardrails.cells, guardrails.aims),
+    "today": with_rows(
+        "With runs already today", {"0 runs": (0, True), "100,000 runs": (100_000, True)}
+    ),
+    "crash": Facts(
+        "Acknowledged and lost after immediate stops under load",
+        lambda bench, on, quick: crash.rows(on, bench.loader, 2 if quick else 5),
+    ),
+}  # fmt: skip
+ASKED_FOR: dict[str, Callable[..., None]] = {
+    "history": with_rows(
+        "With history", {"empty table": (0, False), "ten million runs": (10_000_000, False)}
+    ),
+    "telemetry": Table("Telemetry over HTTP, by connections", telemetry.cells, telemetry.aims),
+    "siege": Table("A start under siege, one connection", siege.cells, siege.aims),
+    "sealing": Facts(
+        "Sealing and verifying, one process",
+        lambda _, on, quick: sealing.rows(sealing.measure(on, 100_000 if quick else 1_000_000)),
+    ),
+    "triage": Facts(
+        "The triage, one process",
+        lambda _, on, quick: triage.rows(triage.measure(on, 500_000 if quick else 10_000_000)),
+    ),
+}
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two minutes: short repetitions")
-    parser.add_argument("--history", action="store_true", help="also ten million rows (minutes)")
+    parser.add_argument("--quick", action="store_true", help="short repetitions")
     parser.add_argument("--seconds", type=float, help="length of a repetition")
     parser.add_argument("--repetitions", type=int)
     parser.add_argument("--only", choices=(*PARTS, *ASKED_FOR), action="append", default=[])
     given = parser.parse_args()
-    given.seconds = given.seconds or (0.6 if given.quick else 3.0)
+    given.seconds = given.seconds or (0.5 if given.quick else 1.0)
     given.repetitions = given.repetitions or (3 if given.quick else 5)
-    given.parts = given.only or [*PARTS, *(["history"] if given.history else [])]
     return given
-
-
-def show(title: str, got: dict[str, Figures], aims: list[str]) -> None:
-    print(f"\n{title}")
-    for name, figures in got.items():
-        print(f"  {name:28}{figures}")
-    for line in aims:
-        print(f"  {line}")
-    sys.stdout.flush()
-
-
-def over_http(bench: Bench, on: Ground) -> None:
-    from config.scratch import scratch_service
-
-    with scratch_service(template=on.template) as service:
-        process = service.children[0].process
-        assert process is not None
-        port = int(service.url.rsplit(":", 1)[1])
-        cells = measure.http_cells(bench, port, psutil.Process(process.pid))
-        got = interleave(cells, bench.repetitions, bench.note)
-    show("Over HTTP, 2 workers x 4 threads, by connections", got, measure.http_aims(got))
-    for name in ("empty view, 8", "start, hot, 8", "ORM, hot, 8"):
-        print(f"  CPU of the web server per request: {name:16}{got[name].cpu_ms:6.2f} ms")
-
-
-def in_the_database(bench: Bench, on: Ground) -> None:
-    from config.scratch import scratch_database
-
-    with scratch_database(on.template) as database:
-        cells = measure.database_cells(bench, on.app_url(database))
-        got = interleave(cells, bench.repetitions, bench.note)
-    show("Without HTTP, by clients", got, measure.database_aims(got))
-
-
-def under_one_lock(bench: Bench, on: Ground) -> None:
-    with ceiling.cells(bench, on) as cells:
-        got = interleave(cells, bench.repetitions, bench.note)
-    show(f"What one lock leaves, {ceiling.CLIENTS} clients", got, ceiling.shares(got))
-
-
-def with_guardrails(bench: Bench, on: Ground) -> None:
-    with guardrails.cells(bench, on) as cells:
-        got = interleave(cells, bench.repetitions, bench.note)
-    show("With and without guardrails", got, guardrails.aims(got))
-
-
-def taking_telemetry(bench: Bench, on: Ground) -> None:
-    with telemetry.cells(bench, on) as cells:
-        got = interleave(cells, bench.repetitions, bench.note)
-    show("Telemetry over HTTP, 2 workers x 4 threads, by connections", got, telemetry.aims(got))
-    for name, figures in got.items():
-        print(f"  CPU of the web server per request: {name:16}{figures.cpu_ms:6.1f} ms")
-
-
-def under_siege(bench: Bench, on: Ground) -> None:
-    with siege.cells(bench, on) as cells:
-        got = interleave(cells, bench.repetitions, bench.note)
-    show("A start under siege, one connection", got, siege.aims(got))
-
-
-def with_history(bench: Bench, on: Ground, title: str, sizes: dict[str, tuple[int, bool]]) -> None:
-    first, last = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
-    with history.cells(bench, on, sizes) as cells:
-        got = interleave(cells, bench.repetitions, bench.note)
-    aims = [
-        aim(f"p99, {last} / {first}, at {clients}",
-            got[f"{last}, {clients}"].p99 / got[f"{first}, {clients}"].p99, 1.25, at_least=False)
-        for clients in (1, 8)
-    ]  # fmt: skip
-    show(title, got, aims)
-
-
-def after_crashes(on: Ground, loader: ProcessPoolExecutor, rounds: int) -> None:
-    ours, control = crash.rounds(on, loader, rounds)
-    print(f"\nAcknowledged and lost after {rounds} immediate stops under load")
-    print(f"  admission                     {ours.lost} of {ours.acknowledged}")
-    print(f"  control, asynchronous commit  {control.lost} of {control.acknowledged}")
-    print("  " + aim("acknowledged starts lost", ours.lost, 0, at_least=False))
-
-
-def with_seals(on: Ground, rows: int) -> None:
-    got = sealing.measure(on, rows)
-    print(f"\nSealing and verifying {rows:,} events, one process")
-    for line in sealing.lines(got):
-        print(f"  {line}")
-    print("  " + aim("seconds to verify", got.verify_seconds, 60, at_least=False))
-
-
-def with_telemetry(on: Ground, rows: int) -> None:
-    got = triage.measure(on, rows)
-    print("\nThe triage, one process")
-    for line in triage.lines(got):
-        print(f"  {line}")
-    print("  " + aim("seconds of the slowest", max(got.seconds.values()), 10, at_least=False))
 
 
 def main() -> int:
@@ -152,34 +149,13 @@ def main() -> int:
         import django
 
         django.setup()
+        from config.static import collect_if_changed
+
+        collect_if_changed()
         bench = Bench(loader, given.seconds, given.repetitions, note)
         try:
-            if "http" in given.parts:
-                over_http(bench, on)
-            if "database" in given.parts:
-                in_the_database(bench, on)
-            if "ceiling" in given.parts:
-                under_one_lock(bench, on)
-            if "siege" in given.parts:
-                under_siege(bench, on)
-            if "guardrails" in given.parts:
-                with_guardrails(bench, on)
-            if "telemetry" in given.parts:
-                taking_telemetry(bench, on)
-            if "today" in given.parts:
-                with_history(bench, on, "Admission with runs already today, by clients",
-                             {"0 runs": (0, True), "1,000 runs": (1_000, True),
-                              "100,000 runs": (100_000, True)})  # fmt: skip
-            if "history" in given.parts:
-                with_history(bench, on, "Admission with history, by clients",
-                             {"empty table": (0, False),
-                              "ten million runs": (10_000_000, False)})  # fmt: skip
-            if "sealing" in given.parts:
-                with_seals(on, 100_000 if given.quick else 1_000_000)
-            if "triage" in given.parts:
-                with_telemetry(on, 500_000 if given.quick else 10_000_000)
-            if "crash" in given.parts:
-                after_crashes(on, loader, 2 if given.quick else 5)
+            for name in given.only or PARTS:
+                (PARTS | ASKED_FOR)[name](bench, on, quick=given.quick)
         except Broken as error:
             print(f"The measurement broke: {error}", file=sys.stderr)
             return 1

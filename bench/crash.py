@@ -9,15 +9,21 @@ import psycopg
 
 from bench import database_load
 from bench.database_load import DatabaseAsk
-from bench.ground import SPREAD, TOKEN, Ground
-from bench.statements import ADMISSION, PLAIN_ADMISSION, parameters
+from bench.ground import SPREAD, Ground
+from bench.report import Row, aim, fact
+from bench.statements import Statement, in_batches, start
 
-CLIENTS = 16
 LOST = """
 SELECT count(*) FROM unnest(%s::uuid[]) AS told (id)
 LEFT JOIN work_order_runs r ON r.id = told.id
 LEFT JOIN operations_events e ON e.meta->>'runId' = told.id::text
 WHERE r.id IS NULL OR e.id IS NULL
+"""
+
+
+# The database would make it synchronous again: this takes that away.
+ASYNCHRONOUS = """
+CREATE OR REPLACE FUNCTION tollgate.confirm_commit() RETURNS void LANGUAGE sql AS ''
 """
 
 
@@ -28,13 +34,10 @@ class Losses:
 
 
 def one_round(
-    ground: Ground, loader: Executor, database: str, statement: str, setup: Sequence[str]
+    ground: Ground, loader: Executor, database: str, statement: Statement, setup: Sequence[str]
 ) -> Losses:
     """Load, an immediate stop in the middle of it, a restart, and the count of what is gone."""
-    ask = DatabaseAsk(
-        ground.app_url(database), statement, parameters(TOKEN, SPREAD), CLIENTS, 30, setup=setup,
-        keep=True,
-    )  # fmt: skip
+    ask = DatabaseAsk(ground.app_url(database), statement, 2, 30, ground.pid, setup, keep=True)
     load = loader.submit(database_load.run, ask)
     time.sleep(2)
     ground.stop_immediately()
@@ -46,17 +49,28 @@ def one_round(
     return Losses(len(told), int(row[0]))
 
 
-def rounds(ground: Ground, loader: Executor, number: int) -> tuple[Losses, Losses]:
-    """What admission lost in so many rounds, and, as the control, the same decision committed
-    with `synchronous_commit = off` and nothing else."""
+def stops(ground: Ground, loader: Executor, number: int) -> tuple[Losses, Losses]:
+    """What batches of 32 lost in so many rounds, and, as the control, the same decision with
+    `synchronous_commit = off` and nothing that overrides it."""
     from config.scratch import scratch_database
 
     totals = []
-    for statement, setup in (
-        (ADMISSION, ()),
-        (PLAIN_ADMISSION, ("SET synchronous_commit = off",)),
-    ):
+    for procedure, setup in ((True, ()), (False, ("SET synchronous_commit = off",))):
         with scratch_database(ground.template) as database:
+            if not procedure:
+                with psycopg.connect(ground.superuser_url(database)) as owner:
+                    owner.execute(ASYNCHRONOUS)
+            asks = [start(order) for order in SPREAD]
+            statement = in_batches(ground.app_url(database), asks, 32, procedure=procedure)
             each = [one_round(ground, loader, database, statement, setup) for _ in range(number)]
         totals.append(Losses(sum(one.acknowledged for one in each), sum(one.lost for one in each)))
     return totals[0], totals[1]
+
+
+def rows(ground: Ground, loader: Executor, number: int) -> list[Row]:
+    ours, control = stops(ground, loader, number)
+    return [
+        fact(f"lost in {number} stops", f"{ours.lost} of {ours.acknowledged:,}"),
+        fact("control: asynchronous commit", f"{control.lost} of {control.acknowledged:,}"),
+        aim("acknowledged starts lost", ours.lost, 0, at_least=False),
+    ]

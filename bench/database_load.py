@@ -3,31 +3,30 @@
 Sixteen Python processes would take the two cores from the database that is measured.
 """
 
-import re
 import selectors
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg import pq
 
-from bench.http_load import GRACE, Sample
+from bench.http_load import GRACE, RUN, Sample, cpu_seconds
+from bench.statements import Statement
 
-WARM = 8  # requests of each connection before the clock starts
-RUN = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+WARM = 8  # calls of each connection before the clock starts
 
 
 @dataclass(frozen=True)
 class DatabaseAsk:
-    """`parameters` are used in turn. Each answer must hold `expect`, unless that is empty."""
+    """`server`: the postmaster. `keep`: the ids of the acknowledged runs are wanted."""
 
     url: str
-    statement: str
-    parameters: Sequence[Sequence[bytes | None]]
+    statement: Statement
     clients: int
     seconds: float
-    expect: bytes = b""
+    server: int
     setup: Sequence[str] = ()
     keep: bool = False
 
@@ -41,7 +40,8 @@ def _values(result: "pq.abc.PGresult") -> bytes:
 def run(ask: DatabaseAsk) -> Sample:
     """Keeps every connection busy for the given time."""
     selector = selectors.DefaultSelector()
-    connections = []
+    connections: list[psycopg.Connection[Any]] = []
+    parameters = ask.statement.parameters
     started: dict[int, float] = {}
     for _ in range(ask.clients):
         connection = psycopg.connect(
@@ -49,23 +49,24 @@ def run(ask: DatabaseAsk) -> Sample:
         )
         for statement in ask.setup:
             connection.execute(statement)
-        prepared = connection.pgconn.prepare(b"ask", ask.statement.encode())
+        prepared = connection.pgconn.prepare(b"ask", ask.statement.sql.encode())
         if prepared.status != pq.ExecStatus.COMMAND_OK:
             raise psycopg.OperationalError(prepared.error_message.decode())
         # A new session plans every statement of the routine once: that is no part of a request.
         for _ in range(WARM):
-            connection.pgconn.exec_prepared(b"ask", list(ask.parameters[0]))  # type: ignore[arg-type]
+            connection.pgconn.exec_prepared(b"ask", list(parameters[0]))  # type: ignore[arg-type]
         connections.append(connection)
     latencies: list[float] = []
     acknowledged: list[str] = []
     failures, complaint, turn = 0, "", 0
+    before = cpu_seconds(ask.server)
     end = time.perf_counter() + ask.seconds
     for connection in connections:
         raw = connection.pgconn
         raw.nonblocking = 1
         selector.register(raw.socket, selectors.EVENT_READ, raw)
         started[raw.socket] = time.perf_counter()
-        raw.send_query_prepared(b"ask", ask.parameters[turn % len(ask.parameters)])
+        raw.send_query_prepared(b"ask", parameters[turn % len(parameters)])
         raw.flush()
         turn += 1
     while selector.get_map() and (now := time.perf_counter()) < end + GRACE:
@@ -84,20 +85,22 @@ def run(ask: DatabaseAsk) -> Sample:
                     selector.unregister(descriptor)
                     continue
                 latencies.append(time.perf_counter() - started[descriptor])
-                if ask.expect and ask.expect not in row:
+                if row.count(b'"runId"') != ask.statement.granted:
                     failures += 1
-                    complaint = complaint or row.decode()
-                elif ask.keep and (found := RUN.search(row)):
-                    acknowledged.append(found[0].decode())
+                    complaint = complaint or row[:400].decode()
+                elif ask.keep:
+                    acknowledged += [found.decode() for found in RUN.findall(row)]
                 started[descriptor] = time.perf_counter()
-                raw.send_query_prepared(b"ask", ask.parameters[turn % len(ask.parameters)])
+                raw.send_query_prepared(b"ask", parameters[turn % len(parameters)])
                 raw.flush()
                 turn += 1
             except psycopg.Error as error:
                 failures += 1
                 complaint = complaint or str(error)
                 selector.unregister(descriptor)
+    used = cpu_seconds(ask.server) - before
     for connection in connections:
         connection.close()
     latencies.sort()
-    return Sample(ask.seconds, latencies, failures, complaint, acknowledged)
+    asks = ask.statement.asks
+    return Sample(ask.seconds, latencies, failures, complaint, acknowledged, asks, used)

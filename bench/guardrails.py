@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-import psutil
 import psycopg
 
 from bench.ground import HOT, HUGE, Ground
-from bench.measure import Bench, Cell
-from bench.report import Figures, aim, share
-from bench.statements import NAMED_ADMISSION
+from bench.measure import START, Bench
+from bench.report import Cell, Figures, Row, aim, share
+from bench.statements import NAMES, in_batches, one_by_one, start
 
 NONE = "DELETE FROM budgets"
 # The shipped rows, and one more of every scope, in different windows and measures; a throttle and a
@@ -34,6 +33,7 @@ NAMED = {
     "surface": "cli",
     "feature": "bench-feature",
 }
+CELLS = ("door, 32", "one by one, 1", "16 in a call", "32 in a call")
 
 
 @contextmanager
@@ -49,30 +49,26 @@ def cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
                 owner.execute(sql)
                 owner.execute("VACUUM ANALYZE")
             service = stack.enter_context(scratch_service(template=template))
-            process = service.children[0].process
-            assert process is not None
-            port = int(service.url.rsplit(":", 1)[1])
-            server = psutil.Process(process.pid)
-            found[f"HTTP, {name}, 8"] = bench.http(
-                port, server, "/api/work-orders/start", [HOT], 8, 201, NAMED
-            )
+            door = bench.http(service, START, [HOT], 32, more=NAMED)
+            door()
             database = stack.enter_context(scratch_database(template))
-            for clients in (1, 16):
-                found[f"call, {name}, {clients}"] = bench.database(
-                    on.app_url(database), NAMED_ADMISSION, [HOT], clients
-                )
+            url, asks = on.app_url(database), [start(HOT, NAMES)]
+            statements = [one_by_one(url, asks), *(in_batches(url, asks, n) for n in (16, 32))]
+            calls = [bench.database(on, database, each, 1) for each in statements]
+            found |= {
+                f"{what}, {name}": cell for what, cell in zip(CELLS, [door, *calls], strict=True)
+            }
         yield found
 
 
-def aims(got: dict[str, Figures]) -> list[str]:
+def aims(got: dict[str, Figures]) -> list[Row]:
     """The time of one start, so the inverse of the rates."""
     return [
         aim(
-            f"{how}: time with {name} / with none",
-            share(got[f"{how.split(' at ')[0]}, no guardrail, {at}"].rate,
-                  got[f"{how.split(' at ')[0]}, {name}, {at}"].rate),
+            f"{what}: time with {name} / with none",
+            share(got[f"{what}, no guardrail"], got[f"{what}, {name}"]),
             1.3, at_least=False,
         )
-        for how, at in (("HTTP at 8", 8), ("call at 1", 1), ("call at 16", 16))
+        for what in CELLS
         for name in ("shipped", "all guardrails")
     ]  # fmt: skip

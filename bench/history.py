@@ -6,8 +6,9 @@ from contextlib import ExitStack, contextmanager
 import psycopg
 
 from bench.ground import HOT, Ground
-from bench.measure import Bench, Cell
-from bench.statements import ADMISSION
+from bench.measure import Bench
+from bench.report import Cell
+from bench.statements import in_batches, one_by_one, start
 
 # Runs that ended yesterday or earlier, or that are open today; as bulk loads do it: no triggers,
 # and the indexes are made at the end.
@@ -70,7 +71,7 @@ def fill(ground: Ground, database: str, rows: int, *, today: bool) -> None:
 def cells(
     bench: Bench, ground: Ground, sizes: Mapping[str, tuple[int, bool]]
 ) -> Iterator[dict[str, Cell]]:
-    """The admission call on a database of each size: name → (rows, whether they are of today)."""
+    """Admission on a database of each size: name → (rows, whether they are of today)."""
     from config.scratch import scratch_database
 
     made: dict[str, Cell] = {}
@@ -80,8 +81,9 @@ def cells(
             database = stack.enter_context(scratch_database(ground.template))
             if rows:
                 fill(ground, database, rows, today=today)
-            for clients in (1, 8):
-                made[f"{name}, {clients}"] = bench.database(
-                    ground.app_url(database), ADMISSION, [HOT], clients
-                )
+            url, asks = ground.app_url(database), [start(HOT)]
+            made[f"{name}, one by one"] = bench.database(ground, database, one_by_one(url, asks), 1)
+            made[f"{name}, 32 in a call"] = bench.database(
+                ground, database, in_batches(url, asks, 32), 1
+            )
         yield made

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 
 from bench.ground import Ground
+from bench.report import Row, aim, fact
 
 # As starts are, spread over the month.
 ROWS = """
@@ -106,16 +107,18 @@ def measure(on: Ground, rows: int) -> Sealing:
     return Sealing(rows, seals, sealed, verified, cpu, look * 1000, peak, sizes)
 
 
-def lines(got: Sealing) -> list[str]:
+def rows(got: Sealing) -> list[Row]:
     log, seals, members, index = got.sizes
-    speed = got.rows / got.verify_seconds
     return [
-        f"{got.rows:,} events in {got.seals} seals",
-        f"sealed in {got.seal_seconds:.1f} s",
-        f"verified in {got.verify_seconds:.1f} s ({speed:,.0f} events/s)",
-        f"of that, CPU of the process: {got.verify_cpu:.1f} s",
-        f"a turn that finds ten new events: {got.look_ms:.0f} ms",
-        f"peak memory of the process: {got.peak_mb:.0f} MB",
-        f"the log {log / 1e6:.0f} MB, its index of transactions {index / 1e6:.2f} MB",
-        f"seals {seals / 1e6:.2f} MB, lists {members / got.rows:.0f} bytes an event",
+        fact("events", got.rows),
+        fact("seals", got.seals),
+        fact("seconds to seal", got.seal_seconds),
+        aim("seconds to verify", got.verify_seconds, 60, at_least=False),
+        fact("… CPU of the process", got.verify_cpu),
+        fact("ms to seal ten new events after that", got.look_ms),
+        fact("peak memory of the process, MB", got.peak_mb),
+        fact("the log, MB", log / 1e6),
+        fact("its index of transactions, MB", index / 1e6),
+        fact("seals, MB", seals / 1e6),
+        fact("lists of hashes, bytes per event", members / got.rows),
     ]

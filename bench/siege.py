@@ -18,16 +18,15 @@ from dataclasses import dataclass
 
 import psycopg
 
-from bench.ground import Ground
-from bench.http_load import Lane
-from bench.measure import Bench, Cell
-from bench.report import Figures, aim
+from bench.ground import HOT, Ground
+from bench.http_load import Lane, Sample
+from bench.measure import START, Bench, port_of
+from bench.report import Cell, Figures, Row, aim, longer
 
 LOOPS = 8
 SILENT = 200
 TRICKLING = 50
 WARM_UP = 1.0  # seconds in which an attack gets going
-START = "/api/work-orders/start"
 
 
 @dataclass(frozen=True)
@@ -158,28 +157,21 @@ def under(attack: Attack, port: int, session: str) -> Iterator[None]:
 
 @contextmanager
 def cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
-    import psutil
-
     from config.scratch import scratch_service
 
     with scratch_service(template=on.template, workers=2, page_workers=2) as service:
-        process = service.children[0].process
-        assert process is not None
-        port = int(service.url.rsplit(":", 1)[1])
-        door_port = int(service.door_url.rsplit(":", 1)[1])
-        quiet = bench.http(door_port, psutil.Process(process.pid), START, ["hot"], 1, 201)
+        port = port_of(service.url)
+        quiet = bench.http(service, START, [HOT], 1)
         session = open_session(on, service.database)
 
         def besieged(attack: Attack) -> Cell:
-            def cell() -> tuple[object, float]:
+            def cell() -> Sample:
                 with under(attack, port, session):
                     return quiet()
 
-            return cell  # type: ignore[return-value]
+            return cell
 
-        found: dict[str, Cell] = {"quiet": quiet}
-        found |= {attack.name: besieged(attack) for attack in ATTACKS}
-        yield found
+        yield {"quiet": quiet, **{attack.name: besieged(attack) for attack in ATTACKS}}
 
 
 def open_session(on: Ground, database: str) -> str:
@@ -204,10 +196,10 @@ def open_session(on: Ground, database: str) -> str:
     return session.session_key
 
 
-def aims(got: Mapping[str, Figures]) -> list[str]:
-    quiet = got["quiet"].p50
+def aims(got: Mapping[str, Figures]) -> list[Row]:
+    quiet = got["quiet"]
     return [
-        aim(f"p50 under {name} / quiet", figures.p50 / quiet, 2, at_least=False)
+        aim(f"p50 under {name} / quiet", longer(figures, quiet, 0.5), 2, at_least=False)
         for name, figures in got.items()
         if name != "quiet"
     ]

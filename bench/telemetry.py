@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-import psutil
-
 from bench import http_load
 from bench.ground import TOKEN, Ground
 from bench.http_load import Sample
-from bench.measure import Bench, Cell, cpu_seconds
-from bench.report import Figures, aim
+from bench.measure import Bench, pid_of, port_of
+from bench.report import Cell, Figures, Row, aim
 
 BATCH = 1000
 MOST_PER_SECOND = 150  # batches that are prepared for each second; more would be sent twice
@@ -49,26 +47,21 @@ def cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
     from config.scratch import scratch_service
 
     with scratch_service(template=on.template) as service:
-        process = service.children[0].process
-        assert process is not None
-        port = int(service.url.rsplit(":", 1)[1])
-        server = psutil.Process(process.pid)
+        port, server = port_of(service.url), pid_of(service)
         rng = random.Random(1)
 
         def cell(connections: int, size: int, most: int) -> Cell:
-            def measured() -> tuple[Sample, float]:
+            def measured() -> Sample:
                 bodies = [batch(rng, size) for _ in range(int(bench.seconds * most) + connections)]
                 ask = http_load.HttpAsk(
-                    port, PATH, bodies, TOKEN, connections, bench.seconds, expect=200
+                    port, PATH, bodies, TOKEN, connections, bench.seconds, 200, server
                 )
-                before = cpu_seconds(server)
-                sample = bench.loader.submit(http_load.run, ask).result()
-                return sample, cpu_seconds(server) - before
+                return bench.loader.submit(http_load.run, ask).result()
 
             return measured
 
         # The first batch of a session plans its statements, and waits for the price book.
-        warm = http_load.HttpAsk(port, PATH, [batch(rng, 1)], TOKEN, 8, 1.0, expect=200)
+        warm = http_load.HttpAsk(port, PATH, [batch(rng, 1)], TOKEN, 8, 1.0, 200, server)
         bench.loader.submit(http_load.run, warm).result()
         yield {
             **{f"1,000 events, {n}": cell(n, BATCH, MOST_PER_SECOND) for n in CONNECTIONS},
@@ -76,7 +69,7 @@ def cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
         }
 
 
-def aims(got: dict[str, Figures]) -> list[str]:
+def aims(got: dict[str, Figures]) -> list[Row]:
     return [
         aim(f"events/s, batches of 1,000 at {n}", got[f"1,000 events, {n}"].rate * BATCH, 5000,
             at_least=True)

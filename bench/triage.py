@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 
 from bench.ground import Ground
+from bench.report import Row, aim, fact
 
 HOUR = timedelta(hours=1)
 DAYS = 7
@@ -101,10 +102,12 @@ def measure(on: Ground, rows: int) -> Triaged:
     return got
 
 
-def lines(got: Triaged) -> list[str]:
+def rows(got: Triaged) -> list[Row]:
     return [
-        f"{got.rows:,} model calls and {got.tools:,} tool calls in {DAYS} days",
-        f"all hours summed up in {got.sum_up_seconds:.1f} s, into {got.cells:,} sums",
-        f"one hour summed up again in {got.an_hour_seconds:.2f} s",
-        *(f"{name}: {seconds:.2f} s ({got.causes[name]})" for name, seconds in got.seconds.items()),
+        fact(f"model calls in {DAYS} days", got.rows),
+        fact("tool calls", got.tools),
+        fact(f"seconds to sum up all hours, into {got.cells:,} sums", got.sum_up_seconds),
+        fact("seconds to sum up an hour again", got.an_hour_seconds),
+        *(fact(f"{name} ({got.causes[name]})", seconds) for name, seconds in got.seconds.items()),
+        aim("seconds of the slowest", max(got.seconds.values()), 10, at_least=False),
     ]
