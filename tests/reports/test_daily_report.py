@@ -176,7 +176,7 @@ class TestBlocked:
         """Events of the hour after a day are read, because they may stand for asks of that day."""
         midnight = begins(committed) + timedelta(days=1)
         refused(factories.make_work_order("w1"), midnight + timedelta(minutes=10), "usd_per_day")
-        assert [row.wo_id for row in selector.read(committed, size=10).rows] == []
+        assert [row.work_order for row in selector.read(committed, size=10).rows] == []
 
     def test_asks_that_share_an_event_count_on_the_day_of_each(self, committed: date) -> None:
         """Three asks, two before midnight; their event was written ten seconds after it."""
