@@ -92,7 +92,7 @@ PARTS: dict[str, Callable[..., None]] = {
         "Finishes and direct spend, one session", lambda bench, on, _: settling.measure(bench, on)
     ),
     "http": Table(
-        "Over HTTP, 2 + 2 processes, by connections", measure.http_cells, measure.http_aims
+        "Over HTTP, 1 + 2 processes, by connections", measure.http_cells, measure.http_aims
     ),
     "busy": Table("Starts at half of what the door can do", busy.cells, busy.aims),
     "overload": Facts("Overload", lambda bench, on, _: overload.measure(bench, on)),

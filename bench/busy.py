@@ -55,7 +55,7 @@ def triaging(database: str, now: datetime) -> Iterator[None]:
 def cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
     from config.scratch import scratch_service
 
-    with scratch_service(template=on.template, workers=2, page_workers=2) as service:
+    with scratch_service(template=on.template, workers=1, page_workers=2) as service:
         now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
         triage.fill(on, service.database, triage.Triaged(EVENTS), now - 3 * triage.HOUR, now)
         session = siege.open_session(on, service.database)

@@ -81,7 +81,7 @@ def pid_of(service: "ScratchService") -> int:
 def http_cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
     from config.scratch import scratch_service
 
-    with scratch_service(template=on.template, workers=2, page_workers=2) as service:
+    with scratch_service(template=on.template, workers=1, page_workers=2) as service:
         http = partial(bench.http, service)
         cells = {
             "door, 1": http(START, [HOT], 1),

@@ -55,7 +55,7 @@ def serving(on: Ground, *, flush: int = 0) -> "Iterator[ScratchService]":
     from config.scratch import scratch_service
 
     env = {"CONNECTIONS_PER_ADDRESS": "8192"}
-    with scratch_service(template=on.template, workers=2, page_workers=2, env=env) as service:
+    with scratch_service(template=on.template, workers=1, page_workers=2, env=env) as service:
         if flush:
             name = service.database
             with psycopg.connect(on.superuser_url("postgres"), autocommit=True) as ruler:

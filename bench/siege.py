@@ -159,7 +159,7 @@ def under(attack: Attack, port: int, session: str) -> Iterator[None]:
 def cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
     from config.scratch import scratch_service
 
-    with scratch_service(template=on.template, workers=2, page_workers=2) as service:
+    with scratch_service(template=on.template, workers=1, page_workers=2) as service:
         port = port_of(service.url)
         quiet = bench.http(service, START, [HOT], 1)
         session = open_session(on, service.database)

@@ -374,7 +374,7 @@ TOLLGATE_DATABASE_TIMEOUT = take("DATABASE_TIMEOUT", default="2.5", form=forms.s
 TOLLGATE_EVENT_RETENTION_DAYS = take(
     "EVENT_RETENTION_DAYS", default="90", form=forms.retention_days
 )
-WEB_WORKERS = take("WEB_WORKERS", default="2", form=forms.whole(1, 64))  # see the supervisor
+WEB_WORKERS = take("WEB_WORKERS", default="1", form=forms.whole(1, 64))  # see the supervisor
 PAGE_WORKERS = take("PAGE_WORKERS", default="2", form=forms.whole(1, 64))
 WEB_THREADS = take("WEB_THREADS", default="4", form=forms.whole(1, 256))
 TOLLGATE_REQUEST_TIMEOUT = take("REQUEST_TIMEOUT", default="10", form=forms.seconds(0.2, 120))

@@ -96,7 +96,7 @@ class Supervisor:
         if os.environ.get("DOOR_PORT") == "":
             self.door_port = 0
         self.door_was_set = "DOOR_PORT" in os.environ
-        self.workers = take("WEB_WORKERS", default="2", form=forms.whole(1, 64))
+        self.workers = take("WEB_WORKERS", default="1", form=forms.whole(1, 64))
         self.page_workers = take("PAGE_WORKERS", default="2", form=forms.whole(1, 64))
         self.threads = take("WEB_THREADS", default="4", form=forms.whole(1, 256))
         demo = take("DEMO", default="1" if self.embedded else "0", form=forms.boolean)

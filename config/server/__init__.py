@@ -1,6 +1,6 @@
 """The web server: HTTP/1.1 on an event loop, Django in threads behind it (docs/adr/0013).
 
-    python -m config.server --host 127.0.0.1 --port 8000 --door-port 8001 --workers 2 \
+    python -m config.server --host 127.0.0.1 --port 8000 --door-port 8001 --workers 1 \
         --page-workers 2 --threads 4
 
 A request costs a socket until its head is read, its token is plausible and its body is there. Then

@@ -14,7 +14,7 @@ from config.environment import take
 NUMBERS = (
     ("--port", "PORT", "8000", 1, 65_535, None),
     ("--door-port", "DOOR_PORT", "8001", 0, 65_535, "for programs alone; 0: none"),
-    ("--workers", "WEB_WORKERS", "2", 1, 64, "processes that decide"),
+    ("--workers", "WEB_WORKERS", "1", 1, 64, "processes that decide"),
     ("--page-workers", "PAGE_WORKERS", "2", 0, 64, "processes for all else; 0: the same"),
     ("--threads", "WEB_THREADS", "4", 1, 256, "of each process"),
 )
