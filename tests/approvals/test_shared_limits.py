@@ -118,7 +118,7 @@ def test_the_charts_of_a_limit_have_the_changes(people: dict[str, User]) -> None
     about = ChangeRequest(subject_type="budget", subject_id=str(limit("global", "day", "usd").pk))
     charts = raising.shown(about)["charts"]
     assert charts
-    assert all([mark.said for mark in chart.marks] == ["deploy: chat 2.0"] for _, chart in charts)
+    assert all([mark.text for mark in chart.marks] == ["deploy: chat 2.0"] for _, chart in charts)
 
 
 def test_what_is_not_asked_for(people: dict[str, User]) -> None:

@@ -230,7 +230,9 @@ class Program:
 
     def begin(self, text: str, options: str = "") -> Running:
         begin = (
-            "import logging, os, sys, threading, time\n"
+            "import logging, os, signal, sys, threading, time\n"
+            # (What is started in the background of a shell ignores it.)
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
             "logging.basicConfig(level=logging.WARNING)\n"
             "from client.python.tollgate_client import *\n"
             "quick = RetryPolicy(first_wait=0.01, longest_wait=0.05)\n"

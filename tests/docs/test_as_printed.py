@@ -115,9 +115,11 @@ def test_the_python_client(demo: Demo) -> None:
         for fence in shell.fences("README.md", "## From Python")
         if fence.language == "python"
     ]
-    before = "import sys\nsys.path.insert(0, 'client')\ndef write_report(): return 'a report'\n"
+    before = (
+        "import sys\nsys.path.insert(0, 'client/python')\ndef write_report(): return 'a report'\n"
+    )
     token = ".venv/bin/python manage.py create_token python --scope start"
-    given = f"TOLLGATE_URL=http://127.0.0.1:$PORT TOLLGATE_TOKEN=$({token})"
+    given = f"TOLLGATE_AGENT=a TOLLGATE_URL=http://127.0.0.1:$PORT TOLLGATE_TOKEN=$({token})"
     block = f"{given} .venv/bin/python - <<'END'\n{before}{program}END\n"
     (printed,) = shell.run([block], demo.copy, demo.env)
     assert printed == ""  # admitted and settled: the refusal would be printed

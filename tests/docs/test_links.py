@@ -10,7 +10,7 @@ from config.children import BASE_DIR
 PAGES = [
     *BASE_DIR.glob("*.md"),
     *(BASE_DIR / "docs").rglob("*.md"),
-    BASE_DIR / "client/README.md",
+    BASE_DIR / "client/python/README.md",
     BASE_DIR / "bench/README.md",
 ]
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
