@@ -6,12 +6,10 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 import psycopg
 import pytest
-from django.conf import settings
 from django.db import connections
 from pytest_django import DjangoDbBlocker
 
@@ -26,6 +24,7 @@ from tests import factories
 from tests.admission.desk import Desk
 from tests.batches.looping import Answer, Looping, answers, looping, outcomes, start
 from tests.batches.own_postgres import Own
+from tests.clusters import pointing_at
 from tests.waiting import in_time, timed, wait_until
 from workorders.models import Run
 
@@ -47,21 +46,13 @@ def own(
     postgres = EmbeddedPostgres(DataFolder(folder / "data"), fast=True)
     postgres.start()
     try:
-        with pytest.MonkeyPatch.context() as patch:
-            for alias, name in (("default", "APP_URL"), ("owner", "OWNER_URL")):
-                url = getattr(postgres.folder, name.lower())()
-                patch.setattr(settings, name, url)
-                parts = urlsplit(url)
-                for key, value in (
-                    ("HOST", parts.hostname),
-                    ("PORT", parts.port),
-                    ("USER", parts.username),
-                    ("PASSWORD", parts.password),
-                ):
-                    patch.setitem(connections[alias].settings_dict, key, value)
-            with scratch_database() as name, factories.inside(name, django_db_blocker):
-                factories.lift_limits()
-                yield Own(postgres, name)
+        with (
+            pointing_at(postgres.folder.app_url(), postgres.folder.owner_url()),
+            scratch_database() as name,
+            factories.inside(name, django_db_blocker),
+        ):
+            factories.lift_limits()
+            yield Own(postgres, name)
     finally:
         postgres.stop()
 
