@@ -8,12 +8,12 @@ the database of a running service.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 from allauth.account.authentication import AUTHENTICATION_METHODS_SESSION_KEY
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.db import connections, transaction
 from django.test import Client
 from pytest_django import DjangoDbBlocker
@@ -21,7 +21,7 @@ from pytest_django import DjangoDbBlocker
 from budgets.models import EACH, Budget, CapChange, Membership
 from opslog import events
 from opslog.identities import canonical
-from opslog.models import ModelPrice
+from opslog.models import InferenceHour, ModelPrice
 from workorders import tokens
 from workorders.models import Agent, ServiceToken, WorkOrder
 
@@ -198,4 +198,52 @@ def make_price(
         input_per_mtok=Decimal(input),
         output_per_mtok=Decimal(output),
         **{"effective_from": LONG_AGO, **kw},
+    )
+
+
+def client_of(*permissions: str, group: str = "auditor") -> Client:
+    """A browser in which somebody of that group has logged in, with these permissions as well."""
+    person = make_user("-".join(permissions) or group, groups=[group], is_staff=True)
+    for label in permissions:
+        app, _, codename = label.partition(".")
+        person.user_permissions.add(permission(app, codename))
+    client = Client()
+    client.force_login(person, backend="django.contrib.auth.backends.ModelBackend")
+    return client
+
+
+def permission(app: str, codename: str) -> Permission:
+    return Permission.objects.get(content_type__app_label=app, codename=codename)
+
+
+def make_hour(
+    day: date,
+    *,
+    at: int = 0,
+    feature: str = "chat",
+    usd: str = "1",
+    requests: int = 10,
+    **more: Any,
+) -> InferenceHour:
+    """What the telemetry of one hour of that day sums up to."""
+    return InferenceHour.objects.create(
+        hour=datetime(day.year, day.month, day.day, at, tzinfo=UTC),
+        feature=feature,
+        model=more.pop("model", "m"),
+        trigger_type="user_request",
+        requests=requests,
+        failed=0,
+        unpriced=more.pop("unpriced", 0),
+        users=1,
+        input_tokens=0,
+        cached_input_tokens=0,
+        output_tokens=0,
+        reasoning_tokens=0,
+        cost_usd=Decimal(usd),
+        input_squares=0,
+        output_squares=0,
+        cost_squares=0,
+        input_buckets=[],
+        output_buckets=[],
+        **more,
     )

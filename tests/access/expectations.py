@@ -2,7 +2,7 @@
 
 A NEW ADDRESS NEEDS ONE LINE HERE, or `test_every_address.py` fails and names it:
 
-- a page of the admin: its row in `tests/admin/test_matrix.py`, which is read here too;
+- a page of the admin: its row in `tests/admin/permissions.py`, which is read here too;
 - a page of people elsewhere: PAGES, by the name in the URL configuration (without a name: by its
   route), with the groups that may GET it and the groups that may POST to it;
 - an address of the API: MACHINES, with the scopes that each method takes;
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from opslog.models import Mitigation
-from tests.admin import test_matrix as admin_matrix
+from tests.admin import permissions as admin_matrix
 from tests.admin.scene import ROLES, Scene
 
 ALL = frozenset(ROLES)

@@ -12,9 +12,8 @@ from opslog.telemetry import rollup
 from opslog.telemetry.accepting import accept_inference
 from opslog.telemetry.drafts import InferenceDraft
 from tests import factories
+from tests.admin.pages import log_in, page
 from tests.admin.scene import Scene
-from tests.admin.test_matrix import log_in
-from tests.admin.test_pages import page
 
 
 def test_which_cost_of_a_call_counts(scene: Scene) -> None:

@@ -14,10 +14,8 @@ from budgets.models import CapChange, ChangeRequest, Vote
 from opslog.events import record
 from opslog.models import OperationsEvent
 from tests import factories
+from tests.admin.pages import ANSWERS, decide, form, log_in, queries
 from tests.admin.scene import HOSTILE, Scene, ask, make_run, make_scene, refuse, use
-from tests.admin.test_matrix import log_in
-from tests.admin.test_pages import queries
-from tests.admin.test_requests import ANSWERS, decide, form
 from workorders.models import WorkOrder
 
 PASSWORD = "correct horse battery"

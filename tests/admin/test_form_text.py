@@ -4,8 +4,8 @@ import pytest
 from django import forms
 from django.urls import reverse
 
+from tests.admin.pages import log_in
 from tests.admin.scene import Scene
-from tests.admin.test_matrix import log_in
 from workorders.models import WorkOrder
 
 

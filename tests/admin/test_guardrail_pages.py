@@ -15,8 +15,8 @@ from budgets.models import (
     Vote,
 )
 from opslog.models import OperationsEvent
+from tests.admin.pages import log_in
 from tests.admin.scene import Scene
-from tests.admin.test_matrix import log_in
 from tests.factories import make_user
 
 

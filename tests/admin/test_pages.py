@@ -9,7 +9,6 @@ from django.contrib.admin.utils import quote
 from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -17,24 +16,10 @@ from budgets import overview, selectors
 from budgets.models import ChangeRequest
 from opslog.models import ModelPrice, OperationsEvent
 from tests import factories
+from tests.admin.pages import log_in, page, queries
+from tests.admin.permissions import address, expected
 from tests.admin.scene import FORMULA, HOSTILE, Scene, ask, make_run, make_scene, refuse, use
-from tests.admin.test_matrix import address, expected, log_in
 from workorders.models import Agent, ServiceToken, TokenPolicy, TokenUse, WorkOrder
-
-
-def page(client: Client, name: str, *args: object, query: str = "") -> str:
-    answer = client.get(reverse(f"admin:{name}", args=args) + query)
-    assert answer.status_code == 200, name
-    return answer.content.decode()
-
-
-def queries(client: Client, url: str) -> list[str]:
-    client.get(url)
-    with CaptureQueriesContext(
-        connection,
-    ) as seen:
-        assert client.get(url).status_code == 200
-    return [query["sql"] for query in seen.captured_queries]
 
 
 def crowd(scene: Scene, number: int) -> None:

@@ -2,36 +2,15 @@
 
 from datetime import timedelta
 
-from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import strip_tags
 
 from budgets.models import ChangeRequest, Vote
 from tests import factories
+from tests.admin.pages import decide, form, log_in
 from tests.admin.scene import Scene
-from tests.admin.test_matrix import log_in
 from workorders.models import WorkOrder
-
-ANSWERS = {"legitimate": "yes", "reasonable": "yes", "optimise": "unsure"}
-
-
-def decide(client: Client, request: ChangeRequest, **told: object) -> str:
-    url = reverse("admin:budgets_changerequest_decide", args=[request.pk])
-    told = {"decision": "approve", "comment": "seen", "seen_revision": 1, **ANSWERS, **told}
-    return client.post(url, told, follow=True).content.decode()
-
-
-def form(client: Client, work_order: str, **told: object) -> str:
-    url = f"{reverse('admin:budgets_changerequest_add')}?work_order={work_order}"
-    told = {
-        "runs_per_day": 100,
-        "usd_per_day": "2.00",
-        "justification": "month end",
-        "expected_cost_impact": "$5 a day",
-        **told,
-    }
-    return client.post(url, told, follow=True).content.decode()
 
 
 def test_checking_says_who_must_approve_and_asks_nobody(scene: Scene) -> None:

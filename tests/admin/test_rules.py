@@ -13,8 +13,8 @@ from django.utils import timezone
 from budgets import approvals
 from budgets.models import ApprovalRule, Grant
 from opslog.models import OperationsEvent, OutboxMessage
+from tests.admin.pages import log_in
 from tests.admin.scene import Scene, ask
-from tests.admin.test_matrix import log_in
 from workorders.models import WorkOrder
 
 TWO_RULES = [("0.01", "5.00", {"operations": 1}), ("5.01", "", {"director": 1, "vp": 1})]

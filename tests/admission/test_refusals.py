@@ -19,7 +19,7 @@ from opslog.events import record
 from opslog.models import OperationsEvent
 from tests import factories
 from tests.admission.desk import Desk, install_clock, run_of, set_clock
-from tests.tokens.test_rotation import rotated
+from tests.tokens.rotating import rotated
 from workorders import directory
 
 SECOND = timedelta(seconds=1)

@@ -11,7 +11,7 @@ from drf_spectacular.generators import SchemaGenerator
 from budgets import approvals
 from budgets.models import Budget, ChangeRequest, Vote
 from opslog.models import OperationsEvent
-from tests.approvals.test_workflow import ask, everybody
+from tests.approvals.people import ask, everybody
 from tests.factories import make_token, make_user, make_work_order
 from workorders.models import WorkOrder
 

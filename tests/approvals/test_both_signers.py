@@ -10,7 +10,7 @@ from budgets import accounts, approvals, corrections
 from opslog.models import OperationsEvent
 from tests import factories
 from tests.admission.desk import Desk, run_of
-from tests.approvals.test_workflow import decide, everybody
+from tests.approvals.people import decide, everybody
 
 pytestmark = pytest.mark.usefixtures("committed_db")
 

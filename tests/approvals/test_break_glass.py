@@ -17,7 +17,7 @@ from budgets.exceptions import Refused
 from budgets.models import ApprovalLimit, ChangeRequest, Grant
 from opslog import events
 from opslog.models import OperationsEvent
-from tests.approvals.test_workflow import decide, everybody
+from tests.approvals.people import decide, everybody
 from tests.factories import make_user, make_work_order
 
 MOST: dict[str, Any] = {"usd_per_day": "50.00", "runs_per_day": 5000, "max_concurrent_runs": 10}

@@ -7,7 +7,7 @@ import pytest
 from django.core.management import call_command
 
 from budgets.models import ChangeRequest, Vote
-from tests.approvals.test_workflow import ask, everybody
+from tests.approvals.people import ask, everybody
 from tests.factories import make_work_order
 
 

@@ -17,7 +17,7 @@ from budgets.exceptions import Refused
 from budgets.models import CapChange, ChangeRequest
 from opslog import events
 from opslog.models import OperationsEvent
-from tests.approvals.test_workflow import ask, caps, decide, everybody
+from tests.approvals.people import ask, caps, decide, everybody
 from tests.factories import make_work_order, set_caps
 from workorders.models import WorkOrder
 

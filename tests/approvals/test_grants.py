@@ -17,7 +17,7 @@ from budgets.models import CapChange, Grant
 from opslog import events
 from opslog.models import OperationsEvent, OutboxMessage
 from tests.admission.desk import Desk, body, install_clock, set_clock
-from tests.approvals.test_workflow import caps, decide, everybody
+from tests.approvals.people import caps, decide, everybody
 from tests.factories import lift_limits, make_token, make_user, make_work_order
 
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)

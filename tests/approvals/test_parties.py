@@ -14,7 +14,7 @@ from django.urls import reverse
 from budgets import approvals
 from budgets.exceptions import Refused
 from budgets.models import ApprovalLimit, ChangeRequest
-from tests.approvals.test_workflow import ask, decide, everybody
+from tests.approvals.people import ask, decide, everybody
 from tests.factories import confirmed, make_token, make_user
 from workorders import tokens
 from workorders.models import ServiceToken, WorkOrder

@@ -16,7 +16,7 @@ from budgets import approvals
 from budgets.exceptions import Refused
 from budgets.models import CapChange, ChangeRequest
 from opslog.models import OperationsEvent
-from tests.approvals.test_workflow import ask, decide, everybody
+from tests.approvals.people import ask, decide, everybody
 from tests.factories import make_user, set_caps
 from workorders.models import WorkOrder
 

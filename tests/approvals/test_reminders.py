@@ -11,7 +11,7 @@ from budgets import approvals
 from budgets.approvals.reminders import steps_due
 from budgets.models import ChangeRequest
 from opslog.models import OperationsEvent, OutboxMessage
-from tests.approvals.test_workflow import ask, decide, everybody
+from tests.approvals.people import ask, decide, everybody
 
 ASKED = datetime(2026, 3, 14, 12, tzinfo=UTC)
 LIFE = timedelta(hours=24)

@@ -15,7 +15,7 @@ from budgets.exceptions import Refused
 from budgets.models import ChangeRequest
 from budgets.rules import Rule
 from opslog.models import OperationsEvent, OutboxMessage
-from tests.approvals.test_workflow import ask, decide, everybody
+from tests.approvals.people import ask, decide, everybody
 from tests.factories import join, make_user
 
 

@@ -13,7 +13,7 @@ from budgets.exceptions import Conflict, Refused
 from budgets.models import Budget, ChangeRequest, FeatureControl
 from opslog import changes
 from opslog.models import OperationsEvent, OutboxMessage
-from tests.approvals.test_workflow import decide, everybody
+from tests.approvals.people import decide, everybody
 from tests.factories import make_user, make_work_order, set_limit
 
 Status = ChangeRequest.Status

@@ -34,9 +34,16 @@ from budgets.reviews import working
 from config.scratch import with_database
 from opslog.models import OperationsEvent, OutboxMessage
 from tests.admission.desk import Desk, run_of
-from tests.approvals.test_workflow import caps
-from tests.factories import confirmed, join, make_token, make_user, make_work_order, set_caps
-from tests.hotspots.test_registry import hour
+from tests.approvals.people import caps
+from tests.factories import (
+    confirmed,
+    join,
+    make_hour,
+    make_token,
+    make_user,
+    make_work_order,
+    set_caps,
+)
 from tests.sign_in.people import person, set_up_app, signed_in
 from tests.waiting import wait_until
 from workorders.models import WorkOrder
@@ -505,7 +512,7 @@ def test_a_correction_is_confirmed_by_who_made_it(ann: User) -> None:
 
 def test_a_monthly_review_is_signed_twice(ann: User) -> None:
     DimensionBudget.objects.filter(dimension="llm_api").update(monthly_usd=10)
-    hour(date(2026, 10, 5), usd="9.50")
+    make_hour(date(2026, 10, 5), usd="9.50")
     working.open_review(date(2026, 10, 1), by="tollgate")
     review = MonthlyReview.objects.get()
     for check in review.checks.all():

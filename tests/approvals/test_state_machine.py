@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from budgets import approvals
 from budgets.exceptions import Refused
 from budgets.models import CapChange, ChangeRequest
-from tests.approvals.test_workflow import everybody
+from tests.approvals.people import everybody
 from tests.factories import join, make_user, set_caps
 from workorders.models import WorkOrder
 

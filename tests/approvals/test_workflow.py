@@ -11,48 +11,16 @@ from budgets import approvals
 from budgets.exceptions import Conflict, Refused
 from budgets.models import CapChange, ChangeRequest, Vote
 from opslog.models import OperationsEvent
-from tests.factories import join, make_user, make_work_order, set_caps
+from tests.approvals.people import ask, caps, decide, everybody
+from tests.factories import join, make_user, set_caps
 from workorders.models import WorkOrder
 
 Status = ChangeRequest.Status
-GROUPS = ("operations", "director", "finance", "vp", "auditor", "administrator")
-
-
-def everybody() -> dict[str, User]:
-    make_work_order()
-    people = {name: make_user(name, groups=[name]) for name in GROUPS}
-    return people | {"asker": make_user("asker", groups=["operations"])}
 
 
 @pytest.fixture
 def people(db: None) -> dict[str, User]:
     return everybody()
-
-
-def ask(people: dict[str, User], usd: str | None = None, runs: int | None = None) -> ChangeRequest:
-    return approvals.ask(
-        "w1",
-        new={"usd_per_day": None if usd is None else Decimal(usd), "runs_per_day": runs},
-        justification="month end",
-        expected_cost_impact="$5 a day",
-        by=people["asker"],
-    )
-
-
-def decide(request: ChangeRequest, by: User, decision: str = "approve") -> ChangeRequest:
-    return approvals.decide(
-        request.pk,
-        by=by,
-        decision=decision,
-        comment="fine",
-        seen_revision=request.revision,
-        password_confirmed=True,
-    )
-
-
-def caps() -> tuple[int, Decimal]:
-    work_order = WorkOrder.objects.get(pk="w1")
-    return work_order.runs_per_day, work_order.usd_per_day
 
 
 def test_one_signature(people: dict[str, User]) -> None:

@@ -4,32 +4,17 @@ from decimal import Decimal
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import connection
 
-from budgets import admission, batches
-from budgets.admission import FinishTold, StartAsk
-from budgets.batches import Answer, Ask
+from budgets import admission
+from budgets.admission import FinishTold
+from budgets.batches import Ask
 from budgets.spending import SpendTold, Who, spend_fields
 from tests import factories
 from tests.admission.desk import Desk, run_of
+from tests.batches.asks import decide, start
 from workorders.models import Run
 
 pytestmark = pytest.mark.django_db
-
-
-def decide(asks: list[Ask]) -> list[Answer]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT answers FROM tollgate.decide_run_v1(%s, %s, %s, %s, %s)",
-            [batches.encode(asks).decode(), *admission.start_settings().values()],
-        )
-        (answers,) = cursor.fetchone()
-    return sorted(batches.decode(answers), key=lambda answer: answer.n)
-
-
-def start(desk: Desk, wo: str = "w1", usd: str = "0.10", key: str = "") -> Ask:
-    ask = StartAsk(wo, "agent-1", Decimal(usd))
-    return Ask("start", admission.start_fields(ask, caller=desk.caller, idempotency_key=key))
 
 
 def finish(desk: Desk, run: str, usd: str = "0.05") -> Ask:

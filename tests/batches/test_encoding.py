@@ -13,8 +13,8 @@ from budgets.batches import Ask
 from opslog.pricing import Usage
 from tests import factories
 from tests.admission.desk import Desk
+from tests.batches.asks import decide
 from tests.batches.looping import start
-from tests.batches.test_batches import decide
 
 pytestmark = pytest.mark.django_db
 NAMES = [

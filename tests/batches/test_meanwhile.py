@@ -8,12 +8,10 @@ from django.conf import settings
 from budgets import ledger
 from tests import factories
 from tests.admission.desk import Desk
-from tests.batches.test_new_limits import waiting
-from tests.batches.test_races import ask, client, decide, desk
+from tests.batches.connections import ask, client, decide, waiting
 from tests.waiting import wait_until
 from workorders.models import Run
 
-__all__ = ["desk"]
 KILL = """
 INSERT INTO kill_switches (scope, target, enabled, reason, changed_by, changed_at)
 VALUES ('Global', '', true, 'r', 'x', now())

@@ -11,11 +11,10 @@ from django.conf import settings
 from budgets import ledger
 from tests import factories
 from tests.admission.desk import Desk, run_of
-from tests.batches.test_races import client, decide, desk
+from tests.batches.connections import client, decide, waiting
 from tests.waiting import wait_until
 from workorders.models import Run
 
-__all__ = ["desk"]
 End = Callable[[psycopg.Connection[Any], Desk, str], None]
 FINISH = """
 SELECT (tollgate.finish_run_v1(%(digest)s::text::bytea, '10.0.0.1', %(run)s, 'success', 0.05, NULL,
@@ -87,12 +86,3 @@ def race(database: str, desk: Desk, end: End, statement: str) -> None:
             wait_until(lambda: waiting(watching) == 2 or ended.done())
         made.result()
         ended.result()
-
-
-def waiting(connection: psycopg.Connection[Any]) -> int:
-    row = connection.execute(
-        "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"
-        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    ).fetchone()
-    assert row is not None
-    return int(row[0])

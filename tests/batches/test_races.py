@@ -2,65 +2,23 @@
 
 import json
 import random
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any
 
 import psycopg
 import pytest
-from django.conf import settings
 from django.db import connections
 
 from budgets import ledger
 from budgets.models import CircuitBreaker
-from config.scratch import with_database
 from tests import factories
 from tests.admission.desk import Desk
-from tests.batches.test_same_as_one_by_one import BATCH, SINGLE
+from tests.batches.connections import SETTINGS, SINGLE, ask, client, decide
 from tests.waiting import wait_until
 from workorders.models import Run, WorkOrder
 
 ROOM = Decimal("4.37")
 BATCHERS, SINGLES = 4, 2
-SETTINGS = [86400, True, "5.00", 20]
-
-
-def ask(desk: Desk, n: int, wo: str, usd: str = "0.01") -> dict[str, Any]:
-    named = ("model", "tier", "user_id", "surface", "feature", "request_id", "key")
-    return dict.fromkeys(named, "") | {
-        "n": n,
-        "op": "start",
-        "digest": "\\x" + desk.caller.digest.hex(),
-        "address": "10.0.0.1",
-        "wo": wo,
-        "agent": "a",
-        "estimate": usd,
-        "lease": 900,
-        "fingerprint": "\\x",
-        "confirm": False,
-    }
-
-
-@contextmanager
-def client(database: str, url: str = "") -> Iterator[psycopg.Connection[Any]]:
-    url = with_database(url or settings.APP_URL, database)
-    with psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as connection:
-        yield connection
-
-
-def decide(connection: psycopg.Connection[Any], asks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    row = connection.execute(BATCH, [json.dumps(asks), *SETTINGS]).fetchone()
-    assert row is not None
-    return sorted(json.loads(row[0]), key=lambda answer: int(answer["n"]))
-
-
-@pytest.fixture
-def desk(committed_db: str) -> Iterator[Desk]:
-    factories.lift_limits()
-    yield Desk()
-    connections["owner"].close()
 
 
 def storm(database: str, desk: Desk, singles: int) -> Decimal:

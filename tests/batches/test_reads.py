@@ -8,8 +8,8 @@ from django.db import connection, connections, transaction
 from budgets.batches import Ask
 from tests import factories
 from tests.admission.desk import Desk
-from tests.admission.test_reads import LIMITS, PAST, READ
-from tests.batches.test_batches import decide, start
+from tests.admission.plans import LIMITS, PAST, READ
+from tests.batches.asks import decide, start
 
 TABLES = ["counters", "budgets", "idempotency_records", "work_order_runs", "refusal_groups"]
 SIZE = 12

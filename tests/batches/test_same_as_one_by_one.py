@@ -21,19 +21,13 @@ from django.db import connections
 
 from config.scratch import owner_sql, with_database
 from tests.admission.desk import SETTABLE_CLOCK
+from tests.batches.connections import BATCH, SINGLE
 from tests.batches.worlds import BEGINS, STATE, World
 
 ASKS = 160
 FIRST, _, LAST = os.environ.get("BATCH_SEEDS", "1-10").partition("-")
 SEEDS = range(int(FIRST), int(LAST or FIRST) + 1)
 UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-SINGLE = """
-SELECT tollgate.answer_json(q.n, tollgate.start_run_v1(q.digest, q.address, q.wo, q.agent,
-    q.estimate, q.priced, q.book_version, q.lease, q.tokens, q.model, q.tier, q.user_id, q.surface,
-    q.feature, false, q.confirm, q.key, q.fingerprint, q.request_id, q.sent_as, %s, %s, %s, %s))
-FROM json_populate_record(NULL::tollgate.ask, %s) q
-"""
-BATCH = "SELECT answers FROM tollgate.decide_run_v1(%s, %s, %s, %s, %s)"
 FINISH = """
 SELECT (tollgate.finish_run_v1(%s::text::bytea, '10.0.0.1', %s, %s, %s::text::numeric, NULL, NULL,
     NULL, '', 'finish')).status

@@ -7,8 +7,8 @@ from django.urls import reverse
 
 from budgets.models import Alert, CostCorrection, Counter
 from tests import factories
+from tests.admin.pages import log_in
 from tests.admin.scene import Scene, make_scene
-from tests.admin.test_matrix import log_in
 from workorders.models import Run
 
 

@@ -2,10 +2,12 @@
 
 import secrets
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import time_machine
 from django.db import connections
 from pytest_django import DjangoDbBlocker
 
@@ -14,6 +16,8 @@ from tests.conftest import BOTH
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
+
+    from tests.figures.desk import Desk
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +48,15 @@ def viewer(
                 connections[alias].settings_dict["NAME"] = before[alias]
             prices.forget_book()
             owner_sql("DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture(scope="module")
+def desk(viewer: "User") -> "Iterator[Desk]":
+    from tests.admission.desk import set_clock
+    from tests.figures.desk import Desk
+
+    at = datetime.now(UTC)
+    with time_machine.travel(at, tick=False):
+        set_clock(at)
+        yield Desk(viewer, at)
+        set_clock(None)

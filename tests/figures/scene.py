@@ -27,7 +27,7 @@ from opslog.telemetry.drafts import InferenceDraft, ToolDraft
 from opslog.triaging import running
 from tests import factories
 from tests.admission.desk import Desk, body, install_clock, run_of, set_clock
-from tests.reviews.test_focus import HEADER
+from tests.reviews.bills import HEADER
 from workorders.models import WorkOrder
 
 FEATURE, UNKNOWN_MODEL = "edge-feature", "model-of-nobody"

@@ -5,7 +5,7 @@ from decimal import Decimal
 from html import unescape
 
 from budgets.evidence import evidence_for
-from tests.figures.test_figures import Desk, desk  # noqa: F401  (the fixture)
+from tests.figures.desk import Desk
 from workorders.models import WorkOrder
 
 SUSPEND = re.compile(
@@ -19,29 +19,29 @@ SWITCH = re.compile(
 CENT = Decimal("0.01")
 
 
-def told(desk: Desk, url: str, sentence: re.Pattern[str]) -> list[Decimal]:  # noqa: F811
+def told(desk: Desk, url: str, sentence: re.Pattern[str]) -> list[Decimal]:
     text = unescape(desk.client.get(url).content.decode())
     found = sentence.search(text)
     assert found, url
     return [Decimal(each.replace(",", "")) for each in found.groups()]
 
 
-def row(desk: Desk, sql: str) -> list[Decimal]:  # noqa: F811
+def row(desk: Desk, sql: str) -> list[Decimal]:
     desk.owner.execute(sql)
     return [Decimal(each).quantize(CENT) for each in desk.owner.fetchone() or ()]
 
 
-def test_suspending_says_what_is_used(desk: Desk) -> None:  # noqa: F811
+def test_suspending_says_what_is_used(desk: Desk) -> None:
     used = "SELECT runs, runs_cap, settled + reserved, usd_cap FROM today WHERE id = 'edge'"
     assert told(desk, "/admin/workorders/workorder/edge/suspend/", SUSPEND) == row(desk, used)
 
 
-def test_resuming_says_what_is_left(desk: Desk) -> None:  # noqa: F811
+def test_resuming_says_what_is_left(desk: Desk) -> None:
     left = "SELECT runs_cap - runs, usd_cap - settled - reserved FROM today WHERE id = 'edge'"
     assert told(desk, "/admin/workorders/workorder/edge/resume/", LEFT) == row(desk, left)
 
 
-def test_switching_a_feature_says_what_it_did(desk: Desk) -> None:  # noqa: F811
+def test_switching_a_feature_says_what_it_did(desk: Desk) -> None:
     did = """
         SELECT sum(runs), sum(settled + reserved) FILTER (WHERE runs = 1), sum(calls),
             sum(settled) FILTER (WHERE calls = 1)
@@ -51,7 +51,7 @@ def test_switching_a_feature_says_what_it_did(desk: Desk) -> None:  # noqa: F811
     assert told(desk, url, SWITCH) == row(desk, did)
 
 
-def test_the_demo_keeps_to_its_own_caps(desk: Desk) -> None:  # noqa: F811
+def test_the_demo_keeps_to_its_own_caps(desk: Desk) -> None:
     """Replayed under the caps of the time, each work order admits exactly what it did."""
     for work_order in WorkOrder.objects.all():
         found = evidence_for(

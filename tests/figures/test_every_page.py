@@ -10,8 +10,8 @@ from django.test import Client
 
 from config.runbooks import RUNBOOKS
 from tests.access.walking import addresses, logged_in
+from tests.figures.desk import ELSEWHERE, SQL, statements
 from tests.figures.reading import Page, read
-from tests.figures.test_figures import ELSEWHERE, SQL, statements
 
 PROGRAMS = ("api/", "v1/", "account/", "metrics", "healthz", "readyz")
 # Settings and rules, in words: what people typed, or what holds by them. They are no figures.

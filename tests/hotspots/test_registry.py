@@ -1,14 +1,12 @@
 """The hotspot registry: what is measured, what is typed, what holds it, when it is stale."""
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
 from django.db import IntegrityError, connection, transaction
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
@@ -18,61 +16,13 @@ from budgets.exceptions import Refused
 from budgets.hotspots import guardrails, measuring, registry
 from budgets.models import Contact, Hotspot
 from budgets.reports import selector
-from opslog.models import InferenceHour, OperationsEvent
+from opslog.models import OperationsEvent
 from tests import factories
 from tests.admin.scene import HOSTILE
-
-
-def client_of(*permissions: str, group: str = "auditor") -> Client:
-    person = factories.make_user("-".join(permissions) or group, groups=[group], is_staff=True)
-    for label in permissions:
-        app, _, codename = label.partition(".")
-        person.user_permissions.add(permission(app, codename))
-    client = Client()
-    client.force_login(person, backend="django.contrib.auth.backends.ModelBackend")
-    return client
-
-
-def permission(app: str, codename: str):
-    from django.contrib.auth.models import Permission
-
-    return Permission.objects.get(content_type__app_label=app, codename=codename)
-
+from tests.factories import client_of, make_hour
 
 VIEW = "budgets.view_hotspot"
 CHANGE = "budgets.change_hotspot"
-
-
-def hour(
-    day: date,
-    *,
-    at: int = 0,
-    feature: str = "chat",
-    usd: str = "1",
-    requests: int = 10,
-    **more: Any,
-):
-    return InferenceHour.objects.create(
-        hour=datetime.combine(day, time(at), UTC),
-        feature=feature,
-        model=more.pop("model", "m"),
-        trigger_type="user_request",
-        requests=requests,
-        failed=0,
-        unpriced=more.pop("unpriced", 0),
-        users=1,
-        input_tokens=0,
-        cached_input_tokens=0,
-        output_tokens=0,
-        reasoning_tokens=0,
-        cost_usd=Decimal(usd),
-        input_squares=0,
-        output_squares=0,
-        cost_squares=0,
-        input_buckets=[],
-        output_buckets=[],
-        **more,
-    )
 
 
 def entry(**columns: object) -> Hotspot:
@@ -100,10 +50,10 @@ def test_six_entries_are_shipped_typed_and_unconfirmed(db: None) -> None:
 def test_a_month_that_is_not_complete_is_a_day_times_thirty(db: None) -> None:
     found = entry()
     today = selector.today()
-    hour(today - timedelta(days=1), usd="2", requests=100)
-    hour(today - timedelta(days=2), usd="5", requests=10)
-    hour(today, usd="99")  # not over
-    hour(today - timedelta(days=1), feature="other", usd="50")
+    make_hour(today - timedelta(days=1), usd="2", requests=100)
+    make_hour(today - timedelta(days=2), usd="5", requests=10)
+    make_hour(today, usd="99")  # not over
+    make_hour(today - timedelta(days=1), feature="other", usd="50")
     # Only where no calendar month is complete yet: both days lie in this month or the one before.
     measuring.measure()
     found.refresh_from_db()
@@ -125,11 +75,11 @@ def test_the_day_on_which_telemetry_began_is_no_whole_day(db: None) -> None:
     """It began at 18:00: $2.00 of six hours are no $60.00 a month. The next, $5.00, is whole."""
     found = entry()
     today = selector.today()
-    hour(today - timedelta(days=2), at=18, usd="2")
+    make_hour(today - timedelta(days=2), at=18, usd="2")
     measuring.measure()
     found.refresh_from_db()
     assert not found.is_measured  # not a whole day yet
-    hour(today - timedelta(days=1), at=9, usd="5")
+    make_hour(today - timedelta(days=1), at=9, usd="5")
     measuring.measure()
     found.refresh_from_db()
     assert (found.measured_month_low, found.measured_month_high) == (Decimal(150), Decimal(150))
@@ -143,8 +93,8 @@ def test_complete_months_are_what_is_measured(db: None) -> None:
         month = first
         for _ in range(back):
             month = (month - timedelta(days=1)).replace(day=1)
-        hour(month, usd=usd)
-        hour(month + timedelta(days=20), usd="1")
+        make_hour(month, usd=usd)
+        make_hour(month + timedelta(days=20), usd="1")
     measuring.measure()
     found.refresh_from_db()
     assert (found.measured_month_low, found.measured_month_high) == (Decimal(11), Decimal(31))
@@ -152,7 +102,7 @@ def test_complete_months_are_what_is_measured(db: None) -> None:
 
 def test_what_has_no_price_makes_no_request_cheaper(db: None) -> None:
     found = entry()
-    hour(selector.today() - timedelta(days=1), usd="1", requests=10, unpriced=5)
+    make_hour(selector.today() - timedelta(days=1), usd="1", requests=10, unpriced=5)
     measuring.measure()
     found.refresh_from_db()
     assert found.measured_request_high == Decimal("0.2")
@@ -188,7 +138,7 @@ def test_without_a_confirmation_it_is_stale_when_its_days_are_over(db: None) -> 
 
 def test_a_range_that_was_measured_long_ago_is_stale(db: None) -> None:
     found = entry()
-    hour(selector.today() - timedelta(days=1), usd="2")
+    make_hour(selector.today() - timedelta(days=1), usd="2")
     measuring.measure()
     registry.confirm(found.pk, note="looked", by="ops")
     found.refresh_from_db()
@@ -338,7 +288,7 @@ def test_pages_and_acts(db: None) -> None:
 
 
 def test_the_list_tells_of_features_without_an_entry(db: None) -> None:
-    hour(selector.today() - timedelta(days=1), feature="new-one", usd="3")
+    make_hour(selector.today() - timedelta(days=1), feature="new-one", usd="3")
     url = reverse("admin:budgets_hotspot_changelist")
     text = client_of(VIEW, "budgets.add_hotspot").get(url).content.decode()
     assert "features without an entry" in text

@@ -17,7 +17,7 @@ from opslog.telemetry.drafts import InferenceDraft, ToolDraft, shortened
 from tests import factories
 from tests.admission.desk import Desk, run_of
 from tests.factories import make_price, set_limit
-from tests.identities.test_names import EVIL, ONE_MODEL
+from tests.identities.spellings import EVIL, ONE_MODEL
 from workorders import agents, tokens
 from workorders.models import Agent, Run, ServiceToken, WorkOrder
 

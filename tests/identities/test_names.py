@@ -10,25 +10,8 @@ from opslog.identities import canonical, is_name, sent_as
 from opslog.model_names import bare
 from opslog.price_import import bundled
 from opslog.pricing import PriceBook
+from tests.identities.spellings import EVIL, ONE_MODEL
 from tests.prices.factories import own
-
-EVIL = [
-    "evil",
-    "Evil",
-    " evil ",
-    "evil\u00a0",
-    "e\u200bvil",
-    "evil\ufeff",
-    "\u202eevil",
-    "ｅｖｉｌ",
-    "𝐞𝐯𝐢𝐥",
-    "evi\u00adl",
-    "evil\ufe0f",
-    "ev\u2063il",
-    "evil\u3164",
-    "evil\U000e0041",
-    "evil\n",
-]
 
 
 @pytest.mark.parametrize("spelling", EVIL)
@@ -105,21 +88,6 @@ def test_the_database_has_the_same_spelling_of_all_of_unicode() -> None:
     assert [canonical(name) for name in mine] == mine
 
 
-ONE_MODEL = [
-    "gpt-4o",
-    "GPT-4o",
-    " gpt-4o ",
-    "ｇｐｔ-4o",
-    "openai/gpt-4o",
-    "openai:gpt-4o",
-    "azure/gpt-4o",
-    "azure/gpt-4o-2024-08-06",
-    "gpt-4o-2024-08-06",
-    "gpt-4o-2024-05-13",
-    "gpt-4o-20240806",
-    "openrouter/openai/gpt-4o",
-    "gpt-4o:extended",
-]
 OTHER_NAMES = [
     ("claude-sonnet-4-5-20250929", "claude-sonnet-4-5"),
     ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5"),

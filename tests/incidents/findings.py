@@ -6,7 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection
+from django.utils import timezone
 
+from opslog.incidents.detecting import record_verdict
 from opslog.incidents.finding import (
     Contribution,
     Evidence,
@@ -17,7 +19,12 @@ from opslog.incidents.finding import (
     Ranked,
     Suspect,
 )
+from opslog.models import Incident, Mitigation
 
+AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
+NOW = timezone.now()
+WHY = "it burns"
+BACKEND = "django.contrib.auth.backends.ModelBackend"
 HOUR = timedelta(hours=1)
 NORMAL = Decimal("4.00")
 INSERT = """
@@ -102,3 +109,13 @@ def tell_hours(
 
 def normal_hours(until: datetime, days: int = 15) -> dict[datetime, Decimal]:
     return {until - n * HOUR: NORMAL for n in range(1, days * 24 + 1)}
+
+
+def spike(**told: Any) -> Incident:
+    incident = record_verdict(make_finding(until=whole_hour(NOW), **told), now=NOW)
+    assert incident is not None
+    return incident
+
+
+def proposal(incident: Incident, lever: str) -> Mitigation:
+    return incident.mitigations.get(lever=lever)

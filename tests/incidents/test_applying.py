@@ -1,12 +1,10 @@
 """What an incident proposes is applied through the controls, recorded with it, and ends in time."""
 
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.utils import timezone
 
 from budgets import approvals, features, killswitch, mitigations
 from budgets.exceptions import Refused
@@ -16,29 +14,13 @@ from budgets.models import (
     KillSwitch,
 )
 from opslog.exceptions import NotAllowedNow
-from opslog.incidents.detecting import record_verdict
 from opslog.incidents.finding import Parts, Suspect
 from opslog.incidents.postmortem import markdown
 from opslog.incidents.tightening import is_set, tightened
 from opslog.models import Incident, Mitigation, OperationsEvent
 from tests.factories import make_user, make_work_order
-from tests.incidents.findings import make_finding, whole_hour
+from tests.incidents.findings import NOW, WHY, proposal, spike
 from workorders.models import WorkOrder
-
-NOW = timezone.now()
-WHY = "it burns"
-BACKEND = "django.contrib.auth.backends.ModelBackend"
-HOUR = timedelta(hours=1)
-
-
-def spike(**told: Any) -> Incident:
-    incident = record_verdict(make_finding(until=whole_hour(NOW), **told), now=NOW)
-    assert incident is not None
-    return incident
-
-
-def proposal(incident: Incident, lever: str) -> Mitigation:
-    return incident.mitigations.get(lever=lever)
 
 
 def apply(incident: Incident, lever: str, by: User, **changed: Any) -> str:

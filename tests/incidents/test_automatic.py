@@ -21,8 +21,7 @@ from budgets.models import (
 from opslog.exceptions import NotAllowedNow
 from opslog.models import Mitigation, OperationsEvent, OutboxMessage
 from tests.factories import make_user
-from tests.incidents.findings import whole_hour
-from tests.incidents.test_applying import BACKEND, HOUR, NOW, WHY, proposal, spike
+from tests.incidents.findings import BACKEND, HOUR, NOW, WHY, proposal, spike, whole_hour
 
 
 def switch_on(lever: str = "throttle", minutes: int = 30) -> None:

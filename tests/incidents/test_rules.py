@@ -12,9 +12,8 @@ from opslog.incidents.costs import baseline
 from opslog.incidents.finding import Contribution
 from opslog.incidents.queries import literal
 from opslog.incidents.rules import Hour, Open, Situation
-from tests.incidents.findings import HOUR, make_finding
+from tests.incidents.findings import AT, HOUR, make_finding
 
-AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 USD = Decimal
 
 

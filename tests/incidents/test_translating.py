@@ -18,8 +18,7 @@ from opslog.triage.recompute import Recompute, TriggerShare
 from opslog.triage.tokens import TokenFigures, Tokens
 from opslog.triage.toolcalls import ToolFigures
 from opslog.triage.verdict import Contribution, Evidence, Ranked, Verdict
-from tests.incidents.findings import HOUR
-from tests.incidents.test_rules import AT
+from tests.incidents.findings import AT, HOUR
 
 
 def figures(average: float) -> TokenFigures:

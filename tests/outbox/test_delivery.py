@@ -17,8 +17,8 @@ from config.scratch import scratch_service
 from opslog import delivery, outbox, posting
 from opslog.models import OperationsEvent, OutboxMessage
 from tests.factories import inside, make_user
+from tests.outbox.queueing import State, claimed, make_due, queue
 from tests.outbox.sinks import HttpSink, SmtpSink, served
-from tests.outbox.test_queue import State, claimed, make_due, queue
 from tests.waiting import wait_until
 
 SECRETS = ("hunter2", "user-of-it", "path-token", "header-token")

@@ -24,7 +24,7 @@ from opslog.incidents.detecting import record_verdict
 from opslog.models import Heartbeat, OutboxMessage, Severity
 from opslog.notices import Notice
 from tests.admission.desk import Desk, run_of
-from tests.approvals.test_workflow import ask, decide, everybody
+from tests.approvals.people import ask, decide, everybody
 from tests.factories import make_token, make_user, make_work_order
 from tests.incidents.findings import make_finding, whole_hour
 from workorders import tokens

@@ -6,7 +6,7 @@ from django.test import Client
 from opslog import outbox
 from opslog.models import OperationsEvent, OutboxMessage
 from tests.factories import make_user
-from tests.outbox.test_queue import State, queue
+from tests.outbox.queueing import State, queue
 
 LIST = "/admin/opslog/outboxmessage/"
 

@@ -13,8 +13,8 @@ from opslog import delivery, preferences
 from opslog.exceptions import NotAllowedNow
 from opslog.models import MessagePolicy, NotificationPreference, OutboxMessage, Severity
 from tests.factories import make_user
+from tests.outbox.queueing import State, queue
 from tests.outbox.sinks import HttpSink, SmtpSink
-from tests.outbox.test_queue import State, queue
 
 WANTED = {
     "channel": "email",

@@ -1,13 +1,10 @@
 """What is queued, when it is due, who gets it: the outbox without a network."""
 
 import threading
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
@@ -17,56 +14,10 @@ from pytest_django import Settings
 
 from opslog import outbox
 from opslog.exceptions import NotAllowedNow
-from opslog.models import OperationsEvent, OutboxMessage, Severity
-from opslog.notices import DETAILS_LENGTH, EARLIER, Notice
+from opslog.models import OperationsEvent, OutboxMessage
+from opslog.notices import DETAILS_LENGTH, EARLIER
 from tests.factories import make_user
-
-State = OutboxMessage.State
-PARTS = ("what", "change", "by", "at", "severity", "action", "details", "subject")
-NOON = datetime(2026, 3, 14, 12, 0, 5, tzinfo=UTC)
-
-
-def notice(**given: Any) -> Notice:
-    return Notice(
-        **{
-            "what": "A cap change was approved",
-            "change": "USD/day 2.00 → 5.00",
-            "by": "anna",
-            "at": NOON,
-            "severity": Severity.INFO,
-            "action": "Nothing.",
-            **given,
-        }
-    )
-
-
-def queue(to: Sequence[User] | str, key: str = "request-1:approved", **given: Any) -> None:
-    """Queue in a transaction of its own, as a decision would."""
-    with transaction.atomic():
-        outbox.send(
-            **{
-                "topic": "cap-change",
-                "to": to,
-                "notice": notice(
-                    **{name: given.pop(name) for name in list(given) if name in PARTS}
-                ),
-                "link": "/admin/budgets/changerequest/1/change/",
-                "key": key,
-                **given,
-            }
-        )
-
-
-def make_due() -> None:
-    """As if the time to wait, or the lease of a claim, had passed."""
-    hour = timedelta(hours=24)
-    OutboxMessage.objects.update(due_at=Now() - hour, claimed_until=F("claimed_until") - hour)
-
-
-def claimed() -> OutboxMessage:
-    message = outbox.claim()
-    assert message is not None
-    return message
+from tests.outbox.queueing import State, claimed, make_due, notice, queue
 
 
 def test_one_row_for_each_and_no_job(committed_db: str) -> None:

@@ -14,8 +14,8 @@ from config.scratch import scratch_service
 from opslog import attempts, delivery, outbox, posting
 from opslog.models import Heartbeat, OutboxMessage, Severity
 from tests.factories import inside, make_user
+from tests.outbox.queueing import State, make_due, queue
 from tests.outbox.sinks import HttpSink, SmtpSink, served
-from tests.outbox.test_queue import State, make_due, queue
 from tests.waiting import HANG_SECONDS, wait_until
 
 

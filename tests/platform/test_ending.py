@@ -14,7 +14,7 @@ from pytest_django import DjangoDbBlocker
 from config.children import BASE_DIR, courier, job_worker, sealer, web_server
 from config.embedded import free_port
 from config.scratch import child_environment, scratch_database
-from tests.platform.test_supervisor import Run, all_gone
+from tests.platform.running import Run, all_gone
 from tests.waiting import HANG_SECONDS, wait_until
 
 # what, and how many processes it starts at least

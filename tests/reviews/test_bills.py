@@ -15,14 +15,10 @@ from budgets.bills import actuals, monthly_budgets
 from budgets.exceptions import Refused
 from budgets.models import Alert, BilledCost, BillImport, Counter, DimensionBudget, ServiceMapping
 from opslog.models import InferenceHour, OperationsEvent
-from tests.hotspots.test_registry import hour
-from tests.reviews.test_focus import HEADER
+from tests.factories import make_hour
+from tests.reviews.bills import HEADER, line
 
 MONTH = date(2026, 10, 1)
-
-
-def line(usd: str, day: int = 3, category: str = "Compute", name: str = "Machines") -> str:
-    return f"{usd},USD,2026-10-{day:02}T00:00:00Z,{category},{name}"
 
 
 @pytest.fixture
@@ -155,8 +151,8 @@ def test_models_are_counted_by_ourselves(db: None, bill) -> None:
     day_counter("5")
     found = actuals.of_month(MONTH)["llm_api"]
     assert (found.usd, found.source) == (Decimal(5), actuals.SETTLED)
-    hour(date(2026, 10, 31), usd="7")
-    hour(date(2026, 11, 1), usd="100")
+    make_hour(date(2026, 10, 31), usd="7")
+    make_hour(date(2026, 11, 1), usd="100")
     imported(bill(line("6", category="AI and Machine Learning", name="Models")))
     found = actuals.of_month(MONTH)["llm_api"]
     assert (found.usd, found.source) == (Decimal(12), actuals.BOTH)
@@ -167,7 +163,7 @@ def test_models_are_counted_by_ourselves(db: None, bill) -> None:
 def test_telemetry_adds_only_what_never_asked(db: None) -> None:
     """Of $7.00 in telemetry, $6.40 are of calls that runs have settled already."""
     day_counter("202.99")
-    told = hour(date(2026, 10, 31), usd="7")
+    told = make_hour(date(2026, 10, 31), usd="7")
     InferenceHour.objects.filter(pk=told.pk).update(governed_usd=Decimal("6.40"))
     found = actuals.of_month(MONTH)["llm_api"]
     assert (found.usd, found.source) == (Decimal("203.59"), actuals.BOTH)

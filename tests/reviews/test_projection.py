@@ -22,8 +22,7 @@ from opslog.models import InferenceHour, OutboxMessage
 from opslog.telemetry import rollup
 from opslog.telemetry.accepting import accept_inference
 from opslog.telemetry.drafts import InferenceDraft
-from tests.factories import make_user
-from tests.hotspots.test_registry import hour
+from tests.factories import make_hour, make_user
 
 NOON = datetime(2026, 11, 11, 12, 0, tzinfo=UTC)  # ten and a half days of thirty
 
@@ -110,7 +109,7 @@ def test_the_projection_starts_from_what_the_tiers_count() -> None:
     spend(days)
     Counter.objects.filter(starts_at__date=NOON.date()).update(reserved_usd=5)
     for day, usd in days.items():
-        hour(day, usd=f"{usd + usd / 2}", governed_usd=usd)
+        make_hour(day, usd=f"{usd + usd / 2}", governed_usd=usd)
     DimensionBudget.objects.filter(dimension="llm_api").update(monthly_usd=80)
     assert actuals.of_month(date(2026, 11, 1))["llm_api"].usd == Decimal("31.50")
     found = projection.of_month(NOON)
@@ -134,7 +133,7 @@ def test_after_an_upgrade_what_runs_settled_counts_once(seen: str) -> None:
         now=NOON,
     )
     rollup.refresh()
-    hour(date(2026, 11, 2), usd="40")  # its calls are dropped
+    make_hour(date(2026, 11, 2), usd="40")  # its calls are dropped
     InferenceHour.objects.update(governed_usd=0)
     migration = import_module("opslog.migrations.0007_figures_data")
     with connection.cursor() as cursor:

@@ -22,7 +22,7 @@ from opslog.incidents.detecting import record_verdict
 from opslog.models import OperationsEvent, OutboxMessage
 from tests import factories
 from tests.admin.scene import FORMULA, HOSTILE
-from tests.hotspots.test_registry import client_of, hour
+from tests.factories import client_of, make_hour
 from tests.incidents.findings import make_finding, whole_hour
 
 OCTOBER = date(2026, 10, 1)
@@ -32,8 +32,8 @@ TODAY = date(2026, 11, 1)
 @pytest.fixture
 def review(db: None) -> MonthlyReview:
     DimensionBudget.objects.filter(dimension="llm_api").update(monthly_usd=10)
-    hour(date(2026, 10, 5), usd="9.50")
-    hour(date(2026, 9, 5), usd="4.00")
+    make_hour(date(2026, 10, 5), usd="9.50")
+    make_hour(date(2026, 9, 5), usd="4.00")
     working.open_review(OCTOBER, by="tollgate")
     return MonthlyReview.objects.get()
 
@@ -72,13 +72,13 @@ def test_a_database_of_this_month_has_no_last_one(db: None) -> None:
 
 def test_a_database_of_this_month_with_older_figures_has_one(db: None) -> None:
     Deployment.objects.update(stamped_at="2026-11-20T00:00:00Z")
-    hour(date(2026, 10, 5), usd="9.50")
+    make_hour(date(2026, 10, 5), usd="9.50")
     assert working.open_due(date(2026, 11, 20)) == 1
     assert MonthlyReview.objects.get().month == OCTOBER
 
 
 def test_every_month_that_was_missed_is_opened(db: None) -> None:
-    hour(date(2026, 7, 31), usd="1")
+    make_hour(date(2026, 7, 31), usd="1")
     working.open_review(date(2026, 9, 1), by="tollgate")
     assert working.open_due(TODAY) == 3
     assert working.open_due(TODAY) == 0
@@ -196,7 +196,7 @@ def test_a_change_leaves_a_signature_behind(review: MonthlyReview, what: str) ->
     elif what == "tick":
         working.tick(review.checks.latest("pk").pk, done=True, note="seen", by="fin")
     else:
-        hour(date(2026, 10, 6), usd="1.00")
+        make_hour(date(2026, 10, 6), usd="1.00")
         working.take_again(review.pk, by="fin")
     with pytest.raises(Conflict):
         sign(review, "bob", seen)
@@ -206,7 +206,7 @@ def test_a_change_leaves_a_signature_behind(review: MonthlyReview, what: str) ->
 
 def test_figures_do_not_change_by_themselves(review: MonthlyReview) -> None:
     state = working.state_of(review)
-    hour(date(2026, 10, 6), usd="1.00")
+    make_hour(date(2026, 10, 6), usd="1.00")
     review.refresh_from_db()
     assert working.state_of(review) == state
 

@@ -9,9 +9,8 @@ from budgets.admin import bills
 from budgets.models import BilledCost, BillImport
 from opslog.models import OperationsEvent
 from tests.admin.scene import HOSTILE
-from tests.hotspots.test_registry import client_of
-from tests.reviews.test_bills import line
-from tests.reviews.test_focus import HEADER
+from tests.factories import client_of
+from tests.reviews.bills import HEADER, line
 
 ADD = "admin:budgets_billimport_add"
 

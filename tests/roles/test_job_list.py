@@ -23,7 +23,7 @@ from config.privileges import ProcessUser
 from config.schedules import JOBS
 from config.scratch import scratch_service
 from opslog.models import Heartbeat, OperationsEvent
-from tests.platform.test_supervisor import Run
+from tests.platform.running import Run
 from tests.waiting import wait_until
 
 JOB = "opslog.tasks.watch_processes"

@@ -13,7 +13,7 @@ from opslog.models import ModelPrice, OperationsEvent
 from opslog.own_prices import set_price
 from tests import factories
 from tests.admission.desk import Desk, run_of
-from tests.approvals.test_workflow import ask, decide, everybody
+from tests.approvals.people import ask, decide, everybody
 from workorders import agents, directory, tokens
 from workorders.models import Agent, Run
 

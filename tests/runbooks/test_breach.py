@@ -22,9 +22,8 @@ from budgets.models import (
 from config import runbooks
 from tests import factories
 from tests.admission.desk import Desk, run_of
-from tests.runbooks.test_runbooks import client, page
+from tests.runbooks.pages import page
 
-__all__ = ["client"]
 ROOT = Path(__file__).resolve().parents[2]
 WHY = "it burns"
 

@@ -14,7 +14,7 @@ from budgets.models import Contact, Hotspot
 from config.runbooks import RUNBOOKS
 from tests import factories
 from tests.admin.scene import ROLES, Scene, make_scene
-from tests.runbooks.test_runbooks import started
+from tests.runbooks.pages import started
 
 LINK = re.compile(r'<a [^>]*href="([^"]+)"')
 

@@ -16,37 +16,12 @@ from budgets import features, killswitch, spike_signs, starts
 from budgets.evidence import risk
 from budgets.models import Contact, DimensionBudget
 from config.runbooks import RUNBOOKS
-from opslog import events
 from opslog.triage import thresholds
 from tests import factories
 from tests.admin.scene import HOSTILE, make_run, make_scene, use
-from tests.hotspots.test_registry import permission
+from tests.runbooks.pages import page, started
 
 LINK = re.compile(r'href="([^"]+)"')
-
-
-@pytest.fixture
-def client(db: None) -> Client:
-    person = factories.make_user("ops", groups=["operations"], is_staff=True, email="o@example.com")
-    for name in ("view_contact", "change_contact", "view_hotspot", "view_dimensionbudget"):
-        person.user_permissions.add(permission("budgets", name))
-    for name in ("view_monthlyreview", "add_contact"):
-        person.user_permissions.add(permission("budgets", name))
-    made = Client()
-    made.force_login(person, backend="django.contrib.auth.backends.ModelBackend")
-    return made
-
-
-def page(client: Client, slug: str, query: str = "") -> str:
-    answer = client.get(reverse("runbook", args=[slug]) + query)
-    assert answer.status_code == 200
-    return answer.content.decode().replace("&amp;", "&")
-
-
-def started(actor: str, agent: str, address: str, wo_id: str = "w1") -> None:
-    meta = {"woId": wo_id, "agentName": agent, "sourceIp": address}
-    owner = ("work_order", wo_id)
-    events.record("WORK_ORDER_START", message="started", actor=actor, owner=owner, meta=meta)
 
 
 @pytest.mark.parametrize("slug", list(RUNBOOKS))

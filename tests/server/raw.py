@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from urllib.parse import urlsplit
 
+from tests.api.harness import WORK_ORDER
+
 START = "/api/work-orders/start"
+ASK = json.dumps(
+    {"workOrderId": WORK_ORDER, "agentName": "agent-1", "estimatedCostUsd": "0.01"}
+).encode()
 PATIENCE = 30
 
 

@@ -15,8 +15,8 @@ from opslog.api.litellm import MAX_CALLBACK
 from opslog.api.requests import MAX_BODY
 from tests.api.harness import WORK_ORDER, Api, api_service
 from tests.server.raw import Answer, Raw, bearer, head
-from tests.telemetry_otlp.test_litellm import payload
-from tests.telemetry_otlp.test_mapping import export, span
+from tests.telemetry_otlp.litellm import payload
+from tests.telemetry_otlp.spans import export, span
 
 NOW = f"{int(time.time())}000000000"
 CALL = {"gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1000}

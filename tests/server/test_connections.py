@@ -11,13 +11,10 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from config.server.exchange import Exchange
-from tests.api.harness import WORK_ORDER, Api, api_service
-from tests.server.raw import START, Raw, bearer, head, trickle
+from tests.api.harness import Api, api_service
+from tests.server.raw import ASK, START, Raw, bearer, head, trickle
 from tests.waiting import wait_until
 
-ASK = json.dumps(
-    {"workOrderId": WORK_ORDER, "agentName": "agent-1", "estimatedCostUsd": "0.01"}
-).encode()
 MANY = 60  # more than all threads of all processes
 
 

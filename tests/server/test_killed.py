@@ -13,16 +13,13 @@ from pytest_django import DjangoDbBlocker
 
 from budgets import ledger
 from tests import factories
-from tests.api.harness import WORK_ORDER, Api, api_service
-from tests.server.raw import START, Raw, bearer
+from tests.api.harness import Api, api_service
+from tests.server.raw import ASK, START, Raw, bearer
 from tests.waiting import wait_until
 
 CLIENTS = 12
 EACH = 40
 KILLS = 3
-ASK = json.dumps(
-    {"workOrderId": WORK_ORDER, "agentName": "agent-1", "estimatedCostUsd": "0.01"}
-).encode()
 FINISH = b'{"status": "success", "costUsd": "0.004"}'
 
 

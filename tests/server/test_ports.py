@@ -12,8 +12,7 @@ from config.server.reader import NOT_HERE
 from tests.access import walking
 from tests.admin.scene import make_scene
 from tests.api.harness import Api, api_service
-from tests.server.raw import START, Raw, bearer
-from tests.server.test_connections import ASK
+from tests.server.raw import ASK, START, Raw, bearer
 
 PAGES = ("/", "/admin/", "/account/login/", "/ops-dashboard", "/ops-logs", "/static/x.css")
 PEOPLES = ("/api/docs", "/api/cap-changes", "/favicon.ico", "/nowhere", "/admin")

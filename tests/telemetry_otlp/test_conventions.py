@@ -10,8 +10,8 @@ from opslog.telemetry.conventions import CONVENTIONS, COUNTED, NAMES, Meaning
 from opslog.telemetry.drafts import InferenceDraft
 from opslog.telemetry.otlp import read_spans
 from opslog.telemetry.otlp_bodies import from_json
-from tests.telemetry_otlp.test_mapping import SPAN, pairs, span
-from tests.telemetry_otlp.test_mapping import export as plain_export
+from tests.telemetry_otlp.spans import SPAN, pairs, span
+from tests.telemetry_otlp.spans import export as plain_export
 
 # Input, cached, written for 5 minutes and for an hour, output, reasoning tokens.
 Tokens = tuple[int | None, int, int, int, int | None, int]

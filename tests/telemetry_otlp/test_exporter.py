@@ -7,7 +7,7 @@ import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import httpx2
@@ -26,7 +26,7 @@ from opentelemetry.trace import StatusCode
 
 from opslog.api.batches import MAX_BATCH
 from tests.api.harness import Api
-from tests.telemetry_otlp.test_mapping import CHILD, export, span
+from tests.telemetry_otlp.spans import CHILD, export, now_nano, send, span
 from tests.waiting import HANG_SECONDS
 
 PROTOBUF = "application/x-protobuf"
@@ -165,17 +165,6 @@ def test_a_retry_of_the_exporter_doubles_nothing(api: Api) -> None:
         assert exporter(api, url).export(trace("u-retry")) is SpanExportResult.SUCCESS
     assert len(calls_of(api, "u-retry")) == 2
     assert api.sql("SELECT count(*) FROM tool_calls WHERE user_id = 'u-retry'") == [(1,)]
-
-
-def send(api: Api, body: bytes, who: str | None = "ingest", **headers: str) -> httpx2.Response:
-    told = {"Content-Type": "application/json"}
-    told |= {name.replace("_", "-"): value for name, value in headers.items()}
-    with api.client(who) as client:
-        return client.post("/v1/traces", content=body, headers=told)
-
-
-def now_nano(ago: timedelta = timedelta()) -> str:
-    return str(int((datetime.now(UTC) - ago).timestamp()) * 1_000_000_000)
 
 
 def test_json_by_hand(api: Api) -> None:

@@ -1,6 +1,5 @@
 """Which spans are ours, and what is read from them."""
 
-import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,52 +14,24 @@ from opslog.pricing import PriceBook
 from opslog.telemetry import rollup
 from opslog.telemetry.accepting import accept_inference, accept_tools
 from opslog.telemetry.otlp import BadExport, Spans, from_json, read_spans
-
-TRACE, SPAN, CHILD = "5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174", "eee19b7ec3c1b175"
-BEGAN = 1_764_158_400_000_000_000  # 2025-11-26 12:00 UTC
+from tests.telemetry_otlp.spans import (
+    BEGAN,
+    CHAT,
+    CHILD,
+    FAILED,
+    FETCH,
+    SPAN,
+    TRACE,
+    export,
+    pairs,
+    read,
+    span,
+)
 
 
 @pytest.fixture(scope="module")
 def bundled_book() -> PriceBook:
     return PriceBook(1, bundled())
-
-
-def value(of: Any) -> dict[str, Any]:
-    kinds = {bool: "boolValue", int: "intValue", float: "doubleValue", str: "stringValue"}
-    return {kinds[type(of)]: str(of) if type(of) is int else of}
-
-
-def pairs(attributes: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"key": key, "value": value(of)} for key, of in attributes.items()]
-
-
-def span(attributes: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {
-        "traceId": TRACE,
-        "spanId": SPAN,
-        "name": "chat",
-        "startTimeUnixNano": str(BEGAN),
-        "endTimeUnixNano": str(BEGAN + 2_500_000_000),
-        "attributes": pairs(attributes),
-        **more,
-    }
-
-
-def export(*spans: dict[str, Any], resource: dict[str, Any] | None = None) -> bytes:
-    return json.dumps(
-        {
-            "resourceSpans": [
-                {
-                    "resource": {"attributes": pairs(resource or {})},
-                    "scopeSpans": [{"scope": {"name": "t"}, "spans": list(spans)}],
-                }
-            ]
-        }
-    ).encode()
-
-
-def read(*spans: dict[str, Any], resource: dict[str, Any] | None = None) -> Spans:
-    return read_spans(from_json(export(*spans, resource=resource)))
 
 
 def test_everything_that_is_told() -> None:
@@ -267,10 +238,6 @@ def test_a_tool_with_the_call_that_asked_for_it() -> None:
     assert tool.inference_event_id == f"{TRACE}:{SPAN}"
 
 
-CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
-FETCH = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "fetch"}
-
-
 def step(
     number: int, attributes: dict[str, Any], parent: int = 99, trace: str = TRACE, **more: Any
 ) -> dict[str, Any]:
@@ -297,9 +264,6 @@ def asked(spans: Spans) -> list[tuple[int | None, int]]:
         )
         for tool in sorted(spans.tools, key=lambda tool: tool.event_id or "")
     ]
-
-
-FAILED: Any = {"status": {"code": 2}}
 
 
 @pytest.mark.parametrize(

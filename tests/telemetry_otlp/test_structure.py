@@ -13,9 +13,8 @@ from opslog.telemetry.accepting import Speaker
 from opslog.telemetry.otlp import read_spans
 from opslog.telemetry.otlp_bodies import from_json
 from tests import factories
-from tests.telemetry_otlp.test_mapping import CHAT, FAILED, FETCH, TRACE, export, read, span
+from tests.telemetry_otlp.spans import CHAT, FAILED, FETCH, NOW, TRACE, export, read, span
 
-NOW: dict[str, Any] = {"startTimeUnixNano": None, "endTimeUnixNano": None}
 HTTP: dict[str, Any] = {"http.request.method": "POST"}
 USED = {**CHAT, "gen_ai.usage.input_tokens": 1000, "gen_ai.usage.output_tokens": 100}
 AGENT = {"gen_ai.operation.name": "invoke_agent", "gen_ai.usage.input_tokens": 2000}

@@ -11,10 +11,8 @@ from opslog.telemetry.accepting import Speaker
 from opslog.telemetry.otlp import read_spans
 from opslog.telemetry.otlp_bodies import from_json
 from tests.api.harness import Api
-from tests.hotspots.test_registry import client_of
-from tests.telemetry_otlp.test_exporter import now_nano, send
-from tests.telemetry_otlp.test_mapping import CHAT, CHILD, export, read, span
-from tests.telemetry_otlp.test_structure import NOW
+from tests.factories import client_of
+from tests.telemetry_otlp.spans import CHAT, CHILD, NOW, export, now_nano, read, send, span
 
 OWN = {"acme.llm.prompt_tokens": 1000, "acme.llm.completion_tokens": 10, "acme.llm.name": "m"}
 NAMES = ["acme.llm.completion_tokens", "acme.llm.prompt_tokens"]

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from tests import factories
 from tests.admission.desk import Desk, run_of
-from tests.tokens.test_rotation import owner_of
+from tests.tokens.rotating import owner_of
 from workorders import tokens
 from workorders.models import ServiceToken, TokenUse
 

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError, connection, connections, transaction
+from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
 from budgets import killswitch
@@ -17,6 +17,7 @@ from budgets.models import IdempotencyRecord
 from opslog.models import OperationsEvent
 from tests import factories
 from tests.admission.desk import Desk, body, run_of
+from tests.tokens.rotating import owner_of, rotated, token_of
 from workorders import tokens
 from workorders.exceptions import NotAllowedNow
 from workorders.models import Run, ServiceToken
@@ -27,16 +28,6 @@ def desk(db: None) -> Desk:
     factories.lift_limits()
     factories.make_work_order("w1", max_concurrent_runs=50)
     return Desk()
-
-
-def token_of(desk: Desk) -> ServiceToken:
-    return ServiceToken.objects.get(digest=tokens.digest(desk.token))
-
-
-def rotated(desk: Desk, **more: Any) -> Desk:
-    """A desk with the successor."""
-    _, text = tokens.rotate(token_of(desk).pk, **{"by": "ops", "reason": "a test", **more})
-    return Desk(token=text)
 
 
 def test_the_successor_keeps_the_ceiling(db: None) -> None:
@@ -250,11 +241,3 @@ def test_the_control_without_a_line_one_key_is_two_runs(committed_db: str) -> No
     assert len({run_of(each) for each in answers}) == 2
     assert IdempotencyRecord.objects.count() == 2
     assert new.finish(run_of(answers[0])).denial == "unknown_run"
-
-
-def owner_of(database: str) -> dict[str, Any]:
-    told = connections["owner"].get_connection_params()
-    assert connection.settings_dict["NAME"] == database
-    return {
-        name: told[name] for name in ("host", "port", "user", "password", "dbname") if name in told
-    }
