@@ -24,8 +24,8 @@ from django.db.migrations.loader import MigrationLoader
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from config.embedded import free_port
-from config.privileges import ServerUser
+from config.run.embedded import free_port
+from config.run.privileges import ServerUser
 
 SERVERS = Path("/usr/lib/postgresql")
 ROLES = ("tollgate_owner", "tollgate_app")

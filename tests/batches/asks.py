@@ -4,9 +4,9 @@ from decimal import Decimal
 
 from django.db import connection
 
-from budgets import admission, batches
-from budgets.admission import StartAsk
-from budgets.batches import Answer, Ask
+from budgets import admission
+from budgets.admission import StartAsk, batches
+from budgets.admission.batches import Answer, Ask
 from tests.admission.desk import Desk
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from django.conf import settings
 
-from config.scratch import with_database
+from config.run.scratch import with_database
 from tests.admission.desk import Desk
 
 SETTINGS = [86400, True, "5.00", 20]

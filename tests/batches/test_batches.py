@@ -7,8 +7,8 @@ import pytest
 
 from budgets import admission
 from budgets.admission import FinishTold
-from budgets.batches import Ask
-from budgets.spending import SpendTold, Who, spend_fields
+from budgets.admission.batches import Ask
+from budgets.admission.direct_spend import SpendTold, Who, spend_fields
 from tests import factories
 from tests.admission.desk import Desk, run_of
 from tests.batches.asks import decide, start

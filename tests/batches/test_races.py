@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from django.db import connections
 
-from budgets import ledger
+from budgets.admission import counters
 from budgets.models import CircuitBreaker
 from tests import factories
 from tests.admission.desk import Desk
@@ -52,7 +52,7 @@ def make_room() -> None:
 def test_what_there_is_and_not_a_cent_more(committed_db: str, desk: Desk) -> None:
     make_room()
     assert storm(committed_db, desk, SINGLES) == ROOM
-    assert not list(ledger.differences())
+    assert not list(counters.differences())
 
 
 def test_without_the_lock_the_race_is_real(committed_db: str, desk: Desk) -> None:

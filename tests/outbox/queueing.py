@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from opslog import outbox
 from opslog.models import OutboxMessage, Severity
-from opslog.notices import Notice
+from opslog.outbox.notices import Notice
 
 State = OutboxMessage.State
 PARTS = ("what", "change", "by", "at", "severity", "action", "details", "subject")

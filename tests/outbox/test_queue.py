@@ -15,7 +15,7 @@ from pytest_django import Settings
 from opslog import outbox
 from opslog.exceptions import NotAllowedNow
 from opslog.models import OperationsEvent, OutboxMessage
-from opslog.notices import DETAILS_LENGTH, EARLIER
+from opslog.outbox.notices import DETAILS_LENGTH, EARLIER
 from tests.factories import make_user
 from tests.outbox.queueing import State, claimed, make_due, notice, queue
 

@@ -16,8 +16,8 @@ import psutil
 import psycopg
 import pytest
 
-from config.children import BASE_DIR
-from config.scratch import child_environment, scratch_database
+from config.run.children import BASE_DIR
+from config.run.scratch import child_environment, scratch_database
 from tests.platform.running import OUTSIDE, Run, all_gone
 from tests.waiting import HANG_SECONDS, wait_until
 
