@@ -11,6 +11,7 @@ from django.db import connections
 
 from budgets import admission
 from budgets.admission import Caller, Decision, FinishTold, StartAsk
+from opslog.models import OperationsEvent
 from tests import factories
 from workorders import tokens
 
@@ -76,3 +77,7 @@ def body(decision: Decision) -> dict[str, Any]:
 
 def run_of(decision: Decision) -> str:
     return str(body(decision)["runId"])
+
+
+def last_event() -> OperationsEvent:
+    return OperationsEvent.objects.latest()

@@ -2,114 +2,52 @@
 
 import os
 import threading
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
-from io import StringIO
-from typing import Any
-from urllib.parse import urlencode
-from uuid import UUID
 
 import psycopg
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection, connections, transaction
-from django.test import Client
-from django.urls import reverse
 from django.utils import timezone
 
 from budgets import accounts, approvals
-from budgets.approvals import corrections, notices, solo_operator
-from budgets.checks import four_eyes_in_production
+from budgets.approvals import notices, solo_operator
 from budgets.exceptions import Refused, SecondFactorRequired
-from budgets.finops.reviews import working
 from budgets.models import (
     ChangeRequest,
-    CostCorrection,
-    DimensionBudget,
     Grant,
-    MonthlyReview,
     Vote,
 )
 from config.run.scratch import with_database
-from opslog.models import OperationsEvent, OutboxMessage
-from tests.admission.desk import Desk, run_of
+from opslog.models import OutboxMessage
 from tests.approvals.people import caps
+from tests.approvals.solo import (
+    GROUPS,
+    ask,
+    earlier,
+    event,
+    sign,
+    smash,
+    switch,
+    waited,
+)
 from tests.factories import (
-    confirmed,
     join,
-    make_hour,
     make_token,
     make_user,
     make_work_order,
-    set_caps,
 )
-from tests.sign_in.people import person, set_up_app, signed_in
 from tests.waiting import wait_until
-from workorders.models import WorkOrder
 
 pytestmark = pytest.mark.usefixtures("committed_db")
 Status = ChangeRequest.Status
-GROUPS = ("operations", "director", "finance", "vp")
-WHY = "the owner is the only person here"
-
-
-def switch(*, on: bool = True, minutes: int = 60) -> None:
-    solo_operator.switch(enabled=on, minutes=minutes, reason=WHY, by="root")
-
-
-def owner(sql: str, *params: Any) -> None:
-    with connections["owner"].cursor() as cursor:
-        cursor.execute(sql, params)
-
-
-def earlier(table: str, column: str, pk: int, minutes: int) -> None:
-    """As if it had happened so many minutes ago. Triggers keep these times from all others."""
-    owner(f"ALTER TABLE {table} DISABLE TRIGGER USER")
-    owner(
-        f"UPDATE {table} SET {column} = {column} - %s WHERE id = %s", timedelta(minutes=minutes), pk
-    )
-    owner(f"ALTER TABLE {table} ENABLE TRIGGER USER")
 
 
 @pytest.fixture
 def ann() -> User:
     make_work_order()
     return make_user("ann", groups=GROUPS, is_staff=True, email="ann@example.com")
-
-
-def ask(by: User, usd: str = "9.99") -> ChangeRequest:
-    request = approvals.ask(
-        "w1",
-        new={"usd_per_day": Decimal(usd)},
-        justification="month end",
-        expected_cost_impact="$8 a day",
-        by=by,
-    )
-    return ChangeRequest.objects.get(pk=request.pk)
-
-
-def waited(request: ChangeRequest, minutes: int = 61) -> ChangeRequest:
-    earlier("change_requests", "revised_at", request.pk, minutes)
-    return ChangeRequest.objects.get(pk=request.pk)
-
-
-def sign(
-    request: ChangeRequest, by: User, shown: datetime | None = None, decision: str = "approve"
-) -> ChangeRequest:
-    return approvals.decide(
-        request.pk,
-        by=by,
-        decision=decision,
-        comment="looked again",
-        seen_revision=request.revision,
-        password_confirmed=True,
-        second_factor_at=shown,
-    )
-
-
-def event(kind: str) -> Any:
-    return OperationsEvent.objects.filter(kind=kind).latest("id")
 
 
 def test_as_shipped_it_is_off(ann: User) -> None:
@@ -337,14 +275,7 @@ def test_who_becomes_the_second_person_meanwhile_is_seen(ann: User, committed_db
     assert not Vote.objects.exists()
 
 
-# --- break-glass, by hand and in its page ---
-
-
-def smash(by: User) -> Grant:
-    (grant,) = approvals.raise_at_once(
-        "w1", new={"usd_per_day": Decimal(20)}, minutes=30, reason="night", by=by
-    )
-    return grant
+# --- break-glass ---
 
 
 def test_break_glass_is_reviewed_by_who_used_it(ann: User) -> None:
@@ -378,205 +309,3 @@ def test_an_overdue_review_of_one_s_own_break_glass(ann: User, on: bool) -> None
         notices.glass_overdue(grant)
     sent = OutboxMessage.objects.filter(key=f"{grant.pk}:overdue", recipient=str(ann.pk))
     assert [("with your second factor" in each.text) for each in sent] == [True] * on
-
-
-# --- through the pages, with an authenticator app ---
-
-
-def test_signing_asks_for_the_factor_and_then_signs() -> None:
-    make_work_order()
-    ann = person("ada", *GROUPS)
-    client = signed_in("ada")
-    switch()
-    request = ask(ann)
-    page = reverse("admin:budgets_changerequest_change", args=[request.pk])
-    assert "As the solo operator you can sign from" in client.get(page).content.decode()
-    waited(request)
-    form = {
-        "decision": "approve",
-        "comment": "looked again",
-        "seen_revision": request.revision,
-        "legitimate": "yes",
-        "reasonable": "yes",
-        "optimise": "no",
-    }
-    decide = reverse("admin:budgets_changerequest_decide", args=[request.pk])
-    shown = client.get(page).content.decode()
-    assert "You sign as the solo operator" in shown
-    # Nothing is set up: a password is not enough, and setting one up shows nothing.
-    client.post("/account/confirm/", {"password": "correct horse battery"})
-    assert client.post(decide, form).headers["Location"] == reverse("mfa_index")
-    _, codes = set_up_app(client)  # the app’s own code is good for once
-    sent = client.post(decide, form)
-    assert sent.headers["Location"] == to_code(decide)
-    assert caps() == (100, Decimal("2.00"))
-    done = client.post(sent.headers["Location"], {"code": codes[0]})
-    assert done.status_code == 302
-    assert caps() == (100, Decimal("9.99"))
-    assert "solo operator</span>" in client.get(page).content.decode()
-
-
-def to_code(onward: str) -> str:
-    return f"{reverse('mfa_reauthenticate')}?{urlencode({'next': onward})}"
-
-
-def test_a_review_of_break_glass_on_its_page() -> None:
-    make_work_order()
-    ann = person("ada", *GROUPS)
-    client = signed_in("ada")
-    _, codes = set_up_app(client)  # the app’s own code is good for once
-    switch()
-    grant = smash(ann)
-    earlier("cap_grants", "created_at", grant.pk, 61)
-    review = reverse("admin:budgets_grant_review", args=[grant.pk])
-    first = client.get(review)
-    assert first.headers["Location"] == to_code(review)
-    assert client.post(first.headers["Location"], {"code": codes[0]}).headers["Location"] == review
-    client.post(review, {"review": "it was right"})
-    assert Grant.objects.get().reviewed_by == ann
-
-
-def test_over_http_the_denial_is_the_second_factor(ann: User) -> None:
-    switch()
-    request = waited(ask(ann))
-    client = Client()
-    client.force_login(ann, backend="django.contrib.auth.backends.ModelBackend")
-    body = {
-        "decision": "approve",
-        "comment": "again",
-        "revision": request.revision,
-        "answers": {"legitimate": "yes", "reasonable": "yes", "optimise": "no"},
-    }
-    url = f"/api/cap-changes/{request.pk}/decision"
-    for signed_in_client in (client, confirmed(client, ann)):
-        answer = signed_in_client.post(url, body, content_type="application/json")
-        assert (answer.status_code, answer.headers["Tollgate-Denial"]) == (403, "second_factor")
-    answer = confirmed(client, ann, "mfa").post(url, body, content_type="application/json")
-    assert answer.json()["status"] == "applied"
-    assert answer.json()["votes"][0]["soloOperator"] is True
-
-
-def test_every_page_says_so(ann: User) -> None:
-    client = Client()
-    client.force_login(ann, backend="django.contrib.auth.backends.ModelBackend")
-    pages = (
-        "/admin/",
-        "/ops-dashboard",
-        "/admin/runbooks/caps/",
-        "/account/sessions/",
-        "/admin/budgets/grant/",
-    )
-    words = "ann may sign what they requested themselves, after 60 minutes"
-    for page in pages:
-        assert words not in client.get(page, follow=True).content.decode(), page
-    switch()
-    for page in pages:
-        assert words in client.get(page, follow=True).content.decode(), page
-    make_user("bob", groups=["vp"])
-    assert "not in effect: 2 people can sign" in client.get("/admin/").content.decode()
-
-
-# --- the other second signatures ---
-
-
-def test_a_correction_is_confirmed_by_who_made_it(ann: User) -> None:
-    desk = Desk(make_token(["start", "admin"], name="root", owner=ann)[1])
-    set_caps(WorkOrder.objects.get(pk="w1"), 100, "1000.00")
-    run = run_of(desk.start(usd="1.00"))
-    desk.finish(run, "90.00")
-    made = corrections.ask(
-        "run", UUID(run), Decimal("1.00"), seen=Decimal(90), reason="a slip", by=ann
-    )
-    assert made.status == "pending"
-
-    def confirm(shown: datetime | None) -> CostCorrection:
-        return corrections.decide(
-            made.pk, approve=True, by=ann, note="again", second_factor_at=shown
-        )
-
-    with pytest.raises(Refused, match="A second person confirms it"):
-        confirm(timezone.now())
-    switch()
-    with pytest.raises(Refused, match="you can sign from"):
-        confirm(timezone.now())
-    earlier("cost_corrections", "asked_at", made.pk, 61)
-    with pytest.raises(SecondFactorRequired):
-        confirm(None)
-    assert confirm(timezone.now()).status == "applied"
-    told = event("COST_CORRECTED").meta
-    assert (told["approvers"], told["approvalLevel"]) == (["ann"], "operations")
-    assert "secondFactorAt" in told["soloOperator"]
-    # As two people's word it is where the next small step is counted from.
-    assert not corrections.needs_second_person("run", UUID(run), Decimal(1), Decimal(40))
-
-
-def test_a_monthly_review_is_signed_twice(ann: User) -> None:
-    DimensionBudget.objects.filter(dimension="llm_api").update(monthly_usd=10)
-    make_hour(date(2026, 10, 5), usd="9.50")
-    working.open_review(date(2026, 10, 1), by="tollgate")
-    review = MonthlyReview.objects.get()
-    for check in review.checks.all():
-        working.tick(check.pk, done=True, note="", by="ann")
-
-    def signed(shown: datetime | None = None) -> bool:
-        review.refresh_from_db()
-        return working.sign(
-            review.pk,
-            seen=working.state_of(review),
-            comment="looked",
-            by=ann,
-            second_factor_at=shown,
-        )
-
-    assert not signed()
-    with pytest.raises(Refused, match="Somebody else must sign as well"):
-        signed(timezone.now())
-    switch()
-    with pytest.raises(Refused, match="you can sign from"):
-        signed(timezone.now())
-    first = review.signatures.get()
-    owner("ALTER TABLE review_signatures DISABLE TRIGGER USER")
-    owner("UPDATE review_signatures SET at = at - interval '61 minutes'")
-    owner("ALTER TABLE review_signatures ENABLE TRIGGER USER")
-    with pytest.raises(SecondFactorRequired):
-        signed()
-    assert signed(timezone.now())
-    assert review.signatures.exclude(pk=first.pk).get().second_factor_at is not None
-    told = event("REVIEW_CLOSED").meta
-    assert told["approvers"] == ["ann"]
-    assert "waitedSince" in told["soloOperator"]
-
-
-# --- the command and the check ---
-
-
-def test_the_command(ann: User) -> None:
-    out = StringIO()
-    call_command("solo_operator", stdout=out)
-    assert "Off: approvals and reviews need two people." in out.getvalue()
-    for wrong in ({"reason": ""}, {"reason": WHY, "minutes": 14}, {"reason": WHY, "minutes": 1201}):
-        with pytest.raises(CommandError):
-            call_command("solo_operator", "on", **wrong)
-    call_command("solo_operator", "on", reason=WHY, minutes=30, stdout=out)
-    call_command("solo_operator", stdout=out)
-    assert "On, second signature after 30 minutes; in effect. Can sign: ann." in out.getvalue()
-    told = event("SOLO_OPERATOR_CHANGED")
-    assert told.meta["changes"]["enabled"] == {"old": False, "new": True}
-    assert told.meta["changes"]["waitingMinutes"] == {"old": None, "new": 30}
-    assert told.meta["reason"] == WHY
-    assert OutboxMessage.objects.filter(subject="Solo operator switched on").exists()
-    call_command("solo_operator", "off", reason="two of us", stdout=out)
-    assert solo_operator.standing() is None
-    assert event("SOLO_OPERATOR_CHANGED").meta["changes"]["enabled"] == {"old": True, "new": False}
-
-
-def test_production_is_warned(ann: User, settings: Any) -> None:
-    settings.TOLLGATE_ENVIRONMENT = "production"
-    assert four_eyes_in_production(databases=["default"]) == []
-    settings.TOLLGATE_ENVIRONMENT = "development"  # the database's
-    switch()
-    settings.TOLLGATE_ENVIRONMENT = "production"
-    (warning,) = four_eyes_in_production(databases=["default"])
-    assert warning.id == "budgets.W001"
-    settings.TOLLGATE_ENVIRONMENT = "development"
-    assert four_eyes_in_production(databases=["default"]) == []

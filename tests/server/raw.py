@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from urllib.parse import urlsplit
 
-from tests.api.harness import WORK_ORDER
+from tests.api.harness import WORK_ORDER, Api
 
 START = "/api/work-orders/start"
 ASK = json.dumps(
@@ -137,3 +137,8 @@ def trickle(connection: Raw, *, every: float = 0.05) -> int:
         except OSError:
             connection.socket.settimeout(PATIENCE)
             return sent
+
+
+def start(api: Api, source: str = "127.0.0.1") -> int:
+    with Raw(api.service.url, source) as connection:
+        return connection.ask("POST", START, bearer(api.tokens["start"]), ASK).status
