@@ -1,8 +1,10 @@
 """The databases of the tests: one throw-away PostgreSQL, on it one database per worker."""
 
+import gc
 import os
 import secrets
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +14,13 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db import connections
-from django.test.utils import setup_databases, teardown_databases
 from pytest_django import DjangoDbBlocker
 
 from config.run.data_folder import DataFolder
 from config.run.embedded import EmbeddedPostgres
 from config.run.scratch import ScratchService, owner_sql, scratch_service
 from config.run.static import collect_if_changed
+from tests import pristine
 from tests.waiting import until_the_hour_has_turned
 
 # In bytes: a gigabyte of write-ahead log, and the databases of the tests that run.
@@ -30,6 +32,7 @@ ROOM = 3 * 1024**3
 hypothesis.settings.load_profile("ci")
 
 SERVER = pytest.StashKey[tuple[EmbeddedPostgres, Path]]()
+PRISTINE = pytest.StashKey[subprocess.Popen[bytes]]()
 BOTH = ("default", "owner")
 
 
@@ -37,6 +40,8 @@ BOTH = ("default", "owner")
 def pytest_configure(config: pytest.Config) -> None:
     """Settings are read here and not earlier: pytest.ini must not name DJANGO_SETTINGS_MODULE."""
     start_server(config)
+    if not hasattr(config, "workerinput"):
+        config.stash[PRISTINE] = pristine.begin()
     os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
     settings.DATABASES  # noqa: B018
     spare_work()
@@ -55,6 +60,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Pages need the collected static files; the process that hands the tests out makes them."""
     if not hasattr(session.config, "workerinput"):
         collect_if_changed()
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: the collector of garbage need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -99,6 +110,8 @@ def start_server(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    if PRISTINE in config.stash:
+        pristine.end(config.stash[PRISTINE], drop=SERVER not in config.stash)
     if SERVER in config.stash:
         server, temporary = config.stash[SERVER]
         server.stop()
@@ -107,25 +120,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def pristine_database(
-    django_test_environment: None,
-    django_db_modify_db_settings: None,
-    django_db_blocker: DjangoDbBlocker,
+    django_test_environment: None, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[str]:
-    """The name of a migrated database that nobody uses: the template of all others."""
-    with django_db_blocker.unblock():
-        configuration = setup_databases(
-            verbosity=0, interactive=False, aliases=dict.fromkeys(BOTH), serialized_aliases={}
-        )
-        connections.close_all()
-    migrated = str(connections["owner"].settings_dict["NAME"])
-    pristine = f"{migrated}_pristine"
-    owner_sql("DROP DATABASE IF EXISTS {} WITH (FORCE)", pristine)
-    owner_sql("CREATE DATABASE {} TEMPLATE {}", pristine, migrated)
-    yield pristine
+    """The name of a migrated database that nobody uses: the template of all others. The tests of
+    this process that roll back have a copy."""
+    name = pristine.made()
+    copy = f"{name}_{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+    owner_sql("CREATE DATABASE {} TEMPLATE {}", copy, name)
+    for alias in BOTH:
+        settings.DATABASES[alias]["NAME"] = connections[alias].settings_dict["NAME"] = copy
+    yield name
     with django_db_blocker.unblock():
         connections.close_all()
-        owner_sql("DROP DATABASE {} WITH (FORCE)", pristine)
-        teardown_databases(configuration, verbosity=0)
+        owner_sql("DROP DATABASE {} WITH (FORCE)", copy)
 
 
 @pytest.fixture(scope="session")
