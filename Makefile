@@ -1,6 +1,6 @@
 # Everything starts here: `make run` and `make test` need Python 3.11 or newer, with venv, and make.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-versions lint format lock bench screenshots reference clean
+.PHONY: help run test quick test-versions lint format lock bench screenshots reference clean
 SHELL := /bin/sh
 BIN := .venv/bin
 
@@ -12,6 +12,9 @@ run: .venv/runtime ## start everything: database, web server, job worker, messag
 
 test: .venv/development ## lint, types, checks and all tests
 	@sh .ci/test
+
+quick: .venv/development ## lint of what differs from the last commit and the tests of the rules, within a minute
+	@sh .ci/quick
 
 test-versions: .venv/development ## tests that depend on the version of PostgreSQL, on each that is here (ARGS=tests/…)
 	@$(BIN)/python .ci/versions.py $(ARGS)

@@ -13,6 +13,7 @@ An argument of an address that is not told in `arguments()` needs a line there.
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from opslog.models import Mitigation
@@ -170,6 +171,7 @@ def admin_pages() -> dict[str, Page]:
     return found
 
 
+@cache
 def pages() -> dict[str, Page]:
     return {**PAGES, **admin_pages()}
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from django.db import connection
@@ -37,8 +38,9 @@ class Address:
         return "/" + re.sub(r"[\^$]", "", ARGUMENT.sub(value, self.route))
 
 
-def addresses() -> list[Address]:
-    return list(_walk(get_resolver().url_patterns, "", ""))
+@cache
+def addresses() -> tuple[Address, ...]:
+    return tuple(_walk(get_resolver().url_patterns, "", ""))
 
 
 def _walk(patterns: list[Any], route: str, space: str) -> Iterator[Address]:
