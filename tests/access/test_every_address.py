@@ -3,6 +3,7 @@ new page without a line in `expectations.py` is a failure."""
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -16,11 +17,15 @@ from tests.access.expectations import (
     ALL,
     DOOR,
     MACHINES,
+    NONE,
     OPEN,
     SCOPES,
 )
-from tests.admin.scene import Scene, make_scene
+from tests.admin import permissions
+from tests.admin.scene import ROLES, Scene, make_scene
 
+AGENT = "admin:workorders_agent_change"
+MAY_CHANGE_AGENTS = permissions.CHANGE["workorders_agent"] | {"root"}
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 LET_IN = (200, 302, 400, 404, 409)  # 302: done, or on to the page that has it
 # What somebody would send who means to change something; with a reason, wherever one is asked for.
@@ -78,28 +83,95 @@ def right(name: str, method: str, who: str) -> str:
     return "in" if who in allowed else "no"
 
 
-@pytest.mark.parametrize("who", walking.PEOPLE)
-def test_people_and_pages(scene: Scene, who: str) -> None:
-    client = walking.client_of(scene, who)
-    wrong = {}
-    for address in walking.addresses():
-        if address.name not in expectations.pages():
-            continue
-        path = address.path(scene)
+@dataclass
+class Walk:
+    """What somebody's GET and empty POST of every page for people came to, and whether those of
+    the admin wrote anything."""
+
+    status: dict[tuple[str, str], int] = field(default_factory=dict)  # method, name
+    login: set[tuple[str, str]] = field(default_factory=set)
+    wrote: dict[str, bool] = field(default_factory=dict)  # method
+
+
+WALKS: dict[str, Walk] = {}
+
+
+@pytest.fixture
+def walk(who: str, request: pytest.FixtureRequest) -> Walk:
+    """One for all tests of the same person: each opens hundreds of pages."""
+    if who not in WALKS:
+        WALKS[who] = walk_of(request.getfixturevalue("scene"), who)
+    return WALKS[who]
+
+
+def walk_of(scene: Scene, who: str) -> Walk:
+    client, found = walking.client_of(scene, who), Walk()
+    pages = [each for each in walking.addresses() if each.name in expectations.pages()]
+    of_admin = [each for each in pages if each.name.startswith("admin:")]
+    for several in (of_admin, [each for each in pages if each not in of_admin]):
         for method in ("GET", "POST"):
-            # An empty form says what is missing. An agent's empty form would switch it off.
-            if method == "POST" and address.name.endswith("workorders_agent_change"):
-                continue
-            answer = client.generic(method, path)
-            wanted = right(address.name, method, who)
-            if not {
-                "in": answer.status_code in LET_IN and not is_login(answer),
-                "login": is_login(answer),
-                "no": answer.status_code in (403, 405),
-                "any": True,
-            }[wanted]:
-                wrong[f"{method} {path}"] = (answer.status_code, wanted)
+            before = walking.rows_of_everything() if several is of_admin else {}
+            for address in several:
+                # An agent's empty form would switch it off.
+                if method == "POST" and address.name == AGENT and who in MAY_CHANGE_AGENTS:
+                    continue
+                path = address.path(scene)
+                answer = client.get(path) if method == "GET" else client.post(path)
+                found.status[method, address.name] = answer.status_code
+                if is_login(answer):
+                    found.login.add((method, address.name))
+            if several is of_admin:
+                found.wrote[method] = walking.rows_of_everything() != before
+    return found
+
+
+@pytest.mark.parametrize("who", walking.PEOPLE)
+def test_people_and_pages(walk: Walk, who: str) -> None:
+    wrong = {}
+    for (method, name), status in walk.status.items():
+        login, wanted = (method, name) in walk.login, right(name, method, who)
+        if not {
+            "in": status in LET_IN and not login,
+            "login": login,
+            "no": status in (403, 405),
+            "any": True,
+        }[wanted]:
+            wrong[f"{method} {name}"] = (status, wanted)
     assert wrong == {}, "\n".join(f"{where}: {what}" for where, what in wrong.items())
+
+
+@pytest.mark.parametrize("who", [*ROLES, "nobody"])
+def test_who_may_open_what(walk: Walk, who: str) -> None:
+    """As above, to the letter for the pages of the admin; reading writes nothing."""
+    wrong = {}
+    for name, allowed in permissions.expected().items():
+        right = (200, 302) if who in allowed or name.endswith("_history") else (403,)
+        if (status := walk.status["GET", f"admin:{name}"]) not in right:
+            wrong[name] = status
+    for name in permissions.POST_ONLY:
+        if (status := walk.status["GET", f"admin:{name}"]) != 405:
+            wrong[name] = status
+    assert wrong == {}
+    assert not walk.wrote["GET"], "reading wrote something"
+
+
+@pytest.mark.parametrize("who", [*ROLES, "nobody"])
+def test_who_may_post_what(walk: Walk, who: str) -> None:
+    """An empty POST: a form's errors where one may, a refusal where not; nothing is written."""
+    wrong = {}
+    for name, allowed in {**permissions.expected(), **permissions.POST_ONLY}.items():
+        model, _, last = name.rpartition("_")
+        if last in ("changelist", "history") or name in permissions.GET_ONLY:
+            continue
+        if model in permissions.READ and last == "change":
+            if who in permissions.CHANGE.get(model, NONE):
+                continue
+            allowed = NONE  # noqa: PLW2901  (reading is not changing)
+        right = (200, 302, 409) if who in allowed else (403, 405)
+        if (status := walk.status["POST", f"admin:{name}"]) not in right:
+            wrong[name] = status
+    assert wrong == {}
+    assert not walk.wrote["POST"]
 
 
 @pytest.mark.parametrize("name", sorted(ACCOUNT))

@@ -1,4 +1,5 @@
-"""What is run needs what requirements.txt installs, and nothing of what only tests need."""
+"""What is run needs what requirements.txt installs, and nothing of what only tests need. Tests do
+not need each other."""
 
 import re
 import subprocess
@@ -6,7 +7,10 @@ import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
+OF_A_TEST_MODULE = re.compile(r"^\s*(?:from|import) tests\b.*\btest_\w+", re.MULTILINE)
 PINNED = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[^]]*\])?==", re.MULTILINE)
 # Looked at by libraries of the product where they are there; sqlfluff and playwright bring them.
 OPTIONAL = {"chardet", "colorama", "greenlet", "httpcore", "jinja2", "markupsafe"}
@@ -45,3 +49,20 @@ def test_nothing_that_only_tests_need_is_imported() -> None:
     imported = set(done.stdout.splitlines())
     assert len(imported) > 500
     assert {theirs[file] for file in imported & set(theirs)} - OPTIONAL == set()
+
+
+@pytest.mark.parametrize(
+    "line", ["from tests.a.test_b import c", "from tests.a import test_b as b"]
+)
+def test_it_is_seen(line: str) -> None:
+    assert OF_A_TEST_MODULE.search(line)
+
+
+def test_no_test_module_is_imported() -> None:
+    files = sorted([*ROOT.glob("tests/**/*.py"), *ROOT.glob("bench/**/*.py")])
+    found = {
+        file.relative_to(ROOT).as_posix(): names
+        for file in files
+        if (names := OF_A_TEST_MODULE.findall(file.read_text()))
+    }
+    assert found == {}
