@@ -178,7 +178,6 @@ def waiting_for(user: User) -> list[ChangeRequest]:
     does not grow with the number of requests."""
     if not decides(user):
         return []
-    memberships = accounts.memberships_of(user)
     pending = list(
         with_parties(
             ChangeRequest.objects.filter(
@@ -188,6 +187,9 @@ def waiting_for(user: User) -> list[ChangeRequest]:
         .prefetch_related("lines", "votes")
         .order_by("created_at")
     )
+    if not pending:  # as on most pages, whose navigation asks for them
+        return []
+    memberships = accounts.memberships_of(user)
     known = Known.about(request.subject_id for request in pending)
     return [request for request in pending if not _why_not(request, user.pk, memberships, known)]
 
