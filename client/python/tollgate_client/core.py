@@ -18,12 +18,20 @@ from .answers import (
     service_now,
 )
 from .asks import Ask, RefusalMemory
-from .errors import AlreadyEnded, InvalidRequest, Refused, StopRun, TollgateError, Unavailable
+from .errors import (
+    TERMINATED,
+    AlreadyEnded,
+    InvalidRequest,
+    Refused,
+    StopRun,
+    TollgateError,
+    Unavailable,
+)
 from .journal import Entry
 from .lease import stop_reason
 from .retrying import RETRIED_STATUSES, RetryPolicy
 from .room import CONCURRENCY, Place, Room, is_cured_by_waiting
-from .steps import Disk, Pause, Send, Steps, Trouble
+from .steps import Disk, Pause, Send, Stand, Steps, Trouble, Waiter
 from .values import Admission, Decision, Extension, Money, Settlement, Usage, usd, usd_text
 
 T = TypeVar("T")
@@ -61,7 +69,6 @@ class Core:
         self.patience = patience
         self.closed = False
         self.terminating = False
-        self.entering: set[object] = set()  # starts under way
         self.unanswered: set[str] = set()  # keys of requests of which the service may know more
 
     def exchange(
@@ -71,10 +78,13 @@ class Core:
         *,
         key: str | None = None,
         within: float | None = None,
+        waiter: Waiter | None = None,
     ) -> Steps[Answer]:
-        """Send until there is an answer that no retry would change, for `within` seconds at most.
+        """Send until there is an answer that no retry would change, for `within` seconds at most;
+        waking the waiter ends the waits between.
 
-        Raises Answered for an answer that is no success, and Unavailable where there is none.
+        Raises Answered for an answer that is no success, Unavailable where there is none, and
+        StopRun for a start once the program is being terminated.
         """
         begun = time.monotonic()
         attempt = 0
@@ -85,6 +95,8 @@ class Core:
             hint, denial = None, ""
             if self.closed:
                 raise Unavailable("the client is closed")
+            if self.terminating and path == START:
+                raise StopRun(*TERMINATED)
             was_lost = name in self.unanswered
             self.unanswered.add(name)
             try:
@@ -110,7 +122,8 @@ class Core:
                 if answer is not None:
                     raise Answered(answer)
                 raise Unavailable(f"{self.url}: {trouble}, {attempt} attempts")
-            if (yield Pause(seconds)):
+            ended = yield Stand(waiter, seconds) if waiter else Pause(seconds)
+            if ended and not (self.terminating and path == START):
                 raise Unavailable(f"{self.url}: {trouble}, and the wait was ended")
 
     def answer(
@@ -120,10 +133,11 @@ class Core:
         *,
         key: str | None = None,
         within: float | None = None,
+        waiter: Waiter | None = None,
     ) -> Steps[Answer]:
         """As `exchange`, with the package's errors."""
         try:
-            return (yield from self.exchange(path, body, key=key, within=within))
+            return (yield from self.exchange(path, body, key=key, within=within, waiter=waiter))
         except Answered as answered:
             raise failure(answered.answer) from None
 
@@ -134,11 +148,13 @@ class Core:
         """
         return (yield from self._ask(ask, key=key, sent_key=key or str(uuid.uuid4())))
 
-    def _ask(self, ask: Ask, *, key: str, sent_key: str) -> Steps[tuple[Admission, float]]:
+    def _ask(
+        self, ask: Ask, *, key: str, sent_key: str, waiter: Waiter | None = None
+    ) -> Steps[tuple[Admission, float]]:
         if self.memory and (known := self.memory.recall(ask, key=key)):
             raise known
         try:
-            answer = yield from self.exchange(START, ask.body(), key=sent_key)
+            answer = yield from self.exchange(START, ask.body(), key=sent_key, waiter=waiter)
         except Answered as answered:
             error = failure(answered.answer)
             if self.memory and isinstance(error, Refused):
@@ -150,18 +166,16 @@ class Core:
         return admission, _lease_seconds(ask.lease_seconds, admission.lease_expires_at, answer)
 
     def admitted(
-        self, ask: Ask, *, key: str, sent_key: str, patience: float | None
+        self, ask: Ask, *, key: str, sent_key: str, patience: float | None, waiter: Waiter
     ) -> Steps[tuple[Admission, float]]:
         """Ask until there is room, for `patience` seconds (None: the client's) without progress.
 
-        Raises Refused, Unavailable, InvalidRequest, and StopRun once the program is being
-        terminated.
+        Waking the waiter ends the waits that are not in line. Raises Refused, Unavailable,
+        InvalidRequest, and StopRun once the program is being terminated.
         """
         order, room = ask.work_order_id, self.room
         line = (order, ask.model or "")
         limit = self.patience if patience is None else patience
-        token = object()
-        self.entering.add(token)
         place: Place | None = None if limit <= 0 or room.is_empty(line) else room.join(line)
         ended, until = room.ended(order), time.monotonic() + limit
         admitted, on_time, refusal = False, False, None
@@ -169,12 +183,10 @@ class Core:
             if place is not None:
                 yield from place.wait(until=until, retry_after=None)
             while True:
-                if self.terminating:
-                    raise StopRun("terminated", "the program is being terminated")
                 if (now_ended := room.ended(order)) != ended:
                     ended, until = now_ended, time.monotonic() + limit
                 try:
-                    answer = yield from self._ask(ask, key=key, sent_key=sent_key)
+                    answer = yield from self._ask(ask, key=key, sent_key=sent_key, waiter=waiter)
                     admitted = True
                     return answer
                 except Refused as error:
@@ -184,7 +196,9 @@ class Core:
                 left, hint = until - time.monotonic(), refusal.retry_after
                 if refusal.denial != CONCURRENCY:
                     seconds = room.jitter(1.0 if hint is None else hint)
-                    if seconds > left or (yield Pause(seconds)):
+                    if seconds > left:
+                        raise refusal
+                    if (yield Stand(waiter, seconds)) and not self.terminating:
                         raise refusal
                     continue
                 if left <= 0:
@@ -199,7 +213,6 @@ class Core:
                 if not turn and room.ended(order) == ended:
                     raise refusal
         finally:
-            self.entering.discard(token)
             if place is not None:
                 room.remove(place, next_asks=not admitted or on_time)
 
@@ -210,18 +223,29 @@ class Core:
         key: str,
         sent_key: str,
         patience: float | None,
+        waiter: Waiter,
         undelivered: Callable[[str], Entry | None],
     ) -> Steps[tuple[Admission, float]]:
         """A run to work in: admitted now, or admitted before and still running."""
         admission, seconds = yield from self.admitted(
-            ask, key=key, sent_key=sent_key, patience=patience
+            ask, key=key, sent_key=sent_key, patience=patience, waiter=waiter
         )
         if admission.replayed:
-            return (yield from self._take_up(admission, ask, key=sent_key, waiting=undelivered))
+            return (
+                yield from self._take_up(
+                    admission, ask, key=sent_key, waiter=waiter, waiting=undelivered
+                )
+            )
         return admission, seconds
 
     def _take_up(
-        self, replay: Admission, ask: Ask, *, key: str, waiting: Callable[[str], Entry | None]
+        self,
+        replay: Admission,
+        ask: Ask,
+        *,
+        key: str,
+        waiter: Waiter,
+        waiting: Callable[[str], Entry | None],
     ) -> Steps[tuple[Admission, float]]:
         """Go on with a run that was admitted before: only where it is running now."""
         if replay.status != "running":
@@ -236,11 +260,11 @@ class Core:
             )
         try:
             extension, seconds = yield from self.extend(
-                replay.run_id, lease_seconds=ask.lease_seconds
+                replay.run_id, lease_seconds=ask.lease_seconds, waiter=waiter
             )
         except (Refused, InvalidRequest) as error:
             if error.status in (404, 409) and stop_reason(error) == "finished":
-                now, _ = yield from self._ask(ask, key=key, sent_key=key)
+                now, _ = yield from self._ask(ask, key=key, sent_key=key, waiter=waiter)
                 raise AlreadyEnded.of(now) from error
             error.add_note(
                 f"Run {replay.run_id} of this idempotency key is open, and may not go on. Whoever "
@@ -265,6 +289,7 @@ class Core:
         additional_usd: Money | None = None,
         lease_seconds: int | None = None,
         within: float | None = None,
+        waiter: Waiter | None = None,
     ) -> Steps[tuple[Extension, float]]:
         body: dict[str, Any] = {}
         if additional_usd is not None:
@@ -272,11 +297,13 @@ class Core:
         if lease_seconds is not None:
             body["leaseSeconds"] = lease_seconds
         path = f"/api/work-orders/runs/{quote(run_id, safe='')}/extend"
-        answer = yield from self.answer(path, body, key=str(uuid.uuid4()), within=within)
+        answer = yield from self.answer(
+            path, body, key=str(uuid.uuid4()), within=within, waiter=waiter
+        )
         extension = parsed(Extension.parse, answer)
         return extension, _lease_seconds(lease_seconds, extension.lease_expires_at, answer)
 
-    def price(self, usage: Usage) -> Steps[Decimal | None]:
+    def price(self, usage: Usage, *, within: float | None = None) -> Steps[Decimal | None]:
         """At most what the usage costs, by the service's prices; None where it has none.
 
         The service prices the usage of one model exactly, on finish. This is for runs of which it
@@ -291,7 +318,7 @@ class Core:
             "estimatedInputTokens": usage.input_tokens + int(written) + (written % 1 > 0),
             "estimatedOutputTokens": usage.output_tokens,
         }
-        answer = yield from self.answer(CHECK, body)
+        answer = yield from self.answer(CHECK, body, within=within)
         amount = body_of(answer).get("estimatedUsd")
         return None if amount is None else parsed(lambda data: usd(data["estimatedUsd"]), answer)
 

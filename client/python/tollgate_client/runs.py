@@ -74,7 +74,10 @@ class Run(BaseRun):
         try:
             extension, _ = self._client.do(
                 self._client.core.extend(
-                    self.id, additional_usd=additional_usd, lease_seconds=lease_seconds
+                    self.id,
+                    additional_usd=additional_usd,
+                    lease_seconds=lease_seconds,
+                    waiter=self._waits,
                 )
             )
         except (Refused, InvalidRequest) as error:
@@ -93,31 +96,20 @@ class Run(BaseRun):
             raise RuntimeError(
                 "interrupt=True works in the main thread only: use run.checkpoint() in this one"
             )
+        self._client.begin(self)
         admission: Admission | None = None
         try:
-            admission, seconds = self._client.do(
-                self._client.core.enter(
-                    self.ask,
-                    key=self._plan.key,
-                    sent_key=self._sent_key,
-                    patience=self._plan.patience,
-                    undelivered=self._client.undelivered,
-                )
-            )
+            admission, seconds = self._client.do(self._asking())
             self._begin(admission, seconds)
         except BaseException as error:  # nobody leaves what was not entered
             if admission is not None:
-                self._abort(admission)
+                self._leave()
+                self._give_back(admission)
             elif self._may_be_open(error):
                 self._client.withdraw(self.ask, key=self._sent_key)
+            self._client.release(self)
             raise
         return self
-
-    def _abort(self, admission: Admission) -> None:
-        self._leave()
-        self._client.release(self)
-        if not (admission.replayed and self._plan.key):
-            self._client.give_back(admission)
 
     def _begin(self, admission: Admission, seconds: float) -> None:
         self._enter_with(admission)

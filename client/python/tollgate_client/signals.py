@@ -18,19 +18,20 @@ TERMINATED = 128 + signal.SIGTERM
 
 class Terminated(Protocol):
     def terminate(self) -> bool:
-        """Stop the work of open runs; whether there are any."""
+        """Enter no run any more, and stop the work of open ones; whether there are any."""
 
 
 class Terminations:
     """The handler of this process, for all clients in it."""
 
     def __init__(self) -> None:
-        self._clients: weakref.WeakSet[Terminated] = weakref.WeakSet()
+        # Not a WeakSet: iterating over that fails where another thread adds to it meanwhile.
+        self._clients: set[weakref.ref[Terminated]] = set()
 
     def listen(self, client: Terminated) -> None:
         """Tell the client of SIGTERM. Python installs handlers in the main thread alone: a client
         that is made in another one is told where one in the main thread was made, too."""
-        self._clients.add(client)
+        self._clients.add(weakref.ref(client, self._clients.discard))
         if (
             threading.current_thread() is threading.main_thread()
             and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -38,7 +39,8 @@ class Terminations:
             signal.signal(signal.SIGTERM, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        stopped = [client.terminate() for client in list(self._clients)]  # every one of them
+        clients = [client for each in list(self._clients) if (client := each()) is not None]
+        stopped = [client.terminate() for client in clients]  # every one of them
         if any(stopped):
             raise SystemExit(TERMINATED)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -77,6 +77,6 @@ class Waiter:
 
     def wake(self) -> None:
         with self._lock:
-            self.woken, call = True, self._call
+            self.woken, call, self._call = True, self._call, None
         if call is not None:
             call()
