@@ -25,13 +25,10 @@ from .retrying import RetryPolicy
 from .room import Room
 from .sending import Sender, in_event_loop, refuse_event_loop
 from .settling import Delivery, Settler, Withdrawal
-from .signals import terminations
+from .signals import CANCELLED_WAIT_SECONDS, terminations
 from .steps import Steps, T
 from .usage import usage_of
 from .values import Admission, Money, Usage, usd, usd_text
-
-# How long whoever is told to end waits for a settlement, before the background has it.
-CANCELLED_WAIT_SECONDS = 5.0
 
 
 class RunOptions(TypedDict, total=False):
@@ -242,15 +239,20 @@ class BaseClient:
     def terminate(self) -> bool:
         """SIGTERM: no new run is entered, and those in other threads stop at their next step.
 
-        Returns whether a run is open or is being entered, or a settlement is on its way.
+        Returns `is_busy`, as it was before.
         """
         # In this order: a run that another thread enters meanwhile is in `_open`, or sees this.
         self.core.terminating = True
-        open_runs = list(self._open)
-        for run in open_runs:
+        busy = self.is_busy
+        for run in list(self._open):
             run.stop(*TERMINATED)
         self.core.room.wake_all()
-        return bool(open_runs) or self.settler.is_busy
+        return busy
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run is open or is being entered, or a settlement is on its way."""
+        return bool(self._open) or self.settler.is_busy
 
     def check_holder(self, run_id: str) -> None:
         """Raises RuntimeError where another process entered this run."""

@@ -71,6 +71,11 @@ class Core:
         self.terminating = False
         self.unanswered: set[str] = set()  # keys of requests of which the service may know more
 
+    @property
+    def is_ending(self) -> bool:
+        """Whoever stands in line was woken for that; whoever joins one later looks here."""
+        return self.closed or self.terminating
+
     def exchange(
         self,
         path: str,
@@ -180,7 +185,7 @@ class Core:
         ended, until = room.ended(order), time.monotonic() + limit
         admitted, on_time, refusal = False, False, None
         try:
-            if place is not None:
+            if place is not None and not self.is_ending:
                 yield from place.wait(until=until, retry_after=None)
             while True:
                 if (now_ended := room.ended(order)) != ended:
@@ -205,8 +210,8 @@ class Core:
                     raise refusal
                 if place is None:
                     place = room.join(line)
-                if room.ended(order) != ended and room.is_first(place):
-                    on_time = True  # one has ended while this was asked, and nobody was woken
+                if self.is_ending or (room.ended(order) != ended and room.is_first(place)):
+                    on_time = True  # that came while this was asked, and nobody was woken
                     continue
                 turn = yield from place.wait(until=until, retry_after=hint)
                 on_time = not place.was_woken
