@@ -70,12 +70,9 @@ class Real:
             )
 
     def open_runs(self, order: str) -> int:
-        return self._runs(order, "running")
+        return self.runs(order, "running")
 
-    def runs(self, order: str) -> int:
-        return self._runs(order, "%")
-
-    def _runs(self, order: str, status: str) -> int:
+    def runs(self, order: str, status: str = "%") -> int:
         ((count,),) = self.sql(
             "SELECT count(*) FROM work_order_runs "
             "WHERE wo_id = %s AND status LIKE %s AND started_at >= %s",

@@ -158,11 +158,9 @@ def test_a_run_that_is_admitted_after_sigterm_is_not_entered(
     gate.wait_for("finish")  # by the main thread
     gate.hangs = False
     ended = process.ended()
-    assert (ended.code, ended.out) == (143, "")
-    assert "StopRun" in ended.err
+    assert (ended.code, ended.out) == (143, "")  # not "entered"
     assert real.run(run_id) == ("cancelled", Decimal("0.02"))
-    assert real.runs("terminated") == 2
-    assert not real.open_runs("terminated")
+    assert real.runs("terminated") == real.runs("terminated", "cancelled") == 2
 
 
 def test_no_thread_enters_a_run_that_is_not_stopped() -> None:
