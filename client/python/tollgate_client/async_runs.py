@@ -8,10 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .base_run import BaseRun, Plan, Status
-from .errors import InvalidRequest, Refused, TollgateError
-from .lease import Lease, must_stop, stop_reason
+from .errors import TollgateError
+from .lease import Lease
 from .settling import Delivery
-from .steps import Steps
 from .values import Admission, Extension, Money, Usage
 
 if TYPE_CHECKING:
@@ -48,23 +47,7 @@ class AsyncRun(BaseRun):
     ) -> Extension:
         """Reserve more before spending more. Raises Refused (the run goes on with what it has),
         StopRun (it does not), or Unavailable (unknown: do not spend more)."""
-        self.checkpoint()
-        try:
-            extension, _ = await self._client.do_async(
-                self._client.core.extend(
-                    self.id,
-                    additional_usd=additional_usd,
-                    lease_seconds=lease_seconds,
-                    waiter=self._waits,
-                )
-            )
-        except (Refused, InvalidRequest) as error:
-            if must_stop(error):
-                BaseRun.stop(self, stop_reason(error), error.error)
-                self.checkpoint()
-            raise
-        self._reserved = extension.reserved_usd
-        return extension
+        return await self._client.do_async(self._extending(additional_usd, lease_seconds))
 
     async def __aenter__(self) -> Self:
         if self._admission is not None:
@@ -164,12 +147,6 @@ class AsyncRun(BaseRun):
         self._client.release(self)
         if not left.cancelled() and (trouble := left.exception()) is not None:
             log.error("run %s: %s", self.id, trouble)
-
-    def _renew(self, within: float) -> Steps[float]:
-        _, seconds = yield from self._client.core.extend(
-            self.id, lease_seconds=self.ask.lease_seconds, within=within
-        )
-        return seconds
 
     def stop(self, reason: str, error: str) -> None:
         super().stop(reason, error)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from .asks import Ask
 from .context import Entered, current_run, within
-from .errors import Refused, StopRun, TollgateError, Unavailable
-from .lease import Lease
+from .errors import InvalidRequest, Refused, StopRun, TollgateError, Unavailable
+from .lease import Lease, must_stop, stop_reason
 from .ledger import Call, Ledger, Spent
 from .processes import belongs_to
-from .steps import Steps, Waiter
+from .steps import Steps, Waiter, woken
 from .usage import usage_of
-from .values import Admission, Money, Settlement, Usage, usd, usd_text
+from .values import Admission, Extension, Money, Settlement, Usage, usd, usd_text
 
 if TYPE_CHECKING:
     from .base import BaseClient
@@ -214,14 +214,37 @@ class BaseRun:
         return lost and gone and not self._plan.key
 
     def _asking(self) -> Steps[tuple[Admission, float]]:
-        return self._client.core.enter(
+        asking = self._client.core.enter(
             self.ask,
             key=self._plan.key,
             sent_key=self._sent_key,
             patience=self._plan.patience,
-            waiter=self._waits,
             undelivered=self._client.undelivered,
         )
+        return woken(self._waits, asking)
+
+    def _extending(
+        self, additional_usd: Money | None, lease_seconds: int | None
+    ) -> Steps[Extension]:
+        self.checkpoint()
+        extending = self._client.core.extend(
+            self.id, additional_usd=additional_usd, lease_seconds=lease_seconds
+        )
+        try:
+            extension, _ = yield from woken(self._waits, extending)
+        except (Refused, InvalidRequest) as error:
+            if must_stop(error):
+                BaseRun.stop(self, stop_reason(error), error.error)
+                self.checkpoint()
+            raise
+        self._reserved = extension.reserved_usd
+        return extension
+
+    def _renew(self, within: float) -> Steps[float]:
+        _, seconds = yield from self._client.core.extend(
+            self.id, lease_seconds=self.ask.lease_seconds, within=within
+        )
+        return seconds
 
     def _give_back(self, admission: Admission) -> None:
         """Nobody works in it. One that was open before is whoever's holds it."""

@@ -31,7 +31,7 @@ from .journal import Entry
 from .lease import stop_reason
 from .retrying import RETRIED_STATUSES, RetryPolicy
 from .room import CONCURRENCY, Place, Room, is_cured_by_waiting
-from .steps import Disk, Pause, Send, Stand, Steps, Trouble, Waiter
+from .steps import Disk, Pause, Send, Steps, Trouble
 from .values import Admission, Decision, Extension, Money, Settlement, Usage, usd, usd_text
 
 T = TypeVar("T")
@@ -83,10 +83,8 @@ class Core:
         *,
         key: str | None = None,
         within: float | None = None,
-        waiter: Waiter | None = None,
     ) -> Steps[Answer]:
-        """Send until there is an answer that no retry would change, for `within` seconds at most;
-        waking the waiter ends the waits between.
+        """Send until there is an answer that no retry would change, for `within` seconds at most.
 
         Raises Answered for an answer that is no success, Unavailable where there is none, and
         StopRun for a start once the program is being terminated.
@@ -127,8 +125,7 @@ class Core:
                 if answer is not None:
                     raise Answered(answer)
                 raise Unavailable(f"{self.url}: {trouble}, {attempt} attempts")
-            ended = yield Stand(waiter, seconds) if waiter else Pause(seconds)
-            if ended and not (self.terminating and path == START):
+            if (yield Pause(seconds)) and not (self.terminating and path == START):
                 raise Unavailable(f"{self.url}: {trouble}, and the wait was ended")
 
     def answer(
@@ -138,11 +135,10 @@ class Core:
         *,
         key: str | None = None,
         within: float | None = None,
-        waiter: Waiter | None = None,
     ) -> Steps[Answer]:
         """As `exchange`, with the package's errors."""
         try:
-            return (yield from self.exchange(path, body, key=key, within=within, waiter=waiter))
+            return (yield from self.exchange(path, body, key=key, within=within))
         except Answered as answered:
             raise failure(answered.answer) from None
 
@@ -153,13 +149,11 @@ class Core:
         """
         return (yield from self._ask(ask, key=key, sent_key=key or str(uuid.uuid4())))
 
-    def _ask(
-        self, ask: Ask, *, key: str, sent_key: str, waiter: Waiter | None = None
-    ) -> Steps[tuple[Admission, float]]:
+    def _ask(self, ask: Ask, *, key: str, sent_key: str) -> Steps[tuple[Admission, float]]:
         if self.memory and (known := self.memory.recall(ask, key=key)):
             raise known
         try:
-            answer = yield from self.exchange(START, ask.body(), key=sent_key, waiter=waiter)
+            answer = yield from self.exchange(START, ask.body(), key=sent_key)
         except Answered as answered:
             error = failure(answered.answer)
             if self.memory and isinstance(error, Refused):
@@ -171,12 +165,12 @@ class Core:
         return admission, _lease_seconds(ask.lease_seconds, admission.lease_expires_at, answer)
 
     def admitted(
-        self, ask: Ask, *, key: str, sent_key: str, patience: float | None, waiter: Waiter
+        self, ask: Ask, *, key: str, sent_key: str, patience: float | None
     ) -> Steps[tuple[Admission, float]]:
         """Ask until there is room, for `patience` seconds (None: the client's) without progress.
 
-        Waking the waiter ends the waits that are not in line. Raises Refused, Unavailable,
-        InvalidRequest, and StopRun once the program is being terminated.
+        Raises Refused, Unavailable, InvalidRequest, and StopRun once the program is being
+        terminated.
         """
         order, room = ask.work_order_id, self.room
         line = (order, ask.model or "")
@@ -191,7 +185,7 @@ class Core:
                 if (now_ended := room.ended(order)) != ended:
                     ended, until = now_ended, time.monotonic() + limit
                 try:
-                    answer = yield from self._ask(ask, key=key, sent_key=sent_key, waiter=waiter)
+                    answer = yield from self._ask(ask, key=key, sent_key=sent_key)
                     admitted = True
                     return answer
                 except Refused as error:
@@ -203,7 +197,7 @@ class Core:
                     seconds = room.jitter(1.0 if hint is None else hint)
                     if seconds > left:
                         raise refusal
-                    if (yield Stand(waiter, seconds)) and not self.terminating:
+                    if (yield Pause(seconds)) and not self.terminating:
                         raise refusal
                     continue
                 if left <= 0:
@@ -228,29 +222,18 @@ class Core:
         key: str,
         sent_key: str,
         patience: float | None,
-        waiter: Waiter,
         undelivered: Callable[[str], Entry | None],
     ) -> Steps[tuple[Admission, float]]:
         """A run to work in: admitted now, or admitted before and still running."""
         admission, seconds = yield from self.admitted(
-            ask, key=key, sent_key=sent_key, patience=patience, waiter=waiter
+            ask, key=key, sent_key=sent_key, patience=patience
         )
         if admission.replayed:
-            return (
-                yield from self._take_up(
-                    admission, ask, key=sent_key, waiter=waiter, waiting=undelivered
-                )
-            )
+            return (yield from self._take_up(admission, ask, key=sent_key, waiting=undelivered))
         return admission, seconds
 
     def _take_up(
-        self,
-        replay: Admission,
-        ask: Ask,
-        *,
-        key: str,
-        waiter: Waiter,
-        waiting: Callable[[str], Entry | None],
+        self, replay: Admission, ask: Ask, *, key: str, waiting: Callable[[str], Entry | None]
     ) -> Steps[tuple[Admission, float]]:
         """Go on with a run that was admitted before: only where it is running now."""
         if replay.status != "running":
@@ -265,11 +248,11 @@ class Core:
             )
         try:
             extension, seconds = yield from self.extend(
-                replay.run_id, lease_seconds=ask.lease_seconds, waiter=waiter
+                replay.run_id, lease_seconds=ask.lease_seconds
             )
         except (Refused, InvalidRequest) as error:
             if error.status in (404, 409) and stop_reason(error) == "finished":
-                now, _ = yield from self._ask(ask, key=key, sent_key=key, waiter=waiter)
+                now, _ = yield from self._ask(ask, key=key, sent_key=key)
                 raise AlreadyEnded.of(now) from error
             error.add_note(
                 f"Run {replay.run_id} of this idempotency key is open, and may not go on. Whoever "
@@ -294,7 +277,6 @@ class Core:
         additional_usd: Money | None = None,
         lease_seconds: int | None = None,
         within: float | None = None,
-        waiter: Waiter | None = None,
     ) -> Steps[tuple[Extension, float]]:
         body: dict[str, Any] = {}
         if additional_usd is not None:
@@ -302,9 +284,7 @@ class Core:
         if lease_seconds is not None:
             body["leaseSeconds"] = lease_seconds
         path = f"/api/work-orders/runs/{quote(run_id, safe='')}/extend"
-        answer = yield from self.answer(
-            path, body, key=str(uuid.uuid4()), within=within, waiter=waiter
-        )
+        answer = yield from self.answer(path, body, key=str(uuid.uuid4()), within=within)
         extension = parsed(Extension.parse, answer)
         return extension, _lease_seconds(lease_seconds, extension.lease_expires_at, answer)
 

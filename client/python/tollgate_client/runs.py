@@ -9,10 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .base_run import BaseRun, Plan
-from .errors import InvalidRequest, Refused, StopRun, TollgateError
-from .lease import Lease, must_stop, stop_reason
+from .errors import StopRun, TollgateError
+from .lease import Lease
 from .sending import in_event_loop, refuse_event_loop
-from .steps import Steps
 from .values import Admission, Extension, Money, Usage
 
 if TYPE_CHECKING:
@@ -70,23 +69,7 @@ class Run(BaseRun):
     ) -> Extension:
         """Reserve more before spending more. Raises Refused (the run goes on with what it has),
         StopRun (it does not), or Unavailable (unknown: do not spend more)."""
-        self.checkpoint()
-        try:
-            extension, _ = self._client.do(
-                self._client.core.extend(
-                    self.id,
-                    additional_usd=additional_usd,
-                    lease_seconds=lease_seconds,
-                    waiter=self._waits,
-                )
-            )
-        except (Refused, InvalidRequest) as error:
-            if must_stop(error):
-                BaseRun.stop(self, stop_reason(error), error.error)
-                self.checkpoint()
-            raise
-        self._reserved = extension.reserved_usd
-        return extension
+        return self._client.do(self._extending(additional_usd, lease_seconds))
 
     def __enter__(self) -> Self:
         if self._admission is not None:
@@ -161,12 +144,6 @@ class Run(BaseRun):
                 journal_first=self._plan.journal,
             )
         )
-
-    def _renew(self, within: float) -> Steps[float]:
-        _, seconds = yield from self._client.core.extend(
-            self.id, lease_seconds=self.ask.lease_seconds, within=within
-        )
-        return seconds
 
     def stop(self, reason: str, error: str) -> None:
         super().stop(reason, error)
