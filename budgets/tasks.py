@@ -10,7 +10,6 @@ from budgets import (
     approvals,
     automatic,
     history,
-    latency,
     leases,
     limits,
     mirror,
@@ -76,11 +75,6 @@ def flush_refusals() -> int:
         written += some
         if some < BATCH:
             return written
-
-
-def sample_latency() -> bool:
-    """How long admissions took, for the chart of the first page."""
-    return latency.sample()
 
 
 def keep_hours_of_spend() -> int:

@@ -23,7 +23,6 @@ from budgets import (
     burning,
     history,
     killswitch,
-    latency,
     overview,
     selectors,
     standstill,
@@ -41,9 +40,7 @@ from workorders.models import WorkOrder
 
 ROWS = 4
 REFRESH_SECONDS = 5
-LATENCY_MINUTES = 60
 MAY = "budgets.view_budget"
-TABS = {"refusals": "Refusals by limit", "latency": "Admission latency"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,6 @@ class Choice:
     window: str
     span: str
     chart_by: str
-    tab: str
 
     @classmethod
     def of(cls, asked: Mapping[str, str]) -> "Choice":
@@ -67,7 +63,6 @@ class Choice:
             window=one("window", burning.WINDOWS, "1h"),
             span=one("span", history.SPANS, "24h"),
             chart_by=one("chart", history.GROUPS, "model"),
-            tab=one("tab", TABS, "refusals"),
         )
 
 
@@ -220,7 +215,6 @@ def charts(choice: Choice, now: datetime) -> dict[str, Any]:
     names = burners.labels(choice.chart_by, [each.name for each in found])
     return {
         "spans": history.SPANS,
-        "tabs": TABS,
         "spend_label": f"US dollars {span.word}, by {history.GROUPS[choice.chart_by]}",
         "refusals_label": f"Refused asks {history.SPANS[second(choice)].word}",
         "spend_chart": of_series(
@@ -229,7 +223,7 @@ def charts(choice: Choice, now: datetime) -> dict[str, Any]:
             unit="usd",
             markers=changes_of_what_is_shown(moments[0], moments[-1] + span.step),
         ),
-        "second_chart": refusals(choice, now) if choice.tab == "refusals" else admissions(),
+        "refusals_chart": refusals(choice, now),
     }
 
 
@@ -253,25 +247,6 @@ def refusals(choice: Choice, now: datetime) -> Chart:
     found = history.refusals(span, now)
     named = [Series(reason_word(each.name), each.values) for each in found]
     return of_series(history.columns(span, now), named, unit="asks")
-
-
-def admissions() -> Chart:
-    """Latency by the minute, in milliseconds."""
-    minutes = latency.by_minute(minutes=LATENCY_MINUTES)
-
-    def series(name: str, seconds: list[float | None]) -> Series:
-        return Series(
-            name, [None if s is None else Decimal(str(s)) * 1000 for s in seconds], "line"
-        )
-
-    return of_series(
-        [each.at for each in minutes],
-        [
-            series("median", [each.median for each in minutes]),
-            series("95th percentile", [each.p95 for each in minutes]),
-        ],
-        unit="ms",
-    )
 
 
 def trust() -> dict[str, Any]:
