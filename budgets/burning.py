@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection
 
 from budgets import history, overview
-from opslog.meters import Meter
+from opslog.charts import Meter
 from workorders.models import WorkOrder
 
 ZERO = Decimal(0)

@@ -29,8 +29,8 @@ from budgets import approvals
 from budgets.exceptions import Refused
 from budgets.models import Budget, ChangeRequest, Counter, Grant, Measure, Vote
 from opslog import event_filters
+from opslog.charts import Meter, runs_meter
 from opslog.event_filters import Times
-from opslog.meters import Meter, runs_meter
 from opslog.models import OperationsEvent
 from workorders.models import WorkOrder
 

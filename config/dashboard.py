@@ -31,8 +31,7 @@ from budgets.admin import burners
 from budgets.approvals.break_glass import REVIEW_WITHIN
 from budgets.models import AlertRule, Budget
 from opslog import changes, channels, delivery, liveness
-from opslog.charts import Chart, Series, of_series
-from opslog.meters import Meter
+from opslog.charts import Chart, Meter, Series, of_series
 from opslog.models import Heartbeat, Incident
 from opslog.sealing.selectors import last_verification
 from opslog.templatetags.tollgate import reason_word

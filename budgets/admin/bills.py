@@ -18,8 +18,8 @@ from budgets.exceptions import Refused
 from budgets.models import BillImport, DimensionBudget, ServiceMapping
 from budgets.reports import selector
 from opslog.admin.base import PageAdmin, ReasonForm
+from opslog.charts import Meter
 from opslog.figures import figure
-from opslog.meters import Meter
 from opslog.models import OperationsEvent
 
 # A request of over 5 MiB is thrown away unread (DATA_UPLOAD_MAX_MEMORY_SIZE).

@@ -17,7 +17,7 @@ from budgets.models import (
     CircuitBreaker,
 )
 from opslog.admin.base import PageAdmin, ReasonForm, badge
-from opslog.meters import Meter
+from opslog.charts import Meter
 
 
 class BreakerForm(ReasonForm):

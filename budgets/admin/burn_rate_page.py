@@ -9,8 +9,7 @@ from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
 
 from budgets import burn_rate
-from opslog.charts import chart
-from opslog.meters import Meter
+from opslog.charts import Meter, chart
 
 REFRESH_SECONDS = 5
 

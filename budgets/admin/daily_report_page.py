@@ -16,7 +16,7 @@ from budgets.reports import selector
 from budgets.reports.as_csv import csv_lines
 from budgets.reports.rules import RUNS, SAID, Action, Row
 from opslog.admin.base import parse_day
-from opslog.meters import Meter, per_cent, runs_meter
+from opslog.charts import Meter, per_cent, runs_meter
 
 MOST_PAGES = 1_000_000
 

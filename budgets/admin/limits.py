@@ -20,8 +20,8 @@ from budgets import limits, overview
 from budgets.exceptions import Refused
 from budgets.models import Alert, Budget
 from opslog.admin.base import PageAdmin, ReasonForm
+from opslog.charts import Meter
 from opslog.figures import figure
-from opslog.meters import Meter
 from workorders.models import WorkOrder
 
 UNITS = {"usd": "usd", "tokens": "runs", "requests": "runs", "runs": "runs"}

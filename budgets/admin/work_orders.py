@@ -25,8 +25,7 @@ from budgets.exceptions import Refused
 from budgets.models import CapChange, Measure
 from opslog import changes
 from opslog.admin.base import PageAdmin, ReasonForm, badge
-from opslog.charts import chart
-from opslog.meters import Meter, runs_meter
+from opslog.charts import Meter, chart, runs_meter
 from opslog.models import OperationsEvent
 from workorders import directory
 from workorders.exceptions import AlreadyExists, NotAllowedNow

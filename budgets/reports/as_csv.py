@@ -6,7 +6,7 @@ from datetime import date
 from budgets.reports import selector
 from budgets.reports.rules import SAID, Row
 from opslog import spreadsheets
-from opslog.meters import per_cent
+from opslog.charts import per_cent
 
 COLUMNS = (
     "work_order",

@@ -14,7 +14,7 @@ from budgets.models import DailyReport
 from budgets.reports import selector
 from budgets.reports.rules import SAID, Action, Report, Row
 from opslog import events, outbox
-from opslog.meters import per_cent
+from opslog.charts import per_cent
 from opslog.models import Severity
 from opslog.notices import Notice
 

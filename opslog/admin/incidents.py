@@ -28,11 +28,10 @@ from unfold.widgets import (
 
 from opslog import changes, jobs
 from opslog.admin.base import PageAdmin, ReasonForm, SureForm, badge
-from opslog.charts import Chart
+from opslog.charts import Chart, Series, of_series, waterfall
 from opslog.exceptions import NotAllowedNow
 from opslog.figures import figure
 from opslog.incidents import (
-    charting,
     costs,
     handling,
     mitigating,
@@ -45,6 +44,7 @@ from opslog.incidents import (
 from opslog.incidents.detecting import headline
 from opslog.incidents.notices import ADVICE
 from opslog.incidents.postmortem import STEP_TITLES, earlier, markdown
+from opslog.incidents.rules import is_normal
 from opslog.models import Incident, IncidentEntry, Mitigation
 from opslog.templatetags.tollgate import ago
 
@@ -165,7 +165,9 @@ class IncidentAdmin(PageAdmin):
             "title": f"{obj}: {obj.get_cause_display()}",
             "headline": headline(obj),
             "chart": chart_of(obj, now),
-            "bars": charting.bars(proposing.contributions_of(obj)),
+            "bars": waterfall(
+                [(each.label, each.usd_per_hour) for each in proposing.contributions_of(obj)]
+            ),
             "named": named_cause(obj),
             "proposals": [each for each in proposals if each.state == "proposed"],
             "settled": [each for each in proposals if each.state in ("applied", "dismissed")],
@@ -400,8 +402,15 @@ def chart_of(incident: Incident, now: datetime) -> Chart:
     begins = costs.whole_hour(incident.started_at)
     until = max(until, begins + costs.HOUR)
     since = max(costs.whole_hour(incident.first_started_at) - BEFORE, until - MOST)
-    return charting.chart(
-        costs.of(incident, since, until),
-        started_at=incident.started_at,
-        changes=changes.for_chart(since, until),
+    hours = costs.of(incident, since, until)
+    return of_series(
+        [hour.at for hour in hours],
+        [
+            Series("cost", [hour.usd for hour in hours]),
+            Series("normal for that hour", [hour.baseline_usd for hour in hours], "step"),
+        ],
+        unit="usd",
+        markers=changes.for_chart(since, until),
+        starts=[(incident.started_at, "the spike begins")],
+        over=[hour.at >= begins and not is_normal(hour) for hour in hours],
     )

@@ -14,8 +14,8 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.timesince import timesince, timeuntil
 
 from opslog import figures
+from opslog.charts import per_cent
 from opslog.event_filters import Key
-from opslog.meters import per_cent
 from opslog.models import OperationsEvent
 from opslog.money import usd_text
 

@@ -1,6 +1,5 @@
 """Alert rules: what fires, once per occurrence, and who is told."""
 
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest

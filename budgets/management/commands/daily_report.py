@@ -10,8 +10,8 @@ from rich.table import Table
 from budgets.reports import selector, telling
 from budgets.reports.as_csv import csv_lines
 from budgets.reports.rules import SAID
+from opslog.charts import per_cent
 from opslog.management.base import Documented
-from opslog.meters import per_cent
 
 
 class Command(Documented):
