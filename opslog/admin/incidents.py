@@ -36,12 +36,11 @@ from opslog.incidents import (
     handling,
     mitigating,
     permitting,
-    proposing,
-    queries,
     reviewing,
     watching,
 )
 from opslog.incidents.detecting import headline
+from opslog.incidents.finding import Contribution, kept
 from opslog.incidents.notices import ADVICE
 from opslog.incidents.postmortem import STEP_TITLES, earlier, markdown
 from opslog.incidents.rules import is_normal
@@ -166,7 +165,7 @@ class IncidentAdmin(PageAdmin):
             "headline": headline(obj),
             "chart": chart_of(obj, now),
             "bars": waterfall(
-                [(each.label, each.usd_per_hour) for each in proposing.contributions_of(obj)]
+                [(each.label, each.usd_per_hour) for each in kept(obj.contributions, Contribution)]
             ),
             "named": named_cause(obj),
             "proposals": [each for each in proposals if each.state == "proposed"],
@@ -381,16 +380,7 @@ def named_cause(incident: Incident) -> IncidentEntry | None:
 
 
 def evidence_of(incident: Incident) -> list[dict[str, Any]]:
-    """Each step with its title and the query behind its figures."""
-    sql = queries.of(incident.started_at, incident.judged_until, incident.feature or None)
-    return [
-        {
-            **each,
-            "title": STEP_TITLES.get(each["step"], each["step"]),
-            "sql": each["sql"] or sql.get(each["step"], ""),
-        }
-        for each in incident.evidence
-    ]
+    return [{**each, "title": STEP_TITLES[each["step"]]} for each in incident.evidence]
 
 
 def chart_of(incident: Incident, now: datetime) -> Chart:

@@ -67,14 +67,11 @@ SPIKE = Verdict(
     cost_usd=Decimal(60),
     baseline_usd=Decimal(20),
     contributions=(
-        Contribution("hidden_recompute", "chat", "", Decimal(36)),
-        Contribution("hidden_recompute", "mail", "", Decimal(3)),
-        Contribution("other", "", "", Decimal(1)),
+        Contribution("hidden_recompute", "chat", Decimal(36)),
+        Contribution("hidden_recompute", "mail", Decimal(3)),
+        Contribution("other", "", Decimal(1)),
     ),
-    ranked=(
-        Ranked("hidden_recompute", Decimal(39), 1.0, "chat", None),
-        Ranked("output_growth", Decimal(0), 0.0, None, None),
-    ),
+    ranked=(Ranked("hidden_recompute", 1.0, "chat"),),
     sentences=("It is undo.",),
     evidence=EVIDENCE,
 )
@@ -140,7 +137,7 @@ def test_the_parts_sum_to_the_change_whatever_is_rounded(parts: list[Decimal], h
         SPIKE,
         start=AT - hours * HOUR,
         contributions=tuple(
-            Contribution("context_bloat", str(n), "", usd) for n, usd in enumerate(parts)
+            Contribution("context_bloat", str(n), usd) for n, usd in enumerate(parts)
         ),
     )
     found = finding_of(told)

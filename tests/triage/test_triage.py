@@ -55,6 +55,7 @@ def test_the_cause_of_a_spike(letters, cause, feature, tool):
     assert verdict.confirmed
     assert (verdict.cause, verdict.feature, verdict.tool) == (cause, feature, tool)
     assert verdict.ranked[0].cause == cause
+    assert all(each.share > 0 for each in verdict.ranked)
     assert 0.5 < verdict.confidence <= 1
     began = MONDAY + (len(letters.rstrip(letters[-1]))) * HOUR
     assert abs(verdict.start - began) <= HOUR
