@@ -51,7 +51,7 @@ class SealAdmin(LargeTableMixin, PageAdmin):
         return {
             "seal": obj,
             "title": str(obj),
-            "told": obj.statement().values(),
+            "told": obj.statement().values,
             "signature": bytes(obj.signature).hex(),
             "own_hash": bytes(obj.hash).hex(),
             "events": events,

@@ -1,7 +1,7 @@
 """What the triage hands over about one spike, as an incident keeps it.
 
-Money is `Decimal`, dollars. What is kept as JSON is written by `details` and read by `kept`; amounts
-are strings there, so that nothing is rounded on the way.
+Money is `Decimal`, dollars. What is kept as JSON is written by `details`, and read by `kept`;
+amounts are strings there, so that nothing is rounded on the way.
 """
 
 from collections.abc import Mapping, Sequence

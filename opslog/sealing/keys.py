@@ -11,7 +11,7 @@ from django.db.transaction import TransactionManagementError
 from opslog import events
 from opslog.models import SealKey
 from opslog.sealing import private_files
-from opslog.sealing.statements import Signer, is_signed, key_id, key_statement
+from opslog.sealing.statements import Signer, is_signed, key_id
 
 LOCK = 0x7365616C  # "seal": one at a time signs, rotates or expires, however many workers there are
 
@@ -106,13 +106,7 @@ def rotate(
 
 def is_endorsed(key: SealKey, by: bytes) -> bool:
     """Whether the owner of that public key signed for this one."""
-    told = key_statement(
-        generation=key.generation,
-        public_key=bytes(key.public_key),
-        at=key.introduced_at,
-        endorsed_by=key.endorsed_by,
-    )
-    return is_signed(told, bytes(key.endorsement), by)
+    return is_signed(key.statement().text(), bytes(key.endorsement), by)
 
 
 def with_endorsed(pinned: Iterable[bytes], introduced: Iterable[SealKey]) -> set[bytes]:
@@ -126,17 +120,16 @@ def with_endorsed(pinned: Iterable[bytes], introduced: Iterable[SealKey]) -> set
 
 
 def _introduce(new: Signer, *, generation: int, at: datetime, by: Signer) -> SealKey:
-    told = key_statement(
-        generation=generation, public_key=new.public_key, at=at, endorsed_by=by.key_id
-    )
-    return SealKey.objects.create(
+    key = SealKey(
         generation=generation,
         key_id=new.key_id,
         public_key=new.public_key,
         introduced_at=at,
         endorsed_by=by.key_id,
-        endorsement=by.sign(told),
     )
+    key.endorsement = by.sign(key.statement().text())
+    key.save(force_insert=True)
+    return key
 
 
 def _fitting(local: Signer, newest: SealKey) -> Signer:

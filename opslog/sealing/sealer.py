@@ -19,7 +19,7 @@ from opslog.models import Heartbeat, Seal, SealMembers
 from opslog.sealing import encoding, heads, keys, merkle
 from opslog.sealing.rows import EVENT_ROW, Row, all_rows, reading
 from opslog.sealing.snapshots import NOTHING, Snapshot
-from opslog.sealing.statements import NO_SEAL, SealStatement, Signer
+from opslog.sealing.statements import NO_SEAL, Signer
 
 SEALER = "sealer"  # its row in `heartbeats`: when it last looked and left nothing unsealed
 HEARTBEAT = timedelta(hours=1)
@@ -245,11 +245,11 @@ def _append(
 ) -> None:
     """Add one seal to the chain, and which events it holds."""
     leaves = [row.leaf for row in rows]
-    told = SealStatement(
+    sealed = Seal(
         number=chain.number + 1,
         previous=chain.hash,
         root=merkle.root(leaves),
-        count=len(rows),
+        event_count=len(rows),
         first_id=rows[0].id if rows else None,
         last_id=rows[-1].id if rows else None,
         events_from=min(row.created_at for row in rows) if rows else None,
@@ -260,26 +260,12 @@ def _append(
         encoding=encoding.VERSION,
         key_id=signer.key_id,
     )
-    sealed = Seal.objects.create(
-        number=told.number,
-        previous=told.previous,
-        hash=told.hash(),
-        root=told.root,
-        event_count=told.count,
-        first_id=told.first_id,
-        last_id=told.last_id,
-        events_from=told.events_from,
-        events_to=told.events_to,
-        sealed_at=told.sealed_at,
-        snapshot=told.snapshot,
-        after_id=told.after_id,
-        encoding=told.encoding,
-        key_id=told.key_id,
-        signature=signer.sign(told.text()),
-    )
+    statement = sealed.statement()
+    sealed.hash, sealed.signature = statement.hash(), signer.sign(statement.text())
+    sealed.save(force_insert=True)
     if rows:
         SealMembers.objects.create(
             seal=sealed, event_ids=[row.id for row in rows], leaf_hashes=b"".join(leaves)
         )
-    chain.number, chain.hash = told.number, told.hash()
+    chain.number, chain.hash = sealed.number, sealed.hash
     chain.snapshot, chain.sealed_at = covered, now
