@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from itertools import count
+from itertools import chain as chained
 from typing import Any
 
-import psycopg
 from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -21,7 +20,7 @@ from opslog.sealing import keys, merkle
 from opslog.sealing.chain import Chain, verify_chain
 from opslog.sealing.findings import Kind, Report
 from opslog.sealing.heads import KnownHeads
-from opslog.sealing.rows import EVENT_ROW, Row, reading
+from opslog.sealing.rows import EVENT_ROW, Row, declared, reading
 from opslog.sealing.sealer import HEARTBEAT, SEALER
 
 EVENTS = f"SELECT {EVENT_ROW} FROM operations_events ORDER BY id, created_at"  # noqa: S608
@@ -267,24 +266,9 @@ def listing(
 ) -> Iterator[Iterator[tuple[Any, ...]]]:
     """The seals with their lists, by their lowest id, through a cursor of the server; of all
     events, or of those of a time."""
-    name = f"tollgate_lists_{next(_names)}"
-    with database.cursor() as cursor:
-        cursor.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {LISTS}", {"from": begin, "to": end})
-
-        def rows() -> Iterator[tuple[Any, ...]]:
-            inner: Any = psycopg.Cursor(database.connection)
-            while True:
-                with database.wrap_database_errors:
-                    inner.execute(f"FETCH FORWARD {LISTS_AT_ONCE} FROM {name}", binary=True)
-                fetched = inner.fetchall()
-                if not fetched:
-                    return
-                yield from fetched
-
-        yield rows()
-
-
-_names = count(1)
+    params = {"from": begin, "to": end}
+    with declared(database, LISTS, params, at_once=LISTS_AT_ONCE) as fetch:
+        yield chained.from_iterable(iter(lambda: fetch().fetchall(), []))
 
 
 def listed(ids: list[int]) -> str:
