@@ -13,13 +13,7 @@ from opslog import authority
 from opslog.events import record
 from opslog.model_names import Key
 from opslog.models import ModelPrice, PriceBookVersion
-from opslog.price import (
-    RATES,
-    RULES,
-    STRUCTURED,
-    long_context_as_json,
-    service_tier_as_json,
-)
+from opslog.price import RATES, RULES, STRUCTURED, as_json
 from opslog.price_plan import Plan, plain, plan
 from opslog.pricing import Price, PriceBook
 
@@ -201,9 +195,7 @@ def _database_now() -> datetime:
 
 def _row(price: Price) -> ModelPrice:
     values = {column: getattr(price, column) for column in COLUMNS}
-    values["tiers"] = [long_context_as_json(tier) for tier in price.tiers]
-    values["service_tiers"] = {
-        name: service_tier_as_json(tier) for name, tier in price.service_tiers.items()
-    }
+    values["tiers"] = [as_json(tier) for tier in price.tiers]
+    values["service_tiers"] = {name: as_json(tier) for name, tier in price.service_tiers.items()}
     values["tool_prices"] = {tool: format(rate, "f") for tool, rate in price.tool_prices.items()}
     return ModelPrice(**values)

@@ -19,10 +19,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from opslog import authority, events, outbox
+from opslog.exceptions import NotAllowedNow
 from opslog.identities import canonical
 from opslog.models import Severity
 from opslog.notices import Notice, moment
-from workorders.exceptions import NotAllowedNow
 from workorders.models import Scope, ServiceToken, TokenPolicy
 
 PREFIX = "tg_"

@@ -26,9 +26,10 @@ from budgets.models import CapChange, Measure
 from opslog import changes
 from opslog.admin.base import PageAdmin, ReasonForm, badge
 from opslog.charts import Meter, chart, runs_meter
+from opslog.exceptions import NotAllowedNow
 from opslog.models import OperationsEvent
 from workorders import directory
-from workorders.exceptions import AlreadyExists, NotAllowedNow
+from workorders.exceptions import AlreadyExists
 from workorders.models import WORK_ORDER_ID, Run, WorkOrder
 
 DAYS_SHOWN = 30

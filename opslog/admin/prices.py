@@ -11,6 +11,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 from opslog import own_prices
 from opslog.admin.base import KeptAdmin, badge
 from opslog.models import ModelPrice
+from opslog.price import RATES, STRUCTURED
 
 
 class OwnPriceForm(forms.ModelForm):  # type: ignore[type-arg]  # generic only in the stubs
@@ -22,27 +23,7 @@ class OwnPriceForm(forms.ModelForm):  # type: ignore[type-arg]  # generic only i
 
     class Meta:
         model = ModelPrice
-        fields = (
-            "model",
-            "provider",
-            "effective_from",
-            "tier",
-            "input_per_mtok",
-            "output_per_mtok",
-            "cached_input_per_mtok",
-            "cache_write_per_mtok",
-            "cache_write_1h_per_mtok",
-            "reasoning_per_mtok",
-            "audio_input_per_mtok",
-            "cached_audio_input_per_mtok",
-            "audio_output_per_mtok",
-            "image_input_per_mtok",
-            "image_output_per_mtok",
-            "tiers",
-            "service_tiers",
-            "tool_prices",
-            "match",
-        )
+        fields = ("model", "provider", "effective_from", "tier", *RATES, *STRUCTURED, "match")
 
 
 @admin.register(ModelPrice)
