@@ -136,7 +136,7 @@ def _parts(verdict: Verdict, evidence: TriageEvidence, detail: Detail | None) ->
         feature_usd=each_hour(feature.usd, hours) if feature else ZERO,
         normal_feature_usd=each_hour(feature.usd_before, hours) if feature else ZERO,
         requests=feature.requests / hours if feature else 0,
-        users=next((c.names for c in detail.counts if c.dimension == "user"), 0) if detail else 0,
+        users=detail.users if detail else 0,
         user_hours=(detail.comparison.until - detail.comparison.start) / HOUR if detail else 1,
         previous_model=fallen.name if fallen is not None and replaced else "",
         suspects=[

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from opslog.incidents.translating import finding_of
 from opslog.triage.attribution import Element
-from opslog.triage.data import ActorCount, Change, Comparison, Detail
+from opslog.triage.data import Change, Comparison, Detail
 from opslog.triage.decompose import Decomposition
 from opslog.triage.normal import DAY, Baseline
 from opslog.triage.recompute import Recompute, TriggerShare
@@ -86,7 +86,7 @@ def test_nothing_to_record(told: dict[str, Any]) -> None:
 
 def test_per_hour_and_by_name() -> None:
     hours = Comparison(AT - 4 * HOUR, AT, AT - 8 * HOUR, AT - 4 * HOUR, "chat")
-    detail = Detail(hours, counts=[ActorCount("user", 7, 5)])
+    detail = Detail(hours, users=7)
     found = finding_of(replace(SPIKE, tool="search"), detail)
     assert found is not None
     assert (found.cost_usd_per_hour, found.baseline_usd_per_hour) == (Decimal(15), Decimal(5))

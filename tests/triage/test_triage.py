@@ -9,7 +9,6 @@ import pytest
 from opslog.triage import judge
 from opslog.triage.data import (
     Actor,
-    ActorCount,
     Change,
     Detail,
     HourTotal,
@@ -183,14 +182,14 @@ def test_with_weeks_of_history_the_same_hour_of_the_week_counts():
     for each in given.cells:
         by_hour[each.hour] = by_hour.get(each.hour, 0.0) + each.cost_usd
     for hour, cost in by_hour.items():
-        totals.extend(HourTotal(hour - timedelta(days=7 * n), 1, cost) for n in range(4))
+        totals.extend(HourTotal(hour - timedelta(days=7 * n), cost) for n in range(4))
     known = Rollups(given.until, given.cells, given.tools, totals)
     assert not judged(known).confirmed
     worse = Rollups(
         given.until,
         given.cells,
         given.tools,
-        [HourTotal(t.hour, 1, t.cost_usd / 2 if t.hour < MONDAY else t.cost_usd) for t in totals],
+        [HourTotal(t.hour, t.cost_usd / 2 if t.hour < MONDAY else t.cost_usd) for t in totals],
     )
     verdict = judged(worse)
     assert verdict.confirmed
@@ -205,11 +204,11 @@ def actors(verdict, *, of_one: float) -> Detail:
     return Detail(
         verdict.comparison,
         [
-            Actor("user", "u1", 50, of_one * change, 0, 0.0),
-            Actor("user", "u2", 50, 0.2 * change, 50, 0.2 * change),
-            Actor("user", "", 50, 9.0, 0, 0.0),
+            Actor("user", "u1", 50, of_one * change, 0.0),
+            Actor("user", "u2", 50, 0.2 * change, 0.2 * change),
+            Actor("user", "", 50, 9.0, 0.0),
         ],
-        [ActorCount("user", 900, 300)],
+        users=900,
     )
 
 
