@@ -8,8 +8,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
 
-from budgets import burn_rate
-from opslog.charts import Meter, chart
+from budgets.usage import burn_rate
+from opslog.pages.charts import Meter, chart
 
 REFRESH_SECONDS = 5
 

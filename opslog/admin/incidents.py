@@ -26,11 +26,9 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from opslog import changes, jobs
+from opslog import jobs
 from opslog.admin.base import PageAdmin, ReasonForm, SureForm, badge
-from opslog.charts import Chart, Series, of_series, waterfall
 from opslog.exceptions import NotAllowedNow
-from opslog.figures import figure
 from opslog.incidents import (
     costs,
     handling,
@@ -45,6 +43,9 @@ from opslog.incidents.notices import ADVICE
 from opslog.incidents.postmortem import STEP_TITLES, earlier, markdown
 from opslog.incidents.rules import is_normal
 from opslog.models import Incident, IncidentEntry, Mitigation
+from opslog.pages.charts import Chart, Series, of_series, waterfall
+from opslog.pages.figures import figure
+from opslog.telemetry import change_markers
 from opslog.templatetags.tollgate import ago
 
 TRIAGE = "opslog.tasks.run_triage"
@@ -400,7 +401,7 @@ def chart_of(incident: Incident, now: datetime) -> Chart:
             Series("normal for that hour", [hour.baseline_usd for hour in hours], "step"),
         ],
         unit="usd",
-        markers=changes.for_chart(since, until),
+        markers=change_markers.for_chart(since, until),
         starts=[(incident.started_at, "the spike begins")],
         over=[hour.at >= begins and not is_normal(hour) for hour in hours],
     )

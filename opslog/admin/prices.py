@@ -8,10 +8,10 @@ from django.contrib.admin import display
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from opslog import own_prices
 from opslog.admin.base import KeptAdmin, badge
 from opslog.models import ModelPrice
-from opslog.price import RATES, STRUCTURED
+from opslog.price_book import own as own_prices
+from opslog.pricing.price import RATES, STRUCTURED
 
 
 class OwnPriceForm(forms.ModelForm):  # type: ignore[type-arg]  # generic only in the stubs

@@ -3,7 +3,7 @@
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from opslog.sealing.statements import Statement, moment
+from opslog.seal_format.statements import Statement, moment
 
 
 class SealKey(models.Model):

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from opslog.charts import Meter, Series, chart, of_series, runs_meter
+from opslog.pages.charts import Meter, Series, chart, of_series, runs_meter
 from opslog.templatetags import tollgate as tags
 
 D = Decimal

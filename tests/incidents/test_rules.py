@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opslog.charts import waterfall
 from opslog.incidents import rules
 from opslog.incidents.costs import baseline
 from opslog.incidents.finding import Contribution
 from opslog.incidents.queries import literal
 from opslog.incidents.rules import Hour, Open, Situation
+from opslog.pages.charts import waterfall
 from tests.incidents.findings import HOUR, make_finding
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
