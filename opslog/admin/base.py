@@ -324,12 +324,3 @@ class DayByDayMixin:
 
 def badge(state: str, word: str = "") -> str:
     return render_to_string("tollgate/badge.html", {"state": state, "word": word})
-
-
-def without_relation_buttons(field: "models.Field[Any, Any]", form_field: Any) -> Any:
-    """A choice of a person needs no pencil, plus and eye beside it."""
-    widget = form_field.widget
-    for button in ("can_add_related", "can_change_related", "can_view_related"):
-        if hasattr(widget, button):
-            setattr(widget, button, False)
-    return form_field

@@ -18,7 +18,7 @@ from opslog.seal_format import encoding
 
 FETCH = 5000  # rows at a time: a few megabytes
 _columns = ", ".join("meta::text" if name == "meta" else name for name in encoding.COLUMNS)
-EVENT_ROW = f"ROW({_columns})"  # in binary: what `encoding.row_bytes` makes
+EVENT_ROW = f"ROW({_columns})"  # in binary: what `encoding` reads
 
 _names = count(1)
 
