@@ -5,15 +5,15 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 
-from budgets.bills.terraform import CloudBudget, document
+from budgets.bills.terraform import document
 from budgets.models import DimensionBudget
 from budgets.reports import selector
 from opslog.management.base import Documented
 
 
 class Command(Documented):
-    examples = ("manage.py export_terraform --email finance@example.org > budgets.tf",)
-    help = "Print Terraform (HCL) with one aws_budgets_budget for each monthly budget."
+    examples = ("manage.py export_terraform --email finance@example.org > budgets.tf.json",)
+    help = "Print Terraform (JSON) with one aws_budgets_budget for each monthly budget."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -34,9 +34,4 @@ class Command(Documented):
         owners = {each.owner_id for each in filtered}
         people = User.objects.filter(is_active=True, groups__in=owners).exclude(email="").distinct()
         emails = options["email"] or sorted(people.values_list("email", flat=True))
-        budgets = [
-            CloudBudget(each.dimension, each.monthly_usd, each.tiers, each.aws_services)
-            for each in filtered
-            if each.monthly_usd is not None
-        ]
-        self.stdout.write(document(budgets, start=selector.today(), emails=emails), ending="")
+        self.stdout.write(document(filtered, start=selector.today(), emails=emails), ending="")
