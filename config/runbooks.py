@@ -23,7 +23,6 @@ from budgets import (
     breaker,
     contacts,
     limits,
-    may,
     overview,
     preflight,
     preflight_checks,
@@ -357,7 +356,6 @@ def _page(request: HttpRequest, template: str, title: str, facts: Facts) -> Http
     context = {
         **admin.site.each_context(request),
         "title": title,
-        "groups_that_may": may.groups_that_may(),
         **facts,
     }
     return TemplateResponse(request, template, context)

@@ -1,11 +1,13 @@
 """What can go wrong with the governed things. Plain Python: the API and the admin translate."""
 
+from opslog.exceptions import Rejected
 
-class AlreadyExists(Exception):
+
+class AlreadyExists(Rejected):
     """There is one with this id already."""
 
 
-class NotAllowedNow(Exception):
+class NotAllowedNow(Rejected):
     """The state, or a rule, does not allow it; the text says which."""
 
 

@@ -9,14 +9,13 @@ from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import (
     HttpRequest,
-    HttpResponse,
     HttpResponseBase,
     HttpResponseNotAllowed,
     HttpResponseRedirect,
 )
 from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils import timezone
 from unfold.views import ChangeList
 
@@ -27,7 +26,8 @@ from budgets.admin.told import lines_told, units_of, use_charts
 from budgets.evidence import refusals_by_request
 from budgets.exceptions import PasswordRequired, Refused, SecondFactorRequired
 from budgets.models import ChangeRequest
-from opslog.admin.base import PageAdmin, ReasonForm
+from opslog.admin.acts import Act, StaffRequest
+from opslog.admin.base import PageAdmin, moments
 from opslog.confirmed import confirmed_lately, second_factor_at
 from opslog.exceptions import Unavailable
 from workorders.models import WorkOrder
@@ -92,24 +92,37 @@ class ChangeRequestAdmin(PageAdmin):
     search_help_text = "a number, a work order's id, words"
     list_before_template = "budgets/requests_tabs.html"
     page_template = "budgets/change_request.html"
+    views = ("decide", "edit")
+    list_views = ("decide-selected",)
     acts = {
-        "decide": "decide",
-        "edit": "edit",
-        "withdraw": "withdraw",
-        "set-aside": "set_aside",
+        "withdraw": Act(
+            permission="budgets.ask_changerequest",
+            form=None,
+            perform=lambda request, obj, _: approvals.cancel(obj.pk, by=request.user),
+            done="Request #{0.pk} is withdrawn.",
+        ),
+        "set-aside": Act(
+            title="Set request #{0.pk} aside",
+            permission="budgets.ask_changerequest",
+            allows=lambda request, obj: approvals.may_set_aside(obj, request.user),
+            effects=(
+                "A program requested this with the token {0.token.name}.",
+                "It ends without a decision, and its votes count no more. No cap changes.",
+                "The owner of the token, {0.requester}, is told.",
+            ),
+            danger=True,
+            verb="Set it aside",
+            perform=lambda request, obj, values: approvals.set_aside(
+                obj.pk, by=request.user, reason=values["reason"]
+            ),
+            done="Request #{0.pk} is set aside.",
+        ),
     }
     actions = ("decide_on_selected",)
-    sortable_by = ()
+    add_permission = "budgets.ask_changerequest"
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("lines")
-
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.decide_many)
-        return [
-            path("decide-selected/", view, name="budgets_changerequest_decide_many"),
-            *super().get_urls(),
-        ]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
         return WaitingList if _is_queue(request) else RequestList
@@ -120,20 +133,14 @@ class ChangeRequestAdmin(PageAdmin):
     def get_ordering(self, request: HttpRequest) -> Any:
         return ("created_at",) if _is_queue(request) else super().get_ordering(request)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("budgets.ask_changerequest")
-
     def has_decide_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("budgets.decide_changerequest")
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        extra = {"whose": request.GET.get("whose", ""), "chosen": request.GET.get("status__exact")}
-        return super().changelist_view(request, {**extra, **(extra_context or {})})  # type: ignore[no-any-return]
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
+        return {"whose": request.GET.get("whose", ""), "chosen": request.GET.get("status__exact")}
 
     def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+        self, request: Any, form_url: str = "", extra_context: Any = None
     ) -> HttpResponseBase:
         if not self.has_add_permission(request):
             raise PermissionDenied
@@ -150,10 +157,9 @@ class ChangeRequestAdmin(PageAdmin):
             form=ChooseForm(),
         )
 
-    def edit(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        obj = self.thing(request, object_id)
-        user: Any = request.user
-        if not self.has_add_permission(request) or not approvals.may_edit(obj, user):
+    def edit(self, request: StaffRequest, object_id: str) -> HttpResponseBase:
+        obj = self.row(request, object_id)
+        if not self.has_add_permission(request) or not approvals.may_edit(obj, request.user):
             raise PermissionDenied
         if obj.status != ChangeRequest.Status.PENDING or obj.expires_at <= timezone.now():
             messages.error(request, "The request is decided or expired already.")
@@ -214,7 +220,7 @@ class ChangeRequestAdmin(PageAdmin):
         if not self.has_decide_permission(request):
             raise PermissionDenied
         user: Any = request.user
-        obj = self.thing(request, object_id)
+        obj = self.row(request, object_id)
         form = _form(obj, request.POST)
         # Who may not decide is told so before they are asked to confirm anything.
         reason = deciding.why_not(obj, user)
@@ -255,7 +261,7 @@ class ChangeRequestAdmin(PageAdmin):
             return None
         return self._many(request, rows, ManyForm())
 
-    def decide_many(self, request: HttpRequest) -> HttpResponseBase:
+    def decide_selected(self, request: HttpRequest) -> HttpResponseBase:
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not self.has_decide_permission(request):
@@ -300,46 +306,6 @@ class ChangeRequestAdmin(PageAdmin):
             ],
         )
 
-    def withdraw(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        obj = self.thing(request, object_id)
-        try:
-            approvals.cancel(obj.pk, by=request.user)  # type: ignore[arg-type]  # logged in
-        except Refused as error:
-            messages.error(request, str(error))
-        else:
-            self.message_user(request, f"Request #{obj.pk} is withdrawn.")
-        return HttpResponseRedirect(self.address(obj))
-
-    def set_aside(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        obj = self.thing(request, object_id)
-        user: Any = request.user
-        if not self.has_add_permission(request) or not approvals.may_set_aside(obj, user):
-            raise PermissionDenied
-
-        def perform(said: dict[str, Any]) -> str:
-            approvals.set_aside(obj.pk, by=user, reason=said["reason"])
-            return f"Request #{obj.pk} is set aside."
-
-        return self.act(
-            request,
-            obj,
-            form=ReasonForm,
-            perform=perform,
-            refusals=(Refused,),
-            title=f"Set request #{obj.pk} aside",
-            verb="Set it aside",
-            danger=True,
-            effects=(
-                f"A program requested this with the token {obj.token.name}.",
-                "It ends without a decision, and its votes count no more. No cap changes.",
-                f"The owner of the token, {obj.requester}, is told.",
-            ),
-        )
-
     @display(description="request", ordering="id")
     def number(self, obj: ChangeRequest) -> str:
         return f"#{obj.pk}"
@@ -359,9 +325,7 @@ class ChangeRequestAdmin(PageAdmin):
             "tollgate/badge.html", {"state": "expired" if overdue else obj.status}
         )
 
-    @display(description="asked (UTC)")
-    def asked(self, obj: ChangeRequest) -> str:
-        return f"{obj.created_at:%Y-%m-%d %H:%M}"
+    asked = moments("created_at", "asked")
 
     @display(description="until (UTC)")
     def expiry(self, obj: ChangeRequest) -> str:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from opslog import changes
-from opslog.admin.base import DayByDayMixin, KeptAdmin, LargeTableMixin, by_day
+from opslog.admin.base import DayByDayMixin, KeptAdmin, LargeTableMixin, by_day, moments
 from opslog.models import ChangeMarker
 
 LONGEST = {"what": 500, "feature": 100}  # as over HTTP
@@ -74,9 +74,7 @@ class ChangeMarkerAdmin(DayByDayMixin, LargeTableMixin, KeptAdmin):
         )
         obj.pk = marker.pk
 
-    @display(description="when (UTC)")
-    def when(self, marker: ChangeMarker) -> str:
-        return f"{marker.happened_at:%Y-%m-%d %H:%M}"
+    when = moments("happened_at", "when")
 
     @display(description="feature")
     def of_feature(self, marker: ChangeMarker) -> str:

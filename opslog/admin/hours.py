@@ -5,11 +5,11 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin import SimpleListFilter, display
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 
-from opslog.admin.base import DayByDayMixin, KeptAdmin, LargeTableMixin, by_day
+from opslog.admin.base import DayByDayMixin, LargeTableMixin, ReadAdmin, by_day
 from opslog.figures import figure
 from opslog.models import InferenceHour, UnreadSpan
 from opslog.templatetags.tollgate import usd
@@ -44,7 +44,7 @@ class TriggerChosen(ChosenFilter):
 
 
 @admin.register(InferenceHour)
-class InferenceHourAdmin(DayByDayMixin, LargeTableMixin, KeptAdmin):
+class InferenceHourAdmin(DayByDayMixin, LargeTableMixin, ReadAdmin):
     list_display = (
         *("when", "feature", "model", "trigger_type", "requests", "failed", "cost"),
         *("without_a_price", "apart"),
@@ -53,21 +53,11 @@ class InferenceHourAdmin(DayByDayMixin, LargeTableMixin, KeptAdmin):
     list_filter = (FeatureChosen, ModelChosen, TriggerChosen, by_day("hour"))
     ordering = ("-hour", "-cost_usd")
     list_before_template = "tollgate/hours_note.html"
-    sortable_by = ()
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
         week = timezone.now() - timedelta(days=7)
         unread = UnreadSpan.objects.filter(lost__gt=0, last_seen__gte=week)
-        extra = {**(extra_context or {}), "unread": unread.count()}
-        return super().changelist_view(request, extra)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+        return {**super().list_context(request), "unread": unread.count()}
 
     @display(description="hour (UTC)")
     def when(self, row: InferenceHour) -> str:

@@ -20,6 +20,7 @@ from opslog.admin.base import (
     LargeTableMixin,
     PageAdmin,
     day_begins,
+    moments,
     parse_day,
 )
 from opslog.event_filters import PERIODS
@@ -110,7 +111,6 @@ class RunAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
     search_help_text = "run id, work order id, or agent"
     page_template = "workorders/run.html"
     ordering = ("-started_at",)
-    sortable_by = ()
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -153,9 +153,7 @@ class RunAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
             and type(obj).token.field.related_model.objects.filter(pk=obj.token_id).first(),
         }
 
-    @display(description="started (UTC)")
-    def started(self, run: Run) -> str:
-        return f"{run.started_at:%Y-%m-%d %H:%M:%S}"
+    started = moments("started_at", "started", seconds=True)
 
     @display(description="work order")
     def work_order(self, run: Run) -> str:
