@@ -27,26 +27,24 @@ from budgets.evidence import refusals_by_request
 from budgets.exceptions import PasswordRequired, Refused, SecondFactorRequired
 from budgets.models import ChangeRequest
 from opslog.admin.acts import Act, StaffRequest
-from opslog.admin.base import PageAdmin, moments
+from opslog.admin.base import PageAdmin, choice_filter, moments
 from opslog.confirmed import confirmed_lately, second_factor_at
 from opslog.exceptions import Unavailable
 from workorders.models import WorkOrder
 
 
-class WhoseFilter(admin.SimpleListFilter):
-    title = "whose"
-    parameter_name = "whose"
+def waiting(request: StaffRequest, rows: Any) -> Any:
+    return rows.filter(pk__in=[each.pk for each in approvals.waiting_for(request.user)])
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
-        return (("me", "needs your approval"), ("mine", "asked by me"))
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if self.value() == "mine":
-            return queryset.filter(requester=request.user)
-        if self.value() == "me":
-            waiting = approvals.waiting_for(request.user)  # type: ignore[arg-type]  # logged in
-            return queryset.filter(pk__in=[each.pk for each in waiting])
-        return queryset
+WHOSE = choice_filter(
+    "whose",
+    "whose",
+    {
+        "me": ("needs your approval", waiting),
+        "mine": ("asked by me", lambda request, rows: rows.filter(requester=request.user)),
+    },
+)
 
 
 class RequestList(ChangeList):
@@ -85,7 +83,7 @@ class ChangeRequestAdmin(PageAdmin):
     list_display = ("number", "subject", "change", "state", "requester", "asked", "expiry")
     list_waiting = ("number", "subject", "change", "age", "blocks", "requester", "signed")
     list_display_links = ("number",)
-    list_filter = (WhoseFilter, "status")
+    list_filter = (WHOSE, "status")
     list_select_related = ("requester", "token")
     list_per_page = 50
     search_fields = ("=id", "subject_id", "justification", "requester__username")

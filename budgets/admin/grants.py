@@ -17,7 +17,7 @@ from budgets.admin import second_factor
 from budgets.approvals.break_glass import LONGEST, REVIEW_WITHIN
 from budgets.models import Grant, Measure
 from opslog.admin.acts import Act, StaffRequest, Themed
-from opslog.admin.base import PageAdmin, badge
+from opslog.admin.base import PageAdmin, badge, choice_filter
 from opslog.confirmed import second_factor_at
 
 LONGEST_MINUTES = int(LONGEST.total_seconds() // 60)
@@ -69,27 +69,19 @@ class ReviewForm(Themed, forms.Form):
     )
 
 
-class StateFilter(admin.SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
-        return (
-            ("live", "in force now"),
-            ("coming", "still to come"),
-            ("over", "over"),
-            ("unreviewed", "break-glass, not reviewed"),
-        )
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        now = timezone.now()
-        chosen = {
-            "live": Q(starts_at__lte=now, ends_at__gt=now),
-            "coming": Q(starts_at__gt=now),
-            "over": Q(ends_at__lte=now),
-            "unreviewed": NOT_REVIEWED,
-        }.get(self.value() or "")
-        return queryset.filter(chosen) if chosen else queryset
+STATE = choice_filter(
+    "state",
+    "state",
+    {
+        "live": (
+            "in force now",
+            lambda _, rows: rows.filter(starts_at__lte=timezone.now(), ends_at__gt=timezone.now()),
+        ),
+        "coming": ("still to come", lambda _, rows: rows.filter(starts_at__gt=timezone.now())),
+        "over": ("over", lambda _, rows: rows.filter(ends_at__lte=timezone.now())),
+        "unreviewed": ("break-glass, not reviewed", lambda _, rows: rows.filter(NOT_REVIEWED)),
+    },
+)
 
 
 def ending(request: StaffRequest, grant: Grant) -> tuple[str, ...]:
@@ -135,7 +127,7 @@ class GrantAdmin(PageAdmin):
     """Break-glass that waits for its review stands on top, whatever its age."""
 
     list_display = ("work_order", "raised", "state", "interval", "granted_by", "reviewed")
-    list_filter = (StateFilter, "kind", "measure")
+    list_filter = (STATE, "kind", "measure")
     list_per_page = 50
     search_fields = ("wo__id", "wo__title", "granted_by", "reason")
     search_help_text = "a work order, a person, words of the reason"

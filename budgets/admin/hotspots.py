@@ -13,7 +13,7 @@ from budgets.hotspots import guardrails, measuring, registry
 from budgets.hotspots.levers import Control
 from budgets.models import Contact, Hotspot
 from opslog.admin.acts import Act, ReasonForm, RowForm, StaffRequest
-from opslog.admin.base import PageAdmin, badge, events_of
+from opslog.admin.base import PageAdmin, badge, choice_filter, events_of
 
 UNREGISTERED_SHOWN = 12
 BADGES = {"stale": "pending", "unconfirmed": "cancelled", "confirmed": "live"}
@@ -43,17 +43,15 @@ class ConfirmForm(ReasonForm):
     )
 
 
-class FreshFilter(admin.SimpleListFilter):
-    title = "confirmed"
-    parameter_name = "fresh"
+def in_state(state: str) -> Any:
+    return lambda _, rows: rows.filter(pk__in=[row.pk for row in rows if row.state == state])
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
-        return tuple((str(value), str(label)) for value, label in Hotspot.State.choices)
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if self.value() not in Hotspot.State.values:
-            return queryset
-        return queryset.filter(pk__in=[each.pk for each in queryset if each.state == self.value()])
+CONFIRMED = choice_filter(
+    "confirmed",
+    "fresh",
+    {str(value): (str(label), in_state(value)) for value, label in Hotspot.State.choices},
+)
 
 
 def of_feature(request: StaffRequest, _: None) -> dict[str, Any]:
@@ -65,7 +63,7 @@ def of_feature(request: StaffRequest, _: None) -> dict[str, Any]:
 @admin.register(Hotspot)
 class HotspotAdmin(PageAdmin):
     list_display = ("name", "where", "a_month", "a_request", "scales", "owner", "state")
-    list_filter = ("dimension", FreshFilter)
+    list_filter = ("dimension", CONFIRMED)
     list_select_related = ("owner",)
     list_before_template = "budgets/hotspots_note.html"
     page_template = "budgets/hotspot.html"

@@ -21,7 +21,7 @@ from budgets.approvals.break_glass import LONGEST
 from budgets.models import CapChange, Measure
 from opslog import changes
 from opslog.admin.acts import Act, StaffRequest, Themed
-from opslog.admin.base import PageAdmin, badge
+from opslog.admin.base import PageAdmin, badge, choice_filter
 from opslog.charts import chart
 from opslog.meters import Meter, runs_meter
 from opslog.models import OperationsEvent
@@ -58,25 +58,19 @@ class SettingsForm(Themed, forms.Form):
     )
 
 
-class RoomFilter(admin.SimpleListFilter):
-    title = "room today"
-    parameter_name = "room"
+def used_to(share: Decimal | None) -> Any:
+    return lambda _, rows: rows.filter(pk__in=overview.used_to(overview.today(), share))
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
-        return (
-            ("used", "used today"),
-            ("near", "80 % of a cap or more"),
-            ("full", "a cap reached"),
-        )
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if self.value() == "used":
-            return queryset.filter(pk__in=overview.used_to(overview.today()))
-        if self.value() == "near":
-            return queryset.filter(pk__in=overview.used_to(overview.today(), Decimal("0.8")))
-        if self.value() == "full":
-            return queryset.filter(pk__in=overview.used_to(overview.today(), Decimal(1)))
-        return queryset
+ROOM = choice_filter(
+    "room today",
+    "room",
+    {
+        "used": ("used today", used_to(None)),
+        "near": ("80 % of a cap or more", used_to(Decimal("0.8"))),
+        "full": ("a cap reached", used_to(Decimal(1))),
+    },
+)
 
 
 def suspending(request: StaffRequest, work_order: Any) -> tuple[str, ...]:
@@ -153,7 +147,7 @@ def break_glass(request: StaffRequest, work_order: Any, values: dict[str, Any]) 
 @admin.register(WorkOrder)
 class WorkOrderAdmin(PageAdmin):
     list_display = ("title", "state", "runs_bar", "usd_bar", "running", "id")
-    list_filter = ("status", RoomFilter)
+    list_filter = ("status", ROOM)
     search_fields = ("id", "title")
     search_help_text = "a title or an id"
     list_per_page = 50

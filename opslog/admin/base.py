@@ -4,7 +4,7 @@ A ledger or a decided record has no add, no change and no delete, whoever looks:
 superuser. What may be done to a row is an `Act`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from functools import partial
 from typing import Any, ClassVar
@@ -225,6 +225,26 @@ class LargeTableMixin:
     paginator = InfinitePaginator
     show_full_result_count = False
     list_per_page = 50
+
+
+def choice_filter(
+    title: str,
+    parameter: str,
+    options: Mapping[str, tuple[str, Callable[[Any, Any], Any]]],
+) -> type[SimpleListFilter]:
+    """Each choice has a label and a function of the request and the rows: which of them stay."""
+
+    class ChoiceFilter(SimpleListFilter):
+        def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+            return [(value, label) for value, (label, _) in options.items()]
+
+        def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+            if chosen := options.get(self.value() or ""):
+                return chosen[1](request, queryset)
+            return queryset
+
+    ChoiceFilter.title, ChoiceFilter.parameter_name = title, parameter
+    return ChoiceFilter
 
 
 class DayFilter(SimpleListFilter):

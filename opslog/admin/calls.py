@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin import SimpleListFilter, display
+from django.contrib.admin import display
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -14,7 +14,14 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 
 from opslog.admin.acts import Act, ReasonForm, StaffRequest
-from opslog.admin.base import DayByDayMixin, LargeTableMixin, PageAdmin, by_day, moments
+from opslog.admin.base import (
+    DayByDayMixin,
+    LargeTableMixin,
+    PageAdmin,
+    by_day,
+    choice_filter,
+    moments,
+)
 from opslog.admin.hours import FeatureChosen, ModelChosen
 from opslog.figures import figure
 from opslog.models import CostPreference, InferenceEvent
@@ -25,20 +32,14 @@ from opslog.templatetags.tollgate import usd
 WEEK = timedelta(days=7)
 
 
-class CostFilter(SimpleListFilter):
-    title = "cost"
-    parameter_name = "cost"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("unknown", "unknown"), ("differs", "sender and price book differ")]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        match self.value():
-            case "unknown":
-                return queryset.filter(cost_usd=None)
-            case "differs":
-                return queryset.filter(costs.DIFFER)
-        return queryset
+COST = choice_filter(
+    "cost",
+    "cost",
+    {
+        "unknown": ("unknown", lambda _, rows: rows.filter(cost_usd=None)),
+        "differs": ("sender and price book differ", lambda _, rows: rows.filter(costs.DIFFER)),
+    },
+)
 
 
 @admin.register(InferenceEvent)
@@ -48,7 +49,7 @@ class InferenceEventAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
         *("counts", "of_sender", "computed"),
     )
     list_display_links = ("when",)
-    list_filter = (CostFilter, "source", FeatureChosen, ModelChosen, by_day("created_at"))
+    list_filter = (COST, "source", FeatureChosen, ModelChosen, by_day("created_at"))
     list_before_template = "tollgate/calls_note.html"
     page_template = "tollgate/call.html"
     ordering = ("-created_at", "-id")

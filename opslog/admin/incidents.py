@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin import display
 from django.core.exceptions import PermissionDenied
-from django.db.models import Case, QuerySet, When
+from django.db.models import Case, When
 from django.http import (
     HttpRequest,
     HttpResponse,
@@ -22,7 +22,7 @@ from django.utils.html import format_html
 
 from opslog import changes, jobs
 from opslog.admin.acts import Act, ReasonForm, StaffRequest, SureForm, Themed, asked
-from opslog.admin.base import PageAdmin, badge
+from opslog.admin.base import PageAdmin, badge, choice_filter
 from opslog.charts import Chart
 from opslog.figures import figure
 from opslog.incidents import (
@@ -98,17 +98,14 @@ class ReviewForm(Themed, forms.Form):
         return bool(self.cleaned_data["alert_created"] == "yes")
 
 
-class OpenFilter(admin.SimpleListFilter):
-    title = "open"
-    parameter_name = "open"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "not reviewed"), ("no", "reviewed")]
-
-    def queryset(self, request: HttpRequest, queryset: "QuerySet[Incident]") -> Any:
-        if self.value() == "yes":
-            return queryset.exclude(state=Incident.State.REVIEWED)
-        return queryset.filter(state=Incident.State.REVIEWED) if self.value() == "no" else queryset
+OPEN = choice_filter(
+    "open",
+    "open",
+    {
+        "yes": ("not reviewed", lambda _, rows: rows.exclude(state=Incident.State.REVIEWED)),
+        "no": ("reviewed", lambda _, rows: rows.filter(state=Incident.State.REVIEWED)),
+    },
+)
 
 
 def by_name(call: Callable[..., Any], *positional: str) -> Any:
@@ -130,7 +127,7 @@ def next_level(incident: Incident) -> int:
 class IncidentAdmin(PageAdmin):
     list_display = ("what", "shown_state", "graveness", "place", "pace", "age", "owned_by")
     list_display_links = ("what",)
-    list_filter = (OpenFilter, "severity", "cause")
+    list_filter = (OPEN, "severity", "cause")
     list_select_related = ("owner",)
     list_before_template = "tollgate/incidents_note.html"
     search_fields = ("feature", "tool")

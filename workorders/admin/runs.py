@@ -19,6 +19,7 @@ from opslog.admin.base import (
     DayFilter,
     LargeTableMixin,
     PageAdmin,
+    choice_filter,
     day_begins,
     moments,
     parse_day,
@@ -45,18 +46,21 @@ class RunDayFilter(DayFilter):
         )
 
 
-class LastFilter(admin.SimpleListFilter):
-    """The runs that started of late, in the words that the event history has for it."""
+def lately(period: str) -> Any:
+    return lambda _, rows: rows.filter(started_at__gte=timezone.now() - PERIODS[period])
 
-    title = "time"
-    parameter_name = "last"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
-        return tuple((period, f"the last {words}") for period, words in LATELY.items())
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        period = PERIODS.get(self.value() or "")
-        return queryset.filter(started_at__gte=timezone.now() - period) if period else queryset
+# In the words that the event history has for it.
+LAST = choice_filter(
+    "time",
+    "last",
+    {period: (f"the last {words}", lately(period)) for period, words in LATELY.items()},
+)
+KNOWN = choice_filter(
+    "registration",
+    "known",
+    {"no": ("unknown agents only", lambda _, rows: rows.filter(agent_known=False))},
+)
 
 
 class WorkOrderFilter(AutocompleteSelectFilter):
@@ -83,17 +87,6 @@ class AgentFilter(DropdownFilter):
         return queryset.filter(agent_name=canonical(self.value())) if self.value() else queryset
 
 
-class KnownFilter(admin.SimpleListFilter):
-    title = "registration"
-    parameter_name = "known"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
-        return (("no", "unknown agents only"),)
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        return queryset.filter(agent_known=False) if self.value() == "no" else queryset
-
-
 @admin.register(Run)
 class RunAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
     list_display = ("started", "work_order", "agent", "state", "reserved", "settled", "model_used")
@@ -102,8 +95,8 @@ class RunAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
         "status",
         ("wo", WorkOrderFilter),
         AgentFilter,
-        KnownFilter,
-        LastFilter,
+        KNOWN,
+        LAST,
         RunDayFilter,
     )
     list_select_related = ("wo",)

@@ -19,7 +19,7 @@ from unfold.widgets import (
 )
 
 from opslog.admin.acts import Act, ReasonForm, StaffRequest, Themed
-from opslog.admin.base import PageAdmin, badge, events_of, moments
+from opslog.admin.base import PageAdmin, badge, choice_filter, events_of, moments
 from workorders import tokens
 from workorders.exceptions import NotAllowedNow
 from workorders.models import Run, Scope, ServiceToken, TokenPolicy, WorkOrder
@@ -132,29 +132,25 @@ class PolicyForm(ReasonForm):
     field_order = ("lifetime_days", "overlap_hours", "reason")
 
 
-class StateFilter(admin.SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
-        return (
-            ("live", "live"),
-            ("soon", f"expires within {SOON} days"),
-            ("expired", "expired"),
-            ("revoked", "revoked"),
-        )
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        now = timezone.now()
-        if self.value() == "soon":
-            return queryset.filter(pk__in=tokens.expiring(now, days=SOON))
-        if self.value() == "revoked":
-            return queryset.exclude(revoked_at=None)
-        if self.value() == "expired":
-            return queryset.filter(revoked_at=None, expires_at__lte=now)
-        if self.value() == "live":
-            return queryset.filter(revoked_at=None).exclude(expires_at__lte=now)
-        return queryset
+STATE = choice_filter(
+    "state",
+    "state",
+    {
+        "live": (
+            "live",
+            lambda _, rows: rows.filter(revoked_at=None).exclude(expires_at__lte=timezone.now()),
+        ),
+        "soon": (
+            f"expires within {SOON} days",
+            lambda _, rows: rows.filter(pk__in=tokens.expiring(timezone.now(), days=SOON)),
+        ),
+        "expired": (
+            "expired",
+            lambda _, rows: rows.filter(revoked_at=None, expires_at__lte=timezone.now()),
+        ),
+        "revoked": ("revoked", lambda _, rows: rows.exclude(revoked_at=None)),
+    },
+)
 
 
 def revoking(request: StaffRequest, token: ServiceToken) -> tuple[str, ...]:
@@ -183,7 +179,7 @@ def revoke(request: StaffRequest, token: ServiceToken, values: dict[str, Any]) -
 @admin.register(ServiceToken)
 class ServiceTokenAdmin(PageAdmin):
     list_display = ("name", "visible", "owner", "may", "state", "expiry", "last_used", "created")
-    list_filter = (StateFilter,)
+    list_filter = (STATE,)
     list_select_related = ("owner", "created_by", "use", "successor")
     list_before_template = "workorders/token_policy_note.html"
     search_fields = ("name", "prefix", "owner__username")
