@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 
-from budgets import alert_rules
+from budgets.alerts import rules
 from budgets.models import Alert, AlertRule, Budget
 from opslog.admin.acts import Act, ReasonForm, StaffRequest
 from opslog.admin.base import PageAdmin, badge
@@ -68,7 +68,7 @@ def over_in_words(rule: AlertRule) -> str:
     """A count, dollars, or per cent."""
     if rule.check_name == AlertRule.Check.SPEND:
         return f"${rule.over:,.2f}"
-    return f"{alert_rules.figure(rule.over)}{' %' if rule.check_name in PERCENT else ''}"
+    return f"{rules.figure(rule.over)}{' %' if rule.check_name in PERCENT else ''}"
 
 
 def incident_of(request: HttpRequest) -> Incident | None:
@@ -102,7 +102,7 @@ def add_title(request: HttpRequest, _: None) -> str:
 def add_rule(request: StaffRequest, _: None, values: dict[str, Any]) -> AlertRule:
     incident, reason = incident_of(request), values.pop("reason")
     wanted = {**values, "incident": incident.pk if incident else None}
-    return alert_rules.add(wanted, reason=reason, by=request.user.username)
+    return rules.add(wanted, reason=reason, by=request.user.username)
 
 
 @admin.register(AlertRule)
@@ -126,7 +126,7 @@ class AlertRuleAdmin(PageAdmin):
             form=AlertRuleForm,
             initial=NAMES,
             verb="Save",
-            perform=lambda request, rule, values: alert_rules.change(
+            perform=lambda request, rule, values: rules.change(
                 rule.pk, values, reason=values.pop("reason"), by=request.user.username
             ),
             done="Saved.",
@@ -138,16 +138,14 @@ class AlertRuleAdmin(PageAdmin):
         return {"caps": caps}
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        _, found = alert_rules.measured(obj)
+        _, found = rules.measured(obj)
         return {
             "rule": obj,
             "over": over_in_words(obj),
             "has_least": obj.check_name in LEAST,
             "title": obj.name or str(obj).capitalize(),
             "about": Incident.objects.filter(pk=obj.incident).first() if obj.incident else None,
-            "finding": alert_rules.judge(
-                obj.check_name, obj.over, obj.minutes, obj.at_least, found
-            ),
+            "finding": rules.judge(obj.check_name, obj.over, obj.minutes, obj.at_least, found),
             "alerts": Alert.objects.filter(owner_type="alert_rule", owner_id=str(obj.pk))[:8],
         }
 

@@ -8,12 +8,13 @@ from typing import Any
 from django.http import HttpResponseBase, HttpResponseRedirect
 from django.utils import timezone
 
-from budgets import approvals, overview, selectors
+from budgets import approvals
 from budgets.admin.forms import AskForm, rules_table
 from budgets.admin.raising import edited
 from budgets.admin.told import use_charts, values_told
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest, Grant, Measure
+from budgets.usage import overview, today
 from opslog.admin.acts import StaffRequest, submitted
 from opslog.admin.base import PageAdmin
 from workorders.models import WorkOrder
@@ -81,7 +82,7 @@ def _check_or_send(
         more.get("editing"),
         work_order=work_order,
         form=form,
-        usage=selectors.usage_today(work_order),
+        usage=today.usage_today(work_order),
         rules=rules_table(),
         preview=done or {},
         charts=use_charts(work_order, overview.today()),

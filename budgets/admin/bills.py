@@ -11,14 +11,14 @@ from django.template.loader import render_to_string
 from django.utils.html import format_html
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldBooleanWidget
 
-from budgets.bills import actuals, focus, importing, monthly_budgets
 from budgets.exceptions import Refused
+from budgets.finops.bills import actuals, focus, importing, monthly_budgets
 from budgets.models import BillImport, DimensionBudget, ServiceMapping
-from budgets.reports import selector
+from budgets.reports import rows
 from opslog.admin.acts import Act, ReasonForm, RowForm, StaffRequest, asked
 from opslog.admin.base import PageAdmin, events_of, moments
-from opslog.figures import figure
-from opslog.meters import Meter
+from opslog.pages.figures import figure
+from opslog.pages.meters import Meter
 
 # A request of over 5 MiB is thrown away unread (DATA_UPLOAD_MAX_MEMORY_SIZE).
 MOST_BYTES = 4_000_000
@@ -92,7 +92,7 @@ class DimensionBudgetAdmin(PageAdmin):
     }
 
     def list_context(self, request: HttpRequest) -> dict[str, Any]:
-        month = actuals.first_of(selector.today())
+        month = actuals.first_of(rows.today())
         self.figures = actuals.of_month(month)
         return {
             "month": month,
@@ -101,7 +101,7 @@ class DimensionBudgetAdmin(PageAdmin):
         }
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        months = [actuals.first_of(selector.today())]
+        months = [actuals.first_of(rows.today())]
         while len(months) < 6:
             months.append(actuals.month_before(months[-1]))
         found = [(month, actuals.of_month(month)[obj.dimension]) for month in months]

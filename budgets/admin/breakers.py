@@ -7,13 +7,13 @@ from django.contrib import admin
 from django.contrib.admin import display
 from django.http import HttpRequest
 
-from budgets import breaker
+from budgets.controls import breaker
 from budgets.models import (
     CircuitBreaker,
 )
 from opslog.admin.acts import Act, ReasonForm
 from opslog.admin.base import PageAdmin, badge
-from opslog.meters import Meter
+from opslog.pages.meters import Meter
 
 
 class BreakerForm(ReasonForm):

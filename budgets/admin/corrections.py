@@ -10,14 +10,14 @@ from django.contrib.admin import display
 from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 
-from budgets import corrections
 from budgets.admin import second_factor
+from budgets.approvals import corrections
 from budgets.exceptions import Refused
 from budgets.models import CostCorrection, CostRule
 from opslog.admin.acts import Act, ReasonForm, StaffRequest, Themed
 from opslog.admin.base import LargeTableMixin, PageAdmin, badge, moments
 from opslog.confirmed import second_factor_at
-from opslog.money import MAX_USD, usd_text
+from opslog.pricing.money import MAX_USD, usd_text
 from opslog.templatetags.tollgate import subject_url
 
 Of, Status = CostCorrection.Of, CostCorrection.Status

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin import display
 
-from budgets import features
+from budgets.controls import features
 from budgets.exceptions import Refused
 from budgets.models import (
     FeatureControl,

@@ -12,8 +12,9 @@ from django.http import Http404, HttpRequest, HttpResponseBase
 from django.urls import reverse
 from django.utils import timezone
 
-from budgets import approvals, rules
+from budgets import approvals
 from budgets.admin import second_factor
+from budgets.approvals import rules
 from budgets.approvals.break_glass import LONGEST, REVIEW_WITHIN
 from budgets.models import Grant, Measure
 from opslog.admin.acts import Act, StaffRequest, Themed

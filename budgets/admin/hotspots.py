@@ -8,9 +8,9 @@ from django.contrib.admin import display
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 
-from budgets import contacts
-from budgets.hotspots import guardrails, measuring, registry
-from budgets.hotspots.levers import Control
+from budgets.finops import contacts
+from budgets.finops.hotspots import guardrails, measuring, registry
+from budgets.finops.hotspots.levers import Control
 from budgets.models import Contact, Hotspot
 from opslog.admin.acts import Act, ReasonForm, RowForm, StaffRequest
 from opslog.admin.base import PageAdmin, badge, choice_filter, events_of

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils import timezone
 
-from budgets import killswitch
+from budgets.controls import kill_switch
 from budgets.exceptions import Refused
 from budgets.models import (
     KillSwitch,
@@ -31,9 +31,9 @@ class SwitchForm(ReasonForm):
 
 
 def stop(request: StaffRequest, _: None, values: dict[str, Any]) -> tuple[KillSwitch, str]:
-    if not killswitch.may_switch(values["scope"], person=request.user):
+    if not kill_switch.may_switch(values["scope"], person=request.user):
         raise ValidationError({"scope": "A director switches everything, and surfaces."})
-    made, stops = killswitch.switch(
+    made, stops = kill_switch.switch(
         **values, enabled=True, by=request.user.username, person=request.user
     )
     return made, f"{made} is stopped: {stops.running} runs were under way."
@@ -42,7 +42,7 @@ def stop(request: StaffRequest, _: None, values: dict[str, Any]) -> tuple[KillSw
 def turn(request: StaffRequest, switch: KillSwitch, values: dict[str, Any]) -> str:
     if moved_on(request, on=switch.enabled):
         raise Refused(f"It is {'stopped' if switch.enabled else 'lifted'} already.")
-    killswitch.switch(
+    kill_switch.switch(
         switch.scope,
         switch.target,
         enabled=not switch.enabled,
@@ -55,7 +55,7 @@ def turn(request: StaffRequest, switch: KillSwitch, values: dict[str, Any]) -> s
 
 def stopping(request: StaffRequest, _: None) -> tuple[str, ...]:
     scope, target = (request.GET.get(name, "") for name in ("scope", "target"))
-    stops = killswitch.effect(scope or "Global", target)
+    stops = kill_switch.effect(scope or "Global", target)
     return (
         "From the next start on everything that it names is refused.",
         "What runs is stopped when it extends or renews its lease; finishing is possible.",
@@ -65,7 +65,7 @@ def stopping(request: StaffRequest, _: None) -> tuple[str, ...]:
 
 
 def turning(request: StaffRequest, switch: KillSwitch) -> tuple[str, ...]:
-    stops = killswitch.effect(switch.scope, switch.target)
+    stops = kill_switch.effect(switch.scope, switch.target)
     return (f"It matches {stops.runs} runs of the last 24 hours; {stops.running} run now.",)
 
 
@@ -86,7 +86,9 @@ class KillSwitchAdmin(PageAdmin):
     acts = {
         "switch": Act(
             title=lambda _, switch: f"{'Lift' if switch.enabled else 'Switch on'}: {switch}",
-            allows=lambda request, switch: killswitch.may_switch(switch.scope, person=request.user),
+            allows=lambda request, switch: kill_switch.may_switch(
+                switch.scope, person=request.user
+            ),
             effects=turning,
             danger=lambda _, switch: not switch.enabled,
             verb=lambda _, switch: "Lift it" if switch.enabled else "Stop it",
@@ -107,15 +109,15 @@ class KillSwitchAdmin(PageAdmin):
         )  # fmt: skip
         return {
             "everything": KillSwitch.objects.filter(scope="Global").first(),
-            "stops": killswitch.effect("Global", ""),
-            "on": [each for each in killswitch.in_force() if each.scope != "Global"],
+            "stops": kill_switch.effect("Global", ""),
+            "on": [each for each in kill_switch.in_force() if each.scope != "Global"],
             "surfaces": list(surfaces),
             "may_all": request.user.has_perm("budgets.stop_everything"),
             "may_one": request.user.has_perm("budgets.stop_identity"),
         }
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        return {"switch": obj, "stops": killswitch.effect(obj.scope, obj.target)}
+        return {"switch": obj, "stops": kill_switch.effect(obj.scope, obj.target)}
 
     @display(description="stops")
     def what(self, switch: KillSwitch) -> str:

@@ -9,12 +9,13 @@ from django.contrib.admin import display
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 
-from budgets import limits, overview
+from budgets.controls import limits
 from budgets.models import Alert, Budget
+from budgets.usage import overview
 from opslog.admin.acts import Act, ReasonForm, StaffRequest, asked
 from opslog.admin.base import PageAdmin
-from opslog.figures import figure
-from opslog.meters import Meter
+from opslog.pages.figures import figure
+from opslog.pages.meters import Meter
 from workorders.models import WorkOrder
 
 UNITS = {"usd": "usd", "tokens": "runs", "requests": "runs", "runs": "runs"}

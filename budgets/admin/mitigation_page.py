@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from budgets import mitigations
+from budgets.controls import mitigations
 from budgets.models import FeatureControl
 from opslog.admin.acts import ReasonForm, submitted
 from opslog.exceptions import NotAllowedNow, Rejected

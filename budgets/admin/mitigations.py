@@ -8,7 +8,7 @@ from django.contrib.admin import display
 from django.utils import timezone
 from unfold.widgets import UnfoldBooleanSwitchWidget
 
-from budgets import automatic
+from budgets.controls import automatic_mitigation
 from budgets.models import AutomaticMitigation, TimedMitigation
 from opslog.admin.acts import Act, ReasonForm, StaffRequest
 from opslog.admin.base import PageAdmin, badge
@@ -27,7 +27,9 @@ class LeverForm(ReasonForm):
 
 
 def set_lever(request: StaffRequest, row: AutomaticMitigation, values: dict[str, Any]) -> str:
-    automatic.set_lever(row.lever, **values, by=request.user.username, now=timezone.now())
+    automatic_mitigation.set_lever(
+        row.lever, **values, by=request.user.username, now=timezone.now()
+    )
     return f"{row}: {'on' if values['enabled'] else 'off'}."
 
 
@@ -84,7 +86,7 @@ class TimedMitigationAdmin(PageAdmin):
             when=lambda _, timed: timed.ended_at is None,
             effects=("It would end by itself at {0.until:%Y-%m-%d %H:%M} UTC.",),
             verb="Put the control back",
-            perform=lambda request, timed, values: automatic.end(
+            perform=lambda request, timed, values: automatic_mitigation.end(
                 timed.pk, reason=values["reason"], by=request.user.username, now=timezone.now()
             ),
         )

@@ -5,10 +5,11 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin import display
 
-from budgets import approvals, overview
+from budgets import approvals
 from budgets.admin.limits import LowerForm
 from budgets.approvals.subjects import OwnLimit
 from budgets.models import ApprovalLimit
+from budgets.usage import overview
 from opslog.admin.acts import Act, StaffRequest
 from opslog.admin.base import PageAdmin
 

@@ -15,8 +15,8 @@ from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
 )
 
-from budgets import approvals, rules
-from budgets.approvals import rule_changes
+from budgets import approvals
+from budgets.approvals import rule_changes, rules
 from budgets.approvals.needs import current_rules
 from budgets.exceptions import Refused
 from budgets.models import ApprovalRule, Measure

@@ -8,7 +8,7 @@ from django.contrib.admin import display
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 
-from budgets import preflight
+from budgets.admission import preflight
 from budgets.models import (
     Alert,
     DirectSpend,

@@ -15,16 +15,17 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from budgets import approvals, overview, selectors
+from budgets import approvals
 from budgets.admin.grants import LONGEST_MINUTES, BreakGlassForm
 from budgets.approvals.break_glass import LONGEST
 from budgets.models import CapChange, Measure
-from opslog import changes
+from budgets.usage import overview, today
 from opslog.admin.acts import Act, StaffRequest, Themed
 from opslog.admin.base import PageAdmin, badge, choice_filter
-from opslog.charts import chart
-from opslog.meters import Meter, runs_meter
 from opslog.models import OperationsEvent
+from opslog.pages.charts import chart
+from opslog.pages.meters import Meter, runs_meter
+from opslog.telemetry import change_markers
 from workorders import directory
 from workorders.models import WORK_ORDER_ID, Run, WorkOrder
 
@@ -74,7 +75,7 @@ ROOM = choice_filter(
 
 
 def suspending(request: StaffRequest, work_order: Any) -> tuple[str, ...]:
-    usage = selectors.usage_today(work_order)
+    usage = today.usage_today(work_order)
     return (
         "Every further start and extension is refused with 409, from the next one on.",
         f"Open runs: {usage.open_runs}. They may finish, and settle what they cost.",
@@ -86,7 +87,7 @@ def suspending(request: StaffRequest, work_order: Any) -> tuple[str, ...]:
 
 
 def resuming(request: StaffRequest, work_order: Any) -> tuple[str, ...]:
-    usage = selectors.usage_today(work_order)
+    usage = today.usage_today(work_order)
     left = max(work_order.usd_cap - usage.used_usd, 0)
     return (
         "Starts are admitted again, from the next one on.",
@@ -101,7 +102,7 @@ def change_settings(request: StaffRequest, work_order: Any, values: dict[str, An
 
 
 def breaking_glass(request: StaffRequest, work_order: Any) -> tuple[str, ...]:
-    usage = selectors.usage_today(work_order)
+    usage = today.usage_today(work_order)
     highest = approvals.limit_of(Measure.USD_PER_DAY)
     of_all = approvals.limit_of(Measure.USD_PER_DAY, of_all=True)
     in_force = approvals.in_force(Measure.USD_PER_DAY)
@@ -213,7 +214,7 @@ class WorkOrderAdmin(PageAdmin):
         return overview.with_use(super().get_queryset(request), overview.today())
 
     def page(self, request: StaffRequest, obj: Any) -> dict[str, Any]:
-        usage = selectors.usage_today(obj)
+        usage = today.usage_today(obj)
         begins = usage.reset_at - timedelta(days=1)
         days = overview.use_by_day("work_order", obj.pk, begins, days=DAYS_SHOWN)
         pending = (
@@ -226,12 +227,12 @@ class WorkOrderAdmin(PageAdmin):
             "usd_meter": Meter(usage.settled_usd, usage.reserved_usd, obj.usd_cap),
             "runs_meter": runs_meter(usage.runs, usage.open_today, int(obj.runs_cap)),
             "refusals": overview.refusals_since(begins, wo_id=obj.pk),
-            "calibration": selectors.calibration(obj.pk),
+            "calibration": today.calibration(obj.pk),
             "usd_chart": chart(
                 [(day.day, day.usd) for day in days],
                 [("cap", obj.usd_cap, "now")],
                 unit="usd",
-                markers=changes.for_days([day.day for day in days]),
+                markers=change_markers.for_days([day.day for day in days]),
             ),
             "runs": Run.objects.filter(wo=obj).order_by("-started_at")[:10],
             "events": self.notable(obj)[:8],

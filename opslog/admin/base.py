@@ -172,6 +172,7 @@ class PageAdmin(ReadAdmin):
 
     def _ask_once(self, request: StaffRequest, act: Act, row: Any) -> HttpResponseBase:
         """GET shows the form and never acts."""
+
         def perform(values: dict[str, Any]) -> tuple[Any, object]:
             result = act.perform(request, row, values)
             if row is None and not act.done:

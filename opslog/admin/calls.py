@@ -23,10 +23,10 @@ from opslog.admin.base import (
     moments,
 )
 from opslog.admin.hours import FeatureChosen, ModelChosen
-from opslog.figures import figure
 from opslog.models import CostPreference, InferenceEvent
-from opslog.spend_hours import hour_of
+from opslog.pages.figures import figure
 from opslog.telemetry import costs
+from opslog.telemetry.spend_hours import hour_of
 from opslog.templatetags.tollgate import usd
 
 WEEK = timedelta(days=7)

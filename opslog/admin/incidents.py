@@ -20,11 +20,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from opslog import changes, jobs
+from opslog import jobs
 from opslog.admin.acts import Act, ReasonForm, StaffRequest, SureForm, Themed, asked
 from opslog.admin.base import PageAdmin, badge, choice_filter
-from opslog.charts import Chart
-from opslog.figures import figure
 from opslog.incidents import (
     charting,
     costs,
@@ -40,6 +38,9 @@ from opslog.incidents.detecting import headline
 from opslog.incidents.notices import ADVICE
 from opslog.incidents.postmortem import STEP_TITLES, earlier, markdown
 from opslog.models import Incident, IncidentEntry, Mitigation
+from opslog.pages.charts import Chart
+from opslog.pages.figures import figure
+from opslog.telemetry import change_markers
 from opslog.templatetags.tollgate import ago
 
 HANDLE = "opslog.handle_incident"
@@ -359,5 +360,5 @@ def chart_of(incident: Incident, now: datetime) -> Chart:
     return charting.chart(
         costs.of(incident, since, until),
         started_at=incident.started_at,
-        changes=changes.for_chart(since, until),
+        changes=change_markers.for_chart(since, until),
     )

@@ -11,9 +11,9 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
-from opslog import preferences
 from opslog.admin.acts import Themed, submitted
 from opslog.models import Severity
+from opslog.outbox import preferences
 
 
 class NotificationsForm(Themed, forms.Form):

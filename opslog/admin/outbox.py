@@ -9,10 +9,11 @@ from django.contrib.admin import display
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 
-from opslog import channels, outbox, preferences
+from opslog import outbox
 from opslog.admin.acts import Act, ReasonForm
 from opslog.admin.base import LargeTableMixin, PageAdmin, by_day, moments
 from opslog.models import MessagePolicy, OutboxMessage
+from opslog.outbox import channels, preferences
 
 UNSENT = {OutboxMessage.State.FAILED, OutboxMessage.State.SKIPPED, OutboxMessage.State.UNCONFIRMED}
 GIVE_UP_HOURS = int(outbox.GIVE_UP_AFTER.total_seconds() // 3600)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from budgets.bills.terraform import document, literal
+from budgets.finops.bills.terraform import document, literal
 from budgets.models import DimensionBudget
 from tests import factories
 
