@@ -17,8 +17,8 @@ from budgets.models import CostCorrection, CostRule
 from opslog.admin.acts import Act, ReasonForm, StaffRequest, Themed
 from opslog.admin.base import LargeTableMixin, PageAdmin, badge, moments
 from opslog.confirmed import second_factor_at
+from opslog.pages import subjects
 from opslog.pricing.money import MAX_USD, usd_text
-from opslog.templatetags.tollgate import subject_url
 
 Of, Status = CostCorrection.Of, CostCorrection.Status
 BADGES = {Status.PENDING: "pending", Status.APPLIED: "live"}
@@ -180,7 +180,7 @@ class CostCorrectionAdmin(LargeTableMixin, PageAdmin):
         solo = corrections.own_confirmation(obj, request.user) if may else None
         return {
             "correction": obj,
-            "href": subject_url(_Subject(obj.of, str(obj.subject_id))),
+            "href": subjects.url_of(obj.of, str(obj.subject_id)),
             "may_confirm": may and (bool(solo) or not theirs),
             "solo_from": solo.from_when(obj.asked_at) if solo else None,
             "may_refuse": may,
@@ -202,13 +202,6 @@ class CostCorrectionAdmin(LargeTableMixin, PageAdmin):
         )
 
     asked = moments("asked_at", "asked")
-
-
-class _Subject:
-    """What `subject_url` asks of an event."""
-
-    def __init__(self, owner_type: str, owner_id: str) -> None:
-        self.owner_type, self.owner_id = owner_type, owner_id
 
 
 def _subject_of(request: HttpRequest) -> tuple[str, UUID]:

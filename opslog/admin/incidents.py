@@ -27,8 +27,8 @@ from opslog.incidents import (
     charting,
     costs,
     handling,
+    levers,
     mitigating,
-    permitting,
     proposing,
     queries,
     reviewing,
@@ -270,9 +270,7 @@ class IncidentAdmin(PageAdmin):
             "proposals": [each for each in proposals if each.state == "proposed"],
             "settled": [each for each in proposals if each.state in ("applied", "dismissed")],
             "apply": APPLY,
-            "appliable": {
-                each.pk for each in proposals if permitting.may_apply(each, request.user)
-            },
+            "appliable": {each.pk for each in proposals if levers.may_apply(each, request.user)},
             "evidence": evidence_of(obj),
             "checks": watching.check(obj, now) if obj.is_active else [],
             "entries": list(obj.entries.all()),
