@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from budgets.finops.bills.terraform import document, literal
+from budgets.finops.bills.terraform import CloudBudget, document, literal
 from budgets.models import DimensionBudget
 from tests import factories
 
@@ -22,15 +22,10 @@ def budgets_of(text: str) -> dict[str, Any]:
 def test_each_budget_is_a_resource() -> None:
     text = document(
         [
-            DimensionBudget(
-                dimension="compute",
-                monthly_usd=Decimal("120.5"),
-                tiers=[100, 70, 90],
-                aws_services=["Machines", "Functions", "${var.x}"],
+            CloudBudget(
+                "compute", Decimal("120.5"), [100, 70, 90], ["Machines", "Functions", "${var.x}"]
             ),
-            DimensionBudget(
-                dimension="storage", monthly_usd=Decimal(30), tiers=[70], aws_services=["Objects"]
-            ),
+            CloudBudget("storage", Decimal(30), [70], ["Objects"]),
         ],
         start=date(2026, 11, 26),
         emails=["ops@example.com"],

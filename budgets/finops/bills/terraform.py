@@ -6,10 +6,10 @@ One `aws_budgets_budget` a dimension. Whoever applies it reviews it first: nothi
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from typing import Any
-
-from budgets.models import DimensionBudget
 
 NOTE = (
     "Monthly budgets of Tollgate. Made by `manage.py export_terraform`; edit the rows, not this "
@@ -17,12 +17,22 @@ NOTE = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class CloudBudget:
+    """`services` are what the cost filter names: the budget counts those alone."""
+
+    dimension: str
+    monthly_usd: Decimal
+    tiers: Sequence[int]
+    services: Sequence[str]
+
+
 def literal(text: str) -> str:
     """In which Terraform sees no template."""
     return text.replace("${", "$${").replace("%{", "%%{")
 
 
-def document(budgets: Iterable[DimensionBudget], *, start: date, emails: Sequence[str]) -> str:
+def document(budgets: Iterable[CloudBudget], *, start: date, emails: Sequence[str]) -> str:
     """A whole file, `.tf.json`. `start` is the first day of the first month that is counted."""
     variable: dict[str, Any] = {
         "description": "Who is told when a tier is reached.",
@@ -40,8 +50,7 @@ def document(budgets: Iterable[DimensionBudget], *, start: date, emails: Sequenc
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
 
-def _resource(budget: DimensionBudget, start: date) -> dict[str, Any]:
-    """The cost filter names the services: the budget counts those alone."""
+def _resource(budget: CloudBudget, start: date) -> dict[str, Any]:
     return {
         "name": f"tollgate-{budget.dimension}-monthly",
         "budget_type": "COST",
@@ -49,9 +58,7 @@ def _resource(budget: DimensionBudget, start: date) -> dict[str, Any]:
         "limit_unit": "USD",
         "time_unit": "MONTHLY",
         "time_period_start": f"{start:%Y-%m}-01_00:00",
-        "cost_filter": [
-            {"name": "Service", "values": [literal(each) for each in budget.aws_services]}
-        ],
+        "cost_filter": [{"name": "Service", "values": [literal(each) for each in budget.services]}],
         "notification": [
             {
                 "comparison_operator": "GREATER_THAN",

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 
-from budgets.finops.bills.terraform import document
+from budgets.finops.bills.terraform import CloudBudget, document
 from budgets.models import DimensionBudget
 from budgets.reports import rows
 from opslog.management.base import Documented
@@ -34,4 +34,9 @@ class Command(Documented):
         owners = {each.owner_id for each in filtered}
         people = User.objects.filter(is_active=True, groups__in=owners).exclude(email="").distinct()
         emails = options["email"] or sorted(people.values_list("email", flat=True))
-        self.stdout.write(document(filtered, start=rows.today(), emails=emails), ending="")
+        budgets = [
+            CloudBudget(each.dimension, each.monthly_usd, each.tiers, each.aws_services)
+            for each in filtered
+            if each.monthly_usd is not None
+        ]
+        self.stdout.write(document(budgets, start=rows.today(), emails=emails), ending="")
