@@ -10,7 +10,7 @@ from django.utils import timezone
 from budgets import accounts
 from budgets.models import AccountChange
 from opslog.admin.acts import Act, ReasonForm, StaffRequest, SureForm
-from opslog.admin.base import PageAdmin, badge, moments
+from opslog.admin.base import PageAdmin, badge, column, moments
 
 ADMINISTER = "auth.change_user"
 BADGES = {"confirmed": "applied", "pending": "pending"}
@@ -84,13 +84,8 @@ class AccountChangeAdmin(PageAdmin):
             "rights": sorted(group.name for group in obj.person.groups.all()),
         }
 
-    @display(description="number")
-    def number(self, change: AccountChange) -> str:
-        return f"#{change.pk}"
-
-    @display(description="change")
-    def what(self, change: AccountChange) -> str:
-        return accounts.headline(change)
+    number = column("number", lambda change: f"#{change.pk}")
+    what = column("change", accounts.headline)
 
     @display(description="state")
     def state(self, change: AccountChange) -> str:

@@ -13,7 +13,7 @@ from django.template.loader import render_to_string
 from budgets.alerts import rules
 from budgets.models import Alert, AlertRule, Budget
 from opslog.admin.acts import Act, ReasonForm, StaffRequest
-from opslog.admin.base import PageAdmin, badge
+from opslog.admin.base import PageAdmin, badge, column
 from opslog.models import Incident
 
 NAMES = ("enabled", "severity", "over", "minutes", "at_least", "group")
@@ -149,17 +149,13 @@ class AlertRuleAdmin(PageAdmin):
             "alerts": Alert.objects.filter(owner_type="alert_rule", owner_id=str(obj.pk))[:8],
         }
 
-    @display(description="check")
-    def check_shown(self, rule: AlertRule) -> str:
-        return str(rule)
+    check_shown = column("check", str)
 
     @display(description="severity")
     def severity_shown(self, rule: AlertRule) -> str:
         return render_to_string("budgets/severity.html", {"severity": rule.severity})
 
-    @display(description="over")
-    def over_shown(self, rule: AlertRule) -> str:
-        return over_in_words(rule)
+    over_shown = column("over", over_in_words)
 
     @display(description="state")
     def state(self, rule: AlertRule) -> str:

@@ -16,7 +16,7 @@ from budgets.finops.bills import actuals, focus, importing, monthly_budgets
 from budgets.models import BillImport, DimensionBudget, ServiceMapping
 from budgets.reports import rows
 from opslog.admin.acts import Act, ReasonForm, RowForm, StaffRequest, asked
-from opslog.admin.base import PageAdmin, events_of, moments
+from opslog.admin.base import PageAdmin, column, events_of, moments
 from opslog.pages.figures import figure
 from opslog.pages.meters import Meter
 
@@ -113,9 +113,7 @@ class DimensionBudgetAdmin(PageAdmin):
             "events": events_of("dimension_budget", obj.pk, most=6),
         }
 
-    @display(description="kind of bill")
-    def what(self, budget: DimensionBudget) -> str:
-        return str(budget)
+    what = column("kind of bill", str)
 
     @display(description="this month")
     def this_month(self, budget: DimensionBudget) -> str:
@@ -174,9 +172,7 @@ class ServiceMappingAdmin(PageAdmin):
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         return {"mapping": obj}
 
-    @display(description="service")
-    def service(self, mapping: ServiceMapping) -> str:
-        return mapping.service_name or "every service of it"
+    service = column("service", lambda mapping: mapping.service_name or "every service of it")
 
 
 def import_bill(request: StaffRequest, _: None, values: dict[str, Any]) -> tuple[BillImport, str]:

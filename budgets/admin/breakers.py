@@ -12,7 +12,7 @@ from budgets.models import (
     CircuitBreaker,
 )
 from opslog.admin.acts import Act, ReasonForm
-from opslog.admin.base import PageAdmin, badge
+from opslog.admin.base import PageAdmin, badge, column
 from opslog.pages.meters import Meter
 
 
@@ -34,6 +34,12 @@ class BreakerForm(ReasonForm):
         help_text="Work orders: it trips when so many of them ended in an error.",
     )  # fmt: skip
     field_order = ("open_seconds", "probe_seconds", "recent_runs", "error_percent", "reason")
+
+
+def name_of(found: CircuitBreaker) -> str:
+    if found.scope == CircuitBreaker.Scope.GLOBAL:
+        return "Circuit breaker of everything"
+    return "When work orders trip" if found.subject == "*" else f"Work order {found.subject}"
 
 
 @admin.register(CircuitBreaker)
@@ -87,9 +93,7 @@ class CircuitBreakerAdmin(PageAdmin):
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         return {"breaker": obj, "title": name_of(obj), **_pace()}
 
-    @display(description="breaker")
-    def what(self, found: CircuitBreaker) -> str:
-        return name_of(found)
+    what = column("breaker", name_of)
 
     @display(description="state")
     def shown(self, found: Any) -> str:
@@ -105,15 +109,7 @@ class CircuitBreakerAdmin(PageAdmin):
         waits = found.state == "open" and not found.due
         return f"{found.half_open_at:%H:%M:%S}" if waits else "–"
 
-    @display(description="reason")
-    def why(self, found: CircuitBreaker) -> str:
-        return found.reason[:120] or "–"
-
-
-def name_of(found: CircuitBreaker) -> str:
-    if found.scope == CircuitBreaker.Scope.GLOBAL:
-        return "Circuit breaker of everything"
-    return "When work orders trip" if found.subject == "*" else f"Work order {found.subject}"
+    why = column("reason", lambda found: found.reason[:120] or "–")
 
 
 def _pace() -> dict[str, Any]:

@@ -29,7 +29,7 @@ from budgets.exceptions import PasswordRequired, Refused, SecondFactorRequired
 from budgets.models import ChangeRequest
 from budgets.usage import overview
 from opslog.admin.acts import Act, StaffRequest
-from opslog.admin.base import PageAdmin, choice_filter, moments
+from opslog.admin.base import PageAdmin, choice_filter, column, moments
 from opslog.confirmed import confirmed_lately, second_factor_at
 from opslog.exceptions import Unavailable
 from workorders.models import WorkOrder
@@ -306,9 +306,7 @@ class ChangeRequestAdmin(PageAdmin):
             ],
         )
 
-    @display(description="request", ordering="id")
-    def number(self, obj: ChangeRequest) -> str:
-        return f"#{obj.pk}"
+    number = column("request", lambda obj: f"#{obj.pk}", ordering="id")
 
     @display(description="limits of")
     def subject(self, obj: Any) -> str:
@@ -326,14 +324,8 @@ class ChangeRequestAdmin(PageAdmin):
         )
 
     asked = moments("created_at", "asked")
-
-    @display(description="until (UTC)")
-    def expiry(self, obj: ChangeRequest) -> str:
-        return f"{obj.decided_at or obj.expires_at:%Y-%m-%d %H:%M}"
-
-    @display(description="waits")
-    def age(self, obj: ChangeRequest) -> str:
-        return render_to_string("budgets/age.html", {"request_": obj})
+    expiry = column("until (UTC)", lambda obj: f"{obj.decided_at or obj.expires_at:%Y-%m-%d %H:%M}")
+    age = column("waits", lambda obj: render_to_string("budgets/age.html", {"request_": obj}))
 
     @display(description="refused today")
     def blocks(self, obj: Any) -> str:

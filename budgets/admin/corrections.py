@@ -15,7 +15,7 @@ from budgets.approvals import corrections
 from budgets.exceptions import Refused
 from budgets.models import CostCorrection, CostRule
 from opslog.admin.acts import Act, ReasonForm, StaffRequest, Themed
-from opslog.admin.base import LargeTableMixin, PageAdmin, badge, moments
+from opslog.admin.base import LargeTableMixin, PageAdmin, badge, column, moments
 from opslog.confirmed import second_factor_at
 from opslog.pages import subjects
 from opslog.pricing.money import MAX_USD, usd_text
@@ -187,13 +187,8 @@ class CostCorrectionAdmin(LargeTableMixin, PageAdmin):
             "own": own,
         }
 
-    @display(description="correction")
-    def what(self, correction: CostCorrection) -> str:
-        return str(correction)
-
-    @display(description="of")
-    def about(self, correction: CostCorrection) -> str:
-        return subject_in_words(correction)
+    what = column("correction", str)
+    about = column("of", subject_in_words)
 
     @display(description="state")
     def state(self, correction: CostCorrection) -> str:

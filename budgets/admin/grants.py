@@ -18,7 +18,7 @@ from budgets.approvals import rules
 from budgets.approvals.break_glass import LONGEST, REVIEW_WITHIN
 from budgets.models import Grant, Measure
 from opslog.admin.acts import Act, StaffRequest, Themed
-from opslog.admin.base import PageAdmin, badge, choice_filter
+from opslog.admin.base import PageAdmin, badge, choice_filter, column
 from opslog.confirmed import second_factor_at
 
 LONGEST_MINUTES = int(LONGEST.total_seconds() // 60)
@@ -195,17 +195,13 @@ class GrantAdmin(PageAdmin):
             and (not own or bool(solo and not solo.why_not_yet(obj.created_at))),
         }
 
-    @display(description="work order")
-    def work_order(self, grant: Grant) -> str:
-        return grant.wo.title
+    work_order = column("work order", lambda grant: grant.wo.title)
 
     @display(description="raised to")
     def raised(self, grant: Grant) -> str:
         return raised(grant)
 
-    @display(description="state")
-    def state(self, grant: Grant) -> str:
-        return badge(*state_of(grant, timezone.now()))
+    state = column("state", lambda grant: badge(*state_of(grant, timezone.now())))
 
     @display(description="in force (UTC)")
     def interval(self, grant: Grant) -> str:

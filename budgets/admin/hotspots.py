@@ -13,7 +13,7 @@ from budgets.finops.hotspots import guardrails, measuring, registry
 from budgets.finops.hotspots.levers import Control
 from budgets.models import Contact, Hotspot
 from opslog.admin.acts import Act, ReasonForm, RowForm, StaffRequest
-from opslog.admin.base import PageAdmin, badge, choice_filter, events_of
+from opslog.admin.base import PageAdmin, badge, choice_filter, column, events_of
 
 UNREGISTERED_SHOWN = 12
 BADGES = {"stale": "pending", "unconfirmed": "cancelled", "confirmed": "live"}
@@ -118,9 +118,7 @@ class HotspotAdmin(PageAdmin):
             "events": events_of("hotspot", obj.pk, most=6),
         }
 
-    @display(description="cost dimension")
-    def where(self, found: Hotspot) -> str:
-        return str(found.get_dimension_display())
+    where = column("cost dimension", lambda found: str(found.get_dimension_display()))
 
     @display(description="$ a month")
     def a_month(self, found: Hotspot) -> str:
@@ -130,13 +128,8 @@ class HotspotAdmin(PageAdmin):
     def a_request(self, found: Hotspot) -> str:
         return render_to_string("budgets/hotspot_range.html", {"hotspot": found, "per": "request"})
 
-    @display(description="scales")
-    def scales(self, found: Hotspot) -> str:
-        return str(found.get_scaling_display())
-
-    @display(description="state")
-    def state(self, found: Hotspot) -> str:
-        return badge(BADGES[found.state], found.state_said)
+    scales = column("scales", lambda found: str(found.get_scaling_display()))
+    state = column("state", lambda found: badge(BADGES[found.state], found.state_said))
 
 
 class ContactForm(RowForm):
@@ -176,9 +169,7 @@ class ContactAdmin(PageAdmin):
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         return {"contact": obj, "people": contacts.people_of([obj])[obj.pk]}
 
-    @display(description="for")
-    def about(self, found: Contact) -> str:
-        return str(found.get_topic_display())
+    about = column("for", lambda found: str(found.get_topic_display()))
 
     @display(description="state")
     def state(self, found: Contact) -> str:

@@ -16,7 +16,7 @@ from budgets.models import (
     KillSwitch,
 )
 from opslog.admin.acts import Act, ReasonForm, StaffRequest, asked, moved_on
-from opslog.admin.base import PageAdmin, badge, moments
+from opslog.admin.base import PageAdmin, badge, column, moments
 from workorders.models import Run
 
 
@@ -119,16 +119,11 @@ class KillSwitchAdmin(PageAdmin):
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         return {"switch": obj, "stops": kill_switch.effect(obj.scope, obj.target)}
 
-    @display(description="stops")
-    def what(self, switch: KillSwitch) -> str:
-        return str(switch)
+    what = column("stops", str)
 
     @display(description="state")
     def state(self, switch: KillSwitch) -> str:
         return badge("error", "stopped") if switch.enabled else badge("live", "lifted")
 
     when = moments("changed_at", "changed")
-
-    @display(description="reason")
-    def why(self, switch: KillSwitch) -> str:
-        return switch.reason[:120]
+    why = column("reason", lambda switch: switch.reason[:120])

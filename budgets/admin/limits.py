@@ -13,7 +13,7 @@ from budgets.controls import limits
 from budgets.models import Alert, Budget
 from budgets.usage import overview
 from opslog.admin.acts import Act, ReasonForm, StaffRequest, asked
-from opslog.admin.base import PageAdmin
+from opslog.admin.base import PageAdmin, column
 from opslog.pages.figures import figure
 from opslog.pages.meters import Meter
 from workorders.models import WorkOrder
@@ -96,6 +96,14 @@ def set_alerts(request: StaffRequest, limit: Budget, values: dict[str, Any]) -> 
     )
 
 
+def sentence(limit: Budget) -> str:
+    known = SENTENCES.get((limit.scope, limit.window, limit.measure))
+    if known:
+        return known
+    measure, window = limit.get_measure_display(), limit.get_window_display()
+    return f"{measure} {window}"[:1].upper() + f"{measure} {window}"[1:]
+
+
 @admin.register(Budget)
 class BudgetAdmin(PageAdmin):
     list_display = ("what", "whose", "used", "told_at")
@@ -167,9 +175,7 @@ class BudgetAdmin(PageAdmin):
             .first(),
         }
 
-    @display(description="limit")
-    def what(self, limit: Budget) -> str:
-        return sentence(limit)
+    what = column("limit", sentence)
 
     @display(description="for")
     def whose(self, limit: Budget) -> str:
@@ -236,11 +242,3 @@ def why(limit: Budget) -> str:
         "the breaker, the hour and the day do. Where a single program runs, lower it to "
         f"{each}."
     )
-
-
-def sentence(limit: Budget) -> str:
-    known = SENTENCES.get((limit.scope, limit.window, limit.measure))
-    if known:
-        return known
-    measure, window = limit.get_measure_display(), limit.get_window_display()
-    return f"{measure} {window}"[:1].upper() + f"{measure} {window}"[1:]

@@ -11,7 +11,7 @@ from unfold.widgets import UnfoldBooleanSwitchWidget
 from budgets.controls import automatic_mitigation
 from budgets.models import AutomaticMitigation, TimedMitigation
 from opslog.admin.acts import Act, ReasonForm, StaffRequest
-from opslog.admin.base import PageAdmin, badge
+from opslog.admin.base import PageAdmin, badge, column
 
 
 class LeverForm(ReasonForm):
@@ -62,17 +62,13 @@ class AutomaticMitigationAdmin(PageAdmin):
         used = TimedMitigation.objects.filter(lever=obj.lever).select_related("mitigation")
         return {"row": obj, "used": used[:20]}
 
-    @display(description="lever")
-    def lever_told(self, row: AutomaticMitigation) -> str:
-        return str(row)
+    lever_told = column("lever", str)
 
     @display(description="state")
     def state(self, row: AutomaticMitigation) -> str:
         return badge("pending", "automatic") if row.enabled else badge("archived", "by hand")
 
-    @display(description="reason")
-    def why(self, row: AutomaticMitigation) -> str:
-        return row.reason[:120] or "–"
+    why = column("reason", lambda row: row.reason[:120] or "–")
 
 
 @admin.register(TimedMitigation)
@@ -95,9 +91,7 @@ class TimedMitigationAdmin(PageAdmin):
     def page(self, request: StaffRequest, obj: Any) -> dict[str, Any]:
         return {"timed": obj}
 
-    @display(description="what")
-    def what(self, timed: TimedMitigation) -> str:
-        return str(timed)
+    what = column("what", str)
 
     @display(description="state")
     def state(self, timed: TimedMitigation) -> str:

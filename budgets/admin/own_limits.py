@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin import display
 
 from budgets import approvals
 from budgets.admin.limits import LowerForm
@@ -11,7 +10,11 @@ from budgets.approvals.subjects import OwnLimit
 from budgets.models import ApprovalLimit
 from budgets.usage import overview
 from opslog.admin.acts import Act, StaffRequest
-from opslog.admin.base import PageAdmin
+from opslog.admin.base import PageAdmin, column
+
+
+def value_of(limit: ApprovalLimit) -> str:
+    return f"${limit.amount:,.2f}" if limit.is_usd else f"{limit.amount:,.0f}"
 
 
 @admin.register(ApprovalLimit)
@@ -46,14 +49,5 @@ class ApprovalLimitAdmin(PageAdmin):
             .first(),
         }
 
-    @display(description="limit")
-    def what(self, limit: ApprovalLimit) -> str:
-        return str(limit)
-
-    @display(description="highest")
-    def value(self, limit: ApprovalLimit) -> str:
-        return value_of(limit)
-
-
-def value_of(limit: ApprovalLimit) -> str:
-    return f"${limit.amount:,.2f}" if limit.is_usd else f"{limit.amount:,.0f}"
+    what = column("limit", str)
+    value = column("highest", value_of)

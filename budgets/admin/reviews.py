@@ -21,7 +21,7 @@ from budgets.finops.reviews import figures, months, working
 from budgets.models import MonthlyReview
 from budgets.reports import rows
 from opslog.admin.acts import Act, StaffRequest, SureForm, Themed
-from opslog.admin.base import PageAdmin, badge, events_of, moments
+from opslog.admin.base import PageAdmin, badge, column, events_of, moments
 from opslog.confirmed import second_factor_at
 from opslog.pages.figures import figure
 
@@ -228,9 +228,7 @@ class MonthlyReviewAdmin(PageAdmin):
             messages.error(request, str(error))
         return HttpResponseRedirect(f"{self.address(review)}#checklist")
 
-    @display(description="month")
-    def name(self, review: MonthlyReview) -> str:
-        return f"{review.month:%B %Y}"
+    name = column("month", lambda review: f"{review.month:%B %Y}")
 
     @display(description="in all")
     def total(self, review: MonthlyReview) -> str:

@@ -21,7 +21,7 @@ from budgets.approvals.needs import current_rules
 from budgets.exceptions import Refused
 from budgets.models import ApprovalRule, Measure
 from opslog.admin.acts import ReasonForm, Themed
-from opslog.admin.base import PageAdmin
+from opslog.admin.base import PageAdmin, column
 
 SPARE_ROWS = 2
 
@@ -69,6 +69,15 @@ class WhyForm(ReasonForm):
         help_text="Recorded in the event with the rules before and after, and sent to everybody "
         "who votes.",
     )
+
+
+def interval(rule: ApprovalRule | rules.Rule) -> str:
+    def told(value: Decimal) -> str:
+        return f"${value:,.2f}" if rule.measure == Measure.USD_PER_DAY else f"{value:,.0f}"
+
+    if rule.maximum is None:
+        return f"{told(rule.minimum)} and more"
+    return f"{told(rule.minimum)} to {told(rule.maximum)}"
 
 
 @admin.register(ApprovalRule)
@@ -146,13 +155,8 @@ class ApprovalRuleAdmin(PageAdmin):
             after=[_told(each) for each in sorted(wanted, key=lambda each: each.minimum)],
         )
 
-    @display(description="raising")
-    def what(self, rule: ApprovalRule) -> str:
-        return str(Measure(rule.measure).label)
-
-    @display(description="to a resulting cap of")
-    def resulting(self, rule: ApprovalRule) -> str:
-        return interval(rule)
+    what = column("raising", lambda rule: str(Measure(rule.measure).label))
+    resulting = column("to a resulting cap of", interval)
 
     @display(description="must be approved by")
     def signed_by(self, rule: ApprovalRule) -> str:
@@ -168,15 +172,6 @@ def signers(slots: Mapping[str, int]) -> str:
     return " and ".join(
         name if number == 1 else f"{number} of {name}" for name, number in sorted(slots.items())
     )
-
-
-def interval(rule: ApprovalRule | rules.Rule) -> str:
-    def told(value: Decimal) -> str:
-        return f"${value:,.2f}" if rule.measure == Measure.USD_PER_DAY else f"{value:,.0f}"
-
-    if rule.maximum is None:
-        return f"{told(rule.minimum)} and more"
-    return f"{told(rule.minimum)} to {told(rule.maximum)}"
 
 
 def _told(rule: rules.Rule) -> dict[str, str]:

@@ -15,7 +15,7 @@ from budgets.models import (
     PreflightRule,
 )
 from opslog.admin.acts import Act, ReasonForm
-from opslog.admin.base import LargeTableMixin, PageAdmin, badge, moments
+from opslog.admin.base import LargeTableMixin, PageAdmin, badge, column, moments
 
 
 @admin.register(Alert)
@@ -86,9 +86,7 @@ class PreflightRuleAdmin(PageAdmin):
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         return {"rule": obj}
 
-    @display(description="check")
-    def check_shown(self, rule: PreflightRule) -> str:
-        return str(rule)
+    check_shown = column("check", str)
 
 
 @admin.register(DirectSpend)

@@ -21,7 +21,7 @@ from budgets.approvals.break_glass import LONGEST
 from budgets.models import CapChange, Measure
 from budgets.usage import overview, today
 from opslog.admin.acts import Act, StaffRequest, Themed
-from opslog.admin.base import PageAdmin, badge, choice_filter
+from opslog.admin.base import PageAdmin, badge, choice_filter, column
 from opslog.models import OperationsEvent
 from opslog.pages.charts import chart
 from opslog.pages.meters import Meter, runs_meter
@@ -251,9 +251,7 @@ class WorkOrderAdmin(PageAdmin):
         last = told.values("pk")[:RECENT_EVENTS]
         return OperationsEvent.objects.filter(pk__in=last).exclude(kind__in=DAILY_BREAD)
 
-    @display(description="status", ordering="status")
-    def state(self, work_order: WorkOrder) -> str:
-        return badge(work_order.status)
+    state = column("status", lambda work_order: badge(work_order.status), ordering="status")
 
     @display(description="runs today", ordering=F("runs_today") / F("runs_cap"))
     def runs_bar(self, work_order: WorkOrder) -> str:

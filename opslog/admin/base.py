@@ -39,16 +39,25 @@ DAYS_OFFERED = 14
 LATELY = {"1h": "hour", "24h": "24 hours", "7d": "7 days", "31d": "31 days"}
 
 
-def moments(column: str, label: str, *, seconds: bool = False) -> Any:
-    """A column of a list: a moment in UTC, to the minute."""
-    shape = "%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M"
+def column(label: str, show: Callable[[Any], object], ordering: Any = None) -> Any:
+    """A column of a list: what it shows of a row."""
 
-    @display(description=f"{label} (UTC)")
-    def shown(page: Any, row: Any) -> str:
-        moment = getattr(row, column)
-        return moment.strftime(shape) if moment else "–"
+    @display(description=label, ordering=ordering)
+    def shown(page: Any, row: Any) -> object:
+        return show(row)
 
     return shown
+
+
+def moments(name: str, label: str, *, seconds: bool = False) -> Any:
+    """The same of a moment in UTC, to the minute."""
+    shape = "%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M"
+
+    def show(row: Any) -> str:
+        moment = getattr(row, name)
+        return moment.strftime(shape) if moment else "–"
+
+    return column(f"{label} (UTC)", show)
 
 
 def events_of(owner_type: str, owner_id: object, *, most: int) -> "QuerySet[OperationsEvent]":

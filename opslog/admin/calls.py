@@ -20,6 +20,7 @@ from opslog.admin.base import (
     PageAdmin,
     by_day,
     choice_filter,
+    column,
     moments,
 )
 from opslog.admin.hours import FeatureChosen, ModelChosen
@@ -74,13 +75,8 @@ class InferenceEventAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
     def counts(self, call: InferenceEvent) -> str:
         return "unknown" if call.cost_usd is None else cost(call, "cost_usd")
 
-    @display(description="sender's")
-    def of_sender(self, call: InferenceEvent) -> str:
-        return cost(call, "sender_cost_usd")
-
-    @display(description="price book's")
-    def computed(self, call: InferenceEvent) -> str:
-        return cost(call, "computed_cost_usd")
+    of_sender = column("sender's", lambda call: cost(call, "sender_cost_usd"))
+    computed = column("price book's", lambda call: cost(call, "computed_cost_usd"))
 
 
 class PreferForm(ReasonForm):

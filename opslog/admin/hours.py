@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 
-from opslog.admin.base import DayByDayMixin, LargeTableMixin, ReadAdmin, by_day
+from opslog.admin.base import DayByDayMixin, LargeTableMixin, ReadAdmin, by_day, column
 from opslog.models import InferenceHour, UnreadSpan
 from opslog.pages.figures import figure
 from opslog.templatetags.tollgate import usd
@@ -59,9 +59,7 @@ class InferenceHourAdmin(DayByDayMixin, LargeTableMixin, ReadAdmin):
         unread = UnreadSpan.objects.filter(lost__gt=0, last_seen__gte=week)
         return {**super().list_context(request), "unread": unread.count()}
 
-    @display(description="hour (UTC)")
-    def when(self, row: InferenceHour) -> str:
-        return f"{row.hour:%Y-%m-%d %H:00}"
+    when = column("hour (UTC)", lambda row: f"{row.hour:%Y-%m-%d %H:00}")
 
     @display(description="cost")
     def cost(self, row: InferenceHour) -> str:
@@ -74,6 +72,4 @@ class InferenceHourAdmin(DayByDayMixin, LargeTableMixin, ReadAdmin):
         """Calls without a cost and without a price: unknown is not free."""
         return f"{row.unpriced} of unknown cost" if row.unpriced else ""
 
-    @display(description="two costs")
-    def apart(self, row: InferenceHour) -> str:
-        return f"{row.differing} differ" if row.differing else ""
+    apart = column("two costs", lambda row: f"{row.differing} differ" if row.differing else "")

@@ -22,7 +22,7 @@ from django.utils.html import format_html
 
 from opslog import jobs
 from opslog.admin.acts import Act, ReasonForm, StaffRequest, SureForm, Themed, asked
-from opslog.admin.base import PageAdmin, badge, choice_filter
+from opslog.admin.base import PageAdmin, badge, choice_filter, column
 from opslog.incidents import (
     charting,
     costs,
@@ -293,17 +293,9 @@ class IncidentAdmin(PageAdmin):
         answer["Content-Disposition"] = f'attachment; filename="incident-{incident.pk}.md"'
         return answer
 
-    @display(description="incident")
-    def what(self, incident: Incident) -> str:
-        return f"#{incident.pk} {incident.get_cause_display()}"
-
-    @display(description="state")
-    def shown_state(self, incident: Incident) -> str:
-        return badge(incident.state)
-
-    @display(description="severity")
-    def graveness(self, incident: Incident) -> str:
-        return badge(incident.severity)
+    what = column("incident", lambda incident: f"#{incident.pk} {incident.get_cause_display()}")
+    shown_state = column("state", lambda incident: badge(incident.state))
+    graveness = column("severity", lambda incident: badge(incident.severity))
 
     @display(description="where")
     def place(self, incident: Incident) -> str:

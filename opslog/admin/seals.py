@@ -9,7 +9,7 @@ from django.contrib.admin import display
 from django.http import HttpRequest
 from django.urls import reverse
 
-from opslog.admin.base import LargeTableMixin, PageAdmin, by_day, moments
+from opslog.admin.base import LargeTableMixin, PageAdmin, by_day, column, moments
 from opslog.models import OperationsEvent, Seal, SealMembers
 from opslog.sealing.selectors import last_verification
 
@@ -55,10 +55,7 @@ class SealAdmin(LargeTableMixin, PageAdmin):
             "verified": last_verification(),
         }
 
-    @display(description="no.")
-    def no(self, seal: Seal) -> str:
-        return str(seal.number)
-
+    no = column("no.", lambda seal: str(seal.number))
     when = moments("sealed_at", "sealed", seconds=True)
 
     @display(description="events of")

@@ -3,10 +3,9 @@
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin import display
 from django.http import HttpRequest
 
-from opslog.admin.base import ReadAdmin, moments
+from opslog.admin.base import ReadAdmin, column, moments
 from opslog.models import UnreadSpan
 
 
@@ -20,12 +19,6 @@ class UnreadSpanAdmin(ReadAdmin):
         """Who sees the sums sees what is not in them."""
         return bool(request.user.has_perm("opslog.view_inferencehour"))
 
-    @display(description="instrumentation")
-    def instrumentation(self, row: UnreadSpan) -> str:
-        return row.scope or "unknown"
-
-    @display(description="attributes that are not read")
-    def attributes(self, row: UnreadSpan) -> str:
-        return ", ".join(row.names)
-
+    instrumentation = column("instrumentation", lambda row: row.scope or "unknown")
+    attributes = column("attributes that are not read", lambda row: ", ".join(row.names))
     when = moments("last_seen", "last seen")

@@ -20,6 +20,7 @@ from opslog.admin.base import (
     LargeTableMixin,
     PageAdmin,
     choice_filter,
+    column,
     day_begins,
     moments,
     parse_day,
@@ -152,9 +153,7 @@ class RunAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
     def work_order(self, run: Run) -> str:
         return render_to_string("workorders/work_order_link.html", {"work_order": run.wo})
 
-    @display(description="agent")
-    def agent(self, run: Run) -> str:
-        return render_to_string("workorders/agent.html", {"run": run})
+    agent = column("agent", lambda run: render_to_string("workorders/agent.html", {"run": run}))
 
     @display(description="status")
     def state(self, run: Run) -> str:
@@ -172,6 +171,4 @@ class RunAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
         cost = {"amount": run.cost, "over": over, "of": f"{run.pk} cost"}
         return render_to_string("tollgate/exact.html", cost)
 
-    @display(description="model")
-    def model_used(self, run: Run) -> str:
-        return run.model or "–"
+    model_used = column("model", lambda run: run.model or "–")

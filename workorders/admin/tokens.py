@@ -19,7 +19,7 @@ from unfold.widgets import (
 )
 
 from opslog.admin.acts import Act, ReasonForm, StaffRequest, Themed
-from opslog.admin.base import PageAdmin, badge, choice_filter, events_of, moments
+from opslog.admin.base import PageAdmin, badge, choice_filter, column, events_of, moments
 from workorders import tokens
 from workorders.exceptions import NotAllowedNow
 from workorders.models import Run, Scope, ServiceToken, TokenPolicy, WorkOrder
@@ -280,17 +280,9 @@ class ServiceTokenAdmin(PageAdmin):
             and self.has_add_permission(request),
         }
 
-    @display(description="begins with")
-    def visible(self, token: ServiceToken) -> str:
-        return f"{token.prefix}…"
-
-    @display(description="scopes")
-    def may(self, token: ServiceToken) -> str:
-        return ", ".join(token.scopes)
-
-    @display(description="state")
-    def state(self, token: ServiceToken) -> str:
-        return badge(state_of(token))
+    visible = column("begins with", lambda token: f"{token.prefix}…")
+    may = column("scopes", lambda token: ", ".join(token.scopes))
+    state = column("state", lambda token: badge(state_of(token)))
 
     @display(description="expires (UTC)", ordering="expires_at")
     def expiry(self, token: ServiceToken) -> str:
