@@ -3,11 +3,10 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminTextInputWidget
@@ -15,6 +14,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from budgets.controls import mitigations, permitting
 from budgets.models import FeatureControl
 from opslog.admin.acts import ReasonForm, submitted
+from opslog.admin.base import page_of
 from opslog.exceptions import NotAllowedNow, Rejected
 from opslog.incidents.detecting import headline
 from opslog.models import Mitigation
@@ -48,16 +48,16 @@ def mitigation_page(request: HttpRequest, mitigation_id: int) -> HttpResponse:
 
     if submitted(request, form, apply):
         return HttpResponseRedirect(back)
-    context = {
-        **admin.site.each_context(request),
-        "title": mitigation.label,
-        "form": form,
-        "verb": plan.verb,
-        "effects": plan.effects,
-        "danger": plan.danger,
-        "back": back,
-    }
-    return TemplateResponse(request, "tollgate/act.html", context)
+    return page_of(
+        request,
+        "tollgate/act.html",
+        title=mitigation.label,
+        form=form,
+        verb=plan.verb,
+        effects=plan.effects,
+        danger=plan.danger,
+        back=back,
+    )
 
 
 def _may_still(mitigation: Mitigation) -> None:

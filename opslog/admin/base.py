@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib import messages
-from django.contrib.admin import SimpleListFilter, display
+from django.contrib.admin import SimpleListFilter, display, site
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -235,6 +235,11 @@ class LargeTableMixin:
     paginator = InfinitePaginator
     show_full_result_count = False
     list_per_page = 50
+
+
+def page_of(request: HttpRequest, template: str, **context: Any) -> TemplateResponse:
+    """A page of the admin that is none of a row."""
+    return TemplateResponse(request, template, {**site.each_context(request), **context})
 
 
 def choice_filter(

@@ -3,15 +3,14 @@
 from typing import Any, cast
 
 from django import forms
-from django.contrib import admin
+from django.contrib.auth.decorators import permission_required
 from django.contrib.auth.models import User
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from opslog.admin.acts import Themed, submitted
+from opslog.admin.base import page_of
 from opslog.models import Severity
 from opslog.outbox import preferences
 
@@ -46,11 +45,10 @@ class NotificationsForm(Themed, forms.Form):
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
+@permission_required("opslog.view_outboxmessage", raise_exception=True)
 def notifications_page(request: HttpRequest) -> HttpResponseBase:
     """Everybody changes their own, and nobody anybody else's."""
     person = cast("User", request.user)  # of the admin, so signed in
-    if not person.has_perm("opslog.view_outboxmessage"):
-        raise PermissionDenied
     now = preferences.of(person)
     form = NotificationsForm(
         request.POST if request.method == "POST" else None,
@@ -58,14 +56,14 @@ def notifications_page(request: HttpRequest) -> HttpResponseBase:
     )
     if submitted(request, form, lambda values: (preferences.choose(person, values), "Saved.")):
         return HttpResponseRedirect(reverse("my-notifications"))
-    context = {
-        **admin.site.each_context(request),
-        "title": "Your notifications",
-        "form": form,
-        "verb": "Save",
-        "back": reverse("admin:index"),
-        "effects": (
+    return page_of(
+        request,
+        "tollgate/act.html",
+        title="Your notifications",
+        form=form,
+        verb="Save",
+        back=reverse("admin:index"),
+        effects=(
             "What needs your signature, or is about your account, is always sent by email at once.",
         ),
-    }
-    return TemplateResponse(request, "tollgate/act.html", context)
+    )
