@@ -165,7 +165,10 @@ class PageAdmin(ReadAdmin):
     def add_view(
         self, request: Any, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponseBase:
-        if self.add is None or not self.has_add_permission(request):
+        if self.add is None:
+            answer: HttpResponseBase = super().add_view(request, form_url, extra_context)
+            return answer
+        if not self.has_add_permission(request):
             raise PermissionDenied
         return self._ask_once(request, self.add, None)
 
