@@ -1,9 +1,9 @@
 """What can go wrong with the governed things. Plain Python: the API and the admin translate."""
 
-from opslog.exceptions import NotAllowedNow
+from opslog.exceptions import NotAllowedNow, Rejected
 
 
-class AlreadyExists(Exception):
+class AlreadyExists(Rejected):
     """There is one with this id already."""
 
 

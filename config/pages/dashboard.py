@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.auth.decorators import permission_required
 from django.contrib.auth.models import User
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
@@ -60,16 +60,16 @@ class Choice:
 
 
 @require_safe
+@permission_required(MAY, raise_exception=True)
 def page(request: HttpRequest) -> HttpResponseBase:
     """The first page of the admin under the address that people know."""
-    _may_read(request)
     return admin.site.index(request)
 
 
 @require_safe
+@permission_required(MAY, raise_exception=True)
 def live(request: HttpRequest) -> HttpResponse:
     """What of it renews itself."""
-    _may_read(request)
     return render(request, "dashboard/state.html", first_page(request, {}))
 
 
@@ -85,12 +85,6 @@ def preceded_by(incident: Incident) -> str:
     before = [each for each in incident.changes if each["at"] <= incident.started_at.isoformat()]
     last = max(before, key=lambda each: str(each["at"]), default=None)
     return f"{last['kind']}: {last['what']}" if last else ""
-
-
-def _may_read(request: HttpRequest) -> None:
-    """For everybody who may read budgets."""
-    if not request.user.has_perm(MAY):
-        raise PermissionDenied
 
 
 def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:

@@ -11,15 +11,12 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
-from django.contrib import admin
-from django.core.exceptions import PermissionDenied
+from django.contrib.auth.decorators import permission_required
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
-from budgets import may
 from budgets.admin.forms import rules_table
 from budgets.admin.limits import UNITS, sentence, told_at, whose
 from budgets.admission import preflight, preflight_checks
@@ -40,6 +37,7 @@ from budgets.models import (
 )
 from budgets.reports.rules import IDLE, NEAR
 from budgets.usage import callers, overview, spike_signs, today
+from opslog.admin.base import page_of
 from opslog.triage import thresholds
 from workorders.models import WorkOrder
 
@@ -318,12 +316,14 @@ RUNBOOKS = {
 
 
 @require_safe
+@permission_required(MAY, raise_exception=True)
 def runbooks(request: HttpRequest) -> HttpResponse:
     """The list."""
-    return _page(request, "runbooks/index.html", "Runbooks", {"runbooks": RUNBOOKS.values()})
+    return page_of(request, "runbooks/index.html", title="Runbooks", runbooks=RUNBOOKS.values())
 
 
 @require_safe
+@permission_required(MAY, raise_exception=True)
 def runbook(request: HttpRequest, slug: str) -> HttpResponse:
     """One of them; `?work_order=ID` puts that work order's figures into it."""
     found = RUNBOOKS.get(slug)
@@ -333,7 +333,6 @@ def runbook(request: HttpRequest, slug: str) -> HttpResponse:
     work_order = (
         WorkOrder.objects.filter(pk=asked).first() if asked and "\x00" not in asked else None
     )
-    _may_read(request)
     facts = {
         "runbook": found,
         "work_order": work_order,
@@ -342,21 +341,5 @@ def runbook(request: HttpRequest, slug: str) -> HttpResponse:
         "of_this": urlencode({"work_order": work_order.pk}) if work_order else "",
         **found.facts(work_order),
     }
-    return _page(request, f"runbooks/{slug.replace('-', '_')}.html", found.title, facts)
-
-
-def _page(request: HttpRequest, template: str, title: str, facts: Facts) -> HttpResponse:
-    _may_read(request)
-    context = {
-        **admin.site.each_context(request),
-        "title": title,
-        "groups_that_may": may.groups_that_may(),
-        **facts,
-    }
-    return TemplateResponse(request, template, context)
-
-
-def _may_read(request: HttpRequest) -> None:
-    """For everybody who may read budgets."""
-    if not request.user.has_perm(MAY):
-        raise PermissionDenied
+    template = f"runbooks/{slug.replace('-', '_')}.html"
+    return page_of(request, template, title=found.title, **facts)

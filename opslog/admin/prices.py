@@ -8,7 +8,7 @@ from django.contrib.admin import display
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from opslog.admin.base import KeptAdmin, badge
+from opslog.admin.base import KeptAdmin, badge, column
 from opslog.models import ModelPrice
 from opslog.price_book import own as own_prices
 from opslog.pricing.price import RATES, STRUCTURED
@@ -104,9 +104,7 @@ class ModelPriceAdmin(KeptAdmin):
     def input_rate(self, price: ModelPrice) -> str:
         return plain(price.input_per_mtok)
 
-    @display(description="cached $/M")
-    def cached_rate(self, price: ModelPrice) -> str:
-        return plain(price.cached_input_per_mtok)
+    cached_rate = column("cached $/M", lambda price: plain(price.cached_input_per_mtok))
 
     @display(description="output $/M", ordering="output_per_mtok")
     def output_rate(self, price: ModelPrice) -> str:
