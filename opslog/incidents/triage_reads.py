@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection
-
+from opslog.database import query
 from opslog.telemetry.change_markers import markers_between
 from opslog.triage.data import (
     CELL_HOURS,
@@ -144,7 +143,4 @@ def _window(start: datetime, until: datetime, feature: str | None) -> dict[str, 
 
 
 def _rows(statement: str, *params: Any) -> Sequence[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, params[0] if isinstance(params[0], dict) else params)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
+    return query.rows(statement, params[0] if isinstance(params[0], dict) else params)

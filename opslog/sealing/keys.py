@@ -5,10 +5,11 @@ from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, transaction
 from django.db.transaction import TransactionManagementError
 
 from opslog import events
+from opslog.database.query import run, value
 from opslog.models import SealKey
 from opslog.seal_format.statements import Signer, is_signed, key_id
 from opslog.sealing import private_files
@@ -22,15 +23,12 @@ class NoKey(Exception):
 
 def hold_lock(using: str = DEFAULT_DB_ALIAS) -> None:
     """Wait for whoever signs, rotates or expires, and hold it until the end of the transaction."""
-    with connections[using].cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+    run("SELECT pg_advisory_xact_lock(%s)", [LOCK], using=using)
 
 
 def try_lock() -> bool:
     """The same without waiting; gives whether it is held."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
-        return bool(cursor.fetchone()[0])
+    return bool(value("SELECT pg_try_advisory_xact_lock(%s)", [LOCK]))
 
 
 def signer(*, now: datetime) -> Signer:

@@ -15,6 +15,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from opslog.database.query import one, run
 from opslog.models import Heartbeat, Seal
 from opslog.seal_format import merkle
 from opslog.seal_format.findings import Kind, Report
@@ -221,8 +222,7 @@ def verify(
     Reads in one view of the database, and writes nothing.
     """
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         return examine(known, pinned=pinned, too_long=too_long, progress=progress)
 
 
@@ -241,9 +241,7 @@ def examine(
 ) -> Report:
     """The same, in a view of the database that the caller holds."""
     report = Report()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        (now,) = cursor.fetchone()
+    (now,) = one("SELECT clock_timestamp()")
     looked = Heartbeat.objects.filter(name=SEALER).values_list("at", flat=True).first()
     seals = Seal.objects.order_by("number").iterator(chunk_size=1000)
     chain = verify_chain(report, known, pinned, seals)

@@ -7,11 +7,12 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
-from django.db import connection, transaction
+from django.db import transaction
 from rich.console import Console
 from rich.table import Table
 
 from opslog import events
+from opslog.database.query import value
 from opslog.management.base import Documented, progress
 from opslog.seal_format.findings import Report
 from opslog.sealing import heads
@@ -148,9 +149,7 @@ def record(report: Report) -> None:
 
 
 def about() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(ABOUT)
-        return int(cursor.fetchone()[0])
+    return int(value(ABOUT))
 
 
 def public_key(text: str) -> bytes:
