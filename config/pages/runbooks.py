@@ -179,57 +179,8 @@ def of_production(work_order: WorkOrder | None) -> Facts:
     }
 
 
-# Asked of every change that schedules work or spends money; .github/pull_request_template.md has
-# them, too. Each with where Tollgate answers it.
-QUESTIONS = (
-    (
-        "Does a limit hold every dollar that this can spend?",
-        (
-            "Each paid call is a run that was started and finished, or is reported as direct "
-            "spend. What asks nobody is held by nothing."
-        ),
-    ),
-    (
-        "Does something stop it within a minute if it loops?",
-        (
-            "The circuit breaker counts dollars that were committed, so report the true cost. "
-            "Handle 503 and 429: wait as long as Retry-After says, and do not ask again at "
-            "once."
-        ),
-    ),
-    (
-        "Is there a bound on the agents, runs and retries it can start?",
-        (
-            "Say how many at most, in the code. Tollgate refuses more than the work order "
-            "allows, and each refusal should end a loop, not feed it."
-        ),
-    ),
-    (
-        "Are its defaults the low ones?",
-        (
-            "Start with one or two at a time, the small model, few retries. Raise them when "
-            "somebody has looked at what a run costs."
-        ),
-    ),
-    (
-        "Can it be tried without spending?",
-        (
-            "A start with dryRun says what would happen and writes nothing. The pre-flight "
-            "says it of a whole batch."
-        ),
-    ),
-    (
-        "Is the cost written down before the money is spent?",
-        (
-            "A start reserves its estimate before the call is made, and a finish is sent "
-            "whatever happens. A call that ends without either is money that nobody sees."
-        ),
-    ),
-)
-
-
 def of_spending_code(work_order: WorkOrder | None) -> Facts:
-    return {"questions": QUESTIONS, "confirm_over": settings.TOLLGATE_CONFIRM_OVER_USD}
+    return {"confirm_over": settings.TOLLGATE_CONFIRM_OVER_USD}
 
 
 def of_caps(work_order: WorkOrder | None) -> Facts:

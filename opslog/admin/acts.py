@@ -28,8 +28,8 @@ THEMED: dict[type[forms.Widget], type[forms.Widget]] = {
 
 
 class Themed:
-    """A form whose fields get the widgets of the admin's theme, which are no widgets of Django's
-    own. What is no field of a ModelAdmin, the theme leaves alone."""
+    """A form with the widgets of the admin's theme, which dresses the fields of a ModelAdmin only.
+    A widget that is none of Django's stays."""
 
     fields: dict[str, forms.Field]
 
@@ -135,13 +135,14 @@ class Act:
         def text_of(text: Text) -> str:
             return text(request, row) if callable(text) else text.format(row)
 
-        effects = self.effects(request, row) if callable(self.effects) else self.effects
+        if callable(self.effects):
+            effects = self.effects(request, row)
+        else:
+            effects = [each.format(row) for each in self.effects]
         return {
             "title": text_of(self.title),
             "verb": text_of(self.verb),
-            "effects": effects
-            if callable(self.effects)
-            else [each.format(row) for each in effects],
+            "effects": effects,
             "danger": self.danger(request, row) if callable(self.danger) else self.danger,
         }
 

@@ -126,23 +126,18 @@ class PageAdmin(ReadAdmin):
         return {}
 
     def get_urls(self) -> list[URLPattern]:
-        own: list[tuple[str, Any]] = [
-            *((f"<path:object_id>/{last}", self._view(act)) for last, act in self.acts.items()),
-            *((f"<path:object_id>/{last}", self._method(last)) for last in self.views),
-            *((last, self._method(last)) for last in self.list_views),
-        ]
+        row = "<path:object_id>/"
+        views: dict[str, Any] = {
+            **{row + last: partial(self.act_view, act=act) for last, act in self.acts.items()},
+            **{row + last: getattr(self, _name(last)) for last in self.views},
+            **{last: getattr(self, _name(last)) for last in self.list_views},
+        }
         prefix = f"{self.opts.app_label}_{self.opts.model_name}"
-        ours = [
+        own = [
             path(f"{route}/", self.admin_site.admin_view(view), name=f"{prefix}_{_name(route)}")
-            for route, view in own
+            for route, view in views.items()
         ]
-        return ours + list(super().get_urls())
-
-    def _view(self, act: Act) -> Any:
-        return partial(self.act_view, act=act)
-
-    def _method(self, last: str) -> Any:
-        return getattr(self, _name(last))
+        return own + list(super().get_urls())
 
     def change_view(
         self,
