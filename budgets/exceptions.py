@@ -1,7 +1,9 @@
 """What can go wrong with budgets. Plain Python: the API and the admin translate."""
 
+from opslog.exceptions import Rejected
 
-class Refused(Exception):
+
+class Refused(Rejected):
     """The rules do not allow this; the text says which one, for the person who asked."""
 
 

@@ -12,7 +12,7 @@ from budgets.finops.bills import monthly_budgets
 from budgets.finops.hotspots import measuring
 from budgets.finops.reviews import working
 from budgets.reports import notify, rows
-from budgets.usage import history, latency, redis_mirror
+from budgets.usage import history, redis_mirror
 from opslog.outbox import health_ping
 from opslog.tasks import run_triage
 
@@ -67,11 +67,6 @@ def flush_refusals() -> int:
         written += some
         if some < BATCH:
             return written
-
-
-def sample_latency() -> bool:
-    """How long admissions took, for the chart of the first page."""
-    return latency.sample()
 
 
 def keep_hours_of_spend() -> int:

@@ -17,7 +17,6 @@ SCHEDULES = {
     "watch processes": Every(1, "opslog.tasks.watch_processes"),
     "watch incidents": Every(5, "opslog.tasks.watch_incidents"),
     "tell of alerts": Every(1, "budgets.tasks.sweep_alerts"),
-    "sample the latency of admissions": Every(1, "budgets.tasks.sample_latency"),
     "keep hours of spend": Every(1, "budgets.tasks.keep_hours_of_spend"),
     "write grouped refusals": Every(1, "budgets.tasks.flush_refusals"),
     "remind of tokens that expire": Every(60, "workorders.tasks.remind_of_tokens"),

@@ -11,6 +11,7 @@ from django.views.defaults import ERROR_PAGE_TEMPLATE
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from budgets.admin.burn_rate_page import burn_rate_page
+from budgets.admin.daily_report_page import daily_report_csv, daily_report_page
 from budgets.admin.mitigation_page import mitigation_page
 from budgets.api.urls import v1_urlpatterns
 from config import health, metrics
@@ -94,7 +95,10 @@ urlpatterns = [
     path("ops-dashboard/live", admin.site.admin_view(dashboard.live), name="ops-dashboard-live"),
     path("", include(log_pages.urlpatterns)),
     path("admin/burn-rate/", admin.site.admin_view(burn_rate_page), name="burn-rate-page"),
-    path("admin/", include("budgets.admin.pages")),
+    path("admin/daily-report/", admin.site.admin_view(daily_report_page), name="daily-report-page"),
+    path(
+        "admin/daily-report/csv/", admin.site.admin_view(daily_report_csv), name="daily-report-csv"
+    ),
     path("admin/runbooks/", admin.site.admin_view(runbooks.runbooks), name="runbooks"),
     path("admin/runbooks/<slug:slug>/", admin.site.admin_view(runbooks.runbook), name="runbook"),
     path(

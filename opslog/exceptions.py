@@ -3,6 +3,10 @@
 from django.db import OperationalError
 
 
+class Rejected(Exception):
+    """What was asked for is not done; the text says why, for the person who asked."""
+
+
 class Unavailable(Exception):
     """The database did not answer, or not in time. Nothing was admitted; ask again later.
 
@@ -27,5 +31,5 @@ class Unconfirmed(OperationalError):
     would lose it."""
 
 
-class NotAllowedNow(Exception):
+class NotAllowedNow(Rejected):
     """What was asked for does not fit the state that the thing is in."""

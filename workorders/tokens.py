@@ -20,10 +20,10 @@ from django.utils import timezone
 
 from opslog import events, outbox
 from opslog.database import authority
+from opslog.exceptions import NotAllowedNow
 from opslog.identities import canonical
 from opslog.models import Severity
 from opslog.outbox.notices import Notice, moment
-from workorders.exceptions import NotAllowedNow
 from workorders.models import Scope, ServiceToken, TokenPolicy
 
 PREFIX = "tg_"

@@ -1,6 +1,6 @@
-"""The admin's pages of this floor: importing them registers them."""
+"""The admin's pages of this floor."""
 
-from budgets.admin import (
+from budgets.admin import (  # noqa: F401  (they register themselves)
     account_changes,
     alert_rules,
     bills,
@@ -19,23 +19,3 @@ from budgets.admin import (
     watching,
     work_orders,
 )
-
-__all__ = [
-    "account_changes",
-    "alert_rules",
-    "bills",
-    "breakers",
-    "change_requests",
-    "corrections",
-    "feature_controls",
-    "grants",
-    "hotspots",
-    "killswitches",
-    "limits",
-    "mitigations",
-    "own_limits",
-    "reviews",
-    "rules",
-    "watching",
-    "work_orders",
-]

@@ -7,20 +7,13 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin import display
 from django.contrib.auth.models import Group
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest
 from django.template.loader import render_to_string
-from unfold.widgets import (
-    UnfoldAdminDecimalFieldWidget,
-    UnfoldAdminIntegerFieldWidget,
-    UnfoldAdminSelectWidget,
-    UnfoldAdminTextInputWidget,
-)
 
 from budgets.alerts import rules
-from budgets.exceptions import Refused
 from budgets.models import Alert, AlertRule, Budget
-from opslog.admin.base import PageAdmin, ReasonForm, badge
+from opslog.admin.acts import Act, ReasonForm, StaffRequest
+from opslog.admin.base import PageAdmin, badge, column
 from opslog.models import Incident
 
 NAMES = ("enabled", "severity", "over", "minutes", "at_least", "group")
@@ -31,23 +24,17 @@ TIMES = 2  # of what is normal an hour: where a rule about an incident's spend b
 
 class AlertRuleForm(ReasonForm):
     enabled = forms.BooleanField(required=False)
-    severity = forms.ChoiceField(
-        choices=AlertRule.Severity.choices, widget=UnfoldAdminSelectWidget()
-    )
+    severity = forms.ChoiceField(choices=AlertRule.Severity.choices)
     over = forms.DecimalField(
         min_value=Decimal(0),
         decimal_places=2,
         max_digits=10,
-        widget=UnfoldAdminDecimalFieldWidget(),
         help_text="A number, dollars, or per cent, as the check says. Exactly this is not over it.",
     )
-    minutes = forms.IntegerField(
-        min_value=1, max_value=1440, widget=UnfoldAdminIntegerFieldWidget()
-    )
+    minutes = forms.IntegerField(min_value=1, max_value=1440)
     at_least = forms.IntegerField(
         min_value=1,
         max_value=1_000_000,
-        widget=UnfoldAdminIntegerFieldWidget(),
         help_text="Ended runs, or different work orders, below which the rule says nothing.",
     )
     group = forms.ModelChoiceField(
@@ -55,28 +42,23 @@ class AlertRuleForm(ReasonForm):
         queryset=Group.objects.order_by("name"),
         required=False,
         empty_label="operations",
-        widget=UnfoldAdminSelectWidget(),
         help_text="The channels of the settings are notified too.",
     )
     field_order: tuple[str, ...] = (*NAMES, "reason")
 
 
 class NewAlertRuleForm(AlertRuleForm):
-    name = forms.CharField(max_length=100, widget=UnfoldAdminTextInputWidget())
-    check_name = forms.ChoiceField(
-        label="Check", choices=AlertRule.Check.choices, widget=UnfoldAdminSelectWidget()
-    )
+    name = forms.CharField(max_length=100)
+    check_name = forms.ChoiceField(label="Check", choices=AlertRule.Check.choices)
     budget = forms.ModelChoiceField(
         label="Limit",
         queryset=Budget.objects.order_by("scope", "subject", "window"),
         required=False,
-        widget=UnfoldAdminSelectWidget(),
         help_text="Only for a rule about the use of a limit.",
     )
     feature = forms.CharField(
         max_length=200,
         required=False,
-        widget=UnfoldAdminTextInputWidget(),
         help_text="Only for a rule about spend; empty: of all features.",
     )
     field_order = ("name", "check_name", "budget", "feature", *NAMES, "reason")
@@ -89,13 +71,18 @@ def over_in_words(rule: AlertRule) -> str:
     return f"{rules.figure(rule.over)}{' %' if rule.check_name in PERCENT else ''}"
 
 
-def for_incident(pk: str) -> tuple[Incident | None, dict[str, Any]]:
-    """What a rule for an incident begins with: twice what is normal an hour, of its feature."""
-    incident = Incident.objects.filter(pk=pk).first() if pk.isascii() and pk.isdigit() else None
+def incident_of(request: HttpRequest) -> Incident | None:
+    """A rule is made from an incident too (`?incident=3`), with its figures."""
+    pk = request.GET.get("incident", "")[:18]
+    return Incident.objects.filter(pk=pk).first() if pk.isascii() and pk.isdigit() else None
+
+
+def for_incident(incident: Incident | None) -> dict[str, Any]:
+    """What a rule begins with: for an incident twice what is normal an hour, of its feature."""
     if incident is None:
-        return None, {"enabled": True, "minutes": 60, "at_least": 1, "severity": "medium"}
+        return {"enabled": True, "minutes": 60, "at_least": 1, "severity": "medium"}
     over = max(incident.baseline_usd_per_hour * TIMES, Decimal(1))
-    return incident, {
+    return {
         "name": f"{incident}: {incident.feature or 'all features'}"[:100],
         "check_name": AlertRule.Check.SPEND,
         "feature": incident.feature,
@@ -107,43 +94,48 @@ def for_incident(pk: str) -> tuple[Incident | None, dict[str, Any]]:
     }
 
 
+def add_title(request: HttpRequest, _: None) -> str:
+    incident = incident_of(request)
+    return f"Add an alert rule for {incident}" if incident else "Add an alert rule"
+
+
+def add_rule(request: StaffRequest, _: None, values: dict[str, Any]) -> AlertRule:
+    incident, reason = incident_of(request), values.pop("reason")
+    wanted = {**values, "incident": incident.pk if incident else None}
+    return rules.add(wanted, reason=reason, by=request.user.username)
+
+
 @admin.register(AlertRule)
 class AlertRuleAdmin(PageAdmin):
     list_display = ("check_shown", "severity_shown", "over_shown", "minutes", "state")
     list_before_template = "budgets/alert_rules_note.html"
     page_template = "budgets/alert_rule.html"
-    acts = {"change-rule": "change_rule"}
-    sortable_by = ()
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("budgets.add_alertrule")
-
-    def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponseBase:
-        """Also from an incident (`?incident=3`), with its figures."""
-        incident, initial = for_incident(request.GET.get("incident", "")[:18])
-
-        def perform(said: dict[str, Any]) -> tuple[AlertRule, str]:
-            reason = said.pop("reason")
-            wanted = {**said, "incident": incident.pk if incident else None}
-            made = rules.add(wanted, reason=reason, by=request.user.get_username())
-            return made, "The rule is judged every minute from now on."
-
-        return self.make(
-            request,
-            NewAlertRuleForm(request.POST or None, initial=initial),
-            perform=perform,
-            refusals=(Refused,),
-            title=f"Add an alert rule for {incident}" if incident else "Add an alert rule",
-            verb="Add it",
+    add_permission = "budgets.add_alertrule"
+    add = Act(
+        title=add_title,
+        form=NewAlertRuleForm,
+        form_kwargs=lambda request, _: {"initial": for_incident(incident_of(request))},
+        verb="Add it",
+        perform=add_rule,
+        done="The rule is judged every minute from now on.",
+    )
+    acts = {
+        "change-rule": Act(
+            title="Alert rule: {}",
+            permission="budgets.change_alertrule",
+            form=AlertRuleForm,
+            initial=NAMES,
+            verb="Save",
+            perform=lambda request, rule, values: rules.change(
+                rule.pk, values, reason=values.pop("reason"), by=request.user.username
+            ),
+            done="Saved.",
         )
+    }
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
         caps = Budget.objects.filter(scope=Budget.Scope.WORK_ORDER).exclude(alert_percents=[])
-        return super().changelist_view(request, {**(extra_context or {}), "caps": caps})  # type: ignore[no-any-return]
+        return {"caps": caps}
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         _, found = rules.measured(obj)
@@ -155,47 +147,15 @@ class AlertRuleAdmin(PageAdmin):
             "about": Incident.objects.filter(pk=obj.incident).first() if obj.incident else None,
             "finding": rules.judge(obj.check_name, obj.over, obj.minutes, obj.at_least, found),
             "alerts": Alert.objects.filter(owner_type="alert_rule", owner_id=str(obj.pk))[:8],
-            "may": request.user.has_perm("budgets.change_alertrule"),
         }
 
-    def change_rule(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        if not request.user.has_perm("budgets.change_alertrule"):
-            raise PermissionDenied
-        rule = self.thing(request, object_id)
-
-        def form(data: Any = None) -> AlertRuleForm:
-            return AlertRuleForm(data, initial={name: getattr(rule, name) for name in NAMES})
-
-        def perform(said: dict[str, Any]) -> str:
-            rules.change(
-                rule.pk,
-                {name: said[name] for name in NAMES},
-                reason=said["reason"],
-                by=request.user.get_username(),
-            )
-            return "Saved."
-
-        return self.act(
-            request,
-            rule,
-            form=form,
-            perform=perform,
-            refusals=(Refused,),
-            title=f"Alert rule: {rule}",
-            verb="Save",
-        )
-
-    @display(description="check")
-    def check_shown(self, rule: AlertRule) -> str:
-        return str(rule)
+    check_shown = column("check", str)
 
     @display(description="severity")
     def severity_shown(self, rule: AlertRule) -> str:
         return render_to_string("budgets/severity.html", {"severity": rule.severity})
 
-    @display(description="over")
-    def over_shown(self, rule: AlertRule) -> str:
-        return over_in_words(rule)
+    over_shown = column("over", over_in_words)
 
     @display(description="state")
     def state(self, rule: AlertRule) -> str:

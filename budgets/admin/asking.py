@@ -1,19 +1,21 @@
 """Asking for other caps, and changing what was asked, on one form with two buttons: "check" says
 who would have to approve, "send" asks them."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from django.contrib import messages
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpResponseBase, HttpResponseRedirect
 from django.utils import timezone
 
 from budgets import approvals
 from budgets.admin.forms import AskForm, rules_table
+from budgets.admin.raising import edited
 from budgets.admin.told import use_charts, values_told
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest, Grant, Measure
 from budgets.usage import overview, today
+from opslog.admin.acts import StaffRequest, submitted
 from opslog.admin.base import PageAdmin
 from workorders.models import WorkOrder
 
@@ -21,62 +23,52 @@ from workorders.models import WorkOrder
 PROPOSED = (*Measure.values, "justification", "expected_cost_impact")
 
 
-def ask(page: PageAdmin, request: HttpRequest, work_order: WorkOrder) -> HttpResponseBase:
-    user: Any = request.user
+def ask(page: PageAdmin, request: StaffRequest, work_order: WorkOrder) -> HttpResponseBase:
     proposed = {name: request.GET[name] for name in PROPOSED if request.GET.get(name)}
     form = AskForm(request.POST or None, work_order=work_order, proposed=proposed)
-    preview: dict[str, Any] = {}
-    if request.method == "POST" and form.is_valid():
-        try:
-            if "check" in request.POST:
-                preview = _preview(work_order, form)
-            else:
-                made = approvals.ask(work_order.pk, by=user, **form.told())
-                said = "applied" if made.status == "applied" else "sent to those who decide"
-                messages.success(request, f"Request #{made.pk} is {said}.")
-                return HttpResponseRedirect(page.address(made))
-        except Refused as error:
-            form.add_error(None, str(error))
+
+    def send() -> tuple[ChangeRequest, str]:
+        made = approvals.ask(work_order.pk, by=request.user, **form.told())
+        said = "applied" if made.status == "applied" else "sent to those who decide"
+        return made, f"Request #{made.pk} is {said}."
+
     title = f"Request a cap change: {work_order.title}"
-    return _page(page, request, work_order, form, preview, title=title)
+    return _check_or_send(page, request, work_order, form, send, title=title)
 
 
 def edit(
-    page: PageAdmin, request: HttpRequest, obj: ChangeRequest, work_order: WorkOrder
+    page: PageAdmin, request: StaffRequest, obj: ChangeRequest, work_order: WorkOrder
 ) -> HttpResponseBase:
-    user: Any = request.user
     initial = {line.measure: line.new for line in obj.lines.all()}
     told = ("justification", "expected_cost_impact", "grant_from", "grant_until")
     initial |= {name: getattr(obj, name) for name in told}
     form = AskForm(request.POST or None, work_order=work_order, initial=initial)
-    preview: dict[str, Any] = {}
-    if request.method == "POST" and form.is_valid():
-        try:
-            if "check" in request.POST:
-                preview = _preview(work_order, form)
-            else:
-                approvals.edit(obj.pk, by=user, **form.told())
-                messages.success(
-                    request, f"Request #{obj.pk} is changed; whoever signed is asked again."
-                )
-                return HttpResponseRedirect(page.address(obj))
-        except Refused as error:
-            form.add_error(None, str(error))
-    approved = obj.votes.filter(revision=obj.revision).count()
-    title = f"Change request #{obj.pk}: {work_order.title}"
-    return _page(
-        page, request, work_order, form, preview, title=title, editing=obj, approved=approved
+    return _check_or_send(
+        page,
+        request,
+        work_order,
+        form,
+        lambda: edited(obj, request, form.told()),
+        title=f"Change request #{obj.pk}: {work_order.title}",
+        editing=obj,
+        approved=obj.votes.filter(revision=obj.revision).count(),
     )
 
 
-def _page(
+def _check_or_send(
     page: PageAdmin,
-    request: HttpRequest,
+    request: StaffRequest,
     work_order: WorkOrder,
     form: AskForm,
-    preview: dict[str, Any],
+    send: Callable[[], tuple[ChangeRequest, str]],
     **more: Any,
 ) -> HttpResponseBase:
+    checks = "check" in request.POST
+    done = submitted(
+        request, form, lambda _: (_preview(work_order, form), "") if checks else send()
+    )
+    if isinstance(done, ChangeRequest):
+        return HttpResponseRedirect(page.address(done))
     pending = None if "editing" in more else overview.pending_requests()
     programs = (
         pending
@@ -92,7 +84,7 @@ def _page(
         form=form,
         usage=today.usage_today(work_order),
         rules=rules_table(),
-        preview=preview,
+        preview=done or {},
         charts=use_charts(work_order, overview.today()),
         grants=Grant.objects.filter(wo=work_order, ends_at__gt=timezone.now()),
         programs=programs,

@@ -3,24 +3,22 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin import display
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldBooleanWidget
 
-from budgets import may
-from budgets.admin.hotspots import dress
 from budgets.exceptions import Refused
 from budgets.finops.bills import actuals, focus, importing, monthly_budgets
 from budgets.models import BillImport, DimensionBudget, ServiceMapping
 from budgets.reports import rows
-from opslog.admin.base import PageAdmin, ReasonForm
-from opslog.models import OperationsEvent
+from opslog.admin.acts import Act, ReasonForm, RowForm, StaffRequest, asked
+from opslog.admin.base import PageAdmin, column, events_of, moments
+from opslog.pages.charts import Meter
 from opslog.pages.figures import figure
-from opslog.pages.meters import Meter
 
 # A request of over 5 MiB is thrown away unread (DATA_UPLOAD_MAX_MEMORY_SIZE).
 MOST_BYTES = 4_000_000
@@ -28,32 +26,21 @@ MOST_INFLATED = 60_000_000  # characters
 PROBLEMS_SHOWN = 20
 
 
-class BudgetForm(ReasonForm, forms.ModelForm):  # type: ignore[type-arg]
+class BudgetForm(RowForm):
+    reason = ReasonForm.base_fields["reason"]
+    long = ("covers", "reason")
+
     class Meta:
         model = DimensionBudget
         fields = monthly_budgets.FIELDS
 
     field_order = (*monthly_budgets.FIELDS, "reason")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        dress(self, "covers")
 
-    def _post_clean(self) -> None:
-        """The domain judges the values, under its lock; here is the shape alone."""
-
-
-class MappingForm(forms.ModelForm):  # type: ignore[type-arg]
+class MappingForm(RowForm):
     class Meta:
         model = ServiceMapping
         fields = monthly_budgets.MAPPED
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        dress(self)
-
-    def _post_clean(self) -> None:
-        """As above."""
 
 
 class BillForm(forms.Form):
@@ -87,26 +74,34 @@ class DimensionBudgetAdmin(PageAdmin):
     list_select_related = ("owner",)
     list_before_template = "budgets/dimension_budgets_note.html"
     page_template = "budgets/dimension_budget.html"
-    acts = {"change-budget": "change_budget"}
-    sortable_by = ()
+    acts = {
+        "change-budget": Act(
+            title="Monthly budget of {}",
+            permission="budgets.change_dimensionbudget",
+            form=BudgetForm,
+            effects=(
+                "People are told once when a month reaches a tier.",
+                "Nothing is refused by it: a limit of the cost dimension does that.",
+            ),
+            verb="Save",
+            perform=lambda request, budget, values: monthly_budgets.change(
+                budget.pk, values, reason=values.pop("reason"), by=request.user.username
+            ),
+            done="Saved.",
+        )
+    }
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
         month = actuals.first_of(rows.today())
         self.figures = actuals.of_month(month)
-        extra = {
-            **(extra_context or {}),
+        return {
             "month": month,
             "unmapped": actuals.unmapped(month),
             "last_import": BillImport.objects.first(),
-            "groups_that_may": may.groups_that_may(),
         }
-        return super().changelist_view(request, extra)  # type: ignore[no-any-return]
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        this = actuals.first_of(rows.today())
-        months = [this]
+        months = [actuals.first_of(rows.today())]
         while len(months) < 6:
             months.append(actuals.month_before(months[-1]))
         found = [(month, actuals.of_month(month)[obj.dimension]) for month in months]
@@ -115,43 +110,10 @@ class DimensionBudgetAdmin(PageAdmin):
             "meter": Meter(found[0][1].usd, found[0][1].reserved, obj.monthly_usd),
             "months": found,
             "passed": actuals.tiers_passed(found[0][1].usd, obj),
-            "events": OperationsEvent.objects.filter(
-                owner_type="dimension_budget", owner_id=str(obj.pk)
-            ).order_by("-id")[:6],
-            "may": request.user.has_perm("budgets.change_dimensionbudget"),
+            "events": events_of("dimension_budget", obj.pk, most=6),
         }
 
-    def change_budget(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        if not request.user.has_perm("budgets.change_dimensionbudget"):
-            raise PermissionDenied
-        found = self.thing(request, object_id)
-
-        def form(data: Any = None) -> BudgetForm:
-            return BudgetForm(data, instance=DimensionBudget.objects.get(pk=found.pk))
-
-        def perform(said: dict[str, Any]) -> str:
-            values = dict(said)
-            reason = values.pop("reason")
-            monthly_budgets.change(found.pk, values, reason=reason, by=request.user.get_username())
-            return "Saved."
-
-        return self.act(
-            request,
-            found,
-            form=form,
-            perform=perform,
-            refusals=(Refused,),
-            title=f"Monthly budget of {found}",
-            verb="Save",
-            effects=(
-                "People are told once when a month reaches a tier.",
-                "Nothing is refused by it: a limit of the cost dimension does that.",
-            ),
-        )
-
-    @display(description="kind of bill")
-    def what(self, budget: DimensionBudget) -> str:
-        return str(budget)
+    what = column("kind of bill", str)
 
     @display(description="this month")
     def this_month(self, budget: DimensionBudget) -> str:
@@ -172,65 +134,62 @@ class DimensionBudgetAdmin(PageAdmin):
         return ", ".join(f"{tier} %" for tier in budget.tiers)
 
 
+def map_service(
+    request: StaffRequest, _: None, values: dict[str, Any]
+) -> tuple[ServiceMapping, str]:
+    made = monthly_budgets.map_service(None, values, by=request.user.username)
+    return made, f"{made} belongs to {made.get_dimension_display()} now."
+
+
 @admin.register(ServiceMapping)
 class ServiceMappingAdmin(PageAdmin):
     list_display = ("service_category", "service", "dimension")
     list_filter = ("dimension",)
     list_before_template = "budgets/service_mappings_note.html"
     page_template = "budgets/service_mapping.html"
-    acts = {"change-mapping": "change_mapping"}
-    sortable_by = ()
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("budgets.add_servicemapping"))
+    add_permission = "budgets.add_servicemapping"
+    add = Act(
+        title="Map a service to a kind of bill",
+        form=MappingForm,
+        form_kwargs=lambda request, _: asked(request, *monthly_budgets.MAPPED[:2], most=500),
+        effects=("It holds for the past as well, except for figures that a review has taken.",),
+        verb="Map it",
+        perform=map_service,
+    )
+    acts = {
+        "change-mapping": Act(
+            title="Map {}",
+            permission="budgets.change_servicemapping",
+            form=MappingForm,
+            verb="Save",
+            perform=lambda request, mapping, values: monthly_budgets.map_service(
+                mapping.pk, values, by=request.user.username
+            ),
+            done="Saved.",
+        )
+    }
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        return {"mapping": obj, "may": request.user.has_perm("budgets.change_servicemapping")}
+        return {"mapping": obj}
 
-    def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponseBase:
-        asked = {name: request.GET.get(name, "")[:500] for name in monthly_budgets.MAPPED[:2]}
+    service = column("service", lambda mapping: mapping.service_name or "every service of it")
 
-        def perform(said: dict[str, Any]) -> tuple[ServiceMapping, str]:
-            made = monthly_budgets.map_service(None, said, by=request.user.get_username())
-            return made, f"{made} belongs to {made.get_dimension_display()} now."
 
-        return self.make(
-            request,
-            MappingForm(request.POST or None, initial=asked),
-            perform=perform,
-            refusals=(Refused,),
-            title="Map a service to a kind of bill",
-            verb="Map it",
-            effects=("It holds for the past as well, except for figures that a review has taken.",),
+def import_bill(request: StaffRequest, _: None, values: dict[str, Any]) -> tuple[BillImport, str]:
+    """As `manage.py import_focus`: all of it or nothing."""
+    file = values.pop("file")
+    try:
+        bill, sha256 = importing.read(file.file, most=MOST_INFLATED)
+    except focus.NotFocus as error:
+        raise ValidationError({"file": str(error)}) from None
+    try:
+        made = importing.store(
+            bill, file_name=file.name, sha256=sha256, by=request.user.username, **values
         )
-
-    def change_mapping(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        if not request.user.has_perm("budgets.change_servicemapping"):
-            raise PermissionDenied
-        found = self.thing(request, object_id)
-
-        def form(data: Any = None) -> MappingForm:
-            return MappingForm(data, instance=ServiceMapping.objects.get(pk=found.pk))
-
-        def perform(said: dict[str, Any]) -> str:
-            monthly_budgets.map_service(found.pk, said, by=request.user.get_username())
-            return "Saved."
-
-        return self.act(
-            request,
-            found,
-            form=form,
-            perform=perform,
-            refusals=(Refused,),
-            title=f"Map {found}",
-            verb="Save",
-        )
-
-    @display(description="service")
-    def service(self, mapping: ServiceMapping) -> str:
-        return mapping.service_name or "every service of it"
+    except Refused as error:
+        problems = importing.problems_told(bill, at_most=PROBLEMS_SHOWN)
+        raise ValidationError([str(error), *problems]) from None
+    return made, f"{made.lines - made.bad_lines:,} lines, ${made.billed_usd:,.2f}."
 
 
 @admin.register(BillImport)
@@ -238,66 +197,22 @@ class BillImportAdmin(PageAdmin):
     list_display = ("file_name", "when", "billed", "lines", "bad_lines", "imported_by")
     list_before_template = "budgets/bill_imports_note.html"
     page_template = "budgets/bill_import.html"
-    sortable_by = ()
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("budgets.change_dimensionbudget"))
-
-    def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponseBase:
-        """As `manage.py import_focus`: all of it or nothing."""
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        form = BillForm(request.POST or None, request.FILES or None)
-        if request.method == "POST" and form.is_valid():
-            made = self._import(form, by=request.user.get_username())
-            if made:
-                told = f"{made.lines - made.bad_lines:,} lines, ${made.billed_usd:,.2f}."
-                messages.success(request, told)
-                return HttpResponseRedirect(self.address(made))
-        return self.render(
-            request,
-            "tollgate/act.html",
-            None,
-            title="Import a bill",
-            form=form,
-            verb="Import it",
-            effects=(
-                "What is stored of the billing periods in it is replaced: it may be read again.",
-                "One bad line stops it, and each is told; then nothing is stored.",
-            ),
-            back="../",
-        )
-
-    def _import(self, form: BillForm, *, by: str) -> BillImport | None:
-        """None where it is refused; the form says why."""
-        said = form.cleaned_data
-        try:
-            bill, sha256 = importing.read(said["file"].file, most=MOST_INFLATED)
-        except focus.NotFocus as error:
-            form.add_error("file", str(error))
-            return None
-        try:
-            return importing.store(
-                bill,
-                file_name=said["file"].name,
-                sha256=sha256,
-                by=by,
-                skip_bad=said["skip_bad"],
-                shrink=said["shrink"],
-            )
-        except Refused as error:
-            told = [str(error), *importing.problems_told(bill, at_most=PROBLEMS_SHOWN)]
-            form.add_error(None, [forms.ValidationError(each) for each in told])
-            return None
+    add_permission = "budgets.change_dimensionbudget"
+    add = Act(
+        title="Import a bill",
+        form=BillForm,
+        effects=(
+            "What is stored of the billing periods in it is replaced: it may be read again.",
+            "One bad line stops it, and each is told; then nothing is stored.",
+        ),
+        verb="Import it",
+        perform=import_bill,
+    )
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         return {"bill": obj, "title": obj.file_name}
 
-    @display(description="imported (UTC)")
-    def when(self, bill: BillImport) -> str:
-        return f"{bill.imported_at:%Y-%m-%d %H:%M}"
+    when = moments("imported_at", "imported")
 
     @display(description="billed")
     def billed(self, bill: BillImport) -> str:

@@ -28,7 +28,7 @@ REASONS = ("Runaway spend", "Runs loop", "Wrong model", "Under investigation")
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class Button:
     """What a button does: the address that takes it, and what is sent with the reason."""
 
     href: str
@@ -42,8 +42,8 @@ class Row:
     label: str
     href: str = ""
     state: str = ""  # suspended | archived | stopped | off
-    stop: Act | None = None
-    lift: Act | None = None
+    stop: Button | None = None
+    lift: Button | None = None
     ask: str = ""
 
     @property
@@ -89,14 +89,14 @@ def _work_orders(request: HttpRequest, named: Mapping[str, Row]) -> None:
         if suspends and order.status == WorkOrder.Status.SUSPENDED:
             row.lift = resume(order.pk)
         elif suspends and order.status == WorkOrder.Status.DRAFT:
-            row.stop = Act(reverse(f"{page}_suspend", args=[quote(order.pk)]), "Suspend")
+            row.stop = Button(reverse(f"{page}_suspend", args=[quote(order.pk)]), "Suspend")
         if asks and order.status != WorkOrder.Status.ARCHIVED:
             row.ask = f"{reverse('admin:budgets_changerequest_add')}?work_order={order.pk}"
 
 
-def resume(wo_id: str) -> Act:
+def resume(wo_id: str) -> Button:
     href = reverse("admin:workorders_workorder_resume", args=[quote(wo_id)])
-    return Act(href, "Resume", {"reason": "Resumed on the overview"})
+    return Button(href, "Resume", {"reason": "Resumed on the overview"})
 
 
 def _identities(request: HttpRequest, kind: str, named: Mapping[str, Row]) -> None:
@@ -122,10 +122,10 @@ def _identities(request: HttpRequest, kind: str, named: Mapping[str, Row]) -> No
             row.state = "stopped"
             href = reverse("admin:budgets_killswitch_switch", args=[switch.pk])
             fields = {"reason": "Lifted on the overview", "was": "on"}
-            row.lift = Act(href, "Lift", fields) if may else None
+            row.lift = Button(href, "Lift", fields) if may else None
         elif may:
             fields = {"scope": "Identity", "target": target}
-            row.stop = Act(reverse("admin:budgets_killswitch_add"), "Stop", fields)
+            row.stop = Button(reverse("admin:budgets_killswitch_add"), "Stop", fields)
 
 
 def _tokens(lineages: Sequence[str]) -> dict[str, Any]:
@@ -143,8 +143,8 @@ def _features(request: HttpRequest, named: Mapping[str, Row]) -> None:
         row.href = reverse(f"{page}_change", args=[control.pk])
         switch = reverse(f"{page}_switch", args=[control.pk])
         if control.enabled:
-            row.stop = Act(switch, "Switch off", {"was": "on"}) if may else None
+            row.stop = Button(switch, "Switch off", {"was": "on"}) if may else None
         else:
             fields = {"reason": "Switched on again on the overview", "was": "off"}
             row.state = "off"
-            row.lift = Act(switch, "Switch on", fields) if may else None
+            row.lift = Button(switch, "Switch on", fields) if may else None

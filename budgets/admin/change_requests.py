@@ -9,14 +9,13 @@ from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import (
     HttpRequest,
-    HttpResponse,
     HttpResponseBase,
     HttpResponseNotAllowed,
     HttpResponseRedirect,
 )
 from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils import timezone
 from unfold.views import ChangeList
 
@@ -29,26 +28,25 @@ from budgets.evidence import refusals_by_request
 from budgets.exceptions import PasswordRequired, Refused, SecondFactorRequired
 from budgets.models import ChangeRequest
 from budgets.usage import overview
-from opslog.admin.base import PageAdmin, ReasonForm
+from opslog.admin.acts import Act, StaffRequest
+from opslog.admin.base import PageAdmin, choice_filter, column, moments
 from opslog.confirmed import confirmed_lately, second_factor_at
 from opslog.exceptions import Unavailable
 from workorders.models import WorkOrder
 
 
-class WhoseFilter(admin.SimpleListFilter):
-    title = "whose"
-    parameter_name = "whose"
+def waiting(request: StaffRequest, rows: Any) -> Any:
+    return rows.filter(pk__in=[each.pk for each in approvals.waiting_for(request.user)])
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
-        return (("me", "needs your approval"), ("mine", "asked by me"))
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if self.value() == "mine":
-            return queryset.filter(requester=request.user)
-        if self.value() == "me":
-            waiting = approvals.waiting_for(request.user)  # type: ignore[arg-type]  # logged in
-            return queryset.filter(pk__in=[each.pk for each in waiting])
-        return queryset
+WHOSE = choice_filter(
+    "whose",
+    "whose",
+    {
+        "me": ("needs your approval", waiting),
+        "mine": ("asked by me", lambda request, rows: rows.filter(requester=request.user)),
+    },
+)
 
 
 class RequestList(ChangeList):
@@ -87,31 +85,44 @@ class ChangeRequestAdmin(PageAdmin):
     list_display = ("number", "subject", "change", "state", "requester", "asked", "expiry")
     list_waiting = ("number", "subject", "change", "age", "blocks", "requester", "signed")
     list_display_links = ("number",)
-    list_filter = (WhoseFilter, "status")
+    list_filter = (WHOSE, "status")
     list_select_related = ("requester", "token")
     list_per_page = 50
     search_fields = ("=id", "subject_id", "justification", "requester__username")
     search_help_text = "a number, a work order's id, words"
     list_before_template = "budgets/requests_tabs.html"
     page_template = "budgets/change_request.html"
+    views = ("decide", "edit")
+    list_views = ("decide-selected",)
     acts = {
-        "decide": "decide",
-        "edit": "edit",
-        "withdraw": "withdraw",
-        "set-aside": "set_aside",
+        "withdraw": Act(
+            permission="budgets.ask_changerequest",
+            form=None,
+            perform=lambda request, obj, _: approvals.cancel(obj.pk, by=request.user),
+            done="Request #{0.pk} is withdrawn.",
+        ),
+        "set-aside": Act(
+            title="Set request #{0.pk} aside",
+            permission="budgets.ask_changerequest",
+            allows=lambda request, obj: approvals.may_set_aside(obj, request.user),
+            effects=(
+                "A program requested this with the token {0.token.name}.",
+                "It ends without a decision, and its votes count no more. No cap changes.",
+                "The owner of the token, {0.requester}, is told.",
+            ),
+            danger=True,
+            verb="Set it aside",
+            perform=lambda request, obj, values: approvals.set_aside(
+                obj.pk, by=request.user, reason=values["reason"]
+            ),
+            done="Request #{0.pk} is set aside.",
+        ),
     }
     actions = ("decide_on_selected",)
-    sortable_by = ()
+    add_permission = "budgets.ask_changerequest"
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("lines")
-
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.decide_many)
-        return [
-            path("decide-selected/", view, name="budgets_changerequest_decide_many"),
-            *super().get_urls(),
-        ]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
         return WaitingList if _is_queue(request) else RequestList
@@ -122,20 +133,14 @@ class ChangeRequestAdmin(PageAdmin):
     def get_ordering(self, request: HttpRequest) -> Any:
         return ("created_at",) if _is_queue(request) else super().get_ordering(request)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("budgets.ask_changerequest")
-
     def has_decide_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("budgets.decide_changerequest")
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        extra = {"whose": request.GET.get("whose", ""), "chosen": request.GET.get("status__exact")}
-        return super().changelist_view(request, {**extra, **(extra_context or {})})  # type: ignore[no-any-return]
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
+        return {"whose": request.GET.get("whose", ""), "chosen": request.GET.get("status__exact")}
 
     def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+        self, request: Any, form_url: str = "", extra_context: Any = None
     ) -> HttpResponseBase:
         if not self.has_add_permission(request):
             raise PermissionDenied
@@ -152,10 +157,9 @@ class ChangeRequestAdmin(PageAdmin):
             form=ChooseForm(),
         )
 
-    def edit(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        obj = self.thing(request, object_id)
-        user: Any = request.user
-        if not self.has_add_permission(request) or not approvals.may_edit(obj, user):
+    def edit(self, request: StaffRequest, object_id: str) -> HttpResponseBase:
+        obj = self.row(request, object_id)
+        if not self.has_add_permission(request) or not approvals.may_edit(obj, request.user):
             raise PermissionDenied
         if obj.status != ChangeRequest.Status.PENDING or obj.expires_at <= timezone.now():
             messages.error(request, "The request is decided or expired already.")
@@ -216,7 +220,7 @@ class ChangeRequestAdmin(PageAdmin):
         if not self.has_decide_permission(request):
             raise PermissionDenied
         user: Any = request.user
-        obj = self.thing(request, object_id)
+        obj = self.row(request, object_id)
         form = _form(obj, request.POST)
         # Who may not decide is told so before they are asked to confirm anything.
         reason = deciding.why_not(obj, user)
@@ -257,7 +261,7 @@ class ChangeRequestAdmin(PageAdmin):
             return None
         return self._many(request, rows, ManyForm())
 
-    def decide_many(self, request: HttpRequest) -> HttpResponseBase:
+    def decide_selected(self, request: HttpRequest) -> HttpResponseBase:
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not self.has_decide_permission(request):
@@ -302,49 +306,7 @@ class ChangeRequestAdmin(PageAdmin):
             ],
         )
 
-    def withdraw(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        obj = self.thing(request, object_id)
-        try:
-            approvals.cancel(obj.pk, by=request.user)  # type: ignore[arg-type]  # logged in
-        except Refused as error:
-            messages.error(request, str(error))
-        else:
-            self.message_user(request, f"Request #{obj.pk} is withdrawn.")
-        return HttpResponseRedirect(self.address(obj))
-
-    def set_aside(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        obj = self.thing(request, object_id)
-        user: Any = request.user
-        if not self.has_add_permission(request) or not approvals.may_set_aside(obj, user):
-            raise PermissionDenied
-
-        def perform(said: dict[str, Any]) -> str:
-            approvals.set_aside(obj.pk, by=user, reason=said["reason"])
-            return f"Request #{obj.pk} is set aside."
-
-        return self.act(
-            request,
-            obj,
-            form=ReasonForm,
-            perform=perform,
-            refusals=(Refused,),
-            title=f"Set request #{obj.pk} aside",
-            verb="Set it aside",
-            danger=True,
-            effects=(
-                f"A program requested this with the token {obj.token.name}.",
-                "It ends without a decision, and its votes count no more. No cap changes.",
-                f"The owner of the token, {obj.requester}, is told.",
-            ),
-        )
-
-    @display(description="request", ordering="id")
-    def number(self, obj: ChangeRequest) -> str:
-        return f"#{obj.pk}"
+    number = column("request", lambda obj: f"#{obj.pk}", ordering="id")
 
     @display(description="limits of")
     def subject(self, obj: Any) -> str:
@@ -361,17 +323,9 @@ class ChangeRequestAdmin(PageAdmin):
             "tollgate/badge.html", {"state": "expired" if overdue else obj.status}
         )
 
-    @display(description="asked (UTC)")
-    def asked(self, obj: ChangeRequest) -> str:
-        return f"{obj.created_at:%Y-%m-%d %H:%M}"
-
-    @display(description="until (UTC)")
-    def expiry(self, obj: ChangeRequest) -> str:
-        return f"{obj.decided_at or obj.expires_at:%Y-%m-%d %H:%M}"
-
-    @display(description="waits")
-    def age(self, obj: ChangeRequest) -> str:
-        return render_to_string("budgets/age.html", {"request_": obj})
+    asked = moments("created_at", "asked")
+    expiry = column("until (UTC)", lambda obj: f"{obj.decided_at or obj.expires_at:%Y-%m-%d %H:%M}")
+    age = column("waits", lambda obj: render_to_string("budgets/age.html", {"request_": obj}))
 
     @display(description="refused today")
     def blocks(self, obj: Any) -> str:

@@ -3,10 +3,8 @@
 from datetime import date, timedelta
 from typing import Any
 
-from django.contrib import admin
-from django.core.exceptions import PermissionDenied
+from django.contrib.auth.decorators import permission_required
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
@@ -15,8 +13,8 @@ from budgets.models import DailyReport
 from budgets.reports import rows
 from budgets.reports.csv_file import csv_lines
 from budgets.reports.rules import RUNS, SAID, Action, Row
-from opslog.admin.base import parse_day
-from opslog.pages.meters import Meter, per_cent, runs_meter
+from opslog.admin.base import page_of, parse_day
+from opslog.pages.charts import Meter, per_cent, runs_meter
 
 MOST_PAGES = 1_000_000
 
@@ -28,9 +26,8 @@ def asked_day(request: HttpRequest, today: date) -> date:
 
 
 @require_safe
+@permission_required("budgets.view_budget", raise_exception=True)
 def daily_report_page(request: HttpRequest) -> HttpResponse:
-    """For everybody who may read budgets."""
-    _may_read(request)
     today = rows.today()
     day = asked_day(request, today)
     only = next((each for each in Action if each == request.GET.get("only")), None)
@@ -41,7 +38,6 @@ def daily_report_page(request: HttpRequest) -> HttpResponse:
     pages = max(1, -(-shown // rows.PAGE))
     may_ask = request.user.has_perm("budgets.ask_changerequest")
     context: dict[str, Any] = {
-        **admin.site.each_context(request),
         "title": f"Daily budget report, {day:%Y-%m-%d}",
         "report": found,
         "rows": [
@@ -73,12 +69,12 @@ def daily_report_page(request: HttpRequest) -> HttpResponse:
         "pages": pages,
         "told": DailyReport.objects.filter(day=day).first(),
     }
-    return TemplateResponse(request, "budgets/daily_report.html", context)
+    return page_of(request, "budgets/daily_report.html", **context)
 
 
 @require_safe
+@permission_required("budgets.view_budget", raise_exception=True)
 def daily_report_csv(request: HttpRequest) -> HttpResponseBase:
-    _may_read(request)
     day = asked_day(request, rows.today())
     answer = StreamingHttpResponse(csv_lines(day), content_type="text/csv; charset=utf-8")
     answer["Content-Disposition"] = f'attachment; filename="budget-report-{day:%Y-%m-%d}.csv"'
@@ -96,8 +92,3 @@ def _ask(row: Row, day: date) -> str:
     impact = {"expected_cost_impact": row.cost_impact}
     told = {"work_order": row.work_order, **caps, "justification": why, **impact}
     return f"{reverse('admin:budgets_changerequest_add')}?{urlencode(told)}"
-
-
-def _may_read(request: HttpRequest) -> None:
-    if not request.user.has_perm("budgets.view_budget"):
-        raise PermissionDenied

@@ -9,15 +9,14 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
-    UnfoldAdminIntegerFieldWidget,
     UnfoldAdminRadioSelectWidget,
-    UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
 )
 
 from budgets.approvals import CAPS
 from budgets.models import ApprovalRule, Vote
+from opslog.admin.acts import Themed
 from workorders.models import WorkOrder
 
 QUESTIONS = (
@@ -47,17 +46,16 @@ class MomentInput(UnfoldAdminTextInputWidget):
         return value or None
 
 
-class ChooseForm(forms.Form):
+class ChooseForm(Themed, forms.Form):
     """Which work order; then the form with its current caps follows."""
 
     work_order = forms.ModelChoiceField(
         WorkOrder.objects.exclude(status="archived").order_by("title"),
         empty_label="Choose one",
-        widget=UnfoldAdminSelectWidget(),
     )
 
 
-class JustifiedForm(forms.Form):
+class JustifiedForm(Themed, forms.Form):
     """What every request says for itself."""
 
     justification = forms.CharField(
@@ -79,7 +77,6 @@ class AskForm(JustifiedForm):
         label="Runs a day",
         min_value=1,
         required=False,
-        widget=UnfoldAdminIntegerFieldWidget(),
     )
     usd_per_day = forms.DecimalField(
         label="US dollars a day",
@@ -87,13 +84,11 @@ class AskForm(JustifiedForm):
         decimal_places=2,
         max_digits=12,
         required=False,
-        widget=UnfoldAdminDecimalFieldWidget(),
     )
     max_concurrent_runs = forms.IntegerField(
         label="Runs at once",
         min_value=1,
         required=False,
-        widget=UnfoldAdminIntegerFieldWidget(),
     )
     grant_from = forms.DateTimeField(label="From (UTC)", required=False, widget=MomentInput())
     grant_until = forms.DateTimeField(label="Until (UTC)", required=False, widget=MomentInput())

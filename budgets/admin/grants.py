@@ -7,30 +7,25 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.admin import display
-from django.core.exceptions import PermissionDenied
 from django.db.models import BooleanField, Case, Q, Value, When
 from django.http import Http404, HttpRequest, HttpResponseBase
+from django.urls import reverse
 from django.utils import timezone
-from unfold.widgets import (
-    UnfoldAdminDecimalFieldWidget,
-    UnfoldAdminIntegerFieldWidget,
-    UnfoldAdminTextareaWidget,
-)
 
 from budgets import approvals
 from budgets.admin import second_factor
 from budgets.approvals import rules
 from budgets.approvals.break_glass import LONGEST, REVIEW_WITHIN
-from budgets.exceptions import Refused
 from budgets.models import Grant, Measure
-from opslog.admin.base import PageAdmin, ReasonForm, badge
+from opslog.admin.acts import Act, StaffRequest, Themed
+from opslog.admin.base import PageAdmin, badge, choice_filter, column
 from opslog.confirmed import second_factor_at
 
 LONGEST_MINUTES = int(LONGEST.total_seconds() // 60)
 NOT_REVIEWED = Q(kind=Grant.Kind.BREAK_GLASS, reviewed_at=None)
 
 
-class BreakGlassForm(forms.Form):
+class BreakGlassForm(Themed, forms.Form):
     """Which caps, how long, why. An empty cap stays as it is."""
 
     usd_per_day = forms.DecimalField(
@@ -38,29 +33,25 @@ class BreakGlassForm(forms.Form):
         required=False,
         min_value=Decimal("0.01"),
         decimal_places=2,
-        widget=UnfoldAdminDecimalFieldWidget(),
     )
     runs_per_day = forms.IntegerField(
         label="Runs a day",
         required=False,
         min_value=1,
-        widget=UnfoldAdminIntegerFieldWidget(),
     )
     max_concurrent_runs = forms.IntegerField(
         label="Runs at the same time",
         required=False,
         min_value=1,
-        widget=UnfoldAdminIntegerFieldWidget(),
     )
     minutes = forms.IntegerField(
         min_value=1,
         max_value=LONGEST_MINUTES,
-        widget=UnfoldAdminIntegerFieldWidget(),
         help_text=f"{LONGEST_MINUTES} at most. Then the caps of before hold again, by themselves.",
     )
     reason = forms.CharField(
         max_length=500,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        widget=forms.Textarea(attrs={"rows": 3}),
         help_text="What is burning. It is sent to everybody who decides on cap changes.",
     )
 
@@ -71,35 +62,65 @@ class BreakGlassForm(forms.Form):
             self.fields[measure].help_text = f"Up to {highest}. Empty: as it is."
 
 
-class ReviewForm(forms.Form):
+class ReviewForm(Themed, forms.Form):
     review = forms.CharField(
         max_length=2000,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}),
+        widget=forms.Textarea(attrs={"rows": 4}),
         help_text="Was it right, and what follows from it. Everybody can read it.",
     )
 
 
-class StateFilter(admin.SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
+STATE = choice_filter(
+    "state",
+    "state",
+    {
+        "live": (
+            "in force now",
+            lambda _, rows: rows.filter(starts_at__lte=timezone.now(), ends_at__gt=timezone.now()),
+        ),
+        "coming": ("still to come", lambda _, rows: rows.filter(starts_at__gt=timezone.now())),
+        "over": ("over", lambda _, rows: rows.filter(ends_at__lte=timezone.now())),
+        "unreviewed": ("break-glass, not reviewed", lambda _, rows: rows.filter(NOT_REVIEWED)),
+    },
+)
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
-        return (
-            ("live", "in force now"),
-            ("coming", "still to come"),
-            ("over", "over"),
-            ("unreviewed", "break-glass, not reviewed"),
-        )
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        now = timezone.now()
-        chosen = {
-            "live": Q(starts_at__lte=now, ends_at__gt=now),
-            "coming": Q(starts_at__gt=now),
-            "over": Q(ends_at__lte=now),
-            "unreviewed": NOT_REVIEWED,
-        }.get(self.value() or "")
-        return queryset.filter(chosen) if chosen else queryset
+def ending(request: StaffRequest, grant: Grant) -> tuple[str, ...]:
+    base = approvals.caps_of(grant.wo)[grant.measure]
+    return (
+        f"It would have ended by itself at {grant.ends_at:%Y-%m-%d %H:%M} UTC.",
+        (
+            f"Without it and without another grant, {told(grant.measure, base)} is in force from "
+            "the next start on."
+        ),
+        (
+            "Runs that are open may finish. What was used above the cap stays used: nothing more "
+            "is admitted today."
+        ),
+    )
+
+
+def reviewing(request: StaffRequest, grant: Grant) -> tuple[str, ...]:
+    return (
+        (
+            f"{grant.granted_by} raised it to {raised(grant)} at "
+            f"{grant.starts_at:%Y-%m-%d %H:%M} UTC, for "
+            f"{(grant.ends_at - grant.starts_at).total_seconds() / 60:.0f} minutes."
+        ),
+        f"The reason given: {grant.reason}",
+        (
+            "A review changes no cap. Without it neither this person nor anybody on this work "
+            "order can break the glass again; while one is overdue, nobody can."
+        ),
+    )
+
+
+def first_factor(request: StaffRequest, grant: Grant) -> HttpResponseBase | None:
+    if grant.kind != Grant.Kind.BREAK_GLASS:
+        raise Http404("Only break-glass is reviewed.")
+    solo = approvals.own_review(grant, request.user)
+    back = reverse("admin:budgets_grant_change", args=[grant.pk])
+    return second_factor.first(request, solo, grant.created_at, back)
 
 
 @admin.register(Grant)
@@ -107,14 +128,41 @@ class GrantAdmin(PageAdmin):
     """Break-glass that waits for its review stands on top, whatever its age."""
 
     list_display = ("work_order", "raised", "state", "interval", "granted_by", "reviewed")
-    list_filter = (StateFilter, "kind", "measure")
+    list_filter = (STATE, "kind", "measure")
     list_per_page = 50
     search_fields = ("wo__id", "wo__title", "granted_by", "reason")
     search_help_text = "a work order, a person, words of the reason"
     list_before_template = "budgets/grants_note.html"
     page_template = "budgets/grant.html"
-    acts = {"end": "end", "review": "review"}
-    sortable_by = ()
+    acts = {
+        "end": Act(
+            title=lambda _, grant: f"End the grant of {raised(grant)} for {grant.wo.title}",
+            allows=lambda request, _: is_operator(request),
+            when=lambda _, grant: grant.ends_at > timezone.now(),
+            effects=ending,
+            danger=True,
+            verb="End it now",
+            perform=lambda request, grant, values: approvals.end_early(
+                grant.pk, by=request.user, reason=values["reason"]
+            ),
+            done="The grant is ended.",
+        ),
+        "review": Act(
+            title="Review the break-glass on {0.wo.title}",
+            permission="budgets.decide_changerequest",
+            first=first_factor,
+            form=ReviewForm,
+            effects=reviewing,
+            verb="Record the review",
+            perform=lambda request, grant, values: approvals.review(
+                grant.pk,
+                by=request.user,
+                text=values["review"],
+                second_factor_at=second_factor_at(request),
+            ),
+            done="The review is recorded.",
+        ),
+    }
 
     def get_queryset(self, request: HttpRequest) -> Any:
         waits = Case(
@@ -126,11 +174,11 @@ class GrantAdmin(PageAdmin):
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         return ()
 
-    def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+    def page(self, request: StaffRequest, obj: Any) -> dict[str, Any]:
         now = timezone.now()
         waits = obj.kind == Grant.Kind.BREAK_GLASS and obj.reviewed_at is None
         own = obj.person_id == request.user.pk
-        solo = approvals.own_review(obj, request.user) if waits else None  # type: ignore[arg-type]
+        solo = approvals.own_review(obj, request.user) if waits else None
         return {
             "grant": obj,
             "title": f"{raised(obj)} for {obj.wo.title}",
@@ -142,94 +190,18 @@ class GrantAdmin(PageAdmin):
             "overdue": waits and obj.created_at + REVIEW_WITHIN <= now,
             "own": own and not solo,
             "solo_from": solo.from_when(obj.created_at) if solo and waits else None,
-            "may_end": is_operator(request) and obj.ends_at > now,
             "may_review": waits
             and request.user.has_perm("budgets.decide_changerequest")
             and (not own or bool(solo and not solo.why_not_yet(obj.created_at))),
         }
 
-    def end(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        if not is_operator(request):
-            raise PermissionDenied
-        grant = self.thing(request, object_id)
-        base = approvals.caps_of(grant.wo)[grant.measure]
-
-        def perform(said: dict[str, Any]) -> str:
-            approvals.end_early(grant.pk, by=request.user, reason=said["reason"])  # type: ignore[arg-type]  # logged in
-            return "The grant is ended."
-
-        return self.act(
-            request,
-            grant,
-            form=ReasonForm,
-            perform=perform,
-            refusals=(Refused,),
-            title=f"End the grant of {raised(grant)} for {grant.wo.title}",
-            verb="End it now",
-            danger=True,
-            effects=(
-                f"It would have ended by itself at {grant.ends_at:%Y-%m-%d %H:%M} UTC.",
-                (
-                    f"Without it and without another grant, {told(grant.measure, base)} is "
-                    "in force from the next start on."
-                ),
-                (
-                    "Runs that are open may finish. What was used above the cap stays used: "
-                    "nothing more is admitted today."
-                ),
-            ),
-        )
-
-    def review(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        if not request.user.has_perm("budgets.decide_changerequest"):
-            raise PermissionDenied
-        grant = self.thing(request, object_id)
-        if grant.kind != Grant.Kind.BREAK_GLASS:
-            raise Http404("Only break-glass is reviewed.")
-        person: Any = request.user
-        solo = approvals.own_review(grant, person)
-        if to_show := second_factor.first(request, solo, grant.created_at, self.address(grant)):
-            return to_show
-
-        def perform(said: dict[str, Any]) -> str:
-            approvals.review(
-                grant.pk, by=person, text=said["review"], second_factor_at=second_factor_at(request)
-            )
-            return "The review is recorded."
-
-        return self.act(
-            request,
-            grant,
-            form=ReviewForm,
-            perform=perform,
-            refusals=(Refused,),
-            title=f"Review the break-glass on {grant.wo.title}",
-            verb="Record the review",
-            effects=(
-                (
-                    f"{grant.granted_by} raised it to {raised(grant)} at "
-                    f"{grant.starts_at:%Y-%m-%d %H:%M} UTC, for "
-                    f"{(grant.ends_at - grant.starts_at).total_seconds() / 60:.0f} minutes."
-                ),
-                f"The reason given: {grant.reason}",
-                (
-                    "A review changes no cap. Without it neither this person nor anybody on this "
-                    "work order can break the glass again; while one is overdue, nobody can."
-                ),
-            ),
-        )
-
-    @display(description="work order")
-    def work_order(self, grant: Grant) -> str:
-        return grant.wo.title
+    work_order = column("work order", lambda grant: grant.wo.title)
 
     @display(description="raised to")
     def raised(self, grant: Grant) -> str:
         return raised(grant)
 
-    @display(description="state")
-    def state(self, grant: Grant) -> str:
-        return badge(*state_of(grant, timezone.now()))
+    state = column("state", lambda grant: badge(*state_of(grant, timezone.now())))
 
     @display(description="in force (UTC)")
     def interval(self, grant: Grant) -> str:
@@ -247,7 +219,7 @@ class GrantAdmin(PageAdmin):
         return badge("pending", f"due {due:%Y-%m-%d %H:%M}")
 
 
-def is_operator(request: HttpRequest) -> bool:
+def is_operator(request: StaffRequest) -> bool:
     """Ending a grant is a lowering: the group does it, not who is a superuser."""
     return request.user.groups.filter(name=rules.LOWEST_GROUP).exists()
 

@@ -4,25 +4,18 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin import display
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.utils.html import format_html
-from unfold.widgets import (
-    UnfoldAdminDecimalFieldWidget,
-    UnfoldAdminSelectWidget,
-    UnfoldAdminTextInputWidget,
-)
 
 from budgets.controls import limits
-from budgets.exceptions import Refused
 from budgets.models import Alert, Budget
 from budgets.usage import overview
-from opslog.admin.base import PageAdmin, ReasonForm
+from opslog.admin.acts import Act, ReasonForm, StaffRequest, asked
+from opslog.admin.base import PageAdmin, column
+from opslog.pages.charts import Meter
 from opslog.pages.figures import figure
-from opslog.pages.meters import Meter
 from workorders.models import WorkOrder
 
 UNITS = {"usd": "usd", "tokens": "runs", "requests": "runs", "runs": "runs"}
@@ -41,7 +34,6 @@ class LowerForm(ReasonForm):
         min_value=Decimal("0.01"),
         decimal_places=2,
         max_digits=18,
-        widget=UnfoldAdminDecimalFieldWidget(),
         help_text="Below what it is now.",
     )
     field_order = ("amount", "reason")
@@ -54,14 +46,12 @@ class AlertsForm(ReasonForm):
         min_value=Decimal("0.01"),
         decimal_places=2,
         max_digits=18,
-        widget=UnfoldAdminDecimalFieldWidget(),
         help_text="An amount in the limit's own unit. Empty: none.",
     )
     percents = forms.RegexField(
         r"^\s*(\d{1,3}\s*(,\s*\d{1,3}\s*)*)?$",
         label="Alert thresholds, in percent",
         required=False,
-        widget=UnfoldAdminTextInputWidget(),
         help_text="As in 70, 90, 100. Each alerts once per window.",
     )
     field_order = ("warning_amount", "percents", "reason")
@@ -69,26 +59,49 @@ class AlertsForm(ReasonForm):
 
 class AddForm(ReasonForm):
     scope = forms.ChoiceField(
-        choices=[choice for choice in Budget.Scope.choices if choice[0] != "work_order"],
-        widget=UnfoldAdminSelectWidget(),
+        choices=[choice for choice in Budget.Scope.choices if choice[0] != "work_order"]
     )
     subject = forms.CharField(
         required=False,
         max_length=200,
-        widget=UnfoldAdminTextInputWidget(),
         help_text="A name; * for each of them on its own; empty for everything.",
     )
-    window = forms.ChoiceField(choices=Budget.Window.choices, widget=UnfoldAdminSelectWidget())
-    measure = forms.ChoiceField(choices=Budget.Measure.choices, widget=UnfoldAdminSelectWidget())
+    window = forms.ChoiceField(choices=Budget.Window.choices)
+    measure = forms.ChoiceField(choices=Budget.Measure.choices)
     amount = forms.DecimalField(
         required=False,
         min_value=Decimal("0.01"),
         decimal_places=2,
         max_digits=18,
-        widget=UnfoldAdminDecimalFieldWidget(),
         help_text="Empty: it is counted, and limits nothing.",
     )
     field_order = ("scope", "subject", "window", "measure", "amount", "reason")
+
+
+def lowering(request: StaffRequest, limit: Budget) -> tuple[str, ...]:
+    used = limits.use_of([limit.pk])[limit.pk].used
+    return (
+        f"Now {amount_told(limit)}; used {told(limit, used)}.",
+        "What is used above it stays used; nothing more is admitted until there is room.",
+    )
+
+
+def set_alerts(request: StaffRequest, limit: Budget, values: dict[str, Any]) -> None:
+    limits.set_alerts(
+        limit.pk,
+        warning=values["warning_amount"],
+        percents=[int(each) for each in values["percents"].split(",") if each.strip()],
+        reason=values["reason"],
+        by=request.user.username,
+    )
+
+
+def sentence(limit: Budget) -> str:
+    known = SENTENCES.get((limit.scope, limit.window, limit.measure))
+    if known:
+        return known
+    measure, window = limit.get_measure_display(), limit.get_window_display()
+    return f"{measure} {window}"[:1].upper() + f"{measure} {window}"[1:]
 
 
 @admin.register(Budget)
@@ -97,21 +110,56 @@ class BudgetAdmin(PageAdmin):
     list_filter = ("scope", "window", "measure")
     list_before_template = "budgets/limits_note.html"
     page_template = "budgets/limit.html"
-    acts = {"lower": "lower", "alerts": "alerts"}
-    sortable_by = ()
+    add_permission = "budgets.add_budget"
+    add = Act(
+        title="Add a budget or limit",
+        form=AddForm,
+        # What a link may fill in; the reason is written by whoever adds it.
+        form_kwargs=lambda request, _: asked(request, "scope", "subject", "window", "measure"),
+        effects=(
+            "It holds from the next start on, and counts what its window holds already.",
+            "For a month, starts wait while the month's runs are added up once.",
+        ),
+        verb="Add it",
+        perform=lambda request, _, values: limits.add(**values, by=request.user.username),
+        done="The limit holds from the next start on.",
+    )
+    acts = {
+        "lower": Act(
+            title=lambda _, limit: f"Lower: {sentence(limit)}",
+            permission="budgets.change_budget",
+            when=lambda _, limit: limit.scope != Budget.Scope.WORK_ORDER,
+            form=LowerForm,
+            effects=lowering,
+            danger=True,
+            verb="Lower it",
+            perform=lambda request, limit, values: limits.lower(
+                limit.pk, values["amount"], reason=values["reason"], by=request.user.username
+            ),
+            done="It holds from the next start on.",
+        ),
+        "alerts": Act(
+            title=lambda _, limit: f"Alert thresholds: {sentence(limit)}",
+            permission="budgets.change_budget",
+            form=AlertsForm,
+            form_kwargs=lambda _, limit: {
+                "initial": {
+                    "warning_amount": limit.warning_amount,
+                    "percents": ", ".join(map(str, limit.alert_percents)),
+                }
+            },
+            verb="Save",
+            perform=set_alerts,
+            done="Alert thresholds saved.",
+        ),
+    }
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("budgets.add_budget"))
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def list_context(self, request: StaffRequest) -> dict[str, Any]:
         self.uses = limits.use_of(list(Budget.objects.values_list("pk", flat=True)))
-        return super().changelist_view(request, extra_context)  # type: ignore[no-any-return]
+        return {}
 
-    def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+    def page(self, request: StaffRequest, obj: Any) -> dict[str, Any]:
         use = limits.use_of([obj.pk])[obj.pk]
-        may = request.user.has_perm("budgets.change_budget")
         return {
             "limit": obj,
             "title": sentence(obj),
@@ -120,8 +168,6 @@ class BudgetAdmin(PageAdmin):
             "use": use,
             "meter": meter_of(obj, use),
             "alerts": Alert.objects.filter(owner_type="budget", owner_id=str(obj.pk))[:8],
-            "may_lower": may and obj.scope != Budget.Scope.WORK_ORDER,
-            "may_tell": may,
             "may_ask": obj.amount is not None
             and request.user.has_perm("budgets.ask_changerequest"),
             "pending": overview.pending_requests()
@@ -129,97 +175,7 @@ class BudgetAdmin(PageAdmin):
             .first(),
         }
 
-    def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponseBase:
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        # What a link may fill in; the reason is written by whoever adds it.
-        names = ("scope", "subject", "window", "measure")
-        asked = {name: request.GET[name][:200] for name in names if name in request.GET}
-        form = AddForm(request.POST or None, initial=asked)
-        if request.method == "POST" and form.is_valid():
-            try:
-                made = limits.add(**form.cleaned_data, by=request.user.get_username())
-            except Refused as error:
-                form.add_error(None, str(error))
-            else:
-                messages.success(request, "The limit holds from the next start on.")
-                return HttpResponseRedirect(self.address(made))
-        return self.render(
-            request,
-            "tollgate/act.html",
-            None,
-            title="Add a budget or limit",
-            form=form,
-            verb="Add it",
-            effects=(
-                "It holds from the next start on, and counts what its window holds already.",
-                "For a month, starts wait while the month's runs are added up once.",
-            ),
-            back="../",
-        )
-
-    def lower(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        if not request.user.has_perm("budgets.change_budget"):
-            raise PermissionDenied
-        budget = self.thing(request, object_id)
-        use = limits.use_of([budget.pk])[budget.pk]
-
-        def perform(said: dict[str, Any]) -> str:
-            limits.lower(
-                budget.pk, said["amount"], reason=said["reason"], by=request.user.get_username()
-            )
-            return "It holds from the next start on."
-
-        return self.act(
-            request,
-            budget,
-            form=LowerForm,
-            perform=perform,
-            refusals=(Refused,),
-            title=f"Lower: {sentence(budget)}",
-            verb="Lower it",
-            danger=True,
-            effects=(
-                f"Now {amount_told(budget)}; used {told(budget, use.used)}.",
-                "What is used above it stays used; nothing more is admitted until there is room.",
-            ),
-        )
-
-    def alerts(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        if not request.user.has_perm("budgets.change_budget"):
-            raise PermissionDenied
-        budget = self.thing(request, object_id)
-
-        def form(data: Any = None) -> AlertsForm:
-            shares = ", ".join(map(str, budget.alert_percents))
-            now = {"warning_amount": budget.warning_amount, "percents": shares}
-            return AlertsForm(data, initial=now)
-
-        def perform(said: dict[str, Any]) -> str:
-            limits.set_alerts(
-                budget.pk,
-                warning=said["warning_amount"],
-                percents=[int(each) for each in said["percents"].split(",") if each.strip()],
-                reason=said["reason"],
-                by=request.user.get_username(),
-            )
-            return "Alert thresholds saved."
-
-        return self.act(
-            request,
-            budget,
-            form=form,
-            perform=perform,
-            refusals=(Refused,),
-            title=f"Alert thresholds: {sentence(budget)}",
-            verb="Save",
-        )
-
-    @display(description="limit")
-    def what(self, limit: Budget) -> str:
-        return sentence(limit)
+    what = column("limit", sentence)
 
     @display(description="for")
     def whose(self, limit: Budget) -> str:
@@ -286,11 +242,3 @@ def why(limit: Budget) -> str:
         "the breaker, the hour and the day do. Where a single program runs, lower it to "
         f"{each}."
     )
-
-
-def sentence(limit: Budget) -> str:
-    known = SENTENCES.get((limit.scope, limit.window, limit.measure))
-    if known:
-        return known
-    measure, window = limit.get_measure_display(), limit.get_window_display()
-    return f"{measure} {window}"[:1].upper() + f"{measure} {window}"[1:]

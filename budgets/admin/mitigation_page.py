@@ -3,20 +3,19 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from budgets.controls import mitigations, permitting
-from budgets.exceptions import Refused
 from budgets.models import FeatureControl
-from opslog.admin.base import ReasonForm
-from opslog.exceptions import NotAllowedNow
+from opslog.admin.acts import ReasonForm, submitted
+from opslog.admin.base import page_of
+from opslog.exceptions import NotAllowedNow, Rejected
 from opslog.incidents.detecting import headline
 from opslog.models import Mitigation
 
@@ -33,35 +32,32 @@ def mitigation_page(request: HttpRequest, mitigation_id: int) -> HttpResponse:
     try:
         _may_still(mitigation)
         plan = mitigations.plan(mitigation)
-    except (Refused, NotAllowedNow) as error:
+    except Rejected as error:
         messages.warning(request, str(error))
         return HttpResponseRedirect(back)
     form = _form(mitigation, plan, request.POST if request.method == "POST" else None)
-    if request.method == "POST" and form.is_valid():
-        values = dict(form.cleaned_data)
-        reason = values.pop("reason")
-        try:
-            outcome = mitigations.apply(
-                mitigation.pk, values, reason=reason, by=person, now=timezone.now()
-            )
-        except (Refused, NotAllowedNow) as error:
-            form.add_error(None, str(error))
-        else:
-            if outcome.applied:
-                messages.success(request, f"Applied, and recorded on the incident. {outcome.said}")
-            else:
-                messages.warning(request, f"Not applied: it waits for approval. {outcome.said}")
-            return HttpResponseRedirect(back)
-    context = {
-        **admin.site.each_context(request),
-        "title": mitigation.label,
-        "form": form,
-        "verb": plan.verb,
-        "effects": plan.effects,
-        "danger": plan.danger,
-        "back": back,
-    }
-    return TemplateResponse(request, "tollgate/act.html", context)
+
+    def apply(values: dict[str, Any]) -> tuple[mitigations.Outcome, str]:
+        outcome = mitigations.apply(
+            mitigation.pk, values, reason=values.pop("reason"), by=person, now=timezone.now()
+        )
+        if outcome.applied:
+            return outcome, f"Applied, and recorded on the incident. {outcome.said}"
+        messages.warning(request, f"Not applied: it waits for approval. {outcome.said}")
+        return outcome, ""
+
+    if submitted(request, form, apply):
+        return HttpResponseRedirect(back)
+    return page_of(
+        request,
+        "tollgate/act.html",
+        title=mitigation.label,
+        form=form,
+        verb=plan.verb,
+        effects=plan.effects,
+        danger=plan.danger,
+        back=back,
+    )
 
 
 def _may_still(mitigation: Mitigation) -> None:

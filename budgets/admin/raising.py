@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from django.contrib import messages
 from django.contrib.admin.utils import quote
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
@@ -18,8 +17,8 @@ from budgets.admin.forms import RaiseForm, rules_table
 from budgets.admin.rules import interval
 from budgets.approvals import subjects
 from budgets.evidence import limit_evidence
-from budgets.exceptions import Refused
 from budgets.models import Budget, ChangeRequest, Measure
+from opslog.admin.acts import StaffRequest, submitted
 from opslog.admin.base import PageAdmin
 from opslog.pages.charts import chart
 from opslog.telemetry import change_markers
@@ -44,23 +43,21 @@ JUDGED = {
 }
 
 
-def ask(page: PageAdmin, request: HttpRequest, kind: str, subject_id: str) -> HttpResponseBase:
+def ask(page: PageAdmin, request: StaffRequest, kind: str, subject_id: str) -> HttpResponseBase:
     subject = _subject(kind, subject_id)
     form = _form(subject, request.POST or None)
-    user: Any = request.user
-    if request.method == "POST" and form.is_valid():
-        try:
-            made = approvals.ask(subject_id, kind=kind, by=user, **form.told())
-        except Refused as error:
-            form.add_error(None, str(error))
-        else:
-            messages.success(request, f"Request #{made.pk} is sent to those who decide.")
-            return HttpResponseRedirect(page.address(made))
+
+    def send(_: object) -> tuple[ChangeRequest, str]:
+        made = approvals.ask(subject_id, kind=kind, by=request.user, **form.told())
+        return made, f"Request #{made.pk} is sent to those who decide."
+
+    if made := submitted(request, form, send):
+        return HttpResponseRedirect(page.address(made))
     unsaved = ChangeRequest(subject_type=kind, subject_id=subject_id)
     return _page(page, request, subject, form, unsaved, title=f"Request a raise: {subject.label}")
 
 
-def edit(page: PageAdmin, request: HttpRequest, obj: ChangeRequest) -> HttpResponseBase:
+def edit(page: PageAdmin, request: StaffRequest, obj: ChangeRequest) -> HttpResponseBase:
     subject = _subject(obj.subject_type, obj.subject_id)
     initial: dict[str, Any] = {line.measure: line.new for line in obj.lines.all()}
     initial |= {
@@ -68,19 +65,17 @@ def edit(page: PageAdmin, request: HttpRequest, obj: ChangeRequest) -> HttpRespo
         "expected_cost_impact": obj.expected_cost_impact,
     }
     form = _form(subject, request.POST or None, initial)
-    user: Any = request.user
-    if request.method == "POST" and form.is_valid():
-        try:
-            approvals.edit(obj.pk, by=user, **form.told())
-        except Refused as error:
-            form.add_error(None, str(error))
-        else:
-            messages.success(
-                request, f"Request #{obj.pk} is changed; whoever signed is asked again."
-            )
-            return HttpResponseRedirect(page.address(obj))
+    if submitted(request, form, lambda _: edited(obj, request, form.told())):
+        return HttpResponseRedirect(page.address(obj))
     title = f"Change request #{obj.pk}: {subject.label}"
     return _page(page, request, subject, form, obj, title=title, editing=obj)
+
+
+def edited(
+    obj: ChangeRequest, request: StaffRequest, told: dict[str, Any]
+) -> tuple[ChangeRequest, str]:
+    approvals.edit(obj.pk, by=request.user, **told)
+    return obj, f"Request #{obj.pk} is changed; whoever signed is asked again."
 
 
 def address_of(request: ChangeRequest, names: Mapping[tuple[str, str], str] | None = None) -> str:

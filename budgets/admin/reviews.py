@@ -8,25 +8,21 @@ from django.contrib import admin, messages
 from django.contrib.admin import display
 from django.core.exceptions import PermissionDenied
 from django.http import (
-    HttpRequest,
-    HttpResponse,
     HttpResponseBase,
     HttpResponseNotAllowed,
     HttpResponseRedirect,
 )
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.html import format_html
-from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from budgets import may
 from budgets.admin import second_factor
 from budgets.exceptions import Refused
 from budgets.finops.reviews import figures, months, working
 from budgets.models import MonthlyReview
 from budgets.reports import rows
-from opslog.admin.base import PageAdmin, SureForm, badge
+from opslog.admin.acts import Act, StaffRequest, SureForm, Themed
+from opslog.admin.base import PageAdmin, badge, column, events_of, moments
 from opslog.confirmed import second_factor_at
-from opslog.models import OperationsEvent
 from opslog.pages.figures import figure
 
 WORK = "budgets.change_monthlyreview"
@@ -58,31 +54,58 @@ ABOUT = dict(
 )
 
 
-class DecisionForm(forms.Form):
+class DecisionForm(Themed, forms.Form):
     text = forms.CharField(
         label="What was decided",
         max_length=2000,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        widget=forms.Textarea(attrs={"rows": 3}),
         help_text="It cannot be changed later: another decision corrects it.",
     )
-    who = forms.CharField(
-        label="Who does it", required=False, max_length=200, widget=UnfoldAdminTextInputWidget()
-    )
+    who = forms.CharField(label="Who does it", required=False, max_length=200)
     due = forms.DateField(
         label="Until (UTC)",
         required=False,
-        widget=UnfoldAdminTextInputWidget(attrs={"type": "date"}),
+        widget=forms.TextInput(attrs={"type": "date"}),
     )
 
 
-class SignForm(forms.Form):
+class SignForm(Themed, forms.Form):
     comment = forms.CharField(
         label="What you looked at",
         max_length=2000,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        widget=forms.Textarea(attrs={"rows": 3}),
         help_text="It stands beside your name.",
     )
     seen = forms.CharField(max_length=64, widget=forms.HiddenInput)
+
+
+def in_sentence(review: MonthlyReview) -> str:
+    return f"{str(review)[:1].lower()}{str(review)[1:]}"
+
+
+def first_factor(request: StaffRequest, review: MonthlyReview) -> HttpResponseBase | None:
+    if not (own := working.own_signature(review, request.user)):
+        return None
+    back = reverse("admin:budgets_monthlyreview_change", args=[review.pk])
+    return second_factor.first(request, own[0], own[1].at, back)
+
+
+def signing(request: StaffRequest, review: MonthlyReview) -> tuple[str, ...]:
+    signed = working.signed_by(review, working.state_of(review))
+    names = ", ".join(each.person.get_username() for each in signed)
+    own = working.own_signature(review, request.user)
+    return (
+        f"Signed so far: {names or 'nobody'}. "
+        + ("You sign again, as the solo operator." if own else "Two different people sign."),
+        "The second signature closes the review for good.",
+    )
+
+
+def sign(request: StaffRequest, review: MonthlyReview, values: dict[str, Any]) -> str:
+    closed = working.sign(
+        review.pk, **values, by=request.user, second_factor_at=second_factor_at(request)
+    )
+    return "Signed, and closed." if closed else "Signed. Somebody else must sign as well."
 
 
 @admin.register(MonthlyReview)
@@ -90,30 +113,54 @@ class MonthlyReviewAdmin(PageAdmin):
     list_display = ("name", "total", "state", "signed", "opened")
     list_before_template = "budgets/monthly_reviews_note.html"
     page_template = "budgets/monthly_review.html"
-    sortable_by = ()
+    views = ("tick",)
+    list_views = ("open",)
     acts = {
-        "decide": "decide",
-        "figures": "take_figures",
-        "sign": "sign",
-        "tick": "tick",
+        "decide": Act(
+            title=lambda _, review: f"A decision of the {in_sentence(review)}",
+            permission=WORK,
+            form=DecisionForm,
+            effects=("Signatures that were given before it must be given again.",),
+            verb="Write it down",
+            perform=lambda request, review, values: working.decide(
+                review.pk, **values, by=request.user.username
+            ),
+            done="Written down.",
+        ),
+        "figures": Act(
+            title="Take the figures anew: {}",
+            permission=WORK,
+            form=SureForm,
+            effects=(
+                "Late bills, services mapped since and late telemetry are in them then.",
+                "Signatures that were given before must be given again.",
+            ),
+            verb="Take them anew",
+            perform=lambda request, review, _: working.take_again(
+                review.pk, by=request.user.username
+            ),
+            done="These are the figures of now.",
+        ),
+        "sign": Act(
+            title=lambda _, review: f"Sign the {in_sentence(review)}",
+            permission=SIGN,
+            first=first_factor,
+            form=SignForm,
+            form_kwargs=lambda _, review: {"initial": {"seen": working.state_of(review)}},
+            effects=signing,
+            verb="I sign it",
+            perform=sign,
+        ),
     }
 
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.open_month)
-        return [path("open/", view, name="budgets_monthlyreview_open"), *super().get_urls()]
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def list_context(self, request: StaffRequest) -> dict[str, Any]:
         may = request.user.has_perm(WORK)
-        extra = {
-            **(extra_context or {}),
+        return {
             "openable": months.openable(rows.today())[::-1] if may else [],
             "is_empty": not MonthlyReview.objects.exists(),
         }
-        return super().changelist_view(request, extra)  # type: ignore[no-any-return]
 
-    def open_month(self, request: HttpRequest) -> HttpResponseBase:
+    def open(self, request: StaffRequest) -> HttpResponseBase:
         """The review of the month that is posted, before the job opens it."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
@@ -121,7 +168,7 @@ class MonthlyReviewAdmin(PageAdmin):
             raise PermissionDenied
         try:
             month = date.fromisoformat(f"{request.POST.get('month', '')}-01")
-            review = working.open_by_hand(month, today=rows.today(), by=request.user.get_username())
+            review = working.open_by_hand(month, today=rows.today(), by=request.user.username)
         except ValueError:
             messages.error(request, "Say which month.")
         except Refused as error:
@@ -131,21 +178,18 @@ class MonthlyReviewAdmin(PageAdmin):
             return HttpResponseRedirect(self.address(review))
         return HttpResponseRedirect(reverse("admin:budgets_monthlyreview_changelist"))
 
-    def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+    def page(self, request: StaffRequest, obj: Any) -> dict[str, Any]:
         state = obj.closed_state or working.state_of(obj)
         signatures = list(obj.signatures.select_related("person"))
         is_open = obj.status == MonthlyReview.Status.OPEN
         valid = [each for each in signatures if each.state == state]
-        user: Any = request.user
-        own = any(each.person_id == user.pk for each in valid)
-        solo = working.own_signature(obj, user) if own and is_open else None
+        own = any(each.person_id == request.user.pk for each in valid)
+        solo = working.own_signature(obj, request.user) if own and is_open else None
         checks = list(obj.checks.all())
         return {
             "review": obj,
-            "title": str(obj),
             "figures": figures.shown(obj.figures),
             "checks": [(each, ABOUT.get(each.text, ())) for each in checks],
-            "groups_that_may": may.groups_that_may(),
             "open_checks": sum(each.done_at is None for each in checks),
             "decisions": obj.decisions.all(),
             "valid": valid,
@@ -158,96 +202,16 @@ class MonthlyReviewAdmin(PageAdmin):
             and (not own or bool(solo and not solo[0].why_not_yet(solo[1].at))),
             "own": own,
             "solo_from": solo[0].from_when(solo[1].at) if solo else None,
-            "events": OperationsEvent.objects.filter(
-                owner_type="monthly_review", owner_id=str(obj.pk)
-            ).order_by("-id")[:8],
+            "events": events_of("monthly_review", obj.pk, most=8),
         }
 
-    def decide(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        review = self._to_act_on(request, object_id, WORK)
-
-        def perform(said: dict[str, Any]) -> str:
-            working.decide(review.pk, **said, by=request.user.get_username())
-            return "Written down."
-
-        return self.act(
-            request,
-            review,
-            form=DecisionForm,
-            perform=perform,
-            refusals=(Refused,),
-            title=f"A decision of the {str(review)[:1].lower()}{str(review)[1:]}",
-            verb="Write it down",
-            effects=("Signatures that were given before it must be given again.",),
-        )
-
-    def take_figures(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        review = self._to_act_on(request, object_id, WORK)
-
-        def perform(said: dict[str, Any]) -> str:
-            working.take_again(review.pk, by=request.user.get_username())
-            return "These are the figures of now."
-
-        return self.act(
-            request,
-            review,
-            form=SureForm,
-            perform=perform,
-            refusals=(Refused,),
-            title=f"Take the figures anew: {review}",
-            verb="Take them anew",
-            effects=(
-                "Late bills, services mapped since and late telemetry are in them then.",
-                "Signatures that were given before must be given again.",
-            ),
-        )
-
-    def sign(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        review = self._to_act_on(request, object_id, SIGN)
-        person: Any = request.user
-        state = working.state_of(review)
-        others = [each.person.get_username() for each in working.signed_by(review, state)]
-        own = working.own_signature(review, person)
-        if own and (
-            to_show := second_factor.first(request, own[0], own[1].at, self.address(review))
-        ):
-            return to_show
-
-        def form(data: Any = None) -> SignForm:
-            return SignForm(data, initial={"seen": state})
-
-        def perform(said: dict[str, Any]) -> str:
-            closed = working.sign(
-                review.pk,
-                seen=said["seen"],
-                comment=said["comment"],
-                by=person,
-                second_factor_at=second_factor_at(request),
-            )
-            return "Signed, and closed." if closed else "Signed. Somebody else must sign as well."
-
-        return self.act(
-            request,
-            review,
-            form=form,
-            perform=perform,
-            refusals=(Refused,),
-            title=f"Sign the {str(review)[:1].lower()}{str(review)[1:]}",
-            verb="I sign it",
-            effects=(
-                f"Signed so far: {', '.join(others) or 'nobody'}. "
-                + (
-                    "You sign again, as the solo operator." if own else "Two different people sign."
-                ),
-                "The second signature closes the review for good.",
-            ),
-        )
-
-    def tick(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+    def tick(self, request: StaffRequest, object_id: str) -> HttpResponseBase:
         """A point of the checklist; a POST only, from the page itself."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        review = self._to_act_on(request, object_id, WORK)
+        if not request.user.has_perm(WORK):
+            raise PermissionDenied
+        review = self.row(request, object_id)
         asked = request.POST.get("check", "")
         found = review.checks.filter(pk=int(asked)).first() if asked.isdecimal() else None
         if found is None:
@@ -258,20 +222,13 @@ class MonthlyReviewAdmin(PageAdmin):
                 found.pk,
                 done="done" in request.POST,
                 note=request.POST.get("note", ""),
-                by=request.user.get_username(),
+                by=request.user.username,
             )
         except Refused as error:
             messages.error(request, str(error))
         return HttpResponseRedirect(f"{self.address(review)}#checklist")
 
-    def _to_act_on(self, request: HttpRequest, object_id: str, permission: str) -> Any:
-        if not request.user.has_perm(permission):
-            raise PermissionDenied
-        return self.thing(request, object_id)
-
-    @display(description="month")
-    def name(self, review: MonthlyReview) -> str:
-        return f"{review.month:%B %Y}"
+    name = column("month", lambda review: f"{review.month:%B %Y}")
 
     @display(description="in all")
     def total(self, review: MonthlyReview) -> str:
@@ -284,10 +241,5 @@ class MonthlyReviewAdmin(PageAdmin):
         is_open = review.status == MonthlyReview.Status.OPEN
         return badge("pending", "open") if is_open else badge("live", "closed")
 
-    @display(description="closed (UTC)")
-    def signed(self, review: MonthlyReview) -> str:
-        return f"{review.closed_at:%Y-%m-%d %H:%M}" if review.closed_at else "–"
-
-    @display(description="opened (UTC)")
-    def opened(self, review: MonthlyReview) -> str:
-        return f"{review.opened_at:%Y-%m-%d %H:%M}"
+    signed = moments("closed_at", "closed")
+    opened = moments("opened_at", "opened")

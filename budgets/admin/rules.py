@@ -10,11 +10,9 @@ from django.contrib.admin import display
 from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
 from django.forms import BaseFormSet, formset_factory
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 from unfold.widgets import (
-    UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
-    UnfoldAdminTextareaWidget,
 )
 
 from budgets import approvals
@@ -22,26 +20,25 @@ from budgets.approvals import rule_changes, rules
 from budgets.approvals.needs import current_rules
 from budgets.exceptions import Refused
 from budgets.models import ApprovalRule, Measure
-from opslog.admin.base import PageAdmin
+from opslog.admin.acts import ReasonForm, Themed
+from opslog.admin.base import PageAdmin, column
 
 SPARE_ROWS = 2
 
 
-class RuleForm(forms.Form):
+class RuleForm(Themed, forms.Form):
     """One interval, both ends included, and how many of each group must sign."""
 
     minimum = forms.DecimalField(
         label="From",
         decimal_places=2,
         max_digits=12,
-        widget=UnfoldAdminDecimalFieldWidget(),
     )
     maximum = forms.DecimalField(
         label="To (or empty)",
         required=False,
         decimal_places=2,
         max_digits=12,
-        widget=UnfoldAdminDecimalFieldWidget(),
     )
 
     def __init__(self, *args: Any, groups: list[str], **kwargs: Any) -> None:
@@ -65,13 +62,22 @@ class RuleForm(forms.Form):
 RuleFormSet = formset_factory(RuleForm, extra=SPARE_ROWS, can_delete=True, max_num=20)
 
 
-class WhyForm(forms.Form):
+class WhyForm(ReasonForm):
     reason = forms.CharField(
         max_length=500,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        widget=forms.Textarea(attrs={"rows": 3}),
         help_text="Recorded in the event with the rules before and after, and sent to everybody "
         "who votes.",
     )
+
+
+def interval(rule: ApprovalRule | rules.Rule) -> str:
+    def told(value: Decimal) -> str:
+        return f"${value:,.2f}" if rule.measure == Measure.USD_PER_DAY else f"{value:,.0f}"
+
+    if rule.maximum is None:
+        return f"{told(rule.minimum)} and more"
+    return f"{told(rule.minimum)} to {told(rule.maximum)}"
 
 
 @admin.register(ApprovalRule)
@@ -79,21 +85,17 @@ class ApprovalRuleAdmin(PageAdmin):
     list_display = ("what", "resulting", "signed_by")
     list_before_template = "budgets/rules_note.html"
     page_template = "budgets/rule.html"
-    acts = {"replace": "replace"}
-    sortable_by = ()
+    views = ("replace",)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("slots__group")
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        extra = {
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
+        return {
             "may_replace": may_replace(request),
             "first_rules": ApprovalRule.objects.order_by("measure", "minimum").distinct("measure"),
             "impossible": approvals.impossible_requests(),
         }
-        return super().changelist_view(request, {**extra, **(extra_context or {})})  # type: ignore[no-any-return]
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         return {
@@ -108,7 +110,7 @@ class ApprovalRuleAdmin(PageAdmin):
         """All rules of the measure at once: one by one there would be gaps in between."""
         if not may_replace(request):
             raise PermissionDenied
-        rule = self.thing(request, object_id)
+        rule = self.row(request, object_id)
         measure = rule.measure
         groups = list(
             Group.objects.filter(permissions__codename="decide_changerequest")
@@ -153,13 +155,8 @@ class ApprovalRuleAdmin(PageAdmin):
             after=[_told(each) for each in sorted(wanted, key=lambda each: each.minimum)],
         )
 
-    @display(description="raising")
-    def what(self, rule: ApprovalRule) -> str:
-        return str(Measure(rule.measure).label)
-
-    @display(description="to a resulting cap of")
-    def resulting(self, rule: ApprovalRule) -> str:
-        return interval(rule)
+    what = column("raising", lambda rule: str(Measure(rule.measure).label))
+    resulting = column("to a resulting cap of", interval)
 
     @display(description="must be approved by")
     def signed_by(self, rule: ApprovalRule) -> str:
@@ -175,15 +172,6 @@ def signers(slots: Mapping[str, int]) -> str:
     return " and ".join(
         name if number == 1 else f"{number} of {name}" for name, number in sorted(slots.items())
     )
-
-
-def interval(rule: ApprovalRule | rules.Rule) -> str:
-    def told(value: Decimal) -> str:
-        return f"${value:,.2f}" if rule.measure == Measure.USD_PER_DAY else f"{value:,.0f}"
-
-    if rule.maximum is None:
-        return f"{told(rule.minimum)} and more"
-    return f"{told(rule.minimum)} to {told(rule.maximum)}"
 
 
 def _told(rule: rules.Rule) -> dict[str, str]:

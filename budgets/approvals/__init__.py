@@ -16,7 +16,6 @@ from budgets.approvals.completing import complete_pending
 from budgets.approvals.decisions import PASSWORD_OVER_USD, decide, decide_many, needs_password
 from budgets.approvals.early_end import end_early
 from budgets.approvals.ending import close_overdue
-from budgets.approvals.grants import grants_of
 from budgets.approvals.needs import Known, lines_of, slots_for, slots_of
 from budgets.approvals.own_limits import in_force, limit_of, lower
 from budgets.approvals.people import (
@@ -62,7 +61,6 @@ __all__ = [
     "decide_many",
     "edit",
     "end_early",
-    "grants_of",
     "holds",
     "impossible",
     "impossible_requests",

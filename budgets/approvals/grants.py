@@ -4,15 +4,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from budgets.models import Grant
-
-
-def grants_of(work_order_id: str) -> "QuerySet[Grant]":
-    """Every grant of a work order, newest first."""
-    return Grant.objects.filter(wo=work_order_id).select_related("reviewed_by")
 
 
 class Live:

@@ -9,7 +9,7 @@ from budgets.models.accounts import (
     Membership,
     SoloOperatorRule,
 )
-from budgets.models.alerts import Alert, AlertRule, Deployment, LatencySample, PreflightRule
+from budgets.models.alerts import Alert, AlertRule, Deployment, PreflightRule
 from budgets.models.approvals import (
     ApprovalLimit,
     ApprovalRule,
@@ -81,7 +81,6 @@ __all__ = [
     "Hotspot",
     "IdempotencyRecord",
     "KillSwitch",
-    "LatencySample",
     "Measure",
     "Membership",
     "MonthlyReview",

@@ -1,7 +1,6 @@
 """What people are told of without having asked, and what is looked at before a batch starts."""
 
 from django.contrib.auth.models import Group
-from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -147,23 +146,6 @@ class AlertRule(models.Model):
 
     def __str__(self) -> str:
         return self.name or self.get_check_name_display()
-
-
-class LatencySample(models.Model):
-    """How long admissions took since the web server started: cumulative counts, once a minute.
-
-    `buckets` as the histogram of `/metrics` has them, the last one is all of them. A sample below
-    the one before it means that the server was started again.
-    """
-
-    at = models.DateTimeField(primary_key=True)
-    buckets = ArrayField(models.BigIntegerField())
-
-    class Meta:
-        db_table = "latency_samples"
-
-    def __str__(self) -> str:
-        return f"{self.at:%Y-%m-%d %H:%M}"
 
 
 class PreflightRule(models.Model):

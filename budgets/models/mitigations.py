@@ -37,17 +37,7 @@ class AutomaticMitigation(models.Model):
         constraints = (
             models.CheckConstraint(
                 condition=Q(
-                    lever__in=(
-                        "undo_rate",
-                        "auto_save",
-                        "context_messages",
-                        "tool_retries",
-                        "tool_breaker",
-                        "substitute_model",
-                        "throttle",
-                        "cost_cap",
-                        "feature_off",
-                    ),
+                    lever__in=tuple(each.value for each in AUTOMATIC),
                     minutes__range=(5, 1440),
                 ),
                 name="automatic_mitigations_bounded",

@@ -6,7 +6,7 @@ from datetime import date
 from budgets.reports import rows
 from budgets.reports.rules import SAID, Row
 from opslog.events import csv_cells
-from opslog.pages.meters import per_cent
+from opslog.pages.charts import per_cent
 
 COLUMNS = (
     "work_order",

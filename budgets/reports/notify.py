@@ -16,7 +16,7 @@ from budgets.reports.rules import SAID, Action, Report, Row
 from opslog import events, outbox
 from opslog.models import Severity
 from opslog.outbox.notices import Notice
-from opslog.pages.meters import per_cent
+from opslog.pages.charts import per_cent
 
 TOLD_FROM = time(0, 5)  # UTC; runs of the last seconds of a day have settled by then, mostly
 DAYS_BACK = 7

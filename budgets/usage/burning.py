@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection
 
 from budgets.usage import history, overview
-from opslog.pages.meters import Meter
+from opslog.pages.charts import Meter
 from workorders.models import WorkOrder
 
 ZERO = Decimal(0)

@@ -27,11 +27,11 @@ from django.utils import timezone
 
 from budgets import approvals
 from budgets.exceptions import Refused
-from budgets.models import Budget, ChangeRequest, Counter, Grant, Measure, Vote
+from budgets.models import ChangeRequest, Counter, Grant, Measure, Vote
 from opslog.events import filters
 from opslog.events.filters import Times
 from opslog.models import OperationsEvent
-from opslog.pages.meters import Meter, runs_meter
+from opslog.pages.charts import Meter, runs_meter
 from workorders.models import WorkOrder
 
 # Every work order with its use of a day, its caps in force, and what a run reserves that names no
@@ -208,23 +208,6 @@ def at_cap(measure: str, begins: datetime, *, at_most: int) -> list[Any]:
     """Work orders without room for another run (of its usual cost) under this one cap, with their
     use; the suspended are left out, whose refusals have another cause."""
     return [each for each, _ in _leading(AT_CAP[measure], begins, at_most)]
-
-
-@dataclass(frozen=True, slots=True)
-class SharedLimits:
-    """The shipped limits that pages show; None: switched off."""
-
-    usd_a_day: Decimal | None
-    runs_at_once: Decimal | None
-
-
-def shared_limits() -> SharedLimits:
-    amounts = {
-        (limit.scope, limit.window, limit.measure): limit.amount for limit in Budget.objects.all()
-    }
-    return SharedLimits(
-        amounts.get(("global", "day", "usd")), amounts.get(("global", "open", "runs"))
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.auth.decorators import permission_required
 from django.contrib.auth.models import User
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
@@ -21,12 +21,11 @@ from budgets.admin import burners
 from budgets.approvals.break_glass import REVIEW_WITHIN
 from budgets.controls import breaker, kill_switch
 from budgets.models import AlertRule, Budget
-from budgets.usage import burn_rate, burning, history, latency, overview, stopped, today
+from budgets.usage import burn_rate, burning, history, overview, stopped, today
 from opslog import liveness
 from opslog.models import Heartbeat, Incident
 from opslog.outbox import channels, delivery
-from opslog.pages.charts import Chart, Series, of_series
-from opslog.pages.meters import Meter
+from opslog.pages.charts import Chart, Meter, Series, of_series
 from opslog.sealing.selectors import last_verification
 from opslog.telemetry import change_markers
 from opslog.templatetags.tollgate import reason_word
@@ -34,9 +33,7 @@ from workorders.models import WorkOrder
 
 ROWS = 4
 REFRESH_SECONDS = 5
-LATENCY_MINUTES = 60
 MAY = "budgets.view_budget"
-TABS = {"refusals": "Refusals by limit", "latency": "Admission latency"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,6 @@ class Choice:
     window: str
     span: str
     chart_by: str
-    tab: str
 
     @classmethod
     def of(cls, asked: Mapping[str, str]) -> "Choice":
@@ -60,21 +56,20 @@ class Choice:
             window=one("window", burning.WINDOWS, "1h"),
             span=one("span", history.SPANS, "24h"),
             chart_by=one("chart", history.GROUPS, "model"),
-            tab=one("tab", TABS, "refusals"),
         )
 
 
 @require_safe
+@permission_required(MAY, raise_exception=True)
 def page(request: HttpRequest) -> HttpResponseBase:
     """The first page of the admin under the address that people know."""
-    _may_read(request)
     return admin.site.index(request)
 
 
 @require_safe
+@permission_required(MAY, raise_exception=True)
 def live(request: HttpRequest) -> HttpResponse:
     """What of it renews itself."""
-    _may_read(request)
     return render(request, "dashboard/state.html", first_page(request, {}))
 
 
@@ -90,12 +85,6 @@ def preceded_by(incident: Incident) -> str:
     before = [each for each in incident.changes if each["at"] <= incident.started_at.isoformat()]
     last = max(before, key=lambda each: str(each["at"]), default=None)
     return f"{last['kind']}: {last['what']}" if last else ""
-
-
-def _may_read(request: HttpRequest) -> None:
-    """For everybody who may read budgets."""
-    if not request.user.has_perm(MAY):
-        raise PermissionDenied
 
 
 def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -213,7 +202,6 @@ def charts(choice: Choice, now: datetime) -> dict[str, Any]:
     names = burners.labels(choice.chart_by, [each.name for each in found])
     return {
         "spans": history.SPANS,
-        "tabs": TABS,
         "spend_label": f"US dollars {span.word}, by {history.GROUPS[choice.chart_by]}",
         "refusals_label": f"Refused asks {history.SPANS[second(choice)].word}",
         "spend_chart": of_series(
@@ -222,7 +210,7 @@ def charts(choice: Choice, now: datetime) -> dict[str, Any]:
             unit="usd",
             markers=changes_of_what_is_shown(moments[0], moments[-1] + span.step),
         ),
-        "second_chart": refusals(choice, now) if choice.tab == "refusals" else admissions(),
+        "refusals_chart": refusals(choice, now),
     }
 
 
@@ -248,25 +236,6 @@ def refusals(choice: Choice, now: datetime) -> Chart:
     found = history.refusals(span, now)
     named = [Series(reason_word(each.name), each.values) for each in found]
     return of_series(history.columns(span, now), named, unit="asks")
-
-
-def admissions() -> Chart:
-    """Latency by the minute, in milliseconds."""
-    minutes = latency.by_minute(minutes=LATENCY_MINUTES)
-
-    def series(name: str, seconds: list[float | None]) -> Series:
-        return Series(
-            name, [None if s is None else Decimal(str(s)) * 1000 for s in seconds], "line"
-        )
-
-    return of_series(
-        [each.at for each in minutes],
-        [
-            series("median", [each.median for each in minutes]),
-            series("95th percentile", [each.p95 for each in minutes]),
-        ],
-        unit="ms",
-    )
 
 
 def trust() -> dict[str, Any]:

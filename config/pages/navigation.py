@@ -1,5 +1,6 @@
 """The one navigation: three groups named after the floors, and the people."""
 
+from collections.abc import Collection
 from typing import Any
 
 from django.http import HttpRequest
@@ -7,6 +8,66 @@ from django.templatetags.static import static
 from django.urls import reverse
 
 from budgets import accounts, approvals
+
+LIST = "admin:{}_changelist"
+# Title, icon and page of each entry, and the permission to open it; where there is none, the page
+# is the list of a model.
+ENTRIES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "What may be spent": (
+        ("Overview", "monitoring", "admin:index", ""),
+        ("Burn rate", "local_fire_department", "burn-rate-page", ""),
+        ("Daily report", "today", "daily-report-page", "budgets.view_budget"),
+        ("Cap change requests", "rule", "budgets_changerequest"),
+        (
+            "Needs your approval",
+            "approval",
+            LIST.format("budgets_changerequest"),
+            "budgets.decide_changerequest",
+        ),
+        ("Grants", "timer", "budgets_grant"),
+        ("Budgets and limits", "speed", "budgets_budget"),
+        ("Kill switch", "power_settings_new", "budgets_killswitch"),
+        ("Circuit breaker", "electric_bolt", "budgets_circuitbreaker"),
+        ("Feature controls", "toggle_on", "budgets_featurecontrol"),
+        ("Automatic mitigation", "autorenew", "budgets_automaticmitigation"),
+        ("Alerts", "notifications", "budgets_alert"),
+        ("Alert rules", "notification_important", "budgets_alertrule"),
+        ("Pre-flight", "flight_takeoff", "budgets_preflightrule"),
+        ("Cost alerts", "price_check", "budgets_costrule"),
+        ("Approval rules", "checklist", "budgets_approvalrule"),
+        ("Hotspots", "mode_heat", "budgets_hotspot"),
+        ("Monthly budgets", "account_balance", "budgets_dimensionbudget"),
+        ("Monthly reviews", "event_available", "budgets_monthlyreview"),
+    ),
+    "What is being done": (
+        ("Work orders", "work", "workorders_workorder"),
+        ("Runs", "play_circle", "workorders_run"),
+        ("Direct spend", "payments", "budgets_directspend"),
+        ("Cost corrections", "price_change", "budgets_costcorrection"),
+        ("Agents", "smart_toy", "workorders_agent"),
+        ("Service tokens", "key", "workorders_servicetoken"),
+    ),
+    "What happened": (
+        ("Incidents", "emergency_home", "opslog_incident"),
+        ("Event history", "history", "ops-logs", "opslog.view_operationsevent"),
+        ("Forecast", "trending_up", "forecast-page", "opslog.view_inferencehour"),
+        ("Spend by hour", "stacked_bar_chart", "opslog_inferencehour"),
+        ("Model calls", "neurology", "opslog_inferenceevent"),
+        ("Changes", "published_with_changes", "opslog_changemarker"),
+        ("Seals", "verified", "opslog_seal"),
+        ("Messages", "outgoing_mail", "opslog_outboxmessage"),
+        ("Model prices", "sell", "opslog_modelprice"),
+    ),
+    "Help": (
+        ("Runbooks", "menu_book", "runbooks", "budgets.view_budget"),
+        ("Contacts", "call", "budgets_contact"),
+    ),
+    "People": (
+        ("Users", "person", "auth_user"),
+        ("Groups", "group", "auth_group"),
+        ("Account changes", "how_to_reg", "budgets_accountchange"),
+    ),
+}
 
 
 def mark(request: HttpRequest) -> str:
@@ -32,124 +93,35 @@ def own_pages(request: HttpRequest) -> list[dict[str, str]]:
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The number of what waits for this person stands beside the entry that leads there."""
-    waiting = len(approvals.waiting_for(request.user))  # type: ignore[arg-type]  # logged in
-    requests = _list(request, "budgets", "changerequest", "Cap change requests", "rule")
-    for_me = _list(
-        request, "budgets", "changerequest", "Needs your approval", "approval", "?whose=me"
-    )
-    if waiting:
-        for_me |= {"badge": str(waiting), "badge_variant": "warning"}
+    user: Any = request.user
     mine = request.GET.get("whose") == "me"
-    changes = _list(request, "budgets", "accountchange", "Account changes", "how_to_reg")
-    if to_confirm := len(accounts.waiting_for(request.user)):  # type: ignore[arg-type]  # logged in
-        changes |= {"badge": str(to_confirm), "badge_variant": "warning"}
-    requests["active"] = lambda r: r.path.startswith(requests["link"]) and not mine
-    for_me["active"] = lambda r: r.path == requests["link"] and mine
-    groups: list[tuple[str, list[dict[str, Any] | None]]] = [
-        (
-            "What may be spent",
-            [
-                {"title": "Overview", "icon": "monitoring", "link": reverse("admin:index")},
-                {
-                    "title": "Burn rate",
-                    "icon": "local_fire_department",
-                    "link": reverse("burn-rate-page"),
-                },
-                _page(request, "daily-report-page", "Daily report", "today"),
-                requests,
-                for_me if request.user.has_perm("budgets.decide_changerequest") else None,
-                _list(request, "budgets", "grant", "Grants", "timer"),
-                _list(request, "budgets", "budget", "Budgets and limits", "speed"),
-                _list(request, "budgets", "killswitch", "Kill switch", "power_settings_new"),
-                _list(request, "budgets", "circuitbreaker", "Circuit breaker", "electric_bolt"),
-                _list(request, "budgets", "featurecontrol", "Feature controls", "toggle_on"),
-                _list(
-                    request, "budgets", "automaticmitigation", "Automatic mitigation", "autorenew"
-                ),
-                _list(request, "budgets", "alert", "Alerts", "notifications"),
-                _list(request, "budgets", "alertrule", "Alert rules", "notification_important"),
-                _list(request, "budgets", "preflightrule", "Pre-flight", "flight_takeoff"),
-                _list(request, "budgets", "costrule", "Cost alerts", "price_check"),
-                _list(request, "budgets", "approvalrule", "Approval rules", "checklist"),
-                _list(request, "budgets", "hotspot", "Hotspots", "mode_heat"),
-                _list(request, "budgets", "dimensionbudget", "Monthly budgets", "account_balance"),
-                _list(request, "budgets", "monthlyreview", "Monthly reviews", "event_available"),
-            ],
-        ),
-        (
-            "What is being done",
-            [
-                _list(request, "workorders", "workorder", "Work orders", "work"),
-                _list(request, "workorders", "run", "Runs", "play_circle"),
-                _list(request, "budgets", "directspend", "Direct spend", "payments"),
-                _list(request, "budgets", "costcorrection", "Cost corrections", "price_change"),
-                _list(request, "workorders", "agent", "Agents", "smart_toy"),
-                _list(request, "workorders", "servicetoken", "Service tokens", "key"),
-            ],
-        ),
-        (
-            "What happened",
-            [
-                _list(request, "opslog", "incident", "Incidents", "emergency_home"),
-                {
-                    "title": "Event history",
-                    "icon": "history",
-                    "link": reverse("ops-logs"),
-                    "may": request.user.has_perm("opslog.view_operationsevent"),
-                },
-                {
-                    "title": "Forecast",
-                    "icon": "trending_up",
-                    "link": reverse("forecast-page"),
-                    "may": request.user.has_perm("opslog.view_inferencehour"),
-                },
-                _list(request, "opslog", "inferencehour", "Spend by hour", "stacked_bar_chart"),
-                _list(request, "opslog", "inferenceevent", "Model calls", "neurology"),
-                _list(request, "opslog", "changemarker", "Changes", "published_with_changes"),
-                _list(request, "opslog", "seal", "Seals", "verified"),
-                _list(request, "opslog", "outboxmessage", "Messages", "outgoing_mail"),
-                _list(request, "opslog", "modelprice", "Model prices", "sell"),
-            ],
-        ),
-        (
-            "Help",
-            [
-                _page(request, "runbooks", "Runbooks", "menu_book"),
-                _list(request, "budgets", "contact", "Contacts", "call"),
-            ],
-        ),
-        (
-            "People",
-            [
-                _list(request, "auth", "user", "Users", "person"),
-                _list(request, "auth", "group", "Groups", "group"),
-                changes,
-            ],
-        ),
+    groups: list[dict[str, Any]] = [
+        {"title": title, "items": [item for each in entries if (item := _item(user, *each))]}
+        for title, entries in ENTRIES.items()
     ]
-    return [
-        {"title": title, "items": [item for item in items if item and item.get("may", True)]}
-        for title, items in groups
-    ]
+    items = {item["title"]: item for group in groups for item in group["items"]}
+    if requests := items.get("Cap change requests"):
+        requests["active"] = lambda r: r.path.startswith(requests["link"]) and not mine
+    if for_me := items.get("Needs your approval"):
+        path = for_me["link"]
+        for_me |= {"link": f"{path}?whose=me", "active": lambda r: r.path == path and mine}
+        for_me |= _badge(approvals.waiting_for(user))
+    if changes := items.get("Account changes"):
+        changes |= _badge(accounts.waiting_for(user))
+    return groups
 
 
-def _page(
-    request: HttpRequest, name: str, title: str, icon: str, may: str = "budgets.view_budget"
-) -> dict[str, Any]:
-    return {
-        "title": title,
-        "icon": icon,
-        "link": reverse(name),
-        "may": request.user.has_perm(may),
-    }
+def _item(user: Any, title: str, icon: str, page: str, *permission: str) -> dict[str, Any]:
+    """Empty where this person cannot open it."""
+    if permission:
+        (needed,) = permission
+    else:
+        app, _, model = page.partition("_")
+        page, needed = LIST.format(page), f"{app}.view_{model}"
+    if needed and not user.has_perm(needed):
+        return {}
+    return {"title": title, "icon": icon, "link": reverse(page)}
 
 
-def _list(
-    request: HttpRequest, app: str, model: str, title: str, icon: str, query: str = ""
-) -> dict[str, Any]:
-    return {
-        "title": title,
-        "icon": icon,
-        "link": reverse(f"admin:{app}_{model}_changelist") + query,
-        "may": request.user.has_perm(f"{app}.view_{model}"),
-    }
+def _badge(waiting: Collection[object]) -> dict[str, str]:
+    return {"badge": str(len(waiting)), "badge_variant": "warning"} if waiting else {}

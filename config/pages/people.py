@@ -10,7 +10,6 @@ from django.contrib import admin, messages
 from django.contrib.admin import display
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.models import Group, User
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.utils import timezone
@@ -20,7 +19,8 @@ from budgets import accounts
 from budgets.accounts import names
 from budgets.exceptions import Refused
 from budgets.models import AccountChange
-from opslog.admin.base import KeptAdmin, PageAdmin, SureForm, badge
+from opslog.admin.acts import Act, StaffRequest, SureForm
+from opslog.admin.base import PageAdmin, ReadAdmin, badge
 from opslog.outbox import delivery
 
 ADMINISTER = "auth.change_user"
@@ -61,6 +61,29 @@ class PersonForm(forms.ModelForm):  # type: ignore[type-arg]
             raise forms.ValidationError(problem)
 
 
+def may_change(request: HttpRequest, person: User | None) -> bool:
+    """Who is no superuser cannot take over the account of one."""
+    if person is not None and person.is_superuser and not request.user.is_superuser:
+        return False
+    return request.user.has_perm(ADMINISTER)
+
+
+def link_effects(request: HttpRequest, person: User) -> tuple[str, ...]:
+    return (
+        f"It goes to {person.email or 'no address: none is on file'}, and nowhere else.",
+        "It works once, within 24 hours. Earlier links stop working.",
+        "All administrators are notified.",
+        "For somebody who decides or administers, a second administrator must confirm.",
+    )
+
+
+def send_link(request: StaffRequest, person: User, _: dict[str, Any]) -> str:
+    outcome = accounts.ask_for_link(person.pk, by=request.user)
+    if outcome.waiting:
+        return waits(outcome.waiting)
+    return f"A password link is on its way to {person.email}."
+
+
 class UserAdmin(PageAdmin):
     """A form for the free part; what needs a second administrator is proposed by the same form."""
 
@@ -70,8 +93,19 @@ class UserAdmin(PageAdmin):
     search_fields = ("username", "email", "first_name", "last_name")
     search_help_text = "a name or an address"
     ordering = ("username",)
+    sortable_by = None
     change_form_before_template = "admin/person_note.html"
-    acts = {"link": "send_link"}
+    add_permission = "auth.add_user"
+    acts = {
+        "link": Act(
+            title="Send {} a password link",
+            allows=may_change,
+            form=SureForm,
+            effects=link_effects,
+            verb="Send the link",
+            perform=send_link,
+        )
+    }
     fieldsets = (
         (None, {"fields": ("username",)}),
         ("Person", {"fields": (("first_name", "last_name"), "email")}),
@@ -94,14 +128,8 @@ class UserAdmin(PageAdmin):
         """No search by parts of a password's hash."""
         return not lookup.startswith("password") and super().lookup_allowed(lookup, value, request)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("auth.add_user"))
-
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Who is no superuser cannot take over the account of one."""
-        if obj is not None and obj.is_superuser and not request.user.is_superuser:
-            return False
-        return bool(request.user.has_perm(ADMINISTER))
+        return may_change(request, obj)
 
     def formfield_for_manytomany(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
         field = super().formfield_for_manytomany(db_field, request, **kwargs)
@@ -188,34 +216,6 @@ class UserAdmin(PageAdmin):
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Groups are part of `save_model`: nothing else puts anybody into one."""
 
-    def send_link(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        person = self.thing(request, object_id)
-        if not self.has_change_permission(request, person):
-            raise PermissionDenied
-        by: Any = request.user
-
-        def perform(said: dict[str, Any]) -> str:
-            outcome = accounts.ask_for_link(person.pk, by=by)
-            if outcome.waiting:
-                return waits(outcome.waiting)
-            return f"A password link is on its way to {person.email}."
-
-        return self.act(
-            request,
-            person,
-            form=SureForm,
-            perform=perform,
-            refusals=(Refused,),
-            title=f"Send {person} a password link",
-            verb="Send the link",
-            effects=(
-                f"It goes to {person.email or 'no address: none is on file'}, and nowhere else.",
-                "It works once, within 24 hours. Earlier links stop working.",
-                "All administrators are notified.",
-                "For somebody who decides or administers, a second administrator must confirm.",
-            ),
-        )
-
     @display(description="groups")
     def member_of(self, user: User) -> str:
         return ", ".join(sorted(group.name for group in user.groups.all())) or "–"
@@ -246,20 +246,15 @@ def no_link_yet(person: User) -> str:
     return f"There is {why}. To get a password link, run manage.py account_link {name}"
 
 
-class GroupAdmin(DjangoGroupAdmin, KeptAdmin):  # type: ignore[misc]  # unfold is untyped
+class GroupAdmin(DjangoGroupAdmin, ReadAdmin):  # type: ignore[misc]  # unfold is untyped
     """Made by a migration with their permissions; who is in them is set on each person."""
 
     list_display = ("name", "people")
+    sortable_by = None
     list_before_template = "admin/groups_note.html"
     search_fields = ()
     fields = ("name", "members", "may")
     readonly_fields = ("members", "may")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("user_set")

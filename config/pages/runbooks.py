@@ -11,15 +11,12 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
-from django.contrib import admin
-from django.core.exceptions import PermissionDenied
+from django.contrib.auth.decorators import permission_required
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
-from budgets import may
 from budgets.admin.forms import rules_table
 from budgets.admin.limits import UNITS, sentence, told_at, whose
 from budgets.admission import preflight, preflight_checks
@@ -40,6 +37,7 @@ from budgets.models import (
 )
 from budgets.reports.rules import IDLE, NEAR
 from budgets.usage import callers, overview, spike_signs, today
+from opslog.admin.base import page_of
 from opslog.triage import thresholds
 from workorders.models import WorkOrder
 
@@ -181,57 +179,8 @@ def of_production(work_order: WorkOrder | None) -> Facts:
     }
 
 
-# Asked of every change that schedules work or spends money; .github/pull_request_template.md has
-# them, too. Each with where Tollgate answers it.
-QUESTIONS = (
-    (
-        "Does a limit hold every dollar that this can spend?",
-        (
-            "Each paid call is a run that was started and finished, or is reported as direct "
-            "spend. What asks nobody is held by nothing."
-        ),
-    ),
-    (
-        "Does something stop it within a minute if it loops?",
-        (
-            "The circuit breaker counts dollars that were committed, so report the true cost. "
-            "Handle 503 and 429: wait as long as Retry-After says, and do not ask again at "
-            "once."
-        ),
-    ),
-    (
-        "Is there a bound on the agents, runs and retries it can start?",
-        (
-            "Say how many at most, in the code. Tollgate refuses more than the work order "
-            "allows, and each refusal should end a loop, not feed it."
-        ),
-    ),
-    (
-        "Are its defaults the low ones?",
-        (
-            "Start with one or two at a time, the small model, few retries. Raise them when "
-            "somebody has looked at what a run costs."
-        ),
-    ),
-    (
-        "Can it be tried without spending?",
-        (
-            "A start with dryRun says what would happen and writes nothing. The pre-flight "
-            "says it of a whole batch."
-        ),
-    ),
-    (
-        "Is the cost written down before the money is spent?",
-        (
-            "A start reserves its estimate before the call is made, and a finish is sent "
-            "whatever happens. A call that ends without either is money that nobody sees."
-        ),
-    ),
-)
-
-
 def of_spending_code(work_order: WorkOrder | None) -> Facts:
-    return {"questions": QUESTIONS, "confirm_over": settings.TOLLGATE_CONFIRM_OVER_USD}
+    return {"confirm_over": settings.TOLLGATE_CONFIRM_OVER_USD}
 
 
 def of_caps(work_order: WorkOrder | None) -> Facts:
@@ -318,12 +267,14 @@ RUNBOOKS = {
 
 
 @require_safe
+@permission_required(MAY, raise_exception=True)
 def runbooks(request: HttpRequest) -> HttpResponse:
     """The list."""
-    return _page(request, "runbooks/index.html", "Runbooks", {"runbooks": RUNBOOKS.values()})
+    return page_of(request, "runbooks/index.html", title="Runbooks", runbooks=RUNBOOKS.values())
 
 
 @require_safe
+@permission_required(MAY, raise_exception=True)
 def runbook(request: HttpRequest, slug: str) -> HttpResponse:
     """One of them; `?work_order=ID` puts that work order's figures into it."""
     found = RUNBOOKS.get(slug)
@@ -333,7 +284,6 @@ def runbook(request: HttpRequest, slug: str) -> HttpResponse:
     work_order = (
         WorkOrder.objects.filter(pk=asked).first() if asked and "\x00" not in asked else None
     )
-    _may_read(request)
     facts = {
         "runbook": found,
         "work_order": work_order,
@@ -342,21 +292,5 @@ def runbook(request: HttpRequest, slug: str) -> HttpResponse:
         "of_this": urlencode({"work_order": work_order.pk}) if work_order else "",
         **found.facts(work_order),
     }
-    return _page(request, f"runbooks/{slug.replace('-', '_')}.html", found.title, facts)
-
-
-def _page(request: HttpRequest, template: str, title: str, facts: Facts) -> HttpResponse:
-    _may_read(request)
-    context = {
-        **admin.site.each_context(request),
-        "title": title,
-        "groups_that_may": may.groups_that_may(),
-        **facts,
-    }
-    return TemplateResponse(request, template, context)
-
-
-def _may_read(request: HttpRequest) -> None:
-    """For everybody who may read budgets."""
-    if not request.user.has_perm(MAY):
-        raise PermissionDenied
+    template = f"runbooks/{slug.replace('-', '_')}.html"
+    return page_of(request, template, title=found.title, **facts)

@@ -43,7 +43,7 @@ TO_SHOW_A_FACTOR = frozenset(
 CONFIRMED = frozenset(
     {
         "admin:auth_user_add",
-        "admin:auth_user_send_link",
+        "admin:auth_user_link",
         "admin:budgets_accountchange_confirm",
         "admin:budgets_approvalrule_replace",
         "admin:budgets_alertrule_add",

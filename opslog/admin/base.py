@@ -1,20 +1,19 @@
 """What the pages of all three floors have in common.
 
 A ledger or a decided record has no add, no change and no delete, whoever looks: not even for a
-superuser. What may be done to a thing is a small form of its own (an "act"), which calls the same
-function of the domain as the API does.
+superuser. What may be done to a row is an `Act`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
-from django import forms
 from django.contrib import messages
-from django.contrib.admin import SimpleListFilter
+from django.contrib.admin import SimpleListFilter, display, site
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
-from django.db import models
+from django.db.models import QuerySet
 from django.http import (
     Http404,
     HttpRequest,
@@ -27,15 +26,44 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.http import url_has_allowed_host_and_scheme, urlencode
+from django.utils.http import urlencode
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
-from unfold.widgets import UnfoldAdminTextareaWidget
+
+from opslog.admin.acts import Act, StaffRequest, submitted, way_back
+from opslog.models import OperationsEvent
 
 RECENT = timedelta(days=31)  # how far a search for words looks back in a large table
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2999, 12, 31)
 DAYS_OFFERED = 14
 LATELY = {"1h": "hour", "24h": "24 hours", "7d": "7 days", "31d": "31 days"}
+
+
+def column(label: str, show: Callable[[Any], object], ordering: Any = None) -> Any:
+    """A column of a list: what it shows of a row."""
+
+    @display(description=label, ordering=ordering)
+    def shown(page: Any, row: Any) -> object:
+        return show(row)
+
+    return shown
+
+
+def moments(name: str, label: str, *, seconds: bool = False) -> Any:
+    """The same of a moment in UTC, to the minute."""
+    shape = "%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M"
+
+    def show(row: Any) -> str:
+        moment = getattr(row, name)
+        return moment.strftime(shape) if moment else "–"
+
+    return column(f"{label} (UTC)", show)
+
+
+def events_of(owner_type: str, owner_id: object, *, most: int) -> "QuerySet[OperationsEvent]":
+    """The newest first."""
+    found = OperationsEvent.objects.filter(owner_type=owner_type, owner_id=str(owner_id))
+    return found.order_by("-id")[:most]
 
 
 class KeptAdmin(ModelAdmin):
@@ -47,22 +75,28 @@ class KeptAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    def list_context(self, request: Any) -> dict[str, Any]:
+        """What the template above the list needs."""
+        return {}
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        extra = {**(extra_context or {}), **self.list_context(request)}
+        return super().changelist_view(request, extra)  # type: ignore[no-any-return]
+
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: Any = None
     ) -> HttpResponse:
         """What happened is the events, not a second log."""
-        told = urlencode({"owner_id": unquote(object_id)})
-        return HttpResponseRedirect(f"{reverse('ops-logs')}?{told}")
+        query = urlencode({"owner_id": unquote(object_id)})
+        return HttpResponseRedirect(f"{reverse('ops-logs')}?{query}")
 
 
-class PageAdmin(KeptAdmin):
-    """One thing on one page of its own, read-only; what may be done to it are acts.
+class ReadAdmin(KeptAdmin):
+    """Rows that nobody writes here."""
 
-    `acts` maps the last part of an address to the method behind it.
-    """
-
-    page_template: str
-    acts: Mapping[str, str] = {}
+    sortable_by: ClassVar[Sequence[str] | None] = ()  # None: all columns
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -70,21 +104,40 @@ class PageAdmin(KeptAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        """What the page's template needs."""
-        raise NotImplementedError
+
+class PageAdmin(ReadAdmin):
+    """One row on one page of its own, read-only; what may be done to it are `acts`, by the last
+    part of their address. `views` are methods with an address each; `list_views` are those of the
+    list. `add` makes a row."""
+
+    page_template: str
+    acts: Mapping[str, Act] = {}
+    views: Sequence[str] = ()
+    list_views: Sequence[str] = ()
+    add: Act | None = None
+    add_permission = ""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(self.add_permission) and request.user.has_perm(self.add_permission)
+
+    def page(self, request: Any, obj: Any) -> dict[str, Any]:
+        """What the page's template needs, besides the row (`original`) and which acts are offered
+        (`may`, by their names)."""
+        return {}
 
     def get_urls(self) -> list[URLPattern]:
-        name = f"{self.opts.app_label}_{self.opts.model_name}"
-        ours = [
-            path(
-                f"<path:object_id>/{last}/",
-                self.admin_site.admin_view(getattr(self, method)),
-                name=f"{name}_{method}",
-            )
-            for last, method in self.acts.items()
+        row = "<path:object_id>/"
+        views: dict[str, Any] = {
+            **{row + last: partial(self.act_view, act=act) for last, act in self.acts.items()},
+            **{row + last: getattr(self, _name(last)) for last in self.views},
+            **{last: getattr(self, _name(last)) for last in self.list_views},
+        }
+        prefix = f"{self.opts.app_label}_{self.opts.model_name}"
+        own = [
+            path(f"{route}/", self.admin_site.admin_view(view), name=f"{prefix}_{_name(route)}")
+            for route, view in views.items()
         ]
-        return ours + list(super().get_urls())
+        return own + list(super().get_urls())
 
     def change_view(
         self,
@@ -97,14 +150,58 @@ class PageAdmin(KeptAdmin):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         if not self.has_view_permission(request):
             raise PermissionDenied
-        obj = self.thing(request, object_id)
-        return self.render(request, self.page_template, obj, **self.page(request, obj))
+        row = self.row(request, object_id)
+        return self.render(request, self.page_template, row, **self.page_context(request, row))
 
-    def thing(self, request: HttpRequest, object_id: str) -> Any:
-        obj = self.get_object(request, unquote(object_id))
-        if obj is None:
+    def page_context(self, request: Any, row: Any) -> dict[str, Any]:
+        offered = {_name(last): act.is_offered(request, row) for last, act in self.acts.items()}
+        return {"may": offered, **self.page(request, row)}
+
+    def add_view(
+        self, request: Any, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        if self.add is None:
+            answer: HttpResponseBase = super().add_view(request, form_url, extra_context)
+            return answer
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        return self._ask_once(request, self.add, None)
+
+    def act_view(self, request: Any, object_id: str, *, act: Act) -> HttpResponseBase:
+        if act.form is None and request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if act.permission and not request.user.has_perm(act.permission):
+            raise PermissionDenied
+        row = self.row(request, object_id)
+        if not act.allows(request, row):
+            raise PermissionDenied
+        return act.first(request, row) or self._ask_once(request, act, row)
+
+    def _ask_once(self, request: StaffRequest, act: Act, row: Any) -> HttpResponseBase:
+        """GET shows the form and never acts."""
+
+        def perform(values: dict[str, Any]) -> tuple[Any, object]:
+            result = act.perform(request, row, values)
+            if row is None and not act.done:
+                return result  # type: ignore[no-any-return]  # what it made, and the message
+            about = result if row is None else row
+            return about, act.done.format(about) if act.done else result
+
+        form = act.bound(request, row)
+        if about := submitted(request, form, perform):
+            return HttpResponseRedirect(way_back(request) or self.address(about))
+        if act.form is None:
+            messages.error(request, " ".join(map(str, form.non_field_errors())))
+            return HttpResponseRedirect(self.address(row))
+        back = self.address(row) if row else "../"
+        context = act.context(request, row)
+        return self.render(request, "tollgate/act.html", row, form=form, back=back, **context)
+
+    def row(self, request: HttpRequest, object_id: str) -> Any:
+        found = self.get_object(request, unquote(object_id))
+        if found is None:
             raise Http404(f"There is no such {self.opts.verbose_name}.")
-        return obj
+        return found
 
     def render(
         self, request: HttpRequest, template: str, obj: Any, **context: Any
@@ -125,94 +222,9 @@ class PageAdmin(KeptAdmin):
             args=[quote(obj.pk)],
         )
 
-    def act(
-        self,
-        request: HttpRequest,
-        obj: Any,
-        *,
-        form: Callable[..., forms.BaseForm],
-        perform: Callable[[dict[str, Any]], str],
-        refusals: tuple[type[Exception], ...],
-        title: str,
-        verb: str,
-        effects: Sequence[str] = (),
-        danger: bool = False,
-    ) -> HttpResponseBase:
-        """Ask once, then do it: GET shows the form and never acts.
 
-        `perform` gives the sentence that is shown when it is done. What the domain refuses is
-        said on the form, with what was typed still in it.
-        """
-        return self._asked_once(
-            request,
-            obj,
-            form(request.POST) if request.method == "POST" else form(),
-            lambda said: (obj, perform(said)),
-            refusals,
-            title=title,
-            verb=verb,
-            effects=effects,
-            danger=danger,
-            back=self.address(obj),
-        )
-
-    def make(
-        self,
-        request: HttpRequest,
-        form: forms.BaseForm,
-        *,
-        perform: Callable[[dict[str, Any]], tuple[Any, str]],
-        refusals: tuple[type[Exception], ...],
-        title: str,
-        verb: str,
-        effects: Sequence[str] = (),
-    ) -> HttpResponseBase:
-        """As `act`, for what is not there yet: `perform` gives it, and the sentence to be shown."""
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        return self._asked_once(
-            request,
-            None,
-            form,
-            perform,
-            refusals,
-            title=title,
-            verb=verb,
-            effects=effects,
-            back="../",
-        )
-
-    def _asked_once(
-        self,
-        request: HttpRequest,
-        obj: Any,
-        form: forms.BaseForm,
-        perform: Callable[[dict[str, Any]], tuple[Any, str]],
-        refusals: tuple[type[Exception], ...],
-        **context: Any,
-    ) -> HttpResponseBase:
-        if request.method == "POST" and form.is_valid():
-            try:
-                about, done = perform(dict(form.cleaned_data))
-            except refusals as error:
-                form.add_error(None, str(error))
-            else:
-                messages.success(request, done)
-                return HttpResponseRedirect(way_back(request) or self.address(about))
-        return self.render(request, "tollgate/act.html", obj, form=form, **context)
-
-
-def way_back(request: HttpRequest) -> str:
-    """Where the form was, if it was on another page of this site; else empty."""
-    address = request.POST.get("next", "")
-    safe = url_has_allowed_host_and_scheme(address, {request.get_host()}, request.is_secure())
-    return address if safe else ""
-
-
-def moved_on(request: HttpRequest, *, on: bool) -> bool:
-    """Whether a switch is no longer as the page showed it (`was`), so that it must not be turned: a
-    second click would turn it back."""
-    return request.POST.get("was", "") not in ("", "on" if on else "off")
+def _name(route: str) -> str:
+    return route.rpartition("/")[2].replace("-", "_")
 
 
 class LargeTableMixin:
@@ -223,21 +235,29 @@ class LargeTableMixin:
     list_per_page = 50
 
 
-class ReasonForm(forms.Form):
-    """Why: it goes into the event that is recorded, so others can read it."""
-
-    reason = forms.CharField(
-        max_length=500,
-        strip=True,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
-        help_text="Recorded with your name in the event, where everybody can read it.",
-    )
+def page_of(request: HttpRequest, template: str, **context: Any) -> TemplateResponse:
+    """A page of the admin that is none of a row."""
+    return TemplateResponse(request, template, {**site.each_context(request), **context})
 
 
-class SureForm(forms.Form):
-    """Nothing to be said, and yet no empty form does anything."""
+def choice_filter(
+    title: str,
+    parameter: str,
+    options: Mapping[str, tuple[str, Callable[[Any, Any], Any]]],
+) -> type[SimpleListFilter]:
+    """Each choice has a label and a function of the request and the rows: which of them stay."""
 
-    sure = forms.CharField(widget=forms.HiddenInput, initial="yes")
+    class ChoiceFilter(SimpleListFilter):
+        def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+            return [(value, label) for value, (label, _) in options.items()]
+
+        def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+            if chosen := options.get(self.value() or ""):
+                return chosen[1](request, queryset)
+            return queryset
+
+    ChoiceFilter.title, ChoiceFilter.parameter_name = title, parameter
+    return ChoiceFilter
 
 
 class DayFilter(SimpleListFilter):
@@ -315,21 +335,9 @@ class DayByDayMixin:
 
     list_before_template = "tollgate/days.html"
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        extra = {**(extra_context or {}), "days": neighbours(request)}
-        return super().changelist_view(request, extra)  # type: ignore[misc, no-any-return]
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
+        return {"days": neighbours(request)}
 
 
 def badge(state: str, word: str = "") -> str:
     return render_to_string("tollgate/badge.html", {"state": state, "word": word})
-
-
-def without_relation_buttons(field: "models.Field[Any, Any]", form_field: Any) -> Any:
-    """A choice of a person needs no pencil, plus and eye beside it."""
-    widget = form_field.widget
-    for button in ("can_add_related", "can_change_related", "can_view_related"):
-        if hasattr(widget, button):
-            setattr(widget, button, False)
-    return form_field

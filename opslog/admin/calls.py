@@ -6,16 +6,23 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin import SimpleListFilter, display
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseBase
+from django.contrib.admin import display
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import urlencode
-from unfold.widgets import UnfoldAdminRadioSelectWidget
 
-from opslog.admin.base import DayByDayMixin, LargeTableMixin, PageAdmin, ReasonForm, by_day
+from opslog.admin.acts import Act, ReasonForm, StaffRequest
+from opslog.admin.base import (
+    DayByDayMixin,
+    LargeTableMixin,
+    PageAdmin,
+    by_day,
+    choice_filter,
+    column,
+    moments,
+)
 from opslog.admin.hours import FeatureChosen, ModelChosen
 from opslog.models import CostPreference, InferenceEvent
 from opslog.pages.figures import figure
@@ -23,24 +30,17 @@ from opslog.telemetry import costs
 from opslog.telemetry.spend_hours import hour_of
 from opslog.templatetags.tollgate import usd
 
-PREFER = "opslog.change_costpreference"
 WEEK = timedelta(days=7)
 
 
-class CostFilter(SimpleListFilter):
-    title = "cost"
-    parameter_name = "cost"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("unknown", "unknown"), ("differs", "sender and price book differ")]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        match self.value():
-            case "unknown":
-                return queryset.filter(cost_usd=None)
-            case "differs":
-                return queryset.filter(costs.DIFFER)
-        return queryset
+COST = choice_filter(
+    "cost",
+    "cost",
+    {
+        "unknown": ("unknown", lambda _, rows: rows.filter(cost_usd=None)),
+        "differs": ("sender and price book differ", lambda _, rows: rows.filter(costs.DIFFER)),
+    },
+)
 
 
 @admin.register(InferenceEvent)
@@ -50,11 +50,10 @@ class InferenceEventAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
         *("counts", "of_sender", "computed"),
     )
     list_display_links = ("when",)
-    list_filter = (CostFilter, "source", FeatureChosen, ModelChosen, by_day("created_at"))
+    list_filter = (COST, "source", FeatureChosen, ModelChosen, by_day("created_at"))
     list_before_template = "tollgate/calls_note.html"
     page_template = "tollgate/call.html"
     ordering = ("-created_at", "-id")
-    sortable_by = ()
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """A filter without a day would look through all there are."""
@@ -70,38 +69,49 @@ class InferenceEventAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
             "apart": share_apart(obj),
         }
 
-    @display(description="made (UTC)")
-    def when(self, call: InferenceEvent) -> str:
-        return f"{call.created_at:%Y-%m-%d %H:%M:%S}"
+    when = moments("created_at", "made", seconds=True)
 
     @display(description="cost")
     def counts(self, call: InferenceEvent) -> str:
         return "unknown" if call.cost_usd is None else cost(call, "cost_usd")
 
-    @display(description="sender's")
-    def of_sender(self, call: InferenceEvent) -> str:
-        return cost(call, "sender_cost_usd")
-
-    @display(description="price book's")
-    def computed(self, call: InferenceEvent) -> str:
-        return cost(call, "computed_cost_usd")
+    of_sender = column("sender's", lambda call: cost(call, "sender_cost_usd"))
+    computed = column("price book's", lambda call: cost(call, "computed_cost_usd"))
 
 
 class PreferForm(ReasonForm):
     wins = forms.ChoiceField(
         label="Cost that counts",
         choices=CostPreference.Wins.choices,
-        widget=UnfoldAdminRadioSelectWidget,
+        widget=forms.RadioSelect,
     )
     field_order = ("wins", "reason")
+
+
+def prefer(request: StaffRequest, _: CostPreference, values: dict[str, Any]) -> str:
+    changed = costs.prefer(**values, by=request.user.username)
+    return f"{changed}. It holds for calls reported from now on."
 
 
 @admin.register(CostPreference)
 class CostPreferenceAdmin(PageAdmin):
     list_display = ("__str__",)
     page_template = "tollgate/cost_preference.html"
-    acts = {"prefer": "prefer"}
-    sortable_by = ()
+    acts = {
+        "prefer": Act(
+            title="Change which cost counts",
+            permission="opslog.change_costpreference",
+            form=PreferForm,
+            initial=("wins",),
+            effects=(
+                "Calls reported from now on count at this cost, where both are known.",
+                "Calls that were reported before keep theirs.",
+                "Budgets do not change: telemetry never counts against a limit.",
+            ),
+            verb="Save",
+            perform=prefer,
+        )
+    }
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         found = costs.differing(hour_of(timezone.now()) - WEEK)
@@ -109,7 +119,6 @@ class CostPreferenceAdmin(PageAdmin):
         return {
             "preference": obj,
             "title": "Cost of reported calls",
-            "may": request.user.has_perm(PREFER),
             "differing": [
                 (each, f"{rows}?{urlencode({'cost': 'differs', 'model': each.model})}")
                 for each in found
@@ -117,35 +126,6 @@ class CostPreferenceAdmin(PageAdmin):
             "every": sum(each.differing for each in found),
             "rows_url": f"{rows}?cost=differs",
         }
-
-    def prefer(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        if not request.user.has_perm(PREFER):
-            raise PermissionDenied
-        preference = self.thing(request, object_id)
-
-        def form(data: Any = None) -> PreferForm:
-            return PreferForm(data, initial={"wins": preference.wins})
-
-        def perform(said: dict[str, Any]) -> str:
-            changed = costs.prefer(
-                said["wins"], by=request.user.get_username(), reason=said["reason"]
-            )
-            return f"{changed}. It holds for calls reported from now on."
-
-        return self.act(
-            request,
-            preference,
-            form=form,
-            perform=perform,
-            refusals=(ValueError,),
-            title="Change which cost counts",
-            verb="Save",
-            effects=(
-                "Calls reported from now on count at this cost, where both are known.",
-                "Calls that were reported before keep theirs.",
-                "Budgets do not change: telemetry never counts against a limit.",
-            ),
-        )
 
 
 def cost(call: InferenceEvent, column: str) -> str:

@@ -4,12 +4,11 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin import display
 from django.http import HttpRequest
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from opslog.admin.base import DayByDayMixin, KeptAdmin, LargeTableMixin, by_day
+from opslog.admin.base import DayByDayMixin, KeptAdmin, LargeTableMixin, by_day, column, moments
 from opslog.models import ChangeMarker
 from opslog.telemetry import change_markers
 
@@ -74,10 +73,5 @@ class ChangeMarkerAdmin(DayByDayMixin, LargeTableMixin, KeptAdmin):
         )
         obj.pk = marker.pk
 
-    @display(description="when (UTC)")
-    def when(self, marker: ChangeMarker) -> str:
-        return f"{marker.happened_at:%Y-%m-%d %H:%M}"
-
-    @display(description="feature")
-    def of_feature(self, marker: ChangeMarker) -> str:
-        return marker.feature or "all"
+    when = moments("happened_at", "when")
+    of_feature = column("feature", lambda marker: marker.feature or "all")

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from django.contrib import admin
-from django.core.exceptions import PermissionDenied
+from django.contrib.auth.decorators import permission_required
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
+from opslog.admin.base import page_of
 from opslog.pages.charts import Chart, chart
 from opslog.telemetry import change_markers, spend_hours
 from opslog.telemetry.spend_hours import Category, Spend
@@ -21,10 +20,8 @@ UNUSUAL_SHOWN = 20
 
 
 @require_safe
+@permission_required("opslog.view_inferencehour", raise_exception=True)
 def forecast_page(request: HttpRequest) -> HttpResponse:
-    """For everybody who may read the sums of the hours."""
-    if not request.user.has_perm("opslog.view_inferencehour"):
-        raise PermissionDenied
     model = request.GET.get("model", "")[:200].replace("\x00", "")
     spend = spend_hours.spend(model=model)
     categories = [
@@ -33,7 +30,6 @@ def forecast_page(request: HttpRequest) -> HttpResponse:
         ("By trigger", "trigger", linked(spend.triggers, "trigger_type")),
     ]
     context: dict[str, Any] = {
-        **admin.site.each_context(request),
         "title": "Forecast",
         "spend": spend,
         "model": model,
@@ -49,7 +45,7 @@ def forecast_page(request: HttpRequest) -> HttpResponse:
         "month_url": rows_url(None, model=model or None),
         "unpriced": spend.unpriced,
     }
-    return TemplateResponse(request, "tollgate/forecast.html", context)
+    return page_of(request, "tollgate/forecast.html", **context)
 
 
 def hours_chart(spend: Spend) -> Chart:

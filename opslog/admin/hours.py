@@ -5,11 +5,11 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin import SimpleListFilter, display
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 
-from opslog.admin.base import DayByDayMixin, KeptAdmin, LargeTableMixin, by_day
+from opslog.admin.base import DayByDayMixin, LargeTableMixin, ReadAdmin, by_day, column
 from opslog.models import InferenceHour, UnreadSpan
 from opslog.pages.figures import figure
 from opslog.templatetags.tollgate import usd
@@ -44,7 +44,7 @@ class TriggerChosen(ChosenFilter):
 
 
 @admin.register(InferenceHour)
-class InferenceHourAdmin(DayByDayMixin, LargeTableMixin, KeptAdmin):
+class InferenceHourAdmin(DayByDayMixin, LargeTableMixin, ReadAdmin):
     list_display = (
         *("when", "feature", "model", "trigger_type", "requests", "failed", "cost"),
         *("without_a_price", "apart"),
@@ -53,25 +53,13 @@ class InferenceHourAdmin(DayByDayMixin, LargeTableMixin, KeptAdmin):
     list_filter = (FeatureChosen, ModelChosen, TriggerChosen, by_day("hour"))
     ordering = ("-hour", "-cost_usd")
     list_before_template = "tollgate/hours_note.html"
-    sortable_by = ()
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
         week = timezone.now() - timedelta(days=7)
         unread = UnreadSpan.objects.filter(lost__gt=0, last_seen__gte=week)
-        extra = {**(extra_context or {}), "unread": unread.count()}
-        return super().changelist_view(request, extra)
+        return {**super().list_context(request), "unread": unread.count()}
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    @display(description="hour (UTC)")
-    def when(self, row: InferenceHour) -> str:
-        return f"{row.hour:%Y-%m-%d %H:00}"
+    when = column("hour (UTC)", lambda row: f"{row.hour:%Y-%m-%d %H:00}")
 
     @display(description="cost")
     def cost(self, row: InferenceHour) -> str:
@@ -84,6 +72,4 @@ class InferenceHourAdmin(DayByDayMixin, LargeTableMixin, KeptAdmin):
         """Calls without a cost and without a price: unknown is not free."""
         return f"{row.unpriced} of unknown cost" if row.unpriced else ""
 
-    @display(description="two costs")
-    def apart(self, row: InferenceHour) -> str:
-        return f"{row.differing} differ" if row.differing else ""
+    apart = column("two costs", lambda row: f"{row.differing} differ" if row.differing else "")

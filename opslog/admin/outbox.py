@@ -6,30 +6,27 @@ from typing import Any, cast
 from django import forms
 from django.contrib import admin
 from django.contrib.admin import display
-from django.contrib.auth.models import User
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest
 from django.template.loader import render_to_string
-from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget
 
 from opslog import outbox
-from opslog.admin.base import LargeTableMixin, PageAdmin, ReasonForm, by_day
-from opslog.exceptions import NotAllowedNow
+from opslog.admin.acts import Act, ReasonForm
+from opslog.admin.base import LargeTableMixin, PageAdmin, by_day, moments
 from opslog.models import MessagePolicy, OutboxMessage
 from opslog.outbox import channels, preferences
 
-RETRY = "opslog.retry_outboxmessage"
+UNSENT = {OutboxMessage.State.FAILED, OutboxMessage.State.SKIPPED, OutboxMessage.State.UNCONFIRMED}
 GIVE_UP_HOURS = int(outbox.GIVE_UP_AFTER.total_seconds() // 3600)
 
 
 class RetryForm(ReasonForm):
     """Which channel: one whose address was corrected is another one in the settings."""
 
-    channel = forms.ChoiceField(widget=UnfoldAdminSelectWidget(), label="Send to")
+    channel = forms.ChoiceField(label="Send to")
     field_order = ("channel", "reason")
 
-    def __init__(self, data: Any = None, *, message: OutboxMessage) -> None:
-        super().__init__(data)
+    def __init__(self, *args: Any, message: OutboxMessage, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         found = [(each.fingerprint, each.label) for each in channels.configured()]
         if message.recipient_type != OutboxMessage.RecipientType.CHANNEL or not found:
             del self.fields["channel"]
@@ -55,8 +52,21 @@ class OutboxMessageAdmin(LargeTableMixin, PageAdmin):
     search_help_text = "a subject or a recipient"
     page_template = "tollgate/message.html"
     ordering = ("-id",)
-    sortable_by = ()
-    acts = {"retry": "retry"}
+    acts = {
+        "retry": Act(
+            title="Send again: {0.subject}",
+            permission="opslog.retry_outboxmessage",
+            when=lambda _, message: message.state in UNSENT,
+            form=RetryForm,
+            form_kwargs=lambda _, message: {"message": message},
+            effects=(f"It was for {{0.recipient_label}}. It is tried for {GIVE_UP_HOURS} hours.",),
+            verb="Send it now",
+            perform=lambda request, message, values: outbox.retry(
+                message.pk, **values, by=request.user
+            ),
+            done="It is being sent again.",
+        )
+    }
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         return {
@@ -64,47 +74,9 @@ class OutboxMessageAdmin(LargeTableMixin, PageAdmin):
             "title": obj.subject,
             "address": outbox.address_of(obj),
             "text": outbox.shown(obj),
-            "may_retry": self.may_retry(request) and self.ended_unsent(obj),
         }
 
-    @staticmethod
-    def may_retry(request: HttpRequest) -> bool:
-        return request.user.has_perm(RETRY)
-
-    @staticmethod
-    def ended_unsent(message: OutboxMessage) -> bool:
-        state = OutboxMessage.State
-        return message.state in (state.FAILED, state.SKIPPED, state.UNCONFIRMED)
-
-    def retry(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        if not self.may_retry(request):
-            raise PermissionDenied
-        message = self.thing(request, object_id)
-
-        person = cast("User", request.user)  # logged in, or the permission would be missing
-
-        def perform(data: dict[str, Any]) -> str:
-            outbox.retry(
-                message.pk, by=person, reason=data["reason"], channel=data.get("channel", "")
-            )
-            return "It is being sent again."
-
-        return self.act(
-            request,
-            message,
-            form=lambda data=None: RetryForm(data, message=message),
-            perform=perform,
-            refusals=(NotAllowedNow,),
-            title=f"Send again: {message.subject}",
-            verb="Send it now",
-            effects=(
-                f"It was for {message.recipient_label}. It is tried for {GIVE_UP_HOURS} hours.",
-            ),
-        )
-
-    @display(description="written (UTC)")
-    def when(self, message: OutboxMessage) -> str:
-        return f"{message.created_at:%Y-%m-%d %H:%M:%S}"
+    when = moments("created_at", "written", seconds=True)
 
     @display(description="state")
     def condition(self, message: OutboxMessage) -> str:
@@ -116,7 +88,6 @@ class PolicyForm(ReasonForm):
         label="Messages per person and hour",
         min_value=1,
         max_value=1000,
-        widget=UnfoldAdminIntegerFieldWidget(),
         help_text="More become one digest at the end of the hour. What needs somebody's signature "
         "is always sent.",
     )
@@ -124,7 +95,6 @@ class PolicyForm(ReasonForm):
         label="Minutes between reports of refusals",
         min_value=15,
         max_value=1440,
-        widget=UnfoldAdminIntegerFieldWidget(),
         help_text="For each work order, or shared limit. While refusals go on, the time doubles.",
     )
     field_order = (*preferences.POLICY_FIELDS, "reason")
@@ -134,34 +104,19 @@ class PolicyForm(ReasonForm):
 class MessagePolicyAdmin(PageAdmin):
     list_display = ("__str__", *preferences.POLICY_FIELDS)
     page_template = "tollgate/message_policy.html"
-    acts = {"change-policy": "change_policy"}
-    sortable_by = ()
+    acts = {
+        "change-policy": Act(
+            title="Message policy",
+            permission="opslog.change_messagepolicy",
+            form=PolicyForm,
+            initial=preferences.POLICY_FIELDS,
+            verb="Save",
+            perform=lambda request, _, values: preferences.set_policy(
+                values, reason=values.pop("reason"), by=request.user.username
+            ),
+            done="Saved.",
+        )
+    }
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        may = request.user.has_perm("opslog.change_messagepolicy")
-        return {"policy": obj, "may": may, "title": "Message policy"}
-
-    def change_policy(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        if not request.user.has_perm("opslog.change_messagepolicy"):
-            raise PermissionDenied
-        policy = self.thing(request, object_id)
-
-        def form(data: Any = None) -> PolicyForm:
-            return PolicyForm(
-                data, initial={name: getattr(policy, name) for name in preferences.POLICY_FIELDS}
-            )
-
-        def perform(said: dict[str, Any]) -> str:
-            wanted = {name: said[name] for name in preferences.POLICY_FIELDS}
-            preferences.set_policy(wanted, by=request.user.get_username(), reason=said["reason"])
-            return "Saved."
-
-        return self.act(
-            request,
-            policy,
-            form=form,
-            perform=perform,
-            refusals=(NotAllowedNow,),
-            title="Message policy",
-            verb="Save",
-        )
+        return {"policy": obj, "title": "Message policy"}

@@ -8,9 +8,10 @@ from django.contrib.admin import display
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from opslog.admin.base import KeptAdmin, badge
+from opslog.admin.base import KeptAdmin, badge, column
 from opslog.models import ModelPrice
 from opslog.price_book import own as own_prices
+from opslog.pricing.price import RATES, STRUCTURED
 
 
 class OwnPriceForm(forms.ModelForm):  # type: ignore[type-arg]  # generic only in the stubs
@@ -22,27 +23,7 @@ class OwnPriceForm(forms.ModelForm):  # type: ignore[type-arg]  # generic only i
 
     class Meta:
         model = ModelPrice
-        fields = (
-            "model",
-            "provider",
-            "effective_from",
-            "tier",
-            "input_per_mtok",
-            "output_per_mtok",
-            "cached_input_per_mtok",
-            "cache_write_per_mtok",
-            "cache_write_1h_per_mtok",
-            "reasoning_per_mtok",
-            "audio_input_per_mtok",
-            "cached_audio_input_per_mtok",
-            "audio_output_per_mtok",
-            "image_input_per_mtok",
-            "image_output_per_mtok",
-            "tiers",
-            "service_tiers",
-            "tool_prices",
-            "match",
-        )
+        fields = ("model", "provider", "effective_from", "tier", *RATES, *STRUCTURED, "match")
 
 
 @admin.register(ModelPrice)
@@ -123,9 +104,7 @@ class ModelPriceAdmin(KeptAdmin):
     def input_rate(self, price: ModelPrice) -> str:
         return plain(price.input_per_mtok)
 
-    @display(description="cached $/M")
-    def cached_rate(self, price: ModelPrice) -> str:
-        return plain(price.cached_input_per_mtok)
+    cached_rate = column("cached $/M", lambda price: plain(price.cached_input_per_mtok))
 
     @display(description="output $/M", ordering="output_per_mtok")
     def output_rate(self, price: ModelPrice) -> str:

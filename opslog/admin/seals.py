@@ -6,10 +6,10 @@ from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin import display
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 
-from opslog.admin.base import LargeTableMixin, PageAdmin, by_day
+from opslog.admin.base import LargeTableMixin, PageAdmin, by_day, column, moments
 from opslog.models import OperationsEvent, Seal, SealMembers
 from opslog.sealing.selectors import last_verification
 
@@ -33,13 +33,9 @@ class SealAdmin(LargeTableMixin, PageAdmin):
     list_before_template = "tollgate/seals_note.html"
     page_template = "tollgate/seal.html"
     ordering = ("-number",)
-    sortable_by = ()
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        extra = {**(extra_context or {}), "verified": last_verification()}
-        return super().changelist_view(request, extra)  # type: ignore[no-any-return]
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
+        return {"verified": last_verification()}
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         members = SealMembers.objects.filter(pk=obj.pk).values_list("event_ids", flat=True).first()
@@ -50,8 +46,7 @@ class SealAdmin(LargeTableMixin, PageAdmin):
             ).order_by("id")
         return {
             "seal": obj,
-            "title": str(obj),
-            "told": obj.statement().values(),
+            "told": obj.statement().values,
             "signature": bytes(obj.signature).hex(),
             "own_hash": bytes(obj.hash).hex(),
             "events": events,
@@ -60,13 +55,8 @@ class SealAdmin(LargeTableMixin, PageAdmin):
             "verified": last_verification(),
         }
 
-    @display(description="no.")
-    def no(self, seal: Seal) -> str:
-        return str(seal.number)
-
-    @display(description="sealed (UTC)")
-    def when(self, seal: Seal) -> str:
-        return f"{seal.sealed_at:%Y-%m-%d %H:%M:%S}"
+    no = column("no.", lambda seal: str(seal.number))
+    when = moments("sealed_at", "sealed", seconds=True)
 
     @display(description="events of")
     def of(self, seal: Seal) -> str:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from django.db import connections
 from django.db.utils import DEFAULT_DB_ALIAS
 from psycopg.types.json import Jsonb
 
+from opslog.database.query import value
 from opslog.request_context import current_request_id
 
 INSERT = """
@@ -33,6 +33,4 @@ def record(
     """
     told = Jsonb(dict(meta or {}))
     params: list[Any] = [kind, message, *owner, label, actor, told, current_request_id()]
-    with connections[using].cursor() as cursor:
-        cursor.execute(INSERT, params)
-        return int(cursor.fetchone()[0])
+    return int(value(INSERT, params, using=using))

@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from statistics import median
 
-from django.db import connection
-
+from opslog.database.query import rows
 from opslog.incidents.rules import Hour
 from opslog.models import Incident
 
@@ -124,6 +123,5 @@ def total(found: Iterable[Hour]) -> Decimal:
 
 
 def _read(since: datetime, until: datetime, feature: str) -> dict[datetime, tuple[Decimal, int]]:
-    with connection.cursor() as cursor:
-        cursor.execute(COSTS, {"since": since, "until": until, "feature": feature})
-        return {hour: (usd, int(requests)) for hour, usd, requests in cursor.fetchall()}
+    found = rows(COSTS, {"since": since, "until": until, "feature": feature})
+    return {hour: (usd, int(requests)) for hour, usd, requests in found}

@@ -1,12 +1,12 @@
 """A verdict becomes an incident, or updates the one that is open: never a second for one spike."""
 
-from dataclasses import replace
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
+from msgspec import structs
 
 from opslog.incidents import costs, levers, notices, proposing, rules
 from opslog.incidents.finding import Finding
@@ -146,7 +146,7 @@ def _from(finding: Finding, since: datetime, incident: Incident) -> Finding | No
     usd, normal = costs.total(hours), sum((hour.baseline_usd for hour in hours), Decimal(0))
     if usd <= normal:
         return None
-    return replace(
+    return structs.replace(
         finding,
         started_at=since,
         cost_usd_per_hour=(usd / len(hours)).quantize(MICRO, ROUND_HALF_UP),
@@ -243,7 +243,7 @@ def _propose(incident: Incident, finding: Finding) -> None:
     """The proposals as they are now, for the cause that a person has named where one has."""
     named = incident.cause_by_hand and incident.cause != finding.cause
     if named:
-        finding = replace(finding, cause=incident.cause, tool=finding.tool or incident.tool)
+        finding = structs.replace(finding, cause=incident.cause, tool=finding.tool or incident.tool)
     control = levers.values_of(finding.feature)
     proposing.keep(incident, propose(finding, incident.severity, by_hand=named, control=control))
 

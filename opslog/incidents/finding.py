@@ -1,24 +1,25 @@
-"""What the triage hands over about one spike: plain data, made from its verdict by whoever calls.
+"""What the triage hands over about one spike, as an incident keeps it.
 
-Money is `Decimal`, dollars. Everything that is kept as JSON has `as_json`; amounts are strings
-there, so that nothing is rounded on the way.
+Money is `Decimal`, dollars. What is kept as JSON is written by `details`, and read by `kept`;
+amounts are strings there, so that nothing is rounded on the way.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
+
+from opslog.triage.data import Change
+from opslog.triage.verdict import Ranked
 
 CENT = Decimal("0.01")
 ZERO = Decimal(0)
-
-# The runbook's six steps, in its order.
-STEPS = ("confirm", "traffic", "hidden", "tokens", "attribution", "tools")
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Contribution:
+class Contribution(msgspec.Struct, frozen=True, rename="camel"):
     """One part of the change of the cost per hour; negative where it made things cheaper."""
 
     name: str  # the cause; with a colon and the feature behind it where that is not the guilty one
@@ -26,8 +27,7 @@ class Contribution:
     usd_per_hour: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
+class Figure(msgspec.Struct, frozen=True):
     """One number of the evidence, before and in the spike, written as people read it."""
 
     label: str
@@ -35,10 +35,8 @@ class Figure:
     after: str
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What one step found. `sql` is the query behind its figures; empty: the query of that step for
-    the hours of the incident (`opslog.incidents.queries`)."""
+class Evidence(msgspec.Struct, frozen=True):
+    """What one step of the runbook found, and the query behind its figures."""
 
     step: str
     text: str
@@ -46,28 +44,7 @@ class Evidence:
     sql: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """One hypothesis, with its share of what all of them explain."""
-
-    cause: str
-    share: float
-    feature: str = ""
-    tool: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Marker:
-    """Something that somebody changed shortly before, or during, the spike."""
-
-    at: datetime
-    kind: str
-    what: str
-    feature: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
+class Suspect(msgspec.Struct, frozen=True):
     """Who or what the excess comes from: dimension is user, agent or work_order."""
 
     dimension: str
@@ -80,13 +57,10 @@ class Suspect:
         return self.usd_per_hour - self.normal_usd_per_hour
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(msgspec.Struct, frozen=True):
     """What the proposals are estimated from; every part may be unknown. Per hour of the spike."""
 
-    trigger_excess: Mapping[str, Decimal] = field(
-        default_factory=dict
-    )  # $ above normal, by trigger
+    trigger_excess: Mapping[str, Decimal] = {}  # $ above normal, by trigger
     retry_usd: Decimal = ZERO  # what failed and repeated tool calls cost, above normal
     feature_usd: Decimal = ZERO  # all cost of the feature
     normal_feature_usd: Decimal = ZERO
@@ -97,8 +71,7 @@ class Parts:
     suspects: Sequence[Suspect] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """A confirmed spike. Raises ValueError where its parts do not fit together."""
 
     started_at: datetime
@@ -115,8 +88,8 @@ class Finding:
     sentences: Sequence[str] = ()
     ranked: Sequence[Ranked] = ()
     evidence: Sequence[Evidence] = ()
-    changes: Sequence[Marker] = ()
-    parts: Parts = field(default_factory=Parts)
+    changes: Sequence[Change] = ()
+    parts: Parts = Parts()
 
     def __post_init__(self) -> None:
         if self.until <= self.started_at:
@@ -125,9 +98,9 @@ class Finding:
             raise ValueError("A confidence lies from 0 to 1.")
         if self.excess_usd_per_hour <= 0:
             raise ValueError("A spike costs more than the baseline.")
-        told = sum((part.usd_per_hour for part in self.contributions), ZERO)
-        if self.contributions and abs(told - self.excess_usd_per_hour) > CENT:
-            raise ValueError(f"The contributions sum to {told}, not to {self.excess_usd_per_hour}.")
+        total = sum((part.usd_per_hour for part in self.contributions), ZERO)
+        if self.contributions and abs(total - self.excess_usd_per_hour) > CENT:
+            raise ValueError(f"The contributions sum to {total}, not {self.excess_usd_per_hour}.")
 
     @property
     def excess_usd_per_hour(self) -> Decimal:
@@ -143,40 +116,23 @@ class Finding:
 
     def details(self) -> dict[str, Any]:
         """The lists, as they are kept."""
-        return {
-            "sentences": list(self.sentences),
-            "contributions": [
-                {"name": part.name, "label": part.label, "usdPerHour": str(part.usd_per_hour)}
-                for part in self.contributions
-            ],
-            "ranked_causes": [
-                {
-                    "cause": each.cause,
-                    "share": round(each.share, 4),
-                    "feature": each.feature,
-                    "tool": each.tool,
-                }
-                for each in self.ranked
-            ],
-            "evidence": [
-                {
-                    "step": each.step,
-                    "text": each.text,
-                    "sql": each.sql,
-                    "figures": [
-                        {"label": one.label, "before": one.before, "after": one.after}
-                        for one in each.figures
-                    ],
-                }
-                for each in self.evidence
-            ],
-            "changes": [
-                {
-                    "at": each.at.isoformat(),
-                    "kind": each.kind,
-                    "what": each.what,
-                    "feature": each.feature,
-                }
-                for each in self.changes
-            ],
-        }
+        lists: dict[str, Any] = msgspec.to_builtins(
+            {
+                "sentences": self.sentences,
+                "contributions": self.contributions,
+                "ranked_causes": self.ranked,
+                "evidence": self.evidence,
+                "changes": self.changes,
+            },
+            builtin_types=(datetime,),
+        )
+        for each in lists["ranked_causes"]:
+            each["share"] = round(each["share"], 4)
+        for each in lists["changes"]:
+            each["at"] = each["at"].isoformat()
+        return lists
+
+
+def kept(rows: Any, kind: type[T]) -> list[T]:
+    """What `details` wrote of one list, as it was. Raises ValueError."""
+    return msgspec.convert(rows, list[kind], strict=False)  # type: ignore[valid-type]

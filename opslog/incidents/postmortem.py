@@ -7,8 +7,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from opslog.incidents import queries
 from opslog.incidents.detecting import headline
+from opslog.incidents.finding import ZERO, Contribution, Evidence, kept
 from opslog.models import Incident, IncidentEntry, Mitigation
 
 ACTIVE = re.compile(r"([\\`*_{}\[\]<>#|~!])")
@@ -25,7 +25,6 @@ STEP_TITLES = {
 def markdown(
     incident: Incident, entries: Iterable[IncidentEntry], mitigations: Iterable[Mitigation]
 ) -> str:
-    sql = queries.of(incident.started_at, incident.judged_until, incident.feature or None)
     parts = [
         f"# {plain(str(incident))}: {plain(headline(incident))}",
         _facts(incident),
@@ -33,7 +32,8 @@ def markdown(
         if incident.cause_by_hand
         else "",
         "\n\n".join(plain(each) for each in incident.sentences),
-        "## What the change consists of\n\n" + _contributions(incident.contributions),
+        "## What the change consists of\n\n"
+        + _contributions(kept(incident.contributions, Contribution)),
         "## Timeline (UTC)\n\n"
         + table(
             ("When", "What", "Who"),
@@ -55,7 +55,7 @@ def markdown(
             ),
         ),
         "## Evidence",
-        *(_evidence(each, sql.get(each["step"], "")) for each in incident.evidence),
+        *(_evidence(each) for each in kept(incident.evidence, Evidence)),
         "## Review\n\n" + _review(incident),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -108,24 +108,23 @@ def earlier(phase: dict[str, Any]) -> str:
     )
 
 
-def _contributions(parts: Sequence[dict[str, Any]]) -> str:
-    rows = [(each["label"], f"${Decimal(each['usdPerHour']):+,.2f}") for each in parts]
-    total = sum((Decimal(each["usdPerHour"]) for each in parts), Decimal(0))
+def _contributions(parts: Sequence[Contribution]) -> str:
+    rows = [(each.label, f"${each.usd_per_hour:+,.2f}") for each in parts]
+    total = sum((each.usd_per_hour for each in parts), ZERO)
     if rows:
         rows.append(("All of the change", f"${total:+,.2f}"))
     return table(("Part", "$ an hour"), rows)
 
 
-def _evidence(each: dict[str, Any], sql: str) -> str:
-    title = STEP_TITLES.get(each["step"], each["step"])
+def _evidence(each: Evidence) -> str:
     figures = table(
         ("Figure", "Before", "In the spike"),
-        ((one["label"], one["before"], one["after"]) for one in each["figures"]),
+        ((one.label, one.before, one.after) for one in each.figures),
     )
-    query = each["sql"] or sql
-    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", query)), 3)
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", each.sql)), 3)
     return (
-        f"### {plain(title)}\n\n{plain(each['text'])}\n\n{figures}\n\n{fence}sql\n{query}\n{fence}"
+        f"### {STEP_TITLES[each.step]}\n\n{plain(each.text)}\n\n{figures}\n\n"
+        f"{fence}sql\n{each.sql}\n{fence}"
     )
 
 

@@ -1,11 +1,10 @@
 """The proposals of an incident as rows; which ones there are is `proposals`' to say."""
 
 from collections.abc import Collection, Sequence
-from decimal import Decimal
 from typing import Any
 
 from opslog.incidents import levers
-from opslog.incidents.finding import Contribution, Finding
+from opslog.incidents.finding import Contribution, Finding, kept
 from opslog.incidents.proposals import Proposal, of_named_cause
 from opslog.models import Incident, Mitigation
 
@@ -57,18 +56,11 @@ def follow_cause(incident: Incident) -> None:
         baseline_usd_per_hour=incident.baseline_usd_per_hour,
         cost_usd_per_hour=incident.cost_usd_per_hour,
         excess_usd_total=incident.excess_usd_total,
-        contributions=contributions_of(incident),
+        contributions=kept(incident.contributions, Contribution),
         feature=incident.feature,
         tool=incident.tool,
     )
     keep(incident, of_named_cause(finding, levers.values_of(incident.feature)), OF_CAUSE)
-
-
-def contributions_of(incident: Incident) -> list[Contribution]:
-    return [
-        Contribution(each["name"], each["label"], Decimal(each["usdPerHour"]))
-        for each in incident.contributions
-    ]
 
 
 def _columns(proposal: Proposal, rank: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from django.db.transaction import TransactionManagementError
 from django.urls import reverse
 
 from opslog import events
+from opslog.database.query import run
 from opslog.exceptions import NotAllowedNow
 from opslog.models import Incident, IncidentEntry
 
@@ -20,8 +21,7 @@ def hold_all() -> None:
     """One at a time decides whether a spike is new: until the end of the transaction."""
     if not connection.in_atomic_block:
         raise TransactionManagementError("The lock of the incidents is held for a transaction.")
-    with connection.cursor() as cursor:
-        cursor.execute(LOCK)
+    run(LOCK)
 
 
 def lock(incident_id: int) -> Incident:

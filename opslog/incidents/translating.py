@@ -4,7 +4,6 @@ The triage knows nothing of incidents; this knows both.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
 
 from opslog.incidents import queries
@@ -14,9 +13,7 @@ from opslog.incidents.finding import (
     Evidence,
     Figure,
     Finding,
-    Marker,
     Parts,
-    Ranked,
     Suspect,
 )
 from opslog.triage.attribution import Element
@@ -69,13 +66,9 @@ def finding_of(verdict: Verdict, detail: Detail | None = None) -> Finding | None
         excess_usd_total=verdict.change_usd,
         contributions=_contributions(verdict, cost - baseline),
         sentences=verdict.sentences,
-        ranked=[
-            Ranked(each.cause, each.share, each.feature or "", each.tool or "")
-            for each in verdict.ranked
-            if each.usd > 0
-        ],
-        evidence=_evidence_of(verdict, verdict.evidence) if verdict.evidence else (),
-        changes=[Marker(each.at, each.kind, each.what, each.feature) for each in verdict.changes],
+        ranked=verdict.ranked,
+        evidence=list(_evidence(verdict, verdict.evidence)) if verdict.evidence else (),
+        changes=verdict.changes,
         parts=_parts(verdict, verdict.evidence, detail) if verdict.evidence else Parts(),
     )
 
@@ -106,7 +99,7 @@ def _contributions(verdict: Verdict, excess: Decimal) -> list[Contribution]:
         where = f" in {each.feature}" if each.feature else ""
         usd = each_hour(each.usd, verdict.hours)
         if usd:
-            found.append(Contribution(name, f"{LABELS.get(each.cause, each.cause)}{where}", usd))
+            found.append(Contribution(name, f"{LABELS[each.cause]}{where}", usd))
             told += usd
     if excess != told:
         found.append(Contribution("other", LABELS["other"], excess - told))
@@ -143,7 +136,7 @@ def _parts(verdict: Verdict, evidence: TriageEvidence, detail: Detail | None) ->
         feature_usd=each_hour(feature.usd, hours) if feature else ZERO,
         normal_feature_usd=each_hour(feature.usd_before, hours) if feature else ZERO,
         requests=feature.requests / hours if feature else 0,
-        users=next((c.names for c in detail.counts if c.dimension == "user"), 0) if detail else 0,
+        users=detail.users if detail else 0,
         user_hours=(detail.comparison.until - detail.comparison.start) / HOUR if detail else 1,
         previous_model=fallen.name if fallen is not None and replaced else "",
         suspects=[
@@ -159,78 +152,78 @@ def _parts(verdict: Verdict, evidence: TriageEvidence, detail: Detail | None) ->
     )
 
 
-def _evidence_of(verdict: Verdict, found: TriageEvidence) -> list[Evidence]:
+def _evidence(verdict: Verdict, found: TriageEvidence) -> Iterator[Evidence]:
     """Each step with the query that gives its figures: the triage looked at these hours."""
-    start = verdict.start or verdict.until
+    start, hours = verdict.start or verdict.until, verdict.hours
     weekly = found.baseline.step == WEEK
     sql = queries.of(start, verdict.until, verdict.feature, weekly=weekly)
-    return [replace(each, sql=sql[each.step]) for each in _evidence(found, verdict.hours)]
-
-
-def _evidence(found: TriageEvidence, hours: int) -> Iterator[Evidence]:
-    yield Evidence(
-        "confirm",
-        f"{hours} hours since it began, each against what it should have cost.",
-        [
-            Figure(f"{at:%m-%d %H:%M}", f"${usual:,.2f}", f"${usd:,.2f}")
-            for at, usd, usual in found.hours[-6:]
-        ],
-    )
-    split = found.decomposition.parts
-    yield Evidence(
-        "traffic",
-        "The change, split exactly into the number of requests and what one costs.",
-        [
-            Figure(FACTORS.get(name, name), "–", f"{'+' if usd >= 0 else '−'}${abs(usd):,.2f}")
-            for name, usd in split.items()
-        ],
-    )
-    yield Evidence(
-        "hidden",
-        "The share of requests that nobody asked for: undo, retry and auto-save.",
-        [
-            Figure(
-                "all three", f"{found.recompute.share_before:.1%}", f"{found.recompute.share:.1%}"
-            ),
-            *(
-                Figure(each.trigger_type, f"{each.share_before:.1%}", f"{each.share:.1%}")
-                for each in found.recompute.triggers
-                if each.hidden
-            ),
-        ],
-    )
-    yield Evidence(
-        "tokens",
-        "Tokens a request; the 95th percentile is an estimate, from powers of two.",
-        list(_tokens(found.tokens)),
-    )
-    dimensions = [(name, rows) for name, rows in found.attribution.items() if rows]
-    yield Evidence(
-        "attribution",
-        "Who and what explains the change, by dollars an hour.",
-        [
-            Figure(
-                f"{each.dimension.replace('_', ' ')} {each.name or '(none)'}",
-                f"${each_hour(each.usd_before, _counted(each, hours)):,.2f}",
-                f"${each_hour(each.usd, _counted(each, hours)):,.2f} "
-                f"({each.explains:.0%} of the change)",
-            )
-            for _, rows in dimensions
-            for each in rows[:2]
-        ],
-    )
-    yield Evidence(
-        "tools",
-        "Tools that fail more, and what trying again cost." if found.tools else "No tool calls.",
-        [
-            Figure(
-                f"{each.tool} in {each.feature or 'no feature'}",
-                f"{each.failure_rate_before:.0%} fail",
-                f"{each.failure_rate:.0%} fail, retries ${each.retry_usd:,.2f}",
-            )
-            for each in found.tools[:5]
-        ],
-    )
+    for step, text, figures in (
+        (
+            "confirm",
+            f"{hours} hours since it began, each against what it should have cost.",
+            [
+                Figure(f"{at:%m-%d %H:%M}", f"${usual:,.2f}", f"${usd:,.2f}")
+                for at, usd, usual in found.hours[-6:]
+            ],
+        ),
+        (
+            "traffic",
+            "The change, split exactly into the number of requests and what one costs.",
+            [
+                Figure(FACTORS[name], "–", f"{'+' if usd >= 0 else '−'}${abs(usd):,.2f}")
+                for name, usd in found.decomposition.parts.items()
+            ],
+        ),
+        (
+            "hidden",
+            "The share of requests that nobody asked for: undo, retry and auto-save.",
+            [
+                Figure(name, f"{before:.1%}", f"{share:.1%}")
+                for name, before, share in (
+                    ("all three", found.recompute.share_before, found.recompute.share),
+                    *(
+                        (each.trigger_type, each.share_before, each.share)
+                        for each in found.recompute.triggers
+                        if each.hidden
+                    ),
+                )
+            ],
+        ),
+        (
+            "tokens",
+            "Tokens a request; the 95th percentile is an estimate, from powers of two.",
+            list(_tokens(found.tokens)),
+        ),
+        (
+            "attribution",
+            "Who and what explains the change, by dollars an hour.",
+            [
+                Figure(
+                    f"{each.dimension.replace('_', ' ')} {each.name or '(none)'}",
+                    f"${each_hour(each.usd_before, _counted(each, hours)):,.2f}",
+                    f"${each_hour(each.usd, _counted(each, hours)):,.2f} "
+                    f"({each.explains:.0%} of the change)",
+                )
+                for rows in found.attribution.values()
+                for each in rows[:2]
+            ],
+        ),
+        (
+            "tools",
+            "Tools that fail more, and what trying again cost."
+            if found.tools
+            else "No tool calls.",
+            [
+                Figure(
+                    f"{each.tool} in {each.feature or 'no feature'}",
+                    f"{each.failure_rate_before:.0%} fail",
+                    f"{each.failure_rate:.0%} fail, retries ${each.retry_usd:,.2f}",
+                )
+                for each in found.tools[:5]
+            ],
+        ),
+    ):
+        yield Evidence(step, text, figures, sql[step])
 
 
 def _counted(element: Element, hours: int) -> int:

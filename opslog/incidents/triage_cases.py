@@ -16,6 +16,7 @@ from typing import Any
 
 from django.db import connection
 
+from opslog.database.query import run
 from opslog.incidents import triage_job
 from opslog.models import Incident
 from opslog.telemetry import rollup
@@ -145,5 +146,4 @@ def copy(table: str, rows: list[tuple[Any, ...]]) -> None:
 
 
 def ensure_partitions(begin: datetime) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate.ensure_telemetry_partitions_v1(%s)", [begin.date()])
+    run("SELECT tollgate.ensure_telemetry_partitions_v1(%s)", [begin.date()])

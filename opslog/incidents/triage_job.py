@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q
 
+from opslog.database.query import value
 from opslog.incidents import costs, triage_reads
 from opslog.incidents.detecting import hours_since_closed, record_verdict
 from opslog.incidents.rules import FOLLOWED, RELAPSE, SAME_START, Going, end_of, since_closed
@@ -115,9 +116,7 @@ def closed_too_early(until: datetime) -> list[Incident]:
 
 def _alone() -> bool:
     """Until the end of the transaction, or of its process."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [ALONE])
-        return bool(cursor.fetchone()[0])
+    return bool(value("SELECT pg_try_advisory_xact_lock(%s)", [ALONE]))
 
 
 def followed(incident: Incident, rollups: Rollups, others: Sequence[Incident] = ()) -> Judged:

@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection
-
+from opslog.database import query
 from opslog.telemetry.change_markers import markers_between
 from opslog.triage.data import (
     CELL_HOURS,
     HISTORY_HOURS,
     Actor,
-    ActorCount,
     Cell,
     Change,
     Comparison,
@@ -30,18 +28,17 @@ ACTORS = 10  # of each dimension, those with the most cost in the spike
 MARKED_BEFORE = timedelta(hours=24)  # a change this long before a spike may have to do with it
 
 CELLS = """
-SELECT hour, feature, model, trigger_type, requests, failed, input_tokens, output_tokens,
-    cost_usd::float8, cached_input_tokens, reasoning_tokens, input_squares, output_squares,
-    cost_squares, input_buckets, output_buckets
+SELECT hour, feature, model, trigger_type, requests, input_tokens, output_tokens, cost_usd::float8,
+    input_squares, output_squares, input_buckets, output_buckets
 FROM inference_hours WHERE hour >= %s AND hour < %s
 """
 TOOLS = """
 SELECT hour, feature, tool_name, calls, failures, retries, retry_requests, retry_cost_usd::float8,
-    retry_hidden_requests, retry_hidden_cost_usd::float8
+    retry_hidden_requests
 FROM tool_hours WHERE hour >= %s AND hour < %s
 """
 TOTALS = """
-SELECT hour, sum(requests)::bigint, sum(cost_usd)::float8
+SELECT hour, sum(cost_usd)::float8
 FROM inference_hours WHERE hour >= %s AND hour < %s GROUP BY hour ORDER BY hour
 """
 
@@ -75,17 +72,11 @@ SELECT dimension, name, requests, cost_usd::float8, names FROM ranked WHERE plac
 ORDER BY dimension, place
 """  # noqa: S608  (names of columns of ours)
 KNOWN_BEFORE = """
-SELECT %(column)s, count(*), coalesce(sum(cost_usd), 0)::float8 FROM inference_events
+SELECT %(column)s, coalesce(sum(cost_usd), 0)::float8 FROM inference_events
 WHERE created_at >= %%(start)s AND created_at < %%(until)s
     AND (%%(feature)s::text IS NULL OR feature = %%(feature)s) AND %(column)s = ANY (%%(names)s)
 GROUP BY 1
 """
-HOW_MANY = f"""
-SELECT {", ".join(f"count(DISTINCT nullif({column}, ''))" for column in DIMENSIONS.values())}
-FROM inference_events
-WHERE created_at >= %(start)s AND created_at < %(until)s
-    AND (%(feature)s::text IS NULL OR feature = %(feature)s)
-"""  # noqa: S608  (names of columns of ours)
 GROWTH = """
 SELECT count(*), coalesce(avg(last_tokens::float8 / first_tokens), 0)
 FROM (
@@ -105,7 +96,7 @@ def rollups(until: datetime) -> Rollups:
     return Rollups(
         until=until,
         cells=[
-            Cell(*(*row[:14], tuple(row[14]), tuple(row[15])))
+            Cell(*(*row[:10], tuple(row[10]), tuple(row[11])))
             for row in _rows(CELLS, cells_from, until)
         ],
         tools=[ToolCell(*row) for row in _rows(TOOLS, cells_from, until)],
@@ -120,27 +111,22 @@ def detail(comparison: Comparison) -> Detail:
     spike = _window(comparison.start, comparison.until, comparison.feature)
     before = _window(comparison.baseline_start, comparison.baseline_until, comparison.feature)
     found = _rows(NAMED, spike)
-    known: dict[tuple[str, str], tuple[int, float]] = {}
+    known: dict[tuple[str, str], float] = {}
     for dimension in dict.fromkeys(row[0] for row in found):
         names = [row[1] for row in found if row[0] == dimension]
         statement = KNOWN_BEFORE % {"column": DIMENSIONS[dimension]}
-        for name, requests, cost in _rows(statement, {**before, "names": names}):
-            known[dimension, name] = (requests, cost)
-    names_now = {row[0]: row[4] for row in found}
-    ((*names_before,),) = _rows(HOW_MANY, before)
-    growth = [*_rows(GROWTH, spike)[0], *_rows(GROWTH, before)[0]]
+        for name, cost in _rows(statement, {**before, "names": names}):
+            known[dimension, name] = cost
+    ((sessions, last_to_first),) = _rows(GROWTH, spike)
+    ((_, baseline),) = _rows(GROWTH, before)
     return Detail(
         comparison=comparison,
         actors=[
-            Actor(dimension, name, requests, cost, *known.get((dimension, name), (0, 0.0)))
+            Actor(dimension, name, requests, cost, known.get((dimension, name), 0.0))
             for dimension, name, requests, cost, _ in found
         ],
-        counts=[
-            ActorCount(dimension, names_now[dimension], before)
-            for dimension, before in zip(DIMENSIONS, names_before, strict=True)
-            if dimension in names_now
-        ],
-        growth=SessionGrowth(*growth) if growth[0] else None,
+        users=next((names for dimension, *_, names in found if dimension == "user"), 0),
+        growth=SessionGrowth(last_to_first, baseline) if sessions else None,
     )
 
 
@@ -157,7 +143,4 @@ def _window(start: datetime, until: datetime, feature: str | None) -> dict[str, 
 
 
 def _rows(statement: str, *params: Any) -> Sequence[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, params[0] if isinstance(params[0], dict) else params)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
+    return query.rows(statement, params[0] if isinstance(params[0], dict) else params)

@@ -3,7 +3,7 @@
 import sys
 from argparse import ArgumentParser
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any, cast
 
 from django.core.management.base import (
     BaseCommand,
@@ -11,6 +11,8 @@ from django.core.management.base import (
     CommandParser,
     DjangoHelpFormatter,
 )
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 EXITS = {0: "done", 1: "refused; the reason is on stderr", 2: "wrong arguments"}
 
@@ -49,6 +51,13 @@ class Documented(BaseCommand):
     def exit_codes(self) -> dict[int, str]:
         return dict(sorted({**EXITS, **self.exits}.items()))
 
+    def console(self) -> Console:
+        """For tables. Into a file or a pipe nothing is cut."""
+        console = Console(file=cast("IO[str]", self.stdout._out), markup=False)
+        if not console.is_terminal:
+            console.width = 200
+        return console
+
     def confirm(self, question: str, *, otherwise: str) -> None:
         """Asks the person at the terminal. Raises CommandError, which begins with `otherwise`,
         where they do not say yes, and where nobody is there to ask: a script uses --yes."""
@@ -60,6 +69,18 @@ class Documented(BaseCommand):
             answer = ""
         if answer.strip().lower() not in ("y", "yes"):
             raise CommandError(otherwise)
+
+
+def progress(console: Console, **options: Any) -> Progress:
+    """A bar that says how many of how many."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        **options,
+    )
 
 
 def add_yes(parser: ArgumentParser) -> None:

@@ -4,18 +4,21 @@ from django.db import models
 from django.db.models.functions import Now
 
 
+class ChangeKind(models.TextChoices):
+    DEPLOY = "deploy", "deploy"
+    PROMPT_TEMPLATE = "prompt_template", "prompt template"
+    MODEL_VERSION = "model_version", "model version"
+    UX_CHANGE = "ux_change", "UX change"
+    CAMPAIGN = "campaign", "campaign"
+    OTHER = "other", "other"
+
+
 class ChangeMarker(models.Model):
     """One change, as it was told. Append-only: triggers refuse UPDATE, DELETE and TRUNCATE.
 
     A mistake is corrected by a marker that says so."""
 
-    class Kind(models.TextChoices):
-        DEPLOY = "deploy", "deploy"
-        PROMPT_TEMPLATE = "prompt_template", "prompt template"
-        MODEL_VERSION = "model_version", "model version"
-        UX_CHANGE = "ux_change", "UX change"
-        CAMPAIGN = "campaign", "campaign"
-        OTHER = "other", "other"
+    Kind = ChangeKind
 
     id = models.BigAutoField(primary_key=True)
     kind = models.TextField(choices=Kind)
@@ -36,16 +39,7 @@ class ChangeMarker(models.Model):
         constraints = (
             models.CheckConstraint(
                 name="change_markers_kind",
-                condition=models.Q(
-                    kind__in=(
-                        "deploy",
-                        "prompt_template",
-                        "model_version",
-                        "ux_change",
-                        "campaign",
-                        "other",
-                    )
-                ),
+                condition=models.Q(kind__in=tuple(ChangeKind.values)),
             ),
             models.CheckConstraint(name="change_markers_what", condition=~models.Q(what="")),
             models.CheckConstraint(

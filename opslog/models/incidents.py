@@ -10,30 +10,25 @@ from django.db.models import Q, Value
 from django.db.models.functions import Now
 
 USD: dict[str, Any] = {"max_digits": 20, "decimal_places": 9}
-STATES = ("detected", "triaged", "mitigating", "stabilised", "reviewed")
-CAUSES = (
-    "none",
-    "traffic_growth",
-    "feature_dominance",
-    "hidden_recompute",
-    "context_bloat",
-    "output_growth",
-    "price_or_model_switch",
-    "tool_failure_storm",
-)
-LEVERS = (
-    "undo_rate",
-    "auto_save",
-    "context_messages",
-    "tool_retries",
-    "tool_breaker",
-    "substitute_model",
-    "throttle",
-    "cost_cap",
-    "feature_off",
-    "kill_switch",
-    "lower_cap",
-)
+
+
+class IncidentCause(models.TextChoices):
+    NONE = "none", "not known yet"
+    TRAFFIC_GROWTH = "traffic_growth", "more traffic"
+    FEATURE_DOMINANCE = "feature_dominance", "one feature takes over"
+    HIDDEN_RECOMPUTE = "hidden_recompute", "hidden recompute"
+    CONTEXT_BLOAT = "context_bloat", "context grows"
+    OUTPUT_GROWTH = "output_growth", "longer answers"
+    PRICE_OR_MODEL_SWITCH = "price_or_model_switch", "dearer model or price"
+    TOOL_FAILURE_STORM = "tool_failure_storm", "tool fails and is retried"
+
+
+class IncidentState(models.TextChoices):
+    DETECTED = "detected", "detected"
+    TRIAGED = "triaged", "triaged"
+    MITIGATING = "mitigating", "mitigating"
+    STABILISED = "stabilised", "stabilised"
+    REVIEWED = "reviewed", "reviewed"
 
 
 class Incident(models.Model):
@@ -65,27 +60,14 @@ class Incident(models.Model):
     the present phase.
     """
 
-    class State(models.TextChoices):
-        DETECTED = "detected", "detected"
-        TRIAGED = "triaged", "triaged"
-        MITIGATING = "mitigating", "mitigating"
-        STABILISED = "stabilised", "stabilised"
-        REVIEWED = "reviewed", "reviewed"
+    State = IncidentState
 
     class Severity(models.TextChoices):
         MINOR = "minor", "minor"
         MAJOR = "major", "major"
         CRITICAL = "critical", "critical"
 
-    class Cause(models.TextChoices):
-        NONE = "none", "not known yet"
-        TRAFFIC_GROWTH = "traffic_growth", "more traffic"
-        FEATURE_DOMINANCE = "feature_dominance", "one feature takes over"
-        HIDDEN_RECOMPUTE = "hidden_recompute", "hidden recompute"
-        CONTEXT_BLOAT = "context_bloat", "context grows"
-        OUTPUT_GROWTH = "output_growth", "longer answers"
-        PRICE_OR_MODEL_SWITCH = "price_or_model_switch", "dearer model or price"
-        TOOL_FAILURE_STORM = "tool_failure_storm", "tool fails and is retried"
+    Cause = IncidentCause
 
     state = models.TextField(choices=State, default=State.DETECTED)
     severity = models.TextField(choices=Severity)
@@ -149,9 +131,9 @@ class Incident(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(
-                    state__in=STATES,
+                    state__in=tuple(IncidentState.values),
                     severity__in=("minor", "major", "critical"),
-                    cause__in=CAUSES,
+                    cause__in=tuple(IncidentCause.values),
                     confidence__range=(0, 1),
                     escalation__range=(0, 3),
                     detected_at__gte=models.F("started_at"),
@@ -273,6 +255,20 @@ class IncidentEntry(models.Model):
         return self.text
 
 
+class MitigationLever(models.TextChoices):
+    UNDO_RATE = "undo_rate", "rate limit on undo"
+    AUTO_SAVE = "auto_save", "auto-save interval"
+    CONTEXT_MESSAGES = "context_messages", "context limit"
+    TOOL_RETRIES = "tool_retries", "tool retries"
+    TOOL_BREAKER = "tool_breaker", "breaker of a tool"
+    SUBSTITUTE_MODEL = "substitute_model", "another model"
+    THROTTLE = "throttle", "throttle"
+    COST_CAP = "cost_cap", "cost cap of a feature"
+    FEATURE_OFF = "feature_off", "switch the feature off"
+    KILL_SWITCH = "kill_switch", "kill switch"
+    LOWER_CAP = "lower_cap", "lower the cap of a work order"
+
+
 class Mitigation(models.Model):
     """One thing that would bring the cost down, and what became of it.
 
@@ -282,18 +278,7 @@ class Mitigation(models.Model):
     that it did, or that somebody put the control back.
     """
 
-    class Lever(models.TextChoices):
-        UNDO_RATE = "undo_rate", "rate limit on undo"
-        AUTO_SAVE = "auto_save", "auto-save interval"
-        CONTEXT_MESSAGES = "context_messages", "context limit"
-        TOOL_RETRIES = "tool_retries", "tool retries"
-        TOOL_BREAKER = "tool_breaker", "breaker of a tool"
-        SUBSTITUTE_MODEL = "substitute_model", "another model"
-        THROTTLE = "throttle", "throttle"
-        COST_CAP = "cost_cap", "cost cap of a feature"
-        FEATURE_OFF = "feature_off", "switch the feature off"
-        KILL_SWITCH = "kill_switch", "kill switch"
-        LOWER_CAP = "lower_cap", "lower the cap of a work order"
+    Lever = MitigationLever
 
     class State(models.TextChoices):
         PROPOSED = "proposed", "proposed"
@@ -328,7 +313,7 @@ class Mitigation(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(
-                    lever__in=LEVERS,
+                    lever__in=tuple(MitigationLever.values),
                     state__in=("proposed", "applied", "dismissed", "withdrawn"),
                     saving_usd_per_hour__gte=0,
                 ),

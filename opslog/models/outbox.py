@@ -18,6 +18,15 @@ class Severity(models.TextChoices):
         return list(Severity).index(self)
 
 
+class MessageState(models.TextChoices):
+    WAITING = "waiting", "waiting"
+    SENT = "sent", "sent"
+    UNCONFIRMED = "unconfirmed", "sent, not confirmed"
+    DIGESTED = "digested", "in a digest"
+    SKIPPED = "skipped", "skipped"
+    FAILED = "failed", "failed"
+
+
 class OutboxMessage(models.Model):
     """One message to one recipient, written in the transaction of what it reports, sent after it.
 
@@ -39,13 +48,7 @@ class OutboxMessage(models.Model):
         CHANNEL = "channel", "channel"
         ADDRESS = "address", "address"  # one that a person had until now
 
-    class State(models.TextChoices):
-        WAITING = "waiting", "waiting"
-        SENT = "sent", "sent"
-        UNCONFIRMED = "unconfirmed", "sent, not confirmed"
-        DIGESTED = "digested", "in a digest"
-        SKIPPED = "skipped", "skipped"
-        FAILED = "failed", "failed"
+    State = MessageState
 
     recipient_type = models.TextField("kind of recipient", choices=RecipientType)
     recipient = models.TextField(
@@ -103,16 +106,7 @@ class OutboxMessage(models.Model):
                 name="outbox_messages_claimed_while_waiting",
             ),
             models.CheckConstraint(
-                condition=models.Q(
-                    state__in=(
-                        "waiting",
-                        "sent",
-                        "unconfirmed",
-                        "digested",
-                        "skipped",
-                        "failed",
-                    )
-                )
+                condition=models.Q(state__in=tuple(MessageState.values))
                 & models.Q(recipient_type__in=("person", "channel", "address"))
                 & models.Q(severity__in=("info", "warning", "error", "critical"))
                 & models.Q(attempts__gte=0),

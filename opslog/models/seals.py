@@ -3,7 +3,7 @@
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from opslog.seal_format.statements import SealStatement, tombstone_statement
+from opslog.seal_format.statements import Statement, moment
 
 
 class SealKey(models.Model):
@@ -32,6 +32,18 @@ class SealKey(models.Model):
 
     def __str__(self) -> str:
         return self.key_id
+
+    def statement(self) -> Statement:
+        """Signed by the key before (`endorsed_by`), or by itself where there is none."""
+        return Statement(
+            "key",
+            {
+                "generation": self.generation,
+                "publicKey": bytes(self.public_key).hex(),
+                "at": moment(self.introduced_at),
+                "endorsedBy": self.endorsed_by,
+            },
+        )
 
 
 class Seal(models.Model):
@@ -86,22 +98,26 @@ class Seal(models.Model):
     def __str__(self) -> str:
         return f"Seal {self.number}"
 
-    def statement(self) -> SealStatement:
-        """What its signature covers, from the columns as they are now."""
-        return SealStatement(
-            number=self.number,
-            previous=bytes(self.previous),
-            root=bytes(self.root),
-            count=self.event_count,
-            first_id=self.first_id,
-            last_id=self.last_id,
-            events_from=self.events_from,
-            events_to=self.events_to,
-            sealed_at=self.sealed_at,
-            snapshot=self.snapshot,
-            after_id=self.after_id,
-            encoding=self.encoding,
-            key_id=self.key_id,
+    def statement(self) -> Statement:
+        """What its signature covers, from the columns as they are now. The ids of its events are in
+        the leaves of the tree."""
+        return Statement(
+            "seal",
+            {
+                "number": self.number,
+                "previous": bytes(self.previous).hex(),
+                "root": bytes(self.root).hex(),
+                "count": self.event_count,
+                "firstId": self.first_id,
+                "lastId": self.last_id,
+                "eventsFrom": moment(self.events_from) if self.events_from else None,
+                "eventsTo": moment(self.events_to) if self.events_to else None,
+                "sealedAt": moment(self.sealed_at),
+                "snapshot": self.snapshot,
+                "afterId": self.after_id,
+                "encoding": self.encoding,
+                "keyId": self.key_id,
+            },
         )
 
 
@@ -151,16 +167,18 @@ class EventTombstone(models.Model):
     def __str__(self) -> str:
         return f"{self.month:%Y-%m}"
 
-    def statement(self) -> bytes:
-        """What its signature covers."""
-        return tombstone_statement(
-            month=f"{self.month:%Y-%m}",
-            partition=self.partition,
-            events=self.event_count,
-            seals=self.seal_count,
-            seals_digest=bytes(self.seals_digest),
-            reason=self.reason,
-            by=self.by,
-            at=self.expired_at,
-            key_id=self.key_id,
+    def statement(self) -> Statement:
+        return Statement(
+            "tombstone",
+            {
+                "month": str(self),
+                "partition": self.partition,
+                "events": self.event_count,
+                "seals": self.seal_count,
+                "sealsDigest": bytes(self.seals_digest).hex(),
+                "reason": self.reason,
+                "by": self.by,
+                "at": moment(self.expired_at),
+                "keyId": self.key_id,
+            },
         )

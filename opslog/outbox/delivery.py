@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.mail import BadHeaderError, EmailMessage
-from django.core.mail.message import sanitize_address
 from django.db import DatabaseError, connection
 from django.db.transaction import TransactionManagementError
 from django.utils import timezone
@@ -25,7 +24,6 @@ from opslog import outbox
 from opslog.models import OutboxMessage
 from opslog.outbox import channels, mailing, posting, preferences
 from opslog.outbox.attempts import Attempt, Outcome
-from opslog.outbox.mailing import Mail, MailServer
 from opslog.outbox.notices import with_address
 from opslog.outbox.posting import Post
 
@@ -119,7 +117,7 @@ class Courier:
                 continue
             attempt = (
                 Attempt(mailing.send_mail, parcel)
-                if isinstance(parcel, Mail)
+                if isinstance(parcel, EmailMessage)
                 else Attempt(posting.post, parcel)
             )
             self.under_way[target] = UnderWay(message, attempt)
@@ -148,7 +146,7 @@ def note(message: OutboxMessage, outcome: Outcome) -> None:
     outbox.mark_failed(message, outcome.reason, final=outcome.final, wait=pause)
 
 
-def prepare(message: OutboxMessage) -> tuple[str, Mail | Post | None]:
+def prepare(message: OutboxMessage) -> tuple[str, EmailMessage | Post | None]:
     """The target, and what is sent to it; nothing where the message is dealt with already.
 
     Raises NothingToSendBy, and BadHeaderError or UnicodeError for what is no email.
@@ -171,7 +169,8 @@ def prepare(message: OutboxMessage) -> tuple[str, Mail | Post | None]:
             return way.channel.fingerprint, post_of(message, way.channel)
     mail = mail_of(message)
     if settings.EMAIL_BACKEND == SMTP:
-        return outbox.MAIL, _over_smtp(mail)
+        mail.message()  # what cannot be written is known before anything is attempted
+        return outbox.MAIL, mail
     mail.send()  # a backend for development: a console, a folder, a list
     outbox.mark_sent(message)
     return "", None
@@ -194,23 +193,6 @@ def mail_of(message: OutboxMessage) -> EmailMessage:
     if message.severity == "critical":
         headers["Importance"] = "high"
     return EmailMessage(message.subject, body_of(message), to=[address], headers=headers)
-
-
-def _over_smtp(mail: EmailMessage) -> Mail:
-    encoding = mail.encoding or settings.DEFAULT_CHARSET
-    return Mail(
-        server=MailServer(
-            host=settings.EMAIL_HOST,
-            port=settings.EMAIL_PORT,
-            username=settings.EMAIL_HOST_USER or "",
-            password=settings.EMAIL_HOST_PASSWORD or "",
-            use_tls=settings.EMAIL_USE_TLS,
-            use_ssl=settings.EMAIL_USE_SSL,
-        ),
-        sender=sanitize_address(mail.from_email, encoding),
-        to=sanitize_address(mail.to[0], encoding),
-        content=mail.message().as_bytes(linesep="\r\n"),  # type: ignore[call-arg]  # Django's own
-    )
 
 
 def can_mail() -> bool:

@@ -1,36 +1,17 @@
-"""One email to one mail server, by SMTP. Runs in the child process of an attempt."""
+"""One email, by Django's SMTP backend. Runs in the child process of an attempt."""
 
 import smtplib
-import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from typing import Any
+
+from django.core.mail import EmailMessage
+from django.core.mail.backends.smtp import EmailBackend
 
 from opslog.outbox.attempts import OF_A_READ, Outcome, Progress
 
 
-@dataclass(frozen=True, slots=True)
-class MailServer:
-    host: str
-    port: int
-    username: str = ""
-    password: str = field(default="", repr=False)
-    use_tls: bool = False
-    use_ssl: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Mail:
-    server: MailServer
-    sender: str
-    to: str
-    content: bytes
-
-
 class _Smtp(smtplib.SMTP):
     progress: Progress
-    _host: str
 
     def send(self, s: Any) -> None:
         super().send(s)
@@ -42,42 +23,24 @@ class _SmtpOverTls(_Smtp, smtplib.SMTP_SSL):
     pass
 
 
-def send_mail(mail: Mail, progress: Progress) -> Outcome:
+class Backend(EmailBackend):
+    @property
+    def connection_class(self) -> type[_Smtp]:
+        return _SmtpOverTls if self.use_ssl else _Smtp
+
+    def _close_connection(self, connection: _Smtp) -> None:
+        with suppress(OSError, smtplib.SMTPException):
+            connection.putcmd("quit")  # and no waiting: it is delivered, or will not be
+        connection.close()
+
+
+def send_mail(mail: EmailMessage, progress: Progress) -> Outcome:
+    _Smtp.progress = progress
     try:
-        _hand_over(mail, progress)
+        Backend(timeout=OF_A_READ).send_messages([mail])
     except (smtplib.SMTPException, OSError) as error:
         return _of_mail(error, progress)
     return Outcome()
-
-
-def _hand_over(mail: Mail, progress: Progress) -> None:
-    server, context = mail.server, ssl.create_default_context()
-    smtp: _Smtp = (
-        _SmtpOverTls(timeout=OF_A_READ, context=context)
-        if server.use_ssl
-        else _Smtp(timeout=OF_A_READ)
-    )
-    smtp.progress = progress
-    with _closed(smtp):
-        smtp._host = server.host  # whom TLS is for (smtplib sets it only with a host)
-        code, _ = smtp.connect(server.host, server.port)
-        if code != 220:
-            raise smtplib.SMTPConnectError(code, b"")
-        if server.use_tls:
-            smtp.starttls(context=context)
-        if server.username:
-            smtp.login(server.username, server.password)
-        smtp.sendmail(mail.sender, [mail.to], mail.content)
-        with suppress(OSError, smtplib.SMTPException):
-            smtp.putcmd("quit")  # and no waiting: it is delivered
-
-
-@contextmanager
-def _closed(smtp: smtplib.SMTP) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        smtp.close()
 
 
 def _of_mail(error: Exception, progress: Progress) -> Outcome:

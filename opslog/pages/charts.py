@@ -1,30 +1,37 @@
-"""Charts as plain numbers: `charts.js` draws them, and a table below each has the same."""
+"""Charts and bars as plain numbers.
+
+`charts.js` draws charts, and a table below each has the same. A bar is a box in a row of HTML, with
+its number beside it, and needs no script.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
+from itertools import accumulate
 from typing import Any
 
 ZERO = Decimal(0)
 FAR = 3  # a limit more than so many times as high as the highest column is not drawn
+NEAR = Decimal("0.8")  # of a limit: from here on a bar warns
+TENTH = Decimal("0.1")
 DAY = timedelta(days=1)
 Moment = tuple[datetime, str]  # of a change, and its text
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One color of a chart: a value for each of its columns. None: nothing was measured."""
+    """One color of a chart: a value for each of its columns."""
 
     name: str
-    values: Sequence[Decimal | None]
-    drawn: str = "bar"  # bar | line | step
+    values: Sequence[Decimal]
+    drawn: str = "bar"  # bar | step
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     name: str
-    value: Decimal | None
+    value: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`unit`: usd, ms, or what is counted."""
+    """`unit`: usd, or what is counted."""
 
     unit: str
     columns: tuple[Column, ...]
@@ -91,10 +98,6 @@ class Chart:
         return max(self.columns, key=lambda column: column.value, default=None)
 
     @property
-    def total(self) -> Decimal:
-        return sum((column.value for column in self.columns), ZERO)
-
-    @property
     def is_empty(self) -> bool:
         return not any(cell.value for column in self.columns for cell in column.cells)
 
@@ -109,7 +112,7 @@ class Chart:
                 {
                     "name": each.name,
                     "drawn": each.drawn,
-                    "values": [None if value is None else float(value) for value in each.values],
+                    "values": [float(value) for value in each.values],
                 }
                 for each in self.series
             ],
@@ -171,7 +174,7 @@ def of_series(
         Column(
             at,
             tuple(Cell(each.name, each.values[index]) for each in series),
-            sum((each.values[index] or ZERO for each in series if each.drawn == "bar"), ZERO),
+            sum((each.values[index] for each in series if each.drawn == "bar"), ZERO),
             bool(over) and over[index],
             index >= len(moments) - guessed,
         )
@@ -188,3 +191,89 @@ def of_series(
         if begins and 0 <= (share := (at - begins[0]) / (step * len(begins))) < 1
     ]
     return Chart(unit, columns, tuple(series), lines, tuple(marks), step)
+
+
+def per_cent(share: Decimal) -> Decimal:
+    """A share in per cent with one decimal, rounded down: 100.0 is said only of what is full. What
+    is told of one share in several places (page, file, message) is rounded here."""
+    return (share * 100).quantize(TENTH, ROUND_DOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """Use against a limit. `limit` None: there is none, so the bar has nothing to fill.
+
+    `held` is the part of the use that is reserved and not settled yet; for runs it is the part
+    that is still open.
+    """
+
+    settled: Decimal
+    held: Decimal
+    limit: Decimal | None
+    unit: str = "usd"
+
+    @property
+    def used(self) -> Decimal:
+        return self.settled + self.held
+
+    @property
+    def share(self) -> Decimal:
+        return self.used / self.limit if self.limit else Decimal(0)
+
+    @property
+    def percent(self) -> int:
+        """Rounded down: a bar says 100 % only where nothing is left."""
+        return int(self.share * 100)
+
+    @property
+    def level(self) -> str:
+        if self.limit is None:
+            return "none"
+        return "full" if self.share >= 1 else "near" if self.share >= NEAR else "room"
+
+    @property
+    def settled_width(self) -> str:
+        return f"{self._of_limit(self.settled):.2f}"
+
+    @property
+    def held_width(self) -> str:
+        room = 100 - self._of_limit(self.settled)
+        return f"{min(self._of_limit(self.held), room):.2f}"
+
+    def _of_limit(self, amount: Decimal) -> Decimal:
+        return min(Decimal(100), amount / self.limit * 100) if self.limit else Decimal(0)
+
+
+def runs_meter(runs: int, running: int, cap: int) -> Meter:
+    """Runs of a day, and how many of these have not ended."""
+    return Meter(Decimal(runs - running), Decimal(running), Decimal(cap), "runs")
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One part of a sum; `left` and `width` are per cent of a scale that has zero inside of it."""
+
+    label: str
+    value: Decimal
+    left: str
+    width: str
+
+    @property
+    def falls(self) -> bool:
+        return self.value < 0
+
+
+def waterfall(parts: Sequence[tuple[str, Decimal]]) -> list[Bar]:
+    """In order of size; the bars start where the one before ended, so that they end at the sum."""
+    ordered = sorted(parts, key=lambda part: -part[1])
+    ends = list(accumulate((value for _, value in ordered), initial=ZERO))
+    lowest, scale = min(ends), (max(ends) - min(ends)) or Decimal(1)
+    return [
+        Bar(
+            label,
+            value,
+            f"{(min(begin, end) - lowest) / scale * 100:.2f}",
+            f"{max(abs(value) / scale * 100, Decimal('0.4')):.2f}",
+        )
+        for (label, value), begin, end in zip(ordered, ends, ends[1:], strict=False)
+    ]

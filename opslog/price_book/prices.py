@@ -7,21 +7,16 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from opslog.database import authority
+from opslog.database.query import value
 from opslog.events import record
 from opslog.models import ModelPrice, PriceBookVersion
 from opslog.pricing import Price, PriceBook
 from opslog.pricing.model_names import Key
 from opslog.pricing.plan import Plan, plain, plan
-from opslog.pricing.price import (
-    RATES,
-    RULES,
-    STRUCTURED,
-    long_context_as_json,
-    service_tier_as_json,
-)
+from opslog.pricing.price import RATES, RULES, STRUCTURED, as_json
 
 logger = logging.getLogger(__name__)
 
@@ -193,17 +188,13 @@ def _summary(change: Plan) -> dict[str, Any]:
 
 
 def _database_now() -> datetime:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        now: datetime = cursor.fetchone()[0]
-        return now
+    now: datetime = value("SELECT clock_timestamp()")
+    return now
 
 
 def _row(price: Price) -> ModelPrice:
     values = {column: getattr(price, column) for column in COLUMNS}
-    values["tiers"] = [long_context_as_json(tier) for tier in price.tiers]
-    values["service_tiers"] = {
-        name: service_tier_as_json(tier) for name, tier in price.service_tiers.items()
-    }
+    values["tiers"] = [as_json(tier) for tier in price.tiers]
+    values["service_tiers"] = {name: as_json(tier) for name, tier in price.service_tiers.items()}
     values["tool_prices"] = {tool: format(rate, "f") for tool, rate in price.tool_prices.items()}
     return ModelPrice(**values)

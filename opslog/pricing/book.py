@@ -7,6 +7,7 @@ Pure: no database, no clock, no network. `opslog.price_book.prices` fills a book
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from opslog.identities import canonical
@@ -82,19 +83,16 @@ class PriceBook:
             for provider, models in self._imported.items()
             if (rule := next(iter(models.values()))[0].provider_match) is not None
         ]
-        self._remembered: dict[tuple[str, str], tuple[Series, ...]] = {}
-        self._names: dict[tuple[str, str], str] = {}
+        self._candidates = lru_cache(NAMES_REMEMBERED)(self._look_up)
+        self._name = lru_cache(NAMES_REMEMBERED)(self._name_of)
 
     def __len__(self) -> int:
         return len(self._own) + sum(len(models) for models in self._imported.values())
 
     def find(self, model: str, at: datetime, *, provider: str = "") -> Price | None:
         """The price in force for that name at that moment, or None."""
-        for series in self._candidates(model, provider):
-            for price in series:
-                if price.effective_from <= at:
-                    return price
-        return None
+        found = (self._in_force(series, at) for series in self._candidates(model, provider))
+        return next(filter(None, found), None)
 
     def in_force(self, at: datetime) -> Iterator[Price]:
         """One price of each model at that moment, own ones first; an imported one that an own
@@ -130,14 +128,7 @@ class PriceBook:
         """The one name that limits, counts and triage know a model by, whoever sells it and which
         snapshot of it is asked for: that of the price it means, without what is no model in it.
         A name that the book does not know is only stripped. "" for no name."""
-        asked = (model, provider)
-        name = self._names.get(asked)
-        if name is None:
-            name = self._name_of(model, provider)
-            if len(self._names) >= NAMES_REMEMBERED:
-                self._names.clear()
-            self._names[asked] = name
-        return name
+        return self._name(model, provider)
 
     def _name_of(self, model: str, provider: str) -> str:
         # The maker's own word first: a host may list two models as one.
@@ -157,16 +148,6 @@ class PriceBook:
             return ""
         series = found[0] if found[-1][0].source == OWN else found[-1]
         return bare(series[0].model)
-
-    def _candidates(self, model: str, provider: str) -> tuple[Series, ...]:
-        asked = (model, provider)
-        found = self._remembered.get(asked)
-        if found is None:
-            found = self._look_up(model, provider)
-            if len(self._remembered) >= NAMES_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[asked] = found
-        return found
 
     def _look_up(self, sent: str, provider: str) -> tuple[Series, ...]:
         name = canonical(sent)

@@ -1,9 +1,11 @@
 """What an import of prices would change. Pure."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+
+from msgspec.structs import fields, replace
 
 from opslog.pricing import Price
 

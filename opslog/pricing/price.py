@@ -5,10 +5,12 @@ Prices are US dollars per million tokens, and dollars per call of a tool. A cost
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
-from typing import Any, Final, TypeVar
+from decimal import Decimal
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+from msgspec import Meta
 
 from opslog.pricing.model_names import check_match
 from opslog.pricing.money import usd
@@ -32,13 +34,16 @@ RATES: Final = (
     "image_output_per_mtok",
 )
 M = TypeVar("M", Decimal, Decimal | None)
-MOST_ENTRIES: Final = 20
-LONGEST_TEXT: Final = 200
+T = TypeVar("T")
+Text = Annotated[str, Meta(max_length=200)]
+Name = Annotated[str, Meta(max_length=200, pattern=r"\S")]
+Few = Annotated[dict[Name, T], Meta(max_length=20)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
-    """What each kind of token costs. None: not stated.
+class Rates(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, repr_omit_defaults=True
+):
+    """What each kind of token costs. None: not stated. Raises ValueError for what is no price.
 
     Cached tokens without a rate cost what the tokens cost that they are part of, five-minute cache
     writes what input costs, reasoning what output costs. Nothing stands in for the others: a usage
@@ -56,6 +61,10 @@ class Rates:
     audio_output_per_mtok: Decimal | None = None
     image_input_per_mtok: Decimal | None = None
     image_output_per_mtok: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        for kind, rate in self.stated().items():
+            _check(kind, rate)
 
     def stated(self) -> dict[str, Decimal]:
         return {kind: rate for kind in RATES if (rate := getattr(self, kind)) is not None}
@@ -92,29 +101,35 @@ class Rates:
         return dollars / MILLION
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LongContext(Rates):
+class LongContext(Rates, frozen=True, kw_only=True):
     """Prices of *all* tokens of a call whose input is above a number of tokens (a cliff, not a
     staircase: that is how every provider that has them bills). None: the price below it stays."""
 
-    above_input_tokens: int
+    above_input_tokens: Annotated[int, Meta(ge=0)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TierPrice:
+class TierPrice(Rates, frozen=True, kw_only=True):
     """What a service tier costs: all tokens at `factor`, or at prices of its own.
 
     `source` and `as_of` say where and when the provider states it; they are for people.
     """
 
     factor: Decimal | None = None
-    rates: Rates | None = None
-    source: str = ""
-    as_of: str = ""
+    source: Text = ""
+    as_of: Text = ""
+
+    def __post_init__(self) -> None:
+        Rates.__post_init__(self)
+        stated = self.stated()
+        if self.factor is not None:
+            _check("factor", self.factor)
+            if stated:
+                raise ValueError("either a factor or prices")
+        elif not {"input_per_mtok", "output_per_mtok"} <= stated.keys():
+            raise ValueError("a factor, or input_per_mtok and output_per_mtok")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Price(Rates):
+class Price(Rates, frozen=True, kw_only=True):
     """One row of the price book: what a model costs from a moment on.
 
     `match` says which other names mean this model, `provider_match` which bare names belong to
@@ -128,8 +143,8 @@ class Price(Rates):
     input_per_mtok: Decimal
     output_per_mtok: Decimal
     tiers: tuple[LongContext, ...] = ()
-    service_tiers: Mapping[str, TierPrice] = field(default_factory=dict)
-    tool_prices: Mapping[str, Decimal] = field(default_factory=dict)
+    service_tiers: Mapping[str, TierPrice] = {}
+    tool_prices: Mapping[str, Decimal] = {}
     match: Mapping[str, Any] | None = None
     provider_match: Mapping[str, Any] | None = None
     tier: str = "middle"
@@ -148,8 +163,8 @@ class Price(Rates):
                 return None
             if tier.factor is not None:
                 factor = tier.factor
-            elif tier.rates is not None and rates is self:
-                rates = tier.rates
+            elif rates is self:
+                rates = tier
             else:
                 # Prices of a tier are for a normal context; no list has both at once.
                 return None
@@ -177,72 +192,50 @@ def _first(rate: Decimal | None, otherwise: M) -> Decimal | M:
     return otherwise if rate is None else rate
 
 
+def _check(kind: str, rate: Decimal) -> None:
+    if not rate.is_finite() or rate < 0:
+        raise ValueError(f"{kind}: {rate} is no price")
+
+
+def _read(column: str, raw: object, shape: Any) -> Any:
+    try:
+        return msgspec.convert(raw, shape)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{column}: {str(error).replace('`', '')}") from None
+
+
 def long_context(raw: object) -> tuple[LongContext, ...]:
     """The `tiers` column as data. Raises ValueError for anything that is no list of prices."""
     if raw == []:
         return ()
-    if not isinstance(raw, list) or not all(
-        isinstance(entry, dict) and entry.keys() <= _TIER_KEYS for entry in raw
-    ):
-        raise ValueError(f"tiers: a list of objects with keys of {sorted(_TIER_KEYS)} is expected")
-    tiers = []
-    for entry in raw:
-        above = entry.get("above_input_tokens")
-        if type(above) is not int or above < 0:
-            raise ValueError("tiers: above_input_tokens must be a whole number, 0 or more")
-        tiers.append(LongContext(above_input_tokens=above, **_rates("tiers", entry)))
+    tiers = _read("tiers", raw, list[LongContext])
     return tuple(sorted(tiers, key=lambda tier: tier.above_input_tokens))
 
 
 def service_tiers(raw: object) -> dict[str, TierPrice]:
     """The `service_tiers` column as data. Raises ValueError for what is no such object."""
-    tiers = {}
-    for name, entry in _entries("service_tiers", raw):
-        if name == STANDARD:
-            raise ValueError(f"service_tiers: {STANDARD} has the prices of the row")
-        if not isinstance(entry, dict) or not entry.keys() <= _SERVICE_KEYS:
-            raise ValueError(
-                f"service_tiers: {name}: an object with keys of {sorted(_SERVICE_KEYS)} is expected"
-            )
-        texts = {key: entry.get(key, "") for key in ("source", "as_of")}
-        if not all(isinstance(text, str) and len(text) <= LONGEST_TEXT for text in texts.values()):
-            raise ValueError(f"service_tiers: {name}: source and as_of must be short texts")
-        rates = _rates("service_tiers", entry)
-        if "factor" in entry:
-            if rates:
-                raise ValueError(f"service_tiers: {name}: either a factor or prices")
-            tiers[name] = TierPrice(factor=amount("service_tiers", entry["factor"]), **texts)
-        elif {"input_per_mtok", "output_per_mtok"} <= rates.keys():
-            tiers[name] = TierPrice(rates=Rates(**rates), **texts)
-        else:
-            raise ValueError(
-                f"service_tiers: {name}: a factor, or input_per_mtok and output_per_mtok"
-            )
+    tiers: dict[str, TierPrice] = _read("service_tiers", raw, Few[TierPrice])
+    if STANDARD in tiers:
+        raise ValueError(f"service_tiers: {STANDARD} has the prices of the row")
     return tiers
 
 
 def tool_prices(raw: object) -> dict[str, Decimal]:
     """The `tool_prices` column as data. Raises ValueError for what is no such object."""
-    return {name: amount("tool_prices", price) for name, price in _entries("tool_prices", raw)}
+    prices: dict[str, Decimal] = _read("tool_prices", raw, Few[Decimal])
+    for tool, price in prices.items():
+        _check(f"tool_prices: {tool}", price)
+    return prices
 
 
-def as_json(rates: Rates) -> dict[str, str]:
-    """Money as strings; what is not stated is left out."""
-    return {kind: format(rate, "f") for kind, rate in rates.stated().items()}
-
-
-def long_context_as_json(tier: LongContext) -> dict[str, Any]:
-    """One entry of the `tiers` column."""
-    return {"above_input_tokens": tier.above_input_tokens, **as_json(tier)}
-
-
-def service_tier_as_json(tier: TierPrice) -> dict[str, Any]:
-    """One value of the `service_tiers` column."""
-    price = {"factor": format(tier.factor, "f")} if tier.factor is not None else {}
-    if tier.rates is not None:
-        price = as_json(tier.rates)
-    notes = {"source": tier.source, "as_of": tier.as_of}
-    return {**price, **{key: text for key, text in notes.items() if text}}
+def as_json(rates: Rates) -> dict[str, Any]:
+    """One entry of the `tiers` or the `service_tiers` column: money as strings; what is not stated
+    is left out."""
+    return {
+        name: format(value, "f") if isinstance(value, Decimal) else value
+        for name, value in msgspec.structs.asdict(rates).items()
+        if value not in (None, "")
+    }
 
 
 # What a row has besides numbers and texts, each with the reader that refuses what is malformed.
@@ -252,29 +245,3 @@ STRUCTURED: Final = {
     "tool_prices": tool_prices,
 }
 RULES: Final = {"match": check_match, "provider_match": check_match}
-_TIER_KEYS: Final = {"above_input_tokens", *RATES}
-_SERVICE_KEYS: Final = {"factor", "source", "as_of", *RATES}
-
-
-def _entries(column: str, raw: object) -> list[tuple[str, Any]]:
-    if not isinstance(raw, dict) or len(raw) > MOST_ENTRIES:
-        raise ValueError(f"{column}: an object of up to {MOST_ENTRIES} entries is expected")
-    for name in raw:
-        if not name.strip() or len(name) > LONGEST_TEXT:
-            raise ValueError(f"{column}: {name[:40]!r} is no name")
-    return list(raw.items())
-
-
-def _rates(column: str, entry: Mapping[str, Any]) -> dict[str, Decimal]:
-    return {kind: amount(column, entry[kind]) for kind in RATES if entry.get(kind) is not None}
-
-
-def amount(column: str, raw: object) -> Decimal:
-    """Raises ValueError for what is no number, 0 or more."""
-    try:
-        number = Decimal(str(raw))
-    except InvalidOperation:
-        number = Decimal("NaN")
-    if not number.is_finite() or number < 0:
-        raise ValueError(f"{column}: {raw!r} is no price")
-    return number

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final
 
-from opslog.pricing.price import RATES, Rates, TierPrice
+from opslog.pricing.price import RATES, TierPrice
 
 AS_OF: Final = "2026-11-28"
 OPENAI: Final = "openai.com/api/pricing"
@@ -32,7 +32,8 @@ FREE: Final = Decimal(0)
 NOT_HALF: Final = {
     "gpt-3.5-turbo-1106": TierPrice(factor=Decimal(1), source=OPENAI, as_of=AS_OF),
     "ft:gpt-4o": TierPrice(
-        rates=Rates(input_per_mtok=Decimal("2.225"), output_per_mtok=Decimal("12.5")),
+        input_per_mtok=Decimal("2.225"),
+        output_per_mtok=Decimal("12.5"),
         source=OPENAI,
         as_of=AS_OF,
     ),
@@ -120,12 +121,13 @@ def service_tiers_of(provider: str, model: str) -> dict[str, TierPrice]:
             case Decimal() as factor:
                 tiers["priority"] = TierPrice(factor=factor, source=OPENAI, as_of=AS_OF)
             case (text, cached, output):
-                rates = Rates(
+                tiers["priority"] = TierPrice(
                     input_per_mtok=Decimal(text),
                     cached_input_per_mtok=Decimal(cached),
                     output_per_mtok=Decimal(output),
+                    source=OPENAI,
+                    as_of=AS_OF,
                 )
-                tiers["priority"] = TierPrice(rates=rates, source=OPENAI, as_of=AS_OF)
     return tiers
 
 

@@ -7,7 +7,7 @@ or rounded; and because every length stands before its value, no two rows share 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from struct import Struct
 from typing import Any
@@ -42,16 +42,8 @@ EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 
-def row_bytes(values: Sequence[bytes]) -> bytes:
-    """One event from the binary values of its columns, in the order of `COLUMNS`."""
-    parts = [COUNT.pack(len(COLUMNS))]
-    for number, value in zip(TYPES, values, strict=True):
-        parts += (HEAD.pack(number, len(value)), value)
-    return b"".join(parts)
-
-
 def values_in(row: bytes) -> list[bytes]:
-    """The reverse of `row_bytes`. Raises ValueError for what is no row of the log."""
+    """The binary values of a row's columns. Raises ValueError for what is no row of the log."""
     values, at = [], COUNT.size
     for number in TYPES:
         told, length = HEAD.unpack_from(row, at)
@@ -69,22 +61,8 @@ def leaf_hash(row: bytes) -> bytes:
     return hashlib.sha256(PREFIX + row).digest()
 
 
-def values_of(event: Mapping[str, Any]) -> list[bytes]:
-    """The binary values of an event told as data: `created_at` a datetime, `meta` its text."""
-    values = []
-    for column in COLUMNS:
-        told = event[column]
-        if column in NUMBERS:
-            values.append(EIGHT_BYTES.pack(told))
-        elif column == "created_at":
-            values.append(EIGHT_BYTES.pack((told - EPOCH) // MICROSECOND))
-        else:
-            values.append(told.encode())
-    return values
-
-
 def event_of(values: Sequence[bytes]) -> dict[str, Any]:
-    """The reverse of `values_of`."""
+    """An event as data: `created_at` a datetime, `meta` its text."""
     event: dict[str, Any] = {}
     for column, value in zip(COLUMNS, values, strict=True):
         if column in NUMBERS:

@@ -33,25 +33,6 @@ def path(leaves: Sequence[bytes], position: int) -> list[bytes]:
     return found
 
 
-def root_from_path(leaf: bytes, position: int, count: int, path: Sequence[bytes]) -> bytes:
-    """The root that this path leads to. Raises ValueError if it does not fit position and count."""
-    if not 0 <= position < count:
-        raise ValueError("the position is outside of the tree")
-    found, rest = leaf, list(path)
-    while count > 1:
-        if position ^ 1 < count:
-            if not rest:
-                raise ValueError("the path is too short")
-            neighbour = rest.pop(0)
-            pair = neighbour + found if position & 1 else found + neighbour
-            found = hashlib.sha256(NODE + pair).digest()
-        position //= 2
-        count = (count + 1) // 2
-    if rest:
-        raise ValueError("the path is too long")
-    return found
-
-
 def split(hashes: bytes) -> list[bytes]:
     """Hashes that are stored one after the other."""
     return [hashes[at : at + HASH_LENGTH] for at in range(0, len(hashes), HASH_LENGTH)]

@@ -17,10 +17,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 NO_SEAL = bytes(32)
 
 
-def statement(what: str, values: Mapping[str, Any]) -> bytes:
-    lines = [f"tollgate.{what}.v1"]
-    lines += [f"{name}={json.dumps(value)}" for name, value in values.items()]
-    return "\n".join(lines).encode("ascii")
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a signature covers: `what` names its kind."""
+
+    what: str
+    values: Mapping[str, Any]
+
+    def text(self) -> bytes:
+        lines = [f"tollgate.{self.what}.v1"]
+        lines += [f"{name}={json.dumps(value)}" for name, value in self.values.items()]
+        return "\n".join(lines).encode("ascii")
+
+    def hash(self) -> bytes:
+        return hashlib.sha256(self.text()).digest()
 
 
 def moment(at: datetime) -> str:
@@ -69,86 +79,3 @@ class Signer:
 
     def sign(self, told: bytes) -> bytes:
         return self.private.sign(told)
-
-
-@dataclass(frozen=True, slots=True)
-class SealStatement:
-    """What the signature of a seal covers. The ids of its events are in the leaves of the tree."""
-
-    number: int
-    previous: bytes
-    root: bytes
-    count: int
-    first_id: int | None
-    last_id: int | None
-    events_from: datetime | None
-    events_to: datetime | None
-    sealed_at: datetime
-    snapshot: str
-    after_id: int
-    encoding: int
-    key_id: str
-
-    def values(self) -> dict[str, Any]:
-        return {
-            "number": self.number,
-            "previous": self.previous.hex(),
-            "root": self.root.hex(),
-            "count": self.count,
-            "firstId": self.first_id,
-            "lastId": self.last_id,
-            "eventsFrom": moment(self.events_from) if self.events_from else None,
-            "eventsTo": moment(self.events_to) if self.events_to else None,
-            "sealedAt": moment(self.sealed_at),
-            "snapshot": self.snapshot,
-            "afterId": self.after_id,
-            "encoding": self.encoding,
-            "keyId": self.key_id,
-        }
-
-    def text(self) -> bytes:
-        return statement("seal", self.values())
-
-    def hash(self) -> bytes:
-        return hashlib.sha256(self.text()).digest()
-
-
-def key_statement(*, generation: int, public_key: bytes, at: datetime, endorsed_by: str) -> bytes:
-    """Signed by the key before (`endorsed_by`), or by itself where there is none."""
-    return statement(
-        "key",
-        {
-            "generation": generation,
-            "publicKey": public_key.hex(),
-            "at": moment(at),
-            "endorsedBy": endorsed_by,
-        },
-    )
-
-
-def tombstone_statement(
-    *,
-    month: str,
-    partition: str,
-    events: int,
-    seals: int,
-    seals_digest: bytes,
-    reason: str,
-    by: str,
-    at: datetime,
-    key_id: str,
-) -> bytes:
-    return statement(
-        "tombstone",
-        {
-            "month": month,
-            "partition": partition,
-            "events": events,
-            "seals": seals,
-            "sealsDigest": seals_digest.hex(),
-            "reason": reason,
-            "by": by,
-            "at": moment(at),
-            "keyId": key_id,
-        },
-    )

@@ -137,7 +137,7 @@ def _is_lawful(
             "of the database vouches for.",
         )
         return False
-    if not is_signed(stone.statement(), bytes(stone.signature), public_key):
+    if not is_signed(stone.statement().text(), bytes(stone.signature), public_key):
         report.found(
             Kind.BAD_SIGNATURE, f"The signature of the tombstone of {stone} does not fit it."
         )

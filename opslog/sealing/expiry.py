@@ -98,7 +98,7 @@ def expire(month: Month, *, by: str, reason: str, now: datetime) -> EventTombsto
             expired_at=now,
             key_id=signer.key_id,
         )
-        stone.signature = signer.sign(stone.statement())
+        stone.signature = signer.sign(stone.statement().text())
         stone.save(using=OWNER, force_insert=True)
         events.record(
             "EVENTS_EXPIRED",

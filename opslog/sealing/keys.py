@@ -5,12 +5,13 @@ from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, transaction
 from django.db.transaction import TransactionManagementError
 
 from opslog import events
+from opslog.database.query import run, value
 from opslog.models import SealKey
-from opslog.seal_format.statements import Signer, is_signed, key_id, key_statement
+from opslog.seal_format.statements import Signer, is_signed, key_id
 from opslog.sealing import private_files
 
 LOCK = 0x7365616C  # "seal": one at a time signs, rotates or expires, however many workers there are
@@ -22,15 +23,12 @@ class NoKey(Exception):
 
 def hold_lock(using: str = DEFAULT_DB_ALIAS) -> None:
     """Wait for whoever signs, rotates or expires, and hold it until the end of the transaction."""
-    with connections[using].cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+    run("SELECT pg_advisory_xact_lock(%s)", [LOCK], using=using)
 
 
 def try_lock() -> bool:
     """The same without waiting; gives whether it is held."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
-        return bool(cursor.fetchone()[0])
+    return bool(value("SELECT pg_try_advisory_xact_lock(%s)", [LOCK]))
 
 
 def signer(*, now: datetime) -> Signer:
@@ -106,13 +104,7 @@ def rotate(
 
 def is_endorsed(key: SealKey, by: bytes) -> bool:
     """Whether the owner of that public key signed for this one."""
-    told = key_statement(
-        generation=key.generation,
-        public_key=bytes(key.public_key),
-        at=key.introduced_at,
-        endorsed_by=key.endorsed_by,
-    )
-    return is_signed(told, bytes(key.endorsement), by)
+    return is_signed(key.statement().text(), bytes(key.endorsement), by)
 
 
 def with_endorsed(pinned: Iterable[bytes], introduced: Iterable[SealKey]) -> set[bytes]:
@@ -126,17 +118,16 @@ def with_endorsed(pinned: Iterable[bytes], introduced: Iterable[SealKey]) -> set
 
 
 def _introduce(new: Signer, *, generation: int, at: datetime, by: Signer) -> SealKey:
-    told = key_statement(
-        generation=generation, public_key=new.public_key, at=at, endorsed_by=by.key_id
-    )
-    return SealKey.objects.create(
+    key = SealKey(
         generation=generation,
         key_id=new.key_id,
         public_key=new.public_key,
         introduced_at=at,
         endorsed_by=by.key_id,
-        endorsement=by.sign(told),
     )
+    key.endorsement = by.sign(key.statement().text())
+    key.save(force_insert=True)
+    return key
 
 
 def _fitting(local: Signer, newest: SealKey) -> Signer:

@@ -44,7 +44,7 @@ def export(event_id: int) -> dict[str, Any]:
         },
         "position": position,
         "path": [each.hex() for each in merkle.path(leaves, position)],
-        "seal": seal.statement().values(),
+        "seal": seal.statement().values,
         "signature": bytes(seal.signature).hex(),
         "publicKey": bytes(seal.key.public_key).hex(),
     }

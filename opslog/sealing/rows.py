@@ -3,7 +3,7 @@
 Results are taken in PostgreSQL's binary form, past Django's and psycopg's conversions.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +18,7 @@ from opslog.seal_format import encoding
 
 FETCH = 5000  # rows at a time: a few megabytes
 _columns = ", ".join("meta::text" if name == "meta" else name for name in encoding.COLUMNS)
-EVENT_ROW = f"ROW({_columns})"  # in binary: what `encoding.row_bytes` makes
+EVENT_ROW = f"ROW({_columns})"  # in binary: what `encoding` reads
 
 _names = count(1)
 
@@ -40,18 +40,17 @@ class Row:
         return encoding.number_of(self.image[encoding.XACT])
 
 
+Fetch = Callable[[], "psycopg.Cursor[Any]"]
+
+
 class Reader:
     """An open cursor of the server; `next` gives the rows of one fetch, and none at the end."""
 
-    def __init__(self, connection: BaseDatabaseWrapper, name: str) -> None:
-        self._connection = connection
-        self._fetch = f"FETCH FORWARD {FETCH} FROM {name}"
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
 
     def next(self) -> list[Row]:
-        cursor: Any = psycopg.Cursor(self._connection.connection)
-        with self._connection.wrap_database_errors:
-            cursor.execute(self._fetch, binary=True)
-        result = cursor.pgresult
+        result: Any = self._fetch().pgresult
         get, number, leaf, place = (
             result.get_value,
             encoding.number_of,
@@ -65,19 +64,37 @@ class Reader:
 
 
 @contextmanager
+def declared(
+    connection: BaseDatabaseWrapper, query: str, params: Any = (), *, at_once: int
+) -> Iterator[Fetch]:
+    """A cursor of the server within the caller's transaction; each call fetches the next rows, in
+    binary."""
+    if not connection.in_atomic_block:
+        raise TransactionManagementError("A cursor of the server lives in a transaction.")
+    name = f"tollgate_rows_{next(_names)}"
+
+    def fetch() -> "psycopg.Cursor[Any]":
+        rows: psycopg.Cursor[Any] = psycopg.Cursor(connection.connection)
+        with connection.wrap_database_errors:
+            rows.execute(f"FETCH FORWARD {at_once} FROM {name}", binary=True)
+        return rows
+
+    with connection.cursor() as cursor:
+        cursor.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {query}", params)
+        yield fetch
+        cursor.execute(f"CLOSE {name}")
+
+
+@contextmanager
 def reading(
     connection: BaseDatabaseWrapper, query: str, params: Sequence[Any] | dict[str, Any] = ()
 ) -> Iterator[Reader]:
     """Open a query whose first column is `EVENT_ROW`, within the caller's transaction."""
-    if not connection.in_atomic_block:
-        raise TransactionManagementError("A cursor of the server lives in a transaction.")
-    name = f"tollgate_rows_{next(_names)}"
     with connection.cursor() as cursor:
         # All rows are wanted: plan for the last one, not for the first.
         cursor.execute("SET LOCAL cursor_tuple_fraction = 1")
-        cursor.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {query}", params)
-        yield Reader(connection, name)
-        cursor.execute(f"CLOSE {name}")
+    with declared(connection, query, params, at_once=FETCH) as fetch:
+        yield Reader(fetch)
 
 
 def all_rows(reader: Reader) -> Iterator[Row]:

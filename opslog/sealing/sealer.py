@@ -15,10 +15,11 @@ from typing import Any
 from django.db import IntegrityError, connection, transaction
 from django.db.transaction import TransactionManagementError
 
+from opslog.database.query import one, value
 from opslog.models import Heartbeat, Seal, SealMembers
 from opslog.seal_format import encoding, merkle
 from opslog.seal_format.snapshots import NOTHING, Snapshot
-from opslog.seal_format.statements import NO_SEAL, SealStatement, Signer
+from opslog.seal_format.statements import NO_SEAL, Signer
 from opslog.sealing import heads, keys
 from opslog.sealing.rows import EVENT_ROW, Row, all_rows, reading
 
@@ -129,9 +130,7 @@ def _seal_a_window() -> Turn:
 
 
 def _seal_what_is_new() -> tuple[Turn, datetime]:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_current_snapshot()::text, now()")
-        seen, now = cursor.fetchone()
+    seen, now = one("SELECT pg_current_snapshot()::text, now()")
     current, chain = Snapshot.parse(seen), Chain.read()
     signer = keys.signer(now=now)
     turn = Turn()
@@ -167,18 +166,16 @@ def _new_since(chain: Chain, begin: int, covered: Snapshot) -> dict[str, Any]:
 
 
 def _lowest(chain: Chain, begin: int, current: Snapshot) -> int | None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            LOWEST,
-            {
-                "begin": begin,
-                "end": current.ceiling,
-                "running": list(current.running),
-                "after_id": chain.after_id,
-            },
-        )
-        found: int | None = cursor.fetchone()[0]
-        return found
+    found: int | None = value(
+        LOWEST,
+        {
+            "begin": begin,
+            "end": current.ceiling,
+            "running": list(current.running),
+            "after_id": chain.after_id,
+        },
+    )
+    return found
 
 
 def _seal_remainder(chain: Chain, current: Snapshot, signer: Signer, now: datetime) -> Turn:
@@ -192,9 +189,7 @@ def _seal_remainder(chain: Chain, current: Snapshot, signer: Signer, now: dateti
         or 0
     )
     before = chain.snapshot
-    with connection.cursor() as cursor:
-        cursor.execute(LAST_OF_LIFE, {"last_sealed": last_sealed, "ceiling": current.ceiling})
-        (after_id,) = cursor.fetchone()
+    (after_id,) = one(LAST_OF_LIFE, {"last_sealed": last_sealed, "ceiling": current.ceiling})
     params = {
         "after_id": chain.after_id,
         "ceiling": before.ceiling,
@@ -246,11 +241,11 @@ def _append(
 ) -> None:
     """Add one seal to the chain, and which events it holds."""
     leaves = [row.leaf for row in rows]
-    told = SealStatement(
+    sealed = Seal(
         number=chain.number + 1,
         previous=chain.hash,
         root=merkle.root(leaves),
-        count=len(rows),
+        event_count=len(rows),
         first_id=rows[0].id if rows else None,
         last_id=rows[-1].id if rows else None,
         events_from=min(row.created_at for row in rows) if rows else None,
@@ -261,26 +256,12 @@ def _append(
         encoding=encoding.VERSION,
         key_id=signer.key_id,
     )
-    sealed = Seal.objects.create(
-        number=told.number,
-        previous=told.previous,
-        hash=told.hash(),
-        root=told.root,
-        event_count=told.count,
-        first_id=told.first_id,
-        last_id=told.last_id,
-        events_from=told.events_from,
-        events_to=told.events_to,
-        sealed_at=told.sealed_at,
-        snapshot=told.snapshot,
-        after_id=told.after_id,
-        encoding=told.encoding,
-        key_id=told.key_id,
-        signature=signer.sign(told.text()),
-    )
+    statement = sealed.statement()
+    sealed.hash, sealed.signature = statement.hash(), signer.sign(statement.text())
+    sealed.save(force_insert=True)
     if rows:
         SealMembers.objects.create(
             seal=sealed, event_ids=[row.id for row in rows], leaf_hashes=b"".join(leaves)
         )
-    chain.number, chain.hash = told.number, told.hash()
+    chain.number, chain.hash = sealed.number, sealed.hash
     chain.snapshot, chain.sealed_at = covered, now

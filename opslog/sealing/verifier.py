@@ -9,20 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from itertools import count
+from itertools import chain as chained
 from typing import Any
 
-import psycopg
 from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from opslog.database.query import one, run
 from opslog.models import Heartbeat, Seal
 from opslog.seal_format import merkle
 from opslog.seal_format.findings import Kind, Report
 from opslog.sealing import keys
 from opslog.sealing.chain import Chain, verify_chain
 from opslog.sealing.heads import KnownHeads
-from opslog.sealing.rows import EVENT_ROW, Row, reading
+from opslog.sealing.rows import EVENT_ROW, Row, declared, reading
 from opslog.sealing.sealer import HEARTBEAT, SEALER
 
 EVENTS = f"SELECT {EVENT_ROW} FROM operations_events ORDER BY id, created_at"  # noqa: S608
@@ -222,8 +222,7 @@ def verify(
     Reads in one view of the database, and writes nothing.
     """
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         return examine(known, pinned=pinned, too_long=too_long, progress=progress)
 
 
@@ -242,9 +241,7 @@ def examine(
 ) -> Report:
     """The same, in a view of the database that the caller holds."""
     report = Report()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        (now,) = cursor.fetchone()
+    (now,) = one("SELECT clock_timestamp()")
     looked = Heartbeat.objects.filter(name=SEALER).values_list("at", flat=True).first()
     seals = Seal.objects.order_by("number").iterator(chunk_size=1000)
     chain = verify_chain(report, known, pinned, seals)
@@ -268,24 +265,9 @@ def listing(
 ) -> Iterator[Iterator[tuple[Any, ...]]]:
     """The seals with their lists, by their lowest id, through a cursor of the server; of all
     events, or of those of a time."""
-    name = f"tollgate_lists_{next(_names)}"
-    with database.cursor() as cursor:
-        cursor.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {LISTS}", {"from": begin, "to": end})
-
-        def rows() -> Iterator[tuple[Any, ...]]:
-            inner: Any = psycopg.Cursor(database.connection)
-            while True:
-                with database.wrap_database_errors:
-                    inner.execute(f"FETCH FORWARD {LISTS_AT_ONCE} FROM {name}", binary=True)
-                fetched = inner.fetchall()
-                if not fetched:
-                    return
-                yield from fetched
-
-        yield rows()
-
-
-_names = count(1)
+    params = {"from": begin, "to": end}
+    with declared(database, LISTS, params, at_once=LISTS_AT_ONCE) as fetch:
+        yield chained.from_iterable(iter(lambda: fetch().fetchall(), []))
 
 
 def listed(ids: list[int]) -> str:

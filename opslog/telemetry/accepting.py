@@ -15,10 +15,10 @@ from uuid import UUID, uuid4
 from zlib import crc32
 
 import msgspec
-from django.db import connections
 from django.db.utils import DEFAULT_DB_ALIAS, OperationalError
 from psycopg.errors import LockNotAvailable
 
+from opslog.database.query import value
 from opslog.exceptions import Unavailable
 from opslog.identities import canonical
 from opslog.price_book import prices
@@ -296,9 +296,7 @@ def _accept(
         *more,
     ]
     try:
-        with connections[using].cursor() as cursor:
-            cursor.execute(sql, told)
-            known = set(cursor.fetchone()[0])
+        known = set(value(sql, told, using=using))
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
             raise Unavailable("too many batches at once") from error

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from opslog.identities import is_name
 from opslog.pricing.money import MAX_USD
-from opslog.pricing.usage import STANDARD, TOKENS, Usage
+from opslog.pricing.usage import STANDARD, TOKENS, Usage, camel
 
 MOST_TOKENS: Final = 1_000_000_000
 MOST_CALLS: Final = 1_000_000
@@ -264,7 +264,7 @@ def _examine(draft: "InferenceDraft | ToolDraft", limits: Mapping[str, int]) -> 
         raise ValueError("createdAt: it must have an offset")
     for name in NAMES:
         if (text := getattr(draft, name, None)) and not is_name(text):
-            raise ValueError(f"{_camel(name)}: no visible characters, or too many")
+            raise ValueError(f"{camel(name)}: no visible characters, or too many")
     together = "".join([text for name in limits if (text := getattr(draft, name))])
     bad = UNPRINTABLE.search(together)
     if len(together) <= SHORTEST_LIMIT and bad is None:
@@ -272,9 +272,9 @@ def _examine(draft: "InferenceDraft | ToolDraft", limits: Mapping[str, int]) -> 
     for name, longest in limits.items():
         text = getattr(draft, name) or ""
         if len(text) > longest:
-            raise ValueError(f"{_camel(name)}: {longest} characters at most")
+            raise ValueError(f"{camel(name)}: {longest} characters at most")
         if UNPRINTABLE.search(text):
-            raise ValueError(f"{_camel(name)}: a control character is in it")
+            raise ValueError(f"{camel(name)}: a control character is in it")
 
 
 def _examine_calls(calls: Mapping[str, int]) -> None:
@@ -285,8 +285,3 @@ def _examine_calls(calls: Mapping[str, int]) -> None:
             raise ValueError("toolCalls: each tool needs a name of up to 100 characters")
         if times > MOST_CALLS:
             raise ValueError(f"toolCalls: {MOST_CALLS} calls at most")
-
-
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(word.title() for word in others)

@@ -15,7 +15,7 @@ from opslog.events.filters import Key
 from opslog.events.registry import level_of
 from opslog.models import OperationsEvent
 from opslog.pages import figures, subjects
-from opslog.pages.meters import per_cent
+from opslog.pages.charts import per_cent
 from opslog.pricing.money import usd_text
 
 register = template.Library()
@@ -160,36 +160,19 @@ def figure(parser: Parser, token: Token) -> FigureNode:
     )
 
 
-@register.filter
-def moment(at: datetime | None) -> str:
-    return "–" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+def _written(form: str) -> Callable[[datetime | None], str]:
+    return lambda at: "–" if at is None else f"{at.astimezone(UTC):{form}}"
 
 
-@register.filter
-def stamp(at: datetime | None) -> str:
-    """As `moment`, under a heading that says UTC."""
-    return "–" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-
-
-@register.filter
-def fraction(at: datetime) -> str:
-    return f"{at:.%f}"
-
-
-@register.filter
-def minute(at: datetime | None) -> str:
-    return "–" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-@register.filter
-def clock(at: datetime | None) -> str:
-    return "–" if at is None else f"{at.astimezone(UTC):%H:%M:%S}"
-
-
-@register.filter
-def day_clock(at: datetime | None) -> str:
-    """A clock time in a span that may cross midnight: "11-26 09:15:00"."""
-    return "–" if at is None else f"{at.astimezone(UTC):%m-%d %H:%M:%S}"
+# Moments; those without UTC stand under a heading that says it, `day_clock` in a span of a day.
+for _name, _form in {
+    "moment": "%Y-%m-%d %H:%M:%S UTC",
+    "minute": "%Y-%m-%d %H:%M UTC",
+    "stamp": "%Y-%m-%d %H:%M:%S",
+    "day_clock": "%m-%d %H:%M:%S",
+    "fraction": ".%f",
+}.items():
+    register.filter(_name, _written(_form))
 
 
 @register.filter

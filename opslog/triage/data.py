@@ -30,15 +30,6 @@ BUCKETS = 24  # of tokens per request: bucket i holds n with bit_length(n) == i,
 HIDDEN_TRIGGERS = frozenset({"undo", "retry", "auto_save"})
 
 
-def bucket(tokens: int) -> int:
-    """The bucket of a token count: 0 → 0, 1 → 1, 2..3 → 2, 4..7 → 3, 2^22 and more → 23.
-
-    In SQL: `LEAST(23, CASE WHEN n <= 0 THEN 0 ELSE FLOOR(LOG(2, n))::int + 1 END)`, with exact
-    powers of two checked (`LOG` of numeric is exact enough; of float it is not).
-    """
-    return min(BUCKETS - 1, max(0, tokens).bit_length())
-
-
 @dataclass(frozen=True, slots=True)
 class Cell:
     """Inference events of one hour × feature × model × trigger type, summed."""
@@ -48,16 +39,12 @@ class Cell:
     model: str
     trigger_type: str
     requests: int
-    failed: int
     input_tokens: int
     output_tokens: int
     cost_usd: float
-    cached_input_tokens: int = 0  # part of input_tokens
-    reasoning_tokens: int = 0  # part of output_tokens
-    # Sums of squares over the requests (of tokens², of usd²): how sure an average is.
+    # Sums of tokens² over the requests: how sure an average is.
     input_squares: float = 0.0
     output_squares: float = 0.0
-    cost_squares: float = 0.0
     # Requests per bucket of tokens: percentiles without raw events. Empty: unknown.
     input_buckets: tuple[int, ...] = ()
     output_buckets: tuple[int, ...] = ()
@@ -83,7 +70,6 @@ class ToolCell:
     retry_cost_usd: float
     # Of these events, those with a hidden trigger type: so that they are not counted twice.
     retry_hidden_requests: int = 0
-    retry_hidden_cost_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +77,6 @@ class HourTotal:
     """All inference events of one hour: the long history, for the same hour of the week."""
 
     hour: datetime
-    requests: int
     cost_usd: float
 
 
@@ -145,17 +130,7 @@ class Actor:
     name: str
     requests: int
     cost_usd: float
-    baseline_requests: int
     baseline_cost_usd: float
-
-
-@dataclass(frozen=True, slots=True)
-class ActorCount:
-    """How many different names a dimension has, in the spike and in the baseline."""
-
-    dimension: str
-    names: int
-    baseline_names: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,19 +138,18 @@ class SessionGrowth:
     """Context growth: sessions with at least three requests, and the mean over them of the ratio of
     the last request's input tokens to the first's; in the spike and in the baseline."""
 
-    sessions: int
     last_to_first: float
-    baseline_sessions: int
     baseline_last_to_first: float
 
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """Step 2: raw events of the comparison's hours (and feature), aggregated."""
+    """Step 2: raw events of the comparison's hours (and feature), aggregated. `users`: how many
+    different ones there are in the spike."""
 
     comparison: Comparison
     actors: Sequence[Actor] = field(default=())
-    counts: Sequence[ActorCount] = field(default=())
+    users: int = 0
     growth: SessionGrowth | None = None
 
 

@@ -149,10 +149,9 @@ def _judge(
         baseline_usd=usual,
         contributions=_contributions(ranked, cost - usual),
         ranked=tuple(
-            Ranked(
-                h.cause, money(h.usd), h.usd / explained if explained else 0.0, h.feature, h.tool
-            )
+            Ranked(h.cause, h.usd / explained, h.feature or "", h.tool or "")
             for h in ranked
+            if money(h.usd) > 0
         ),
         actor=_one_actor(evidence.attribution),
         changes=_preceding(changes, panel.at(start), first.feature),
@@ -173,10 +172,9 @@ def _contributions(ranked: Sequence[Hypothesis], change: Decimal) -> tuple[Contr
     for hypothesis in ranked:
         for feature, usd in sorted(hypothesis.features.items(), key=lambda item: -item[1]):
             if money(usd):
-                tool = hypothesis.tool or ""
-                found.append(Contribution(hypothesis.cause, feature, tool, money(usd)))
+                found.append(Contribution(hypothesis.cause, feature, money(usd)))
     rest = change - sum((each.usd for each in found), Decimal(0))
-    return (*found, Contribution(OTHER, "", "", rest))
+    return (*found, Contribution(OTHER, "", rest))
 
 
 def _decomposition(ledger: Ledger, start: int, now: int, base: Baseline) -> Decomposition:

@@ -83,12 +83,11 @@ def _moved(rows: Iterable[Row], source: dict[tuple[str, datetime], datetime]) ->
 
 
 def _totals(rollups: Rollups, cells: Sequence[Cell], changed: set[datetime]) -> list[HourTotal]:
-    sums = {hour: [0, 0.0] for hour in changed}
+    sums = dict.fromkeys(changed, 0.0)
     for cell in cells:
         if cell.hour in sums:
-            sums[cell.hour][0] += cell.requests
-            sums[cell.hour][1] += cell.cost_usd
+            sums[cell.hour] += cell.cost_usd
     kept = [total for total in rollups.totals if total.hour not in changed]
     if not rollups.totals:
         return []  # they are summed from the cells
-    return [*kept, *(HourTotal(hour, int(n), usd) for hour, (n, usd) in sorted(sums.items()))]
+    return [*kept, *(HourTotal(*each) for each in sorted(sums.items()))]

@@ -48,7 +48,6 @@ class ToolFlow:
     retry_requests: Running
     retry_cost: Running
     retry_hidden_requests: Running
-    retry_hidden_cost: Running
 
 
 @dataclass(slots=True)
@@ -152,7 +151,7 @@ def panel_of(rollups: Rollups) -> Panel | None:
     for call in rollups.tools:
         if not first <= call.hour < rollups.until:
             continue
-        lists = tools.setdefault((call.feature, call.tool), [[0.0] * hours for _ in range(7)])
+        lists = tools.setdefault((call.feature, call.tool), [[0.0] * hours for _ in range(6)])
         at = index[call.hour]
         for n, value in enumerate(
             (
@@ -162,7 +161,6 @@ def panel_of(rollups: Rollups) -> Panel | None:
                 call.retry_requests,
                 call.retry_cost_usd,
                 call.retry_hidden_requests,
-                call.retry_hidden_cost_usd,
             )
         ):
             lists[n][at] += value

@@ -24,17 +24,17 @@ class Contribution:
 
     cause: str
     feature: str
-    tool: str
     usd: Decimal
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
+    """One hypothesis that explains something, with its share of what all of them explain."""
+
     cause: str
-    usd: Decimal
-    share: float  # of all that the hypotheses explain
-    feature: str | None
-    tool: str | None
+    share: float
+    feature: str = ""
+    tool: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Verdict:
     cost_usd: Decimal = Decimal(0)  # of [start, until)
     baseline_usd: Decimal = Decimal(0)  # what these hours should have cost
     contributions: tuple[Contribution, ...] = ()  # they sum to `change_usd`
-    ranked: tuple[Ranked, ...] = ()
+    ranked: tuple[Ranked, ...] = ()  # what explains most first
     actor: Element | None = None  # a user or user agent behind most of the change: bot or abuse
     changes: tuple[Change, ...] = ()  # markers shortly before the start, the guilty feature's first
     raised: bool = False  # still up in the last hours

@@ -248,7 +248,7 @@ def test_nobody_sends_themself_a_link_or_takes_over_a_superuser(house: House) ->
 def test_without_mail_the_page_says_what_to_do(house: House) -> None:
     reader = factories.make_user("reader", ["auditor"], is_staff=True, email="reader@example.com")
     client = logged_in(house["ann"])
-    url = reverse("admin:auth_user_send_link", args=[reader.pk])
+    url = reverse("admin:auth_user_link", args=[reader.pk])
     assert "manage.py account_link" in client.post(url, {"sure": "yes"}).content.decode()
     answer = client.post(reverse("admin:auth_user_add"), {"username": "new"}, follow=True)
     assert "manage.py account_link new" in answer.content.decode()

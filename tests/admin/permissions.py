@@ -86,7 +86,7 @@ ACTS = {
     "budgets_killswitch_switch": SUSPEND,  # of an identity; the scene has no other
     "budgets_circuitbreaker_trip": SUSPEND,
     "budgets_circuitbreaker_reset": SUSPEND,
-    "budgets_circuitbreaker_change_settings": ADMIN,
+    "budgets_circuitbreaker_settings": ADMIN,
     "budgets_featurecontrol_switch": LIMIT,
     "budgets_featurecontrol_levers": LIMIT,
     "budgets_alertrule_change_rule": REGISTER,
@@ -124,12 +124,12 @@ ACTS = {
     "budgets_dimensionbudget_change_budget": BILLS,
     "budgets_servicemapping_change_mapping": BILLS,
     "budgets_monthlyreview_decide": MONTH,
-    "budgets_monthlyreview_take_figures": MONTH,
+    "budgets_monthlyreview_figures": MONTH,
     "budgets_monthlyreview_sign": frozenset({"director", "finance", "vp"}),
-    "budgets_automaticmitigation_change_settings": frozenset({"director", "administrator"}),
+    "budgets_automaticmitigation_settings": frozenset({"director", "administrator"}),
     "opslog_incident_review": frozenset({"operations", "director"}),
     "budgets_timedmitigation_end": LIMIT,
-    "auth_user_send_link": ADMIN,
+    "auth_user_link": ADMIN,
     "budgets_accountchange_confirm": ADMIN,
     "budgets_accountchange_refuse": ADMIN,
     "opslog_messagepolicy_change_policy": ADMIN,
@@ -141,7 +141,7 @@ CHANGE = {"opslog_modelprice": ADMIN, "workorders_agent": REGISTER, "auth_user":
 GET_ONLY = {"opslog_incident_export"}
 POST_ONLY = {
     "budgets_changerequest_decide": DECIDE,
-    "budgets_changerequest_decide_many": DECIDE,
+    "budgets_changerequest_decide_selected": DECIDE,
     "budgets_changerequest_withdraw": ASK,
     "opslog_incident_run_triage": LIMIT,
     "budgets_monthlyreview_open": MONTH,
@@ -176,7 +176,7 @@ def address(scene: Scene, name: str) -> str:
     model, _, last = name.rpartition("_")
     if last in ("changelist", "add") or name == "opslog_incident_run_triage":
         return reverse(f"admin:{name}")
-    if name in ("budgets_changerequest_decide_many", "budgets_monthlyreview_open"):
+    if name in ("budgets_changerequest_decide_selected", "budgets_monthlyreview_open"):
         return reverse(f"admin:{name}")
     model = next(each for each in scene.ids if name.startswith(f"{each}_"))
     return reverse(f"admin:{name}", args=[quote(scene.ids[model])])

@@ -303,7 +303,7 @@ def test_several_at_once(scene: Scene) -> None:
         expected_cost_impact="$1 a day",
         by=asker,
     )
-    many = reverse("admin:budgets_changerequest_decide_many")
+    many = reverse("admin:budgets_changerequest_decide_selected")
     seen = [f"{each.pk}:1" for each in (small, moved, other)]
     again = client.post(many, {"decision": "approve", "comment": " ", "seen": seen})
     assert "This field is required" in again.content.decode()
@@ -322,7 +322,7 @@ def test_several_at_once(scene: Scene) -> None:
 def test_nothing_over_fifty_dollars_in_bulk(scene: Scene) -> None:
     big = ask(factories.make_work_order("big"), scene.people["asker"], usd="60")
     done = log_in(scene, "finance").post(
-        reverse("admin:budgets_changerequest_decide_many"),
+        reverse("admin:budgets_changerequest_decide_selected"),
         {"decision": "approve", "comment": "fine", "seen": [f"{big.pk}:1", "9999999:1"]},
         follow=True,
     )

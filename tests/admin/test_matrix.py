@@ -69,5 +69,5 @@ def test_an_administrator_cannot_raise_themself(scene: Scene) -> None:
     me.refresh_from_db()
     assert [group.name for group in me.groups.all()] == ["administrator"]
     assert not me.is_superuser
-    root = reverse("admin:auth_user_send_link", args=[scene.people["root"].pk])
+    root = reverse("admin:auth_user_link", args=[scene.people["root"].pk])
     assert client.post(root, {"sure": "yes"}).status_code == 403

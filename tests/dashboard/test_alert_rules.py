@@ -1,6 +1,5 @@
 """Alert rules: what fires, once per occurrence, and who is told."""
 
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -10,7 +9,6 @@ from budgets.alerts import rules
 from budgets.alerts.rules import Measured, judge
 from budgets.exceptions import Refused
 from budgets.models import Alert, AlertRule, Budget
-from budgets.usage import latency
 from opslog.models import OperationsEvent
 from tests import factories
 from tests.access.walking import logged_in
@@ -131,16 +129,3 @@ def test_the_list_of_alerts_and_the_first_page_say_the_severity() -> None:
     assert ">low</span>" in shown
     lines = client.get("/ops-dashboard").content.decode().split('id="card-alarms"')[1]
     assert ">low</span>" in lines.split("</ul>")[0]
-
-
-def test_latency_is_what_came_between_two_samples() -> None:
-    at = datetime(2026, 1, 1, tzinfo=UTC)
-    none = [0] * len(latency.BOUNDS)
-    ten = [0, 5, 9, *[10] * (len(latency.BOUNDS) - 3)]
-    samples = [
-        (at + timedelta(minutes=n), counts) for n, counts in enumerate([none, ten, ten, none])
-    ]
-    first, second, restarted = latency.differences(samples)
-    assert (first.asked, first.median, first.p95) == (10, latency.BOUNDS[1], latency.BOUNDS[3])
-    assert (second.asked, second.median) == (0, None)
-    assert (restarted.asked, restarted.p95) == (0, None)

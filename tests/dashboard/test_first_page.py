@@ -71,7 +71,7 @@ def test_refusals_are_charted_by_the_limit_that_refused(make_page: Shown) -> Non
         ("EXTENSION_REFUSED", "breaker_open", 1),
     ):
         write_refusal(kind, reason, times)
-    chart = charts(Choice.of({}), timezone.now())["second_chart"]
+    chart = charts(Choice.of({}), timezone.now())["refusals_chart"]
     assert [(each.name, sum(each.values)) for each in chart.series] == [
         ("concurrent runs", 3),
         ("suspended", 2),
@@ -83,8 +83,8 @@ def test_refusals_are_charted_by_the_limit_that_refused(make_page: Shown) -> Non
 
 @pytest.mark.django_db
 def test_the_address_chooses_and_what_it_does_not_know_is_left(make_page: Shown) -> None:
-    assert Choice.of({"by": "user", "window": "1m", "span": "30d", "tab": "latency"}) == Choice(
-        "user", "1m", "30d", "model", "latency"
+    assert Choice.of({"by": "user", "window": "1m", "span": "30d", "chart": "agent"}) == Choice(
+        "user", "1m", "30d", "agent"
     )
     assert Choice.of({"by": "planet", "window": "<b>"}) == Choice.of({})
     page = make_page("?by=user&window=today")

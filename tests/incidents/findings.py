@@ -8,18 +8,12 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
+from opslog.incidents import queries
 from opslog.incidents.detecting import record_verdict
-from opslog.incidents.finding import (
-    Contribution,
-    Evidence,
-    Figure,
-    Finding,
-    Marker,
-    Parts,
-    Ranked,
-    Suspect,
-)
+from opslog.incidents.finding import Contribution, Evidence, Figure, Finding, Parts, Suspect
 from opslog.models import Incident, Mitigation
+from opslog.triage.data import Change
+from opslog.triage.verdict import Ranked
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NOW = timezone.now()
@@ -45,6 +39,7 @@ def make_finding(*, until: datetime, cost: str = "20.00", **told: Any) -> Findin
     """A spike of the feature `summaries` in the three hours before `until`."""
     usd = Decimal(cost)
     excess = usd - NORMAL
+    sql = queries.of(until - 3 * HOUR, until, "summaries")
     columns: dict[str, Any] = {
         "started_at": until - 3 * HOUR,
         "until": until,
@@ -72,14 +67,16 @@ def make_finding(*, until: datetime, cost: str = "20.00", **told: Any) -> Findin
                 "confirm",
                 "Three hours in a row lie over 20 % above the baseline.",
                 (Figure("cost an hour", "$4.00", f"${usd:,.2f}"),),
+                sql["confirm"],
             ),
             Evidence(
                 "tokens",
                 "Input tokens a request are six times what they were.",
                 (Figure("average input", "900", "5,400"), Figure("p95 input", "1,800", "12,000")),
+                sql["tokens"],
             ),
         ),
-        "changes": (Marker(until - 3 * HOUR, "prompt_template", "summaries v12", "summaries"),),
+        "changes": (Change(until - 3 * HOUR, "prompt_template", "summaries v12", "summaries"),),
         "parts": Parts(
             feature_usd=excess + Decimal(1),
             normal_feature_usd=Decimal(1),

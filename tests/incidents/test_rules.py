@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opslog.incidents import charting, rules
+from opslog.incidents import rules
 from opslog.incidents.costs import baseline
 from opslog.incidents.finding import Contribution
 from opslog.incidents.queries import literal
 from opslog.incidents.rules import Hour, Open, Situation
+from opslog.pages.charts import waterfall
 from tests.incidents.findings import AT, HOUR, make_finding
 
 USD = Decimal
@@ -237,8 +238,8 @@ def test_baselines() -> None:
     )
 )
 def test_bars_end_where_the_change_does(parts: list[Decimal]) -> None:
-    drawn = charting.bars([Contribution(str(n), str(n), part) for n, part in enumerate(parts)])
-    assert sum(bar.usd_per_hour for bar in drawn) == sum(parts)
+    drawn = waterfall([(str(n), part) for n, part in enumerate(parts)])
+    assert sum(bar.value for bar in drawn) == sum(parts)
     assert all(0 <= float(bar.left) <= 100 for bar in drawn)
     assert all(float(bar.left) + float(bar.width) <= 100.5 for bar in drawn)
 

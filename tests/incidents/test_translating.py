@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from opslog.incidents.translating import finding_of
 from opslog.triage.attribution import Element
-from opslog.triage.data import ActorCount, Change, Comparison, Detail
+from opslog.triage.data import Change, Comparison, Detail
 from opslog.triage.decompose import Decomposition
 from opslog.triage.normal import DAY, Baseline
 from opslog.triage.recompute import Recompute, TriggerShare
@@ -66,14 +66,11 @@ SPIKE = Verdict(
     cost_usd=Decimal(60),
     baseline_usd=Decimal(20),
     contributions=(
-        Contribution("hidden_recompute", "chat", "", Decimal(36)),
-        Contribution("hidden_recompute", "mail", "", Decimal(3)),
-        Contribution("other", "", "", Decimal(1)),
+        Contribution("hidden_recompute", "chat", Decimal(36)),
+        Contribution("hidden_recompute", "mail", Decimal(3)),
+        Contribution("other", "", Decimal(1)),
     ),
-    ranked=(
-        Ranked("hidden_recompute", Decimal(39), 1.0, "chat", None),
-        Ranked("output_growth", Decimal(0), 0.0, None, None),
-    ),
+    ranked=(Ranked("hidden_recompute", 1.0, "chat"),),
     sentences=("It is undo.",),
     evidence=EVIDENCE,
 )
@@ -88,7 +85,7 @@ def test_nothing_to_record(told: dict[str, Any]) -> None:
 
 def test_per_hour_and_by_name() -> None:
     hours = Comparison(AT - 4 * HOUR, AT, AT - 8 * HOUR, AT - 4 * HOUR, "chat")
-    detail = Detail(hours, counts=[ActorCount("user", 7, 5)])
+    detail = Detail(hours, users=7)
     found = finding_of(replace(SPIKE, tool="search"), detail)
     assert found is not None
     assert (found.cost_usd_per_hour, found.baseline_usd_per_hour) == (Decimal(15), Decimal(5))
@@ -139,7 +136,7 @@ def test_the_parts_sum_to_the_change_whatever_is_rounded(parts: list[Decimal], h
         SPIKE,
         start=AT - hours * HOUR,
         contributions=tuple(
-            Contribution("context_bloat", str(n), "", usd) for n, usd in enumerate(parts)
+            Contribution("context_bloat", str(n), usd) for n, usd in enumerate(parts)
         ),
     )
     found = finding_of(told)

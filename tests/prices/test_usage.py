@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from opslog.pricing import Usage
-from opslog.pricing.price import LongContext, Rates, TierPrice, service_tiers, tool_prices
+from opslog.pricing.price import LongContext, TierPrice, service_tiers, tool_prices
 from tests.prices.factories import price
 
 D = Decimal
@@ -24,7 +24,7 @@ ALL_KINDS: dict[str, Any] = {
     "tool_prices": {"web_search": D("0.01"), "free_tool": D(0)},
     "service_tiers": {
         "batch": TierPrice(factor=D("0.5")),
-        "priority": TierPrice(rates=Rates(input_per_mtok=D(6), output_per_mtok=D(30))),
+        "priority": TierPrice(input_per_mtok=D(6), output_per_mtok=D(30)),
     },
 }
 TEXT_ONLY: dict[str, Any] = {"input": "3", "output": "15"}

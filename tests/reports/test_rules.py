@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from budgets.reports.notify import days_due
-from budgets.reports.rules import Action, Row, report, roomier
+from budgets.reports.rules import Action, Row, roomier
 from opslog.events.csv_cells import cell
 from tests.reports.rows import at
 
@@ -116,17 +116,6 @@ def test_nothing_is_idle_before_the_day_is_over() -> None:
     assert row(1, "0").action == Action.REVIEW
     assert row(1, "0", over=False).action is None
     assert row(100, "0", over=False).action == Action.RAISE
-
-
-def test_the_most_used_come_first_and_all_are_added_up() -> None:
-    found = report(
-        date(2026, 11, 1), [row(1, "0", "b"), row(1, "0", "a"), row(100, "1", "z", refused=(3, 0))]
-    )
-    assert [each.work_order for each in found.rows] == ["z", "a", "b"]
-    totals = found.totals
-    assert (totals.work_orders, totals.blocked, totals.near, totals.idle) == (3, 1, 0, 2)
-    assert (totals.runs, totals.usd) == (102, Decimal(1))
-    assert [each.work_order for each in found.items(Action.REVIEW)] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from budgets.models import (
     FeatureControl,
     KillSwitch,
 )
-from config.pages import runbooks
 from tests import factories
 from tests.admission.desk import Desk, run_of
 from tests.runbooks.pages import page
@@ -177,10 +176,8 @@ def test_before_a_production_run(client: Client) -> None:
 
 
 def test_the_six_questions_stand_in_the_pull_request_template(client: Client) -> None:
-    questions = [question for question, _ in runbooks.QUESTIONS]
+    text = page(client, "spending-code")
+    questions = re.findall(r"<strong>([^<]+)</strong>", text[text.index("Six questions") :])
     assert len(questions) == 6
     template = (ROOT / ".github/pull_request_template.md").read_text()
     assert re.findall(r"^- \[ \] (.+)$", template, re.MULTILINE) == questions
-    text = page(client, "spending-code")
-    for question in questions:
-        assert f"<strong>{question}</strong>" in text

@@ -18,7 +18,7 @@ from pytest_django import DjangoDbBlocker
 from config.run.scratch import owner_sql
 from opslog.models import Seal, SealKey, SealMembers
 from opslog.seal_format import merkle
-from opslog.seal_format.statements import Signer, key_statement
+from opslog.seal_format.statements import Signer
 from opslog.sealing import heads, keys, sealer
 from tests.sealing.scene import (
     Sealed,
@@ -413,11 +413,20 @@ def relist(corpus: Corpus, seal: int, also: list[int] | None = None) -> None:
 def introduce(corpus: Corpus, signer: Signer) -> None:
     """A key of one's own among the keys, signed for by itself."""
     now = timezone.now()
-    told = key_statement(
-        generation=9, public_key=signer.public_key, at=now, endorsed_by=signer.key_id
+    key = SealKey(
+        generation=9,
+        public_key=signer.public_key,
+        introduced_at=now,
+        endorsed_by=signer.key_id,
     )
     corpus.sealed.tamper(
         "INSERT INTO seal_keys (generation, key_id, public_key, introduced_at, endorsed_by,"
         " endorsement) VALUES (9, %s, %s, %s, %s, %s)",
-        params=[signer.key_id, signer.public_key, now, signer.key_id, signer.sign(told)],
+        params=[
+            signer.key_id,
+            signer.public_key,
+            now,
+            signer.key_id,
+            signer.sign(key.statement().text()),
+        ],
     )

@@ -38,7 +38,7 @@ def addresses(scene: Scene) -> dict[str, str]:
         "a pre-flight rule": reverse(
             "admin:budgets_preflightrule_change_rule", args=[ids["budgets_preflightrule"]]
         ),
-        "a password link": reverse("admin:auth_user_send_link", args=[scene.people["vp"].pk]),
+        "a password link": reverse("admin:auth_user_link", args=[scene.people["vp"].pk]),
         "an account change": reverse(
             "admin:budgets_accountchange_confirm", args=[ids["budgets_accountchange"]]
         ),

@@ -141,10 +141,9 @@ KILLED = """
 import signal, sys, django
 django.setup()
 from datetime import datetime
-from opslog.incidents import detecting, notices
-from opslog.triaging import reads, running
-module, name = {"reading": (reads, "detail"), "proposing": (detecting, "_propose"),
-    "telling": (notices, "tell"), "done": (running, "finding_of")}[sys.argv[1]]
+from opslog.incidents import detecting, notices, triage_job, triage_reads
+module, name = {"reading": (triage_reads, "detail"), "proposing": (detecting, "_propose"),
+    "telling": (notices, "tell"), "done": (triage_job, "finding_of")}[sys.argv[1]]
 real = getattr(module, name)
 def stay(*args, **kwargs):
     found = real(*args, **kwargs)
@@ -152,7 +151,7 @@ def stay(*args, **kwargs):
     signal.pause()
     return found
 setattr(module, name, stay)
-running.run(now=datetime.fromisoformat(sys.argv[2]))
+triage_job.run(now=datetime.fromisoformat(sys.argv[2]))
 """
 
 

@@ -9,7 +9,6 @@ import pytest
 from opslog.triage import judge
 from opslog.triage.data import (
     Actor,
-    ActorCount,
     Change,
     Detail,
     HourTotal,
@@ -55,6 +54,7 @@ def test_the_cause_of_a_spike(letters, cause, feature, tool):
     assert verdict.confirmed
     assert (verdict.cause, verdict.feature, verdict.tool) == (cause, feature, tool)
     assert verdict.ranked[0].cause == cause
+    assert all(each.share > 0 for each in verdict.ranked)
     assert 0.5 < verdict.confidence <= 1
     began = MONDAY + (len(letters.rstrip(letters[-1]))) * HOUR
     assert abs(verdict.start - began) <= HOUR
@@ -182,14 +182,14 @@ def test_with_weeks_of_history_the_same_hour_of_the_week_counts():
     for each in given.cells:
         by_hour[each.hour] = by_hour.get(each.hour, 0.0) + each.cost_usd
     for hour, cost in by_hour.items():
-        totals.extend(HourTotal(hour - timedelta(days=7 * n), 1, cost) for n in range(4))
+        totals.extend(HourTotal(hour - timedelta(days=7 * n), cost) for n in range(4))
     known = Rollups(given.until, given.cells, given.tools, totals)
     assert not judged(known).confirmed
     worse = Rollups(
         given.until,
         given.cells,
         given.tools,
-        [HourTotal(t.hour, 1, t.cost_usd / 2 if t.hour < MONDAY else t.cost_usd) for t in totals],
+        [HourTotal(t.hour, t.cost_usd / 2 if t.hour < MONDAY else t.cost_usd) for t in totals],
     )
     verdict = judged(worse)
     assert verdict.confirmed
@@ -204,11 +204,11 @@ def actors(verdict, *, of_one: float) -> Detail:
     return Detail(
         verdict.comparison,
         [
-            Actor("user", "u1", 50, of_one * change, 0, 0.0),
-            Actor("user", "u2", 50, 0.2 * change, 50, 0.2 * change),
-            Actor("user", "", 50, 9.0, 0, 0.0),
+            Actor("user", "u1", 50, of_one * change, 0.0),
+            Actor("user", "u2", 50, 0.2 * change, 0.2 * change),
+            Actor("user", "", 50, 9.0, 0.0),
         ],
-        [ActorCount("user", 900, 300)],
+        users=900,
     )
 
 

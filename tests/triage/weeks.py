@@ -11,7 +11,7 @@ B  a burst: three times the requests of all
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from opslog.triage.data import Cell, Rollups, ToolCell, bucket
+from opslog.triage.data import Cell, Rollups, ToolCell
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -46,14 +46,13 @@ def cell(
     dear_in, dear_out = PRICES[model]
     spread = 1.04
     in_buckets, out_buckets = [0] * BUCKETS, [0] * BUCKETS
-    in_buckets[bucket(into)] = out_buckets[bucket(out)] = requests
+    in_buckets[into.bit_length()] = out_buckets[out.bit_length()] = requests
     return Cell(
         hour=MONDAY + at * HOUR,
         feature=feature,
         model=model,
         trigger_type=trigger,
         requests=requests,
-        failed=0,
         input_tokens=requests * into,
         output_tokens=requests * out,
         cost_usd=price * requests * (into * dear_in + out * dear_out) / 1e6,
@@ -94,7 +93,7 @@ def tools_of(at: int, letter: str) -> Iterator[ToolCell]:
     hour = MONDAY + at * HOUR
     yield ToolCell(
         hour, "agent", "lookup", calls + retries, round((calls + retries) * failing), retries,
-        retries, cost, retries, cost,
+        retries, cost, retries,
     )  # fmt: skip
     yield ToolCell(hour, "agent", "book", calls, calls // 2, 2, 2, 0.003)
 

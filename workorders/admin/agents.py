@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin import display
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminTextInputWidget
 
@@ -31,11 +31,8 @@ class AgentAdmin(KeptAdmin):
             kwargs["widget"] = UnfoldAdminTextInputWidget()
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        extra = {**(extra_context or {}), "unknown_agents": agents.unknown_lately(timezone.now())}
-        return super().changelist_view(request, extra)  # type: ignore[no-any-return]
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
+        return {"unknown_agents": agents.unknown_lately(timezone.now())}
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         agents.save(obj, new=not change, by=request.user.get_username())

@@ -19,7 +19,10 @@ from opslog.admin.base import (
     DayFilter,
     LargeTableMixin,
     PageAdmin,
+    choice_filter,
+    column,
     day_begins,
+    moments,
     parse_day,
 )
 from opslog.events.filters import PERIODS
@@ -44,18 +47,21 @@ class RunDayFilter(DayFilter):
         )
 
 
-class LastFilter(admin.SimpleListFilter):
-    """The runs that started of late, in the words that the event history has for it."""
+def lately(period: str) -> Any:
+    return lambda _, rows: rows.filter(started_at__gte=timezone.now() - PERIODS[period])
 
-    title = "time"
-    parameter_name = "last"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
-        return tuple((period, f"the last {words}") for period, words in LATELY.items())
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        period = PERIODS.get(self.value() or "")
-        return queryset.filter(started_at__gte=timezone.now() - period) if period else queryset
+# In the words that the event history has for it.
+LAST = choice_filter(
+    "time",
+    "last",
+    {period: (f"the last {words}", lately(period)) for period, words in LATELY.items()},
+)
+KNOWN = choice_filter(
+    "registration",
+    "known",
+    {"no": ("unknown agents only", lambda _, rows: rows.filter(agent_known=False))},
+)
 
 
 class WorkOrderFilter(AutocompleteSelectFilter):
@@ -82,17 +88,6 @@ class AgentFilter(DropdownFilter):
         return queryset.filter(agent_name=canonical(self.value())) if self.value() else queryset
 
 
-class KnownFilter(admin.SimpleListFilter):
-    title = "registration"
-    parameter_name = "known"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
-        return (("no", "unknown agents only"),)
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        return queryset.filter(agent_known=False) if self.value() == "no" else queryset
-
-
 @admin.register(Run)
 class RunAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
     list_display = ("started", "work_order", "agent", "state", "reserved", "settled", "model_used")
@@ -101,8 +96,8 @@ class RunAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
         "status",
         ("wo", WorkOrderFilter),
         AgentFilter,
-        KnownFilter,
-        LastFilter,
+        KNOWN,
+        LAST,
         RunDayFilter,
     )
     list_select_related = ("wo",)
@@ -110,7 +105,6 @@ class RunAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
     search_help_text = "run id, work order id, or agent"
     page_template = "workorders/run.html"
     ordering = ("-started_at",)
-    sortable_by = ()
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -153,17 +147,13 @@ class RunAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
             and type(obj).token.field.related_model.objects.filter(pk=obj.token_id).first(),
         }
 
-    @display(description="started (UTC)")
-    def started(self, run: Run) -> str:
-        return f"{run.started_at:%Y-%m-%d %H:%M:%S}"
+    started = moments("started_at", "started", seconds=True)
 
     @display(description="work order")
     def work_order(self, run: Run) -> str:
         return render_to_string("workorders/work_order_link.html", {"work_order": run.wo})
 
-    @display(description="agent")
-    def agent(self, run: Run) -> str:
-        return render_to_string("workorders/agent.html", {"run": run})
+    agent = column("agent", lambda run: render_to_string("workorders/agent.html", {"run": run}))
 
     @display(description="status")
     def state(self, run: Run) -> str:
@@ -181,6 +171,4 @@ class RunAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
         cost = {"amount": run.cost, "over": over, "of": f"{run.pk} cost"}
         return render_to_string("tollgate/exact.html", cost)
 
-    @display(description="model")
-    def model_used(self, run: Run) -> str:
-        return run.model or "–"
+    model_used = column("model", lambda run: run.model or "–")

@@ -10,40 +10,29 @@ from django.contrib import admin
 from django.contrib.admin import display
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
-    UnfoldAdminIntegerFieldWidget,
-    UnfoldAdminSelectWidget,
     UnfoldAdminSplitDateTimeWidget,
-    UnfoldAdminTextareaWidget,
-    UnfoldAdminTextInputWidget,
     UnfoldBooleanWidget,
 )
 
-from opslog.admin.base import PageAdmin, ReasonForm, badge
-from opslog.models import OperationsEvent
+from opslog.admin.acts import Act, ReasonForm, StaffRequest, Themed
+from opslog.admin.base import PageAdmin, badge, choice_filter, column, events_of, moments
+from opslog.exceptions import NotAllowedNow
 from workorders import tokens
-from workorders.exceptions import NotAllowedNow
 from workorders.models import Run, Scope, ServiceToken, TokenPolicy, WorkOrder
 
 SOON = max(tokens.REMIND_DAYS)  # days
 
 
-def text_input() -> forms.Widget:
-    return UnfoldAdminTextInputWidget()  # type: ignore[no-any-return]
-
-
-class TokenForm(forms.Form):
+class TokenForm(Themed, forms.Form):
     """What a token may do. Everything here is fixed once it is made: make another one instead."""
 
-    name = forms.CharField(
-        max_length=100, widget=text_input(), help_text="What uses it: a service, a job."
-    )
+    name = forms.CharField(max_length=100, help_text="What uses it: a service, a job.")
     owner = forms.ModelChoiceField(
         User.objects.filter(is_active=True).order_by("username"),
-        widget=UnfoldAdminSelectWidget(),
         help_text="It acts in this person's name, and stops working when their account is "
         "switched off.",
     )
@@ -63,24 +52,22 @@ class TokenForm(forms.Form):
     )
     networks = forms.CharField(
         required=False,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2, "placeholder": "10.0.0.0/8"}),
+        widget=forms.Textarea(attrs={"rows": 2, "placeholder": "10.0.0.0/8"}),
         help_text="Networks it may be used from, in CIDR notation, one a line. Empty: anywhere.",
     )
     work_orders = forms.CharField(
         required=False,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        widget=forms.Textarea(attrs={"rows": 2}),
         help_text="Ids of the work orders it may be used for, one a line. Empty: all.",
     )
     surface = forms.CharField(
         required=False,
         max_length=100,
-        widget=text_input(),
         help_text="Wins over what a request says. Empty: not pinned.",
     )
     feature = forms.CharField(
         required=False,
         max_length=100,
-        widget=text_input(),
         help_text="Wins over what a request says. Empty: not pinned.",
     )
 
@@ -116,7 +103,6 @@ class RotateForm(ReasonForm):
     overlap_hours = forms.IntegerField(
         min_value=0,
         max_value=720,
-        widget=UnfoldAdminIntegerFieldWidget(),
         help_text="How long the old token stays valid. 0: it stops at once.",
     )
     field_order = ("overlap_hours", "reason")
@@ -137,69 +123,93 @@ class PolicyForm(ReasonForm):
         min_value=1,
         max_value=36_500,
         label="Days until a new token expires",
-        widget=UnfoldAdminIntegerFieldWidget(),
     )
     overlap_hours = forms.IntegerField(
         min_value=0,
         max_value=720,
         label="Hours that a rotated token stays valid",
-        widget=UnfoldAdminIntegerFieldWidget(),
     )
     field_order = ("lifetime_days", "overlap_hours", "reason")
 
 
-class StateFilter(admin.SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
+STATE = choice_filter(
+    "state",
+    "state",
+    {
+        "live": (
+            "live",
+            lambda _, rows: rows.filter(revoked_at=None).exclude(expires_at__lte=timezone.now()),
+        ),
+        "soon": (
+            f"expires within {SOON} days",
+            lambda _, rows: rows.filter(pk__in=tokens.expiring(timezone.now(), days=SOON)),
+        ),
+        "expired": (
+            "expired",
+            lambda _, rows: rows.filter(revoked_at=None, expires_at__lte=timezone.now()),
+        ),
+        "revoked": ("revoked", lambda _, rows: rows.exclude(revoked_at=None)),
+    },
+)
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
-        return (
-            ("live", "live"),
-            ("soon", f"expires within {SOON} days"),
-            ("expired", "expired"),
-            ("revoked", "revoked"),
-        )
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        now = timezone.now()
-        if self.value() == "soon":
-            return queryset.filter(pk__in=tokens.expiring(now, days=SOON))
-        if self.value() == "revoked":
-            return queryset.exclude(revoked_at=None)
-        if self.value() == "expired":
-            return queryset.filter(revoked_at=None, expires_at__lte=now)
-        if self.value() == "live":
-            return queryset.filter(revoked_at=None).exclude(expires_at__lte=now)
-        return queryset
+def revoking(request: StaffRequest, token: ServiceToken) -> tuple[str, ...]:
+    live = tokens.live(timezone.now()).filter(lineage=token.lineage)
+    running = Run.objects.filter(status=Run.Status.RUNNING, token_id=token.pk).count()
+    return (
+        "Every request with it is refused from the next one on. This cannot be undone.",
+        f"Other live tokens of its line, which keep working: {live.exclude(pk=token.pk).count()}.",
+        f"Open runs that it started: {running}.",
+        "Only another token of its line, or one with the scope admin, can finish those.",
+        "What is not finished settles at its reservation when its lease ends.",
+    )
+
+
+def revoke(request: StaffRequest, token: ServiceToken, values: dict[str, Any]) -> str:
+    by = request.user.username
+    if values["line"]:
+        if not (many := tokens.revoke_line(token.pk, by=by, reason=values["reason"])):
+            raise NotAllowedNow("They were revoked already.")
+        return f"{many} tokens of the line of {token.name} are revoked."
+    if not tokens.revoke(token.pk, by=by, reason=values["reason"]):
+        raise NotAllowedNow("It was revoked already.")
+    return f"{token.name} is revoked: its next request is refused."
 
 
 @admin.register(ServiceToken)
 class ServiceTokenAdmin(PageAdmin):
     list_display = ("name", "visible", "owner", "may", "state", "expiry", "last_used", "created")
-    list_filter = (StateFilter,)
+    list_filter = (STATE,)
     list_select_related = ("owner", "created_by", "use", "successor")
     list_before_template = "workorders/token_policy_note.html"
     search_fields = ("name", "prefix", "owner__username")
     search_help_text = "a name, the visible beginning, or an owner"
     page_template = "workorders/token.html"
-    acts = {"revoke": "revoke", "rotate": "rotate"}
+    sortable_by = None
+    views = ("rotate",)
+    add_permission = "workorders.add_servicetoken"
+    acts = {
+        "revoke": Act(
+            title="Revoke {}",
+            permission="workorders.revoke_servicetoken",
+            when=lambda _, token: not token.revoked_at,
+            form=RevokeForm,
+            effects=revoking,
+            danger=True,
+            verb="Revoke this token",
+            perform=revoke,
+        )
+    }
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        extra = {
-            **(extra_context or {}),
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
+        return {
             "policy": tokens.policy(),
             "expiring": tokens.expiring(timezone.now(), days=SOON).count(),
             "soon": SOON,
         }
-        return super().changelist_view(request, extra)  # type: ignore[no-any-return]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("workorders.add_servicetoken")
 
     def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+        self, request: Any, form_url: str = "", extra_context: Any = None
     ) -> HttpResponseBase:
         """The page that answers the POST is the only place where the text is ever shown: nothing
         of it goes into a session, a message, a log or an address."""
@@ -207,9 +217,8 @@ class ServiceTokenAdmin(PageAdmin):
             raise PermissionDenied
         form = TokenForm(request.POST or None, initial={"owner": request.user.pk})
         if request.method == "POST" and form.is_valid():
-            person: Any = request.user
             token, text = tokens.create(
-                by=person.get_username(), created_by=person, **form.cleaned_data
+                by=request.user.username, created_by=request.user, **form.cleaned_data
             )
             return self.shown_once(request, token, text)
         return self.render(
@@ -221,20 +230,19 @@ class ServiceTokenAdmin(PageAdmin):
         shown["Cache-Control"] = "no-store"
         return shown
 
-    def rotate(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+    def rotate(self, request: Any, object_id: str) -> HttpResponseBase:
         """As with `add_view`, the page that answers the POST is the only place of the text."""
         if not self.has_add_permission(request):
             raise PermissionDenied
-        token = self.thing(request, object_id)
+        token = self.row(request, object_id)
         rules = tokens.policy()
         form = RotateForm(request.POST or None, initial={"overlap_hours": rules.overlap_hours})
-        person: Any = request.user
         if request.method == "POST" and form.is_valid():
             try:
                 successor, text = tokens.rotate(
                     token.pk,
-                    by=person.get_username(),
-                    created_by=person,
+                    by=request.user.username,
+                    created_by=request.user,
                     reason=form.cleaned_data["reason"],
                     overlap=timedelta(hours=form.cleaned_data["overlap_hours"]),
                 )
@@ -259,70 +267,22 @@ class ServiceTokenAdmin(PageAdmin):
             back=self.address(token),
         )
 
-    def revoke(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        if not request.user.has_perm("workorders.revoke_servicetoken"):
-            raise PermissionDenied
-        token = self.thing(request, object_id)
-
-        def perform(told: dict[str, Any]) -> str:
-            by = request.user.get_username()
-            if told["line"]:
-                if not (many := tokens.revoke_line(token.pk, by=by, reason=told["reason"])):
-                    raise NotAllowedNow("They were revoked already.")
-                return f"{many} tokens of the line of {token.name} are revoked."
-            if not tokens.revoke(token.pk, by=by, reason=told["reason"]):
-                raise NotAllowedNow("It was revoked already.")
-            return f"{token.name} is revoked: its next request is refused."
-
-        others = (
-            tokens.live(timezone.now()).filter(lineage=token.lineage).exclude(pk=token.pk).count()
-        )
-        running = Run.objects.filter(status=Run.Status.RUNNING, token_id=token.pk).count()
-        return self.act(
-            request,
-            token,
-            form=RevokeForm,
-            perform=perform,
-            refusals=(NotAllowedNow,),
-            title=f"Revoke {token}",
-            verb="Revoke this token",
-            danger=True,
-            effects=(
-                "Every request with it is refused from the next one on. This cannot be undone.",
-                f"Other live tokens of its line, which keep working: {others}.",
-                f"Open runs that it started: {running}.",
-                "Only another token of its line, or one with the scope admin, can finish those.",
-                "What is not finished settles at its reservation when its lease ends.",
-            ),
-        )
-
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        told = OperationsEvent.objects.filter(owner_type="service_token", owner_id=str(obj.pk))
         return {
             "token": obj,
             "state": state_of(obj),
-            "may": [Scope(scope).label for scope in obj.scopes],
-            "events": told[:8],
+            "rights": [Scope(scope).label for scope in obj.scopes],
+            "events": events_of("service_token", obj.pk, most=8),
             "use": getattr(obj, "use", None),
             "line": [{"token": each, "state": state_of(each)} for each in tokens.line_of(obj)],
             "may_rotate": not obj.revoked_at
             and getattr(obj, "successor", None) is None
             and self.has_add_permission(request),
-            "may_revoke": not obj.revoked_at
-            and request.user.has_perm("workorders.revoke_servicetoken"),
         }
 
-    @display(description="begins with")
-    def visible(self, token: ServiceToken) -> str:
-        return f"{token.prefix}…"
-
-    @display(description="scopes")
-    def may(self, token: ServiceToken) -> str:
-        return ", ".join(token.scopes)
-
-    @display(description="state")
-    def state(self, token: ServiceToken) -> str:
-        return badge(state_of(token))
+    visible = column("begins with", lambda token: f"{token.prefix}…")
+    may = column("scopes", lambda token: ", ".join(token.scopes))
+    state = column("state", lambda token: badge(state_of(token)))
 
     @display(description="expires (UTC)", ordering="expires_at")
     def expiry(self, token: ServiceToken) -> str:
@@ -335,49 +295,34 @@ class ServiceTokenAdmin(PageAdmin):
             return "never"
         return f"{use.last_used_at:%Y-%m-%d %H:%M} from {use.last_address or 'no address'}"
 
-    @display(description="made (UTC)", ordering="created_at")
-    def created(self, token: ServiceToken) -> str:
-        return f"{token.created_at:%Y-%m-%d %H:%M}"
+    created = moments("created_at", "made")
 
 
 @admin.register(TokenPolicy)
 class TokenPolicyAdmin(PageAdmin):
     list_display = ("lifetime_days", "overlap_hours")
-    sortable_by = ()
     page_template = "workorders/token_policy.html"
-    acts = {"change-policy": "change_policy"}
+    acts = {
+        "change-policy": Act(
+            title="Token policy",
+            permission="workorders.change_tokenpolicy",
+            form=PolicyForm,
+            initial=("lifetime_days", "overlap_hours"),
+            effects=("It holds for tokens made from now on. Those there are keep their dates.",),
+            verb="Save",
+            perform=lambda request, _, values: tokens.change_policy(
+                **values, by=request.user.username
+            ),
+            done="Saved.",
+        )
+    }
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         return {
             "policy": obj,
             "title": "Token policy",
-            "may": request.user.has_perm("workorders.change_tokenpolicy"),
-            "events": OperationsEvent.objects.filter(owner_type="token_policy", owner_id="1")[:8],
+            "events": events_of("token_policy", 1, most=8),
         }
-
-    def change_policy(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        if not request.user.has_perm("workorders.change_tokenpolicy"):
-            raise PermissionDenied
-        rules = self.thing(request, object_id)
-
-        def form(data: Any = None) -> PolicyForm:
-            names = ("lifetime_days", "overlap_hours")
-            return PolicyForm(data, initial={name: getattr(rules, name) for name in names})
-
-        def perform(said: dict[str, Any]) -> str:
-            tokens.change_policy(by=request.user.get_username(), **said)
-            return "Saved."
-
-        return self.act(
-            request,
-            rules,
-            form=form,
-            perform=perform,
-            refusals=(NotAllowedNow,),
-            title="Token policy",
-            verb="Save",
-            effects=("It holds for tokens made from now on. Those there are keep their dates.",),
-        )
 
 
 def state_of(token: ServiceToken) -> str:

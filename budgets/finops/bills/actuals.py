@@ -15,15 +15,15 @@ ZERO = Decimal(0)
 TELEMETRY, SETTLED, BILLS, NOTHING = "telemetry", "settled spend", "bills", "nothing yet"
 BOTH = "settled spend, and telemetry of calls that never asked"
 
-# The mapping of category and name wins over that of the category.
+# By dimension and day. The mapping of category and name wins over that of the category.
 BILLED = """
-SELECT coalesce(exact.dimension, general.dimension, ''), sum(c.billed_usd)
+SELECT coalesce(exact.dimension, general.dimension, ''), c.day, sum(c.billed_usd)
 FROM billed_costs c
 LEFT JOIN service_mappings exact ON exact.service_category = c.service_category
     AND exact.service_name = c.service_name AND exact.service_name <> ''
 LEFT JOIN service_mappings general ON general.service_category = c.service_category
     AND general.service_name = ''
-WHERE c.day >= %(first)s AND c.day < %(after)s GROUP BY 1
+WHERE c.day >= %(first)s AND c.day < %(after)s GROUP BY 1, 2
 """
 UNMAPPED = """
 SELECT c.service_category, c.service_name, sum(c.billed_usd) AS usd FROM billed_costs c
@@ -90,9 +90,10 @@ def month_after(first: date) -> date:
 
 def of_month(first: date) -> dict[str, Figure]:
     """Every dimension; in two queries. Charges of no known dimension stand under ''."""
-    with connection.cursor() as cursor:
-        cursor.execute(BILLED, _days(first))
-        billed: dict[str, Decimal] = dict(cursor.fetchall())
+    billed = {
+        name: sum(days.values(), ZERO)
+        for name, days in billed_days(first, month_after(first)).items()
+    }
     days = llm_days(*_moments(first)).values()
     governed, ungoverned = _sum(day.governed for day in days), _sum(day.ungoverned for day in days)
     found = {
@@ -111,6 +112,16 @@ def of_month(first: date) -> dict[str, Figure]:
     )
     if "" in billed:
         found[""] = Figure("", billed[""], BILLS)
+    return found
+
+
+def billed_days(first: date, after: date) -> dict[str, dict[date, Decimal]]:
+    """US dollars of each dimension ('': of none) on the days from `first` on and before `after`."""
+    found: dict[str, dict[date, Decimal]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(BILLED, {"first": first, "after": after})
+        for dimension, day, usd in cursor.fetchall():
+            found.setdefault(dimension, {})[day] = usd
     return found
 
 

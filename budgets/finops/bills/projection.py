@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
-from django.db import connection
-
 from budgets.finops.bills import actuals
 from budgets.models import DimensionBudget
 from opslog.forecasting import outlook
@@ -20,15 +18,6 @@ ZERO = Decimal(0)
 HISTORY = timedelta(days=90)
 GOVERNED_SPEND = "governed"  # settled and reserved, as the limits count it
 LEAST_DAYS = 3  # of history: before that a projection is a guess
-BILLED = """
-SELECT coalesce(exact.dimension, general.dimension, ''), c.day, sum(c.billed_usd)
-FROM billed_costs c
-LEFT JOIN service_mappings exact ON exact.service_category = c.service_category
-    AND exact.service_name = c.service_name AND exact.service_name <> ''
-LEFT JOIN service_mappings general ON general.service_category = c.service_category
-    AND general.service_name = ''
-WHERE c.day >= %(since)s AND c.day <= %(now)s GROUP BY 1, 2
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +72,11 @@ def of_month(now: datetime) -> dict[str, Projection]:
     """The projection of each dimension with a monthly budget, where one can be made."""
     since = (now - HISTORY).date()
     llm = actuals.llm_days(datetime.combine(since, time(), UTC), now)
-    days = {CostDimension.LLM_API.value: {day: each.usd for day, each in llm.items()}}
+    billed = actuals.billed_days(since, now.date() + timedelta(days=1))
+    days = billed | {CostDimension.LLM_API.value: {day: each.usd for day, each in llm.items()}}
     governed = {
         day: each.governed + each.reserved for day, each in llm.items() if each.governed is not None
     }
-    with connection.cursor() as cursor:
-        cursor.execute(BILLED, {"since": since, "now": now})
-        for dimension, day, usd in cursor.fetchall():
-            if dimension != CostDimension.LLM_API:
-                days.setdefault(dimension, {})[day] = usd
     found = {}
     if (everything := project(governed, now)) is not None:
         found[GOVERNED_SPEND] = everything

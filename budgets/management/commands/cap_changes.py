@@ -5,7 +5,6 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 from django.utils import timezone
-from rich.console import Console
 from rich.table import Table
 
 from budgets.approvals import WORK_ORDER, lines_of, name_of
@@ -42,9 +41,7 @@ class Command(Documented):
         if not rows:
             self.stdout.write("No such request.")
             return
-        table = Table()
-        for column in ("#", "limits of", "change", "by", "status", "signatures", "expires (UTC)"):
-            table.add_column(column)
+        table = Table("#", "limits of", "change", "by", "status", "signatures", "expires (UTC)")
         for each in rows:
             table.add_row(
                 str(each.pk),
@@ -55,10 +52,7 @@ class Command(Documented):
                 ", ".join(f"{slot.group}: {slot.filled_by or 'open'}" for slot in _slots(each)),
                 f"{each.expires_at:%Y-%m-%d %H:%M}",
             )
-        console = Console(file=getattr(self.stdout, "_out", None), markup=False)
-        if not console.is_terminal:
-            console.width = 200  # into a file or a pipe: nothing is cut
-        console.print(table)
+        self.console().print(table)
 
 
 def _status(request: ChangeRequest, now: Any) -> str:

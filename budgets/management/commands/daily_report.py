@@ -4,14 +4,13 @@ from datetime import date, timedelta
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from rich.console import Console
 from rich.table import Table
 
 from budgets.reports import notify, rows
 from budgets.reports.csv_file import csv_lines
 from budgets.reports.rules import SAID
 from opslog.management.base import Documented
-from opslog.pages.meters import per_cent
+from opslog.pages.charts import per_cent
 
 
 class Command(Documented):
@@ -47,9 +46,7 @@ class Command(Documented):
                 self.stdout.write(line, ending="")
             return
         found = rows.read(day, size=max(options["limit"], 1))
-        table = Table()
-        for column in ("work order", "title", "runs", "cap", "%", "USD", "cap", "%", "what to do"):
-            table.add_column(column)
+        table = Table("work order", "title", "runs", "cap", "%", "USD", "cap", "%", "what to do")
         for row in found.rows:
             table.add_row(
                 row.work_order,
@@ -62,8 +59,5 @@ class Command(Documented):
                 str(per_cent(row.usd_share)),
                 SAID[row.action] if row.action else "",
             )
-        console = Console(file=getattr(self.stdout, "_out", None), markup=False)
-        if not console.is_terminal:
-            console.width = 200  # into a file or a pipe: nothing is cut
-        console.print(table)
+        self.console().print(table)
         self.stdout.write(notify.headline(found))

@@ -12,8 +12,8 @@ from opslog.management.base import Documented
 
 
 class Command(Documented):
-    examples = ("manage.py export_terraform --email finance@example.org > budgets.tf",)
-    help = "Print Terraform (HCL) with one aws_budgets_budget for each monthly budget."
+    examples = ("manage.py export_terraform --email finance@example.org > budgets.tf.json",)
+    help = "Print Terraform (JSON) with one aws_budgets_budget for each monthly budget."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

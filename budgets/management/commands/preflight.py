@@ -57,9 +57,7 @@ class Command(Documented):
         if not dry_run:
             preflight.tell(report, by="command line")
         console = Console(file=cast("IO[str]", self.stdout._out))
-        table = Table(title=f"Pre-flight of {len(tasks)} tasks")
-        for column in ("", "check", "found"):
-            table.add_column(column)
+        table = Table("", "check", "found", title=f"Pre-flight of {len(tasks)} tasks")
         for line in report.lines:
             table.add_row(MARKS[line.severity], line.name.replace("_", " "), line.message)
         console.print(table)

@@ -17,7 +17,6 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 from django.utils.module_loading import import_string
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from budgets.demo.replay.audit import Exceeded, Sums, exceeded, recorded, recorded_over_http, sums
 from budgets.demo.replay.engine import Replay, at_speed
@@ -27,7 +26,7 @@ from budgets.demo.replay.report import print_report
 from budgets.demo.replay.trace import TraceError, TraceRequest, read_trace
 from client.python.tollgate_client import Tollgate, TollgateError
 from opslog.database.another_database import connected_to
-from opslog.management.base import Documented
+from opslog.management.base import Documented, progress
 
 
 class Audit(NamedTuple):
@@ -155,24 +154,18 @@ def play(
 ) -> Audit:
     """The replay with its progress bar and its table, also when Ctrl-C ends it early."""
     begun = time.monotonic()
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    ) as progress:
-        task = progress.add_task("Replaying", total=len(requests))
+    with progress(console) as bar:
+        task = bar.add_task("Replaying", total=len(requests))
         replay = Replay(
             client,
             speed=options["speed"],
             in_flight=options["workers"],
-            on_ask=lambda: progress.advance(task),
+            on_ask=lambda: bar.advance(task),
         )
         try:
             replay.play(at_speed(requests, mapping, speed=options["speed"]))
         except KeyboardInterrupt:
-            progress.update(task, description="Stopped")
+            bar.update(task, description="Stopped")
     seconds = time.monotonic() - begun
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -132,9 +132,7 @@ class Command(Documented):
             for line in (head, tuple("---" for _ in head), *rows):
                 self.stdout.write(f"| {' | '.join(line)} |")
         else:
-            table = Table(title="Seventy tasks, fifteen agents, $20 a minute")
-            for column in head:
-                table.add_column(column)
+            table = Table(*head, title="Seventy tasks, fifteen agents, $20 a minute")
             for row in rows:
                 table.add_row(*row)
             Console(file=cast("IO[str]", self.stdout._out)).print(table)

@@ -1,10 +1,9 @@
 """`manage.py verify_counters`: do the counters say what the runs say?"""
 
 from decimal import Decimal
-from typing import IO, Any, cast
+from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from rich.console import Console
 from rich.table import Table
 
 from budgets.admission import counters as ledger
@@ -57,8 +56,7 @@ class Command(Documented):
             raise CommandError(f"{rows} rows are dated in the future.", returncode=1)
 
     def show(self, wrong: list[ledger.Difference]) -> None:
-        table = Table(title="Counter → recomputed from the runs")
-        for column in (
+        table = Table(
             "scope",
             "subject",
             "window",
@@ -69,8 +67,8 @@ class Command(Documented):
             "settled",
             "reserved tokens",
             "settled tokens",
-        ):
-            table.add_column(column)
+            title="Counter → recomputed from the runs",
+        )
         for difference in wrong:
             table.add_row(
                 difference.scope,
@@ -82,10 +80,7 @@ class Command(Documented):
                     for a, b in zip(difference.counted, difference.recomputed, strict=True)
                 ),
             )
-        console = Console(file=cast("IO[str]", self.stdout._out))
-        if not console.is_terminal:
-            console.width = 200  # into a file or a pipe: nothing is cut
-        console.print(table)
+        self.console().print(table)
 
 
 def shown(figure: object) -> str:

@@ -15,9 +15,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 from django.utils.module_loading import import_string
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from opslog.management.base import Documented
+from opslog.management.base import Documented, progress
 
 
 class Command(Documented):
@@ -52,19 +51,13 @@ class Command(Documented):
         with (
             scratch_database() as template,
             ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=ready) as pool,
-            Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                console=Console(file=sys.stderr),
-            ) as progress,
+            progress(Console(file=sys.stderr)) as shown,
         ):
-            bar = progress.add_task("cases", total=len(folders))
+            bar = shown.add_task("cases", total=len(folders))
             for done in as_completed(pool.submit(play_one, folder, template) for folder in folders):
                 line = done.result()
                 lines[line["case_id"]] = line
-                progress.advance(bar)
+                shown.advance(bar)
         return lines
 
 

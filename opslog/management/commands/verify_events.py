@@ -3,17 +3,17 @@
 from argparse import ArgumentTypeError
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
-from django.db import connection, transaction
+from django.db import transaction
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from opslog import events
-from opslog.management.base import Documented
+from opslog.database.query import value
+from opslog.management.base import Documented, progress
 from opslog.seal_format.findings import Report
 from opslog.sealing import heads
 from opslog.sealing.verifier import TOO_LONG, own_key, verify
@@ -67,22 +67,20 @@ class Command(Documented):
 
     def handle(self, *args: Any, **options: Any) -> None:
         file: Path = options["heads"] or Path(settings.TOLLGATE_SEAL_HEADS_FILE)
-        console = Console(file=cast("IO[str]", self.stdout._out))
-        if not console.is_terminal:
-            console.width = 200  # into a file or a pipe: nothing is cut
+        console = self.console()
         known = self.known(file, explicit=options["heads"] is not None, keys=options["key"])
         pinned = {*known.keys, *options["key"]}
         if options["heads"] is None:
             pinned |= own_key()
-        with bar(console) as progress:
-            task = progress.add_task("events", total=about())
+        with progress(console, disable=not console.is_terminal) as bar:
+            task = bar.add_task("events", total=about())
             report = verify(
                 known,
                 pinned=pinned,
                 too_long=options["max_delay"],
-                progress=lambda done: progress.advance(task, done),
+                progress=lambda done: bar.advance(task, done),
             )
-            progress.update(task, total=report.events, completed=report.events)
+            bar.update(task, total=report.events, completed=report.events)
         self.show(console, report, file)
         if not options["no_record"]:
             record(report)
@@ -111,7 +109,7 @@ class Command(Documented):
                 table.add_column(column, overflow="fold")
             for each in report.findings:
                 table.add_row(each.kind.value, str(each.seal or ""), each.text)
-            console.print(table, markup=False)
+            console.print(table)
         lines = [
             f"{report.seals} seals up to no. {report.through}.",
             f"{report.events} events: {report.sealed} as sealed, {report.unsealed} not sealed yet.",
@@ -150,21 +148,8 @@ def record(report: Report) -> None:
         )
 
 
-def bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-
-
 def about() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(ABOUT)
-        return int(cursor.fetchone()[0])
+    return int(value(ABOUT))
 
 
 def public_key(text: str) -> bytes:

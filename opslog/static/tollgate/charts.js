@@ -22,9 +22,8 @@
   }
 
   function written(value, unit, short) {
-    if (value === null || value === undefined) return "–";
     if (unit === "usd") return "$" + value.toLocaleString("en", short ? { maximumFractionDigits: 4 } : { minimumFractionDigits: 2, maximumFractionDigits: value && value < 0.1 ? 4 : 2 });
-    return value.toLocaleString("en", { maximumFractionDigits: 1 }) + (unit === "ms" ? " ms" : "");
+    return value.toLocaleString("en", { maximumFractionDigits: 1 });
   }
 
   function tick(label, days) {
@@ -85,7 +84,6 @@
       stepped: each.drawn === "step" ? "middle" : false,
       pointRadius: 0,
       pointHitRadius: 8,
-      spanGaps: true,
       borderRadius: bars ? 2 : 0,
       maxBarThickness: 44,
     };
