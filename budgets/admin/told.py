@@ -1,12 +1,13 @@
 """Values and days of use, as the pages of cap changes show them."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 from budgets import approvals
 from budgets.approvals.subjects import OwnLimit, SharedLimit
+from budgets.evidence.report import Day
 from budgets.models import ApprovalLimit, Budget, ChangeRequest, Measure
 from budgets.usage import overview
 from opslog.pages.charts import Chart, chart
@@ -65,17 +66,8 @@ def values_told(
     }
 
 
-class UseOfADay(Protocol):
-    @property
-    def day(self) -> date: ...
-    @property
-    def runs(self) -> int: ...
-    @property
-    def usd(self) -> Decimal: ...
-
-
 def charts_of(
-    days: Sequence[UseOfADay], caps: Mapping[str, tuple[Decimal, Decimal]]
+    days: Sequence[overview.DayOfUse | Day], caps: Mapping[str, tuple[Decimal, Decimal]]
 ) -> list[tuple[str, Chart]]:
     """Each day's use against the cap as it is and, where it differs, as it is asked for."""
     drawn = []
