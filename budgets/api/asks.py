@@ -11,22 +11,22 @@ from decimal import Decimal
 from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
-import msgspec
-
 from budgets import admission, metrics, spending
 from budgets.admission import Caller, Decision, Fields
-from budgets.api.guardrail_bodies import CheckBody, SpendBody
-from budgets.api.requests import ExtendBody, FinishBody, StartBody, idempotency_key, money
+from budgets.api.requests import (
+    CheckBody,
+    ExtendBody,
+    FinishBody,
+    SpendBody,
+    StartBody,
+    TaskBody,
+    idempotency_key,
+    money,
+)
 from budgets.batches import Operation
 from opslog.addresses import address_of
 from opslog.api.errors import BadRequest
-from opslog.api.requests import decode
 from workorders import tokens
-
-START = msgspec.json.Decoder(StartBody)
-FINISH = msgspec.json.Decoder(FinishBody)
-EXTEND = msgspec.json.Decoder(ExtendBody)
-SPEND = msgspec.json.Decoder(SpendBody)
 
 
 class Asked(Protocol):
@@ -61,6 +61,13 @@ def caller_of(meta: Mapping[str, Any]) -> Caller:
     return Caller(digest=tokens.digest(tokens.text_of(meta)), address=address_of(meta))
 
 
+def require_model(body: StartBody | CheckBody | TaskBody, at: str = "") -> None:
+    """Raises BadRequest for tokens of no model."""
+    tokens = (body.estimated_input_tokens, body.estimated_output_tokens)
+    if not body.model and tokens != (None, None):
+        raise BadRequest("bad input", {f"{at}model": ["Tokens are priced by their model"]})
+
+
 def who_of(body: CheckBody | SpendBody) -> spending.Who:
     return spending.Who(
         body.user_id or "", body.surface or "", body.feature or "", body.agent_name or ""
@@ -76,25 +83,10 @@ class Start:
 
     @classmethod
     def read(cls, data: Any, meta: Mapping[str, Any], run_id: UUID | None = None) -> "Start":
-        body = decode(START, data)
-        ask = admission.StartAsk(
-            work_order_id=body.work_order_id,
-            agent_name=body.agent_name,
-            estimated_cost_usd=money(body.estimated_cost_usd, "estimatedCostUsd"),
-            model=body.model or "",
-            estimated_input_tokens=body.estimated_input_tokens,
-            estimated_output_tokens=body.estimated_output_tokens,
-            lease_seconds=body.lease_seconds,
-            user_id=body.user_id or "",
-            surface=body.surface or "",
-            feature=body.feature or "",
-            dry_run=bool(body.dry_run),
-            confirm=bool(body.confirm),
-        )
-        if not ask.model:
-            for field in ("estimated_input_tokens", "estimated_output_tokens"):
-                if getattr(ask, field) is not None:
-                    raise BadRequest("bad input", {"model": ["Tokens are priced by their model"]})
+        body = StartBody.read(data)
+        estimate = money(body.estimated_cost_usd, "estimatedCostUsd")
+        ask = admission.StartAsk(**{**body.given(), "estimated_cost_usd": estimate})
+        require_model(body)
         return cls(caller_of(meta), ask, idempotency_key(meta))
 
     @property
@@ -127,7 +119,7 @@ class Finish:
 
     @classmethod
     def read(cls, data: Any, meta: Mapping[str, Any], run_id: UUID) -> "Finish":
-        body = decode(FINISH, data)
+        body = FinishBody.read(data)
         if (body.cost_usd is None) == (body.usage is None):
             raise BadRequest("bad input", {"costUsd": ["Give either costUsd or usage"]})
         told = admission.FinishTold(
@@ -168,7 +160,7 @@ class Extend:
 
     @classmethod
     def read(cls, data: Any, meta: Mapping[str, Any], run_id: UUID) -> "Extend":
-        body = decode(EXTEND, data)
+        body = ExtendBody.read(data)
         additional: Any = money(body.additional_usd, "additionalUsd") or 0
         return cls(caller_of(meta), run_id, additional, body.lease_seconds, idempotency_key(meta))
 
@@ -205,7 +197,7 @@ class Spend:
 
     @classmethod
     def read(cls, data: Any, meta: Mapping[str, Any], run_id: UUID | None = None) -> "Spend":
-        body = decode(SPEND, data)
+        body = SpendBody.read(data)
         if (body.cost_usd is None) == (body.usage is None):
             raise BadRequest("bad input", {"costUsd": ["Give either costUsd or usage"]})
         usage, model, provider = None, body.model or "", ""

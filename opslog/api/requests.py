@@ -6,12 +6,12 @@ without. The same shapes give the schema, so that there is one truth about each 
 
 import json
 import re
-from decimal import Decimal
 from functools import cache
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Self, TypeVar
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import asdict
 from rest_framework.parsers import BaseParser
 
 from opslog.api.errors import BadRequest, TooLarge
@@ -34,6 +34,37 @@ Label = Annotated[str, Meta(max_length=100, pattern=PRINTABLE)]
 class Body(msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=True):
     """Unknown fields are refused by name: a misspelt limit is worse than an error."""
 
+    @classmethod
+    def read(cls, body: Any) -> Self:
+        """Raises BadRequest with the name of the field that is wrong."""
+        if not isinstance(body, bytes) or not body:
+            raise BadRequest("the body must be a JSON object")
+        try:
+            decoded = decoder_of(cls).decode(body)
+        except msgspec.ValidationError as error:
+            path, problem = place_and_problem(error)
+            if not path:
+                raise BadRequest(problem) from None
+            raise BadRequest("bad input", {path: [problem]}) from None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise BadRequest("the body is not JSON in UTF-8") from None
+        except RecursionError:
+            raise BadRequest("the body is nested too deeply") from None
+        examine_pairs(body)
+        return decoded
+
+    def given(self) -> dict[str, Any]:
+        """The fields that are not null, by their names here."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+B = TypeVar("B", bound=Body)
+
+
+@cache
+def decoder_of(body: type[B]) -> "msgspec.json.Decoder[B]":
+    return msgspec.json.Decoder(body)
+
 
 class RawJSONParser(BaseParser):
     """Hands the bytes over; the view's decoder parses and checks them in one pass."""
@@ -55,32 +86,13 @@ def whole_body(stream: Any, parser_context: Any, *, most: int) -> bytes:
 
 # What limits, switches and counts compare, wherever a body names it.
 IDENTITIES = frozenset({"agentName", "userId", "surface", "feature", "model"})
+AMOUNTS = frozenset({"costUsd", "estimatedCostUsd", "additionalUsd", "usdPerDay"})
 NO_NAME = "Expected visible characters, at most 200 of them once they are normalized"
 IS_AMOUNT = re.compile(AMOUNT)
 NO_AMOUNT = "Expected digits, with at most 30 after a point, from 0 to 1000000"
 AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 NAMED = re.compile(r"(?:unknown|missing required) field `(?P<name>[^`]*)`")
 NOT_MATCHING = "Expected `str` matching regex"
-B = TypeVar("B", bound=Body)
-
-
-def decode(decoder: "msgspec.json.Decoder[B]", body: Any) -> B:
-    """The checked shape of a body. Raises BadRequest with the name of the field that is wrong."""
-    if not isinstance(body, bytes) or not body:
-        raise BadRequest("the body must be a JSON object")
-    try:
-        decoded = decoder.decode(body)
-    except msgspec.ValidationError as error:
-        path, told = place_and_problem(error)
-        if not path:
-            raise BadRequest(told) from None
-        raise BadRequest("bad input", {path: [told]}) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise BadRequest("the body is not JSON in UTF-8") from None
-    except RecursionError:
-        raise BadRequest("the body is nested too deeply") from None
-    examine_pairs(body, amounts_of(decoder.type))
-    return decoded
 
 
 def place_and_problem(error: msgspec.ValidationError) -> tuple[str, str]:
@@ -96,24 +108,13 @@ def place_and_problem(error: msgspec.ValidationError) -> tuple[str, str]:
     return path, told.replace("`", "")
 
 
-@cache
-def amounts_of(body: type[Body]) -> frozenset[str]:
-    """The names that the amounts of a body have in JSON."""
-    types = get_type_hints(body)
-    return frozenset(
-        field.encode_name
-        for field in msgspec.structs.fields(body)
-        if Decimal in (types[field.name], *get_args(types[field.name]))
-    )
-
-
 class Number(str):
     """The text of a number of JSON."""
 
     __slots__ = ()
 
 
-def examine_pairs(body: bytes, amounts: frozenset[str]) -> None:
+def examine_pairs(body: bytes) -> None:
     """What the decoder lets pass. Raises BadRequest.
 
     Whoever reads a body first, or last, must read the same amount, so no name may be there twice;
@@ -121,22 +122,19 @@ def examine_pairs(body: bytes, amounts: frozenset[str]) -> None:
     an identity something must be left when it is normalized.
     For bodies that have been decoded already, so their shape is known to be flat.
     """
-    pairs_of(amounts).decode(body.decode())
+    PAIRS.decode(body.decode())
 
 
-@cache
-def pairs_of(amounts: frozenset[str]) -> json.JSONDecoder:
-    """Reads a body for the sake of its pairs; kept, since making one takes longer than reading."""
+def once(pairs: list[tuple[str, Any]]) -> None:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadRequest("bad input", {twice: ["Given more than once"]})
+    for name, value in pairs:
+        if name in AMOUNTS and type(value) is str and not IS_AMOUNT.fullmatch(value):
+            raise BadRequest("bad input", {name: [NO_AMOUNT]})
+        if name in IDENTITIES and type(value) is str and not is_name(value):
+            raise BadRequest("bad input", {name: [NO_NAME]})
 
-    def once(pairs: list[tuple[str, Any]]) -> None:
-        names = [name for name, _ in pairs]
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise BadRequest("bad input", {twice: ["Given more than once"]})
-        for name, value in pairs:
-            if name in amounts and type(value) is str and not IS_AMOUNT.fullmatch(value):
-                raise BadRequest("bad input", {name: [NO_AMOUNT]})
-            if name in IDENTITIES and type(value) is str and not is_name(value):
-                raise BadRequest("bad input", {name: [NO_NAME]})
 
-    return json.JSONDecoder(object_pairs_hook=once, parse_int=Number, parse_float=Number)
+PAIRS = json.JSONDecoder(object_pairs_hook=once, parse_int=Number, parse_float=Number)
