@@ -60,10 +60,11 @@ def fill(on: Ground, database: str, rows: int) -> None:
 
 
 def measure(on: Ground, rows: int) -> Sealing:
-    from django.db import connections
+    from django.db import connection
     from django.test import override_settings
 
     from config.scratch import scratch_database
+    from opslog.another_database import connected_to
     from opslog.models import Seal
     from opslog.sealing import heads, sealer
     from opslog.sealing.verifier import verify
@@ -76,33 +77,26 @@ def measure(on: Ground, rows: int) -> Sealing:
             "TOLLGATE_SEAL_KEY_FILE": f"{folder}/key",
             "TOLLGATE_SEAL_HEADS_FILE": f"{folder}/heads",
         }
-        before = connections["default"].settings_dict["NAME"]
-        connections["default"].close()
-        connections["default"].settings_dict["NAME"] = database
-        try:
-            with override_settings(**files):
-                began = time.perf_counter()
-                sealer.seal(seconds=3600)
-                sealed = time.perf_counter() - began
-                known = heads.read(Path(folder) / "heads")
-                began, cpu = time.perf_counter(), time.process_time()
-                report = verify(known, pinned=set(known.keys))
-                verified, cpu = time.perf_counter() - began, time.process_time() - cpu
-                assert not report.findings, report.findings[:3]
-                assert report.sealed >= rows
-                with psycopg.connect(on.app_url(database), autocommit=True) as app:
-                    for _ in range(10):
-                        app.execute("INSERT INTO operations_events (kind) VALUES ('NOTE')")
-                began = time.perf_counter()
-                assert sealer.seal().events == 10
-                look = time.perf_counter() - began
-                with connections["default"].cursor() as cursor:
-                    cursor.execute(SIZES)
-                    sizes = cursor.fetchone()
-                seals = Seal.objects.count()
-        finally:
-            connections["default"].close()
-            connections["default"].settings_dict["NAME"] = before
+        with connected_to(database), override_settings(**files):
+            began = time.perf_counter()
+            sealer.seal(seconds=3600)
+            sealed = time.perf_counter() - began
+            known = heads.read(Path(folder) / "heads")
+            began, cpu = time.perf_counter(), time.process_time()
+            report = verify(known, pinned=set(known.keys))
+            verified, cpu = time.perf_counter() - began, time.process_time() - cpu
+            assert not report.findings, report.findings[:3]
+            assert report.sealed >= rows
+            with psycopg.connect(on.app_url(database), autocommit=True) as app:
+                for _ in range(10):
+                    app.execute("INSERT INTO operations_events (kind) VALUES ('NOTE')")
+            began = time.perf_counter()
+            assert sealer.seal().events == 10
+            look = time.perf_counter() - began
+            with connection.cursor() as cursor:
+                cursor.execute(SIZES)
+                sizes = cursor.fetchone()
+            seals = Seal.objects.count()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return Sealing(rows, seals, sealed, verified, cpu, look * 1000, peak, sizes)
 
