@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlencode
 from django.core.exceptions import ValidationError
 from django.db.models import Field, Q
 from rest_framework.generics import ListAPIView
+from rest_framework.metadata import SimpleMetadata
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -138,11 +139,19 @@ def _value(column: "Field[Any, Any]", text: str) -> Any:
     return value
 
 
+class NoActions(SimpleMetadata):
+    """Of OPTIONS. What a POST takes is in the schema; no serializer says it."""
+
+    def determine_actions(self, request: Request, view: Any) -> dict[str, Any]:
+        return {}
+
+
 # Rows in pages, each as an `answer`. (A docstring would be the description of every list.)
 class Pages(ListAPIView[Any]):
     answer: type[Answer]
     ordering: tuple[str, ...] = ("-id",)
     pagination_class = KeysetPagination
+    metadata_class = NoActions
     filter_backends = (KnownFiltersOnly,)
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:

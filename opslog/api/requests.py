@@ -40,7 +40,7 @@ class Body(msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=Tr
         if not isinstance(body, bytes) or not body:
             raise BadRequest("the body must be a JSON object")
         try:
-            decoded = decoder_of(cls).decode(body)
+            decoded: Self = decoder_of(cls).decode(body)
         except msgspec.ValidationError as error:
             path, problem = place_and_problem(error)
             if not path:

@@ -38,6 +38,8 @@ def ref(kind: type[msgspec.Struct]) -> dict[str, Any]:
         [kind], schema_hook=described, ref_template=COMPONENTS + "{name}"
     )
     for name, schema in components.items():
+        if docstring := schema.get("description"):
+            schema["description"] = " ".join(docstring.split())
         register(name, _tidy(schema))
     return reference
 
@@ -57,9 +59,7 @@ def _tidy(node: Any) -> Any:
         return node
     dropped = ("type", "format") if "oneOf" in node else ()
     return {
-        name: " ".join(value.split())
-        if name == "description" and isinstance(value, str)
-        else _tidy(value)
+        name: _tidy(value)
         for name, value in node.items()
         if name not in dropped and not (name == "title" and isinstance(value, str))
     }
