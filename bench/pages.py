@@ -61,7 +61,7 @@ def addresses() -> dict[str, str]:
     from django.contrib.admin.utils import quote
     from django.urls import reverse
 
-    from config.runbooks import RUNBOOKS
+    from config.pages.runbooks import RUNBOOKS
 
     found: dict[str, str] = {}
     for model in admin.site._registry:
@@ -161,7 +161,7 @@ def main() -> int:
         seconds, load = time.monotonic() - began, os.getloadavg()[0]
         print(f"{given.rows:,} events, in {seconds:.0f} s; load {load:.1f}")
         django.setup()
-        from opslog.another_database import connected_to
+        from opslog.database.another_database import connected_to
         from opslog.telemetry import rollup
 
         with connected_to(on.template):

@@ -63,8 +63,8 @@ def measure(on: Ground, rows: int) -> Sealing:
     from django.db import connection
     from django.test import override_settings
 
-    from config.scratch import scratch_database
-    from opslog.another_database import connected_to
+    from config.run.scratch import scratch_database
+    from opslog.database.another_database import connected_to
     from opslog.models import Seal
     from opslog.sealing import heads, sealer
     from opslog.sealing.verifier import verify

@@ -157,7 +157,7 @@ def under(attack: Attack, port: int, session: str) -> Iterator[None]:
 
 @contextmanager
 def cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
-    from config.scratch import scratch_service
+    from config.run.scratch import scratch_service
 
     with scratch_service(template=on.template, workers=1, page_workers=2) as service:
         port = port_of(service.url)
@@ -180,7 +180,7 @@ def open_session(on: Ground, database: str) -> str:
     from django.contrib.auth.models import User
     from django.contrib.sessions.backends.db import SessionStore
 
-    from opslog.another_database import connected_to
+    from opslog.database.another_database import connected_to
 
     with psycopg.connect(on.superuser_url(database), autocommit=True) as owner:
         owner.execute("UPDATE auth_user SET is_superuser = true, is_staff = true")

@@ -11,8 +11,9 @@ from decimal import Decimal
 from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
-from budgets import admission, metrics, spending
-from budgets.admission import Caller, Decision, Fields
+from budgets import admission
+from budgets.admission import Caller, Decision, Fields, direct_spend, metrics
+from budgets.admission.batches import Operation
 from budgets.api.requests import (
     CheckBody,
     ExtendBody,
@@ -23,8 +24,7 @@ from budgets.api.requests import (
     idempotency_key,
     money,
 )
-from budgets.batches import Operation
-from opslog.addresses import address_of
+from opslog.api.client_address import address_of
 from opslog.api.errors import BadRequest
 from workorders import tokens
 
@@ -68,8 +68,8 @@ def require_model(body: StartBody | CheckBody | TaskBody, at: str = "") -> None:
         raise BadRequest("bad input", {f"{at}model": ["Tokens are priced by their model"]})
 
 
-def who_of(body: CheckBody | SpendBody) -> spending.Who:
-    return spending.Who(
+def who_of(body: CheckBody | SpendBody) -> direct_spend.Who:
+    return direct_spend.Who(
         body.user_id or "", body.surface or "", body.feature or "", body.agent_name or ""
     )
 
@@ -192,7 +192,7 @@ class Spend:
     operation: ClassVar[Operation] = "spend"
     writes: ClassVar[bool] = True
     caller: Caller
-    told: spending.SpendTold
+    told: direct_spend.SpendTold
     key: str
 
     @classmethod
@@ -208,18 +208,18 @@ class Spend:
             usage = body.usage.usage()
         caller, key = caller_of(meta), idempotency_key(meta)
         cost = money(body.cost_usd, "costUsd")
-        return cls(caller, spending.SpendTold(who_of(body), cost, model, provider, usage), key)
+        return cls(caller, direct_spend.SpendTold(who_of(body), cost, model, provider, usage), key)
 
     @property
     def needs_prices(self) -> bool:
         return self.told.model != ""
 
     def fields(self) -> Fields:
-        return spending.spend_fields(self.told, caller=self.caller, idempotency_key=self.key)
+        return direct_spend.spend_fields(self.told, caller=self.caller, idempotency_key=self.key)
 
     def decide(self) -> Decision:
         told = self.told
-        return spending.spend(
+        return direct_spend.spend(
             caller=self.caller,
             who=told.who,
             cost_usd=told.cost_usd,

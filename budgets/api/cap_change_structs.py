@@ -7,10 +7,11 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from msgspec import UNSET, Meta, UnsetType, field
 
-from budgets import approvals, overview
+from budgets import approvals
 from budgets.api.requests import Usd as UsdBody
 from budgets.api.requests import money
 from budgets.models import ChangeLine, ChangeRequest, Measure, Vote
+from budgets.usage import overview
 from opslog.api.answers import Answer, Moment, Usd
 from opslog.api.errors import BadRequest
 from opslog.api.filters import in_utc

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from budgets import burn_rate, features, killswitch, mirror, spending
+from budgets.admission import direct_spend
 from budgets.api.answers import render
 from budgets.api.asks import Spend, caller_of, require_model, who_of
 from budgets.api.requests import CheckBody, KillSwitchBody, SpendBody, money
@@ -23,8 +23,10 @@ from budgets.api.schema import DENIAL as SPENDING_DENIAL
 from budgets.api.schema import KEY, REFUSALS, REPLAYED, RETRY_AFTER, DayState
 from budgets.api.sessions import PersonInSession
 from budgets.api.views import SpendingView, decide, respond
+from budgets.controls import features, kill_switch
 from budgets.exceptions import NotYours, Refused
 from budgets.models import KillSwitch
+from budgets.usage import burn_rate, redis_mirror
 from opslog.api.answers import Answer, Moment, Usd
 from opslog.api.errors import BadRequest, TokenDenied
 from opslog.api.requests import RawJSONParser
@@ -61,8 +63,8 @@ class LlmBudgetView(APIView):
         answers={200: ("The day.", LlmBudget)},
     )
     def get(self, request: Request) -> Response:
-        day = spending.as_numbers(spending.today())
-        return Response(LlmBudget(**day, redis_unavailable=mirror.is_unavailable()))
+        day = direct_spend.as_numbers(direct_spend.today())
+        return Response(LlmBudget(**day, redis_unavailable=redis_mirror.is_unavailable()))
 
 
 # What `answers.with_day` adds to the answer of the database.
@@ -120,7 +122,7 @@ class CheckView(SpendingView):
         estimate = money(body.estimated_cost_usd, "estimatedCostUsd")
         decision = decide(
             "check",
-            lambda: spending.check(
+            lambda: direct_spend.check(
                 caller=caller,
                 who=who_of(body),
                 estimated_usd=estimate,
@@ -244,12 +246,12 @@ class KillSwitchView(APIView):
         token = request.auth if isinstance(request.auth, Bearer) else None
         person = User.objects.get(pk=token.owner_id) if token else cast(User, request.user)
         scopes = token.scopes if token else None
-        if not killswitch.may_switch(body.scope, person=person, token_scopes=scopes):
+        if not kill_switch.may_switch(body.scope, person=person, token_scopes=scopes):
             whose = "this token, or its owner, is" if token else "this person is"
             denied = f"{whose} not allowed to switch the scope {body.scope}"
             raise TokenDenied(403, "scope", denied)
         try:
-            switch, stops = killswitch.switch(
+            switch, stops = kill_switch.switch(
                 body.scope,
                 body.target,
                 enabled=body.enabled,

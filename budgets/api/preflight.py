@@ -7,18 +7,18 @@ from msgspec import field
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from budgets import admission, metrics, preflight
-from budgets.admission import Decision
+from budgets import admission
+from budgets.admission import Decision, metrics, preflight
+from budgets.admission.preflight_checks import Task
 from budgets.api.answers import render
 from budgets.api.asks import caller_of, require_model
 from budgets.api.requests import PreflightBody, money
 from budgets.api.schema import DENIAL, RETRY_AFTER
 from budgets.api.views import SpendingView, respond
-from budgets.preflight_checks import Task
-from opslog import authority
 from opslog.api.answers import Answer, Error, Usd
 from opslog.api.schema import operation
-from opslog.money import usd_shown
+from opslog.database import authority
+from opslog.pricing.money import usd_shown
 
 
 class Check(Answer):

@@ -15,7 +15,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from budgets import admission, metrics, selectors
+from budgets import admission
+from budgets.admission import metrics
 from budgets.api import answers
 from budgets.api.asks import Asked, Extend, Finish, Start
 from budgets.api.requests import ExtendBody, FinishBody, StartBody
@@ -32,6 +33,7 @@ from budgets.api.schema import (
     Extended,
     Finished,
 )
+from budgets.usage import today
 from opslog.api.answers import Answer, Moment, Usd
 from opslog.api.errors import TokenDenied
 from opslog.api.requests import RawJSONParser
@@ -226,10 +228,10 @@ class UsageView(APIView):
         work_order = get_object_or_404(WorkOrder, pk=wo_id)
         return Response(
             Usage.of(
-                selectors.usage_today(work_order),
+                today.usage_today(work_order),
                 work_order_id=wo_id,
                 caps=work_order,
-                caps_in_force=selectors.caps_in_force([wo_id])[wo_id],
-                calibration=selectors.calibration(wo_id),
+                caps_in_force=today.caps_in_force([wo_id])[wo_id],
+                calibration=today.calibration(wo_id),
             )
         )

@@ -10,13 +10,13 @@ from django.db.models.enums import Choices
 from msgspec import UNSET, Meta, UnsetType
 from rest_framework.renderers import JSONRenderer
 
-from opslog.money import usd, usd_text
+from opslog.pricing.money import usd, usd_text
 
 Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class Usd(str):
-    """US dollars as answers have them, `opslog.money.usd_text`."""
+    """US dollars as answers have them, `opslog.pricing.money.usd_text`."""
 
     __slots__ = ()
 

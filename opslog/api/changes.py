@@ -11,7 +11,6 @@ from msgspec import Meta
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from opslog import changes
 from opslog.api.answers import Answer, Moment
 from opslog.api.errors import BadRequest
 from opslog.api.filters import ChoiceFilter, MomentFilter, in_utc
@@ -19,6 +18,7 @@ from opslog.api.pagination import Pages
 from opslog.api.requests import NAMING, Body, Label, Name, RawJSONParser
 from opslog.api.schema import operation
 from opslog.models import ChangeMarker
+from opslog.telemetry import change_markers
 
 
 class ChangeBody(Body, frozen=True):
@@ -95,7 +95,7 @@ class ChangeList(Pages):
     def post(self, request: Request) -> Response:
         body = ChangeBody.read(request.data)
         try:
-            marker, new = changes.record_change(
+            marker, new = change_markers.record_change(
                 kind=body.kind,
                 what=body.what,
                 by=str(request.user),
@@ -104,11 +104,11 @@ class ChangeList(Pages):
                 feature=body.feature or "",
                 key=body.key,
             )
-        except (changes.OutOfReach, ValidationError):
+        except (change_markers.OutOfReach, ValidationError):
             raise BadRequest(
                 "bad input",
                 {"happenedAt": ["Expected a moment of the last ten years or of the next year"]},
             ) from None
-        except changes.KeyTaken as error:
+        except change_markers.KeyTaken as error:
             return Response({"error": str(error)}, status=409)
         return Response(Change.of(marker), status=201 if new else 200)

@@ -9,12 +9,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from opslog import spend_hours
 from opslog.api.answers import Answer, Moment, Usd
 from opslog.api.errors import BadRequest
 from opslog.api.requests import PRINTABLE
 from opslog.api.schema import DENIAL, operation
 from opslog.forecasting.outlook import HOUR
+from opslog.telemetry import spend_hours
 
 HOURS_SENT = 7 * 24
 LONGEST_NAME = 200
