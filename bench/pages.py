@@ -51,8 +51,7 @@ def fill(on: Ground, database: str, rows: int, orders: int) -> None:
         owner.execute("VACUUM ANALYZE counters")
     history.fill(on, database, rows // 10, today=False)
     now = datetime.now(UTC)
-    told = triage.Triaged(rows // 10)
-    triage.fill(on, database, told, now - timedelta(hours=4), now)
+    triage.fill(on, database, rows // 10, now - timedelta(hours=4), now)
 
 
 def addresses() -> dict[str, str]:

@@ -283,12 +283,9 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["workorders.api.auth.HasRequiredScope"],
     "DEFAULT_RENDERER_CLASSES": ["opslog.api.answers.AnswerRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "opslog.api.errors.exception_handler",
-    "COERCE_DECIMAL_TO_STRING": True,
     "UNAUTHENTICATED_USER": None,
-    "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 
 Q_CLUSTER = {

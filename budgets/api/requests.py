@@ -8,28 +8,16 @@ import msgspec
 from msgspec import Meta
 
 from opslog.api.errors import BadRequest
-from opslog.api.requests import AMOUNT, NAMING, Body, Label, Name, Text
+from opslog.api.requests import NAMING, Body, Label, Name, Text
 from opslog.pricing.money import MAX_USD, usd
 from opslog.pricing.usage import STANDARD, TOKENS, Usage
-from opslog.telemetry.drafts import Provider, ServiceTier, Tokens, ToolCalls
+from opslog.telemetry.drafts import Provider, ServiceTier, Tokens, ToolCalls, amount
 
 WorkOrderId = Annotated[str, Meta(min_length=1, max_length=100, pattern=NAMING)]
 LeaseSeconds = Annotated[
     int, Meta(ge=1, le=86_400, description="Seconds until the run is settled at its reservation.")
 ]
-Usd = Annotated[
-    Decimal,
-    Meta(
-        description="US dollars, a number or a string, from 0 to 1000000; "
-        "rounded to nine decimals.",
-        extra_json_schema={
-            "oneOf": [
-                {"type": "number", "minimum": 0, "maximum": 1_000_000},
-                {"type": "string", "pattern": AMOUNT},
-            ]
-        },
-    ),
-]
+Usd = Annotated[Decimal, amount("Rounded to nine decimals.")]
 
 
 class StartBody(Body, frozen=True):

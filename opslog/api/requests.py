@@ -16,6 +16,7 @@ from rest_framework.parsers import BaseParser
 
 from opslog.api.errors import BadRequest, TooLarge
 from opslog.identities import is_name
+from opslog.telemetry.drafts import AMOUNT
 
 MAX_BODY = 65_536  # bytes
 
@@ -24,8 +25,6 @@ MAX_BODY = 65_536  # bytes
 _CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
 PRINTABLE = rf"^[^{_CONTROL}]*$(?!\n)"
 NAMING = rf"^[^{_CONTROL}]*[^{_CONTROL}\x20\xa0][^{_CONTROL}]*$(?!\n)"
-# What a string may say as an amount; a number may have an exponent besides.
-AMOUNT = r"^([0-9]{1,6}(\.[0-9]{1,30})?|1000000(\.0{1,30})?)$"
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=NAMING)]
 Text = Annotated[str, Meta(max_length=200, pattern=PRINTABLE)]
 Label = Annotated[str, Meta(max_length=100, pattern=PRINTABLE)]
@@ -72,16 +71,12 @@ class RawJSONParser(BaseParser):
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        return whole_body(stream, parser_context, most=MAX_BODY)
-
-
-def whole_body(stream: Any, parser_context: Any, *, most: int) -> bytes:
-    """The bytes of a body. Raises TooLarge, also for one that was so large that it was not kept."""
-    length = str(parser_context["request"].META.get("CONTENT_LENGTH") or "0")
-    body: bytes = stream.read(most + 1)
-    if len(body) > most or (length.isdigit() and int(length) > most):
-        raise TooLarge
-    return body
+        """Raises TooLarge, also for a body that was so large that it was not kept."""
+        length = str(parser_context["request"].META.get("CONTENT_LENGTH") or "0")
+        body: bytes = stream.read(MAX_BODY + 1)
+        if len(body) > MAX_BODY or (length.isdigit() and int(length) > MAX_BODY):
+            raise TooLarge
+        return body
 
 
 # What limits, switches and counts compare, wherever a body names it.
