@@ -8,7 +8,7 @@ what it counts for. Bad input raises BadRequest; the answer to that is always th
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 from uuid import UUID
 
 from budgets import admission
@@ -29,28 +29,30 @@ from opslog.api.errors import BadRequest
 from workorders import tokens
 
 
-class Asked(Protocol):
+@dataclass(frozen=True, slots=True)
+class Asked:
     """A request that was read."""
 
-    @property
-    def operation(self) -> Operation: ...
+    operation: ClassVar[Operation]
+    caller: Caller
 
-    @property
-    def caller(self) -> Caller: ...
+    @classmethod
+    def read(cls, data: Any, meta: Mapping[str, Any], run_id: Any = None) -> "Asked":
+        """`data` is the body, `meta` a CGI environment. Raises BadRequest."""
+        raise NotImplementedError
 
     @property
     def needs_prices(self) -> bool:
         """Whether its fields are computed with the price book."""
-
-    @property
-    def writes(self) -> bool:
-        """False: a dry run."""
+        return False
 
     def fields(self) -> Fields:
         """What its routine is called with, but for what is set for all."""
+        raise NotImplementedError
 
     def decide(self) -> Decision:
         """By a call of its own. Raises Unavailable."""
+        raise NotImplementedError
 
     def count(self, decision: Decision) -> None:
         """For the metrics."""
@@ -75,14 +77,13 @@ def who_of(body: CheckBody | SpendBody) -> direct_spend.Who:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class Start(Asked):
     operation: ClassVar[Operation] = "start"
-    caller: Caller
     ask: admission.StartAsk
     key: str
 
     @classmethod
-    def read(cls, data: Any, meta: Mapping[str, Any], run_id: UUID | None = None) -> "Start":
+    def read(cls, data: Any, meta: Mapping[str, Any], run_id: Any = None) -> "Start":
         body = StartBody.read(data)
         estimate = money(body.estimated_cost_usd, "estimatedCostUsd")
         ask = admission.StartAsk(**{**body.given(), "estimated_cost_usd": estimate})
@@ -92,10 +93,6 @@ class Start:
     @property
     def needs_prices(self) -> bool:
         return self.ask.model != ""
-
-    @property
-    def writes(self) -> bool:
-        return not self.ask.dry_run
 
     def fields(self) -> Fields:
         return admission.start_fields(self.ask, caller=self.caller, idempotency_key=self.key)
@@ -110,15 +107,13 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Asked):
     operation: ClassVar[Operation] = "finish"
-    writes: ClassVar[bool] = True
-    caller: Caller
     run_id: UUID
     told: admission.FinishTold
 
     @classmethod
-    def read(cls, data: Any, meta: Mapping[str, Any], run_id: UUID) -> "Finish":
+    def read(cls, data: Any, meta: Mapping[str, Any], run_id: Any = None) -> "Finish":
         body = FinishBody.read(data)
         if (body.cost_usd is None) == (body.usage is None):
             raise BadRequest("bad input", {"costUsd": ["Give either costUsd or usage"]})
@@ -148,18 +143,15 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True)
-class Extend:
+class Extend(Asked):
     operation: ClassVar[Operation] = "extend"
-    needs_prices: ClassVar[bool] = False
-    writes: ClassVar[bool] = True
-    caller: Caller
     run_id: UUID
     additional_usd: Decimal
     lease_seconds: int | None
     key: str
 
     @classmethod
-    def read(cls, data: Any, meta: Mapping[str, Any], run_id: UUID) -> "Extend":
+    def read(cls, data: Any, meta: Mapping[str, Any], run_id: Any = None) -> "Extend":
         body = ExtendBody.read(data)
         additional: Any = money(body.additional_usd, "additionalUsd") or 0
         return cls(caller_of(meta), run_id, additional, body.lease_seconds, idempotency_key(meta))
@@ -188,15 +180,13 @@ class Extend:
 
 
 @dataclass(frozen=True, slots=True)
-class Spend:
+class Spend(Asked):
     operation: ClassVar[Operation] = "spend"
-    writes: ClassVar[bool] = True
-    caller: Caller
     told: direct_spend.SpendTold
     key: str
 
     @classmethod
-    def read(cls, data: Any, meta: Mapping[str, Any], run_id: UUID | None = None) -> "Spend":
+    def read(cls, data: Any, meta: Mapping[str, Any], run_id: Any = None) -> "Spend":
         body = SpendBody.read(data)
         if (body.cost_usd is None) == (body.usage is None):
             raise BadRequest("bad input", {"costUsd": ["Give either costUsd or usage"]})
@@ -228,6 +218,3 @@ class Spend:
             usage=told.usage,
             idempotency_key=self.key,
         )
-
-    def count(self, decision: Decision) -> None:
-        """Nothing but its refusals."""
