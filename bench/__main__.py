@@ -113,11 +113,11 @@ ASKED_FOR: dict[str, Callable[..., None]] = {
     "siege": Table("A start under siege, one connection", siege.cells, siege.aims),
     "sealing": Facts(
         "Sealing and verifying, one process",
-        lambda _, on, quick: sealing.rows(sealing.measure(on, 100_000 if quick else 1_000_000)),
+        lambda _, on, quick: sealing.measure(on, 100_000 if quick else 1_000_000),
     ),
     "triage": Facts(
         "The triage, one process",
-        lambda _, on, quick: triage.rows(triage.measure(on, 500_000 if quick else 10_000_000)),
+        lambda _, on, quick: triage.measure(on, 500_000 if quick else 10_000_000),
     ),
 }
 

@@ -57,7 +57,7 @@ def cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
 
     with scratch_service(template=on.template, workers=1, page_workers=2) as service:
         now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-        triage.fill(on, service.database, triage.Triaged(EVENTS), now - 3 * triage.HOUR, now)
+        triage.fill(on, service.database, EVENTS, now - 3 * triage.HOUR, now)
         session = siege.open_session(on, service.database)
         pages = port_of(service.url)
         ask = HttpAsk(

@@ -5,13 +5,12 @@ from contextlib import ExitStack, contextmanager
 
 import psycopg
 
-from bench.ground import HOT, Ground
+from bench.ground import HOT, Ground, in_bulk
 from bench.measure import Bench
 from bench.report import Cell
 from bench.statements import in_batches, one_by_one, start
 
-# Runs that ended yesterday or earlier, or that are open today; as bulk loads do it: no triggers,
-# and the indexes are made at the end.
+# Runs that ended yesterday or earlier, or that are open today.
 ROWS = """
 INSERT INTO work_order_runs (id, wo_id, agent_name, status, reserved_usd, cost, day, started_at,
     finished_at, lease_expires_at, lease_seconds, source_ip, token_id, charged_to)
@@ -41,14 +40,6 @@ ON CONFLICT (key) DO UPDATE SET runs = excluded.runs, open_runs = excluded.open_
 def fill(ground: Ground, database: str, rows: int, *, today: bool) -> None:
     """Puts that many runs into the table: today's, still open, or spread over a year before."""
     with psycopg.connect(ground.superuser_url(database), autocommit=True) as owner:
-        owner.execute("SET session_replication_role = replica")
-        owner.execute("SET maintenance_work_mem = '1GB'")
-        indexes = owner.execute(
-            "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'work_order_runs'"
-            " AND indexname NOT LIKE '%pkey'"
-        ).fetchall()
-        for name, _ in indexes:
-            owner.execute(f'DROP INDEX "{name}"')
         span = "86400 seconds" if today else "31536000 seconds"
         midnight = "date_trunc('day', now(), 'UTC')"
         begin = owner.execute(
@@ -58,13 +49,10 @@ def fill(ground: Ground, database: str, rows: int, *, today: bool) -> None:
         ).fetchone()
         assert begin is not None
         values = {"hot": HOT, "open": today, "from": begin[0], "step": begin[1], "rows": rows}
-        owner.execute(ROWS, values)
-        for _, definition in indexes:
-            owner.execute(definition)
-        if today:
-            owner.execute(COUNTED, values)
-        owner.execute("VACUUM ANALYZE")
-        owner.execute("CHECKPOINT")
+        with in_bulk(owner, "work_order_runs"):
+            owner.execute(ROWS, values)
+            if today:
+                owner.execute(COUNTED, values)
 
 
 @contextmanager

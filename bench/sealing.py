@@ -2,7 +2,6 @@
 
 import resource
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,18 +32,6 @@ SELECT (SELECT sum(pg_total_relation_size(inhrelid))::bigint FROM pg_inherits
 """
 
 
-@dataclass(frozen=True)
-class Sealing:
-    rows: int
-    seals: int
-    seal_seconds: float
-    verify_seconds: float
-    verify_cpu: float  # of this process; the rest is the database's, or waiting
-    look_ms: float  # of a turn that finds ten new events behind all these
-    peak_mb: float
-    sizes: tuple[int, int, int, int]
-
-
 def fill(on: Ground, database: str, rows: int) -> None:
     """So many events without a seal."""
     with psycopg.connect(on.superuser_url(database), autocommit=True) as owner:
@@ -59,11 +46,12 @@ def fill(on: Ground, database: str, rows: int) -> None:
         owner.execute("CHECKPOINT")
 
 
-def measure(on: Ground, rows: int) -> Sealing:
-    from django.db import connections
+def measure(on: Ground, rows: int) -> list[Row]:
+    from django.db import connection
     from django.test import override_settings
 
     from config.run.scratch import scratch_database
+    from opslog.database.another_database import connected_to
     from opslog.models import Seal
     from opslog.sealing import heads, sealer
     from opslog.sealing.verifier import verify
@@ -76,49 +64,38 @@ def measure(on: Ground, rows: int) -> Sealing:
             "TOLLGATE_SEAL_KEY_FILE": f"{folder}/key",
             "TOLLGATE_SEAL_HEADS_FILE": f"{folder}/heads",
         }
-        before = connections["default"].settings_dict["NAME"]
-        connections["default"].close()
-        connections["default"].settings_dict["NAME"] = database
-        try:
-            with override_settings(**files):
-                began = time.perf_counter()
-                sealer.seal(seconds=3600)
-                sealed = time.perf_counter() - began
-                known = heads.read(Path(folder) / "heads")
-                began, cpu = time.perf_counter(), time.process_time()
-                report = verify(known, pinned=set(known.keys))
-                verified, cpu = time.perf_counter() - began, time.process_time() - cpu
-                assert not report.findings, report.findings[:3]
-                assert report.sealed >= rows
-                with psycopg.connect(on.app_url(database), autocommit=True) as app:
-                    for _ in range(10):
-                        app.execute("INSERT INTO operations_events (kind) VALUES ('NOTE')")
-                began = time.perf_counter()
-                assert sealer.seal().events == 10
-                look = time.perf_counter() - began
-                with connections["default"].cursor() as cursor:
-                    cursor.execute(SIZES)
-                    sizes = cursor.fetchone()
-                seals = Seal.objects.count()
-        finally:
-            connections["default"].close()
-            connections["default"].settings_dict["NAME"] = before
+        with connected_to(database), override_settings(**files):
+            began = time.perf_counter()
+            sealer.seal(seconds=3600)
+            sealed = time.perf_counter() - began
+            known = heads.read(Path(folder) / "heads")
+            began, cpu = time.perf_counter(), time.process_time()
+            report = verify(known, pinned=set(known.keys))
+            verified, cpu = time.perf_counter() - began, time.process_time() - cpu
+            assert not report.findings, report.findings[:3]
+            assert report.sealed >= rows
+            with psycopg.connect(on.app_url(database), autocommit=True) as app:
+                for _ in range(10):
+                    app.execute("INSERT INTO operations_events (kind) VALUES ('NOTE')")
+            began = time.perf_counter()
+            assert sealer.seal().events == 10
+            look = time.perf_counter() - began
+            with connection.cursor() as cursor:
+                cursor.execute(SIZES)
+                sizes = cursor.fetchone()
+            seals = Seal.objects.count()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Sealing(rows, seals, sealed, verified, cpu, look * 1000, peak, sizes)
-
-
-def rows(got: Sealing) -> list[Row]:
-    log, seals, members, index = got.sizes
+    log, seal_bytes, members, index = sizes
     return [
-        fact("events", got.rows),
-        fact("seals", got.seals),
-        fact("seconds to seal", got.seal_seconds),
-        aim("seconds to verify", got.verify_seconds, 60, at_least=False),
-        fact("… CPU of the process", got.verify_cpu),
-        fact("ms to seal ten new events after that", got.look_ms),
-        fact("peak memory of the process, MB", got.peak_mb),
+        fact("events", rows),
+        fact("seals", seals),
+        fact("seconds to seal", sealed),
+        aim("seconds to verify", verified, 60, at_least=False),
+        fact("… CPU of the process", cpu),
+        fact("ms to seal ten new events after that", look * 1000),
+        fact("peak memory of the process, MB", peak),
         fact("the log, MB", log / 1e6),
         fact("its index of transactions, MB", index / 1e6),
-        fact("seals, MB", seals / 1e6),
-        fact("lists of hashes, bytes per event", members / got.rows),
+        fact("seals, MB", seal_bytes / 1e6),
+        fact("lists of hashes, bytes per event", members / rows),
     ]

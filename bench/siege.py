@@ -179,19 +179,18 @@ def open_session(on: Ground, database: str) -> str:
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
     from django.contrib.auth.models import User
     from django.contrib.sessions.backends.db import SessionStore
-    from django.db import connections
 
-    connections["default"].close()
-    connections["default"].settings_dict["NAME"] = database
+    from opslog.database.another_database import connected_to
+
     with psycopg.connect(on.superuser_url(database), autocommit=True) as owner:
         owner.execute("UPDATE auth_user SET is_superuser = true, is_staff = true")
-    person = User.objects.get()
-    session = SessionStore()
-    session[SESSION_KEY] = str(person.pk)
-    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
-    session[HASH_SESSION_KEY] = person.get_session_auth_hash()
-    session.create()
-    connections["default"].close()
+    with connected_to(database):
+        person = User.objects.get()
+        session = SessionStore()
+        session[SESSION_KEY] = str(person.pk)
+        session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+        session[HASH_SESSION_KEY] = person.get_session_auth_hash()
+        session.create()
     assert session.session_key is not None
     return session.session_key
 

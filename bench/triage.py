@@ -1,7 +1,7 @@
 """How long the triage takes over a week of ten million events: summing up, judging, naming who."""
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -38,31 +38,22 @@ FROM inference_events WHERE trigger_type = 'tool_result' AND input_tokens % 2 = 
 """
 
 
-@dataclass
-class Triaged:
-    rows: int
-    tools: int = 0
-    cells: int = 0
-    sum_up_seconds: float = 0.0
-    an_hour_seconds: float = 0.0
-    seconds: dict[str, float] = field(default_factory=dict)
-    causes: dict[str, str] = field(default_factory=dict)
-
-
-def fill(on: Ground, database: str, got: Triaged, since: datetime, until: datetime) -> None:
+def fill(on: Ground, database: str, rows: int, since: datetime, until: datetime) -> int:
+    """Gives the number of calls of tools."""
     first = until - timedelta(days=DAYS)
-    told = {"first": first, "until": until, "since": since, "rows": got.rows}
+    told = {"first": first, "until": until, "since": since, "rows": rows}
     with psycopg.connect(on.superuser_url(database), autocommit=True) as owner:
         owner.execute("SELECT tollgate.ensure_telemetry_partitions_v1(%s)", [first.date()])
         owner.execute("SET session_replication_role = replica")  # hours are marked at once, below
         owner.execute(EVENTS, told)
-        got.tools = owner.execute(TOOLS).rowcount
+        tools = owner.execute(TOOLS).rowcount
         owner.execute("VACUUM ANALYZE inference_events")
         owner.execute("VACUUM ANALYZE tool_calls")
         owner.execute("CHECKPOINT")
+    return tools
 
 
-def measure(on: Ground, rows: int) -> Triaged:
+def measure(on: Ground, rows: int) -> list[Row]:
     """A week that ends in a spike of a day; judged when it was three hours old, when it was a day
     old, and the hour before it began."""
     from config.run.scratch import scratch_database
@@ -73,41 +64,41 @@ def measure(on: Ground, rows: int) -> Triaged:
 
     until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     since = until - 24 * HOUR
-    got = Triaged(rows)
+    judged: list[tuple[str, float]] = []
+
+    def verdict(now: datetime) -> str:
+        return str(triage_job.fresh(triage_reads.rollups(now)).verdict.cause)
+
+    def job(now: datetime) -> str:
+        incident = triage_job.run(now=now)
+        return str(incident.cause) if incident else "none"
+
     with scratch_database(on.template) as database:
-        fill(on, database, got, since, until)
+        tools = fill(on, database, rows, since, until)
         with connected_to(database):
             began = time.perf_counter()
             rollup.mark_stale()
             rollup.refresh()
-            got.sum_up_seconds = time.perf_counter() - began
-            got.cells = InferenceHour.objects.count()
+            whole = time.perf_counter() - began
+            cells = InferenceHour.objects.count()
             began = time.perf_counter()
             rollup.mark_stale(since=until - HOUR)
             rollup.refresh()
-            got.an_hour_seconds = time.perf_counter() - began
-            for name, now in (
-                ("a quiet hour", since),
-                ("a spike of three hours", since + 3 * HOUR),
-                ("a spike of a day", until),
-            ):
+            an_hour = time.perf_counter() - began
+            takes: dict[str, Callable[[], str]] = {
+                "a quiet hour": lambda: verdict(since),
+                "a spike of three hours": lambda: verdict(since + 3 * HOUR),
+                "a spike of a day": lambda: verdict(until),
+                "the whole job, incident included": lambda: job(until),
+            }
+            for name, cause in takes.items():
                 began = time.perf_counter()
-                verdict = triage_job.fresh(triage_reads.rollups(now)).verdict
-                got.seconds[name] = time.perf_counter() - began
-                got.causes[name] = verdict.cause
-            began = time.perf_counter()
-            incident = triage_job.run(now=until)
-            got.seconds["the whole job, incident included"] = time.perf_counter() - began
-            got.causes["the whole job, incident included"] = incident.cause if incident else "none"
-    return got
-
-
-def rows(got: Triaged) -> list[Row]:
+                judged.append((f"{name} ({cause()})", time.perf_counter() - began))
     return [
-        fact(f"model calls in {DAYS} days", got.rows),
-        fact("tool calls", got.tools),
-        fact(f"seconds to sum up all hours, into {got.cells:,} sums", got.sum_up_seconds),
-        fact("seconds to sum up an hour again", got.an_hour_seconds),
-        *(fact(f"{name} ({got.causes[name]})", seconds) for name, seconds in got.seconds.items()),
-        aim("seconds of the slowest", max(got.seconds.values()), 10, at_least=False),
+        fact(f"model calls in {DAYS} days", rows),
+        fact("tool calls", tools),
+        fact(f"seconds to sum up all hours, into {cells:,} sums", whole),
+        fact("seconds to sum up an hour again", an_hour),
+        *(fact(name, seconds) for name, seconds in judged),
+        aim("seconds of the slowest", max(seconds for _, seconds in judged), 10, at_least=False),
     ]

@@ -1,20 +1,11 @@
-"""`/api/schema`, made once for each state of the code and kept as a file beside the static ones.
-
-To make it takes a second of CPU, and everybody may ask for it. `make run` makes it before it starts
-the web server, and the web server before it forks.
-"""
+"""`/api/schema`, made once by each web server, before it forks: everybody may ask for it."""
 
 import gzip
 import hashlib
-import os
-import secrets
 import threading
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
-from pathlib import Path
 
-from django.conf import settings
 from django.http import HttpResponse, HttpResponseNotModified
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response, patch_vary_headers
@@ -27,7 +18,6 @@ from rest_framework.views import APIView
 
 from budgets.api.views import AlwaysJSON
 
-PACKAGES = ("django", "djangorestframework", "django-filter", "drf-spectacular", "msgspec")
 FRESH_SECONDS = 300
 MAKING = threading.Lock()
 
@@ -40,57 +30,18 @@ class Document:
 
 
 def document() -> Document:
-    """The schema of this code: read from its file, or made and written there."""
+    """The schema of this code."""
     with MAKING:  # drf-spectacular makes one at a time
         return _document()
 
 
 @cache
 def _document() -> Document:
-    file = Path(settings.STATIC_ROOT) / f"api-schema-{code_hash()}.json"
-    try:
-        plain = file.read_bytes()
-    except FileNotFoundError:
-        plain = generate()
-        keep(file, plain)
+    generator = SchemaGenerator()  # type: ignore[no-untyped-call]
+    schema = generator.get_schema(public=True)  # type: ignore[no-untyped-call]
+    plain: bytes = OpenApiJsonRenderer().render(schema)
     digest = hashlib.sha256(plain).hexdigest()[:32]
     return Document(plain, gzip.compress(plain, mtime=0), f'"{digest}"')
-
-
-def generate() -> bytes:
-    generator = SchemaGenerator()  # type: ignore[no-untyped-call]
-    made = generator.get_schema(public=True)  # type: ignore[no-untyped-call]
-    text: bytes = OpenApiJsonRenderer().render(made)
-    return text
-
-
-def keep(file: Path, text: bytes) -> None:
-    """Others may do the same at the same time, and a folder that cannot be written is no reason
-    to answer with an error."""
-    part = file.with_suffix(f".{secrets.token_hex(4)}")
-    try:
-        file.parent.mkdir(exist_ok=True)
-        part.write_bytes(text)
-        part.replace(file)
-        for old in file.parent.glob("api-schema-*.json"):
-            if old != file:
-                old.unlink(missing_ok=True)
-    except OSError:
-        part.unlink(missing_ok=True)
-
-
-def code_hash() -> str:
-    """Changes with our code, with the settings' file, and with what makes schemas of it."""
-    digest = hashlib.sha256(settings.ROOT_URLCONF.encode())
-    for name in PACKAGES:
-        digest.update(f"{name} {version(name)}\n".encode())
-    for app in ("budgets", "config", "opslog", "workorders"):
-        for folder, folders, names in os.walk(settings.BASE_DIR / app):
-            folders.sort()
-            for name in sorted(names):
-                if name.endswith(".py"):
-                    digest.update(name.encode() + Path(folder, name).read_bytes())
-    return digest.hexdigest()[:16]
 
 
 @extend_schema(exclude=True)

@@ -281,14 +281,11 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 5_242_880  # a batch of telemetry (opslog.api.batc
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["workorders.api.auth.ServiceTokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["workorders.api.auth.HasRequiredScope"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["opslog.api.answers.AnswerRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "opslog.api.errors.exception_handler",
-    "COERCE_DECIMAL_TO_STRING": True,
     "UNAUTHENTICATED_USER": None,
-    "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 
 Q_CLUSTER = {
@@ -404,11 +401,15 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/(api|v1)",
     "SCHEMA_COERCE_PATH_PK_SUFFIX": False,
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "opslog.api.schema.require_bodies",
-        "opslog.api.schema.null_is_a_type",
-    ],
+    "POSTPROCESSING_HOOKS": ["opslog.api.schema.complete"],
+    "APPEND_COMPONENTS": {
+        "securitySchemes": {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            "session": {"type": "apiKey", "in": "cookie", "name": "sessionid"},
+            "csrf": {"type": "apiKey", "in": "header", "name": "X-CSRFToken"},
+        }
+    },
     "TAGS": [
         {"name": "spending", "description": "Ask before you spend; report what it cost."},
         {"name": "guardrails", "description": "Kill switch, feature controls, burn rate."},

@@ -17,6 +17,7 @@ from budgets.api.urls import v1_urlpatterns
 from config import health, metrics
 from config.account_link import AccountLinkView
 from config.api_schema import SchemaView
+from config.middleware import API_PREFIXES
 from config.pages import dashboard, navigation, runbooks
 from opslog.admin import log_pages
 from opslog.admin.forecast_page import forecast_page
@@ -39,7 +40,7 @@ def favicon(request: HttpRequest) -> HttpResponse:
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Machines get the API's one shape; people get a page."""
-    if request.path.startswith("/api/") or request.path.startswith("/v1/"):
+    if request.path.startswith(API_PREFIXES):
         return JsonResponse({"error": "not found"}, status=404)
     from django.views.defaults import page_not_found
 
@@ -57,7 +58,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if isinstance(sys.exc_info()[1], Unconfirmed):
         page = ERROR_PAGE_TEMPLATE % {"title": "Change not confirmed", "details": UNCONFIRMED}
         return HttpResponse(page, status=503, headers={"Retry-After": "1"})
-    if request.path.startswith("/api/") or request.path.startswith("/v1/"):
+    if request.path.startswith(API_PREFIXES):
         return JsonResponse({"error": "an error of ours; it was logged"}, status=500)
     from django.views.defaults import server_error as default
 

@@ -8,49 +8,51 @@ what it counts for. Bad input raises BadRequest; the answer to that is always th
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 from uuid import UUID
-
-import msgspec
 
 from budgets import admission
 from budgets.admission import Caller, Decision, Fields, direct_spend, metrics
 from budgets.admission.batches import Operation
-from budgets.api.guardrail_bodies import CheckBody, SpendBody
-from budgets.api.requests import ExtendBody, FinishBody, StartBody, idempotency_key, money
+from budgets.api.requests import (
+    CheckBody,
+    ExtendBody,
+    FinishBody,
+    SpendBody,
+    StartBody,
+    TaskBody,
+    idempotency_key,
+    money,
+)
 from opslog.api.client_address import address_of
 from opslog.api.errors import BadRequest
-from opslog.api.requests import decode
 from workorders import tokens
 
-START = msgspec.json.Decoder(StartBody)
-FINISH = msgspec.json.Decoder(FinishBody)
-EXTEND = msgspec.json.Decoder(ExtendBody)
-SPEND = msgspec.json.Decoder(SpendBody)
 
-
-class Asked(Protocol):
+@dataclass(frozen=True, slots=True)
+class Asked:
     """A request that was read."""
 
-    @property
-    def operation(self) -> Operation: ...
+    operation: ClassVar[Operation]
+    caller: Caller
 
-    @property
-    def caller(self) -> Caller: ...
+    @classmethod
+    def read(cls, data: Any, meta: Mapping[str, Any], run_id: Any = None) -> "Asked":
+        """`data` is the body, `meta` a CGI environment. Raises BadRequest."""
+        raise NotImplementedError
 
     @property
     def needs_prices(self) -> bool:
         """Whether its fields are computed with the price book."""
-
-    @property
-    def writes(self) -> bool:
-        """False: a dry run."""
+        return False
 
     def fields(self) -> Fields:
         """What its routine is called with, but for what is set for all."""
+        raise NotImplementedError
 
     def decide(self) -> Decision:
         """By a call of its own. Raises Unavailable."""
+        raise NotImplementedError
 
     def count(self, decision: Decision) -> None:
         """For the metrics."""
@@ -61,6 +63,13 @@ def caller_of(meta: Mapping[str, Any]) -> Caller:
     return Caller(digest=tokens.digest(tokens.text_of(meta)), address=address_of(meta))
 
 
+def require_model(body: StartBody | CheckBody | TaskBody, at: str = "") -> None:
+    """Raises BadRequest for tokens of no model."""
+    tokens = (body.estimated_input_tokens, body.estimated_output_tokens)
+    if not body.model and tokens != (None, None):
+        raise BadRequest("bad input", {f"{at}model": ["Tokens are priced by their model"]})
+
+
 def who_of(body: CheckBody | SpendBody) -> direct_spend.Who:
     return direct_spend.Who(
         body.user_id or "", body.surface or "", body.feature or "", body.agent_name or ""
@@ -68,42 +77,22 @@ def who_of(body: CheckBody | SpendBody) -> direct_spend.Who:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class Start(Asked):
     operation: ClassVar[Operation] = "start"
-    caller: Caller
     ask: admission.StartAsk
     key: str
 
     @classmethod
-    def read(cls, data: Any, meta: Mapping[str, Any], run_id: UUID | None = None) -> "Start":
-        body = decode(START, data)
-        ask = admission.StartAsk(
-            work_order_id=body.work_order_id,
-            agent_name=body.agent_name,
-            estimated_cost_usd=money(body.estimated_cost_usd, "estimatedCostUsd"),
-            model=body.model or "",
-            estimated_input_tokens=body.estimated_input_tokens,
-            estimated_output_tokens=body.estimated_output_tokens,
-            lease_seconds=body.lease_seconds,
-            user_id=body.user_id or "",
-            surface=body.surface or "",
-            feature=body.feature or "",
-            dry_run=bool(body.dry_run),
-            confirm=bool(body.confirm),
-        )
-        if not ask.model:
-            for field in ("estimated_input_tokens", "estimated_output_tokens"):
-                if getattr(ask, field) is not None:
-                    raise BadRequest("bad input", {"model": ["Tokens are priced by their model"]})
+    def read(cls, data: Any, meta: Mapping[str, Any], run_id: Any = None) -> "Start":
+        body = StartBody.read(data)
+        estimate = money(body.estimated_cost_usd, "estimatedCostUsd")
+        ask = admission.StartAsk(**{**body.given(), "estimated_cost_usd": estimate})
+        require_model(body)
         return cls(caller_of(meta), ask, idempotency_key(meta))
 
     @property
     def needs_prices(self) -> bool:
         return self.ask.model != ""
-
-    @property
-    def writes(self) -> bool:
-        return not self.ask.dry_run
 
     def fields(self) -> Fields:
         return admission.start_fields(self.ask, caller=self.caller, idempotency_key=self.key)
@@ -118,16 +107,14 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Asked):
     operation: ClassVar[Operation] = "finish"
-    writes: ClassVar[bool] = True
-    caller: Caller
     run_id: UUID
     told: admission.FinishTold
 
     @classmethod
-    def read(cls, data: Any, meta: Mapping[str, Any], run_id: UUID) -> "Finish":
-        body = decode(FINISH, data)
+    def read(cls, data: Any, meta: Mapping[str, Any], run_id: Any = None) -> "Finish":
+        body = FinishBody.read(data)
         if (body.cost_usd is None) == (body.usage is None):
             raise BadRequest("bad input", {"costUsd": ["Give either costUsd or usage"]})
         told = admission.FinishTold(
@@ -156,19 +143,16 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True)
-class Extend:
+class Extend(Asked):
     operation: ClassVar[Operation] = "extend"
-    needs_prices: ClassVar[bool] = False
-    writes: ClassVar[bool] = True
-    caller: Caller
     run_id: UUID
     additional_usd: Decimal
     lease_seconds: int | None
     key: str
 
     @classmethod
-    def read(cls, data: Any, meta: Mapping[str, Any], run_id: UUID) -> "Extend":
-        body = decode(EXTEND, data)
+    def read(cls, data: Any, meta: Mapping[str, Any], run_id: Any = None) -> "Extend":
+        body = ExtendBody.read(data)
         additional: Any = money(body.additional_usd, "additionalUsd") or 0
         return cls(caller_of(meta), run_id, additional, body.lease_seconds, idempotency_key(meta))
 
@@ -196,16 +180,14 @@ class Extend:
 
 
 @dataclass(frozen=True, slots=True)
-class Spend:
+class Spend(Asked):
     operation: ClassVar[Operation] = "spend"
-    writes: ClassVar[bool] = True
-    caller: Caller
     told: direct_spend.SpendTold
     key: str
 
     @classmethod
-    def read(cls, data: Any, meta: Mapping[str, Any], run_id: UUID | None = None) -> "Spend":
-        body = decode(SPEND, data)
+    def read(cls, data: Any, meta: Mapping[str, Any], run_id: Any = None) -> "Spend":
+        body = SpendBody.read(data)
         if (body.cost_usd is None) == (body.usage is None):
             raise BadRequest("bad input", {"costUsd": ["Give either costUsd or usage"]})
         usage, model, provider = None, body.model or "", ""
@@ -236,6 +218,3 @@ class Spend:
             usage=told.usage,
             idempotency_key=self.key,
         )
-
-    def count(self, decision: Decision) -> None:
-        """Nothing but its refusals."""

@@ -1,218 +1,45 @@
 """Cap changes over HTTP: asked for by a token, read and decided by people in a session."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import django_filters
-import msgspec
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
-from rest_framework import generics, serializers
+from drf_spectacular.utils import extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from budgets import approvals
-from budgets.api import cap_changes_schema as schema
-from budgets.api.cap_change_bodies import (
+from budgets.api.cap_change_structs import (
     AnswersBody,
     AskBody,
     CancelBody,
+    CapChange,
     DecisionBody,
-    caps,
-    impact,
-    interval,
+    WholeCapChange,
+    asked_of,
 )
-from budgets.api.sessions import SessionView
+from budgets.api.sessions import SESSION, SESSION_AND_CSRF, SessionView
 from budgets.evidence import evidence_for, limit_evidence
 from budgets.exceptions import Conflict, PasswordRequired, Refused, SecondFactorRequired
 from budgets.models import ChangeRequest, Measure
-from budgets.usage import overview
 from opslog.api.errors import BadRequest, TokenDenied
-from opslog.api.filters import ChoiceFilter, KnownFiltersOnly
-from opslog.api.pagination import KeysetPagination
-from opslog.api.requests import RawJSONParser, decode
+from opslog.api.filters import ChoiceFilter
+from opslog.api.pagination import Pages
+from opslog.api.requests import RawJSONParser
+from opslog.api.schema import COMMON, NOT_FOUND, F, operation
 from opslog.confirmed import confirmed_lately, second_factor_at
-from opslog.pricing.money import usd_text
 from workorders.api.auth import bearer
 from workorders.models import WorkOrder
-
-ASK = msgspec.json.Decoder(AskBody)
-DECIDE = msgspec.json.Decoder(DecisionBody)
-CANCEL = msgspec.json.Decoder(CancelBody)
-FIELDS = {
-    Measure.RUNS_PER_DAY.value: "runsPerDay",
-    Measure.USD_PER_DAY.value: "usdPerDay",
-    Measure.MAX_CONCURRENT_RUNS.value: "maxConcurrentRuns",
-    Measure.SHARED_LIMIT.value: "amount",
-    Measure.FEATURE_THROTTLE.value: "requestsPerPeriod",
-    Measure.FEATURE_COST_CAP.value: "costCapUsd",
-    Measure.MAX_RUN_USD.value: "maxRunUsd",
-}
-PARTY = {
-    "requester": "requester",
-    "editor": "editor",
-    "token_owner": "tokenOwner",
-    "token_maker": "tokenMaker",
-    "subject_owner": "subjectOwner",
-    "subject_maker": "subjectMaker",
-}
-IN_TEXT = (
-    Measure.USD_PER_DAY,
-    Measure.SHARED_LIMIT,
-    Measure.FEATURE_COST_CAP,
-    Measure.MAX_RUN_USD,
-)
-
-
-class ChangeSerializer(serializers.ModelSerializer[ChangeRequest]):
-    """A request as lists show it."""
-
-    workOrderId = serializers.SerializerMethodField()
-    subjectType = serializers.CharField(source="subject_type")
-    subjectId = serializers.CharField(source="subject_id")
-    status = serializers.SerializerMethodField()
-    requester = serializers.CharField(source="requester.username")
-    token = serializers.SerializerMethodField()
-    byProgram = serializers.BooleanField(source="is_programs")
-    changes = serializers.SerializerMethodField()
-    expectedCostImpact = serializers.CharField(source="expected_cost_impact")
-    since = serializers.DateTimeField(source="grant_from", allow_null=True)
-    until = serializers.DateTimeField(source="grant_until", allow_null=True)
-    createdAt = serializers.DateTimeField(source="created_at")
-    expiresAt = serializers.DateTimeField(source="expires_at")
-    decidedAt = serializers.DateTimeField(source="decided_at", allow_null=True)
-    closingNote = serializers.CharField(source="closing_note")
-
-    class Meta:
-        model = ChangeRequest
-        fields: tuple[str, ...] = (
-            "id",
-            "workOrderId",
-            "subjectType",
-            "subjectId",
-            "status",
-            "revision",
-            "requester",
-            "token",
-            "byProgram",
-            "changes",
-            "justification",
-            "expectedCostImpact",
-            "since",
-            "until",
-            "createdAt",
-            "expiresAt",
-            "decidedAt",
-            "closingNote",
-        )
-
-    @schema.field({"type": ["string", "null"]})
-    def get_workOrderId(self, change: ChangeRequest) -> str | None:
-        """Null where a shared limit, or those of a feature, are to be raised."""
-        return change.subject_id if change.subject_type == approvals.WORK_ORDER else None
-
-    @schema.field(schema.TOKEN)
-    def get_token(self, change: ChangeRequest) -> dict[str, str] | None:
-        """What a program asked with, also after a person has taken the request over."""
-        token = change.token
-        return None if token is None else {"name": token.name, "prefix": token.prefix}
-
-    @schema.field(schema.STATUS)
-    def get_status(self, change: ChangeRequest) -> str:
-        """Whose time is over is expired, though nobody has touched it since."""
-        over = change.expires_at <= timezone.now()
-        return "expired" if change.status == "pending" and over else change.status
-
-    @schema.field(schema.CHANGES)
-    def get_changes(self, change: ChangeRequest) -> dict[str, Any]:
-        return {
-            FIELDS[line.measure]: {
-                "old": _value(line.measure, line.old),
-                "new": _value(line.measure, line.new),
-            }
-            for line in change.lines.all()
-        }
-
-
-class ChangeDetailSerializer(ChangeSerializer):
-    """One request: with its signatures, its votes, and whether the reader may decide."""
-
-    signatures = serializers.SerializerMethodField()
-    votes = serializers.SerializerMethodField()
-    parties = serializers.SerializerMethodField()
-    mayDecide = serializers.SerializerMethodField()
-    whyNot = serializers.SerializerMethodField()
-    needsConfirmation = serializers.SerializerMethodField()
-    impossible = serializers.SerializerMethodField()
-
-    class Meta(ChangeSerializer.Meta):
-        fields = (
-            *ChangeSerializer.Meta.fields,
-            "signatures",
-            "votes",
-            "parties",
-            "mayDecide",
-            "whyNot",
-            "needsConfirmation",
-            "impossible",
-        )
-
-    @schema.field(schema.SIGNATURES)
-    def get_signatures(self, change: ChangeRequest) -> list[dict[str, Any]]:
-        return [
-            {"group": slot.group, "signedBy": slot.filled_by or None}
-            for slot in overview.signatures(change)
-        ]
-
-    @schema.field(schema.VOTES)
-    def get_votes(self, change: ChangeRequest) -> list[dict[str, Any]]:
-        return [
-            {
-                "voter": vote.voter.get_username(),
-                "decision": vote.decision,
-                "comment": vote.comment,
-                "revision": vote.revision,
-                "soloOperator": vote.second_factor_at is not None,
-                "createdAt": vote.created_at,
-            }
-            for vote in change.votes.select_related("voter").order_by("id")
-        ]
-
-    @schema.field(schema.PARTIES)
-    def get_parties(self, change: ChangeRequest) -> list[dict[str, Any]]:
-        """Who cannot decide because the request is theirs."""
-        return [
-            {"person": name, "roles": [PARTY[role] for role in roles]}
-            for name, roles in approvals.named_parties(change)
-        ]
-
-    @schema.field({"type": "boolean"})
-    def get_mayDecide(self, change: ChangeRequest) -> bool:
-        return not self.get_whyNot(change)
-
-    @schema.field({"type": "string"})
-    def get_whyNot(self, change: ChangeRequest) -> str:
-        """Why the reader may not decide; empty where they may."""
-        return approvals.may_decide(change, self.context["request"].user)
-
-    @schema.field({"type": "boolean"})
-    def get_needsConfirmation(self, change: ChangeRequest) -> bool:
-        return approvals.needs_password(change)
-
-    @schema.field({"type": "string"})
-    def get_impossible(self, change: ChangeRequest) -> str:
-        return approvals.impossible(change)
 
 
 class ChangeFilter(django_filters.FilterSet):
     status = ChoiceFilter(choices=ChangeRequest.Status)
     workOrder = django_filters.CharFilter(method="of_work_order", max_length=100)
-
-    class Meta:
-        model = ChangeRequest
-        fields: list[str] = []
 
     def of_work_order(
         self, queryset: "QuerySet[ChangeRequest]", name: str, value: str
@@ -220,21 +47,13 @@ class ChangeFilter(django_filters.FilterSet):
         return queryset.filter(subject_type=approvals.WORK_ORDER, subject_id=value)
 
 
-class NewestFirst(KeysetPagination):
-    ordering = "-id"
-
-
 def _changes() -> "QuerySet[ChangeRequest]":
     return ChangeRequest.objects.select_related("requester", "token").prefetch_related("lines")
 
 
-def _value(measure: str, value: Any) -> str | int:
-    return usd_text(value) if measure in IN_TEXT else int(value)
-
-
-def _answer(change: ChangeRequest, request: Request, status: int = 200) -> Response:
-    read = _changes().get(pk=change.pk)
-    return Response(ChangeDetailSerializer(read, context={"request": request}).data, status=status)
+def _answer(change_id: int, request: Request) -> Response:
+    change = _changes().get(pk=change_id)
+    return Response(WholeCapChange.read_by(cast(User, request.user), change))
 
 
 def refusal(error: Refused, *, forbidden: bool = False) -> Response:
@@ -247,169 +66,212 @@ def refusal(error: Refused, *, forbidden: bool = False) -> Response:
     return Response({"error": str(error)}, status=status)
 
 
+OUTCOMES = {
+    409: "It was decided, changed or overtaken meanwhile: look again.",
+    422: "The rules do not allow it; the text says which.",
+}
+RAISE = {
+    "usdPerDay": "8.00",
+    "justification": "Month end doubles the documents.",
+    "expectedCostImpact": "$6 a day for a week",
+}
+
+
+def for_people(
+    name: str, summary: str, description: str = "", *, auth: Any = SESSION_AND_CSRF, **kwargs: Any
+) -> Callable[[F], F]:
+    common = {
+        400: COMMON[400],
+        403: "No session, no CSRF token, a service token, or a person who may not.",
+        503: COMMON[503],
+        **NOT_FOUND,
+        **(OUTCOMES if "body" in kwargs else {}),
+    }
+    return operation(
+        name, summary, description, tag="cap changes", auth=auth, common=common, **kwargs
+    )
+
+
 class WorkOrderChanges(APIView):
     """For programs: the token's owner is the requester. Nothing is decided here."""
 
     required_scope = "request"
     parser_classes = (RawJSONParser,)
 
-    @schema.ask
+    @operation(
+        "cap_change_ask",
+        "Ask for other caps",
+        "The token's owner becomes the requester; people decide, but neither the owner nor the "
+        "token's maker. `from` and `until` make it a raise for a time. A person may take the "
+        "request over or set it aside. Caps are lowered by a person in a session, not by a token.",
+        tag="cap changes",
+        body=AskBody,
+        answers={201: ("It waits for approval.", CapChange)},
+        errors={**NOT_FOUND, **OUTCOMES},
+        examples={"A higher cap": RAISE},
+    )
     def post(self, request: Request, wo_id: str) -> Response:
-        body = decode(ASK, request.data)
+        body = AskBody.read(request.data)
         get_object_or_404(WorkOrder.objects.only("id"), pk=wo_id)
-        since, until = interval(body)
+        asked = asked_of(body)
         owner = User.objects.get(pk=bearer(request).owner_id)
         if not owner.has_perm("budgets.ask_changerequest"):
             raise TokenDenied(403, "scope", "this token's owner may not request cap changes")
         try:
-            made = approvals.ask(
-                wo_id,
-                new=caps(body),
-                justification=body.justification,
-                expected_cost_impact=impact(body),
-                by=owner,
-                grant_from=since,
-                grant_until=until,
-                token_id=bearer(request).token_id,
-            )
+            made = approvals.ask(wo_id, by=owner, token_id=bearer(request).token_id, **asked)
         except Refused as error:
             return refusal(error)
-        read = _changes().get(pk=made.pk)
-        return Response(ChangeSerializer(read).data, status=201)
+        return Response(CapChange.of(_changes().get(pk=made.pk)), status=201)
 
 
-class ChangeList(SessionView, generics.ListAPIView[ChangeRequest]):
+@extend_schema_view(
+    get=for_people(
+        "cap_changes_list",
+        "Cap changes, newest first",
+        auth=SESSION,
+        answers={200: ("A page.", CapChange)},
+    )
+)
+class ChangeList(SessionView, Pages):
     permission = "budgets.view_changerequest"
-    serializer_class = ChangeSerializer
-    pagination_class = NewestFirst
-    filter_backends = (KnownFiltersOnly,)
+    answer = CapChange
     filterset_class = ChangeFilter
     queryset = _changes()
-
-    @schema.list_them(ChangeSerializer)
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
 
 
 class ChangeDetail(SessionView):
     permission = "budgets.view_changerequest"
 
-    @schema.read
+    @for_people(
+        "cap_change_read",
+        "One cap change, with its signatures and votes",
+        auth=SESSION,
+        answers={200: ("The request.", WholeCapChange)},
+    )
     def get(self, request: Request, change_id: int) -> Response:
-        return _answer(get_object_or_404(ChangeRequest, pk=change_id), request)
+        get_object_or_404(ChangeRequest, pk=change_id)
+        return _answer(change_id, request)
 
 
 class ChangeDecision(SessionView):
     permission = "budgets.decide_changerequest"
     parser_classes = (RawJSONParser,)
 
-    @schema.decide
+    @for_people(
+        "cap_change_decide",
+        "Approve or refuse",
+        "For the `revision` that was seen. Over $50 a day an approval is 403 "
+        "`confirmation` until the person has confirmed that it is them: a POST of the `password` "
+        "to `/account/confirm/` in the same session, which counts for five minutes. "
+        "The last signature that is needed applies the change.",
+        body=DecisionBody,
+        answers={200: ("Recorded; `status` says what came of it.", WholeCapChange)},
+        examples={
+            "An approval": {
+                "decision": "approve",
+                "comment": "Use and cost are as told.",
+                "revision": 1,
+                "answers": {"legitimate": "yes", "reasonable": "yes", "optimise": "no"},
+            }
+        },
+    )
     def post(self, request: Request, change_id: int) -> Response:
-        body = decode(DECIDE, request.data)
+        body = DecisionBody.read(request.data)
         change = get_object_or_404(_changes(), pk=change_id)
         person = cast(User, request.user)
         reason = approvals.may_decide(change, person)
         over = change.status != ChangeRequest.Status.PENDING or change.expires_at <= timezone.now()
         if reason and not over:
             return Response({"error": reason}, status=403)
-        if not over:
-            _require_answers(body)
+        answers = body.answers.given() if body.answers else {}
+        if body.decision == "approve" and not over:  # as in the admin; a refusal may leave them out
+            missing = [name for name in AnswersBody.__struct_fields__ if name not in answers]
+            if missing:
+                fields = {f"answers.{name}": ["Answer this to approve."] for name in missing}
+                raise BadRequest("bad input", fields)
         try:
-            decided = approvals.decide(
+            approvals.decide(
                 change.pk,
                 by=person,
                 decision=body.decision,
                 comment=body.comment,
                 seen_revision=body.revision,
-                evidence={} if over else _evidence(change) | _answers(body),
+                evidence={} if over else _evidence(change, answers),
                 password_confirmed=confirmed_lately(request._request),
                 second_factor_at=second_factor_at(request._request),
             )
         except Refused as error:
             return refusal(error)
-        return _answer(decided, request)
+        return _answer(change_id, request)
 
 
 class ChangeCancel(SessionView):
     permission = "budgets.ask_changerequest"
     parser_classes = (RawJSONParser,)
 
-    @schema.cancel
+    @for_people(
+        "cap_change_cancel",
+        "Withdraw one's own request, or set a program's aside",
+        "What a program requested (`byProgram`) is set aside by anybody who may request "
+        "cap changes, with a `reason`. It ends without a decision.",
+        body=CancelBody,
+        answers={200: ("Withdrawn.", WholeCapChange)},
+        examples={"Nothing more to say": {}},
+    )
     def post(self, request: Request, change_id: int) -> Response:
-        body = decode(CANCEL, request.data)
+        body = CancelBody.read(request.data)
         change = get_object_or_404(ChangeRequest, pk=change_id)
         person = cast(User, request.user)
         mine = change.requester_id == person.pk
         try:
             if mine:
-                cancelled = approvals.cancel(change.pk, by=person)
+                approvals.cancel(change.pk, by=person)
             else:
-                cancelled = approvals.set_aside(change.pk, by=person, reason=body.reason or "")
+                approvals.set_aside(change.pk, by=person, reason=body.reason or "")
         except Refused as error:
             may = mine or approvals.may_set_aside(change, person)
             return refusal(error, forbidden=not may)
-        return _answer(cancelled, request)
+        return _answer(change_id, request)
 
 
 class ChangeEdit(SessionView):
     permission = "budgets.ask_changerequest"
     parser_classes = (RawJSONParser,)
 
-    @schema.edit
+    @for_people(
+        "cap_change_edit",
+        "Change one's own open request, or take over a program's",
+        "The votes so far count no more. The request's life does not begin anew. Who edits "
+        "what a program requested (`byProgram`) is the requester from then on.",
+        body=AskBody,
+        answers={200: ("Changed; `revision` has gone up.", WholeCapChange)},
+        examples={"Other values": {**RAISE, "usdPerDay": "7.50"}},
+    )
     def post(self, request: Request, change_id: int) -> Response:
-        body = decode(ASK, request.data)
+        body = AskBody.read(request.data)
         change = get_object_or_404(ChangeRequest, pk=change_id)
-        person = cast(User, request.user)
-        since, until = interval(body)
+        person, asked = cast(User, request.user), asked_of(body)
         try:
-            edited = approvals.edit(
-                change.pk,
-                new=caps(body),
-                justification=body.justification,
-                expected_cost_impact=impact(body),
-                by=person,
-                grant_from=since,
-                grant_until=until,
-            )
+            approvals.edit(change.pk, by=person, **asked)
         except Refused as error:
             return refusal(error, forbidden=not approvals.may_edit(change, person))
-        return _answer(edited, request)
+        return _answer(change_id, request)
 
 
-def _evidence(change: ChangeRequest) -> dict[str, Any]:
-    """The same figures as the request's page, of this moment."""
+def _evidence(change: ChangeRequest, answers: dict[str, str]) -> dict[str, Any]:
+    """The same figures as the request's page, of this moment, and what was answered to the three
+    risk questions, in the shape that the admin keeps."""
+    noted = {name: {"answer": answer, "note": ""} for name, answer in answers.items()}
+    kept = {"answers": noted} if answers else {}
     if change.subject_type != approvals.WORK_ORDER:
-        found = limit_evidence(change, now=timezone.now())
-        return found.as_json() if found else {}
+        of_limit = limit_evidence(change, now=timezone.now())
+        return (of_limit.as_json() if of_limit else {}) | kept
     new = {line.measure: line.new for line in change.lines.all()}
     runs = new.get(Measure.RUNS_PER_DAY)
-    return evidence_for(
+    evidence = evidence_for(
         change.subject_id,
         new_runs_per_day=None if runs is None else int(runs),
         new_usd_per_day=new.get(Measure.USD_PER_DAY),
         now=timezone.now(),
-    ).as_json()
-
-
-def _require_answers(body: DecisionBody) -> None:
-    """Who approves has answered the three questions, here as in the admin; a refusal may leave them
-    out. Raises BadRequest."""
-    told = body.answers or AnswersBody()
-    missing = [n for n in ("legitimate", "reasonable", "optimise") if getattr(told, n) is None]
-    if body.decision == "approve" and missing:
-        fields = {f"answers.{name}": ["Answer this to approve."] for name in missing}
-        raise BadRequest("bad input", fields)
-
-
-def _answers(body: DecisionBody) -> dict[str, Any]:
-    """What was answered to the three risk questions, in the shape that the admin keeps."""
-    if body.answers is None:
-        return {}
-    told = {
-        "legitimate": body.answers.legitimate,
-        "reasonable": body.answers.reasonable,
-        "optimise": body.answers.optimise,
-    }
-    return {
-        "answers": {name: {"answer": answer, "note": ""} for name, answer in told.items() if answer}
-    }
+    )
+    return evidence.as_json() | kept

@@ -1,70 +1,125 @@
 """The endpoints of the guardrails: the day's budget, direct spend, the kill switch, feature
-controls, the burn rate, pre-flight. A view parses, calls, renders."""
+controls, the burn rate. A view parses, calls, renders."""
 
-from typing import Any, cast
+from datetime import date
+from typing import Any, Self, cast
+from uuid import UUID
 
-import msgspec
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+from msgspec import field
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from budgets import admission
-from budgets.admission import Decision, direct_spend, metrics, preflight
-from budgets.admission.preflight_checks import Task
-from budgets.api import guardrails_schema as schema
-from budgets.api.answers import ENCODE, render
-from budgets.api.asks import Spend, caller_of, who_of
-from budgets.api.guardrail_bodies import CheckBody, KillSwitchBody, PreflightBody
-from budgets.api.requests import money
+from budgets.admission import direct_spend
+from budgets.api.answers import render
+from budgets.api.asks import Spend, caller_of, require_model, who_of
+from budgets.api.requests import CheckBody, KillSwitchBody, SpendBody, money
+from budgets.api.schema import DENIAL as SPENDING_DENIAL
+from budgets.api.schema import KEY, REFUSALS, REPLAYED, RETRY_AFTER, DayState
 from budgets.api.sessions import PersonInSession
 from budgets.api.views import SpendingView, decide, respond
 from budgets.controls import features, kill_switch
 from budgets.exceptions import NotYours, Refused
 from budgets.models import KillSwitch
 from budgets.usage import burn_rate, redis_mirror
+from opslog.api.answers import Answer, Moment, Usd
 from opslog.api.errors import BadRequest, TokenDenied
-from opslog.api.requests import RawJSONParser, decode
-from opslog.database import authority
+from opslog.api.requests import RawJSONParser
+from opslog.api.schema import DENIAL, operation
 from opslog.pricing import Usage
-from opslog.pricing.money import usd_shown, usd_text
 from workorders.api.auth import ServiceTokenAuthentication, token_text
 from workorders.tokens import Bearer
 
-CHECK = msgspec.json.Decoder(CheckBody)
-PREFLIGHT = msgspec.json.Decoder(PreflightBody)
-SWITCH = msgspec.json.Decoder(KillSwitchBody)
+
+class LlmBudget(Answer, rename=None):
+    date: date
+    current_spend_usd: float
+    reserved_usd: float
+    warning_threshold_usd: float | None
+    hard_limit_usd: float | None
+    remaining_usd: float | None
+    status: DayState
+    warning: bool
+    blocked: bool
+    message: str
+    redis_unavailable: bool
 
 
 class LlmBudgetView(APIView):
     required_scope = "admin"
     concerns_everything = True
 
-    @schema.llm_budget
+    @operation(
+        "llm_budget",
+        "The day's LLM budget",
+        "Settled spend of the UTC day against the warning and the hard limit. Amounts are "
+        "numbers here.",
+        tag="administration",
+        answers={200: ("The day.", LlmBudget)},
+    )
     def get(self, request: Request) -> Response:
-        return Response(
-            {
-                **direct_spend.as_numbers(direct_spend.today()),
-                "redis_unavailable": redis_mirror.is_unavailable(),
-            }
-        )
+        day = direct_spend.as_numbers(direct_spend.today())
+        return Response(LlmBudget(**day, redis_unavailable=redis_mirror.is_unavailable()))
+
+
+# What `answers.with_day` adds to the answer of the database.
+class Day(Answer):
+    status: DayState
+    spent_usd: Usd
+    reserved_usd: Usd
+    remaining_usd: Usd | None
+    message: str
+
+
+class Checked(Day):
+    allowed: bool
+    denial: str | None
+    reason: str | None
+    retry_after_seconds: int | None
+    reset_at: Moment | None
+    estimated_usd: Usd | None
+    fits: bool | None
+
+
+class Spent(Day):
+    spend_id: UUID
+    cost_usd: Usd
 
 
 class CheckView(SpendingView):
-    @schema.check
+    @operation(
+        "llm_check",
+        "Ask for advice before a call",
+        "What is shared (kill switch, breaker, feature, quotas, budgets) is looked at; "
+        "nothing is reserved, so another call may come first. To be sure, start a run.",
+        tag="spending",
+        body=CheckBody,
+        parameters=[SPENDING_DENIAL, RETRY_AFTER],
+        answers={200: ("Advice.", Checked)},
+        examples={
+            "In dollars": {"estimatedCostUsd": "0.02"},
+            "By model and tokens": {
+                "model": "gpt-4o-mini",
+                "estimatedInputTokens": 800,
+                "estimatedOutputTokens": 500,
+                "feature": "event-analysis",
+                "userId": "u-17",
+            },
+        },
+    )
     def post(self, request: Request) -> HttpResponse:
-        body = decode(CHECK, request.data)
+        body = CheckBody.read(request.data)
+        require_model(body)
         usage = None
         if body.estimated_input_tokens is not None or body.estimated_output_tokens is not None:
-            if not body.model:
-                raise BadRequest("bad input", {"model": ["Tokens are priced by their model"]})
             usage = Usage(body.estimated_input_tokens or 0, body.estimated_output_tokens or 0)
-        caller, estimate = (
-            caller_of(request.META),
-            money(body.estimated_cost_usd, "estimatedCostUsd"),
-        )
+        caller = caller_of(request.META)
+        estimate = money(body.estimated_cost_usd, "estimatedCostUsd")
         decision = decide(
             "check",
             lambda: direct_spend.check(
@@ -79,7 +134,24 @@ class CheckView(SpendingView):
 
 
 class SpendView(SpendingView):
-    @schema.spend
+    @operation(
+        "llm_spend",
+        "Tell what a call cost",
+        "Recorded even over a limit, because it was spent. Once for each Idempotency-Key. "
+        "A cost over the token's ceiling is 403 `cost_ceiling`.",
+        tag="spending",
+        body=SpendBody,
+        parameters=[KEY, SPENDING_DENIAL, RETRY_AFTER, REPLAYED],
+        answers={200: ("Recorded.", Spent)},
+        errors={422: REFUSALS[422]},
+        examples={
+            "In dollars": {"costUsd": "0.00042", "model": "gpt-4o-mini"},
+            "With usage": {
+                "usage": {"model": "gpt-4o-mini", "inputTokens": 800, "outputTokens": 500},
+                "feature": "event-analysis",
+            },
+        },
+    )
     def post(self, request: Request) -> HttpResponse:
         return self.answer(Spend.read(request.data, request.META))
 
@@ -93,15 +165,26 @@ class TokenOrPerson(ServiceTokenAuthentication):
         return super().authenticate(request)
 
 
-def switch_as_json(switch: KillSwitch) -> dict[str, Any]:
-    return {
-        "scope": switch.scope,
-        "target": switch.target or None,
-        "enabled": switch.enabled,
-        "reason": switch.reason,
-        "changedBy": switch.changed_by,
-        "changedAt": switch.changed_at,
-    }
+class Switch(Answer):
+    scope: KillSwitch.Scope
+    target: str | None
+    enabled: bool
+    reason: str
+    changed_by: str
+    changed_at: Moment
+
+    @classmethod
+    def of(cls, source: Any, **computed: Any) -> Self:
+        return super().of(source, target=source.target or None, **computed)
+
+
+class Switched(Switch):
+    matching_runs: int = field(name="matchingRuns24h")
+    running_now: int
+
+
+class Switches(Answer):
+    switches: list[Switch]
 
 
 class KillSwitchView(APIView):
@@ -115,16 +198,51 @@ class KillSwitchView(APIView):
     def required_scopes(self) -> tuple[str, ...]:
         return ("killswitch", "admin") + (("read",) if self.request.method == "GET" else ())
 
-    @schema.killswitch_list
+    @operation(
+        "killswitch_list",
+        "The kill switches",
+        "Also in a session.",
+        tag="guardrails",
+        answers={200: ("All that were ever set.", Switches)},
+    )
     def get(self, request: Request) -> Response:
         is_token = isinstance(request.auth, Bearer)
         if not is_token and not request.user.has_perm("budgets.view_killswitch"):
             raise TokenDenied(403, "session", "this person may not read the kill switches")
-        return Response({"switches": [switch_as_json(each) for each in KillSwitch.objects.all()]})
+        return Response(Switches([Switch.of(each) for each in KillSwitch.objects.all()]))
 
-    @schema.killswitch_set
+    @operation(
+        "killswitch_set",
+        "Stop everything, a surface, or an identity; or lift that",
+        "Holds from the next admission on, and stops running work when it extends or "
+        "renews. `target`: the surface; or `user:…`, `agent:…`, `token:…` (its visible prefix). A "
+        "name alone is a user. Global and Surface need the scope `admin` or a director in a "
+        "session, Identity the scope `killswitch` or operations.",
+        tag="guardrails",
+        body=KillSwitchBody,
+        answers={
+            200: (
+                "Set. `matchingRuns24h`: runs of the last 24 hours that it would have stopped.",
+                Switched,
+            )
+        },
+        examples={
+            "Stop a user": {
+                "scope": "Identity",
+                "target": "user:u-99",
+                "enabled": True,
+                "reason": "a retry loop without end",
+            },
+            "Stop a surface": {
+                "scope": "Surface",
+                "target": "playground",
+                "enabled": True,
+                "reason": "cost spike",
+            },
+        },
+    )
     def post(self, request: Request) -> Response:
-        body = decode(SWITCH, request.data)
+        body = KillSwitchBody.read(request.data)
         token = request.auth if isinstance(request.auth, Bearer) else None
         person = User.objects.get(pk=token.owner_id) if token else cast(User, request.user)
         scopes = token.scopes if token else None
@@ -146,169 +264,122 @@ class KillSwitchView(APIView):
             raise TokenDenied(403, "scope", str(error)) from None
         except Refused as error:
             raise BadRequest("bad input", {"target": [str(error)]}) from None
-        return Response(
-            {
-                **switch_as_json(switch),
-                "matchingRuns24h": stops.runs,
-                "runningNow": stops.running,
-            }
-        )
+        answer = Switched.of(switch, matching_runs=stops.runs, running_now=stops.running)
+        return Response(answer)
+
+
+class Throttle(Answer):
+    requests_per_period: int = field(name="requests")
+    period: str
+
+
+class ToolBreaker(Answer):
+    failures: int
+    seconds: int
+
+
+class Levers(Answer):
+    max_rounds: int
+    max_context_messages: int
+    max_tool_retries: int
+    auto_save_interval_ms: int
+    undo_rate_limit: str
+    round_timeout_ms: int
+    total_timeout_ms: int
+    max_tool_result_bytes: int
+    tool_breaker: ToolBreaker
+    substitute_model: str | None
+    mock_provider: bool
+    clarification: bool
+
+
+class Feature(Answer):
+    feature: str
+    registered: bool
+    enabled: bool
+    throttle: Throttle | None
+    cost_cap_usd: Usd | None = field(name="costCapUsdPerHour")
+    levers: Levers
 
 
 class FeatureView(APIView):
     required_scopes = ("start", "read", "admin")
 
-    @schema.feature
+    @operation(
+        "feature_control",
+        "The control of a feature, and its levers",
+        "A feature that nobody registered is on, with the default levers.",
+        tag="guardrails",
+        parameters=[
+            DENIAL,
+            OpenApiParameter("feature", OpenApiTypes.STR, "path", description="Its name."),
+        ],
+        answers={200: ("Its control.", Feature)},
+    )
     def get(self, request: Request, feature: str) -> Response:
         control = features.control_of(feature)
         return Response(
-            {
-                "feature": feature,
-                "registered": control.pk is not None,
-                "enabled": control.enabled,
-                "throttle": None
-                if control.requests_per_period is None
-                else {"requests": control.requests_per_period, "period": control.period},
-                "costCapUsdPerHour": None
-                if control.cost_cap_usd is None
-                else usd_text(control.cost_cap_usd),
-                "levers": features.levers(control),
-            }
+            Feature.of(
+                control,
+                feature=feature,
+                registered=control.pk is not None,
+                throttle=None if control.requests_per_period is None else control,
+                levers=features.levers(control),
+            )
         )
+
+
+class Reach(Answer):
+    scope: str
+    subject: str | None
+    window: str
+    used_usd: Usd
+    amount: Usd = field(name="limitUsd")
+    seconds: int | None = field(name="secondsUntilReached")
+
+
+class Minute(Answer):
+    minute: Moment
+    usd: Usd
+
+
+class BurnRate(Answer):
+    at: Moment
+    minute_usd: Usd = field(name="usdPerMinute")
+    hour_usd: Usd = field(name="usdLastHour")
+    day_usd: Usd = field(name="usdToday")
+    month_usd: Usd = field(name="usdThisMonth")
+    day_projected_usd: Usd = field(name="projectedTodayUsd")
+    month_projected_usd: Usd = field(name="projectedMonthUsd")
+    limits: list[Reach]
+    by_minute: list[Minute]
 
 
 class BurnRateView(APIView):
     required_scope = "read"
     concerns_everything = True
 
-    @schema.burn_rate
+    @operation(
+        "burn_rate",
+        "How fast money goes out",
+        "Committed dollars: settled, and reserved by what runs. `secondsUntilReached` is "
+        "at the pace of the last minute; null: not before the window ends. A limit for each is "
+        "that of the one that reaches it first, or else of the one that uses most.",
+        tag="guardrails",
+        answers={200: ("The pace.", BurnRate)},
+    )
     def get(self, request: Request) -> Response:
-        return Response(burn_rate_as_json(burn_rate.now()))
-
-
-def burn_rate_as_json(rate: burn_rate.BurnRate) -> dict[str, Any]:
-    return {
-        "at": rate.at,
-        "usdPerMinute": usd_text(rate.minute_usd),
-        "usdLastHour": usd_text(rate.hour_usd),
-        "usdToday": usd_text(rate.day_usd),
-        "usdThisMonth": usd_text(rate.month_usd),
-        "projectedTodayUsd": usd_text(rate.day_projected_usd),
-        "projectedMonthUsd": usd_text(rate.month_projected_usd),
-        "limits": [
-            {
-                "scope": reach.budget.scope,
-                "subject": reach.subject or None,
-                "window": reach.budget.window,
-                "usedUsd": usd_text(reach.used_usd),
-                "limitUsd": usd_text(reach.budget.amount),
-                "secondsUntilReached": reach.seconds,
-            }
+        rate = burn_rate.now()
+        limits = [
+            Reach.of(
+                reach,
+                scope=reach.budget.scope,
+                subject=reach.subject or None,
+                window=reach.budget.window,
+                amount=reach.budget.amount,
+            )
             for reach in rate.limits
             if reach.budget.amount is not None
-        ],
-        "byMinute": [
-            {"minute": moment, "usd": usd_text(amount)} for moment, amount in rate.by_minute
-        ],
-    }
-
-
-class PreflightView(SpendingView):
-    @schema.preflight
-    def post(self, request: Request) -> HttpResponse:
-        body = decode(PREFLIGHT, request.data)
-        tasks = []
-        for number, each in enumerate(body.tasks):
-            at = f"tasks[{number}]"
-            tokens = (each.estimated_input_tokens, each.estimated_output_tokens)
-            if not each.model and tokens != (None, None):
-                raise BadRequest("bad input", {f"{at}.model": ["Tokens are priced by their model"]})
-            tasks.append(
-                Task(
-                    work_order_id=each.work_order_id,
-                    name=each.name,
-                    agent_name=each.agent_name or "preflight",
-                    model=each.model or "",
-                    estimated_cost_usd=money(each.estimated_cost_usd, f"{at}.estimatedCostUsd"),
-                    estimated_input_tokens=each.estimated_input_tokens,
-                    estimated_output_tokens=each.estimated_output_tokens,
-                )
-            )
-        caller = caller_of(request.META)
-        found = preflight.run(
-            tasks,
-            caller=caller,
-            confirm=bool(body.confirm),
-        )
-        if isinstance(found, Decision):
-            return respond(render(found))
-        if isinstance(found, preflight.NeedsConfirmation):
-            response = HttpResponse(
-                ENCODE(
-                    {
-                        "error": f"the batch is estimated at ${usd_shown(found.estimated_usd)}, "
-                        f'over ${usd_shown(found.over_usd)}: send "confirm": true'
-                    }
-                ),
-                status=428,
-                content_type="application/json",
-            )
-            response.headers["Tollgate-Denial"] = "confirm"
-            return response
-        metrics.PREFLIGHTS.labels("true" if found.passed else "false").inc()
-        if not body.dry_run:
-            preflight.tell(found, by=actor_of(caller))
-        return HttpResponse(ENCODE(report_as_json(found)), content_type="application/json")
-
-
-def actor_of(caller: admission.Caller) -> str:
-    """The owner of the token, for the alert; the decision itself judges the token."""
-    (name,) = authority.fetch_row(
-        "SELECT coalesce((SELECT u.username FROM service_tokens t JOIN auth_user u "
-        "ON u.id = t.owner_id WHERE t.digest = %s), '')",
-        [caller.digest],
-    )
-    return str(name)
-
-
-def report_as_json(report: preflight.Report) -> dict[str, Any]:
-    return {
-        "passed": report.passed,
-        "checks": [
-            {
-                "name": line.name,
-                "passed": line.passed,
-                "message": line.message,
-                "severity": line.severity,
-            }
-            for line in report.lines
-        ],
-        "summary": {
-            "taskCount": len(report.outcomes),
-            "estimatedUsd": usd_text(report.estimated_usd),
-            "testDataDetected": report.test_data,
-            "budgetLeftUsd": None if report.left_usd is None else usd_text(report.left_usd),
-            "wouldBeRefused": report.refused,
-        },
-        "environment": report.environment,
-        "limits": [
-            {
-                "scope": budget.scope,
-                "subject": budget.subject,
-                "window": budget.window,
-                "measure": budget.measure,
-                "amount": str(budget.amount),
-            }
-            for budget in report.limits
-        ],
-        "tasks": [
-            {
-                "workOrderId": outcome.task.work_order_id,
-                "name": outcome.task.name,
-                "decision": "admit" if outcome.reason is None else "refuse",
-                "reason": outcome.reason,
-                "wouldReserveUsd": usd_text(outcome.usd),
-            }
-            for outcome in report.outcomes
-        ],
-    }
+        ]
+        minutes = [{"minute": moment, "usd": amount} for moment, amount in rate.by_minute]
+        return Response(BurnRate.of(rate, limits=limits, by_minute=minutes))

@@ -1,4 +1,4 @@
-"""What the spending endpoints take."""
+"""What the endpoints that spend, and those of the guardrails, take."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -8,31 +8,20 @@ import msgspec
 from msgspec import Meta
 
 from opslog.api.errors import BadRequest
-from opslog.api.requests import AMOUNT, NAMING, Body, Label, Name, Text
+from opslog.api.requests import NAMING, Body, Label, Name, Text
 from opslog.pricing.money import MAX_USD, usd
 from opslog.pricing.usage import STANDARD, TOKENS, Usage
-from opslog.telemetry.drafts import Provider, ServiceTier, Tokens, ToolCalls
+from opslog.telemetry.drafts import Provider, ServiceTier, Tokens, ToolCalls, amount
 
+WorkOrderId = Annotated[str, Meta(min_length=1, max_length=100, pattern=NAMING)]
 LeaseSeconds = Annotated[
     int, Meta(ge=1, le=86_400, description="Seconds until the run is settled at its reservation.")
 ]
-Usd = Annotated[
-    Decimal,
-    Meta(
-        description="US dollars, a number or a string, from 0 to 1000000; "
-        "rounded to nine decimals.",
-        extra_json_schema={
-            "oneOf": [
-                {"type": "number", "minimum": 0, "maximum": 1_000_000},
-                {"type": "string", "pattern": AMOUNT},
-            ]
-        },
-    ),
-]
+Usd = Annotated[Decimal, amount("Rounded to nine decimals.")]
 
 
 class StartBody(Body, frozen=True):
-    work_order_id: Annotated[str, Meta(min_length=1, max_length=100, pattern=NAMING)]
+    work_order_id: WorkOrderId
     agent_name: Name
     estimated_cost_usd: Usd | None = None
     model: Text | None = None
@@ -84,6 +73,50 @@ class FinishBody(Body, frozen=True):
 class ExtendBody(Body, frozen=True):
     additional_usd: Usd | None = None
     lease_seconds: LeaseSeconds | None = None
+
+
+class CheckBody(Body, frozen=True):
+    estimated_cost_usd: Usd | None = None
+    model: Text | None = None
+    estimated_input_tokens: Tokens | None = None
+    estimated_output_tokens: Tokens | None = None
+    user_id: Text | None = None
+    surface: Label | None = None
+    feature: Label | None = None
+    agent_name: Text | None = None
+
+
+class SpendBody(Body, frozen=True):
+    cost_usd: Usd | None = None
+    usage: UsageBody | None = None
+    model: Text | None = None
+    user_id: Text | None = None
+    surface: Label | None = None
+    feature: Label | None = None
+    agent_name: Text | None = None
+
+
+class KillSwitchBody(Body, frozen=True):
+    scope: Literal["Global", "Surface", "Identity"]
+    enabled: bool
+    reason: Annotated[str, Meta(min_length=1, max_length=500, pattern=NAMING)]
+    target: Text | None = None
+
+
+class TaskBody(Body, frozen=True):
+    work_order_id: WorkOrderId
+    name: Name
+    agent_name: Name | None = None
+    model: Text | None = None
+    estimated_cost_usd: Usd | None = None
+    estimated_input_tokens: Tokens | None = None
+    estimated_output_tokens: Tokens | None = None
+
+
+class PreflightBody(Body, frozen=True):
+    tasks: Annotated[list[TaskBody], Meta(min_length=1, max_length=500)]
+    confirm: bool | None = None
+    dry_run: bool | None = None
 
 
 def money(value: Decimal | None, field: str) -> Decimal | None:

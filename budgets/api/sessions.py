@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.contrib.auth.models import User
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import BasePermission
@@ -50,17 +49,3 @@ class SessionView(APIView):
         if not hasattr(self, str(request.method).lower()):
             self.http_method_not_allowed(request)
         super().initial(request, *args, **kwargs)
-
-
-class PersonInSessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    target_class = "budgets.api.sessions.PersonInSession"
-    name = ["session", "csrf"]
-
-    def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
-        return [
-            {"type": "apiKey", "in": "cookie", "name": "sessionid"},
-            {"type": "apiKey", "in": "header", "name": "X-CSRFToken"},
-        ]
-
-    def get_security_requirement(self, auto_schema: Any) -> Any:
-        return SESSION_AND_CSRF[0]

@@ -4,7 +4,7 @@ from django.urls import path, register_converter
 from django.urls.converters import IntConverter
 
 import workorders.api.urls  # noqa: F401  (registers the converter of ids)
-from budgets.api import cap_changes, guardrails, views
+from budgets.api import cap_changes, guardrails, preflight, views
 
 
 class NumberConverter(IntConverter):
@@ -41,7 +41,7 @@ urlpatterns = [
         name="work-order-cap-changes",
     ),
     path("work-orders/<wo:wo_id>/usage", views.UsageView.as_view(), name="work-order-usage"),
-    path("work-orders/preflight", guardrails.PreflightView.as_view(), name="preflight"),
+    path("work-orders/preflight", preflight.PreflightView.as_view(), name="preflight"),
     path("llm/killswitch", guardrails.KillSwitchView.as_view(), name="killswitch"),
     path("features/<str:feature>", guardrails.FeatureView.as_view(), name="feature"),
     path("burn-rate", guardrails.BurnRateView.as_view(), name="burn-rate"),

@@ -26,13 +26,10 @@ def fingerprint(base_dir: Path) -> str:
 
 def collect_if_changed() -> bool:
     """Whether anything had to be collected."""
-    from config import api_schema  # reads the settings on import
-
     root = Path(settings.STATIC_ROOT)
     stamp, now = root / ".fingerprint", fingerprint(settings.BASE_DIR)
     changed = not stamp.exists() or stamp.read_text() != now
     if changed:
         call_command("collectstatic", interactive=False, verbosity=0)
         stamp.write_text(now)
-    api_schema.document()
     return changed

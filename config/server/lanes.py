@@ -13,7 +13,13 @@ from django.urls.converters import UUIDConverter
 from rest_framework.views import APIView
 
 from budgets.api.views import SpendingView
-from config.middleware import PAGE_PREFIXES, ProbesMiddleware, is_for_programs, ways_in
+from config.middleware import (
+    API_PREFIXES,
+    PAGE_PREFIXES,
+    ProbesMiddleware,
+    is_for_programs,
+    ways_in,
+)
 from workorders.api.auth import ServiceTokenAuthentication
 
 A_RUN = re.compile(UUIDConverter.regex)
@@ -50,7 +56,6 @@ class Place(NamedTuple):
 
 PAGES = Place(Lane.OTHER, Needs.NOTHING, for_programs=False)
 ELSEWHERE = Place(Lane.OTHER, Needs.NOTHING)
-API_PREFIXES = ("/api/", "/v1/")
 
 
 def place(path: str) -> Place:

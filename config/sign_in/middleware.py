@@ -18,6 +18,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
+from config.middleware import API_PREFIXES
 from config.sign_in import factors
 from config.sign_in.adapters import AccountAdapter
 from opslog.confirmed import confirmed_lately
@@ -171,4 +172,4 @@ def by_way_of(address: str, request: HttpRequest) -> HttpResponse:
 
 
 def is_for_machines(request: HttpRequest) -> bool:
-    return request.path_info.startswith(("/api/", "/v1/"))
+    return request.path_info.startswith(API_PREFIXES)

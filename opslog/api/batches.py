@@ -4,13 +4,15 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 from rest_framework import exceptions
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
+from opslog.api.answers import Answer
 from opslog.api.errors import BadRequest, TooLarge
 from opslog.api.requests import IS_AMOUNT, NO_AMOUNT, place_and_problem
 from opslog.telemetry.accepting import MOST, Outcome, Speaker, Status
@@ -84,6 +86,31 @@ def speaker_of(request: Request) -> Speaker:
     return Speaker(auth.work_orders, auth.surface, auth.feature, auth.owner_id)
 
 
+class Item(Answer, omit_defaults=True, forbid_unknown_fields=True):
+    index: Annotated[int, Meta(description="Its place in the body, from 0.")]
+    status: Literal["accepted", "duplicate", "refused"]
+    event_id: str = ""
+    reason: Annotated[str, Meta(description="Why it was refused.")] = ""
+    note: Annotated[str, Meta(description="On what was accepted: no price was known.")] = ""
+
+
+class Taken(Answer, forbid_unknown_fields=True):
+    accepted: int
+    duplicates: int
+    refused: int
+    items: list[Item]
+
+
+class NothingTaken(Answer, forbid_unknown_fields=True):
+    """The counts and items are left out where the body could not be read."""
+
+    error: str
+    accepted: int | UnsetType = UNSET
+    duplicates: int | UnsetType = UNSET
+    refused: int | UnsetType = UNSET
+    items: list[Item] | UnsetType = UNSET
+
+
 @dataclass(slots=True)
 class Batch(Generic[D]):
     """The items that could be read, by their place in the body, and the reasons of the others."""
@@ -91,41 +118,36 @@ class Batch(Generic[D]):
     drafts: dict[int, D] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
 
-    def take_in(self, accept: Callable[[list[D]], list[Outcome]]) -> tuple[int, dict[str, Any]]:
+    def take_in(
+        self, accept: Callable[[list[D]], list[Outcome]]
+    ) -> tuple[int, Taken | NothingTaken]:
         """Hand the drafts over; status and body of the answer.
 
         200: all were written, or had been; 207: some were refused; 400: all were.
         """
         outcomes = dict(zip(self.drafts, accept(list(self.drafts.values())), strict=True))
-        items: list[dict[str, Any]] = []
+        items: list[Item] = []
         count = dict.fromkeys(Status, 0)
         for index in range(len(self.drafts) + len(self.refused)):
-            told = outcomes.get(index) or Outcome(Status.REFUSED, "", self.refused.get(index, ""))
-            count[told.status] += 1
-            item = {"index": index, "status": told.status}
-            if told.event_id:
-                item["eventId"] = told.event_id
-            if told.reason:
-                item["reason" if told.status is Status.REFUSED else "note"] = told.reason
-            items.append(item)
-        body = {
-            "accepted": count[Status.ACCEPTED],
-            "duplicates": count[Status.DUPLICATE],
-            "refused": count[Status.REFUSED],
-            "items": items,
-        }
-        if not count[Status.REFUSED]:
-            return 200, body
-        if count[Status.REFUSED] < len(items):
-            return 207, body
-        return 400, {"error": f"nothing was accepted: {items[0]['reason']}", **body}
+            outcome = outcomes.get(index) or Outcome(
+                Status.REFUSED, "", self.refused.get(index, "")
+            )
+            count[outcome.status] += 1
+            why = "reason" if outcome.status is Status.REFUSED else "note"
+            items.append(
+                Item(index, outcome.status.value, outcome.event_id, **{why: outcome.reason})
+            )
+        taken, duplicates, refused = count.values()
+        if refused < len(items):
+            return 207 if refused else 200, Taken(taken, duplicates, refused, items)
+        error = f"nothing was accepted: {items[0].reason}"
+        return 400, NothingTaken(error, taken, duplicates, refused, items)
 
 
 COST_IN_QUOTES = re.compile(rb'"(costUsd|senderCostUsd)"\s*:\s*"([^"]*)"')
 ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 NOT_JSON = "not JSON in UTF-8"
 TOO_DEEP = "nested too deeply"
-T = TypeVar("T")
 
 
 def read_batch(decoder: "msgspec.json.Decoder[D]", body: Any) -> Batch[D]:

@@ -1,24 +1,22 @@
 """Telling of changes, and reading what was told."""
 
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import django_filters
-import msgspec
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema_view
 from msgspec import Meta
-from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from opslog.api.answers import Answer, Moment
 from opslog.api.errors import BadRequest
-from opslog.api.filters import ChoiceFilter, KnownFiltersOnly, MomentFilter, in_utc
-from opslog.api.pagination import KeysetPagination
-from opslog.api.requests import NAMING, Body, Label, Name, RawJSONParser, decode
-from opslog.api.schema import BODY_ERRORS, COMMON, DENIAL, ERROR, example, said, shape
+from opslog.api.filters import ChoiceFilter, MomentFilter, in_utc
+from opslog.api.pagination import Pages
+from opslog.api.requests import NAMING, Body, Label, Name, RawJSONParser
+from opslog.api.schema import operation
 from opslog.models import ChangeMarker
 from opslog.telemetry import change_markers
 
@@ -26,22 +24,20 @@ from opslog.telemetry import change_markers
 class ChangeBody(Body, frozen=True):
     kind: Literal["deploy", "prompt_template", "model_version", "ux_change", "campaign", "other"]
     what: Annotated[str, Meta(min_length=1, max_length=500, pattern=NAMING)]
-    happened_at: Annotated[datetime, Meta(tz=True)] | None = None
+    happened_at: Moment | None = None
     feature: Label | None = None
     key: Name | None = None
 
 
-CHANGE = msgspec.json.Decoder(ChangeBody)
-
-
-class ChangeMarkerSerializer(serializers.ModelSerializer[ChangeMarker]):
-    happenedAt = serializers.DateTimeField(source="happened_at")
-    recordedBy = serializers.CharField(source="recorded_by")
-    createdAt = serializers.DateTimeField(source="created_at")
-
-    class Meta:
-        model = ChangeMarker
-        fields = ("id", "kind", "what", "happenedAt", "feature", "key", "recordedBy", "createdAt")
+class Change(Answer):
+    id: int
+    kind: ChangeMarker.Kind
+    what: str
+    happened_at: Moment
+    feature: Annotated[str, Meta(description="Empty: all features.")]
+    key: str | None
+    recorded_by: str
+    created_at: Moment
 
 
 class ChangeFilter(django_filters.FilterSet):
@@ -50,10 +46,6 @@ class ChangeFilter(django_filters.FilterSet):
     since = MomentFilter(field_name="happened_at", lookup_expr="gte")
     until = MomentFilter(field_name="happened_at", lookup_expr="lt")
 
-    class Meta:
-        model = ChangeMarker
-        fields: list[str] = []
-
     def of_feature(
         self, queryset: QuerySet[ChangeMarker], name: str, value: str
     ) -> QuerySet[ChangeMarker]:
@@ -61,15 +53,18 @@ class ChangeFilter(django_filters.FilterSet):
         return queryset.filter(Q(feature=value) | Q(feature=""))
 
 
-class NewestChangesFirst(KeysetPagination):
+@extend_schema_view(
+    get=operation(
+        "changes_list",
+        "What was changed, newest first",
+        tag="reading",
+        answers={200: ("A page.", Change)},
+    )
+)
+class ChangeList(Pages):
+    answer = Change
     ordering = ("-happened_at", "-id")
-
-
-class ChangeList(generics.ListAPIView[ChangeMarker]):
-    serializer_class = ChangeMarkerSerializer
-    pagination_class = NewestChangesFirst
     parser_classes = (RawJSONParser,)
-    filter_backends = (KnownFiltersOnly,)
     filterset_class = ChangeFilter
     concerns_everything = True
     queryset = ChangeMarker.objects.all()
@@ -78,47 +73,27 @@ class ChangeList(generics.ListAPIView[ChangeMarker]):
     def required_scope(self) -> str:
         return "ingest" if self.request.method == "POST" else "read"
 
-    @extend_schema(
-        operation_id="changes_list",
-        summary="What was changed, newest first",
-        tags=["reading"],
-        parameters=[DENIAL],
-        responses={200: ChangeMarkerSerializer(many=True), **COMMON},
-    )
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
-
-    @extend_schema(
-        operation_id="change_record",
-        summary="Tell of a change",
-        description="Drawn on every chart, and named by the triage when one precedes a spike. No "
+    @operation(
+        "change_record",
+        "Tell of a change",
+        "Drawn on every chart, and named by the triage when one precedes a spike. No "
         "`feature`: of all features. No `happenedAt`: now. With a `key` the same change may be "
         "told again. Kept for good: a change is never edited or deleted.",
-        tags=["telemetry"],
-        request={"application/json": shape(ChangeBody)},
-        parameters=[DENIAL],
-        responses={
-            201: ChangeMarkerSerializer,
-            200: ChangeMarkerSerializer,
-            **COMMON,
-            **BODY_ERRORS,
-            409: said("The key was told before, of another change.", ERROR),
+        tag="telemetry",
+        body=ChangeBody,
+        answers={201: ("Recorded.", Change), 200: ("It was recorded before.", Change)},
+        errors={409: "The key was told before, of another change."},
+        examples={
+            "A deploy": {
+                "kind": "deploy",
+                "what": "search 4.12.0",
+                "feature": "search",
+                "key": "search-4.12.0",
+            }
         },
-        examples=[
-            example(
-                "A deploy",
-                {
-                    "kind": "deploy",
-                    "what": "search 4.12.0",
-                    "feature": "search",
-                    "key": "search-4.12.0",
-                },
-                request_only=True,
-            )
-        ],
     )
     def post(self, request: Request) -> Response:
-        body = decode(CHANGE, request.data)
+        body = ChangeBody.read(request.data)
         try:
             marker, new = change_markers.record_change(
                 kind=body.kind,
@@ -136,4 +111,4 @@ class ChangeList(generics.ListAPIView[ChangeMarker]):
             ) from None
         except change_markers.KeyTaken as error:
             return Response({"error": str(error)}, status=409)
-        return Response(ChangeMarkerSerializer(marker).data, status=201 if new else 200)
+        return Response(Change.of(marker), status=201 if new else 200)

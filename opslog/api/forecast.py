@@ -1,88 +1,125 @@
 """`GET /api/forecast`: spend by the hour, the forecast with its error, and what is unusual."""
 
 import re
-from typing import Any
+from typing import Annotated, Any, Self
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
+from msgspec import Meta, field
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from opslog.api.answers import Answer, Moment, Usd
 from opslog.api.errors import BadRequest
 from opslog.api.requests import PRINTABLE
-from opslog.api.schema import COMMON, DENIAL, TIME, record, said
-from opslog.forecasting.backtest import Score
-from opslog.forecasting.outlook import HOUR, Outlook
-from opslog.pricing.money import usd, usd_text
+from opslog.api.schema import DENIAL, operation
+from opslog.forecasting.outlook import HOUR
 from opslog.telemetry import spend_hours
-from opslog.telemetry.spend_hours import Category, Spend
 
 HOURS_SENT = 7 * 24
 LONGEST_NAME = 200
-MONEY = {"type": "string"}
-RATIO = {"type": ["number", "null"], "description": "0.1 is ten per cent."}
-SCORE = record(
-    way={"type": "string"},
-    naive={"type": "boolean"},
-    trials={"type": "integer"},
-    wape=RATIO,
-    mape=RATIO,
-)
-OUTLOOK = record(
-    ends=TIME,
-    spentUsd=MONEY,
-    forecastUsd=MONEY,
-    lowUsd={"type": ["string", "null"]},
-    highUsd={"type": ["string", "null"]},
-    way={"type": "string"},
-    testedDaysAhead={"type": "integer"},
-    error={"anyOf": [SCORE, {"type": "null"}]},
-    tried={"type": "array", "items": SCORE},
-)
-CATEGORY = record(
-    name={"type": "string"},
-    last24hUsd=MONEY,
-    before24hUsd=MONEY,
-    last7dUsd=MONEY,
-    last7dRequests={"type": "integer"},
-    unpriced={"type": "integer"},
-)
-ANSWER = record(
-    at=TIME,
-    historyDays={"type": "integer"},
-    day={"anyOf": [OUTLOOK, {"type": "null"}]},
-    month={"anyOf": [OUTLOOK, {"type": "null"}]},
-    hours={"type": "array", "items": record(hour=TIME, usd=MONEY)},
-    forecastHours={"type": "array", "items": record(hour=TIME, usd=MONEY)},
-    unusual={
-        "type": "array",
-        "items": record(
-            first=TIME,
-            last=TIME,
-            hours={"type": "integer"},
-            model={"type": "string", "description": "Empty: all together."},
-            usd=MONEY,
-            usualUsd=MONEY,
-            spreads={"type": "number"},
-        ),
-    },
-    models={"type": "array", "items": CATEGORY},
-    features={"type": "array", "items": CATEGORY},
-    triggers={"type": "array", "items": CATEGORY},
-)
+Ratio = Annotated[float | None, Meta(description="0.1 is ten per cent.")]
+
+
+class Score(Answer):
+    name: str = field(name="way")
+    naive: bool
+    trials: int
+    wape: Ratio
+    mape: Ratio
+
+    def __post_init__(self) -> None:
+        self.wape = None if self.wape is None else round(self.wape, 4)
+        self.mape = None if self.mape is None else round(self.mape, 4)
+
+
+class Window(Answer):
+    ends: Moment
+    spent_usd: Usd
+    forecast_usd: Usd
+    low_usd: Usd | None
+    high_usd: Usd | None
+    way: str
+    tried_days: int = field(name="testedDaysAhead")
+    error: Score | None
+    tried: list[Score]
+
+    @classmethod
+    def of(cls, source: Any, **computed: Any) -> Self:
+        tested = source.tested
+        error, tried = (tested.chosen, tested.scores) if tested else (None, ())
+        return super().of(source, error=error, tried=tried)
+
+
+class Category(Answer):
+    name: str
+    day_usd: Usd = field(name="last24hUsd")
+    day_before_usd: Usd = field(name="before24hUsd")
+    week_usd: Usd = field(name="last7dUsd")
+    week_requests: int = field(name="last7dRequests")
+    unpriced: int
+
+
+class Hour(Answer):
+    hour: Moment
+    usd: Usd
+
+
+class Unusual(Answer):
+    first: Moment
+    last: Moment
+    hours: int
+    model: Annotated[str, Meta(description="Empty: all together.")]
+    usd: Usd
+    usual_usd: Usd
+    spreads: float
+
+    def __post_init__(self) -> None:
+        self.spreads = round(self.spreads, 1)
+
+
+class Forecast(Answer):
+    at: Moment
+    history_days: int
+    day: Window | None
+    month: Window | None
+    hours: list[Hour]
+    forecast_hours: list[Hour]
+    unusual: list[Unusual]
+    models: list[Category]
+    features: list[Category]
+    triggers: list[Category]
+
+    @classmethod
+    def of(cls, source: Any, **computed: Any) -> Self:
+        series, forecast = source.series, source.forecast
+        start = max(len(series.hours) - HOURS_SENT, 0)
+        spent = enumerate(series.hours[start:], start)
+        return super().of(
+            source,
+            at=series.ends,
+            history_days=forecast.days if forecast else 0,
+            day=Window.of(forecast.day) if forecast else None,
+            month=Window.of(forecast.month) if forecast else None,
+            hours=[{"hour": series.first + HOUR * index, "usd": usd} for index, usd in spent],
+            forecast_hours=[
+                {"hour": hour, "usd": usd} for hour, usd in (forecast.hours if forecast else ())
+            ],
+            unusual=[Unusual.of(each.found, model=each.model) for each in source.unusual],
+        )
 
 
 class ForecastView(APIView):
     required_scope = "read"
     concerns_everything = True
 
-    @extend_schema(
-        operation_id="forecast",
-        summary="Spend by the hour, and what it comes to",
-        description="Of telemetry, not of budgets. Between `low` and `high` nine in "
+    @operation(
+        "forecast",
+        "Spend by the hour, and what it comes to",
+        "Of telemetry, not of budgets. Between `low` and `high` nine in "
         "ten such forecasts of the past would have ended; `error` is that of having chosen "
         "a way by what was known then, `tried` that of each way. `hours` are the last seven days.",
-        tags=["reading"],
+        tag="reading",
         parameters=[
             OpenApiParameter(
                 "model",
@@ -91,7 +128,7 @@ class ForecastView(APIView):
             ),
             DENIAL,
         ],
-        responses={200: said("As of the last whole hour.", ANSWER), **COMMON},
+        answers={200: ("As of the last whole hour.", Forecast)},
     )
     def get(self, request: Request) -> Response:
         if unknown := sorted(set(request.query_params) - {"model"}):
@@ -99,81 +136,4 @@ class ForecastView(APIView):
         model = request.query_params.get("model", "")
         if len(model) > LONGEST_NAME or not re.match(PRINTABLE, model):
             raise BadRequest("bad input", {"model": [f"At most {LONGEST_NAME} characters"]})
-        return Response(as_json(spend_hours.spend(model=model)))
-
-
-def as_json(spend: Spend) -> dict[str, Any]:
-    series, told = spend.series, spend.forecast
-    start = max(len(series.hours) - HOURS_SENT, 0)
-    return {
-        "at": moment(series.ends),
-        "historyDays": told.days if told else 0,
-        "day": outlook(told.day) if told else None,
-        "month": outlook(told.month) if told else None,
-        "hours": [
-            {"hour": moment(series.first + HOUR * index), "usd": usd_text(series.hours[index])}
-            for index in range(start, len(series.hours))
-        ],
-        "forecastHours": [
-            {"hour": moment(hour), "usd": dollars(amount)}
-            for hour, amount in (told.hours if told else ())
-        ],
-        "unusual": [
-            {
-                "first": moment(each.found.first),
-                "last": moment(each.found.last),
-                "hours": each.found.hours,
-                "model": each.model,
-                "usd": dollars(each.found.usd),
-                "usualUsd": dollars(each.found.usual_usd),
-                "spreads": round(float(each.found.spreads), 1),
-            }
-            for each in spend.unusual
-        ],
-        "models": [category(each) for each in spend.models],
-        "features": [category(each) for each in spend.features],
-        "triggers": [category(each) for each in spend.triggers],
-    }
-
-
-def moment(at: Any) -> str:
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def dollars(amount: Any) -> str | None:
-    return None if amount is None else usd_text(usd(amount))
-
-
-def outlook(of: Outlook) -> dict[str, Any]:
-    return {
-        "ends": moment(of.ends),
-        "spentUsd": dollars(of.spent_usd),
-        "forecastUsd": dollars(of.forecast_usd),
-        "lowUsd": dollars(of.low_usd),
-        "highUsd": dollars(of.high_usd),
-        "way": of.way,
-        "testedDaysAhead": of.tried_days,
-        "error": score(of.tested.chosen) if of.tested else None,
-        "tried": [score(each) for each in of.tested.scores] if of.tested else [],
-    }
-
-
-def score(of: Score) -> dict[str, Any]:
-    return {
-        "way": of.name,
-        "naive": of.naive,
-        "trials": of.trials,
-        "wape": None if of.wape is None else round(float(of.wape), 4),
-        "mape": None if of.mape is None else round(float(of.mape), 4),
-    }
-
-
-def category(of: Category) -> dict[str, Any]:
-    return {
-        "name": of.name,
-        "last24hUsd": dollars(of.day_usd),
-        "before24hUsd": dollars(of.day_before_usd),
-        "last7dUsd": dollars(of.week_usd),
-        "last7dRequests": of.week_requests,
-        "unpriced": of.unpriced,
-    }
+        return Response(Forecast.of(spend_hours.spend(model=model)))

@@ -2,19 +2,19 @@
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 from django.http import HttpResponse
-from drf_spectacular.utils import extend_schema
+from msgspec import UNSET, Meta, UnsetType
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from opslog.api.batches import Batch, parts_of, speaker_of
 from opslog.api.errors import BadRequest
-from opslog.api.schema import DENIAL, EITHER_HEADER, ERROR, example, said
-from opslog.api.telemetry import answer
-from opslog.api.telemetry_schema import ENCODING, RESPONSES
+from opslog.api.schema import operation, ref
+from opslog.api.telemetry import BATCHES, answer
 from opslog.models import InferenceEvent
 from opslog.telemetry import litellm
 from opslog.telemetry.accepting import MOST, Outcome, accept_inference, accept_tools
@@ -22,27 +22,27 @@ from opslog.telemetry.drafts import InferenceDraft, ToolDraft
 
 MAX_CALLBACK = 16 * 1024 * 1024  # bytes, as sent and inflated; the proxy sends 512 at once
 
-PAYLOAD = {
-    "type": "object",
-    "description": "StandardLoggingPayload. More fields than these are passed over.",
-    "properties": {
-        "id": {"type": "string", "minLength": 1},
-        "startTime": {"type": "number", "description": "Seconds since 1970."},
-        "endTime": {"type": "number", "description": "Seconds since 1970."},
-        "call_type": {"type": "string"},
-        "model": {"type": "string"},
-        "custom_llm_provider": {"type": ["string", "null"]},
-        "status": {"type": "string", "enum": ["success", "failure"]},
-        "prompt_tokens": {"type": "integer", "minimum": 0},
-        "completion_tokens": {"type": "integer", "minimum": 0},
-        "response_cost": {"type": ["number", "null"]},
-        "end_user": {"type": ["string", "null"]},
-        "trace_id": {"type": "string"},
-        "request_tags": {"type": "array", "items": {"type": "string"}},
-        "metadata": {"type": "object"},
-    },
-    "required": ["id"],
-}
+Count = Annotated[int, Meta(ge=0)]
+Second = Annotated[float, Meta(description="Seconds since 1970.")]
+
+
+class Payload(msgspec.Struct):
+    """StandardLoggingPayload. More fields than these are passed over."""
+
+    id: Annotated[str, Meta(min_length=1)]
+    startTime: Second | UnsetType = UNSET
+    endTime: Second | UnsetType = UNSET
+    call_type: str | UnsetType = UNSET
+    model: str | UnsetType = UNSET
+    custom_llm_provider: str | None = None
+    status: Literal["success", "failure"] | UnsetType = UNSET
+    prompt_tokens: Count | UnsetType = UNSET
+    completion_tokens: Count | UnsetType = UNSET
+    response_cost: float | None = None
+    end_user: str | None = None
+    trace_id: str | UnsetType = UNSET
+    request_tags: list[str] | UnsetType = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
 
 
 class PartsParser(BaseParser):
@@ -58,42 +58,33 @@ class LiteLLMCallbackView(APIView):
     required_scope = "ingest"
     parser_classes = (PartsParser,)
 
-    @extend_schema(
-        auth=EITHER_HEADER,
-        operation_id="litellm_callback",
-        summary="Take what a LiteLLM proxy logs",
-        description="The proxy's `generic_api` callback in any of its formats (`json_array`, "
+    @operation(
+        "litellm_callback",
+        "Take what a LiteLLM proxy logs",
+        "The proxy's `generic_api` callback in any of its formats (`json_array`, "
         "`ndjson`, `single`), up to 1,000 payloads, each accepted or refused by itself. Calls of "
         "MCP tools become tool calls, all others calls of models. Messages and responses are not "
         "kept. Sending a payload again is safe.",
-        tags=["telemetry"],
-        request={
-            "application/json": {
-                # Anything may be in it: each is judged by itself, and read for what it has.
-                "anyOf": [
-                    PAYLOAD,
-                    {"type": "object"},
-                    {"type": "array", "maxItems": MOST, "items": {"anyOf": [PAYLOAD, {}]}},
-                ]
-            }
+        body={
+            # Anything may be in it: each is judged by itself, and read for what it has.
+            "anyOf": [
+                ref(Payload),
+                {"type": "object"},
+                {"type": "array", "maxItems": MOST, "items": {"anyOf": [ref(Payload), {}]}},
+            ]
         },
-        parameters=[ENCODING, DENIAL],
-        responses={**RESPONSES, 413: said("The body is over 16 MiB, as sent or inflated.", ERROR)},
-        examples=[
-            example(
-                "A batch of one",
-                [
-                    {
-                        "id": "chatcmpl-9Zq",
-                        "trace_id": "0c6b1b5e",
-                        "call_type": "acompletion",
-                        "status": "failure",
-                        "model": "gpt-4o-mini",
-                    }
-                ],
-                request_only=True,
-            )
-        ],
+        examples={
+            "A batch of one": [
+                {
+                    "id": "chatcmpl-9Zq",
+                    "trace_id": "0c6b1b5e",
+                    "call_type": "acompletion",
+                    "status": "failure",
+                    "model": "gpt-4o-mini",
+                }
+            ]
+        },
+        **BATCHES | {"errors": {**BATCHES["errors"], 413: "The body is over 16 MiB."}},
     )
     def post(self, request: Request) -> HttpResponse:
         speaker = speaker_of(request)

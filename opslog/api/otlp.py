@@ -28,11 +28,10 @@ from rest_framework.views import APIView
 from opslog.api import otlp_schema as schema
 from opslog.api.batches import BatchParser, is_gzip, speaker_of
 from opslog.api.errors import BadRequest
+from opslog.api.otlp_schema import JSON, PROTOBUF
 from opslog.telemetry import traces
 from opslog.telemetry.otlp import BadExport, Unread, from_json, from_protobuf, read_spans
 
-PROTOBUF = "application/x-protobuf"
-JSON = "application/json"
 CODES = {401: UNAUTHENTICATED, 403: PERMISSION_DENIED, 413: RESOURCE_EXHAUSTED, 503: UNAVAILABLE}
 REASONS_TOLD = 5
 NAMES_TOLD = 5

@@ -1,61 +1,56 @@
-"""What the endpoint for OpenTelemetry looks like to a reader of the schema."""
+"""What the endpoint for OpenTelemetry looks like to a reader of the schema; protobuf renders it."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+import msgspec
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from msgspec import UNSET, Meta, UnsetType
 
-from opslog.api.schema import DENIAL, EITHER_HEADER, example
-from opslog.api.telemetry_schema import ENCODING
+from opslog.api.schema import DENIAL, EITHER_HEADER, ref
+from opslog.api.telemetry import ENCODING
 
 JSON, PROTOBUF = "application/json", "application/x-protobuf"
-# (In the JSON of protobuf null is what was left out.)
-OBJECTS = {"type": "array", "items": {"type": "object"}, "nullable": True}
-EXPORT = {
-    "type": "object",
-    "description": "ExportTraceServiceRequest of OTLP 1, as protobuf's JSON with ids in hex. What "
-    "is not known is passed over.",
-    "properties": {
-        "resourceSpans": {
-            "type": "array",
-            "nullable": True,
-            "items": {
-                "type": "object",
-                "properties": {
-                    "resource": {
-                        "type": "object",
-                        "properties": {"attributes": OBJECTS},
-                        "nullable": True,
-                    },
-                    "scopeSpans": {
-                        "type": "array",
-                        "nullable": True,
-                        "items": {"type": "object", "properties": {"spans": OBJECTS}},
-                    },
-                },
-            },
-        }
-    },
-}
-TAKEN: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "partialSuccess": {
-            "type": "object",
-            "properties": {
-                "rejectedSpans": {"type": "string", "description": "A 64-bit number."},
-                "errorMessage": {"type": "string"},
-            },
-        }
-    },
-    "additionalProperties": False,
-}
-STATUS: dict[str, Any] = {
-    "type": "object",
-    "description": "google.rpc.Status",
-    "properties": {"code": {"type": "integer"}, "message": {"type": "string"}},
-    "required": ["code", "message"],
-}
+Objects = list[dict[str, Any]]
 BINARY = {"type": "string", "format": "binary"}
+
+
+# (In the JSON of protobuf null is what was left out.)
+class Resource(msgspec.Struct):
+    attributes: Objects | None = None
+
+
+class ScopeSpans(msgspec.Struct):
+    spans: Objects | None = None
+
+
+class ResourceSpans(msgspec.Struct, rename="camel"):
+    resource: Resource | None = None
+    scope_spans: list[ScopeSpans] | None = None
+
+
+class Export(msgspec.Struct, rename="camel"):
+    """ExportTraceServiceRequest of OTLP 1, as protobuf's JSON with ids in hex. What is not known is
+    passed over."""
+
+    resource_spans: list[ResourceSpans] | None = None
+
+
+class PartialSuccess(msgspec.Struct, rename="camel"):
+    rejected_spans: Annotated[str, Meta(description="A 64-bit number.")] | UnsetType = UNSET
+    error_message: str | UnsetType = UNSET
+
+
+class Exported(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    partial_success: PartialSuccess | UnsetType = UNSET
+
+
+class Status(msgspec.Struct):
+    """google.rpc.Status"""
+
+    code: int
+    message: str
+
+
 ERRORS = {
     400: "The body is no export of spans, or it is compressed badly. Not to be sent again.",
     401: "No token, or one that is unknown, expired or revoked.",
@@ -64,29 +59,24 @@ ERRORS = {
     415: "The body is neither protobuf nor JSON, or compressed otherwise than by gzip.",
     503: "The database did not answer: send it again, as exporters do.",
 }
-
-
-def in_both(status: int, description: str, shape: dict[str, Any]) -> dict[Any, OpenApiResponse]:
-    return {
-        (status, JSON): OpenApiResponse(shape, description=description),
-        (status, PROTOBUF): OpenApiResponse(BINARY, description=description),
-    }
-
-
-def span(name: str, **attributes: Any) -> dict[str, Any]:
-    def value(of: Any) -> dict[str, Any]:
-        return {"intValue": str(of)} if isinstance(of, int) else {"stringValue": of}
-
-    return {
-        "traceId": "5b8efff798038103d269b633813fc60c",
-        "spanId": "eee19b7ec3c1b174",
-        "name": name,
-        "kind": 3,
-        "attributes": [
-            {"key": key.replace("__", "."), "value": value(of)} for key, of in attributes.items()
-        ],
-    }
-
+ANSWERS: dict[int, tuple[str, type[msgspec.Struct]]] = {
+    200: ("Taken in. Without `partialSuccess`: all of it.", Exported),
+    **{status: (text, Status) for status, text in ERRORS.items()},
+}
+ATTRIBUTES = {
+    "gen_ai.operation.name": {"stringValue": "chat"},
+    "gen_ai.request.model": {"stringValue": "gpt-4o-mini"},
+    "gen_ai.usage.input_tokens": {"intValue": "1200"},
+    "gen_ai.usage.output_tokens": {"intValue": "150"},
+    "tollgate.feature": {"stringValue": "summary"},
+}
+SPAN = {
+    "traceId": "5b8efff798038103d269b633813fc60c",
+    "spanId": "eee19b7ec3c1b174",
+    "name": "chat gpt-4o-mini",
+    "kind": 3,
+    "attributes": [{"key": key, "value": value} for key, value in ATTRIBUTES.items()],
+}
 
 traces = extend_schema(
     auth=EITHER_HEADER,
@@ -98,44 +88,17 @@ traces = extend_schema(
     "Sending an export again is safe. Spans that cannot be taken, or that look like calls and are "
     "not understood, are counted and named in `partialSuccess`; the others are written.",
     tags=["telemetry"],
-    request={JSON: EXPORT, PROTOBUF: BINARY},
+    request={JSON: ref(Export), PROTOBUF: BINARY},
     parameters=[ENCODING, DENIAL],
     responses={
-        **in_both(200, "Taken in. Without `partialSuccess`: all of it.", TAKEN),
-        **{
-            key: told
-            for status, description in ERRORS.items()
-            for key, told in in_both(status, description, STATUS).items()
-        },
+        (status, media_type): OpenApiResponse(shape, description=text)
+        for status, (text, kind) in ANSWERS.items()
+        for media_type, shape in ((JSON, ref(kind)), (PROTOBUF, BINARY))
     },
     examples=[
-        example(
+        OpenApiExample(
             "One call of a model",
-            {
-                "resourceSpans": [
-                    {
-                        "resource": {
-                            "attributes": [
-                                {"key": "service.name", "value": {"stringValue": "editor"}}
-                            ]
-                        },
-                        "scopeSpans": [
-                            {
-                                "spans": [
-                                    span(
-                                        "chat gpt-4o-mini",
-                                        gen_ai__operation__name="chat",
-                                        gen_ai__request__model="gpt-4o-mini",
-                                        gen_ai__usage__input_tokens=1200,
-                                        gen_ai__usage__output_tokens=150,
-                                        tollgate__feature="summary",
-                                    )
-                                ]
-                            }
-                        ],
-                    }
-                ]
-            },
+            value={"resourceSpans": [{"scopeSpans": [{"spans": [SPAN]}]}]},
             request_only=True,
             media_type=JSON,
         )

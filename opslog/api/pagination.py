@@ -7,12 +7,17 @@ from urllib.parse import parse_qs, urlencode
 
 from django.core.exceptions import ValidationError
 from django.db.models import Field, Q
+from rest_framework.generics import ListAPIView
+from rest_framework.metadata import SimpleMetadata
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
+from opslog.api.answers import Answer
 from opslog.api.errors import BadRequest
-from opslog.api.filters import in_utc
+from opslog.api.filters import KnownFiltersOnly, in_utc
+from opslog.api.schema import register
 
 # What a cursor holds: the columns of the row that it stands after, and whether pages go back.
 NAMES = ("p", "i", "r")
@@ -21,7 +26,8 @@ NAMES = ("p", "i", "r")
 class KeysetPagination(CursorPagination):
     """Takes `limit` and `cursor`, and says so when one of them is nonsense.
 
-    `ordering` ends with a unique column, and a cursor names the row it stands after by all of them.
+    The view's `ordering` ends with a unique column, and a cursor names the row it stands after by
+    all of them.
     (The base class counts rows where the first column is equal: one that comes or goes among them
     shifted its pages, and beyond a thousand they never ended.)
     """
@@ -29,7 +35,6 @@ class KeysetPagination(CursorPagination):
     page_size = 50
     page_size_query_param = "limit"
     max_page_size = 200
-    ordering: str | list[str] | tuple[str, ...] = ("id",)
 
     def get_page_size(self, request: Request) -> int:
         text = request.query_params.get(self.page_size_query_param)
@@ -44,10 +49,9 @@ class KeysetPagination(CursorPagination):
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         size = self.get_page_size(request)
         self.address = request.build_absolute_uri()
-        names = (self.ordering,) if isinstance(self.ordering, str) else tuple(self.ordering)
         self.columns: list[tuple[Any, bool]] = [
             (queryset.model._meta.get_field(name.lstrip("-")), name.startswith("-"))
-            for name in names
+            for name in view.ordering
         ]
         place, back = self._read_cursor(request.query_params.get(self.cursor_query_param))
         if place:
@@ -113,6 +117,12 @@ class KeysetPagination(CursorPagination):
                 parameter["schema"] |= {"minimum": 1, "maximum": self.max_page_size}
         return parameters
 
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        link = {"type": ["string", "null"], "format": "uri"}
+        properties = {"next": link, "previous": link, "results": schema}
+        page = {"type": "object", "required": list(properties), "properties": properties}
+        return register(schema["items"]["$ref"].rpartition("/")[2] + "Page", page)
+
 
 def _value(column: "Field[Any, Any]", text: str) -> Any:
     """Raises ValidationError, ValueError for a text that is none of the column's values."""
@@ -129,7 +139,24 @@ def _value(column: "Field[Any, Any]", text: str) -> Any:
     return value
 
 
-class NewestEventsFirst(KeysetPagination):
-    """In the order of the log's indexes."""
+class NoActions(SimpleMetadata):
+    """Of OPTIONS. What a POST takes is in the schema; no serializer says it."""
 
-    ordering = ("-created_at", "-id")
+    def determine_actions(self, request: Request, view: Any) -> dict[str, Any]:
+        return {}
+
+
+# Rows in pages, each as an `answer`. (A docstring would be the description of every list.)
+class Pages(ListAPIView[Any]):
+    answer: type[Answer]
+    ordering: tuple[str, ...] = ("-id",)
+    pagination_class = KeysetPagination
+    metadata_class = NoActions
+    filter_backends = (KnownFiltersOnly,)
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        rows = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(self.answers_of(rows or []))
+
+    def answers_of(self, rows: Any) -> Any:
+        return [self.answer.of(row) for row in rows]

@@ -6,16 +6,17 @@ without. The same shapes give the schema, so that there is one truth about each 
 
 import json
 import re
-from decimal import Decimal
 from functools import cache
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Self, TypeVar
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import asdict
 from rest_framework.parsers import BaseParser
 
 from opslog.api.errors import BadRequest, TooLarge
 from opslog.identities import is_name
+from opslog.telemetry.drafts import AMOUNT
 
 MAX_BODY = 65_536  # bytes
 
@@ -24,8 +25,6 @@ MAX_BODY = 65_536  # bytes
 _CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
 PRINTABLE = rf"^[^{_CONTROL}]*$(?!\n)"
 NAMING = rf"^[^{_CONTROL}]*[^{_CONTROL}\x20\xa0][^{_CONTROL}]*$(?!\n)"
-# What a string may say as an amount; a number may have an exponent besides.
-AMOUNT = r"^([0-9]{1,6}(\.[0-9]{1,30})?|1000000(\.0{1,30})?)$"
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=NAMING)]
 Text = Annotated[str, Meta(max_length=200, pattern=PRINTABLE)]
 Label = Annotated[str, Meta(max_length=100, pattern=PRINTABLE)]
@@ -34,6 +33,37 @@ Label = Annotated[str, Meta(max_length=100, pattern=PRINTABLE)]
 class Body(msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=True):
     """Unknown fields are refused by name: a misspelt limit is worse than an error."""
 
+    @classmethod
+    def read(cls, body: Any) -> Self:
+        """Raises BadRequest with the name of the field that is wrong."""
+        if not isinstance(body, bytes) or not body:
+            raise BadRequest("the body must be a JSON object")
+        try:
+            decoded: Self = decoder_of(cls).decode(body)
+        except msgspec.ValidationError as error:
+            path, problem = place_and_problem(error)
+            if not path:
+                raise BadRequest(problem) from None
+            raise BadRequest("bad input", {path: [problem]}) from None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise BadRequest("the body is not JSON in UTF-8") from None
+        except RecursionError:
+            raise BadRequest("the body is nested too deeply") from None
+        examine_pairs(body)
+        return decoded
+
+    def given(self) -> dict[str, Any]:
+        """The fields that are not null, by their names here."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+B = TypeVar("B", bound=Body)
+
+
+@cache
+def decoder_of(body: type[B]) -> "msgspec.json.Decoder[B]":
+    return msgspec.json.Decoder(body)
+
 
 class RawJSONParser(BaseParser):
     """Hands the bytes over; the view's decoder parses and checks them in one pass."""
@@ -41,46 +71,23 @@ class RawJSONParser(BaseParser):
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        return whole_body(stream, parser_context, most=MAX_BODY)
-
-
-def whole_body(stream: Any, parser_context: Any, *, most: int) -> bytes:
-    """The bytes of a body. Raises TooLarge, also for one that was so large that it was not kept."""
-    length = str(parser_context["request"].META.get("CONTENT_LENGTH") or "0")
-    body: bytes = stream.read(most + 1)
-    if len(body) > most or (length.isdigit() and int(length) > most):
-        raise TooLarge
-    return body
+        """Raises TooLarge, also for a body that was so large that it was not kept."""
+        length = str(parser_context["request"].META.get("CONTENT_LENGTH") or "0")
+        body: bytes = stream.read(MAX_BODY + 1)
+        if len(body) > MAX_BODY or (length.isdigit() and int(length) > MAX_BODY):
+            raise TooLarge
+        return body
 
 
 # What limits, switches and counts compare, wherever a body names it.
 IDENTITIES = frozenset({"agentName", "userId", "surface", "feature", "model"})
+AMOUNTS = frozenset({"costUsd", "estimatedCostUsd", "additionalUsd", "usdPerDay"})
 NO_NAME = "Expected visible characters, at most 200 of them once they are normalized"
 IS_AMOUNT = re.compile(AMOUNT)
 NO_AMOUNT = "Expected digits, with at most 30 after a point, from 0 to 1000000"
 AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 NAMED = re.compile(r"(?:unknown|missing required) field `(?P<name>[^`]*)`")
 NOT_MATCHING = "Expected `str` matching regex"
-B = TypeVar("B", bound=Body)
-
-
-def decode(decoder: "msgspec.json.Decoder[B]", body: Any) -> B:
-    """The checked shape of a body. Raises BadRequest with the name of the field that is wrong."""
-    if not isinstance(body, bytes) or not body:
-        raise BadRequest("the body must be a JSON object")
-    try:
-        decoded = decoder.decode(body)
-    except msgspec.ValidationError as error:
-        path, told = place_and_problem(error)
-        if not path:
-            raise BadRequest(told) from None
-        raise BadRequest("bad input", {path: [told]}) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise BadRequest("the body is not JSON in UTF-8") from None
-    except RecursionError:
-        raise BadRequest("the body is nested too deeply") from None
-    examine_pairs(body, amounts_of(decoder.type))
-    return decoded
 
 
 def place_and_problem(error: msgspec.ValidationError) -> tuple[str, str]:
@@ -96,24 +103,13 @@ def place_and_problem(error: msgspec.ValidationError) -> tuple[str, str]:
     return path, told.replace("`", "")
 
 
-@cache
-def amounts_of(body: type[Body]) -> frozenset[str]:
-    """The names that the amounts of a body have in JSON."""
-    types = get_type_hints(body)
-    return frozenset(
-        field.encode_name
-        for field in msgspec.structs.fields(body)
-        if Decimal in (types[field.name], *get_args(types[field.name]))
-    )
-
-
 class Number(str):
     """The text of a number of JSON."""
 
     __slots__ = ()
 
 
-def examine_pairs(body: bytes, amounts: frozenset[str]) -> None:
+def examine_pairs(body: bytes) -> None:
     """What the decoder lets pass. Raises BadRequest.
 
     Whoever reads a body first, or last, must read the same amount, so no name may be there twice;
@@ -121,22 +117,19 @@ def examine_pairs(body: bytes, amounts: frozenset[str]) -> None:
     an identity something must be left when it is normalized.
     For bodies that have been decoded already, so their shape is known to be flat.
     """
-    pairs_of(amounts).decode(body.decode())
+    PAIRS.decode(body.decode())
 
 
-@cache
-def pairs_of(amounts: frozenset[str]) -> json.JSONDecoder:
-    """Reads a body for the sake of its pairs; kept, since making one takes longer than reading."""
+def once(pairs: list[tuple[str, Any]]) -> None:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadRequest("bad input", {twice: ["Given more than once"]})
+    for name, value in pairs:
+        if name in AMOUNTS and type(value) is str and not IS_AMOUNT.fullmatch(value):
+            raise BadRequest("bad input", {name: [NO_AMOUNT]})
+        if name in IDENTITIES and type(value) is str and not is_name(value):
+            raise BadRequest("bad input", {name: [NO_NAME]})
 
-    def once(pairs: list[tuple[str, Any]]) -> None:
-        names = [name for name, _ in pairs]
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise BadRequest("bad input", {twice: ["Given more than once"]})
-        for name, value in pairs:
-            if name in amounts and type(value) is str and not IS_AMOUNT.fullmatch(value):
-                raise BadRequest("bad input", {name: [NO_AMOUNT]})
-            if name in IDENTITIES and type(value) is str and not is_name(value):
-                raise BadRequest("bad input", {name: [NO_NAME]})
 
-    return json.JSONDecoder(object_pairs_hook=once, parse_int=Number, parse_float=Number)
+PAIRS = json.JSONDecoder(object_pairs_hook=once, parse_int=Number, parse_float=Number)

@@ -1,75 +1,27 @@
-"""Pieces of the schema that every floor's endpoints share."""
+"""What the operations of every floor share in the schema; bodies and answers are structs."""
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
-TIME = {"type": "string", "format": "date-time"}
-USD = {"type": "string", "pattern": r"^\d+\.\d{2,9}$", "example": "0.05"}
+from opslog.api.answers import BadInput, Error, described
+
+F = TypeVar("F", bound=Callable[..., Any])
+COMPONENTS: Final = "#/components/schemas/"
 EITHER_HEADER: Any = [{"bearer": []}, {"apiKey": []}]
-
-ERROR: dict[str, Any] = {
-    "type": "object",
-    "properties": {"error": {"type": "string"}},
-    "required": ["error"],
-    "additionalProperties": False,
+COMMON: Mapping[int, str] = {
+    400: "Bad input, named by field.",
+    401: "No token, or one that is unknown, expired or revoked.",
+    403: "The token may not be used for this.",
+    503: "The database did not answer.",
 }
-BAD_REQUEST: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "error": {"type": "string"},
-        "fields": {
-            "type": "object",
-            "additionalProperties": {"type": "array", "items": {"type": "string"}},
-        },
-    },
-    "required": ["error"],
-    "additionalProperties": False,
+NOT_FOUND: Mapping[int, str] = {404: "There is no such thing for this token."}
+BODY_ERRORS: Mapping[int, str] = {
+    413: "The body is over 64 KiB.",
+    415: "The body is not application/json.",
 }
-
-
-def shape(body: type[msgspec.Struct]) -> dict[str, Any]:
-    """The JSON schema of a request, nested definitions put in their places."""
-    told = msgspec.json.schema(body)
-    definitions = told["$defs"]
-
-    def placed(node: Any) -> Any:
-        if isinstance(node, dict):
-            if "$ref" in node:
-                return placed(definitions[node["$ref"].rsplit("/", 1)[1]])
-            # msgspec's title only repeats a class's name. (A property may be called so, too.)
-            return {
-                key: placed(value)
-                for key, value in node.items()
-                if not (key == "title" and isinstance(value, str))
-            }
-        if isinstance(node, list):
-            return [placed(value) for value in node]
-        return node
-
-    return tidy(placed(told))  # type: ignore[no-any-return]
-
-
-def tidy(node: Any) -> Any:
-    """Amounts: what msgspec says of Decimal (a string) gives way to what is really taken."""
-    if isinstance(node, dict):
-        if "oneOf" in node:
-            node = {key: value for key, value in node.items() if key not in ("type", "format")}
-        return {key: tidy(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [tidy(value) for value in node]
-    return node
-
-
-def record(**properties: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def said(description: str, body: dict[str, Any]) -> OpenApiResponse:
-    return OpenApiResponse(body, description=description)
-
-
 DENIAL = OpenApiParameter(
     "Tollgate-Denial",
     str,
@@ -77,48 +29,89 @@ DENIAL = OpenApiParameter(
     response=[401, 403],
     description="Which check refused.",
 )
-COMMON = {
-    400: said("Bad input, named by field.", BAD_REQUEST),
-    401: said("No token, or one that is unknown, expired or revoked.", ERROR),
-    403: said("The token may not be used for this.", ERROR),
-    503: said("The database did not answer.", ERROR),
-}
-NOT_FOUND = {404: said("There is no such thing for this token.", ERROR)}
-BODY_ERRORS = {
-    413: said("The body is over 64 KiB.", ERROR),
-    415: said("The body is not application/json.", ERROR),
-}
+_schemas: dict[str, Any] = {}
 
 
-def example(name: str, value: Any, **kwargs: Any) -> OpenApiExample:
-    return OpenApiExample(name, value=value, **kwargs)
+def ref(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Where the schema has this struct. Raises ValueError where another one has its name."""
+    (reference,), components = msgspec.json.schema_components(
+        [kind], schema_hook=described, ref_template=COMPONENTS + "{name}"
+    )
+    for name, schema in components.items():
+        if docstring := schema.get("description"):
+            schema["description"] = " ".join(docstring.split())
+        register(name, _tidy(schema))
+    return reference
 
 
-def require_bodies(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """drf-spectacular's hook: it takes a body that is told as plain JSON schema for optional."""
+def register(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    if _schemas.setdefault(name, schema) != schema:
+        raise ValueError(f"two schemas are called {name}")
+    return {"$ref": COMPONENTS + name}
+
+
+def _tidy(node: Any) -> Any:
+    """Without titles, which repeat a class's name (a property may be called so, too). Of amounts in
+    bodies, what msgspec says of Decimal (a string) gives way to what is really taken."""
+    if isinstance(node, list):
+        return [_tidy(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    dropped = ("type", "format") if "oneOf" in node else ()
+    return {
+        name: _tidy(value)
+        for name, value in node.items()
+        if name not in dropped and not (name == "title" and isinstance(value, str))
+    }
+
+
+def operation(
+    name: str,
+    summary: str,
+    description: str = "",
+    *,
+    tag: str,
+    answers: Mapping[int, tuple[str, type[msgspec.Struct]]],
+    body: type[msgspec.Struct] | dict[str, Any] | None = None,
+    errors: Mapping[int, str] | None = None,
+    common: Mapping[int, str] = COMMON,
+    parameters: Sequence[OpenApiParameter] = (DENIAL,),
+    examples: Mapping[str, Any] | None = None,
+    auth: Any = EITHER_HEADER,
+) -> Callable[[F], F]:
+    """Describes the method of a view. `answers` and `errors` by status, on top of the `common`
+    errors; `body` and `examples` are of JSON."""
+    responses = {status: OpenApiResponse(ref(of), text) for status, (text, of) in answers.items()}
+    texts = {**common, **(BODY_ERRORS if body else {}), **(errors or {})}
+    for status, text in texts.items():
+        if status not in responses:
+            responses[status] = OpenApiResponse(ref(BadInput if status == 400 else Error), text)
+    return extend_schema(
+        operation_id=name,
+        summary=summary,
+        description=description,
+        tags=[tag],
+        auth=auth,
+        request={"application/json": body if isinstance(body, dict) else ref(body)}
+        if body
+        else None,
+        parameters=list(parameters),
+        responses=responses,
+        examples=[
+            OpenApiExample(title, value=value, request_only=True)
+            for title, value in (examples or {}).items()
+        ],
+    )
+
+
+def complete(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """drf-spectacular's hook: adds the structs, and says which bodies are required, since it takes
+    one that is described by a JSON schema for optional."""
+    result["components"].setdefault("schemas", {}).update(sorted(_schemas.items()))
     for item in result["paths"].values():
-        for operation in item.values():
-            if "requestBody" in operation:
+        for each in item.values():
+            if "requestBody" in each:
                 # An export of nothing is no byte at all in protobuf.
-                binary = "application/x-protobuf" in operation["requestBody"]["content"]
-                operation["requestBody"]["required"] = not binary
+                binary = "application/x-protobuf" in each["requestBody"]["content"]
+                each["requestBody"]["required"] = not binary
     return result
-
-
-def null_is_a_type(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """drf-spectacular's hook: `nullable` was OpenAPI 3.0's, and means nothing in 3.1."""
-
-    def mended(node: Any) -> Any:
-        if isinstance(node, list):
-            return [mended(each) for each in node]
-        if not isinstance(node, dict):
-            return node
-        found = {name: mended(value) for name, value in node.items()}
-        if found.get("nullable") is not True:
-            return found
-        del found["nullable"]
-        if isinstance(found.get("type"), str) and "enum" not in found:
-            return {**found, "type": [found["type"], "null"]}
-        return {"anyOf": [found, {"type": "null"}]}
-
-    return dict(mended(result))

@@ -4,12 +4,12 @@ from typing import Any
 
 import django_filters
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema, extend_schema_field
-from rest_framework import generics, serializers
+from drf_spectacular.utils import extend_schema_view
 
-from opslog.api.filters import KnownFiltersOnly, MomentFilter
-from opslog.api.pagination import NewestEventsFirst
-from opslog.api.schema import COMMON, DENIAL
+from opslog.api.answers import Answer, Moment
+from opslog.api.filters import MomentFilter
+from opslog.api.pagination import Pages
+from opslog.api.schema import operation
 from opslog.models import OperationsEvent
 
 
@@ -22,49 +22,37 @@ class EventFilter(django_filters.FilterSet):
     since = MomentFilter(field_name="created_at", lookup_expr="gte")
     until = MomentFilter(field_name="created_at", lookup_expr="lt")
 
-    class Meta:
-        model = OperationsEvent
-        fields: list[str] = []
-
     def of_work_order(
         self, queryset: QuerySet[OperationsEvent], name: str, value: str
     ) -> QuerySet[OperationsEvent]:
         return queryset.filter(owner_type="work_order", owner_id=value)
 
 
-class EventSerializer(serializers.ModelSerializer[OperationsEvent]):
-    ownerType = serializers.CharField(source="owner_type")
-    ownerId = serializers.CharField(source="owner_id")
-    ownerLabel = serializers.CharField(source="owner_label")
-    requestId = serializers.CharField(source="request_id")
-    createdAt = serializers.DateTimeField(source="created_at")
-    meta = serializers.SerializerMethodField()
-
-    class Meta:
-        model = OperationsEvent
-        fields = (
-            "id",
-            "kind",
-            "message",
-            "ownerType",
-            "ownerId",
-            "ownerLabel",
-            "actor",
-            "meta",
-            "requestId",
-            "createdAt",
-        )
-
-    @extend_schema_field({"type": "object", "additionalProperties": True})
-    def get_meta(self, event: OperationsEvent) -> Any:
-        return event.meta
+class Event(Answer):
+    id: int
+    kind: str
+    message: str
+    owner_type: str
+    owner_id: str
+    owner_label: str
+    actor: str
+    meta: dict[str, Any]
+    request_id: str
+    created_at: Moment
 
 
-class EventList(generics.ListAPIView[OperationsEvent]):
+@extend_schema_view(
+    get=operation(
+        "operations_events_list",
+        "What happened, newest first",
+        tag="reading",
+        answers={200: ("A page.", Event)},
+    )
+)
+class EventList(Pages):
     required_scope = "read"
-    serializer_class = EventSerializer
-    pagination_class = NewestEventsFirst
-    filter_backends = (KnownFiltersOnly,)
+    answer = Event
+    ordering = ("-created_at", "-id")  # that of the log's indexes
     filterset_class = EventFilter
     queryset = OperationsEvent.objects.all()
 
@@ -73,13 +61,3 @@ class EventList(generics.ListAPIView[OperationsEvent]):
         auth: Any = self.request.auth
         allowed = auth.work_orders
         return events.filter(owner_type="work_order", owner_id__in=allowed) if allowed else events
-
-    @extend_schema(
-        operation_id="operations_events_list",
-        summary="What happened, newest first",
-        tags=["reading"],
-        parameters=[DENIAL],
-        responses={200: EventSerializer(many=True), **COMMON},
-    )
-    def get(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        return super().get(request, *args, **kwargs)

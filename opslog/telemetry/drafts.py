@@ -62,13 +62,17 @@ ToolCalls = Annotated[
 ]
 
 
-def _usd(absent: str) -> Meta:
+# What a string may say as an amount; a number may have an exponent besides.
+AMOUNT: Final = r"^([0-9]{1,6}(\.[0-9]{1,30})?|1000000(\.0{1,30})?)$"
+
+
+def amount(more: str) -> Meta:
     return Meta(
-        description=f"US dollars, a number or a string, from 0 to {MAX_USD}. {absent}",
+        description=f"US dollars, a number or a string, from 0 to {MAX_USD}. {more}",
         extra_json_schema={
             "oneOf": [
                 {"type": "number", "minimum": 0, "maximum": int(MAX_USD)},
-                {"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,30})?$"},
+                {"type": "string", "pattern": AMOUNT},
             ]
         },
     )
@@ -76,14 +80,14 @@ def _usd(absent: str) -> Meta:
 
 Usd = Annotated[
     Decimal,
-    _usd(
+    amount(
         "The cost that counts. Absent: computed from the usage by the price book, or unknown where "
         "there is no usage or no price."
     ),
 ]
 SenderUsd = Annotated[
     Decimal,
-    _usd(
+    amount(
         "What the program or its gateway worked out, for comparison. It counts where neither "
         "`costUsd` nor a price is known."
     ),

@@ -110,6 +110,8 @@ def test_reading(people: dict[str, User]) -> None:
     assert Person(people["vp"]).get(f"/api/cap-changes/{change.pk}").json()["mayDecide"]
     assert reader.get("/api/cap-changes/999").status_code == 404
     assert reader.get("/api/cap-changes?color=red").status_code == 400
+    nul = reader.get("/api/cap-changes?workOrder=%00")
+    assert (nul.status_code, list(nul.json()["fields"])) == (400, ["workOrder"])
     assert not Vote.objects.exists()
 
 
