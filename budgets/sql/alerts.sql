@@ -89,7 +89,7 @@ $$;
 -- What is used of a limit now, for each of its subjects; null: of all limits.
 CREATE OR REPLACE FUNCTION tollgate.use_of(p_budget bigint, p_at timestamptz) RETURNS SETOF tollgate.charge
 LANGUAGE sql STABLE AS $$
-    SELECT 0, b.id, b.scope, k.subject, b."window", b.measure,
+    SELECT 'none'::tollgate.start_check, b.id, b.scope, k.subject, b."window", b.measure,
         CASE WHEN b.scope <> 'work_order' THEN b.amount
             WHEN b.measure = 'usd' THEN e.usd_per_day ELSE e.runs_per_day END,
         b.warning_amount, b.alert_percents, p_at, NULL::bigint, k.used

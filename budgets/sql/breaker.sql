@@ -80,14 +80,14 @@ BEGIN
             PERFORM tollgate.breaker_alert(c, 'breaker_half_open', 'run ' || p_run || ' probes', p_at);
         ELSE
             -- Nobody needs a message about each probe that dies; the record has it.
-            INSERT INTO public.operations_events (kind, message, owner_type, owner_id, actor, meta)
-            VALUES ('BREAKER_HALF_OPEN', format('%s half-open: run %s did not report within %s s, run %s probes',
-                    tollgate.breaker_name(c), was.probe_run_id, c.probe_seconds, p_run),
+            PERFORM tollgate.record(row('BREAKER_HALF_OPEN', format(
+                    '%s half-open: run %s did not report within %s s, run %s probes', tollgate.breaker_name(c),
+                    was.probe_run_id, c.probe_seconds, p_run),
                 CASE c.scope WHEN 'global' THEN 'circuit_breaker' ELSE 'work_order' END,
-                CASE c.scope WHEN 'global' THEN c.id::text ELSE c.subject END, 'tollgate',
+                CASE c.scope WHEN 'global' THEN c.id::text ELSE c.subject END, '', 'tollgate',
                 jsonb_build_object('scope', c.scope, 'subject', c.subject, 'state', c.state,
                     'probeRunId', p_run, 'replacedRunId', was.probe_run_id,
-                    'halfOpenAt', tollgate.rfc3339(c.half_open_at)));
+                    'halfOpenAt', tollgate.rfc3339(c.half_open_at)), '')::tollgate.event);
         END IF;
     END LOOP;
 END $$;
@@ -159,9 +159,9 @@ DECLARE
     c tollgate.charge;
 BEGIN
     FOR c IN SELECT * FROM tollgate.charges(f, p_at, false) x
-        WHERE (x.stage = 15 AND x.used > x.amount)
-            OR (x.stage = 5 AND x.measure = 'usd' AND x.used >= x.amount) LOOP
-        IF c.stage = 5 THEN
+        WHERE (x.check_name = 'breaker_minute' AND x.used > x.amount)
+            OR (x.check_name = 'feature_cost' AND x.used >= x.amount) LOOP
+        IF c.check_name = 'feature_cost' THEN
             PERFORM tollgate.switch_feature_off(f.feature, c, p_at);
         ELSIF NOT EXISTS (SELECT FROM public.circuit_breakers WHERE scope = 'global' AND state <> 'closed') THEN
             PERFORM tollgate.trip('global', '', format('$%s were committed within a minute, over $%s',
@@ -177,14 +177,15 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT usd > c.amount OR usd > c.used OR c.used + usd <= c.amount
 $$;
 
-CREATE OR REPLACE FUNCTION tollgate.wait_for_minute(c tollgate.charge, usd numeric, p_at timestamptz)
-RETURNS tollgate.answer LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.wait_for_minute(
+    c tollgate.charge, usd numeric, p_cured_at timestamptz, p_at timestamptz
+) RETURNS tollgate.answer LANGUAGE sql IMMUTABLE AS $$
     SELECT tollgate.refusal(503, 'breaker_open', CASE WHEN usd > c.amount
         THEN format('the estimate alone is over $%s a minute: it needs "confirm": true and a minute without other spend',
             tollgate.usd(c.amount))
         ELSE format('$%s more does not fit into $%s a minute beside $%s: wait', tollgate.usd(usd),
             tollgate.usd(c.amount), tollgate.usd(c.used)) END,
-        tollgate.seconds_until(tollgate.cured_at(c, p_at), p_at))
+        tollgate.seconds_until(p_cured_at, p_at))
 $$;
 
 -- The breakers in the way of an ask: those that are not closed.
@@ -201,8 +202,8 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 CREATE OR REPLACE FUNCTION tollgate.breaker_refusal(c public.circuit_breakers, p_at timestamptz)
-RETURNS tollgate.answer LANGUAGE sql STABLE AS $$
-    SELECT tollgate.refusal(503, 'breaker_open', 'the circuit breaker is open',
+RETURNS tollgate.answer LANGUAGE sql IMMUTABLE AS $$
+    SELECT tollgate.check_refusal('breaker_open', NULL,
         least(tollgate.seconds_until(c.half_open_at, p_at), CASE c.state WHEN 'half_open' THEN 5 END),
         CASE WHEN c.state = 'open' THEN c.half_open_at END)
 $$;
@@ -242,7 +243,7 @@ CREATE OR REPLACE FUNCTION tollgate.kill_switch(
     ORDER BY k.scope <> 'Global', k.scope <> 'Surface', k.id LIMIT 1
 $$;
 
-CREATE OR REPLACE FUNCTION tollgate.killed(k public.kill_switches) RETURNS tollgate.answer LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.killed(k public.kill_switches) RETURNS tollgate.answer LANGUAGE sql IMMUTABLE AS $$
     SELECT tollgate.refusal(403, 'kill_switch', 'stopped by the kill switch of '
         || CASE k.scope WHEN 'Global' THEN 'everything' WHEN 'Surface' THEN 'surface ' || k.target
            ELSE k.target END)

@@ -104,21 +104,18 @@ BEGIN
         IF d.cost_usd IS DISTINCT FROM p_old THEN
             RETURN false;
         END IF;
-        facts := tollgate.facts_of('', d.agent_name, d.user_id, d.surface, d.feature, d.model, '', '',
-            'llm_api', host(d.source_ip), NULL, NULL);
+        facts := tollgate.spend_facts(d);
     END IF;
     PERFORM tollgate.hold_counters();
     at := tollgate.now();
-    INSERT INTO public.operations_events
-        (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
-    VALUES ('COST_CORRECTED', format('Cost of %s corrected from $%s to $%s: %s',
+    PERFORM tollgate.record(row('COST_CORRECTED', format('Cost of %s corrected from $%s to $%s: %s',
             CASE p_of WHEN 'run' THEN 'a run of ' || r.agent_name ELSE 'direct spend' END,
             tollgate.usd(p_old), tollgate.usd(p_new), p_meta->>'reason'),
         CASE p_of WHEN 'run' THEN 'work_order' ELSE 'direct_spend' END,
         CASE p_of WHEN 'run' THEN r.wo_id ELSE p_id::text END,
         coalesce((SELECT o.title FROM public.work_orders o WHERE o.id = r.wo_id), ''), p_actor,
         meta || CASE p_of WHEN 'run' THEN jsonb_build_object('woId', r.wo_id, 'runId', r.id, 'agentName', r.agent_name)
-            ELSE jsonb_build_object('spendId', p_id) END, p_request_id);
+            ELSE jsonb_build_object('spendId', p_id) END, p_request_id)::tollgate.event);
     IF p_of = 'run' THEN
         SELECT r.reserved_usd - coalesce(sum(x.reserved_usd), 0), r.cost - coalesce(sum(x.settled_usd), 0),
             r.started_at || coalesce(array_agg(x.at) FILTER (WHERE x.at IS NOT NULL), '{}')

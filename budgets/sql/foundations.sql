@@ -43,6 +43,13 @@ CREATE OR REPLACE FUNCTION tollgate.refusal(
     SELECT row(status, denial, error, after, until, false, NULL, NULL, NULL, false)::tollgate.answer
 $$;
 
+CREATE OR REPLACE FUNCTION tollgate.granted(
+    status integer, body text, reserved_usd numeric, settled_usd numeric, alerted boolean,
+    replayed boolean DEFAULT false
+) RETURNS tollgate.answer LANGUAGE sql IMMUTABLE AS $$
+    SELECT row(status, '', NULL, NULL, NULL, replayed, body, reserved_usd, settled_usd, alerted)::tollgate.answer
+$$;
+
 -- Whole seconds until then, as a refusal says them: one at least.
 CREATE OR REPLACE FUNCTION tollgate.seconds_until(until timestamptz, at timestamptz) RETURNS integer
 LANGUAGE sql IMMUTABLE AS $$
@@ -52,6 +59,59 @@ $$;
 CREATE OR REPLACE FUNCTION tollgate.token_refusal(refusal text) RETURNS tollgate.answer LANGUAGE sql IMMUTABLE AS $$
     SELECT tollgate.refusal(a.status, a.denial, a.error) FROM tollgate.token_answer_v1(refusal) a
 $$;
+
+-- The seconds said where a limit of the day refuses: those of the setting, or until midnight (UTC).
+CREATE OR REPLACE FUNCTION tollgate.day_after(p_retry_after integer, at timestamptz) RETURNS integer
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce(p_retry_after,
+        ceil(extract(epoch FROM date_trunc('day', at, 'UTC') + interval '1 day' - at))::integer)
+$$;
+
+CREATE OR REPLACE FUNCTION tollgate.stale_prices() RETURNS tollgate.answer LANGUAGE sql STABLE AS $$
+    SELECT tollgate.refusal(0, 'stale_prices', (SELECT v.version::text FROM public.price_book_version v))
+$$;
+
+-- An answer that was granted under a key. It is kept for 48 hours, in the transaction of what it grants.
+CREATE TYPE tollgate.kept AS (lineage bigint, key text, fingerprint bytea, body text);
+
+-- Gives how many are new: of one that is under way, this waits, and keeps none.
+CREATE OR REPLACE FUNCTION tollgate.keep_answers(p_endpoint text, p_at timestamptz, VARIADIC p_answers tollgate.kept[])
+RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    written bigint;
+BEGIN
+    INSERT INTO public.idempotency_records AS i (token_id, endpoint, key, fingerprint, answer, created_at)
+    SELECT k.lineage, p_endpoint, k.key, k.fingerprint, jsonb_build_object('body', k.body), p_at
+    FROM unnest(p_answers) k WHERE k.key <> ''
+    ON CONFLICT (token_id, endpoint, key) DO UPDATE SET fingerprint = excluded.fingerprint,
+        answer = excluded.answer, created_at = excluded.created_at
+    WHERE i.created_at <= p_at - interval '48 hours';
+    GET DIAGNOSTICS written = ROW_COUNT;
+    RETURN written;
+END $$;
+
+CREATE OR REPLACE FUNCTION tollgate.replay_of(fingerprint bytea, p_fingerprint bytea, status integer, body text)
+RETURNS tollgate.answer LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN fingerprint = p_fingerprint THEN tollgate.granted(status, body, NULL, NULL, false, true)
+        ELSE tollgate.refusal(422, 'idempotency_key', 'this Idempotency-Key was used for another request') END
+$$;
+
+-- The answer that is kept under the key; its status is null where none is.
+CREATE OR REPLACE FUNCTION tollgate.kept_answer(
+    p_lineage bigint, p_endpoint text, p_key text, p_fingerprint bytea, p_at timestamptz, p_status integer
+) RETURNS tollgate.answer LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    answer tollgate.answer;
+BEGIN
+    SELECT r.* INTO answer FROM public.idempotency_records i
+    CROSS JOIN LATERAL tollgate.replay_of(i.fingerprint, p_fingerprint, p_status, i.answer->>'body') r
+    WHERE i.token_id = p_lineage AND i.endpoint = p_endpoint AND i.key = p_key
+        AND i.created_at > p_at - interval '48 hours';
+    IF answer.replayed THEN
+        PERFORM tollgate.confirm_commit();
+    END IF;
+    RETURN answer;
+END $$;
 
 -- Ends the transaction early and safely: after the asynchronous COMMIT the row locks are free, and
 -- the log is forced out before the caller gets an answer, so nothing acknowledged can be lost.
@@ -77,10 +137,22 @@ END $$;
 CREATE OR REPLACE FUNCTION tollgate.slot_key(win text, starts_at timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT win || ':' || extract(epoch FROM starts_at)::bigint || ':'
 $$;
+CREATE OR REPLACE FUNCTION tollgate.key_in_slot(slot text, scope text, subject text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT slot || scope || ':' || subject
+$$;
 CREATE OR REPLACE FUNCTION tollgate.counter_key(scope text, subject text, win text, starts_at timestamptz)
 RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT tollgate.slot_key(win, starts_at) || scope || ':' || subject
+    SELECT tollgate.key_in_slot(tollgate.slot_key(win, starts_at), scope, subject)
 $$;
+CREATE TYPE tollgate.counter AS (scope text, subject text, win text, starts_at timestamptz);
+-- Those of them that are not there yet. The caller has the lock of all.
+CREATE OR REPLACE FUNCTION tollgate.make_counters(p_counters tollgate.counter[]) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    INSERT INTO public.counters (key, scope, subject, "window", starts_at)
+    SELECT tollgate.counter_key(c.scope, c.subject, c.win, c.starts_at), c.scope, c.subject, c.win, c.starts_at
+    FROM unnest(p_counters) c ON CONFLICT DO NOTHING;
+END $$;
 
 -- The locks of a decision (docs/locking.md): of the work order, which admissions share and a change of
 -- its caps or status has alone; then that of everything counted, which has one holder, and is given

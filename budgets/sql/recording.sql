@@ -80,12 +80,11 @@ BEGIN
     IF NOT EXISTS (SELECT FROM tollgate.events_about(request.subject_type, request.subject_id) AS e
         WHERE e.kind LIKE 'CAP_CHANGE%' AND e.meta->>'requestId' = NEW.request_id::text
             AND NOT e.meta ? 'by') THEN
-        INSERT INTO public.operations_events (kind, message, owner_type, owner_id, actor, meta)
-        VALUES ('CAP_CHANGE_VOTE',
+        PERFORM tollgate.record(row('CAP_CHANGE_VOTE',
             format('Request #%s: %s by user %s', NEW.request_id, NEW.decision, NEW.voter_id),
-            request.subject_type, request.subject_id, session_user,
+            request.subject_type, request.subject_id, '', session_user,
             jsonb_build_object('requestId', NEW.request_id, 'voterId', NEW.voter_id, 'decision', NEW.decision,
-                'revision', NEW.revision, 'by', TG_OP));
+                'revision', NEW.revision, 'by', TG_OP), '')::tollgate.event);
     END IF;
     RETURN NULL;
 END $$;

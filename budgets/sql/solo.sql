@@ -81,15 +81,15 @@ DECLARE
     was public.solo_operator_rules;
 BEGIN
     SELECT * INTO was FROM public.solo_operator_rules AS r WHERE r.id <> NEW.id ORDER BY r.id DESC LIMIT 1;
-    INSERT INTO public.operations_events (kind, message, owner_type, owner_id, owner_label, actor, meta)
-    VALUES ('SOLO_OPERATOR_CHANGED', format('Solo operator switched %s%s: %s',
+    PERFORM tollgate.record(row('SOLO_OPERATOR_CHANGED', format('Solo operator switched %s%s: %s',
             CASE WHEN NEW.enabled THEN 'on' ELSE 'off' END,
             CASE WHEN NEW.enabled THEN format(', second signature after %s minutes', NEW.waiting_minutes) ELSE '' END,
             NEW.reason),
         'solo_operator_rule', NEW.id::text, 'Solo operator', NEW."by",
         jsonb_build_object('reason', NEW.reason, 'changes', jsonb_build_object(
             'enabled', jsonb_build_object('old', coalesce(was.enabled, false), 'new', NEW.enabled),
-            'waitingMinutes', jsonb_build_object('old', was.waiting_minutes, 'new', NEW.waiting_minutes))));
+            'waitingMinutes', jsonb_build_object('old', was.waiting_minutes, 'new', NEW.waiting_minutes))), '')
+        ::tollgate.event);
     RETURN NULL;
 END $$;
 CREATE OR REPLACE TRIGGER record_rule AFTER INSERT ON public.solo_operator_rules

@@ -46,6 +46,18 @@ END $$;
 CREATE OR REPLACE TRIGGER stamp BEFORE INSERT ON public.operations_events
     FOR EACH ROW EXECUTE FUNCTION tollgate.stamp_event();
 
+-- The one text that writes to the log, but for Python's (opslog/events.py).
+CREATE TYPE tollgate.event AS (
+    kind text, message text, owner_type text, owner_id text, owner_label text, actor text, meta jsonb, request_id text
+);
+CREATE OR REPLACE FUNCTION tollgate.record(VARIADIC p_events tollgate.event[]) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    INSERT INTO public.operations_events (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
+    SELECT e.kind, e.message, e.owner_type, coalesce(e.owner_id, ''), coalesce(e.owner_label, ''), e.actor, e.meta,
+        coalesce(e.request_id, '')
+    FROM unnest(p_events) e;
+END $$;
+
 -- How many times what an event tells of happened: refusals of one kind may share one. (Anybody may
 -- write an event with any `meta`, so what is no count is one.)
 CREATE OR REPLACE FUNCTION tollgate.times(meta jsonb) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$

@@ -23,9 +23,8 @@ BEGIN
         RAISE EXCEPTION 'work order % cannot be set to % by SQL: do it in the admin, with a reason',
             OLD.id, NEW.status USING ERRCODE = 'restrict_violation';
     END IF;
-    INSERT INTO public.operations_events (kind, message, owner_type, owner_id, owner_label, actor, meta)
-    VALUES ('WORK_ORDER_SUSPENDED', 'Suspended by SQL', 'work_order', NEW.id, NEW.title, session_user,
-        jsonb_build_object('woId', NEW.id, 'old', OLD.status, 'new', NEW.status));
+    PERFORM tollgate.record(row('WORK_ORDER_SUSPENDED', 'Suspended by SQL', 'work_order', NEW.id, NEW.title, session_user,
+        jsonb_build_object('woId', NEW.id, 'old', OLD.status, 'new', NEW.status), '')::tollgate.event);
     RETURN NEW;
 END $$;
 
