@@ -29,19 +29,18 @@ CREATE OR REPLACE FUNCTION tollgate.decide_alone(
     q tollgate.ask, p_retry_after integer, p_lift boolean, p_confirm_over numeric, p_refusal_events integer
 ) RETURNS tollgate.answer LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    CASE q.op
-        WHEN 'start' THEN
-            RETURN tollgate.start_run_v1(q.digest, q.address, q.wo, q.agent, q.estimate, q.priced,
+    IF q.op = 'start' THEN
+        RETURN tollgate.start_run_v1(q.digest, q.address, q.wo, q.agent, q.estimate, q.priced,
                 q.book_version, q.lease, q.tokens, q.model, q.tier, q.user_id, q.surface, q.feature, false,
                 q.confirm, q.key, q.fingerprint, q.request_id, q.sent_as, p_retry_after, p_lift,
                 p_confirm_over, p_refusal_events);
-        WHEN 'finish' THEN
-            RETURN tollgate.finish_run_v1(q.digest, q.address, q.run, q.status, q.cost, q.usage, q.tokens,
+    ELSIF q.op = 'finish' THEN
+        RETURN tollgate.finish_run_v1(q.digest, q.address, q.run, q.status, q.cost, q.usage, q.tokens,
                 q.book_version, q.fingerprint, q.request_id);
-        WHEN 'spend' THEN
-            RETURN tollgate.spend_run_v1(q.digest, q.address, q.cost, q.tokens, q.usage, q.book_version, q.model,
+    ELSE
+        RETURN tollgate.spend_run_v1(q.digest, q.address, q.cost, q.tokens, q.usage, q.book_version, q.model,
                 q.user_id, q.surface, q.feature, q.agent, q.key, q.fingerprint, q.request_id, q.sent_as);
-    END CASE;
+    END IF;
 EXCEPTION WHEN OTHERS THEN
     RETURN tollgate.refusal(0, 'alone', SQLSTATE);
 END $$;

@@ -63,7 +63,7 @@ BEGIN
     facts := tollgate.facts_of_call(b, p_agent, p_user, p_surface, p_feature, p_model, p_address);
     killed := tollgate.kill_switch(tollgate.subject('surface', facts), p_user, p_agent, b.lineage);
     tripped := (tollgate.open_breakers(''))[1];
-    SELECT c INTO way FROM tollgate.charges(facts, at, true) c
+    SELECT c.* INTO way FROM tollgate.charges(facts, at, true) c
     WHERE c.win <> 'open' AND tollgate.refuses(c, coalesce(p_estimate, 0), coalesce(p_tokens, 0), false)
     ORDER BY c.check_name, c.budget_id LIMIT 1;
     check_name := least(
