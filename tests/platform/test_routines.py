@@ -106,6 +106,15 @@ def test_a_change_by_hand_is_found_and_mended(committed_db: str) -> None:
     assert states == [("O",)] * 3
 
 
+def test_a_type_that_holds_another_is_made_anew_with_it(committed_db: str) -> None:
+    query("DROP TYPE tollgate.start_check CASCADE", using="owner")
+    query("CREATE TYPE tollgate.start_check AS ENUM ('another')", using="owner")
+    assert routines.install("owner")
+    held = "SELECT (NULL::tollgate.charge).check_name, (NULL::tollgate.look).way"
+    assert query(held) == [(None, None)]
+    assert not routines.altered()
+
+
 def test_what_no_release_calls_any_more_goes(committed_db: str) -> None:
     query(
         "CREATE FUNCTION tollgate.of_old() RETURNS trigger LANGUAGE plpgsql "
