@@ -31,7 +31,7 @@ RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
         AND NOT (c.check_name = 'breaker_minute' AND confirmed AND c.used = 0 AND usd > c.amount)
 $$;
 
--- What there is under the locks. `counters` is null where some were missing: they are made, and it is to be called again.
+-- What there is under the locks. `counters` is null where some were missing: they are made, and it is called again.
 CREATE OR REPLACE FUNCTION tollgate.look_at_start(
     s tollgate.start, p_at timestamptz, p_dry boolean, p_retry_after integer
 ) RETURNS tollgate.look LANGUAGE plpgsql VOLATILE AS $$
@@ -168,12 +168,12 @@ BEGIN
             RETURN tollgate.stale_prices();
         END IF;
 
-        -- Lock first, read after. The work order: nobody changes its caps, its grants or its status
-        -- while this is held. A grant may end by itself, though, so what is in force is asked for a
-        -- moment, and once more if that has passed when the next lock is held.
+        -- Lock first, read after. Nobody changes the work order's caps, its grants or its status while this is held.
+        -- A grant may end by itself, though: what is in force is asked for once more if it has when all is locked.
         IF NOT p_dry_run THEN
             PERFORM tollgate.share_work_order(p_wo);
         END IF;
+        at := tollgate.now();
         SELECT o.title, o.status, e.runs_per_day, e.usd_per_day, e.max_concurrent_runs, o.team, o.cost_dimension,
             a.known, o.refuse_unknown_agents AND NOT a.known,
             CASE WHEN p_lift AND t.settled_runs >= 20 THEN greatest(x.usd, t.median_usd) ELSE x.usd END,
@@ -181,7 +181,7 @@ BEGIN
         INTO s.title, s.status, s.runs_per_day, s.usd_per_day, s.max_concurrent_runs, s.team, s.cost_dimension,
             s.agent_known, s.agent_refused, s.estimate, s.tokens, holds_until
         FROM public.work_orders o LEFT JOIN public.cost_statistics t ON t.wo_id = o.id
-        CROSS JOIN LATERAL tollgate.effective_caps(o.id, tollgate.now()) e
+        CROSS JOIN LATERAL tollgate.effective_caps(o.id, at) e
         CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM public.agents a WHERE a.name = p_agent AND a.is_active) AS known) a
         -- (Looked for only where it is needed: most asks name an amount. Zero is one only where it was given in
         -- dollars; tokens that come to zero name none.)
@@ -193,8 +193,7 @@ BEGIN
             RETURN tollgate.check_refusal('unknown_work_order');
         END IF;
 
-        -- Then all that is counted. Who has that lock may write, and create, any counter. As little as
-        -- can be is done under it: everybody else waits.
+        -- Then all that is counted. As little as can be is done under this lock: everybody else waits.
         IF NOT p_dry_run THEN
             PERFORM tollgate.hold_counters();
         END IF;

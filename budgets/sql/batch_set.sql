@@ -66,7 +66,7 @@ RETURNS TABLE (usd numeric, tokens numeric, runs numeric, first_slot timestamptz
 $$;
 
 -- What there is under the lock: each limit and counter once. `tight`: the limits without room for all that is asked
--- for. `watched`: those with alerts, if one of them may pass a threshold. `missing`: counters that are to be made first.
+-- for. `watched`: those with alerts, if one of them may pass a threshold. `missing`: counters to be made first.
 CREATE OR REPLACE FUNCTION tollgate.look_at_set(
     p_starts tollgate.start[], p_at timestamptz, p_confirm_over numeric,
     OUT asks tollgate.set_ask[], OUT tight tollgate.set_limit[], OUT watched tollgate.set_limit[],

@@ -5,6 +5,11 @@ CREATE OR REPLACE FUNCTION tollgate.breaker_name(c public.circuit_breakers) RETU
     SELECT CASE c.scope WHEN 'global' THEN 'Circuit breaker' ELSE 'Circuit breaker of ' || c.subject END
 $$;
 
+-- Whose timeline its events stand in.
+CREATE OR REPLACE FUNCTION tollgate.breaker_owner(c public.circuit_breakers) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE c.scope WHEN 'global' THEN ARRAY['circuit_breaker', c.id::text] ELSE ARRAY['work_order', c.subject] END
+$$;
+
 -- Tells of a transition. `p_at` in the key: each transition is one thing.
 CREATE OR REPLACE FUNCTION tollgate.breaker_alert(
     c public.circuit_breakers, p_kind text, p_reason text, p_at timestamptz
@@ -13,8 +18,7 @@ RETURNS void LANGUAGE sql VOLATILE AS $$
     SELECT tollgate.alert(p_kind,
         format('%s:%s:%s:%s', p_kind, c.scope, c.subject, extract(epoch FROM p_at)),
         format('%s %s: %s', tollgate.breaker_name(c), replace(c.state, '_', '-'), p_reason),
-        CASE c.scope WHEN 'global' THEN 'circuit_breaker' ELSE 'work_order' END,
-        CASE c.scope WHEN 'global' THEN c.id::text ELSE c.subject END,
+        (tollgate.breaker_owner(c))[1], (tollgate.breaker_owner(c))[2],
         jsonb_build_object('scope', c.scope, 'subject', c.subject, 'state', c.state,
             'reason', p_reason, 'halfOpenAt', tollgate.rfc3339(c.half_open_at),
             'probeRunId', c.probe_run_id), p_at)
@@ -83,8 +87,7 @@ BEGIN
             PERFORM tollgate.record(row('BREAKER_HALF_OPEN', format(
                     '%s half-open: run %s did not report within %s s, run %s probes', tollgate.breaker_name(c),
                     was.probe_run_id, c.probe_seconds, p_run),
-                CASE c.scope WHEN 'global' THEN 'circuit_breaker' ELSE 'work_order' END,
-                CASE c.scope WHEN 'global' THEN c.id::text ELSE c.subject END, '', 'tollgate',
+                (tollgate.breaker_owner(c))[1], (tollgate.breaker_owner(c))[2], '', 'tollgate',
                 jsonb_build_object('scope', c.scope, 'subject', c.subject, 'state', c.state,
                     'probeRunId', p_run, 'replacedRunId', was.probe_run_id,
                     'halfOpenAt', tollgate.rfc3339(c.half_open_at)), '')::tollgate.event);
@@ -249,20 +252,29 @@ CREATE OR REPLACE FUNCTION tollgate.killed(k public.kill_switches) RETURNS tollg
            ELSE k.target END)
 $$;
 
+-- Gives whether it was the other way.
+CREATE OR REPLACE FUNCTION tollgate.set_feature(
+    p_feature text, p_enabled boolean, p_why text, p_actor text, p_at timestamptz
+) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    switched boolean;
+BEGIN
+    PERFORM set_config('tollgate.actor', p_actor, true), set_config('tollgate.reason', p_why, true);
+    UPDATE public.feature_flags SET enabled = p_enabled, reason = p_why, changed_by = p_actor, changed_at = p_at
+    WHERE feature = p_feature AND enabled <> p_enabled;
+    switched := FOUND;
+    PERFORM set_config('tollgate.actor', '', true), set_config('tollgate.reason', '', true);
+    RETURN switched;
+END $$;
+
 -- A cost cap that committed dollars have reached switches its feature off, once.
 CREATE OR REPLACE FUNCTION tollgate.switch_feature_off(p_feature text, c tollgate.charge, p_at timestamptz)
 RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    switched boolean;
     why text := format('its cost cap of $%s in 60 minutes is reached ($%s used)',
         tollgate.usd(c.amount), tollgate.usd(c.used));
 BEGIN
-    PERFORM set_config('tollgate.actor', 'tollgate', true), set_config('tollgate.reason', why, true);
-    UPDATE public.feature_flags SET enabled = false, reason = why, changed_by = 'tollgate', changed_at = p_at
-    WHERE feature = p_feature AND enabled;
-    switched := FOUND;
-    PERFORM set_config('tollgate.actor', '', true), set_config('tollgate.reason', '', true);
-    IF switched THEN
+    IF tollgate.set_feature(p_feature, false, why, 'tollgate', p_at) THEN
         PERFORM tollgate.alert('feature_switched_off',
             format('feature_off:%s:%s', p_feature, extract(epoch FROM p_at)),
             format('Feature %s switched off: %s', p_feature, why), 'feature',

@@ -52,7 +52,8 @@ $$;
 -- The words of a refusal, but for those of shared limits. `p_named`: the feature, the status of the work order, or the
 -- amount that needs a confirmation.
 CREATE OR REPLACE FUNCTION tollgate.check_refusal(
-    p_check tollgate.start_check, p_named text DEFAULT NULL, p_after integer DEFAULT NULL, p_until timestamptz DEFAULT NULL
+    p_check tollgate.start_check, p_named text DEFAULT NULL, p_after integer DEFAULT NULL,
+    p_until timestamptz DEFAULT NULL
 ) RETURNS tollgate.answer LANGUAGE sql IMMUTABLE AS $$
     SELECT tollgate.refusal(v.status, v.check_name::text, v.error, coalesce(v.after, p_after), p_until)
     FROM (VALUES

@@ -10,8 +10,8 @@ LANGUAGE sql STABLE AS $$
         'leaseExpiresAt', tollgate.rfc3339(r.lease_expires_at), 'replayed', true)::text
 $$;
 
--- What there is under the locks. A renewal of the lease alone (`p_additional` zero) is stopped by a kill switch, and by the
--- status of its work order. Money is held by the day and the month of the run's start, and by the present hour and minute.
+-- What there is under the locks. A renewal of the lease alone (`p_additional` zero) is stopped by a kill switch,
+-- and by the status of its work order. More money: by the day and the month of its start, the present hour and minute.
 CREATE OR REPLACE FUNCTION tollgate.look_at_extension(
     r public.work_order_runs, p_additional numeric, p_retry_after integer
 ) RETURNS tollgate.look LANGUAGE plpgsql VOLATILE AS $$
@@ -62,7 +62,6 @@ DECLARE
     l tollgate.look;
     check_name tollgate.start_check;
     answer tollgate.answer;
-    ids bigint[];
     alerted boolean;
     endpoint constant text := 'extend:' || p_run;
 BEGIN
@@ -116,11 +115,9 @@ BEGIN
     END IF;
 
     IF p_additional > 0 THEN
-        ids := tollgate.present_counters(l.facts, l.at, true);
-        INSERT INTO public.run_charges (run_id, kind, at, reserved_usd, charged_to)
-        VALUES (r.id, 'extension', l.at, p_additional, ids);
+        PERFORM tollgate.charge_later(r.id, 'extension', l.facts, p_additional, NULL, l.at);
         UPDATE public.counters SET reserved_usd = reserved_usd + p_additional
-        WHERE id = ANY (ids) OR (id = ANY (r.charged_to) AND NOT tollgate.is_short("window"));
+        WHERE id = ANY (r.charged_to) AND NOT tollgate.is_short("window");
         alerted := tollgate.alert_use(r.feature, l);
         -- A renewal alone changes no money and is not worth a line in the log.
         PERFORM tollgate.record(row('RUN_EXTENDED', format('%s reserved $%s more', r.agent_name, tollgate.usd(p_additional)),

@@ -45,9 +45,9 @@ $$;
 
 CREATE OR REPLACE FUNCTION tollgate.granted(
     status integer, body text, reserved_usd numeric, settled_usd numeric, alerted boolean,
-    replayed boolean DEFAULT false
+    is_replay boolean DEFAULT FALSE
 ) RETURNS tollgate.answer LANGUAGE sql IMMUTABLE AS $$
-    SELECT row(status, '', NULL, NULL, NULL, replayed, body, reserved_usd, settled_usd, alerted)::tollgate.answer
+    SELECT row(status, '', NULL, NULL, NULL, is_replay, body, reserved_usd, settled_usd, alerted)::tollgate.answer
 $$;
 
 -- Whole seconds until then, as a refusal says them: one at least.
@@ -147,7 +147,7 @@ RETURNS text LANGUAGE sql STABLE AS $$
 $$;
 CREATE TYPE tollgate.counter AS (scope text, subject text, win text, starts_at timestamptz);
 -- Those of them that are not there yet. The caller has the lock of all.
-CREATE OR REPLACE FUNCTION tollgate.make_counters(p_counters tollgate.counter[]) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION tollgate.make_counters(p_counters tollgate.counter[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO public.counters (key, scope, subject, "window", starts_at)
     SELECT tollgate.counter_key(c.scope, c.subject, c.win, c.starts_at), c.scope, c.subject, c.win, c.starts_at
@@ -211,30 +211,27 @@ END $$;
 CREATE OR REPLACE TRIGGER stamp BEFORE INSERT ON public.cap_changes
     FOR EACH ROW EXECUTE FUNCTION tollgate.stamp_cap_change();
 
+CREATE OR REPLACE FUNCTION tollgate.cap_change_hint() RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT 'In the admin: Work orders, the work order, Request a cap change. '
+        'Over the API: POST /api/work-orders/ID/cap-changes.'
+$$;
 CREATE OR REPLACE FUNCTION tollgate.guard_caps() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        IF NEW.runs_per_day > 100 OR NEW.usd_per_day > 2.00 OR NEW.max_concurrent_runs > 2 THEN
-            RAISE EXCEPTION 'a work order begins with the default caps; more is a cap change'
-                USING ERRCODE = 'restrict_violation';
-        END IF;
-        IF NEW.status <> 'draft' THEN
-            RAISE EXCEPTION 'a work order begins as a draft; what follows is told with a reason'
-                USING ERRCODE = 'restrict_violation';
-        END IF;
-    ELSIF NOT tollgate.told_in_this_transaction(NEW.id, '{WORK_ORDER_CAP_CHANGE}') OR NOT EXISTS (
+        PERFORM tollgate.forbid(NEW.runs_per_day > 100 OR NEW.usd_per_day > 2.00 OR NEW.max_concurrent_runs > 2,
+            'a work order begins with the default caps; more is a cap change');
+        PERFORM tollgate.forbid(NEW.status <> 'draft',
+            'a work order begins as a draft; what follows is told with a reason');
+        RETURN NEW;
+    END IF;
+    PERFORM tollgate.forbid(NOT tollgate.told_in_this_transaction(NEW.id, '{WORK_ORDER_CAP_CHANGE}') OR NOT EXISTS (
         SELECT FROM public.cap_changes c
         WHERE c.wo_id = NEW.id AND c.applied_xid = pg_current_xact_id()::text::numeric
             AND c.old_runs_per_day = OLD.runs_per_day AND c.new_runs_per_day = NEW.runs_per_day
             AND c.old_usd_per_day = OLD.usd_per_day AND c.new_usd_per_day = NEW.usd_per_day
             AND coalesce(c.old_max_concurrent_runs, OLD.max_concurrent_runs) = OLD.max_concurrent_runs
-            AND coalesce(c.new_max_concurrent_runs, OLD.max_concurrent_runs) = NEW.max_concurrent_runs
-    ) THEN
-        RAISE EXCEPTION 'the caps of work order % change only through an applied cap change', OLD.id
-            USING ERRCODE = 'restrict_violation',
-                  HINT = 'In the admin: Work orders, the work order, Request a cap change. '
-                      'Over the API: POST /api/work-orders/ID/cap-changes.';
-    END IF;
+            AND coalesce(c.new_max_concurrent_runs, OLD.max_concurrent_runs) = NEW.max_concurrent_runs),
+        format('the caps of work order %s change only through an applied cap change', OLD.id), tollgate.cap_change_hint());
     RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER guard_caps_insert BEFORE INSERT ON public.work_orders
@@ -249,15 +246,13 @@ CREATE OR REPLACE TRIGGER guard_caps BEFORE UPDATE ON public.work_orders
 -- reviewed, once; nothing else about it ever changes, and it is never removed.
 CREATE OR REPLACE FUNCTION tollgate.guard_grant() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF (to_jsonb(NEW) - '{ends_at,reviewed_by_id,reviewed_at,review,second_factor_at}'::text[])
+    PERFORM tollgate.forbid((to_jsonb(NEW) - '{ends_at,reviewed_by_id,reviewed_at,review,second_factor_at}'::text[])
             <> (to_jsonb(OLD) - '{ends_at,reviewed_by_id,reviewed_at,review,second_factor_at}'::text[])
         OR NEW.ends_at > OLD.ends_at
         OR (OLD.reviewed_at IS NOT NULL
             AND (NEW.reviewed_at, NEW.reviewed_by_id, NEW.review, NEW.second_factor_at)
-                IS DISTINCT FROM (OLD.reviewed_at, OLD.reviewed_by_id, OLD.review, OLD.second_factor_at)) THEN
-        RAISE EXCEPTION 'a grant can only end earlier, or be reviewed, once'
-            USING ERRCODE = 'restrict_violation';
-    END IF;
+                IS DISTINCT FROM (OLD.reviewed_at, OLD.reviewed_by_id, OLD.review, OLD.second_factor_at)),
+        'a grant can only end earlier, or be reviewed, once');
     IF NEW.second_factor_at IS NOT NULL AND OLD.second_factor_at IS NULL THEN
         PERFORM tollgate.check_solo(NEW.reviewed_by_id, OLD.created_at, NEW.second_factor_at);
     END IF;
@@ -267,17 +262,11 @@ BEGIN
 END $$;
 CREATE OR REPLACE FUNCTION tollgate.guard_new_grant() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NOT tollgate.told_in_this_transaction(NEW.wo_id,
-        CASE NEW.kind WHEN 'break_glass' THEN '{BREAK_GLASS}' ELSE '{WORK_ORDER_CAP_CHANGE}' END::text[])
-    THEN
-        RAISE EXCEPTION 'a grant on work order % comes only from an approved request or break-glass',
-            NEW.wo_id USING ERRCODE = 'restrict_violation',
-                HINT = 'In the admin: Work orders, the work order, Request a cap change. '
-                      'Over the API: POST /api/work-orders/ID/cap-changes.';
-    END IF;
-    IF NEW.starts_at > clock_timestamp() + interval '90 days' THEN
-        RAISE EXCEPTION 'a grant begins within 90 days' USING ERRCODE = 'restrict_violation';
-    END IF;
+    PERFORM tollgate.forbid(NOT tollgate.told_in_this_transaction(NEW.wo_id,
+            CASE NEW.kind WHEN 'break_glass' THEN '{BREAK_GLASS}' ELSE '{WORK_ORDER_CAP_CHANGE}' END::text[]),
+        format('a grant on work order %s comes only from an approved request or break-glass', NEW.wo_id),
+        tollgate.cap_change_hint());
+    PERFORM tollgate.forbid(NEW.starts_at > clock_timestamp() + interval '90 days', 'a grant begins within 90 days');
     RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER guard_new_grant BEFORE INSERT ON public.cap_grants

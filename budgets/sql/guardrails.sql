@@ -35,7 +35,7 @@ CREATE OR REPLACE FUNCTION tollgate.facts_of(
         runs_per_day, usd_per_day)::tollgate.facts
 $$;
 
--- The same of an ask of a set, as rows: the subject, and what a row of `budgets` names it by. (Put into the query that asks.)
+-- The same as rows: the subject, and what a row of `budgets` names it by. (Put into the query that asks.)
 CREATE OR REPLACE FUNCTION tollgate.subjects_of(
     wo_id text, agent text, address text, surface text, feature text, model text, user_id text, team text,
     cost_dimension text, tier text
@@ -175,7 +175,8 @@ RETURNS SETOF tollgate.charge LANGUAGE sql STABLE AS $$
         UNION ALL
         SELECT v.check_name, NULL, v.scope, v.subject, v.win, v.measure, v.amount, NULL, '{}'
         FROM public.feature_flags c CROSS JOIN LATERAL (VALUES
-            ('feature_rate'::tollgate.start_check, 'feature_user', f.subjects[12], c.period, 'requests', c.requests_per_period::numeric),
+            ('feature_rate'::tollgate.start_check, 'feature_user', f.subjects[12], c.period, 'requests',
+                c.requests_per_period::numeric),
             ('feature_cost', 'feature', c.feature, 'rolling_hour', 'usd', c.cost_cap_usd)
         ) AS v (check_name, scope, subject, win, measure, amount)
         WHERE c.feature = f.feature AND v.amount IS NOT NULL
@@ -212,7 +213,8 @@ CREATE OR REPLACE FUNCTION tollgate.call_facts(
 ) RETURNS tollgate.facts LANGUAGE sql IMMUTABLE AS $$
     SELECT tollgate.facts_of('', agent, user_id, surface, feature, model, '', '', 'llm_api', host(address), NULL, NULL)
 $$;
-CREATE OR REPLACE FUNCTION tollgate.spend_facts(d public.direct_spend) RETURNS tollgate.facts LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.spend_facts(d public.direct_spend) RETURNS tollgate.facts
+LANGUAGE sql IMMUTABLE AS $$
     SELECT tollgate.call_facts(d.agent_name, d.user_id, d.surface, d.feature, d.model, d.source_ip)
 $$;
 
@@ -226,7 +228,8 @@ DECLARE
 BEGIN
     LOOP
         SELECT array_agg(DISTINCT c.counter_id),
-            array_agg(row(c.scope, c.subject, c.win, c.starts_at)::tollgate.counter) FILTER (WHERE c.counter_id IS NULL)
+            array_agg(row(c.scope, c.subject, c.win, c.starts_at)::tollgate.counter)
+                FILTER (WHERE c.counter_id IS NULL)
         INTO ids, missing FROM tollgate.charges(f, p_at, false) c
         WHERE c.win <> 'open' AND (NOT p_short OR tollgate.is_short(c.win));
         EXIT WHEN missing IS NULL;
@@ -391,22 +394,21 @@ CREATE OR REPLACE TRIGGER fill AFTER INSERT OR UPDATE ON public.feature_flags
     FOR EACH ROW EXECUTE FUNCTION tollgate.fill_feature();
 
 -- A write of anything that admission reads waits for the admissions that are under way, and those
--- that come after it see it.
+-- that come after it see it. With the argument `limits`, a new limit waits for who changes a run, too.
 CREATE OR REPLACE FUNCTION tollgate.order_limits_with_admission() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM tollgate.hold_counters();
+    IF TG_NARGS > 0 THEN
+        PERFORM tollgate.hold_limits();
+    ELSE
+        PERFORM tollgate.hold_counters();
+    END IF;
     RETURN NULL;
 END $$;
 -- (The triggers of a statement run in the order of their names.)
-CREATE OR REPLACE FUNCTION tollgate.order_limits_with_runs() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM tollgate.hold_limits();
-    RETURN NULL;
-END $$;
 CREATE OR REPLACE TRIGGER order_first_with_runs BEFORE INSERT OR UPDATE OF scope, subject, "window" ON public.budgets
-    FOR EACH STATEMENT EXECUTE FUNCTION tollgate.order_limits_with_runs();
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate.order_limits_with_admission('limits');
 CREATE OR REPLACE TRIGGER order_first_with_runs BEFORE INSERT ON public.feature_flags
-    FOR EACH STATEMENT EXECUTE FUNCTION tollgate.order_limits_with_runs();
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate.order_limits_with_admission('limits');
 CREATE OR REPLACE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON public.budgets
     FOR EACH STATEMENT EXECUTE FUNCTION tollgate.order_limits_with_admission();
 CREATE OR REPLACE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON public.kill_switches

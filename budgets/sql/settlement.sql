@@ -98,6 +98,19 @@ BEGIN
             'agentName', r.agent_name, 'settledUsd', tollgate.usd(r.cost)), r.finished_at);
 END $$;
 
+-- Money that a run is given, or took, after its start: the present hour and minute bear it.
+CREATE OR REPLACE FUNCTION tollgate.charge_later(
+    p_run uuid, p_kind text, f tollgate.facts, p_reserved numeric, p_settled numeric, p_at timestamptz
+) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    ids bigint[] := tollgate.present_counters(f, p_at, true);
+BEGIN
+    INSERT INTO public.run_charges (run_id, kind, at, reserved_usd, settled_usd, charged_to)
+    VALUES (p_run, p_kind, p_at, p_reserved, p_settled, ids);
+    UPDATE public.counters SET reserved_usd = reserved_usd + p_reserved, settled_usd = settled_usd + coalesce(p_settled, 0)
+    WHERE id = ANY (ids);
+END $$;
+
 -- Gives back what run `r` held and charges `p_cost`. The caller holds the locks on the run and on
 -- its counters. An expired run that reports after all is corrected by the difference.
 CREATE OR REPLACE FUNCTION tollgate.settle(
@@ -114,7 +127,6 @@ DECLARE
     extended numeric;
     part numeric;
     c public.run_charges;
-    ids bigint[];
 BEGIN
     IF p_cost <= r.reserved_usd
         AND NOT EXISTS (SELECT FROM public.run_charges x WHERE x.run_id = r.id) THEN
@@ -150,10 +162,7 @@ BEGIN
     END IF;
     IF unpaid > 0 THEN
         -- Beyond all it had reserved: it is the present minute and hour that learn of it.
-        ids := tollgate.present_counters(tollgate.run_facts(r), p_at, true);
-        INSERT INTO public.run_charges (run_id, kind, at, reserved_usd, settled_usd, charged_to)
-        VALUES (r.id, 'overrun', p_at, 0, unpaid, ids);
-        UPDATE public.counters SET settled_usd = settled_usd + unpaid WHERE id = ANY (ids);
+        PERFORM tollgate.charge_later(r.id, 'overrun', tollgate.run_facts(r), 0, unpaid, p_at);
         PERFORM tollgate.trip_if_over(tollgate.run_facts(r), p_at);
     END IF;
     UPDATE public.work_order_runs SET status = p_status, cost = p_cost, cost_note = p_note, usage = p_usage,
@@ -268,7 +277,8 @@ BEGIN
 END $$;
 
 -- More than the word of a token is good for.
-CREATE OR REPLACE FUNCTION tollgate.over_ceiling(cost numeric, b tollgate.bearer) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.over_ceiling(cost numeric, b tollgate.bearer) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
     SELECT cost > b.max_run_usd AND NOT 'admin' = ANY (b.scopes)
 $$;
 
