@@ -240,7 +240,7 @@ BEGIN
 
     WITH g AS MATERIALIZED (
         SELECT (v.ask).start, (v.ask).counters, v.check_name, v.way, v.first_slot, s.n, s.estimate, s.tokens,
-            (v.ask).open_runs + count(*) FILTER (WHERE z.clear) OVER before AS open_before,
+            tollgate.uuid7(p_at) AS run_id, (v.ask).open_runs + count(*) FILTER (WHERE z.clear) OVER before AS open_before,
             (v.ask).runs + count(*) FILTER (WHERE z.clear) OVER before AS runs_before,
             (v.ask).usd + coalesce(sum(s.estimate) FILTER (WHERE z.clear) OVER before, 0) AS usd_before
         FROM unnest(verdicts) v CROSS JOIN LATERAL (SELECT ((v.ask).start).*) s
@@ -254,11 +254,11 @@ BEGIN
         UPDATE public.counters t SET runs = t.runs + sums.runs, open_runs = t.open_runs + sums.runs,
             reserved_usd = t.reserved_usd + sums.usd, reserved_tokens = t.reserved_tokens + sums.tokens
         FROM sums WHERE t.id = sums.id AND t.id = ANY (ARRAY(SELECT sums.id FROM sums)))
-    SELECT array_agg(row(g.start, x.run_id, g.counters, tollgate.start_body(g.start, x.run_id, p_at, g.runs_before + 1,
+    SELECT array_agg(row(g.start, g.run_id, g.counters, tollgate.start_body(g.start, g.run_id, p_at, g.runs_before + 1,
             g.usd_before + g.estimate, g.open_before + 1))::tollgate.admitted ORDER BY g.n) FILTER (WHERE g.check_name = 'none'),
         array_agg(row(g.start, g.check_name, g.way, g.first_slot, g.runs_before, g.usd_before)::tollgate.refused_start
             ORDER BY g.n) FILTER (WHERE g.check_name < 'none')
-    INTO admitted, refused FROM g CROSS JOIN LATERAL (SELECT tollgate.uuid7(p_at) AS run_id OFFSET 0) x;
+    INTO admitted, refused FROM g;
     answers := '{}';
     IF admitted IS NOT NULL THEN
         PERFORM tollgate.keep_answers('start', p_at, VARIADIC ARRAY(SELECT row((a.start).lineage, (a.start).key,

@@ -100,6 +100,7 @@ DECLARE
     at timestamptz;
     facts tollgate.facts;
     ids bigint[];
+    day_key text;
     crosses boolean;
     last_alert bigint;
 BEGIN
@@ -134,14 +135,16 @@ BEGIN
         RETURN answer;
     END IF;
     facts := tollgate.facts_of_call(b, p_agent, p_user, p_surface, p_feature, p_model, p_address);
-    PERFORM tollgate.make_counters(ARRAY[row('global', '', 'day', tollgate.begins('day', at))::tollgate.counter]);
+    day_key := tollgate.counter_key('global', '', 'day', tollgate.begins('day', at));
+    IF NOT EXISTS (SELECT FROM public.counters k WHERE k.key = day_key) THEN
+        PERFORM tollgate.make_counters(ARRAY[row('global', '', 'day', tollgate.begins('day', at))::tollgate.counter]);
+    END IF;
     ids := tollgate.present_counters(facts, at, false);
     SELECT bool_or(tollgate.crosses(c, tollgate.measured(c.measure, p_cost, p_tokens))) INTO crosses
     FROM tollgate.charges(facts, at, false) c WHERE c.win <> 'open';
     UPDATE public.counters SET runs = runs + 1, settled_usd = settled_usd + p_cost,
         settled_tokens = settled_tokens + p_tokens
-    WHERE id = ANY (ids)
-        OR key = tollgate.counter_key('global', '', 'day', tollgate.begins('day', at));
+    WHERE id = ANY (ids) OR key = day_key;
     INSERT INTO public.direct_spend (id, at, cost_usd, tokens, model, usage, user_id, surface, feature,
         agent_name, source_ip, token_id, sent_as)
     VALUES (tollgate.uuid7(at), at, p_cost, p_tokens, p_model, p_usage, p_user,
