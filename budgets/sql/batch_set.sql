@@ -95,8 +95,7 @@ BEGIN
             SELECT DISTINCT ON (d.scope, d.subject, b."window", b.measure)
                 tollgate.check_of(b.scope, b."window", b.measure) AS check_name,
                 b.id AS budget_id, d.scope, d.subject, b."window" AS win, b.measure,
-                CASE WHEN b.scope <> 'work_order' THEN b.amount
-                    WHEN b.measure = 'usd' THEN d.usd_per_day ELSE d.runs_per_day END AS amount,
+                tollgate.amount_in_force(b.scope, b.measure, b.amount, d.runs_per_day, d.usd_per_day) AS amount,
                 b.warning_amount, b.alert_percents, d.runs, d.usd, d.tokens, d.ns
             FROM d CROSS JOIN LATERAL (SELECT * FROM public.budgets b
                 WHERE b.scope || ':' || b.subject = ANY (ARRAY[d.scope || ':' || d.cover, d.scope || ':*'])
@@ -131,11 +130,10 @@ BEGIN
     -- What is used of each limit, and what would be more.
     u AS MATERIALIZED (
         SELECT l.*, k.starts_at, k.id, k.first_slot,
-            coalesce(CASE WHEN l.win IN ('rolling_minute', 'rolling_hour') THEN CASE l.measure
-                    WHEN 'usd' THEN k.slots_usd WHEN 'tokens' THEN k.slots_tokens ELSE k.slots_runs END
-                ELSE CASE l.measure WHEN 'usd' THEN k.used_usd WHEN 'tokens' THEN k.used_tokens
-                    WHEN 'runs' THEN k.open_runs ELSE k.runs END END, 0) AS used,
-            coalesce(CASE l.measure WHEN 'usd' THEN l.usd WHEN 'tokens' THEN l.tokens ELSE l.runs END, 0) AS more
+            coalesce(CASE WHEN l.win IN ('rolling_minute', 'rolling_hour')
+                THEN tollgate.used(l.measure, k.slots_usd, k.slots_tokens, k.slots_runs, k.slots_runs)
+                ELSE tollgate.used(l.measure, k.used_usd, k.used_tokens, k.open_runs, k.runs) END, 0) AS used,
+            coalesce(tollgate.used(l.measure, l.usd, l.tokens, l.runs, l.runs), 0) AS more
         FROM l JOIN k ON k.scope = l.scope AND k.subject = l.subject AND k.win = l.win),
     w AS NOT MATERIALIZED (
         SELECT u.*, row(u.check_name, u.budget_id, u.scope, u.subject, u.win, u.measure, u.amount, u.warning_amount,

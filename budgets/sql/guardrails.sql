@@ -132,6 +132,19 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE measure WHEN 'usd' THEN usd WHEN 'tokens' THEN tokens ELSE 1 END
 $$;
 
+-- What a row of `budgets` allows: for a work order its cap in force, which the row only alerts about.
+CREATE OR REPLACE FUNCTION tollgate.amount_in_force(
+    scope text, measure text, amount numeric, runs_per_day integer, usd_per_day numeric
+) RETURNS numeric LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN scope <> 'work_order' THEN amount WHEN measure = 'usd' THEN usd_per_day ELSE runs_per_day END
+$$;
+
+-- What of a counter a limit of that measure is held against.
+CREATE OR REPLACE FUNCTION tollgate.used(measure text, usd numeric, tokens numeric, open_runs numeric, runs numeric)
+RETURNS numeric LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE measure WHEN 'usd' THEN usd WHEN 'tokens' THEN tokens WHEN 'runs' THEN open_runs ELSE runs END
+$$;
+
 -- How many runs of that scope have outlived their lease. (In plpgsql, which is not put into the query that
 -- asks: nobody but a dry run needs it, and everybody would pay for its plan.)
 CREATE OR REPLACE FUNCTION tollgate.overdue(p_scope text, f tollgate.facts, p_at timestamptz) RETURNS bigint
@@ -150,25 +163,22 @@ RETURNS SETOF tollgate.charge LANGUAGE sql STABLE AS $$
     SELECT l.check_name, l.id, l.scope, l.subject, l.win, l.measure, l.amount, l.warning_amount,
         l.alert_percents, tollgate.begins(l.win, p_at), k.id,
         CASE WHEN l.win IN ('rolling_minute', 'rolling_hour') THEN (
-            SELECT coalesce(sum(CASE l.measure WHEN 'usd' THEN s.reserved_usd + s.settled_usd
-                WHEN 'tokens' THEN s.reserved_tokens + s.settled_tokens ELSE s.runs END), 0)
+            SELECT coalesce(sum(tollgate.used(l.measure, s.reserved_usd + s.settled_usd,
+                s.reserved_tokens + s.settled_tokens, s.runs, s.runs)), 0)
             FROM public.counters s
             -- (By the index of this expression. By the columns, a session that planned while there were ten
             -- counters read the slots of all users, on PostgreSQL 15.)
             WHERE s.scope || ':' || s.subject || ':' || s."window" = l.scope || ':' || l.subject || ':' || l.win
                 AND s."window" IN ('rolling_minute', 'rolling_hour')
                 AND s.starts_at > p_at - tollgate.reach(l.win) AND s.starts_at <= p_at)
-        ELSE coalesce(CASE l.measure WHEN 'usd' THEN k.reserved_usd + k.settled_usd
-            WHEN 'tokens' THEN k.reserved_tokens + k.settled_tokens
-            WHEN 'runs' THEN k.open_runs - CASE WHEN p_dry THEN tollgate.overdue(l.scope, f, p_at) ELSE 0 END
-            ELSE k.runs END, 0)
+        ELSE coalesce(tollgate.used(l.measure, k.reserved_usd + k.settled_usd, k.reserved_tokens + k.settled_tokens,
+            k.open_runs - CASE WHEN p_dry THEN tollgate.overdue(l.scope, f, p_at) ELSE 0 END, k.runs), 0)
         END
     FROM (
         (SELECT DISTINCT ON (b.scope, b."window", b.measure)
             tollgate.check_of(b.scope, b."window", b.measure) AS check_name, b.id, b.scope,
             tollgate.subject(b.scope, f) AS subject, b."window" AS win, b.measure,
-            CASE WHEN b.scope <> 'work_order' THEN b.amount
-                WHEN b.measure = 'usd' THEN f.usd_per_day ELSE f.runs_per_day END AS amount,
+            tollgate.amount_in_force(b.scope, b.measure, b.amount, f.runs_per_day, f.usd_per_day) AS amount,
             b.warning_amount, b.alert_percents
         FROM public.budgets b WHERE b.scope || ':' || b.subject = ANY (f.covers)
         ORDER BY b.scope, b."window", b.measure, b.subject = '*')

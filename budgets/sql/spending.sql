@@ -170,20 +170,6 @@ BEGIN
     RETURN answer;
 END $$;
 
-CREATE OR REPLACE PROCEDURE tollgate.check_v1(
-    p_digest bytea, p_address inet, p_estimate numeric, p_tokens bigint, p_priced boolean,
-    p_book_version bigint, p_model text, p_user text, p_surface text, p_feature text, p_agent text,
-    INOUT status integer, INOUT denial text, INOUT error text, INOUT retry_after integer,
-    INOUT reset_at timestamptz, INOUT replayed boolean, INOUT body text, INOUT reserved_usd numeric,
-    INOUT settled_usd numeric, INOUT alerted boolean
-) LANGUAGE plpgsql AS $$
-BEGIN
-    SELECT a.* INTO status, denial, error, retry_after, reset_at, replayed, body, reserved_usd,
-        settled_usd, alerted
-    FROM tollgate.check_run_v1(p_digest, p_address, p_estimate, p_tokens, p_priced, p_book_version,
-        p_model, p_user, p_surface, p_feature, p_agent) a;
-END $$;
-
 CREATE OR REPLACE PROCEDURE tollgate.spend_v1(
     p_digest bytea, p_address inet, p_cost numeric, p_tokens bigint, p_usage jsonb,
     p_book_version bigint, p_model text, p_user text, p_surface text, p_feature text, p_agent text,

@@ -37,7 +37,7 @@ from tests.waiting import HANG_SECONDS
 SAFE = "search_path=pg_catalog, pg_temp"
 # These end transactions, which PostgreSQL forbids in a routine with settings of its own. They hold
 # nothing but calls with a schema, and run with the caller's rights.
-COMMITTING = {"commit", "decide_v1", "start_v1", "finish_v1", "extend_v1", "spend_v1", "check_v1"}
+COMMITTING = {"commit", "decide_v1", "start_v1", "finish_v1", "extend_v1", "spend_v1"}
 ROUTINES = """
 SELECT p.oid::regprocedure::text, p.proname, l.lanname, p.prokind, p.prosecdef,
     coalesce(p.proconfig, '{}'), n.nspname, p.prorettype = 'trigger'::regtype,
