@@ -7,22 +7,6 @@
 -- eight costs more than it saves. Never compiled: before PostgreSQL 18 a plan that scans a table in
 -- spite of that seems dear enough for it, and a start took 200 ms instead of one.
 
--- What is used: of the work order, of all; and what may stand in the way of anything.
-CREATE OR REPLACE FUNCTION tollgate.used_of(p_wo text, p_feature text, p_at timestamptz) RETURNS TABLE (
-    day timestamptz, wo_id bigint, wo_open bigint, wo_day_id bigint, wo_runs bigint, wo_used numeric, all_id bigint,
-    all_day_id bigint, some_killed boolean, some_tripped boolean, feature_is_off boolean
-) LANGUAGE sql STABLE AS $$
-    SELECT v.day, o.id, o.open_runs, d.id, d.runs, d.reserved_usd + d.settled_usd, a.id, x.id,
-        EXISTS (SELECT FROM public.kill_switches k WHERE k.enabled),
-        EXISTS (SELECT FROM public.circuit_breakers k WHERE k.state <> 'closed'),
-        (SELECT NOT f.enabled FROM public.feature_flags f WHERE f.feature = p_feature)
-    FROM (VALUES (date_trunc('day', p_at, 'UTC'))) AS v (day)
-    JOIN public.counters a ON a.key = tollgate.counter_key('global', '', 'open', 'epoch')
-    LEFT JOIN public.counters x ON x.key = tollgate.counter_key('global', '', 'day', v.day)
-    LEFT JOIN public.counters o ON o.key = tollgate.counter_key('work_order', p_wo, 'open', 'epoch')
-    LEFT JOIN public.counters d ON d.key = tollgate.counter_key('work_order', p_wo, 'day', v.day)
-$$;
-
 -- Whether a shared limit has no room for this.
 CREATE OR REPLACE FUNCTION tollgate.refuses(c tollgate.charge, usd numeric, tokens bigint, confirmed boolean)
 RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
@@ -31,50 +15,55 @@ RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
         AND NOT (c.check_name = 'breaker_minute' AND confirmed AND c.used = 0 AND usd > c.amount)
 $$;
 
--- What there is under the locks. `counters` is null where some were missing: they are made, and it is called again.
+-- What there is under the locks; null where counters were missing, which are made: look again.
 CREATE OR REPLACE FUNCTION tollgate.look_at_start(
     s tollgate.start, p_at timestamptz, p_dry boolean, p_retry_after integer
 ) RETURNS tollgate.look LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     l tollgate.look;
-    n record;
-    limits record;
+    own bigint[];                -- counters that it is charged to in any case; null: not there yet
+    missing boolean;
+    some_killed boolean;
+    some_tripped boolean;
+    way tollgate.start_check;
 BEGIN
     l.at := p_at;
     l.facts := tollgate.facts_of(s.wo, s.agent, s.user_id, s.surface, s.feature, s.model, s.tier,
         s.team, s.cost_dimension, host(s.address), s.runs_per_day, s.usd_per_day);
-    SELECT * INTO n FROM tollgate.used_of(s.wo, s.feature, p_at);
-    SELECT array_agg(c.counter_id) AS ids, bool_or(c.counter_id IS NULL) AS missing,
-        bool_or(tollgate.crosses(c, tollgate.measured(c.measure, s.estimate, s.tokens))) AS crosses,
-        bool_or(c.check_name = 'feature_cost' AND c.used + s.estimate >= c.amount) AS uses_up,
-        min(c.check_name) FILTER (WHERE tollgate.refuses(c, s.estimate, s.tokens, s.confirm)) AS way
-    INTO limits FROM tollgate.charges(l.facts, p_at, p_dry) c;
-    IF (limits.missing OR n.wo_id IS NULL OR n.wo_day_id IS NULL OR n.all_day_id IS NULL) AND NOT p_dry THEN
+    -- What is used: of the work order, of all; and what may stand in the way of anything. (A dry run makes no counters.)
+    SELECT ARRAY[o.id, d.id, a.id, x.id], coalesce(o.open_runs, 0), coalesce(d.runs, 0),
+        coalesce(d.reserved_usd + d.settled_usd, 0), v.day + interval '1 day', tollgate.day_after(p_retry_after, p_at),
+        (SELECT NOT f.enabled FROM public.feature_flags f WHERE f.feature = s.feature),
+        EXISTS (SELECT FROM public.kill_switches k WHERE k.enabled),
+        EXISTS (SELECT FROM public.circuit_breakers k WHERE k.state <> 'closed')
+    INTO own, l.open_runs, l.runs, l.usd, l.day_ends, l.day_after, l.feature_is_off, some_killed, some_tripped
+    FROM (VALUES (date_trunc('day', p_at, 'UTC'))) AS v (day)
+    JOIN public.counters a ON a.key = tollgate.counter_key('global', '', 'open', 'epoch')
+    LEFT JOIN public.counters x ON x.key = tollgate.counter_key('global', '', 'day', v.day)
+    LEFT JOIN public.counters o ON o.key = tollgate.counter_key('work_order', s.wo, 'open', 'epoch')
+    LEFT JOIN public.counters d ON d.key = tollgate.counter_key('work_order', s.wo, 'day', v.day);
+    SELECT own || array_agg(c.counter_id), bool_or(c.counter_id IS NULL) OR array_position(own, NULL) > 0,
+        bool_or(tollgate.crosses(c, tollgate.measured(c.measure, s.estimate, s.tokens))),
+        bool_or(c.check_name = 'feature_cost' AND c.used + s.estimate >= c.amount),
+        min(c.check_name) FILTER (WHERE tollgate.refuses(c, s.estimate, s.tokens, s.confirm))
+    INTO l.counters, missing, l.crosses, l.uses_up, way FROM tollgate.charges(l.facts, p_at, p_dry) c;
+    IF missing AND NOT p_dry THEN
         PERFORM tollgate.make_counters(ARRAY(
             SELECT row(c.scope, c.subject, c.win, c.starts_at)::tollgate.counter
             FROM tollgate.charges(l.facts, p_at, false) c WHERE c.counter_id IS NULL)
-            || ARRAY[row('work_order', s.wo, 'open', 'epoch'), row('work_order', s.wo, 'day', n.day),
-                row('global', '', 'day', n.day)]::tollgate.counter[]);
-        RETURN l;
+            || ARRAY[row('work_order', s.wo, 'open', 'epoch'), row('work_order', s.wo, 'day', l.day_ends - interval '1 day'),
+                row('global', '', 'day', l.day_ends - interval '1 day')]::tollgate.counter[]);
+        RETURN NULL;
     END IF;
-    l.counters := limits.ids || ARRAY[n.wo_id, n.wo_day_id, n.all_id, n.all_day_id];
-    l.crosses := limits.crosses;
-    l.uses_up := limits.uses_up;
-    l.day_ends := n.day + interval '1 day';
-    l.day_after := tollgate.day_after(p_retry_after, p_at);
-    l.feature_is_off := n.feature_is_off;
-    l.open_runs := coalesce(n.wo_open, 0);   -- (a dry run makes no counters)
-    l.runs := coalesce(n.wo_runs, 0);
-    l.usd := coalesce(n.wo_used, 0);
-    IF limits.way IS NOT NULL THEN
-        SELECT c INTO l.way FROM tollgate.charges(l.facts, p_at, p_dry) c WHERE c.check_name = limits.way
+    IF way IS NOT NULL THEN
+        SELECT c INTO l.way FROM tollgate.charges(l.facts, p_at, p_dry) c WHERE c.check_name = way
             AND tollgate.refuses(c, s.estimate, s.tokens, s.confirm) ORDER BY c.budget_id LIMIT 1;
         l.cured_at := tollgate.cured_at(l.way, p_at);
     END IF;
-    IF n.some_killed THEN
+    IF some_killed THEN
         l.killed := tollgate.kill_switch(s.surface, s.user_id, s.agent, s.lineage);
     END IF;
-    IF n.some_tripped THEN
+    IF some_tripped THEN
         -- An open breaker lets one run through when its time is over, a half-open one when its
         -- probe has not reported in time.
         SELECT array_agg(t.id) FILTER (WHERE tollgate.may_probe(t, p_at)) INTO l.probed
@@ -105,7 +94,8 @@ BEGIN
             reserved_usd = reserved_usd + s.estimate, reserved_tokens = reserved_tokens + s.tokens
         WHERE id = ANY (l.counters) RETURNING id)
     SELECT array_agg(c.id) INTO charged FROM c;
-    PERFORM tollgate.admit_starts(ARRAY[row(s, run_id, charged, body)::tollgate.admitted], l.at);
+    PERFORM tollgate.admit_starts(ARRAY[row(s, run_id, charged, body)::tollgate.admitted],
+        ARRAY[tollgate.start_event(s, run_id)], l.at);
     IF l.probed IS NOT NULL THEN
         PERFORM tollgate.probe_breakers(l.probed, run_id, l.at);
     END IF;
@@ -201,7 +191,7 @@ BEGIN
         at := tollgate.now();
         CONTINUE WHEN at >= holds_until;
         l := tollgate.look_at_start(s, at, p_dry_run, p_retry_after);
-        CONTINUE WHEN l.counters IS NULL AND NOT p_dry_run;
+        CONTINUE WHEN l.at IS NULL;
         check_name := tollgate.judge_start(s, l, p_confirm_over);
 
         -- Room may be held by runs that never reported, a probe among them: no job is needed to be right.

@@ -211,6 +211,7 @@ DECLARE
     verdicts tollgate.verdict[];
     full_up record;
     admitted tollgate.admitted[];
+    events tollgate.event[];
     refused tollgate.refused_start[];
     alerted integer[];
 BEGIN
@@ -254,14 +255,15 @@ BEGIN
         FROM sums WHERE t.id = sums.id AND t.id = ANY (ARRAY(SELECT sums.id FROM sums)))
     SELECT array_agg(row(g.start, g.run_id, g.counters, tollgate.start_body(g.start, g.run_id, p_at, g.runs_before + 1,
             g.usd_before + g.estimate, g.open_before + 1))::tollgate.admitted ORDER BY g.n) FILTER (WHERE g.check_name = 'none'),
+        array_agg(tollgate.start_event(g.start, g.run_id) ORDER BY g.n) FILTER (WHERE g.check_name = 'none'),
         array_agg(row(g.start, g.check_name, g.way, g.first_slot, g.runs_before, g.usd_before)::tollgate.refused_start
             ORDER BY g.n) FILTER (WHERE g.check_name < 'none')
-    INTO admitted, refused FROM g;
+    INTO admitted, events, refused FROM g;
     answers := '{}';
     IF admitted IS NOT NULL THEN
         PERFORM tollgate.keep_answers('start', p_at, VARIADIC ARRAY(SELECT row((a.start).lineage, (a.start).key,
             (a.start).fingerprint, a.body)::tollgate.kept FROM unnest(admitted) a WHERE (a.start).key <> ''));
-        PERFORM tollgate.admit_starts(admitted, p_at);
+        PERFORM tollgate.admit_starts(admitted, events, p_at);
         IF look.watched IS NOT NULL THEN
             SELECT array_agg(w.n) INTO alerted FROM tollgate.watch_starts(admitted, look.watched, p_at) w (n);
         END IF;

@@ -101,16 +101,18 @@ CREATE OR REPLACE FUNCTION tollgate.kept_answer(
     p_lineage bigint, p_endpoint text, p_key text, p_fingerprint bytea, p_at timestamptz, p_status integer
 ) RETURNS tollgate.answer LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    answer tollgate.answer;
+    kept public.idempotency_records;
 BEGIN
-    SELECT r.* INTO answer FROM public.idempotency_records i
-    CROSS JOIN LATERAL tollgate.replay_of(i.fingerprint, p_fingerprint, p_status, i.answer->>'body') r
+    SELECT * INTO kept FROM public.idempotency_records i
     WHERE i.token_id = p_lineage AND i.endpoint = p_endpoint AND i.key = p_key
         AND i.created_at > p_at - interval '48 hours';
-    IF answer.replayed THEN
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF kept.fingerprint = p_fingerprint THEN
         PERFORM tollgate.confirm_commit();
     END IF;
-    RETURN answer;
+    RETURN tollgate.replay_of(kept.fingerprint, p_fingerprint, p_status, kept.answer->>'body');
 END $$;
 
 -- Ends the transaction early and safely: after the asynchronous COMMIT the row locks are free, and

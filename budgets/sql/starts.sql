@@ -72,19 +72,25 @@ CREATE OR REPLACE FUNCTION tollgate.start_refusal(
     p_check tollgate.start_check, s tollgate.start, l tollgate.look, p_confirm_over numeric
 ) RETURNS tollgate.answer LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
-    RETURN CASE
-        WHEN p_check = 'replay' THEN s.answered
-        WHEN p_check = 'kill_switch' THEN tollgate.killed(l.killed)
-        WHEN p_check = 'breaker_open' THEN tollgate.breaker_refusal(l.tripped, l.at)
-        WHEN p_check = 'breaker_minute' THEN CASE
-            WHEN tollgate.too_large(l.way, s.estimate) THEN tollgate.wait_for_minute(l.way, s.estimate, l.cured_at, l.at)
-            ELSE tollgate.check_refusal('breaker_open', NULL, coalesce((l.tripped).open_seconds, 300),
-                (l.tripped).half_open_at) END
-        WHEN p_check IN ('runs_per_day', 'usd_per_day') THEN
-            tollgate.check_refusal(p_check, NULL, l.day_after, l.day_ends)
-        WHEN p_check = (l.way).check_name THEN tollgate.limit_refusal(l.way, l.at, l.day_after, l.cured_at)
-        ELSE tollgate.check_refusal(p_check, CASE p_check WHEN 'feature_off' THEN s.feature
-            WHEN 'suspended' THEN s.status ELSE p_confirm_over::text END) END;
+    -- (Each by itself, since PostgreSQL prepares what it may have to compute in each transaction.)
+    IF p_check IN ('runs_per_day', 'usd_per_day') THEN
+        RETURN tollgate.check_refusal(p_check, NULL, l.day_after, l.day_ends);
+    ELSIF p_check = 'breaker_minute' AND tollgate.too_large(l.way, s.estimate) THEN
+        RETURN tollgate.wait_for_minute(l.way, s.estimate, l.cured_at, l.at);
+    ELSIF p_check = 'breaker_minute' THEN
+        RETURN tollgate.check_refusal('breaker_open', NULL, coalesce((l.tripped).open_seconds, 300),
+            (l.tripped).half_open_at);
+    ELSIF p_check IN ('feature_rate', 'feature_cost', 'shared_concurrency', 'quota', 'shared_budget') THEN
+        RETURN tollgate.limit_refusal(l.way, l.at, l.day_after, l.cured_at);
+    ELSIF p_check = 'replay' THEN
+        RETURN s.answered;
+    ELSIF p_check = 'kill_switch' THEN
+        RETURN tollgate.killed(l.killed);
+    ELSIF p_check = 'breaker_open' THEN
+        RETURN tollgate.breaker_refusal(l.tripped, l.at);
+    END IF;
+    RETURN tollgate.check_refusal(p_check, CASE p_check WHEN 'feature_off' THEN s.feature
+        WHEN 'suspended' THEN s.status ELSE p_confirm_over::text END);
 END $$;
 
 -- What is answered to an extension that this check refuses.
@@ -193,9 +199,18 @@ $$;
 
 CREATE TYPE tollgate.admitted AS (start tollgate.start, run_id uuid, counters bigint[], body text);
 
+CREATE OR REPLACE FUNCTION tollgate.start_event(s tollgate.start, p_run uuid) RETURNS tollgate.event
+LANGUAGE sql STABLE AS $$
+    SELECT row('WORK_ORDER_START', s.agent || ' started', 'work_order', s.wo, s.title, s.actor,
+        jsonb_build_object('woId', s.wo, 'woTitle', s.title, 'agentName', s.agent, 'agentKnown', s.agent_known,
+            'runId', p_run, 'sourceIp', host(s.address), 'estimatedUsd', tollgate.usd(s.estimate),
+            'askKey', nullif(s.key, ''), 'tokenName', s.token_name), s.request_id)::tollgate.event
+$$;
+
 -- Writes the runs and their events. The caller has charged the counters.
-CREATE OR REPLACE FUNCTION tollgate.admit_starts(p_admitted tollgate.admitted[], p_at timestamptz) RETURNS void
-LANGUAGE plpgsql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION tollgate.admit_starts(
+    p_admitted tollgate.admitted[], p_events tollgate.event[], p_at timestamptz
+) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     INSERT INTO public.work_order_runs (id, wo_id, agent_name, agent_known, status, reserved_usd,
         reserved_tokens, day, started_at, lease_expires_at, lease_seconds, model, model_tier, team, cost_dimension,
@@ -204,10 +219,5 @@ BEGIN
         p_at, p_at + make_interval(secs => s.lease), s.lease, s.model, s.tier, s.team, s.cost_dimension, s.user_id,
         s.surface, s.feature, s.address, s.key, s.token_id, s.sent_as, a.counters
     FROM unnest(p_admitted) a CROSS JOIN LATERAL (SELECT (a.start).*) s;
-    PERFORM tollgate.record(VARIADIC ARRAY(
-        SELECT row('WORK_ORDER_START', s.agent || ' started', 'work_order', s.wo, s.title, s.actor,
-            jsonb_build_object('woId', s.wo, 'woTitle', s.title, 'agentName', s.agent, 'agentKnown', s.agent_known,
-                'runId', a.run_id, 'sourceIp', host(s.address), 'estimatedUsd', tollgate.usd(s.estimate),
-                'askKey', nullif(s.key, ''), 'tokenName', s.token_name), s.request_id)::tollgate.event
-        FROM unnest(p_admitted) a CROSS JOIN LATERAL (SELECT (a.start).*) s));
+    PERFORM tollgate.record(VARIADIC p_events);
 END $$;
