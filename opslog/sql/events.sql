@@ -19,7 +19,7 @@ BEGIN
 END $$;
 
 -- The commit of this transaction is flushed and waits for a synchronous standby, where there is one, whatever
--- the role or the database says; and the client hears it if that wait is canceled (opslog/standby.py).
+-- the role or the database says; and the client hears it if that wait is canceled (opslog/database/standby.py).
 -- Levels of a higher or another kind, remote_write or remote_apply, stay. It writes something, because an
 -- empty commit flushes nothing.
 CREATE OR REPLACE FUNCTION tollgate.confirm_commit() RETURNS void LANGUAGE plpgsql AS $$
@@ -57,7 +57,7 @@ END $$;
 CREATE OR REPLACE TRIGGER stamp BEFORE INSERT ON public.operations_events
     FOR EACH ROW EXECUTE FUNCTION tollgate.stamp_event();
 
--- The one text that writes to the log, but for Python's (opslog/events.py).
+-- The one text that writes to the log, but for Python's (opslog/events/recording.py).
 CREATE TYPE tollgate.event AS (
     kind text, message text, owner_type text, owner_id text, owner_label text, actor text, meta jsonb, request_id text
 );
