@@ -154,7 +154,7 @@ BEGIN
                 RETURN answer;
             END IF;
         END IF;
-        IF p_book_version <> (SELECT v.version FROM public.price_book_version v) THEN
+        IF tollgate.is_stale(p_book_version) THEN
             RETURN tollgate.stale_prices();
         END IF;
 

@@ -71,6 +71,15 @@ CREATE OR REPLACE FUNCTION tollgate.stale_prices() RETURNS tollgate.answer LANGU
     SELECT tollgate.refusal(0, 'stale_prices', (SELECT v.version::text FROM public.price_book_version v))
 $$;
 
+-- (In plpgsql: what is told in dollars names no version, and costs no query.)
+CREATE OR REPLACE FUNCTION tollgate.is_stale(p_book_version bigint) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    IF p_book_version IS NULL THEN
+        RETURN false;
+    END IF;
+    RETURN p_book_version <> (SELECT v.version FROM public.price_book_version v);
+END $$;
+
 -- An answer that was granted under a key. It is kept for 48 hours, in the transaction of what it grants.
 CREATE TYPE tollgate.kept AS (lineage bigint, key text, fingerprint bytea, body text);
 

@@ -324,7 +324,7 @@ BEGIN
         END IF;
         RETURN tollgate.refusal(409, 'run_ended', 'the run has already been finished otherwise');
     END IF;
-    IF p_book_version <> (SELECT v.version FROM public.price_book_version v) THEN
+    IF tollgate.is_stale(p_book_version) THEN
         RETURN tollgate.stale_prices();
     END IF;
     IF p_cost IS NULL THEN

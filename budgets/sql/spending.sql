@@ -57,7 +57,7 @@ BEGIN
     IF b.use_due THEN
         PERFORM tollgate.note_token_use_v1(b.token_id, p_address);
     END IF;
-    IF p_book_version <> (SELECT v.version FROM public.price_book_version v) THEN
+    IF tollgate.is_stale(p_book_version) THEN
         RETURN tollgate.stale_prices();
     END IF;
     facts := tollgate.facts_of_call(b, p_agent, p_user, p_surface, p_feature, p_model, p_address);
@@ -111,7 +111,7 @@ BEGIN
     IF b.use_due THEN
         PERFORM tollgate.note_token_use_v1(b.token_id, p_address);
     END IF;
-    IF p_book_version <> (SELECT v.version FROM public.price_book_version v) THEN
+    IF tollgate.is_stale(p_book_version) THEN
         RETURN tollgate.stale_prices();
     END IF;
     IF p_cost IS NULL THEN
