@@ -248,7 +248,7 @@ BEGIN
         WINDOW before AS (PARTITION BY s.wo ORDER BY s.n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)),
     sums AS MATERIALIZED (
         SELECT c.id, count(*) AS runs, sum(g.estimate) AS usd, sum(g.tokens) AS tokens
-        FROM g CROSS JOIN LATERAL unnest(g.counters) c (id) WHERE g.check_name = 'none' GROUP BY c.id),
+        FROM g CROSS JOIN LATERAL unnest(g.counters) c (id) WHERE g.check_name = 'none' GROUP BY c.id ORDER BY c.id),
     charged AS (
         UPDATE public.counters t SET runs = t.runs + sums.runs, open_runs = t.open_runs + sums.runs,
             reserved_usd = t.reserved_usd + sums.usd, reserved_tokens = t.reserved_tokens + sums.tokens
