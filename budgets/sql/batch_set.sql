@@ -26,7 +26,11 @@ CREATE TYPE tollgate.refused_start AS (
 
 -- The asks, each with the first check that refuses it whatever is counted. (Put into the query that asks.)
 CREATE OR REPLACE FUNCTION tollgate.asked_starts(p_starts tollgate.start[], p_at timestamptz, p_confirm_over numeric)
-RETURNS TABLE (s tollgate.start, refused tollgate.start_check, stops boolean) LANGUAGE sql STABLE AS $$
+RETURNS TABLE (
+    s tollgate.start, refused tollgate.start_check, stops boolean, n integer, wo text, agent text, address text,
+    surface text, feature text, model text, tier text, user_id text, team text, cost_dimension text, estimate numeric,
+    tokens bigint, runs_per_day integer, usd_per_day numeric, max_concurrent_runs integer
+) LANGUAGE sql STABLE AS $$
     WITH b AS MATERIALIZED (
         SELECT b.scope, b.subject, NOT tollgate.may_probe(b, p_at) AS waits,
             -- The probe may have died: its lease decides.
@@ -42,7 +46,9 @@ RETURNS TABLE (s tollgate.start, refused tollgate.start_check, stops boolean) LA
         -- A probe, or what ends one, changes what the next are to see.
         coalesce((t.probes AND NOT t.waits AND z.refused >= 'breaker_open')
             OR (t.may_be_dead AND z.refused >= 'kill_switch'), false)
-            OR (z.refused > 'replay' AND s.twin_of >= p_starts[1].n)
+            OR (z.refused > 'replay' AND s.twin_of >= p_starts[1].n),
+        s.n, s.wo, s.agent, host(s.address), s.surface, s.feature, s.model, s.tier, s.user_id, s.team, s.cost_dimension,
+        s.estimate, s.tokens, s.runs_per_day, s.usd_per_day, s.max_concurrent_runs
     FROM unnest(p_starts) s CROSS JOIN switches w
     LEFT JOIN LATERAL (SELECT NOT x.enabled AS is_off FROM public.feature_flags x WHERE x.feature = s.feature OFFSET 0) f
         ON s.feature <> ''
@@ -74,7 +80,7 @@ CREATE OR REPLACE FUNCTION tollgate.look_at_set(
 ) LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     WITH c AS MATERIALIZED (
-        SELECT (x.s).*, x.s, x.refused, x.stops FROM tollgate.asked_starts(p_starts, p_at, p_confirm_over) x),
+        SELECT * FROM tollgate.asked_starts(p_starts, p_at, p_confirm_over)),
     -- Every subject that something is counted of, with all that is asked for. (Of a work order also where
     -- nothing is: refusals say what it has used.)
     d AS MATERIALIZED (
@@ -83,7 +89,7 @@ BEGIN
             sum(c.tokens) FILTER (WHERE c.refused > 'feature_off') AS tokens,
             array_agg(c.n) FILTER (WHERE c.refused > 'feature_off') AS ns, min(c.runs_per_day) AS runs_per_day,
             min(c.usd_per_day) AS usd_per_day, min(c.max_concurrent_runs) AS max_concurrent_runs
-        FROM c CROSS JOIN LATERAL tollgate.subjects_of(c.wo, c.agent, host(c.address), c.surface, c.feature, c.model,
+        FROM c CROSS JOIN LATERAL tollgate.subjects_of(c.wo, c.agent, c.address, c.surface, c.feature, c.model,
             c.user_id, c.team, c.cost_dimension, c.tier) v
         WHERE v.subject IS NOT NULL
             AND (c.refused > 'feature_off' OR (v.scope = 'work_order' AND c.refused > 'unknown_work_order'))
