@@ -30,13 +30,14 @@ class BudgetsConfig(AppConfig):
     verbose_name = "What may be spent"
     routines = (
         "foundations.sql",
+        "checks.sql",
         "guardrails.sql",
         "names.sql",
         "alerts.sql",
         "breaker.sql",
         "settlement.sql",
         "refusals.sql",
-        "start_refusals.sql",
+        "starts.sql",
         "admission.sql",
         "extension.sql",
         "spending.sql",

@@ -46,7 +46,8 @@ LEFT_OF_ALL = """
 SELECT c.win, greatest(c.amount - c.used, 0)
 FROM tollgate.charges(tollgate.facts_of('', '', '', '', '', '', '', '', '', '', NULL, NULL),
     tollgate.now(), true) c
-WHERE c.scope = 'global' AND c.measure = 'usd' AND c.amount IS NOT NULL AND c.stage = 12
+WHERE c.scope = 'global' AND c.measure = 'usd' AND c.amount IS NOT NULL
+    AND c.check_name = 'shared_budget'
 """
 ALERT = "SELECT tollgate.alert('preflight', %s, %s, 'preflight_check', %s, %s::jsonb, %s)"
 

@@ -89,15 +89,13 @@ $$;
 -- What is used of a limit now, for each of its subjects; null: of all limits.
 CREATE OR REPLACE FUNCTION tollgate.use_of(p_budget bigint, p_at timestamptz) RETURNS SETOF tollgate.charge
 LANGUAGE sql STABLE AS $$
-    SELECT 0, b.id, b.scope, k.subject, b."window", b.measure,
-        CASE WHEN b.scope <> 'work_order' THEN b.amount
-            WHEN b.measure = 'usd' THEN e.usd_per_day ELSE e.runs_per_day END,
+    SELECT 'none'::tollgate.start_check, b.id, b.scope, k.subject, b."window", b.measure,
+        tollgate.amount_in_force(b.scope, b.measure, b.amount, e.runs_per_day, e.usd_per_day),
         b.warning_amount, b.alert_percents, p_at, NULL::bigint, k.used
     FROM public.budgets b
     CROSS JOIN LATERAL (
-        SELECT s.subject, sum(CASE b.measure WHEN 'usd' THEN s.reserved_usd + s.settled_usd
-            WHEN 'tokens' THEN s.reserved_tokens + s.settled_tokens
-            WHEN 'runs' THEN s.open_runs ELSE s.runs END) AS used
+        SELECT s.subject, sum(tollgate.used(b.measure, s.reserved_usd + s.settled_usd,
+            s.reserved_tokens + s.settled_tokens, s.open_runs, s.runs)) AS used
         FROM public.counters s
         WHERE s.scope = b.scope AND s."window" = b."window"
             AND s.starts_at BETWEEN tollgate.counts_from(b."window", p_at) AND p_at

@@ -32,39 +32,27 @@ BEGIN
     SELECT min(f.person_id) AS person, min(f.wo_id) AS wo, min(f.starts_at) AS since, max(f.ends_at) AS until,
         count(DISTINCT (f.person_id, f.wo_id)) > 1 OR count(*) > count(DISTINCT f.measure) AS several
     INTO use FROM fresh f WHERE f.kind = 'break_glass';
-    IF use.several THEN
-        RAISE EXCEPTION 'One use of break-glass is one person''s, on one work order.'
-            USING ERRCODE = 'restrict_violation';
-    END IF;
+    PERFORM tollgate.forbid(use.several, 'One use of break-glass is one person''s, on one work order.');
     SELECT g.created_at, g.wo_id INTO other FROM public.cap_grants g
     WHERE g.kind = 'break_glass' AND g.reviewed_at IS NULL AND g.created_at <= use.since - interval '24 hours'
     ORDER BY g.created_at LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'The break-glass of % UTC on % was not reviewed within 24 hours: review it first.',
-            to_char(other.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), other.wo_id
-            USING ERRCODE = 'restrict_violation';
-    END IF;
+    PERFORM tollgate.forbid(FOUND, format(
+        'The break-glass of %s UTC on %s was not reviewed within 24 hours: review it first.',
+        to_char(other.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), other.wo_id));
     SELECT g.wo_id, g.person_id, g.granted_by INTO other FROM public.cap_grants g
     WHERE g.kind = 'break_glass' AND g.reviewed_at IS NULL AND (g.person_id = use.person OR g.wo_id = use.wo)
         AND NOT EXISTS (SELECT FROM fresh f WHERE f.id = g.id)
     ORDER BY g.person_id = use.person DESC LIMIT 1;
-    IF FOUND THEN
-        IF other.person_id = use.person THEN
-            RAISE EXCEPTION 'Your break-glass on % is not reviewed yet: somebody else must review it before the next.',
-                other.wo_id USING ERRCODE = 'restrict_violation';
-        END IF;
-        RAISE EXCEPTION 'The break-glass of % on this work order is not reviewed yet: review it first.',
-            other.granted_by USING ERRCODE = 'restrict_violation';
-    END IF;
+    PERFORM tollgate.forbid(FOUND, CASE WHEN other.person_id = use.person
+        THEN format('Your break-glass on %s is not reviewed yet: somebody else must review it before the next.', other.wo_id)
+        ELSE format('The break-glass of %s on this work order is not reviewed yet: review it first.', other.granted_by) END);
     SELECT 'Break-glass goes up to '
             || tollgate.cap_text(f.measure, coalesce(tollgate.approval_limit('break_glass_' || f.measure), 0)) || '.'
     INTO said FROM fresh f
     WHERE f.kind = 'break_glass'
         AND f.value > coalesce(tollgate.approval_limit('break_glass_' || f.measure), 0)
     ORDER BY f.measure LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION '%', said USING ERRCODE = 'restrict_violation';
-    END IF;
+    PERFORM tollgate.forbid(FOUND, said);
     SELECT 'All break-glass in force together goes up to '
             || tollgate.cap_text(f.measure, coalesce(tollgate.approval_limit('all_glass_' || f.measure), 0))
             || '; ' || tollgate.cap_text(f.measure, x.taken) || ' are in use.'
@@ -76,9 +64,7 @@ BEGIN
     WHERE f.kind = 'break_glass'
         AND x.taken + f.value > coalesce(tollgate.approval_limit('all_glass_' || f.measure), 0)
     ORDER BY f.measure LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION '%', said USING ERRCODE = 'restrict_violation';
-    END IF;
+    PERFORM tollgate.forbid(FOUND, said);
     RETURN NULL;
 END $$;
 CREATE OR REPLACE TRIGGER guard_glass AFTER INSERT ON public.cap_grants
@@ -88,16 +74,12 @@ CREATE OR REPLACE TRIGGER guard_glass AFTER INSERT ON public.cap_grants
 -- which records its event first. The rows are those that were shipped.
 CREATE OR REPLACE FUNCTION tollgate.guard_approval_limit() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP <> 'UPDATE' THEN
-        RAISE EXCEPTION 'limits on approvals are neither added nor removed' USING ERRCODE = 'restrict_violation';
-    END IF;
-    IF NEW.name <> OLD.name OR (NEW.amount > OLD.amount AND NOT EXISTS (
+    PERFORM tollgate.forbid(TG_OP <> 'UPDATE', 'limits on approvals are neither added nor removed');
+    PERFORM tollgate.forbid(NEW.name <> OLD.name OR (NEW.amount > OLD.amount AND NOT EXISTS (
         SELECT FROM public.operations_events e
         WHERE e.owner_type = 'approval_limit' AND e.owner_id = OLD.id::text AND e.kind = 'LIMIT_RAISED'
-            AND e.xact = pg_current_xact_id()::text::bigint)) THEN
-        RAISE EXCEPTION 'the limit % is raised only through an approved request', OLD.name
-            USING ERRCODE = 'restrict_violation';
-    END IF;
+            AND e.xact = pg_current_xact_id()::text::bigint)),
+        format('the limit %s is raised only through an approved request', OLD.name));
     RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER guard BEFORE UPDATE OR DELETE ON public.approval_limits
@@ -121,14 +103,10 @@ BEGIN
     INTO waiting, today FROM public.change_requests r JOIN public.service_tokens t ON t.id = r.token_id
     WHERE t.lineage = line
         AND (r.status = 'pending' OR r.created_at >= date_trunc('day', at, 'UTC'));
-    IF waiting >= coalesce(tollgate.approval_limit('token_open_requests'), 0) THEN
-        RAISE EXCEPTION '% requests of this token are open already, which is as many as it may have.', waiting
-            USING ERRCODE = 'restrict_violation';
-    END IF;
-    IF today >= coalesce(tollgate.approval_limit('token_requests_a_day'), 0) THEN
-        RAISE EXCEPTION 'This token has made % requests today (UTC), which is as many as it may make.', today
-            USING ERRCODE = 'restrict_violation';
-    END IF;
+    PERFORM tollgate.forbid(waiting >= coalesce(tollgate.approval_limit('token_open_requests'), 0),
+        format('%s requests of this token are open already, which is as many as it may have.', waiting));
+    PERFORM tollgate.forbid(today >= coalesce(tollgate.approval_limit('token_requests_a_day'), 0),
+        format('This token has made %s requests today (UTC), which is as many as it may make.', today));
     RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER guard_new BEFORE INSERT ON public.change_requests
@@ -138,7 +116,7 @@ CREATE OR REPLACE TRIGGER guard_new BEFORE INSERT ON public.change_requests
 -- another requester only where a program asked and a person takes it over.
 CREATE OR REPLACE FUNCTION tollgate.guard_request() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF (OLD.status <> 'pending'
+    PERFORM tollgate.forbid((OLD.status <> 'pending'
             AND (NEW.status, NEW.requester_id, NEW.last_editor_id, NEW.revision, NEW.justification,
                 NEW.grant_from, NEW.grant_until)
             IS DISTINCT FROM (OLD.status, OLD.requester_id, OLD.last_editor_id, OLD.revision,
@@ -150,9 +128,7 @@ BEGIN
             AND (OLD.token_id IS NULL OR OLD.last_editor_id IS NOT NULL
                 OR NEW.last_editor_id IS DISTINCT FROM NEW.requester_id))
         OR (OLD.last_editor_id IS NOT NULL AND NEW.last_editor_id IS NULL)
-        OR NEW.revision < OLD.revision THEN
-        RAISE EXCEPTION 'request #% cannot be rewritten', OLD.id USING ERRCODE = 'restrict_violation';
-    END IF;
+        OR NEW.revision < OLD.revision, format('request #%s cannot be rewritten', OLD.id));
     NEW.revised_at := CASE WHEN NEW.revision > OLD.revision THEN clock_timestamp() ELSE OLD.revised_at END;
     RETURN NEW;
 END $$;
@@ -163,9 +139,8 @@ CREATE OR REPLACE TRIGGER guard BEFORE UPDATE ON public.change_requests
 -- (and of being granted, see guard_new_grant).
 CREATE OR REPLACE FUNCTION tollgate.guard_beginning() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NEW.grant_from > clock_timestamp() + interval '90 days' THEN
-        RAISE EXCEPTION 'a raise for a time begins within 90 days' USING ERRCODE = 'restrict_violation';
-    END IF;
+    PERFORM tollgate.forbid(NEW.grant_from > clock_timestamp() + interval '90 days',
+        'a raise for a time begins within 90 days');
     RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER guard_beginning BEFORE INSERT OR UPDATE OF grant_from ON public.change_requests
@@ -186,16 +161,15 @@ BEGIN
     IF NEW.second_factor_at IS NOT NULL THEN
         PERFORM tollgate.check_solo(NEW.voter_id,
             (SELECT coalesce(r.revised_at, r.created_at) FROM public.change_requests r WHERE r.id = NEW.request_id), NEW.second_factor_at);
-    ELSIF EXISTS (
+        RETURN NEW;
+    END IF;
+    PERFORM tollgate.forbid(EXISTS (
         SELECT FROM public.change_requests r
         LEFT JOIN public.service_tokens asked ON asked.id = r.token_id
             OR (r.subject_type = 'service_token' AND asked.id::text = r.subject_id)
         LEFT JOIN public.service_tokens t ON t.lineage = asked.lineage
         WHERE r.id = NEW.request_id AND NEW.voter_id IN (r.requester_id, r.last_editor_id, r.token_owner_id,
-            r.token_maker_id, t.owner_id, t.created_by_id)
-    ) THEN
-        RAISE EXCEPTION 'Nobody approves their own request.' USING ERRCODE = 'restrict_violation';
-    END IF;
+            r.token_maker_id, t.owner_id, t.created_by_id)), 'Nobody approves their own request.');
     RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER guard BEFORE INSERT ON public.change_votes

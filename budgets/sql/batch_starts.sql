@@ -8,31 +8,11 @@
 --   decide_set         (batch_set.sql) each limit once; decides from the first on, as many as it can
 --   start_run_v1       the one that a set cannot decide; then again from find_replays on
 
--- A start of a batch: what was asked, and what is known of it.
-CREATE TYPE tollgate.start AS (
-    n integer,
-    twin_of integer,       -- the ask before it with the same key; null: none
-    stale boolean,         -- priced with another version of the price book than is in force
-    address inet, wo text, agent text,
-    asked numeric,         -- dollars; null where the default is to be reserved
-    unpriced boolean,
-    lease integer, asked_tokens bigint, model text, tier text, user_id text, surface text, feature text,
-    confirm boolean, key text, fingerprint bytea, request_id text, sent_as jsonb,
-    token_id bigint, lineage bigint, actor text, token_name text,
-    -- As of the work order; its status is null where there is none.
-    title text, status text, runs_per_day integer, usd_per_day numeric, max_concurrent_runs integer,
-    team text, cost_dimension text, agent_known boolean, agent_refused boolean, estimate numeric,
-    tokens bigint,
-    said tollgate.answer   -- under its key before; its status is null where nothing was
-);
-
 -- Tokens, and the locks of the work orders. An ask whose work order somebody has alone is handed back:
 -- a batch waits for nothing but the lock of the counters. `answers`: of those that are decided.
 CREATE OR REPLACE FUNCTION tollgate.judge_starts(
     p_asks tollgate.ask[], OUT starts tollgate.start[], OUT answers text[]
-) LANGUAGE plpgsql VOLATILE
-SET plan_cache_mode TO force_generic_plan
-SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
+) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     due bigint[];     -- tokens whose last use is to be noted
     used_from inet[];
@@ -72,9 +52,7 @@ END $$;
 CREATE OR REPLACE FUNCTION tollgate.look_up_orders(
     p_starts tollgate.start[], p_lift boolean, p_at timestamptz,
     OUT starts tollgate.start[], OUT holds_until timestamptz
-) LANGUAGE plpgsql VOLATILE
-SET plan_cache_mode TO force_generic_plan
-SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
+) LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     WITH s AS MATERIALIZED (SELECT * FROM unnest(p_starts)),
     w AS MATERIALIZED (
@@ -105,17 +83,12 @@ END $$;
 
 -- What has been answered under its key before is said again. Asked under the lock of the counters, which every
 -- start that writes such an answer has: what is not there now comes from none.
-CREATE OR REPLACE FUNCTION tollgate.find_replays(INOUT starts tollgate.start[]) LANGUAGE plpgsql VOLATILE
-SET plan_cache_mode TO force_generic_plan
-SET enable_seqscan TO off SET enable_bitmapscan TO off SET jit TO off AS $$
+CREATE OR REPLACE FUNCTION tollgate.find_replays(INOUT starts tollgate.start[]) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     x record;
 BEGIN
     FOR x IN
-        SELECT s.i, CASE WHEN r.fingerprint = s.fingerprint
-            THEN row(201, '', NULL, NULL, NULL, true, tollgate.replayed_start(r.answer->>'body'), NULL, NULL,
-                false)::tollgate.answer
-            ELSE tollgate.key_refusal() END AS said
+        SELECT s.i, tollgate.replay_of(r.fingerprint, s.fingerprint, 201, r.answer->>'body') AS answered
         FROM (SELECT row_number() OVER () AS i, t.* FROM unnest(starts) t) s
         CROSS JOIN LATERAL (
             SELECT r.fingerprint, r.answer FROM public.idempotency_records r
@@ -124,10 +97,11 @@ BEGIN
             OFFSET 0) r
         WHERE s.key <> ''
     LOOP
-        starts[x.i].said := x.said;
-        IF (x.said).status = 201 THEN
+        IF (x.answered).replayed THEN
+            x.answered.body := tollgate.replayed_start((x.answered).body);
             PERFORM tollgate.confirm_commit();
         END IF;
+        starts[x.i].answered := x.answered;
     END LOOP;
 END $$;
 
@@ -181,7 +155,7 @@ BEGIN
                 END IF;
             EXCEPTION WHEN OTHERS THEN
                 -- Whatever it was: the set is undone as a whole, and the failure of one is its own.
-                EXIT WHEN SQLSTATE = '55P03';   -- somebody would have to be waited for
+                EXIT WHEN SQLSTATE = '55P03';
                 one_by_one := true;
                 RAISE WARNING 'a batch is decided one by one: % (%)', SQLERRM, SQLSTATE;
             END;
@@ -194,15 +168,8 @@ BEGIN
             END IF;
         END IF;
         SELECT x.* INTO q FROM unnest(p_asks) x WHERE x.n = starts[1].n;
-        BEGIN
-            a := tollgate.start_run_v1(q.digest, q.address, q.wo, q.agent, q.estimate, q.priced,
-                q.book_version, q.lease, q.tokens, q.model, q.tier, q.user_id, q.surface, q.feature, false,
-                q.confirm, q.key, q.fingerprint, q.request_id, q.sent_as, p_retry_after, p_lift,
-                p_confirm_over, p_refusal_events);
-        EXCEPTION WHEN OTHERS THEN
-            EXIT WHEN SQLSTATE = '55P03';
-            a := tollgate.refusal(0, 'alone', SQLSTATE);
-        END;
+        a := tollgate.decide_alone(q, p_retry_after, p_lift, p_confirm_over, p_refusal_events);
+        EXIT WHEN a.status = 0 AND a.error = '55P03';   -- somebody would have to be waited for
         flush := flush OR a.status = 201 OR coalesce(a.alerted, false);
         answers := answers || tollgate.answer_json(q.n, a);
         starts := starts[2:];

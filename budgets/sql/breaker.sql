@@ -5,6 +5,11 @@ CREATE OR REPLACE FUNCTION tollgate.breaker_name(c public.circuit_breakers) RETU
     SELECT CASE c.scope WHEN 'global' THEN 'Circuit breaker' ELSE 'Circuit breaker of ' || c.subject END
 $$;
 
+-- Whose timeline its events stand in.
+CREATE OR REPLACE FUNCTION tollgate.breaker_owner(c public.circuit_breakers) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE c.scope WHEN 'global' THEN ARRAY['circuit_breaker', c.id::text] ELSE ARRAY['work_order', c.subject] END
+$$;
+
 -- Tells of a transition. `p_at` in the key: each transition is one thing.
 CREATE OR REPLACE FUNCTION tollgate.breaker_alert(
     c public.circuit_breakers, p_kind text, p_reason text, p_at timestamptz
@@ -13,8 +18,7 @@ RETURNS void LANGUAGE sql VOLATILE AS $$
     SELECT tollgate.alert(p_kind,
         format('%s:%s:%s:%s', p_kind, c.scope, c.subject, extract(epoch FROM p_at)),
         format('%s %s: %s', tollgate.breaker_name(c), replace(c.state, '_', '-'), p_reason),
-        CASE c.scope WHEN 'global' THEN 'circuit_breaker' ELSE 'work_order' END,
-        CASE c.scope WHEN 'global' THEN c.id::text ELSE c.subject END,
+        (tollgate.breaker_owner(c))[1], (tollgate.breaker_owner(c))[2],
         jsonb_build_object('scope', c.scope, 'subject', c.subject, 'state', c.state,
             'reason', p_reason, 'halfOpenAt', tollgate.rfc3339(c.half_open_at),
             'probeRunId', c.probe_run_id), p_at)
@@ -80,14 +84,13 @@ BEGIN
             PERFORM tollgate.breaker_alert(c, 'breaker_half_open', 'run ' || p_run || ' probes', p_at);
         ELSE
             -- Nobody needs a message about each probe that dies; the record has it.
-            INSERT INTO public.operations_events (kind, message, owner_type, owner_id, actor, meta)
-            VALUES ('BREAKER_HALF_OPEN', format('%s half-open: run %s did not report within %s s, run %s probes',
-                    tollgate.breaker_name(c), was.probe_run_id, c.probe_seconds, p_run),
-                CASE c.scope WHEN 'global' THEN 'circuit_breaker' ELSE 'work_order' END,
-                CASE c.scope WHEN 'global' THEN c.id::text ELSE c.subject END, 'tollgate',
+            PERFORM tollgate.record(row('BREAKER_HALF_OPEN', format(
+                    '%s half-open: run %s did not report within %s s, run %s probes', tollgate.breaker_name(c),
+                    was.probe_run_id, c.probe_seconds, p_run),
+                (tollgate.breaker_owner(c))[1], (tollgate.breaker_owner(c))[2], '', 'tollgate',
                 jsonb_build_object('scope', c.scope, 'subject', c.subject, 'state', c.state,
                     'probeRunId', p_run, 'replacedRunId', was.probe_run_id,
-                    'halfOpenAt', tollgate.rfc3339(c.half_open_at)));
+                    'halfOpenAt', tollgate.rfc3339(c.half_open_at)), '')::tollgate.event);
         END IF;
     END LOOP;
 END $$;
@@ -159,9 +162,9 @@ DECLARE
     c tollgate.charge;
 BEGIN
     FOR c IN SELECT * FROM tollgate.charges(f, p_at, false) x
-        WHERE (x.stage = 15 AND x.used > x.amount)
-            OR (x.stage = 5 AND x.measure = 'usd' AND x.used >= x.amount) LOOP
-        IF c.stage = 5 THEN
+        WHERE (x.check_name = 'breaker_minute' AND x.used > x.amount)
+            OR (x.check_name = 'feature_cost' AND x.used >= x.amount) LOOP
+        IF c.check_name = 'feature_cost' THEN
             PERFORM tollgate.switch_feature_off(f.feature, c, p_at);
         ELSIF NOT EXISTS (SELECT FROM public.circuit_breakers WHERE scope = 'global' AND state <> 'closed') THEN
             PERFORM tollgate.trip('global', '', format('$%s were committed within a minute, over $%s',
@@ -177,14 +180,15 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT usd > c.amount OR usd > c.used OR c.used + usd <= c.amount
 $$;
 
-CREATE OR REPLACE FUNCTION tollgate.wait_for_minute(c tollgate.charge, usd numeric, p_at timestamptz)
-RETURNS tollgate.answer LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.wait_for_minute(
+    c tollgate.charge, usd numeric, p_cured_at timestamptz, p_at timestamptz
+) RETURNS tollgate.answer LANGUAGE sql IMMUTABLE AS $$
     SELECT tollgate.refusal(503, 'breaker_open', CASE WHEN usd > c.amount
         THEN format('the estimate alone is over $%s a minute: it needs "confirm": true and a minute without other spend',
             tollgate.usd(c.amount))
         ELSE format('$%s more does not fit into $%s a minute beside $%s: wait', tollgate.usd(usd),
             tollgate.usd(c.amount), tollgate.usd(c.used)) END,
-        tollgate.seconds_until(tollgate.cured_at(c, p_at), p_at))
+        tollgate.seconds_until(p_cured_at, p_at))
 $$;
 
 -- The breakers in the way of an ask: those that are not closed.
@@ -201,8 +205,8 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 CREATE OR REPLACE FUNCTION tollgate.breaker_refusal(c public.circuit_breakers, p_at timestamptz)
-RETURNS tollgate.answer LANGUAGE sql STABLE AS $$
-    SELECT tollgate.refusal(503, 'breaker_open', 'the circuit breaker is open',
+RETURNS tollgate.answer LANGUAGE sql IMMUTABLE AS $$
+    SELECT tollgate.check_refusal('breaker_open', NULL,
         least(tollgate.seconds_until(c.half_open_at, p_at), CASE c.state WHEN 'half_open' THEN 5 END),
         CASE WHEN c.state = 'open' THEN c.half_open_at END)
 $$;
@@ -242,26 +246,35 @@ CREATE OR REPLACE FUNCTION tollgate.kill_switch(
     ORDER BY k.scope <> 'Global', k.scope <> 'Surface', k.id LIMIT 1
 $$;
 
-CREATE OR REPLACE FUNCTION tollgate.killed(k public.kill_switches) RETURNS tollgate.answer LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION tollgate.killed(k public.kill_switches) RETURNS tollgate.answer LANGUAGE sql IMMUTABLE AS $$
     SELECT tollgate.refusal(403, 'kill_switch', 'stopped by the kill switch of '
         || CASE k.scope WHEN 'Global' THEN 'everything' WHEN 'Surface' THEN 'surface ' || k.target
            ELSE k.target END)
 $$;
 
+-- Gives whether it was the other way.
+CREATE OR REPLACE FUNCTION tollgate.set_feature(
+    p_feature text, p_enabled boolean, p_why text, p_actor text, p_at timestamptz
+) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    switched boolean;
+BEGIN
+    PERFORM set_config('tollgate.actor', p_actor, true), set_config('tollgate.reason', p_why, true);
+    UPDATE public.feature_flags SET enabled = p_enabled, reason = p_why, changed_by = p_actor, changed_at = p_at
+    WHERE feature = p_feature AND enabled <> p_enabled;
+    switched := FOUND;
+    PERFORM set_config('tollgate.actor', '', true), set_config('tollgate.reason', '', true);
+    RETURN switched;
+END $$;
+
 -- A cost cap that committed dollars have reached switches its feature off, once.
 CREATE OR REPLACE FUNCTION tollgate.switch_feature_off(p_feature text, c tollgate.charge, p_at timestamptz)
 RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    switched boolean;
     why text := format('its cost cap of $%s in 60 minutes is reached ($%s used)',
         tollgate.usd(c.amount), tollgate.usd(c.used));
 BEGIN
-    PERFORM set_config('tollgate.actor', 'tollgate', true), set_config('tollgate.reason', why, true);
-    UPDATE public.feature_flags SET enabled = false, reason = why, changed_by = 'tollgate', changed_at = p_at
-    WHERE feature = p_feature AND enabled;
-    switched := FOUND;
-    PERFORM set_config('tollgate.actor', '', true), set_config('tollgate.reason', '', true);
-    IF switched THEN
+    IF tollgate.set_feature(p_feature, false, why, 'tollgate', p_at) THEN
         PERFORM tollgate.alert('feature_switched_off',
             format('feature_off:%s:%s', p_feature, extract(epoch FROM p_at)),
             format('Feature %s switched off: %s', p_feature, why), 'feature',

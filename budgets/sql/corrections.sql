@@ -59,10 +59,7 @@ BEGIN
             WHERE m > f.changed_at - tollgate.reach('rolling_hour') AND m <= f.changed_at)
         AND tollgate.committed(f.feature, f.changed_at - tollgate.reach('rolling_hour'), f.changed_at)
             < f.cost_cap_usd THEN
-        PERFORM set_config('tollgate.actor', p_actor, true), set_config('tollgate.reason', why, true);
-        UPDATE public.feature_flags SET enabled = true, reason = why, changed_by = p_actor, changed_at = p_at
-        WHERE id = f.id;
-        PERFORM set_config('tollgate.actor', '', true), set_config('tollgate.reason', '', true);
+        PERFORM tollgate.set_feature(p_feature, true, why, p_actor, p_at);
     END IF;
 END $$;
 
@@ -83,7 +80,6 @@ DECLARE
     first_was numeric;
     unpaid numeric;
     part numeric;
-    ids bigint[];
     meta jsonb := p_meta || jsonb_build_object('before', tollgate.usd(p_old), 'after', tollgate.usd(p_new));
 BEGIN
     -- (It runs with the owner's rights: it does what a correction on record says, and nothing else.)
@@ -104,21 +100,18 @@ BEGIN
         IF d.cost_usd IS DISTINCT FROM p_old THEN
             RETURN false;
         END IF;
-        facts := tollgate.facts_of('', d.agent_name, d.user_id, d.surface, d.feature, d.model, '', '',
-            'llm_api', host(d.source_ip), NULL, NULL);
+        facts := tollgate.spend_facts(d);
     END IF;
     PERFORM tollgate.hold_counters();
     at := tollgate.now();
-    INSERT INTO public.operations_events
-        (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
-    VALUES ('COST_CORRECTED', format('Cost of %s corrected from $%s to $%s: %s',
+    PERFORM tollgate.record(row('COST_CORRECTED', format('Cost of %s corrected from $%s to $%s: %s',
             CASE p_of WHEN 'run' THEN 'a run of ' || r.agent_name ELSE 'direct spend' END,
             tollgate.usd(p_old), tollgate.usd(p_new), p_meta->>'reason'),
         CASE p_of WHEN 'run' THEN 'work_order' ELSE 'direct_spend' END,
         CASE p_of WHEN 'run' THEN r.wo_id ELSE p_id::text END,
         coalesce((SELECT o.title FROM public.work_orders o WHERE o.id = r.wo_id), ''), p_actor,
         meta || CASE p_of WHEN 'run' THEN jsonb_build_object('woId', r.wo_id, 'runId', r.id, 'agentName', r.agent_name)
-            ELSE jsonb_build_object('spendId', p_id) END, p_request_id);
+            ELSE jsonb_build_object('spendId', p_id) END, p_request_id)::tollgate.event);
     IF p_of = 'run' THEN
         SELECT r.reserved_usd - coalesce(sum(x.reserved_usd), 0), r.cost - coalesce(sum(x.settled_usd), 0),
             r.started_at || coalesce(array_agg(x.at) FILTER (WHERE x.at IS NOT NULL), '{}')
@@ -138,10 +131,7 @@ BEGIN
             UPDATE public.run_charges SET settled_usd = part WHERE id = c.id;
         END LOOP;
         IF unpaid > 0 THEN
-            ids := tollgate.present_counters(facts, at, true);
-            INSERT INTO public.run_charges (run_id, kind, at, reserved_usd, settled_usd, charged_to)
-            VALUES (r.id, 'overrun', at, 0, unpaid, ids);
-            UPDATE public.counters SET settled_usd = settled_usd + unpaid WHERE id = ANY (ids);
+            PERFORM tollgate.charge_later(r.id, 'overrun', facts, 0, unpaid, at);
         END IF;
         UPDATE public.work_order_runs SET cost = p_new, cost_note = 'corrected' WHERE id = r.id;
         PERFORM tollgate.renew_statistics(ARRAY[r.wo_id]);

@@ -43,6 +43,13 @@ CREATE OR REPLACE FUNCTION tollgate.refusal(
     SELECT row(status, denial, error, after, until, false, NULL, NULL, NULL, false)::tollgate.answer
 $$;
 
+CREATE OR REPLACE FUNCTION tollgate.granted(
+    status integer, body text, reserved_usd numeric, settled_usd numeric, alerted boolean,
+    is_replay boolean DEFAULT FALSE
+) RETURNS tollgate.answer LANGUAGE sql IMMUTABLE AS $$
+    SELECT row(status, '', NULL, NULL, NULL, is_replay, body, reserved_usd, settled_usd, alerted)::tollgate.answer
+$$;
+
 -- Whole seconds until then, as a refusal says them: one at least.
 CREATE OR REPLACE FUNCTION tollgate.seconds_until(until timestamptz, at timestamptz) RETURNS integer
 LANGUAGE sql IMMUTABLE AS $$
@@ -52,6 +59,70 @@ $$;
 CREATE OR REPLACE FUNCTION tollgate.token_refusal(refusal text) RETURNS tollgate.answer LANGUAGE sql IMMUTABLE AS $$
     SELECT tollgate.refusal(a.status, a.denial, a.error) FROM tollgate.token_answer_v1(refusal) a
 $$;
+
+-- The seconds said where a limit of the day refuses: those of the setting, or until midnight (UTC).
+CREATE OR REPLACE FUNCTION tollgate.day_after(p_retry_after integer, at timestamptz) RETURNS integer
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce(p_retry_after,
+        ceil(extract(epoch FROM date_trunc('day', at, 'UTC') + interval '1 day' - at))::integer)
+$$;
+
+CREATE OR REPLACE FUNCTION tollgate.stale_prices() RETURNS tollgate.answer LANGUAGE sql STABLE AS $$
+    SELECT tollgate.refusal(0, 'stale_prices', (SELECT v.version::text FROM public.price_book_version v))
+$$;
+
+-- (In plpgsql: what is told in dollars names no version, and costs no query.)
+CREATE OR REPLACE FUNCTION tollgate.is_stale(p_book_version bigint) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    IF p_book_version IS NULL THEN
+        RETURN false;
+    END IF;
+    RETURN p_book_version <> (SELECT v.version FROM public.price_book_version v);
+END $$;
+
+-- An answer that was granted under a key. It is kept for 48 hours, in the transaction of what it grants.
+CREATE TYPE tollgate.kept AS (lineage bigint, key text, fingerprint bytea, body text);
+
+-- Gives how many are new: of one that is under way, this waits, and keeps none.
+CREATE OR REPLACE FUNCTION tollgate.keep_answers(p_endpoint text, p_at timestamptz, VARIADIC p_answers tollgate.kept[])
+RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    written bigint;
+BEGIN
+    INSERT INTO public.idempotency_records AS i (token_id, endpoint, key, fingerprint, answer, created_at)
+    SELECT k.lineage, p_endpoint, k.key, k.fingerprint, jsonb_build_object('body', k.body), p_at
+    FROM unnest(p_answers) k WHERE k.key <> ''
+    ON CONFLICT (token_id, endpoint, key) DO UPDATE SET fingerprint = excluded.fingerprint,
+        answer = excluded.answer, created_at = excluded.created_at
+    WHERE i.created_at <= p_at - interval '48 hours';
+    GET DIAGNOSTICS written = ROW_COUNT;
+    RETURN written;
+END $$;
+
+CREATE OR REPLACE FUNCTION tollgate.replay_of(fingerprint bytea, p_fingerprint bytea, status integer, body text)
+RETURNS tollgate.answer LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN fingerprint = p_fingerprint THEN tollgate.granted(status, body, NULL, NULL, false, true)
+        ELSE tollgate.refusal(422, 'idempotency_key', 'this Idempotency-Key was used for another request') END
+$$;
+
+-- The answer that is kept under the key; its status is null where none is.
+CREATE OR REPLACE FUNCTION tollgate.kept_answer(
+    p_lineage bigint, p_endpoint text, p_key text, p_fingerprint bytea, p_at timestamptz, p_status integer
+) RETURNS tollgate.answer LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    kept public.idempotency_records;
+BEGIN
+    SELECT * INTO kept FROM public.idempotency_records i
+    WHERE i.token_id = p_lineage AND i.endpoint = p_endpoint AND i.key = p_key
+        AND i.created_at > p_at - interval '48 hours';
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF kept.fingerprint = p_fingerprint THEN
+        PERFORM tollgate.confirm_commit();
+    END IF;
+    RETURN tollgate.replay_of(kept.fingerprint, p_fingerprint, p_status, kept.answer->>'body');
+END $$;
 
 -- Ends the transaction early and safely: after the asynchronous COMMIT the row locks are free, and
 -- the log is forced out before the caller gets an answer, so nothing acknowledged can be lost.
@@ -77,10 +148,22 @@ END $$;
 CREATE OR REPLACE FUNCTION tollgate.slot_key(win text, starts_at timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT win || ':' || extract(epoch FROM starts_at)::bigint || ':'
 $$;
+CREATE OR REPLACE FUNCTION tollgate.key_in_slot(slot text, scope text, subject text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT slot || scope || ':' || subject
+$$;
 CREATE OR REPLACE FUNCTION tollgate.counter_key(scope text, subject text, win text, starts_at timestamptz)
 RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT tollgate.slot_key(win, starts_at) || scope || ':' || subject
+    SELECT tollgate.key_in_slot(tollgate.slot_key(win, starts_at), scope, subject)
 $$;
+CREATE TYPE tollgate.counter AS (scope text, subject text, win text, starts_at timestamptz);
+-- Those of them that are not there yet. The caller has the lock of all.
+CREATE OR REPLACE FUNCTION tollgate.make_counters(p_counters tollgate.counter[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.counters (key, scope, subject, "window", starts_at)
+    SELECT tollgate.counter_key(c.scope, c.subject, c.win, c.starts_at), c.scope, c.subject, c.win, c.starts_at
+    FROM unnest(p_counters) c ON CONFLICT DO NOTHING;
+END $$;
 
 -- The locks of a decision (docs/locking.md): of the work order, which admissions share and a change of
 -- its caps or status has alone; then that of everything counted, which has one holder, and is given
@@ -139,30 +222,27 @@ END $$;
 CREATE OR REPLACE TRIGGER stamp BEFORE INSERT ON public.cap_changes
     FOR EACH ROW EXECUTE FUNCTION tollgate.stamp_cap_change();
 
+CREATE OR REPLACE FUNCTION tollgate.cap_change_hint() RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT 'In the admin: Work orders, the work order, Request a cap change. '
+        'Over the API: POST /api/work-orders/ID/cap-changes.'
+$$;
 CREATE OR REPLACE FUNCTION tollgate.guard_caps() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        IF NEW.runs_per_day > 100 OR NEW.usd_per_day > 2.00 OR NEW.max_concurrent_runs > 2 THEN
-            RAISE EXCEPTION 'a work order begins with the default caps; more is a cap change'
-                USING ERRCODE = 'restrict_violation';
-        END IF;
-        IF NEW.status <> 'draft' THEN
-            RAISE EXCEPTION 'a work order begins as a draft; what follows is told with a reason'
-                USING ERRCODE = 'restrict_violation';
-        END IF;
-    ELSIF NOT tollgate.told_in_this_transaction(NEW.id, '{WORK_ORDER_CAP_CHANGE}') OR NOT EXISTS (
+        PERFORM tollgate.forbid(NEW.runs_per_day > 100 OR NEW.usd_per_day > 2.00 OR NEW.max_concurrent_runs > 2,
+            'a work order begins with the default caps; more is a cap change');
+        PERFORM tollgate.forbid(NEW.status <> 'draft',
+            'a work order begins as a draft; what follows is told with a reason');
+        RETURN NEW;
+    END IF;
+    PERFORM tollgate.forbid(NOT tollgate.told_in_this_transaction(NEW.id, '{WORK_ORDER_CAP_CHANGE}') OR NOT EXISTS (
         SELECT FROM public.cap_changes c
         WHERE c.wo_id = NEW.id AND c.applied_xid = pg_current_xact_id()::text::numeric
             AND c.old_runs_per_day = OLD.runs_per_day AND c.new_runs_per_day = NEW.runs_per_day
             AND c.old_usd_per_day = OLD.usd_per_day AND c.new_usd_per_day = NEW.usd_per_day
             AND coalesce(c.old_max_concurrent_runs, OLD.max_concurrent_runs) = OLD.max_concurrent_runs
-            AND coalesce(c.new_max_concurrent_runs, OLD.max_concurrent_runs) = NEW.max_concurrent_runs
-    ) THEN
-        RAISE EXCEPTION 'the caps of work order % change only through an applied cap change', OLD.id
-            USING ERRCODE = 'restrict_violation',
-                  HINT = 'In the admin: Work orders, the work order, Request a cap change. '
-                      'Over the API: POST /api/work-orders/ID/cap-changes.';
-    END IF;
+            AND coalesce(c.new_max_concurrent_runs, OLD.max_concurrent_runs) = NEW.max_concurrent_runs),
+        format('the caps of work order %s change only through an applied cap change', OLD.id), tollgate.cap_change_hint());
     RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER guard_caps_insert BEFORE INSERT ON public.work_orders
@@ -177,15 +257,13 @@ CREATE OR REPLACE TRIGGER guard_caps BEFORE UPDATE ON public.work_orders
 -- reviewed, once; nothing else about it ever changes, and it is never removed.
 CREATE OR REPLACE FUNCTION tollgate.guard_grant() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF (to_jsonb(NEW) - '{ends_at,reviewed_by_id,reviewed_at,review,second_factor_at}'::text[])
+    PERFORM tollgate.forbid((to_jsonb(NEW) - '{ends_at,reviewed_by_id,reviewed_at,review,second_factor_at}'::text[])
             <> (to_jsonb(OLD) - '{ends_at,reviewed_by_id,reviewed_at,review,second_factor_at}'::text[])
         OR NEW.ends_at > OLD.ends_at
         OR (OLD.reviewed_at IS NOT NULL
             AND (NEW.reviewed_at, NEW.reviewed_by_id, NEW.review, NEW.second_factor_at)
-                IS DISTINCT FROM (OLD.reviewed_at, OLD.reviewed_by_id, OLD.review, OLD.second_factor_at)) THEN
-        RAISE EXCEPTION 'a grant can only end earlier, or be reviewed, once'
-            USING ERRCODE = 'restrict_violation';
-    END IF;
+                IS DISTINCT FROM (OLD.reviewed_at, OLD.reviewed_by_id, OLD.review, OLD.second_factor_at)),
+        'a grant can only end earlier, or be reviewed, once');
     IF NEW.second_factor_at IS NOT NULL AND OLD.second_factor_at IS NULL THEN
         PERFORM tollgate.check_solo(NEW.reviewed_by_id, OLD.created_at, NEW.second_factor_at);
     END IF;
@@ -195,17 +273,11 @@ BEGIN
 END $$;
 CREATE OR REPLACE FUNCTION tollgate.guard_new_grant() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NOT tollgate.told_in_this_transaction(NEW.wo_id,
-        CASE NEW.kind WHEN 'break_glass' THEN '{BREAK_GLASS}' ELSE '{WORK_ORDER_CAP_CHANGE}' END::text[])
-    THEN
-        RAISE EXCEPTION 'a grant on work order % comes only from an approved request or break-glass',
-            NEW.wo_id USING ERRCODE = 'restrict_violation',
-                HINT = 'In the admin: Work orders, the work order, Request a cap change. '
-                      'Over the API: POST /api/work-orders/ID/cap-changes.';
-    END IF;
-    IF NEW.starts_at > clock_timestamp() + interval '90 days' THEN
-        RAISE EXCEPTION 'a grant begins within 90 days' USING ERRCODE = 'restrict_violation';
-    END IF;
+    PERFORM tollgate.forbid(NOT tollgate.told_in_this_transaction(NEW.wo_id,
+            CASE NEW.kind WHEN 'break_glass' THEN '{BREAK_GLASS}' ELSE '{WORK_ORDER_CAP_CHANGE}' END::text[]),
+        format('a grant on work order %s comes only from an approved request or break-glass', NEW.wo_id),
+        tollgate.cap_change_hint());
+    PERFORM tollgate.forbid(NEW.starts_at > clock_timestamp() + interval '90 days', 'a grant begins within 90 days');
     RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER guard_new_grant BEFORE INSERT ON public.cap_grants

@@ -35,9 +35,23 @@ CREATE OR REPLACE FUNCTION tollgate.facts_of(
         runs_per_day, usd_per_day)::tollgate.facts
 $$;
 
+-- The same as rows: the subject, and what a row of `budgets` names it by. (Put into the query that asks.)
+CREATE OR REPLACE FUNCTION tollgate.subjects_of(
+    wo_id text, agent text, address text, surface text, feature text, model text, user_id text, team text,
+    cost_dimension text, tier text
+) RETURNS TABLE (scope text, subject text, cover text) LANGUAGE sql IMMUTABLE AS $$
+    SELECT * FROM (VALUES ('global', '', ''), ('work_order', wo_id, wo_id), ('agent', nullif(agent, ''), agent),
+        ('address', address, address), ('surface', nullif(surface, ''), surface),
+        ('feature', nullif(feature, ''), feature), ('model', nullif(model, ''), model),
+        ('user', nullif(user_id, ''), user_id), ('team', nullif(team, ''), team),
+        ('cost_dimension', nullif(cost_dimension, ''), cost_dimension),
+        ('model_tier', wo_id || chr(31) || nullif(tier, ''), tier),
+        ('feature_user', nullif(feature, '') || chr(31) || user_id, feature)) v (scope, subject, cover)
+$$;
+
 -- One limit that covers it, with the counter (or the sum of the slots) that it is held against.
 CREATE TYPE tollgate.charge AS (
-    stage integer,              -- of the check, in the order of the design; 99: alerts only
+    check_name tollgate.start_check,   -- none: it only alerts
     budget_id bigint,           -- null for what a feature control says
     scope text, subject text, win text, measure text,
     amount numeric,             -- null: limits nothing, is counted
@@ -118,6 +132,19 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE measure WHEN 'usd' THEN usd WHEN 'tokens' THEN tokens ELSE 1 END
 $$;
 
+-- What a row of `budgets` allows: for a work order its cap in force, which the row only alerts about.
+CREATE OR REPLACE FUNCTION tollgate.amount_in_force(
+    scope text, measure text, amount numeric, runs_per_day integer, usd_per_day numeric
+) RETURNS numeric LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN scope <> 'work_order' THEN amount WHEN measure = 'usd' THEN usd_per_day ELSE runs_per_day END
+$$;
+
+-- What of a counter a limit of that measure is held against.
+CREATE OR REPLACE FUNCTION tollgate.used(measure text, usd numeric, tokens numeric, open_runs numeric, runs numeric)
+RETURNS numeric LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE measure WHEN 'usd' THEN usd WHEN 'tokens' THEN tokens WHEN 'runs' THEN open_runs ELSE runs END
+$$;
+
 -- How many runs of that scope have outlived their lease. (In plpgsql, which is not put into the query that
 -- asks: nobody but a dry run needs it, and everybody would pay for its plan.)
 CREATE OR REPLACE FUNCTION tollgate.overdue(p_scope text, f tollgate.facts, p_at timestamptz) RETURNS bigint
@@ -128,48 +155,40 @@ BEGIN
             AND (p_scope = 'global' OR (r.wo_id = f.wo_id AND r.model_tier = f.model_tier)));
 END $$;
 
--- Where a shared limit stands among the checks. 99: it refuses nobody.
-CREATE OR REPLACE FUNCTION tollgate.stage_of(scope text, win text, measure text) RETURNS integer
-LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN scope = 'work_order' THEN 99 WHEN win = 'open' THEN 8 WHEN scope IN ('user', 'address') THEN 11
-        WHEN scope = 'global' AND win = 'rolling_minute' AND measure = 'usd' THEN 15 ELSE 12 END
-$$;
-
 -- All limits that cover these facts now, and the counters that are kept for them. Everything that is
 -- shared is read and written under the one lock of all (docs/locking.md). A row for a name wins
 -- over the row for each. `p_dry`: runs whose lease is over count no more, since they would be reaped.
 CREATE OR REPLACE FUNCTION tollgate.charges(f tollgate.facts, p_at timestamptz, p_dry boolean)
 RETURNS SETOF tollgate.charge LANGUAGE sql STABLE AS $$
-    SELECT l.stage, l.id, l.scope, l.subject, l.win, l.measure, l.amount, l.warning_amount,
+    SELECT l.check_name, l.id, l.scope, l.subject, l.win, l.measure, l.amount, l.warning_amount,
         l.alert_percents, tollgate.begins(l.win, p_at), k.id,
         CASE WHEN l.win IN ('rolling_minute', 'rolling_hour') THEN (
-            SELECT coalesce(sum(CASE l.measure WHEN 'usd' THEN s.reserved_usd + s.settled_usd
-                WHEN 'tokens' THEN s.reserved_tokens + s.settled_tokens ELSE s.runs END), 0)
+            SELECT coalesce(sum(tollgate.used(l.measure, s.reserved_usd + s.settled_usd,
+                s.reserved_tokens + s.settled_tokens, s.runs, s.runs)), 0)
             FROM public.counters s
             -- (By the index of this expression. By the columns, a session that planned while there were ten
             -- counters read the slots of all users, on PostgreSQL 15.)
             WHERE s.scope || ':' || s.subject || ':' || s."window" = l.scope || ':' || l.subject || ':' || l.win
                 AND s."window" IN ('rolling_minute', 'rolling_hour')
                 AND s.starts_at > p_at - tollgate.reach(l.win) AND s.starts_at <= p_at)
-        ELSE coalesce(CASE l.measure WHEN 'usd' THEN k.reserved_usd + k.settled_usd
-            WHEN 'tokens' THEN k.reserved_tokens + k.settled_tokens
-            WHEN 'runs' THEN k.open_runs - CASE WHEN p_dry THEN tollgate.overdue(l.scope, f, p_at) ELSE 0 END
-            ELSE k.runs END, 0)
+        ELSE coalesce(tollgate.used(l.measure, k.reserved_usd + k.settled_usd, k.reserved_tokens + k.settled_tokens,
+            k.open_runs - CASE WHEN p_dry THEN tollgate.overdue(l.scope, f, p_at) ELSE 0 END, k.runs), 0)
         END
     FROM (
         (SELECT DISTINCT ON (b.scope, b."window", b.measure)
-            tollgate.stage_of(b.scope, b."window", b.measure) AS stage, b.id, b.scope, tollgate.subject(b.scope, f) AS subject, b."window" AS win, b.measure,
-            CASE WHEN b.scope <> 'work_order' THEN b.amount
-                WHEN b.measure = 'usd' THEN f.usd_per_day ELSE f.runs_per_day END AS amount,
+            tollgate.check_of(b.scope, b."window", b.measure) AS check_name, b.id, b.scope,
+            tollgate.subject(b.scope, f) AS subject, b."window" AS win, b.measure,
+            tollgate.amount_in_force(b.scope, b.measure, b.amount, f.runs_per_day, f.usd_per_day) AS amount,
             b.warning_amount, b.alert_percents
         FROM public.budgets b WHERE b.scope || ':' || b.subject = ANY (f.covers)
         ORDER BY b.scope, b."window", b.measure, b.subject = '*')
         UNION ALL
-        SELECT 5, NULL, v.scope, v.subject, v.win, v.measure, v.amount, NULL, '{}'
+        SELECT v.check_name, NULL, v.scope, v.subject, v.win, v.measure, v.amount, NULL, '{}'
         FROM public.feature_flags c CROSS JOIN LATERAL (VALUES
-            ('feature_user', f.subjects[12], c.period, 'requests', c.requests_per_period::numeric),
-            ('feature', c.feature, 'rolling_hour', 'usd', c.cost_cap_usd)
-        ) AS v (scope, subject, win, measure, amount)
+            ('feature_rate'::tollgate.start_check, 'feature_user', f.subjects[12], c.period, 'requests',
+                c.requests_per_period::numeric),
+            ('feature_cost', 'feature', c.feature, 'rolling_hour', 'usd', c.cost_cap_usd)
+        ) AS v (check_name, scope, subject, win, measure, amount)
         WHERE c.feature = f.feature AND v.amount IS NOT NULL
     ) l
     -- One look-up for each, by the one text, whatever the planner thinks of the size of the table at the
@@ -178,8 +197,8 @@ RETURNS SETOF tollgate.charge LANGUAGE sql STABLE AS $$
     LEFT JOIN LATERAL (
         SELECT c.id, c.runs, c.open_runs, c.reserved_usd, c.settled_usd, c.reserved_tokens, c.settled_tokens
         FROM public.counters c
-        WHERE c.key = (SELECT tollgate.slots(p_at))[array_position(tollgate.windows(), l.win)]
-            || l.scope || ':' || l.subject
+        WHERE c.key = tollgate.key_in_slot((SELECT tollgate.slots(p_at))[array_position(tollgate.windows(), l.win)],
+            l.scope, l.subject)
         OFFSET 0) k ON true
     WHERE l.subject IS NOT NULL
     -- Put into the query that asks, this would be computed anew wherever a column is named.
@@ -199,25 +218,32 @@ CREATE OR REPLACE FUNCTION tollgate.run_facts(
         r.model_tier, r.team, r.cost_dimension, host(r.source_ip), NULL, NULL)
 $$;
 
+CREATE OR REPLACE FUNCTION tollgate.call_facts(
+    agent text, user_id text, surface text, feature text, model text, address inet
+) RETURNS tollgate.facts LANGUAGE sql IMMUTABLE AS $$
+    SELECT tollgate.facts_of('', agent, user_id, surface, feature, model, '', '', 'llm_api', host(address), NULL, NULL)
+$$;
+CREATE OR REPLACE FUNCTION tollgate.spend_facts(d public.direct_spend) RETURNS tollgate.facts
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT tollgate.call_facts(d.agent_name, d.user_id, d.surface, d.feature, d.model, d.source_ip)
+$$;
+
 -- The counters of the present short windows (`p_short`) or of all windows but `open`, made where
 -- there are none. The caller has the lock of all.
 CREATE OR REPLACE FUNCTION tollgate.present_counters(f tollgate.facts, p_at timestamptz, p_short boolean)
 RETURNS bigint[] LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     ids bigint[];
-    missing boolean;
+    missing tollgate.counter[];
 BEGIN
     LOOP
-        SELECT array_agg(DISTINCT c.counter_id), bool_or(c.counter_id IS NULL) INTO ids, missing
-        FROM tollgate.charges(f, p_at, false) c
+        SELECT array_agg(DISTINCT c.counter_id),
+            array_agg(row(c.scope, c.subject, c.win, c.starts_at)::tollgate.counter)
+                FILTER (WHERE c.counter_id IS NULL)
+        INTO ids, missing FROM tollgate.charges(f, p_at, false) c
         WHERE c.win <> 'open' AND (NOT p_short OR tollgate.is_short(c.win));
-        EXIT WHEN missing IS NOT TRUE;
-        INSERT INTO public.counters (key, scope, subject, "window", starts_at)
-        SELECT DISTINCT tollgate.counter_key(c.scope, c.subject, c.win, c.starts_at), c.scope, c.subject,
-            c.win, c.starts_at
-        FROM tollgate.charges(f, p_at, false) c
-        WHERE c.counter_id IS NULL AND c.win <> 'open' AND (NOT p_short OR tollgate.is_short(c.win))
-        ON CONFLICT DO NOTHING;
+        EXIT WHEN missing IS NULL;
+        PERFORM tollgate.make_counters(missing);
     END LOOP;
     RETURN coalesce(ids, '{}');
 END $$;
@@ -244,8 +270,8 @@ END $$;
 
 CREATE OR REPLACE FUNCTION tollgate.record_alert() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO public.operations_events (kind, message, owner_type, owner_id, actor, meta)
-    VALUES (upper(NEW.kind), NEW.message, NEW.owner_type, NEW.owner_id, NEW.actor, NEW.meta);
+    PERFORM tollgate.record(row(upper(NEW.kind), NEW.message, NEW.owner_type, NEW.owner_id, '', NEW.actor, NEW.meta, '')
+        ::tollgate.event);
     RETURN NULL;
 END $$;
 -- (Of a kill switch the row's own trigger tells, with what was and what is.)
@@ -292,8 +318,7 @@ CREATE OR REPLACE VIEW tollgate.entries AS
         CASE WHEN r.status = 'running' THEN c.reserved_usd ELSE 0 END, coalesce(c.settled_usd, 0), 0, 0
     FROM public.run_charges c JOIN public.work_order_runs r ON r.id = c.run_id
     UNION ALL
-    SELECT d.at, tollgate.facts_of('', d.agent_name, d.user_id, d.surface, d.feature, d.model, '', '',
-        'llm_api', host(d.source_ip), NULL, NULL), 1, 0, 0, d.cost_usd, 0, d.cost_usd, 0, d.tokens
+    SELECT d.at, tollgate.spend_facts(d), 1, 0, 0, d.cost_usd, 0, d.cost_usd, 0, d.tokens
     FROM public.direct_spend d;
 
 -- Whether a limit covers that subject, so that its counters are kept. A row for one name covers nobody else.
@@ -379,22 +404,21 @@ CREATE OR REPLACE TRIGGER fill AFTER INSERT OR UPDATE ON public.feature_flags
     FOR EACH ROW EXECUTE FUNCTION tollgate.fill_feature();
 
 -- A write of anything that admission reads waits for the admissions that are under way, and those
--- that come after it see it.
+-- that come after it see it. With the argument `limits`, a new limit waits for who changes a run, too.
 CREATE OR REPLACE FUNCTION tollgate.order_limits_with_admission() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM tollgate.hold_counters();
+    IF TG_NARGS > 0 THEN
+        PERFORM tollgate.hold_limits();
+    ELSE
+        PERFORM tollgate.hold_counters();
+    END IF;
     RETURN NULL;
 END $$;
 -- (The triggers of a statement run in the order of their names.)
-CREATE OR REPLACE FUNCTION tollgate.order_limits_with_runs() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM tollgate.hold_limits();
-    RETURN NULL;
-END $$;
 CREATE OR REPLACE TRIGGER order_first_with_runs BEFORE INSERT OR UPDATE OF scope, subject, "window" ON public.budgets
-    FOR EACH STATEMENT EXECUTE FUNCTION tollgate.order_limits_with_runs();
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate.order_limits_with_admission('limits');
 CREATE OR REPLACE TRIGGER order_first_with_runs BEFORE INSERT ON public.feature_flags
-    FOR EACH STATEMENT EXECUTE FUNCTION tollgate.order_limits_with_runs();
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate.order_limits_with_admission('limits');
 CREATE OR REPLACE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON public.budgets
     FOR EACH STATEMENT EXECUTE FUNCTION tollgate.order_limits_with_admission();
 CREATE OR REPLACE TRIGGER order_with_admission BEFORE INSERT OR UPDATE OR DELETE ON public.kill_switches

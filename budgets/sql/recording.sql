@@ -19,12 +19,11 @@ CREATE OR REPLACE TRIGGER record_change
 -- A transition that no alert tells of was written past the breaker's routines.
 CREATE OR REPLACE FUNCTION tollgate.record_transition() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    type text := CASE NEW.scope WHEN 'global' THEN 'circuit_breaker' ELSE 'work_order' END;
-    subject text := CASE NEW.scope WHEN 'global' THEN NEW.id::text ELSE NEW.subject END;
+    owner constant text[] := tollgate.breaker_owner(NEW);
 BEGIN
-    IF NOT EXISTS (SELECT FROM tollgate.events_about(type, subject) AS e
+    IF NOT EXISTS (SELECT FROM tollgate.events_about(owner[1], owner[2]) AS e
         WHERE e.kind LIKE 'BREAKER\_%' AND e.meta->>'state' = NEW.state AND NOT e.meta ? 'by') THEN
-        PERFORM tollgate.write_change('BREAKER_CHANGE', type, subject, tollgate.breaker_name(NEW),
+        PERFORM tollgate.write_change('BREAKER_CHANGE', owner[1], owner[2], tollgate.breaker_name(NEW),
             tollgate.changes(jsonb_build_object('state', OLD.state), jsonb_build_object('state', NEW.state)), TG_OP);
     END IF;
     RETURN NULL;
@@ -80,12 +79,11 @@ BEGIN
     IF NOT EXISTS (SELECT FROM tollgate.events_about(request.subject_type, request.subject_id) AS e
         WHERE e.kind LIKE 'CAP_CHANGE%' AND e.meta->>'requestId' = NEW.request_id::text
             AND NOT e.meta ? 'by') THEN
-        INSERT INTO public.operations_events (kind, message, owner_type, owner_id, actor, meta)
-        VALUES ('CAP_CHANGE_VOTE',
+        PERFORM tollgate.record(row('CAP_CHANGE_VOTE',
             format('Request #%s: %s by user %s', NEW.request_id, NEW.decision, NEW.voter_id),
-            request.subject_type, request.subject_id, session_user,
+            request.subject_type, request.subject_id, '', session_user,
             jsonb_build_object('requestId', NEW.request_id, 'voterId', NEW.voter_id, 'decision', NEW.decision,
-                'revision', NEW.revision, 'by', TG_OP));
+                'revision', NEW.revision, 'by', TG_OP), '')::tollgate.event);
     END IF;
     RETURN NULL;
 END $$;

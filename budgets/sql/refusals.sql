@@ -33,8 +33,7 @@ CREATE OR REPLACE FUNCTION tollgate.refusal_place(
 $$;
 
 CREATE OR REPLACE FUNCTION tollgate.record_refusal(
-    p_place tollgate.refusal_place, p_kind text, p_message text, p_wo text, p_title text, p_actor text,
-    p_meta jsonb, p_request_id text, p_at timestamptz, p_a_second integer
+    p_place tollgate.refusal_place, p_event tollgate.event, p_at timestamptz, p_a_second integer
 ) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     who text;
@@ -44,27 +43,22 @@ BEGIN
         IF p_place."grouped" THEN
             PERFORM tollgate.flush_refusals(p_place.lineage, p_place.second, p_a_second);
         END IF;
-        WITH tally AS (
-            INSERT INTO public.refusal_tallies (lineage, second, recorded, "grouped")
-            VALUES (p_place.lineage, p_place.second, p_place.recorded || p_place.name,
-                p_place."grouped" AND EXISTS (
-                    SELECT FROM public.refusal_groups g WHERE g.lineage = p_place.lineage))
-            ON CONFLICT (lineage) DO UPDATE SET second = excluded.second, recorded = excluded.recorded,
-                "grouped" = excluded."grouped"
-        )
-        INSERT INTO public.operations_events
-            (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
-        VALUES (p_kind, p_message, 'work_order', p_wo, p_title, p_actor, p_meta, p_request_id);
+        INSERT INTO public.refusal_tallies (lineage, second, recorded, "grouped")
+        VALUES (p_place.lineage, p_place.second, p_place.recorded || p_place.name,
+            p_place."grouped" AND EXISTS (SELECT FROM public.refusal_groups g WHERE g.lineage = p_place.lineage))
+        ON CONFLICT (lineage) DO UPDATE SET second = excluded.second, recorded = excluded.recorded,
+            "grouped" = excluded."grouped";
+        PERFORM tollgate.record(p_event);
         RETURN;
     END IF;
     IF NOT p_place."grouped" THEN
         UPDATE public.refusal_tallies SET "grouped" = true WHERE lineage = p_place.lineage;
     END IF;
-    who := p_meta->>'agentName';
+    who := p_event.meta->>'agentName';
     INSERT INTO public.refusal_groups AS g (lineage, name, kind, message, wo_id, wo_title, actor, request_id,
         meta, times, agents, first_at, last_at)
-    VALUES (p_place.lineage, p_place.name, p_kind, p_message, p_wo, p_title, p_actor, p_request_id, p_meta,
-        1, '{}', p_at, p_at)
+    VALUES (p_place.lineage, p_place.name, p_event.kind, p_event.message, p_event.owner_id, p_event.owner_label,
+        p_event.actor, p_event.request_id, p_event.meta, 1, '{}', p_at, p_at)
     ON CONFLICT (lineage, name) DO UPDATE SET times = g.times + 1, last_at = excluded.last_at,
         -- How often others than the first were refused; beyond twenty of them together, since names
         -- are the client's to choose.
@@ -75,10 +69,9 @@ BEGIN
     RETURNING g.times INTO kept;
     IF p_place.of_cap THEN
         -- After the group, whose row is the lock that flush_refusals takes.
-        INSERT INTO public.refused_asks (lineage, name, at, agent_name, ask_key, estimated_usd, runs_today,
-            usd_today)
-        VALUES (p_place.lineage, p_place.name, p_at, who, p_meta->>'askKey', p_meta->>'estimatedUsd',
-            p_meta->>'runsToday', p_meta->>'usdToday');
+        INSERT INTO public.refused_asks (lineage, name, at, agent_name, ask_key, estimated_usd, runs_today, usd_today)
+        SELECT p_place.lineage, p_place.name, p_at, who, m->>'askKey', m->>'estimatedUsd', m->>'runsToday', m->>'usdToday'
+        FROM (VALUES (p_event.meta)) AS v (m);
         IF kept >= 50 THEN
             PERFORM tollgate.flush_refusals(p_place.lineage, 'infinity', 1, p_place.name);
         END IF;

@@ -3,22 +3,15 @@
 
 CREATE OR REPLACE FUNCTION tollgate.guard_review() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF OLD.status = 'closed' THEN
-        RAISE EXCEPTION 'the review of % is closed; that is final', OLD.month
-            USING ERRCODE = 'restrict_violation';
-    END IF;
-    IF NEW.month <> OLD.month THEN
-        RAISE EXCEPTION 'a review stays that of its month' USING ERRCODE = 'restrict_violation';
-    END IF;
-    IF NEW.status = 'closed' AND (
+    PERFORM tollgate.forbid(OLD.status = 'closed', format('the review of %s is closed; that is final', OLD.month));
+    PERFORM tollgate.forbid(NEW.month <> OLD.month, 'a review stays that of its month');
+    PERFORM tollgate.forbid(NEW.status = 'closed' AND (
         SELECT count(DISTINCT s.person_id) FROM public.review_signatures s
         WHERE s.review_id = NEW.id AND s.state = NEW.closed_state) < 2
         AND NOT EXISTS (
             SELECT FROM public.review_signatures s
-            WHERE s.review_id = NEW.id AND s.state = NEW.closed_state AND s.second_factor_at IS NOT NULL) THEN
-        RAISE EXCEPTION 'two people must sign the same state of the review of %', OLD.month
-            USING ERRCODE = 'restrict_violation';
-    END IF;
+            WHERE s.review_id = NEW.id AND s.state = NEW.closed_state AND s.second_factor_at IS NOT NULL),
+        format('two people must sign the same state of the review of %s', OLD.month));
     RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER guard_review BEFORE UPDATE ON public.monthly_reviews
@@ -28,9 +21,8 @@ CREATE OR REPLACE TRIGGER append_only BEFORE DELETE ON public.monthly_reviews
 
 CREATE OR REPLACE FUNCTION tollgate.guard_review_part() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (SELECT FROM public.monthly_reviews r WHERE r.id = NEW.review_id AND r.status = 'closed') THEN
-        RAISE EXCEPTION 'the review is closed; that is final' USING ERRCODE = 'restrict_violation';
-    END IF;
+    PERFORM tollgate.forbid(EXISTS (SELECT FROM public.monthly_reviews r WHERE r.id = NEW.review_id AND r.status = 'closed'),
+        'the review is closed; that is final');
     RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER guard_open BEFORE INSERT OR UPDATE ON public.review_checks

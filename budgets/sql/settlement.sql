@@ -83,6 +83,34 @@ BEGIN
             'owner', about.username), p_at);
 END $$;
 
+-- Usage of a model that has no price: people are told once a day.
+CREATE OR REPLACE FUNCTION tollgate.alert_unpriced(r public.work_order_runs, p_model text, p_least numeric) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    name text := tollgate.named('work_order', r.wo_id);
+BEGIN
+    PERFORM tollgate.alert('cost_unpriced',
+        format('unpriced:%s:%s:%s', r.wo_id, p_model, (r.finished_at AT TIME ZONE 'UTC')::date),
+        format('%s used model %s, which has no price: its runs settle at their reservation, and at $%s at'
+            ' least. Enter a price.', initcap(left(name, 1)) || substr(name, 2), p_model, tollgate.usd(p_least)),
+        'work_order', r.wo_id,
+        jsonb_build_object('severity', 'warning', 'model', p_model, 'runId', r.id,
+            'agentName', r.agent_name, 'settledUsd', tollgate.usd(r.cost)), r.finished_at);
+END $$;
+
+-- Money that a run is given, or took, after its start: the present hour and minute bear it.
+CREATE OR REPLACE FUNCTION tollgate.charge_later(
+    p_run uuid, p_kind text, f tollgate.facts, p_reserved numeric, p_settled numeric, p_at timestamptz
+) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    ids bigint[] := tollgate.present_counters(f, p_at, true);
+BEGIN
+    INSERT INTO public.run_charges (run_id, kind, at, reserved_usd, settled_usd, charged_to)
+    VALUES (p_run, p_kind, p_at, p_reserved, p_settled, ids);
+    UPDATE public.counters SET reserved_usd = reserved_usd + p_reserved, settled_usd = settled_usd + coalesce(p_settled, 0)
+    WHERE id = ANY (ids);
+END $$;
+
 -- Gives back what run `r` held and charges `p_cost`. The caller holds the locks on the run and on
 -- its counters. An expired run that reports after all is corrected by the difference.
 CREATE OR REPLACE FUNCTION tollgate.settle(
@@ -99,7 +127,6 @@ DECLARE
     extended numeric;
     part numeric;
     c public.run_charges;
-    ids bigint[];
 BEGIN
     IF p_cost <= r.reserved_usd
         AND NOT EXISTS (SELECT FROM public.run_charges x WHERE x.run_id = r.id) THEN
@@ -135,10 +162,7 @@ BEGIN
     END IF;
     IF unpaid > 0 THEN
         -- Beyond all it had reserved: it is the present minute and hour that learn of it.
-        ids := tollgate.present_counters(tollgate.run_facts(r), p_at, true);
-        INSERT INTO public.run_charges (run_id, kind, at, reserved_usd, settled_usd, charged_to)
-        VALUES (r.id, 'overrun', p_at, 0, unpaid, ids);
-        UPDATE public.counters SET settled_usd = settled_usd + unpaid WHERE id = ANY (ids);
+        PERFORM tollgate.charge_later(r.id, 'overrun', tollgate.run_facts(r), 0, unpaid, p_at);
         PERFORM tollgate.trip_if_over(tollgate.run_facts(r), p_at);
     END IF;
     UPDATE public.work_order_runs SET status = p_status, cost = p_cost, cost_note = p_note, usage = p_usage,
@@ -152,6 +176,22 @@ BEGIN
     END IF;
     RETURN r;
 END $$;
+
+-- What each event about the money of a run holds.
+CREATE OR REPLACE FUNCTION tollgate.run_meta(r public.work_order_runs) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT jsonb_build_object('woId', r.wo_id, 'runId', r.id, 'agentName', r.agent_name,
+        'reservedUsd', tollgate.usd(r.reserved_usd), 'costUsd', tollgate.usd(r.cost))
+$$;
+
+-- The event of a run that its program has ended. `p_expired_usd`: what it was settled at before, by its lease.
+CREATE OR REPLACE FUNCTION tollgate.finish_event(
+    r public.work_order_runs, p_title text, p_actor text, p_request_id text, p_late boolean, p_expired_usd numeric
+) RETURNS tollgate.event LANGUAGE sql STABLE AS $$
+    SELECT row(CASE WHEN p_late THEN 'RUN_FINISHED_LATE' ELSE 'RUN_FINISHED' END,
+        format('Run of %s ended with %s at $%s', r.agent_name, r.status, tollgate.usd(r.cost)), 'work_order', r.wo_id,
+        p_title, p_actor, tollgate.run_meta(r) || jsonb_build_object('status', r.status, 'costNote', r.cost_note,
+            'expiredCostUsd', tollgate.usd(p_expired_usd)), p_request_id)::tollgate.event
+$$;
 
 -- Ends runs whose lease is over, at their reservation: the money may have been spent.
 -- `p_wo` null: of any work order. An admission calls it with the lock of the counters in hand, so it
@@ -182,13 +222,9 @@ BEGIN
     PERFORM tollgate.hold_counters();
     FOR r IN SELECT * FROM public.work_order_runs WHERE id = ANY (runs) ORDER BY lease_expires_at LOOP
         r := tollgate.settle(r, 'expired', r.reserved_usd, 'lease_expired', NULL, NULL, NULL, at);
-        INSERT INTO public.operations_events (kind, message, owner_type, owner_id, actor, meta)
-        VALUES ('RUN_EXPIRED',
-            format('Run of %s never reported: its lease ended, settled at $%s', r.agent_name,
-                tollgate.usd(r.cost)),
-            'work_order', r.wo_id, 'tollgate',
-            jsonb_build_object('woId', r.wo_id, 'runId', r.id, 'agentName', r.agent_name,
-                'reservedUsd', tollgate.usd(r.reserved_usd), 'costUsd', tollgate.usd(r.cost)));
+        PERFORM tollgate.record(row('RUN_EXPIRED',
+            format('Run of %s never reported: its lease ended, settled at $%s', r.agent_name, tollgate.usd(r.cost)),
+            'work_order', r.wo_id, '', 'tollgate', tollgate.run_meta(r), '')::tollgate.event);
         reaped := reaped + 1;
     END LOOP;
     RETURN reaped;
@@ -219,6 +255,33 @@ CREATE OR REPLACE FUNCTION tollgate.replayed_start(p_first text) RETURNS text LA
         FROM public.work_order_runs r WHERE r.id = (p_first::json->>'runId')::uuid), p_first)
 $$;
 
+-- Whether a bearer may finish and extend runs of that token and work order.
+CREATE OR REPLACE FUNCTION tollgate.is_reachable(p_token bigint, p_wo text, b tollgate.bearer) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT (p_token = b.token_id OR 'admin' = ANY (b.scopes) OR coalesce(tollgate.is_of_line(p_token, b), false))
+        AND (cardinality(b.work_orders) = 0 OR p_wo = ANY (b.work_orders))
+$$;
+
+-- The run, locked; null where it is none of this bearer's: to any other token it does not exist.
+CREATE OR REPLACE FUNCTION tollgate.hold_run(p_run uuid, b tollgate.bearer) RETURNS public.work_order_runs
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    r public.work_order_runs;
+BEGIN
+    PERFORM tollgate.share_limits();
+    SELECT * INTO r FROM public.work_order_runs WHERE id = p_run FOR UPDATE;
+    IF tollgate.is_reachable(r.token_id, r.wo_id, b) THEN
+        RETURN r;
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- More than the word of a token is good for.
+CREATE OR REPLACE FUNCTION tollgate.over_ceiling(cost numeric, b tollgate.bearer) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT cost > b.max_run_usd AND NOT 'admin' = ANY (b.scopes)
+$$;
+
 -- `p_cost`: dollars; null where usage was told and has no price. Unknown is never zero: that settles at
 -- the reservation, and at what a run reserves by itself at least.
 -- `p_tokens`: input and output together; null where no usage was told.
@@ -232,12 +295,12 @@ SET enable_seqscan TO off SET jit TO off AS $$
 DECLARE
     b tollgate.bearer;
     r public.work_order_runs;
-    was record;
+    was public.work_order_runs;
+    alerts bigint;
+    title text;
     answer tollgate.answer;
     cost numeric;
     least_usd numeric;
-    note text := '';
-    kind text := 'RUN_FINISHED';
 BEGIN
     -- (It runs with the owner's rights: whoever calls it, the cost is a number.)
     IF p_cost IS NOT NULL AND NOT p_cost BETWEEN 0 AND 1000000 THEN
@@ -250,103 +313,63 @@ BEGIN
     IF b.use_due THEN
         PERFORM tollgate.note_token_use_v1(b.token_id, p_address);
     END IF;
-    PERFORM tollgate.share_limits();
-    SELECT * INTO r FROM public.work_order_runs WHERE id = p_run FOR UPDATE;
-    IF NOT FOUND OR NOT coalesce(tollgate.is_of_line(r.token_id, b) OR 'admin' = ANY (b.scopes), false)
-        OR (cardinality(b.work_orders) > 0 AND NOT r.wo_id = ANY (b.work_orders)) THEN
+    was := tollgate.hold_run(p_run, b);
+    IF was.id IS NULL THEN
         RETURN tollgate.refusal(404, 'unknown_run', 'unknown run');
     END IF;
-    IF r.status NOT IN ('running', 'expired') OR r.cost_note = 'corrected' THEN
-        IF r.finish_fingerprint = p_fingerprint THEN
-            answer.status := 200;
-            answer.denial := '';
-            answer.replayed := true;
+    IF was.status NOT IN ('running', 'expired') OR was.cost_note = 'corrected' THEN
+        IF was.finish_fingerprint = p_fingerprint THEN
             PERFORM tollgate.confirm_commit();
-            answer.body := tollgate.finished_body(r);
-            RETURN answer;
+            RETURN tollgate.granted(200, tollgate.finished_body(was), NULL, NULL, NULL, true);
         END IF;
         RETURN tollgate.refusal(409, 'run_ended', 'the run has already been finished otherwise');
     END IF;
-    IF p_book_version IS DISTINCT FROM NULL
-        AND p_book_version <> (SELECT version FROM public.price_book_version) THEN
-        RETURN tollgate.refusal(0, 'stale_prices', (SELECT version::text FROM public.price_book_version));
+    IF tollgate.is_stale(p_book_version) THEN
+        RETURN tollgate.stale_prices();
     END IF;
     IF p_cost IS NULL THEN
         SELECT tollgate.default_usd(s.p95_usd, s.successful_runs, c.floor_usd, c.floor_runs, e.runs_per_day,
             e.usd_per_day) INTO least_usd
-        FROM tollgate.effective_caps(r.wo_id, tollgate.now()) e CROSS JOIN public.cost_rules c
-        LEFT JOIN public.cost_statistics s ON s.wo_id = r.wo_id;
+        FROM tollgate.effective_caps(was.wo_id, tollgate.now()) e CROSS JOIN public.cost_rules c
+        LEFT JOIN public.cost_statistics s ON s.wo_id = was.wo_id;
     END IF;
-    cost := coalesce(p_cost, greatest(r.reserved_usd, least_usd));
-    IF cost > b.max_run_usd AND NOT 'admin' = ANY (b.scopes) THEN
+    cost := coalesce(p_cost, greatest(was.reserved_usd, least_usd));
+    IF tollgate.over_ceiling(cost, b) THEN
         -- The run stays as it is: its lease settles it at its reservation, unless somebody who may
         -- report so much finishes it before.
         answer := tollgate.refusal(403, 'cost_ceiling', format(
             'this token may report up to $%s a run: a token of scope admin finishes it',
             tollgate.usd(b.max_run_usd)));
-        answer.alerted := tollgate.alert_cost('run', r.id, r.agent_name, cost, r.reserved_usd, r.token_id,
+        answer.alerted := tollgate.alert_cost('run', was.id, was.agent_name, cost, was.reserved_usd, was.token_id,
             true, tollgate.now());
         RETURN answer;
-    END IF;
-    IF p_cost IS NULL THEN
-        note := 'unpriced';
-    END IF;
-    IF r.status = 'expired' THEN
-        kind := 'RUN_FINISHED_LATE';
     END IF;
     IF p_usage IS NOT NULL THEN
         -- Telemetry of it, once: whoever finishes the run again is answered above. Before the lock
         -- that all take, because nothing is decided by it.
-        PERFORM tollgate.record_usage(ARRAY[row(r.id, 'run', tollgate.now(), p_usage, p_cost,
-            p_status <> 'error', r.id, r.wo_id, r.agent_name, r.user_id, r.surface, r.feature)::tollgate.used]);
+        PERFORM tollgate.record_usage(ARRAY[row(was.id, 'run', tollgate.now(), p_usage, p_cost,
+            p_status <> 'error', was.id, was.wo_id, was.agent_name, was.user_id, was.surface, was.feature)::tollgate.used]);
     END IF;
-    SELECT r.status AS status, r.cost AS cost, (SELECT max(id) FROM public.alerts) AS alert INTO was;
+    alerts := (SELECT max(id) FROM public.alerts);
     PERFORM tollgate.hold_counters();
-    r := tollgate.settle(r, p_status, cost, note, p_usage, p_tokens, p_fingerprint,
-        tollgate.now());
-    INSERT INTO public.operations_events
-        (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
-    SELECT k, m, 'work_order', r.wo_id, (SELECT title FROM public.work_orders o WHERE o.id = r.wo_id),
-        b.actor, jsonb_build_object(
-            'woId', r.wo_id, 'runId', r.id, 'agentName', r.agent_name, 'status', r.status,
-            'reservedUsd', tollgate.usd(r.reserved_usd), 'costUsd', tollgate.usd(r.cost),
-            'costNote', r.cost_note, 'expiredCostUsd',
-            CASE WHEN was.status = 'expired' THEN tollgate.usd(was.cost) END), p_request_id
-    FROM (VALUES
-        (kind, format('Run of %s ended with %s at $%s', r.agent_name, r.status, tollgate.usd(r.cost)))
-    ) AS told (k, m)
-    UNION ALL
-    SELECT 'RUN_OVERRUN',
-        format('Run of %s cost $%s and had reserved $%s', r.agent_name, tollgate.usd(r.cost),
-            tollgate.usd(r.reserved_usd)),
-        'work_order', r.wo_id, (SELECT title FROM public.work_orders o WHERE o.id = r.wo_id),
-        b.actor, jsonb_build_object(
-            'woId', r.wo_id, 'runId', r.id, 'agentName', r.agent_name,
-            'reservedUsd', tollgate.usd(r.reserved_usd), 'costUsd', tollgate.usd(r.cost),
-            'overrunUsd', tollgate.usd(r.cost - r.reserved_usd)), p_request_id
-    WHERE r.cost > r.reserved_usd;
+    r := tollgate.settle(was, p_status, cost, CASE WHEN p_cost IS NULL THEN 'unpriced' ELSE '' END, p_usage, p_tokens,
+        p_fingerprint, tollgate.now());
+    title := (SELECT o.title FROM public.work_orders o WHERE o.id = r.wo_id);
+    PERFORM tollgate.record(tollgate.finish_event(r, title, b.actor, p_request_id, was.status = 'expired',
+        CASE WHEN was.status = 'expired' THEN was.cost END));
     IF r.cost > r.reserved_usd THEN
+        PERFORM tollgate.record(row('RUN_OVERRUN', format('Run of %s cost $%s and had reserved $%s', r.agent_name,
+                tollgate.usd(r.cost), tollgate.usd(r.reserved_usd)), 'work_order', r.wo_id,
+            title, b.actor, tollgate.run_meta(r)
+                || jsonb_build_object('overrunUsd', tollgate.usd(r.cost - r.reserved_usd)), p_request_id)::tollgate.event);
         PERFORM tollgate.alert_cost('run', r.id, r.agent_name, r.cost, r.reserved_usd, r.token_id, false,
             r.finished_at);
     END IF;
     IF p_cost IS NULL THEN
-        PERFORM tollgate.alert('cost_unpriced',
-            format('unpriced:%s:%s:%s', r.wo_id, p_usage->>'model', (r.finished_at AT TIME ZONE 'UTC')::date),
-            format('%s used model %s, which has no price: its runs settle at their reservation, and at $%s at'
-                ' least. Enter a price.', initcap(left(tollgate.named('work_order', r.wo_id), 1))
-                || substr(tollgate.named('work_order', r.wo_id), 2), p_usage->>'model', tollgate.usd(least_usd)),
-            'work_order', r.wo_id,
-            jsonb_build_object('severity', 'warning', 'model', p_usage->>'model', 'runId', r.id,
-                'agentName', r.agent_name, 'settledUsd', tollgate.usd(r.cost)), r.finished_at);
+        PERFORM tollgate.alert_unpriced(r, p_usage->>'model', least_usd);
     END IF;
-    answer.status := 200;
-    answer.denial := '';
-    answer.replayed := false;
-    answer.body := tollgate.finished_body(r);
-    answer.reserved_usd := r.reserved_usd;
-    answer.settled_usd := r.cost;
-    answer.alerted := (SELECT max(id) FROM public.alerts) IS DISTINCT FROM was.alert;
-    RETURN answer;
+    RETURN tollgate.granted(200, tollgate.finished_body(r), r.reserved_usd, r.cost,
+        (SELECT max(id) FROM public.alerts) IS DISTINCT FROM alerts);
 END $$;
 
 CREATE OR REPLACE PROCEDURE tollgate.finish_v1(

@@ -59,20 +59,14 @@ DECLARE
 BEGIN
     LOCK TABLE public.memberships IN SHARE MODE;
     SELECT s.person_id, s.waiting INTO solo FROM tollgate.solo_operator() AS s;
-    IF solo.person_id IS DISTINCT FROM p_person THEN
-        RAISE EXCEPTION 'Somebody else must sign: solo operator is not in effect.'
-            USING ERRCODE = 'restrict_violation';
-    END IF;
-    IF p_since IS NULL OR clock_timestamp() < p_since + solo.waiting THEN
-        RAISE EXCEPTION 'As the solo operator you can sign from % UTC on.',
-            to_char((p_since + solo.waiting) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')
-            USING ERRCODE = 'restrict_violation';
-    END IF;
-    IF p_factor_at IS NULL OR p_factor_at < p_since + solo.waiting OR p_factor_at > clock_timestamp()
-        OR p_factor_at < clock_timestamp() - interval '1 hour' THEN
-        RAISE EXCEPTION 'As the solo operator, confirm this with your second factor first.'
-            USING ERRCODE = 'restrict_violation';
-    END IF;
+    PERFORM tollgate.forbid(solo.person_id IS DISTINCT FROM p_person,
+        'Somebody else must sign: solo operator is not in effect.');
+    PERFORM tollgate.forbid(p_since IS NULL OR clock_timestamp() < p_since + solo.waiting,
+        format('As the solo operator you can sign from %s UTC on.',
+            to_char((p_since + solo.waiting) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')));
+    PERFORM tollgate.forbid(p_factor_at IS NULL OR p_factor_at < p_since + solo.waiting OR p_factor_at > clock_timestamp()
+        OR p_factor_at < clock_timestamp() - interval '1 hour',
+        'As the solo operator, confirm this with your second factor first.');
 END $$;
 
 -- Whoever changes the rule, by whatever way.
@@ -81,15 +75,15 @@ DECLARE
     was public.solo_operator_rules;
 BEGIN
     SELECT * INTO was FROM public.solo_operator_rules AS r WHERE r.id <> NEW.id ORDER BY r.id DESC LIMIT 1;
-    INSERT INTO public.operations_events (kind, message, owner_type, owner_id, owner_label, actor, meta)
-    VALUES ('SOLO_OPERATOR_CHANGED', format('Solo operator switched %s%s: %s',
+    PERFORM tollgate.record(row('SOLO_OPERATOR_CHANGED', format('Solo operator switched %s%s: %s',
             CASE WHEN NEW.enabled THEN 'on' ELSE 'off' END,
             CASE WHEN NEW.enabled THEN format(', second signature after %s minutes', NEW.waiting_minutes) ELSE '' END,
             NEW.reason),
         'solo_operator_rule', NEW.id::text, 'Solo operator', NEW."by",
         jsonb_build_object('reason', NEW.reason, 'changes', jsonb_build_object(
             'enabled', jsonb_build_object('old', coalesce(was.enabled, false), 'new', NEW.enabled),
-            'waitingMinutes', jsonb_build_object('old', was.waiting_minutes, 'new', NEW.waiting_minutes))));
+            'waitingMinutes', jsonb_build_object('old', was.waiting_minutes, 'new', NEW.waiting_minutes))), '')
+        ::tollgate.event);
     RETURN NULL;
 END $$;
 CREATE OR REPLACE TRIGGER record_rule AFTER INSERT ON public.solo_operator_rules

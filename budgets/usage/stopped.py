@@ -18,8 +18,8 @@ from budgets.models import Budget, FeatureControl, KillSwitch, TimedMitigation
 # A limit that is reached is reached for those who ask for a whole run, or for any dollar at all.
 REACHED = f"""
 SELECT b.id, k.subject, tollgate.cured_at(
-    row(0, b.id, b.scope, k.subject, b."window", b.measure, b.amount, NULL, '{{}}', c.now, NULL,
-        k.settled + k.held)::tollgate.charge, c.now)
+    row('none', b.id, b.scope, k.subject, b."window", b.measure, b.amount, NULL, '{{}}', c.now,
+        NULL, k.settled + k.held)::tollgate.charge, c.now)
 FROM {limits.IN_USE}
 WHERE b.amount IS NOT NULL AND b.scope <> 'work_order' AND k.settled + k.held >= b.amount
 ORDER BY b.scope <> 'global', b.scope, k.subject LIMIT %s

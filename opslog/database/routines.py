@@ -276,6 +276,7 @@ class Installation:
     def __init__(self, connection: BaseDatabaseWrapper, cursor: Any) -> None:
         self.connection, self.cursor = connection, cursor
         self.release = settings.TOLLGATE_RELEASE
+        self.remade: set[str] = set()  # types
 
     def run(self) -> bool:
         self.cursor.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
@@ -327,12 +328,15 @@ class Installation:
                 self.make_routine(statement)
 
     def make_type(self, statement: Statement) -> None:
+        """Dropping a type takes columns of others along, so whatever holds it is made anew."""
         self.cursor.execute(
             "SELECT obj_description(to_regtype('tollgate.' || quote_ident(%s)), 'pg_type')",
             [statement.name],
         )
-        if self.cursor.fetchone()[0] == statement.hash:
+        held = set(re.findall(r"tollgate\.(\w+)", statement.text))
+        if self.cursor.fetchone()[0] == statement.hash and not held & self.remade:
             return
+        self.remade.add(statement.name)
         self.cursor.execute(f"DROP TYPE IF EXISTS tollgate.{statement.name} CASCADE")
         self.cursor.execute(statement.text)
         self.cursor.execute(f"COMMENT ON TYPE tollgate.{statement.name} IS '{statement.hash}'")

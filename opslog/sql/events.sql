@@ -7,6 +7,17 @@ BEGIN
         USING ERRCODE = 'restrict_violation';
 END $$;
 
+-- What no way of writing may do. The words are shown to whoever tried.
+CREATE OR REPLACE FUNCTION tollgate.forbid(p_wrong boolean, p_message text, p_hint text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_wrong AND p_hint IS NULL THEN
+        RAISE EXCEPTION '%', p_message USING ERRCODE = 'restrict_violation';
+    ELSIF p_wrong THEN
+        RAISE EXCEPTION '%', p_message USING ERRCODE = 'restrict_violation', HINT = p_hint;
+    END IF;
+END $$;
+
 -- The commit of this transaction is flushed and waits for a synchronous standby, where there is one, whatever
 -- the role or the database says; and the client hears it if that wait is canceled (opslog/database/standby.py).
 -- Levels of a higher or another kind, remote_write or remote_apply, stay. It writes something, because an
@@ -45,6 +56,18 @@ END $$;
 
 CREATE OR REPLACE TRIGGER stamp BEFORE INSERT ON public.operations_events
     FOR EACH ROW EXECUTE FUNCTION tollgate.stamp_event();
+
+-- The one text that writes to the log, but for Python's (opslog/events/recording.py).
+CREATE TYPE tollgate.event AS (
+    kind text, message text, owner_type text, owner_id text, owner_label text, actor text, meta jsonb, request_id text
+);
+CREATE OR REPLACE FUNCTION tollgate.record(VARIADIC p_events tollgate.event[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.operations_events (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
+    SELECT e.kind, e.message, e.owner_type, coalesce(e.owner_id, ''), coalesce(e.owner_label, ''), e.actor, e.meta,
+        coalesce(e.request_id, '')
+    FROM unnest(p_events) e;
+END $$;
 
 -- How many times what an event tells of happened: refusals of one kind may share one. (Anybody may
 -- write an event with any `meta`, so what is no count is one.)

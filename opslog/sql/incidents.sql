@@ -8,10 +8,8 @@ BEGIN
         kept := kept || ARRAY['state', 'reopenings', 'reopened_at', 'stabilised_at', 'reviewed_at', 'reviewed_by',
             'escalation', 'escalated_at', 'checks_told'];
     END IF;
-    IF TG_OP = 'DELETE' OR to_jsonb(NEW) - kept IS DISTINCT FROM to_jsonb(OLD) - kept THEN
-        RAISE EXCEPTION 'incident % is reviewed: it changes no more', OLD.id
-            USING ERRCODE = 'restrict_violation';
-    END IF;
+    PERFORM tollgate.forbid(TG_OP = 'DELETE' OR to_jsonb(NEW) - kept IS DISTINCT FROM to_jsonb(OLD) - kept,
+        format('incident %s is reviewed: it changes no more', OLD.id));
     RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER keep_reviewed BEFORE UPDATE OR DELETE ON public.incidents

@@ -22,9 +22,7 @@ $$;
 CREATE OR REPLACE FUNCTION tollgate.write_change(
     p_kind text, p_type text, p_id text, p_label text, p_changes jsonb, p_op text
 ) RETURNS void LANGUAGE sql VOLATILE AS $$
-    INSERT INTO public.operations_events
-        (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
-    VALUES (p_kind,
+    SELECT tollgate.record(row(p_kind,
         format('%s %s: %s', initcap(replace(p_type, '_', ' ')), p_label, coalesce((
             SELECT string_agg(format('%s %s → %s', k, coalesce(nullif(c->>'old', ''), 'none'),
                 coalesce(nullif(c->>'new', ''), 'none')), ', ' ORDER BY k)
@@ -33,7 +31,7 @@ CREATE OR REPLACE FUNCTION tollgate.write_change(
         coalesce(nullif(current_setting('tollgate.actor', true), ''), session_user),
         jsonb_build_object('changes', p_changes, 'by', p_op,
             'reason', nullif(current_setting('tollgate.reason', true), '')),
-        coalesce(current_setting('tollgate.request_id', true), ''))
+        coalesce(current_setting('tollgate.request_id', true), ''))::tollgate.event)
 $$;
 
 -- What the label of a row is made of: the columns named in `args` from the second on, joined by the first.

@@ -82,10 +82,9 @@ BEGIN
     DELETE FROM public.tool_calls_default d WHERE d.created_at < keep_from
         AND NOT EXISTS (SELECT FROM public.stale_hours);
     IF cardinality(dropped) > 0 THEN
-        INSERT INTO public.operations_events (kind, message, owner_type, actor, meta)
-        VALUES ('TELEMETRY_DROPPED',
-            format('Telemetry older than %s days dropped: %s tables', days, cardinality(dropped)), 'telemetry',
-            'tollgate', jsonb_build_object('tables', dropped, 'retentionDays', days));
+        PERFORM tollgate.record(row('TELEMETRY_DROPPED',
+            format('Telemetry older than %s days dropped: %s tables', days, cardinality(dropped)), 'telemetry', '', '',
+            'tollgate', jsonb_build_object('tables', dropped, 'retentionDays', days), '')::tollgate.event);
     END IF;
     RETURN dropped;
 END $$;

@@ -92,10 +92,10 @@ class Copy:
     def count_singles(self) -> None:
         """A warning for each ask of a batch that no set has decided."""
         row = self.owner.execute(
-            "SELECT pg_get_functiondef('tollgate.decide_starts'::regproc)"
+            "SELECT pg_get_functiondef('tollgate.decide_alone'::regproc)"
         ).fetchone()
         assert row is not None
-        call = "a := tollgate.start_run_v1("
+        call = "RETURN tollgate.start_run_v1("
         assert row[0].count(call) == 1
         self.owner.execute(row[0].replace(call, f"RAISE WARNING 'single'; {call}"))
 

@@ -157,7 +157,7 @@ def replace(routine: str, old: str, new: str) -> None:
 def test_what_is_clear_is_settled_without_the_routine_for_one(desk: Desk) -> None:
     """Or a set that always fails, and is then decided one by one, would pass every other test."""
     runs = [run_of(desk.start(f"w{1 + n % 2}")) for n in range(6)]
-    for routine in ("finish_alone", "spend_alone"):
+    for routine in ("decide_alone",):
         replace(routine, "BEGIN", "BEGIN RETURN tollgate.refusal(0, 'by itself', '');")
     asks = [finish(desk, run) for run in runs] + [spend(desk)] * 3
     answers = decide([*asks, finish(desk, runs[0], "0.07"), asks[1]])

@@ -125,7 +125,7 @@ COMPUTED = {
     *(kind.value.upper() for kind in Alert.Kind if kind is not Alert.Kind.KILL_SWITCH),
 }  # fmt: skip
 # A call that writes one, in Python and in SQL: its kind is the first literal.
-WRITES = re.compile(r"""\b(?:record|record_event|_?event)\(\s*["'](\w+)["']""")
+WRITES = re.compile(r"""\b(?:record|record_event|_?event)\(\s*(?:row\()?["'](\w+)["']""")
 
 
 def words() -> Iterator[str]:

@@ -37,7 +37,7 @@ from tests.waiting import HANG_SECONDS
 SAFE = "search_path=pg_catalog, pg_temp"
 # These end transactions, which PostgreSQL forbids in a routine with settings of its own. They hold
 # nothing but calls with a schema, and run with the caller's rights.
-COMMITTING = {"commit", "decide_v1", "start_v1", "finish_v1", "extend_v1", "spend_v1", "check_v1"}
+COMMITTING = {"commit", "decide_v1", "start_v1", "finish_v1", "extend_v1", "spend_v1"}
 ROUTINES = """
 SELECT p.oid::regprocedure::text, p.proname, l.lanname, p.prokind, p.prosecdef,
     coalesce(p.proconfig, '{}'), n.nspname, p.prorettype = 'trigger'::regtype,
@@ -104,6 +104,15 @@ def test_a_change_by_hand_is_found_and_mended(committed_db: str) -> None:
         ["guard_caps", "order_with_admission"],
     )
     assert states == [("O",)] * 3
+
+
+def test_a_type_that_holds_another_is_made_anew_with_it(committed_db: str) -> None:
+    query("DROP TYPE tollgate.start_check CASCADE", using="owner")
+    query("CREATE TYPE tollgate.start_check AS ENUM ('another')", using="owner")
+    assert routines.install("owner")
+    held = "SELECT (NULL::tollgate.charge).check_name, (NULL::tollgate.look).way"
+    assert query(held) == [(None, None)]
+    assert not routines.altered()
 
 
 def test_what_no_release_calls_any_more_goes(committed_db: str) -> None:

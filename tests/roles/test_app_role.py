@@ -330,7 +330,7 @@ def test_a_batch_of_finishes_settles_nothing_that_one_alone_would_not(app: Conne
         )
     # What writes is no way around it: called by itself it has the caller's rights.
     with pytest.raises(DENIED):
-        app.sql("SELECT tollgate.settle_clear('{}', '{}', '{}', '{}')")
+        app.sql("SELECT tollgate.settle_clear('{}')")
     assert settled("x", "0.1")[0] == 200
     assert [each[3] for each in app.events("RUN_FINISHED")] == [APP]
     assert app.events("RUN_CHANGED") == []

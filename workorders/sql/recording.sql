@@ -56,12 +56,11 @@ DECLARE
 BEGIN
     IF changed IS NOT NULL AND NOT EXISTS (SELECT FROM tollgate.events_about('work_order', OLD.wo_id) AS e
         WHERE e.meta->>'runId' = OLD.id::text AND NOT e.meta ? 'by') THEN
-        INSERT INTO public.operations_events (kind, message, owner_type, owner_id, actor, meta)
-        VALUES (CASE TG_OP WHEN 'UPDATE' THEN 'RUN_CHANGED' ELSE 'RUN_DELETED' END,
+        PERFORM tollgate.record(row(CASE TG_OP WHEN 'UPDATE' THEN 'RUN_CHANGED' ELSE 'RUN_DELETED' END,
             format('Run of %s %s past the settlement', OLD.agent_name, CASE TG_OP WHEN 'UPDATE' THEN 'changed' ELSE 'deleted' END),
-            'work_order', OLD.wo_id, coalesce(nullif(current_setting('tollgate.actor', true), ''), session_user),
+            'work_order', OLD.wo_id, '', coalesce(nullif(current_setting('tollgate.actor', true), ''), session_user),
             jsonb_build_object('woId', OLD.wo_id, 'runId', OLD.id, 'agentName', OLD.agent_name, 'changes', changed,
-                'by', TG_OP));
+                'by', TG_OP), '')::tollgate.event);
     END IF;
     RETURN NULL;
 END $$;

@@ -8,10 +8,7 @@ DECLARE
         WHEN 'archived' THEN 'WORK_ORDER_ARCHIVED'
         ELSE 'WORK_ORDER_RESUMED' END;
 BEGIN
-    IF OLD.status = 'archived' THEN
-        RAISE EXCEPTION 'work order % is archived; that is final', OLD.id
-            USING ERRCODE = 'restrict_violation';
-    END IF;
+    PERFORM tollgate.forbid(OLD.status = 'archived', format('work order %s is archived; that is final', OLD.id));
     IF EXISTS (
         SELECT FROM public.operations_events
         WHERE owner_type = 'work_order' AND owner_id = NEW.id AND kind = wanted
@@ -19,13 +16,10 @@ BEGIN
     ) THEN
         RETURN NEW;
     END IF;
-    IF NEW.status <> 'suspended' THEN
-        RAISE EXCEPTION 'work order % cannot be set to % by SQL: do it in the admin, with a reason',
-            OLD.id, NEW.status USING ERRCODE = 'restrict_violation';
-    END IF;
-    INSERT INTO public.operations_events (kind, message, owner_type, owner_id, owner_label, actor, meta)
-    VALUES ('WORK_ORDER_SUSPENDED', 'Suspended by SQL', 'work_order', NEW.id, NEW.title, session_user,
-        jsonb_build_object('woId', NEW.id, 'old', OLD.status, 'new', NEW.status));
+    PERFORM tollgate.forbid(NEW.status <> 'suspended',
+        format('work order %s cannot be set to %s by SQL: do it in the admin, with a reason', OLD.id, NEW.status));
+    PERFORM tollgate.record(row('WORK_ORDER_SUSPENDED', 'Suspended by SQL', 'work_order', NEW.id, NEW.title, session_user,
+        jsonb_build_object('woId', NEW.id, 'old', OLD.status, 'new', NEW.status), '')::tollgate.event);
     RETURN NEW;
 END $$;
 

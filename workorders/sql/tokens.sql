@@ -61,17 +61,12 @@ END $$;
 -- its own. What an INSERT says of the line is not believed, and it never changes.
 CREATE OR REPLACE FUNCTION tollgate.stamp_token() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP = 'UPDATE' THEN
-        RAISE EXCEPTION 'the line of a token never changes' USING ERRCODE = 'restrict_violation';
-    END IF;
+    PERFORM tollgate.forbid(TG_OP = 'UPDATE', 'the line of a token never changes');
     NEW.lineage := NEW.id;
     IF NEW.predecessor_id IS NOT NULL THEN
         SELECT t.lineage INTO NEW.lineage FROM public.service_tokens t
         WHERE t.id = NEW.predecessor_id AND t.owner_id = NEW.owner_id;
-        IF NOT FOUND THEN
-            RAISE EXCEPTION 'a token and its successor have one owner'
-                USING ERRCODE = 'restrict_violation';
-        END IF;
+        PERFORM tollgate.forbid(NOT FOUND, 'a token and its successor have one owner');
     END IF;
     RETURN NEW;
 END $$;
@@ -118,8 +113,8 @@ $$;
 -- name on it would be a way around that. Another owner is another token.
 CREATE OR REPLACE FUNCTION tollgate.guard_token() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION 'the owner and the maker of a token never change: make another token'
-        USING ERRCODE = 'restrict_violation';
+    PERFORM tollgate.forbid(true, 'the owner and the maker of a token never change: make another token');
+    RETURN NULL;
 END $$;
 CREATE OR REPLACE TRIGGER guard_token BEFORE UPDATE ON public.service_tokens
     FOR EACH ROW WHEN ((OLD.owner_id, OLD.created_by_id, OLD.digest)
@@ -130,19 +125,17 @@ CREATE OR REPLACE FUNCTION tollgate.guard_ceiling() RETURNS trigger LANGUAGE plp
 BEGIN
     IF TG_OP = 'INSERT' THEN
         -- (A successor keeps what its predecessor was raised to.)
-        IF NEW.max_run_usd > greatest(100, coalesce((SELECT t.max_run_usd FROM public.service_tokens AS t
-            WHERE t.id = NEW.predecessor_id AND t.owner_id = NEW.owner_id), 0)) THEN
-            RAISE EXCEPTION 'a token begins with a ceiling of $100 a run; more is asked for'
-                USING ERRCODE = 'restrict_violation';
-        END IF;
-    ELSIF NOT EXISTS (
+        PERFORM tollgate.forbid(NEW.max_run_usd > greatest(100, coalesce((SELECT t.max_run_usd FROM public.service_tokens AS t
+            WHERE t.id = NEW.predecessor_id AND t.owner_id = NEW.owner_id), 0)),
+            'a token begins with a ceiling of $100 a run; more is asked for');
+        RETURN NEW;
+    END IF;
+    PERFORM tollgate.forbid(NOT EXISTS (
         SELECT FROM public.operations_events e
         WHERE e.kind = 'LIMIT_RAISED' AND e.owner_type = 'service_token' AND e.owner_id = NEW.id::text
             AND e.xact = pg_current_xact_id()::text::bigint AND e.created_at > now() - interval '1 day'
-            AND (e.meta->'changes'->'maxRunUsd'->>'new')::numeric = NEW.max_run_usd) THEN
-        RAISE EXCEPTION 'the ceiling of token % rises only by an approved request', OLD.name
-            USING ERRCODE = 'restrict_violation', HINT = 'Ask for it on the page of the token.';
-    END IF;
+            AND (e.meta->'changes'->'maxRunUsd'->>'new')::numeric = NEW.max_run_usd),
+        format('the ceiling of token %s rises only by an approved request', OLD.name), 'Ask for it on the page of the token.');
     RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER guard_ceiling_insert BEFORE INSERT ON public.service_tokens
