@@ -35,6 +35,7 @@ def flood(ask: HttpAsk, rate: float) -> Flooded:
     due: dict[Lane, float] = {}
     for _ in range(ask.connections):
         idle.append(opened(ask.port, selector))
+        use(idle[-1], requests[0])
     before, began = cpu_seconds(ask.server), time.perf_counter()
     end, turn, sent, complaint, failures = began + ask.seconds, 0, 0, "", 0
     while (now := time.perf_counter()) < end or (due and now < end + GRACE):
@@ -96,6 +97,13 @@ def opened(port: int, selector: selectors.BaseSelector) -> Lane:
     lane = Lane(port)
     selector.register(lane.socket, selectors.EVENT_READ, lane)
     return lane
+
+
+def use(lane: Lane, request: bytes) -> None:
+    """Once: the server has taken the connection, and its load is no longer that of new ones."""
+    lane.send(request)
+    while lane.answer() is None:
+        pass
 
 
 def again(lane: Lane, port: int, selector: selectors.BaseSelector) -> Lane:

@@ -75,11 +75,20 @@ class FairQueue:
     def displace(self, sender: bytes) -> Waiting | None:
         """Makes room for an ask of that sender: takes out the newest of the sender with the most.
         None where that would be its own."""
-        longest = max(self._of.values(), key=len, default=None)
-        if longest is None or len(longest) <= len(self._of.get(sender, ())) + 1:
+        longest = self._longest_for(sender)
+        if longest is None:
             return None
         self.size -= 1
         return longest.pop()
+
+    def can_displace(self, sender: bytes) -> bool:
+        return self._longest_for(sender) is not None
+
+    def _longest_for(self, sender: bytes) -> deque[Waiting] | None:
+        longest = max(self._of.values(), key=len, default=None)
+        if longest is None or len(longest) <= len(self._of.get(sender, ())) + 1:
+            return None
+        return longest
 
     def overdue(self, now: float) -> Iterator[Waiting]:
         """Takes out those whose deadline has passed."""
@@ -125,6 +134,12 @@ class Line:
         if not self.queue.size and self.has_lane:
             self._progress = now
         return now - self._progress > min(max(WAIT_SECONDS, 2 * self.seconds), LONGEST_CALL)
+
+    def has_room(self, sender: bytes, now: float) -> bool:
+        """For one more ask of that sender."""
+        if self.is_stuck(now):
+            return False
+        return self.queue.size < self.room or self.queue.can_displace(sender)
 
     @property
     def room(self) -> int:

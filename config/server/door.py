@@ -12,7 +12,7 @@ import io
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,7 +27,7 @@ from rest_framework.utils.mediatypes import media_type_matches
 from budgets.admission import Decision
 from budgets.api import answers, asks
 from budgets.api.asks import Asked
-from budgets.batches import Ask
+from budgets.batches import Ask, Operation
 from budgets.gathering import Gatherer
 from config.logs import AccessLines, AccessLog, access_text
 from config.middleware import ForwardedProtoMiddleware, request_id_of
@@ -38,6 +38,7 @@ from opslog.api.errors import BadRequest
 from opslog.api.requests import MAX_BODY, RawJSONParser
 from opslog.exceptions import Unavailable
 from opslog.request_context import set_request_id
+from workorders import tokens
 
 if TYPE_CHECKING:
     from config.server.connection import Connection
@@ -51,6 +52,9 @@ LONGEST = 300  # characters of a host or a type that is remembered; the views ju
 
 
 class Kind(Protocol):
+    @property
+    def operation(self) -> Operation: ...
+
     def read(self, data: Any, meta: Mapping[str, Any], run_id: Any) -> Asked: ...
 
 
@@ -230,10 +234,18 @@ class Door:
             return False
         if not is_json(environ.get("CONTENT_TYPE", "")):
             return False
+        request_id = request_id_of(environ)
+        _, token = exchange.caller
+        # Before the body is decoded: what is refused must cost little.
+        refusal = self.gatherer.refusal(frame.kind.operation, sender=tokens.digest(token))
+        if refusal is not None:
+            visit = Visit(frame, request_id, time.perf_counter())
+            reply = partial(answers.undecided, refusal)
+            self.house.loop.call_soon(self._answer, exchange, visit, reply)
+            return True
         asked = frame.kind.read(body, environ, run_id)
         if asked.needs_prices and not prices.at_hand():
             return False
-        request_id = request_id_of(environ)
         # For what is computed here only: other requests are next on this loop.
         set_request_id(request_id)
         try:
@@ -245,19 +257,26 @@ class Door:
             sender=asked.caller.digest,
             arrived=connection.arrived,
             done=partial(
-                self._decided, exchange, Visit(frame, asked, request_id, time.perf_counter())
+                self._decided, exchange, Visit(frame, request_id, time.perf_counter()), asked
             ),
         )
         return True
 
-    def _decided(self, exchange: Exchange, visit: "Visit", result: Decision | Exception) -> None:
-        connection = exchange.connection
+    def _decided(
+        self, exchange: Exchange, visit: "Visit", asked: Asked, result: Decision | Exception
+    ) -> None:
         if isinstance(result, Decision) and result.status == 0:  # by prices that we do not have
-            connection.to_threads(exchange)
-            return
+            exchange.connection.to_threads(exchange)
+        else:
+            self._answer(exchange, visit, partial(visit.reply, asked, result))
+
+    def _answer(
+        self, exchange: Exchange, visit: "Visit", rendered: Callable[[], answers.Reply]
+    ) -> None:
+        self.gatherer.look()
         set_request_id(visit.request_id)
         try:
-            reply = visit.reply(result)
+            reply = rendered()
             if exchange.was_judged(reply.status, reply.headers.items()):
                 exchange.judged(reply.status)
             fields = visit.frame.fields(reply, visit.request_id)
@@ -270,7 +289,7 @@ class Door:
             return
         finally:
             set_request_id("")
-        connection.finish(head + reply.body, exchange.keep)
+        exchange.connection.finish(head + reply.body, exchange.keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,19 +297,17 @@ class Visit:
     """A request that is being decided; `began` by time.perf_counter()."""
 
     frame: Frame
-    asked: Asked
     request_id: str
     began: float
 
-    def reply(self, result: Decision | Exception) -> answers.Reply:
+    def reply(self, asked: Asked, result: Decision | Exception) -> answers.Reply:
         if isinstance(result, Unavailable):
             return answers.undecided(result)
         if isinstance(result, Exception):
             raise result
-        operation = self.asked.operation
-        answers.measure(operation, result, time.perf_counter() - self.began)
-        self.asked.count(result)
-        return answers.render(result, operation=operation)
+        answers.measure(asked.operation, result, time.perf_counter() - self.began)
+        asked.count(result)
+        return answers.render(result, operation=asked.operation)
 
     def line(self, status: int) -> str:
         return access_text(
