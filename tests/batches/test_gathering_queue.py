@@ -57,6 +57,7 @@ def test_a_batch_is_in_order_of_arrival() -> None:
 
 def test_the_sender_with_most_makes_room() -> None:
     queue = filled(a=3, b=1)
+    assert [queue.can_displace(sender) for sender in (b"a", b"b", b"c")] == [False, False, True]
     displaced = queue.displace(b"c")
     assert displaced is not None
     assert (displaced.sender, displaced.arrived) == (b"a", 3.0)  # its newest: 1, 2, 3
@@ -92,6 +93,17 @@ def test_as_many_may_wait_as_are_decided_in_four_tenths_of_a_second() -> None:
     assert measured.room == pytest.approx(1280, abs=32)  # 40 calls of 0.01 s
     measure(measured, *[(32, 2.0)] * 60)
     assert measured.room == 128  # four calls at least
+
+
+def test_room_for_one_more() -> None:
+    measured = line()
+    for _ in range(measured.room - 1):
+        measured.queue.add(waiting("a"))
+    assert measured.has_room(b"a", 0.0)
+    measured.queue.add(waiting("a"))
+    assert not measured.has_room(b"a", 0.0)
+    assert measured.has_room(b"b", 0.0)  # in the place of one of those
+    assert not measured.has_room(b"b", 2.0)  # nothing ends
 
 
 def test_a_burst_on_a_slow_machine_is_no_overload() -> None:
