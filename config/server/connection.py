@@ -157,7 +157,7 @@ class Connection(Reader):
         if environ.pop("HTTP_TRANSFER_ENCODING", None) is not None:
             environ["CONTENT_LENGTH"] = str(self.size)
         exchange.environ = environ
-        place = lanes.place(self.path)
+        place = self.place
         decides = place.lane is lanes.Lane.DECISIONS and place.needs is lanes.Needs.TOKEN
         within = settings.TOLLGATE_DATABASE_TIMEOUT if decides else math.inf
         if self.house.threads.take(exchange, within=within):

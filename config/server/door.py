@@ -10,7 +10,6 @@ that have to be read first. So they make every answer to a mistake.
 
 import io
 import logging
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from uuid import UUID
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 from django.urls import resolve, reverse
-from django.urls.converters import UUIDConverter
 from rest_framework.utils.mediatypes import media_type_matches
 
 from budgets.admission import Decision
@@ -32,6 +30,7 @@ from budgets.gathering import Gatherer
 from config.logs import AccessLines, AccessLog, access_text
 from config.middleware import ForwardedProtoMiddleware, request_id_of
 from config.server.exchange import STATUSES, Exchange
+from config.server.lanes import A_RUN, SOME_RUN
 from config.server.threads import COMMON, Application
 from opslog import prices
 from opslog.api.errors import BadRequest
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
     from config.server.house import House
 
 log = logging.getLogger("tollgate.server")
-SOME_RUN = UUID(int=0)
 MARK = "00000000-mark"  # a request id that each request replaces by its own
 LENGTH = "content-length"
 LONGEST = 300  # characters of a host or a type that is remembered; the views judge longer ones
@@ -66,7 +64,6 @@ KINDS: Mapping[str, Kind] = {
     "llm-spend": asks.Spend,
 }
 OF_RUNS = ("run-finish", "run-extend")
-RUN_ID = f"({UUIDConverter.regex})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,32 +178,11 @@ def is_type_of_json(content_type: str) -> bool:
     return bool(media_type_matches(RawJSONParser.media_type, content_type))
 
 
-class Addresses:
-    """Finds the view that a path belongs to, by the routes."""
-
-    def __init__(self) -> None:
-        self._fixed = {reverse(name): name for name in KINDS if name not in OF_RUNS}
-        self._of_runs = [
-            (re.compile(RUN_ID.join(map(re.escape, path_of(name).split(str(SOME_RUN))))), name)
-            for name in OF_RUNS
-        ]
-
-    def find(self, path: str) -> tuple[str, UUID | None] | None:
-        """The name of the view, and the run."""
-        if name := self._fixed.get(path):
-            return name, None
-        for pattern, name in self._of_runs:
-            if match := pattern.fullmatch(path):
-                return name, UUID(match[1])
-        return None
-
-
 class Door:
     """One for each process."""
 
     def __init__(self, house: "House", gatherer: Gatherer, frames: Frames) -> None:
         self.house, self.gatherer, self.frames = house, gatherer, frames
-        self.addresses = Addresses()
         self.lines = AccessLines(house.loop)
 
     def takes(self, connection: "Connection", exchange: Exchange) -> bool:
@@ -223,16 +199,12 @@ class Door:
         environ = connection.environ
         if exchange.method != "POST" or exchange.caller is None:
             return False
-        target = self.addresses.find(connection.path)
-        body = connection.small_body()
-        if target is None or not 0 < len(body) <= MAX_BODY:
-            return False
-        name, run_id = target
         secure = ForwardedProtoMiddleware.proto_of(environ) == "https"
-        frame = self.frames.get((name, secure))
+        frame = self.frames.get((connection.place.name, secure))
         if frame is None or not is_our_host(environ.get("HTTP_HOST", "")):
             return False
-        if not is_json(environ.get("CONTENT_TYPE", "")):
+        body = connection.small_body()
+        if not (0 < len(body) <= MAX_BODY and is_json(environ.get("CONTENT_TYPE", ""))):
             return False
         request_id = request_id_of(environ)
         _, token = exchange.caller
@@ -243,7 +215,8 @@ class Door:
             reply = partial(answers.undecided, refusal)
             self.house.loop.call_soon(self._answer, exchange, visit, reply)
             return True
-        asked = frame.kind.read(body, environ, run_id)
+        run = A_RUN.search(connection.path)
+        asked = frame.kind.read(body, environ, UUID(run[0]) if run else None)
         if asked.needs_prices and not prices.at_hand():
             return False
         # For what is computed here only: other requests are next on this loop.
