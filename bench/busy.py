@@ -9,7 +9,6 @@ from multiprocessing.synchronize import Event
 from statistics import median
 
 from bench import http_load, siege, triage
-from bench.flood import flood
 from bench.ground import HOT, TOKEN, Ground
 from bench.http_load import HttpAsk, Sample
 from bench.measure import START, Bench, bodies, pid_of, port_of
@@ -67,7 +66,7 @@ def cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
                 with ExitStack() as stack:
                     for name in names:
                         stack.enter_context(loads[name]())
-                    return bench.loader.submit(flood, ask, capacity / 2).result()
+                    return bench.loader.submit(http_load.run, ask, capacity / 2).result()
 
             return cell
 
