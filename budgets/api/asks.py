@@ -32,8 +32,11 @@ SPEND = msgspec.json.Decoder(SpendBody)
 class Asked(Protocol):
     """A request that was read."""
 
-    @property
-    def operation(self) -> Operation: ...
+    operation: ClassVar[Operation]
+
+    @classmethod
+    def read(cls, data: Any, meta: Mapping[str, Any], run_id: Any) -> "Asked":
+        """`meta` is a CGI environment. Raises BadRequest."""
 
     @property
     def caller(self) -> Caller: ...

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
@@ -25,7 +25,7 @@ from rest_framework.utils.mediatypes import media_type_matches
 from budgets.admission import Decision
 from budgets.api import answers, asks
 from budgets.api.asks import Asked
-from budgets.batches import Ask, Operation
+from budgets.batches import Ask
 from budgets.gathering import Gatherer
 from config.logs import AccessLines, AccessLog, access_text
 from config.middleware import ForwardedProtoMiddleware, request_id_of
@@ -49,15 +49,8 @@ LENGTH = "content-length"
 LONGEST = 300  # characters of a host or a type that is remembered; the views judge longer ones
 
 
-class Kind(Protocol):
-    @property
-    def operation(self) -> Operation: ...
-
-    def read(self, data: Any, meta: Mapping[str, Any], run_id: Any) -> Asked: ...
-
-
 # By the name of the view that answers the same.
-KINDS: Mapping[str, Kind] = {
+KINDS: Mapping[str, type[Asked]] = {
     "work-order-start": asks.Start,
     "run-finish": asks.Finish,
     "run-extend": asks.Extend,
@@ -71,7 +64,7 @@ class Frame:
     """The headers that every answer has besides its own, with gaps for the length of the body and
     for the request's id."""
 
-    kind: Kind
+    kind: type[Asked]
     route: str
     before_length: str
     before_id: str
@@ -104,7 +97,7 @@ def frames(application: Application) -> Frames:
     return learned
 
 
-def learn(application: Application, name: str, kind: Kind, *, secure: bool) -> Frame | None:
+def learn(application: Application, name: str, kind: type[Asked], *, secure: bool) -> Frame | None:
     path = path_of(name)
     environ = {
         **COMMON,
