@@ -1,7 +1,7 @@
 from django.apps import AppConfig
 
-from opslog import authority
-from opslog.roles import append_only, changed_by_routines, kept, owned
+from opslog.database import authority
+from opslog.database.roles import append_only, changed_by_routines, kept, owned
 
 LAST_LOCK = "SELECT tollgate.hold_counters()"
 
@@ -35,19 +35,16 @@ class BudgetsConfig(AppConfig):
     )
 
     def ready(self) -> None:
-        from budgets import (  # noqa: F401  (checks register on import)
-            checks,
-            environment,
-            features,
-            selectors,
-        )
+        from budgets import checks, environment  # noqa: F401  (checks register on import)
         from budgets.accounts import links
-        from opslog import delivery
+        from budgets.controls import features
+        from budgets.usage import today
         from opslog.incidents import controls
+        from opslog.outbox import delivery
         from workorders import governing
 
         controls.read_with(features.values_of)
-        governing.register(selectors.caps_in_force)
+        governing.register(today.caps_in_force)
         delivery.SECRET_LINKS[links.TOPIC] = links.path_for
         authority.probe_with(LAST_LOCK)
         environment.watch_connections()

@@ -17,8 +17,9 @@ from unfold.widgets import (
     UnfoldAdminTextareaWidget,
 )
 
-from budgets import approvals, rules
+from budgets import approvals
 from budgets.admin import second_factor
+from budgets.approvals import rules
 from budgets.approvals.break_glass import LONGEST, REVIEW_WITHIN
 from budgets.exceptions import Refused
 from budgets.models import Grant, Measure

@@ -10,10 +10,11 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
 from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
-from budgets import approvals, overview
+from budgets import approvals
 from budgets.approvals.subjects import OwnLimit
 from budgets.exceptions import Refused
 from budgets.models import ApprovalLimit
+from budgets.usage import overview
 from opslog.admin.base import PageAdmin, ReasonForm
 
 

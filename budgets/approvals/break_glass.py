@@ -15,14 +15,13 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from budgets import solo_operator
-from budgets.approvals import notices, subjects
+from budgets.approvals import notices, solo_operator, subjects
 from budgets.approvals.people import holds
 from budgets.approvals.requests import said_by_trigger
+from budgets.approvals.solo_operator import SoloOperator
 from budgets.approvals.wording import changes_of, told
 from budgets.exceptions import Conflict, Refused
 from budgets.models import Grant
-from budgets.solo_operator import SoloOperator
 from opslog import events
 
 LONGEST = timedelta(minutes=60)

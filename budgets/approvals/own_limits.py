@@ -6,8 +6,8 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from budgets.acting import acting
 from budgets.approvals.subjects import OwnLimit
+from budgets.audit import acting
 from budgets.exceptions import Refused
 from budgets.models import ApprovalLimit, Grant, Measure
 

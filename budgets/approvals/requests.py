@@ -9,8 +9,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from budgets import rules
-from budgets.approvals import notices, subjects
+from budgets.approvals import notices, rules, subjects
 from budgets.approvals.applying import apply
 from budgets.approvals.ending import NOBODY_DECIDED, close, lock_pending
 from budgets.approvals.needs import Lines, lines_of, raised_by, slots_of

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 from django.db import connection
 from django.utils import timezone
 
-from budgets.acting import acting
+from budgets.audit import acting
 from budgets.exceptions import Refused
 from budgets.models import (
     ApprovalLimit,

@@ -7,8 +7,8 @@ from decimal import Decimal
 
 from django.db import connections
 
-from budgets import overview
 from budgets.models import Counter
+from budgets.usage import overview
 from workorders.models import WorkOrder
 
 
