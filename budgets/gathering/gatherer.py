@@ -137,10 +137,10 @@ class Gatherer:
         one that has much."""
         now = time.monotonic()
         refused = None
-        if line.is_stuck(now):
+        if not line.has_room(waiting.sender, now):
             refused = waiting
         elif line.queue.size >= line.room:
-            refused = line.queue.displace(waiting.sender) or waiting
+            refused = line.queue.displace()
         if refused is not None:
             metrics.OVERLOADED.inc()
             self._loop.call_soon(refused.answer, line.refuse(now))

@@ -72,23 +72,15 @@ class FairQueue:
         taken.sort(key=lambda each: each.arrived)
         return taken
 
-    def displace(self, sender: bytes) -> Waiting | None:
-        """Makes room for an ask of that sender: takes out the newest of the sender with the most.
-        None where that would be its own."""
-        longest = self._longest_for(sender)
-        if longest is None:
-            return None
-        self.size -= 1
-        return longest.pop()
-
     def can_displace(self, sender: bytes) -> bool:
-        return self._longest_for(sender) is not None
+        """Whether somebody has more than that sender would have with one more."""
+        most = max(map(len, self._of.values()), default=0)
+        return most > len(self._of.get(sender, ())) + 1
 
-    def _longest_for(self, sender: bytes) -> deque[Waiting] | None:
-        longest = max(self._of.values(), key=len, default=None)
-        if longest is None or len(longest) <= len(self._of.get(sender, ())) + 1:
-            return None
-        return longest
+    def displace(self) -> Waiting:
+        """Takes out the newest of the sender with the most."""
+        self.size -= 1
+        return max(self._of.values(), key=len).pop()
 
     def overdue(self, now: float) -> Iterator[Waiting]:
         """Takes out those whose deadline has passed."""

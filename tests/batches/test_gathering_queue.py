@@ -57,14 +57,12 @@ def test_a_batch_is_in_order_of_arrival() -> None:
 
 def test_the_sender_with_most_makes_room() -> None:
     queue = filled(a=3, b=1)
-    assert [queue.can_displace(sender) for sender in (b"a", b"b", b"c")] == [False, False, True]
-    displaced = queue.displace(b"c")
-    assert displaced is not None
+    assert [queue.can_displace(sender) for sender in (b"a", b"b", b"c")] == [False, True, True]
+    displaced = queue.displace()
     assert (displaced.sender, displaced.arrived) == (b"a", 3.0)  # its newest: 1, 2, 3
     assert queue.size == 3
-    assert queue.displace(b"a") is None
-    assert queue.displace(b"b") is None  # it would have as many
-    assert FairQueue().displace(b"a") is None
+    assert not queue.can_displace(b"b")  # it would have as many
+    assert not FairQueue().can_displace(b"a")
 
 
 def test_those_whose_time_is_over_are_taken_out() -> None:
