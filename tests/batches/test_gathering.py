@@ -190,7 +190,7 @@ def test_what_a_call_cannot_be_over_in_time_for_is_not_sent(
     """A call that is cut off is lost for all of its asks. Half a second a call: one that has 0.9 s
     left is not sent."""
     roomy()
-    settings.TOLLGATE_DATABASE_TIMEOUT = 1.9
+    settings.TOLLGATE_DATABASE_TIMEOUT = 1.5
     desk = Desk()
     assert outcomes(answers(loop.send([start(desk)], ago=1))) == [ADMITTED]
     loop.gatherer._batches.seconds = 0.5
