@@ -83,7 +83,7 @@ class Gatherer:
         Overloaded where nothing was decided for want of time. A denial of `stale_prices` is the
         caller's to ask again. What may have been decided is never sent again.
         """
-        if self._is_away:
+        if authority.outage.away or self._closing is not None:
             self._loop.call_soon(done, Unavailable(AWAY))
             return
         now = time.monotonic()
@@ -94,11 +94,9 @@ class Gatherer:
         waiting = Waiting(ask, sender, arrived, now, deadline, done)
         self._enter(self._singles if alone else self._batches, waiting)
 
-    def refusal(self, operation: Operation, *, sender: bytes) -> Unavailable | None:
+    def refusal(self, operation: Operation, *, sender: bytes) -> Overloaded | None:
         """Why nothing more of that kind is taken from that sender: known, and counted, before any
         of the ask is read."""
-        if self._is_away:
-            return Unavailable(AWAY)
         line, now = self._singles if operation == "extend" else self._batches, time.monotonic()
         if line.has_room(sender, now):
             return None
@@ -116,10 +114,6 @@ class Gatherer:
             self._look_at = now + LOOK_SECONDS
             for each in list(self._connections):
                 each.look()
-
-    @property
-    def _is_away(self) -> bool:
-        return authority.outage.away or self._closing is not None
 
     async def close(self) -> None:
         """Answers what is waiting, then ends the connections."""
