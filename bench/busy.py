@@ -1,15 +1,14 @@
 """Starts through the door at half its capacity, while pages are loaded, people log in, and the
 triage works: their latencies, in an open loop."""
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from multiprocessing.synchronize import Event
 from statistics import median
 
 from bench import http_load, siege, triage
-from bench.flood import flood
 from bench.ground import HOT, TOKEN, Ground
 from bench.http_load import HttpAsk, Sample
 from bench.measure import START, Bench, bodies, pid_of, port_of
@@ -22,8 +21,8 @@ PAGES = next(each for each in siege.ATTACKS if each.name == "pages")
 LOGINS = next(each for each in siege.ATTACKS if each.name == "logins, random names")
 
 
-def keep_triaging(database: str, now: datetime) -> None:
-    """An hour is summed up again and all is judged, until this process is ended."""
+def keep_triaging(at_work: Event, end: Event, database: str, now: datetime) -> None:
+    """An hour is summed up again and all is judged, again and again."""
     import django
 
     django.setup()
@@ -32,23 +31,11 @@ def keep_triaging(database: str, now: datetime) -> None:
     from opslog.telemetry import rollup
 
     with connected_to(database):
-        while True:
+        while not end.is_set():
             rollup.mark_stale(since=now - triage.HOUR)
             rollup.refresh()
             triage_job.fresh(triage_reads.rollups(now))
-
-
-@contextmanager
-def triaging(database: str, now: datetime) -> Iterator[None]:
-    process = multiprocessing.get_context("spawn").Process(
-        target=keep_triaging, args=(database, now), daemon=True
-    )
-    process.start()
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.join()
+            at_work.set()
 
 
 @contextmanager
@@ -71,7 +58,7 @@ def cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
         loads = {
             "pages": partial(siege.under, PAGES, pages, session),
             "logins": partial(siege.under, LOGINS, pages, session),
-            "triage": partial(triaging, service.database, now),
+            "triage": partial(siege.beside, keep_triaging, service.database, now),
         }
 
         def while_at(names: Sequence[str]) -> Cell:
@@ -79,7 +66,7 @@ def cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
                 with ExitStack() as stack:
                     for name in names:
                         stack.enter_context(loads[name]())
-                    return bench.loader.submit(flood, ask, capacity / 2).result()
+                    return bench.loader.submit(http_load.run, ask, capacity / 2).result()
 
             return cell
 

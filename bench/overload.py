@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from bench.flood import Flooded, flood
+from bench import http_load
 from bench.ground import SPREAD, TOKEN, Ground
-from bench.http_load import HttpAsk
+from bench.http_load import Flow, HttpAsk
 from bench.measure import START, Bench, bodies, pid_of, port_of
 from bench.report import Broken, Row, aim, fact
 
@@ -73,17 +73,17 @@ def ask_of(service: "ScratchService", connections: int, seconds: float) -> HttpA
     return HttpAsk(port, START, bodies(SPREAD), TOKEN, connections, seconds, 201, pid)
 
 
-def run(bench: Bench, ask: HttpAsk, rate: float = 0) -> "Future[Flooded]":
-    return bench.loader.submit(flood, ask, rate)
+def run(bench: Bench, ask: HttpAsk, rate: float = 0) -> "Future[Flow]":
+    return bench.loader.submit(http_load.run, ask, rate)
 
 
-def checked(flooded: Flooded) -> Flooded:
-    if flooded.failures or "broken" in flooded.statuses:
-        raise Broken(f"{flooded.statuses}, the first: {flooded.complaint}")
-    return flooded
+def checked(flow: Flow) -> Flow:
+    if flow.failures:
+        raise Broken(f"{flow.failures} failures, the first: {flow.complaint}")
+    return flow
 
 
-def overload(bench: Bench, on: Ground, flush: int) -> Iterator[tuple[Flooded, Flooded]]:
+def overload(bench: Bench, on: Ground, flush: int) -> Iterator[tuple[Flow, Flow]]:
     """What is decided at best, and with ten times that."""
     with serving(on, flush=flush) as service:
         few, many = ask_of(service, BEST, SECONDS), ask_of(service, MOST, SECONDS)
@@ -112,7 +112,7 @@ def freeze(bench: Bench, on: Ground) -> Iterator[Thawed]:
             yield Thawed(got.admitted(began - 1, began), got.admitted(thawed + 2, thawed + 3), back)
 
 
-def of_overload(disk: str, rounds: list[tuple[Flooded, Flooded]]) -> list[Row]:
+def of_overload(disk: str, rounds: list[tuple[Flow, Flow]]) -> list[Row]:
     best = median(each.rate for each, _ in rounds)
     many = [each for _, each in rounds]
     share = median(each.rate / best.rate for best, each in rounds)

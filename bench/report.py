@@ -1,5 +1,6 @@
 """Repetitions, interleaved; their medians, as text."""
 
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
@@ -56,13 +57,13 @@ class Broken(Exception):
 def interleave(
     cells: Mapping[str, Cell], repetitions: int, note: Callable[[str], None]
 ) -> dict[str, Figures]:
-    """Each round runs every cell once, in an order that turns: a slow minute hits all of them."""
+    """Each round runs every cell once, each time in another order: a slow minute hits all of them,
+    and none always comes after the same."""
     names = list(cells)
     taken: dict[str, list[Sample]] = {name: [] for name in names}
     for number in range(repetitions):
         note(f"round {number + 1} of {repetitions}")
-        turn = (number * 5) % len(names)
-        for name in names[turn:] + names[:turn]:
+        for name in random.Random(number).sample(names, len(names)):
             sample = cells[name]()
             if sample.failures:
                 raise Broken(f"{name}: {sample.failures} failures, the first: {sample.complaint}")

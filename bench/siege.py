@@ -15,18 +15,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.synchronize import Event
 
 import psycopg
 
 from bench.ground import HOT, Ground
 from bench.http_load import Lane, Sample
 from bench.measure import START, Bench, port_of
-from bench.report import Cell, Figures, Row, aim, longer
+from bench.report import Broken, Cell, Figures, Row, aim, longer
 
 LOOPS = 8
 SILENT = 200
 TRICKLING = 50
 WARM_UP = 1.0  # seconds in which an attack gets going
+LONGEST = 60.0  # seconds in which a load begins, and ends
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,15 @@ ATTACKS = (
 )
 
 
-def besiege(attack: Attack, port: int, session: str) -> None:
-    """Runs until it is ended; a connection that breaks is opened again."""
+def besiege(at_work: Event, end: Event, attack: Attack, port: int, session: str) -> None:
+    """A connection that breaks is opened again."""
     selector = selectors.DefaultSelector()
     silent: list[socket.socket] = []
     dripped = time.monotonic()
     for _ in range(attack.loops):
         begin(selector, attack, port, session)
-    while True:
+    at_work.set()
+    while not (ending := end.is_set()) or selector.get_map():
         while len(silent) < attack.silent:
             with suppress(OSError):
                 silent.append(announce(port))
@@ -110,11 +113,16 @@ def besiege(attack: Attack, port: int, session: str) -> None:
         for key, _ in selector.select(0.05):
             lane: Lane = key.data
             try:
-                if lane.answer() is not None:
+                if lane.answer() is None:
+                    continue
+                if not ending:
                     lane.send(attack.request(session) if attack.request else b"")
+                    continue
             except OSError:
-                selector.unregister(lane.socket)
-                lane.socket.close()
+                pass
+            selector.unregister(lane.socket)
+            lane.socket.close()
+            if not ending:
                 begin(selector, attack, port, session)
 
 
@@ -142,17 +150,31 @@ def ended(connection: socket.socket) -> bool:
 
 
 @contextmanager
-def under(attack: Attack, port: int, session: str) -> Iterator[None]:
-    process = multiprocessing.get_context("spawn").Process(
-        target=besiege, args=(attack, port, session), daemon=True
-    )
+def beside(work: Callable[..., None], *arguments: object) -> Iterator[None]:
+    """Has `work(at_work, end, …)` done by another process, from when it sets `at_work`.
+
+    When `end` is set it begins nothing more and waits for what it has begun: what a server still
+    does for it would be in the figures of the next cell.
+    """
+    context = multiprocessing.get_context("spawn")
+    at_work, end = context.Event(), context.Event()
+    process = context.Process(target=work, args=(at_work, end, *arguments), daemon=True)
     process.start()
     try:
-        time.sleep(WARM_UP)
+        if not at_work.wait(LONGEST):
+            raise Broken(f"{work.__name__} did not begin")
         yield
     finally:
-        process.terminate()
-        process.join()
+        end.set()
+        process.join(LONGEST)
+        process.kill()
+
+
+@contextmanager
+def under(attack: Attack, port: int, session: str) -> Iterator[None]:
+    with beside(besiege, attack, port, session):
+        time.sleep(WARM_UP)
+        yield
 
 
 @contextmanager

@@ -104,6 +104,11 @@ class Connection:
         except psycopg.Error as error:
             self._lose(str(error))
 
+    def look(self) -> None:
+        """As if the loop had seen that there is something to read."""
+        if self._done is not None:
+            self._readable()
+
     def _over(self) -> None:
         """The server is through with what was sent, and ready for more."""
         result, call = self._result, self._call

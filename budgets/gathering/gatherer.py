@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +12,7 @@ from django.db import connection as django_connection
 
 from budgets import alerts
 from budgets.admission import metrics
-from budgets.admission.batches import MOST, Ask
+from budgets.admission.batches import MOST, Ask, Operation
 from budgets.gathering import calls
 from budgets.gathering.connection import (
     OVERDUE,
@@ -37,6 +38,7 @@ CALL_SHARE = 0.4
 PATIENCE_SECONDS = 0.025  # for which a call of one ask holds back what arrives meanwhile
 LOCK_SECONDS = 2.0  # lock_timeout: a call that takes longer does not wait for a lock
 TICK_SECONDS = 0.1
+LOOK_SECONDS = 0.001
 TRIES = 3
 AWAY = "the database is unreachable"
 UNDECIDED = "the database did not decide"
@@ -51,7 +53,8 @@ class Gatherer:
 
     An ask that comes while nothing is under way goes at once, by the routine for one, over a
     connection of its own: should it have to wait for its work order, it holds up nobody for long.
-    What arrives while a call is under way goes with the next one, as a batch.
+    What arrives while a call is under way goes with the next one, as a batch. Times are the loop's;
+    its own `time()` stands still during a turn, and a turn can be as long as many calls.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -64,6 +67,7 @@ class Gatherer:
         self._leader: Waiting | None = None  # the call of one that holds back what arrives
         self._patience: asyncio.TimerHandle | None = None
         self._soon = False
+        self._look_at = 0.0
         self._tick: asyncio.TimerHandle | None = None
         self._closing: asyncio.Future[None] | None = None
         self._alerts = ThreadPoolExecutor(1, thread_name_prefix="alerts")
@@ -82,13 +86,34 @@ class Gatherer:
         if authority.outage.away or self._closing is not None:
             self._loop.call_soon(done, Unavailable(AWAY))
             return
-        now = self._loop.time()
+        now = time.monotonic()
         # A client that sends slowly is not refused for that.
         arrived = max(arrived, now - seconds_of(SENDING_SECONDS, SENDING_SHARE))
         deadline = arrived + settings.TOLLGATE_DATABASE_TIMEOUT
         alone = ask.operation == "extend" or ask.fields.get("dry_run")
         waiting = Waiting(ask, sender, arrived, now, deadline, done)
         self._enter(self._singles if alone else self._batches, waiting)
+
+    def refusal(self, operation: Operation, *, sender: bytes) -> Overloaded | None:
+        """Why nothing more of that kind is taken from that sender: known, and counted, before any
+        of the ask is read."""
+        line, now = self._singles if operation == "extend" else self._batches, time.monotonic()
+        if line.has_room(sender, now):
+            return None
+        metrics.OVERLOADED.inc()
+        return line.refuse(now)
+
+    def look(self) -> None:
+        """Takes what the database has answered, and sends what waits, within a turn of the loop.
+
+        To be called between requests. Where they come faster than they are read a turn has hundreds
+        of them, and until its end the database would have nothing to do.
+        """
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            for each in list(self._connections):
+                each.look()
 
     async def close(self) -> None:
         """Answers what is waiting, then ends the connections."""
@@ -106,12 +131,12 @@ class Gatherer:
     def _enter(self, line: Line, waiting: Waiting) -> None:
         """Unless it would have to wait for too long. A sender that has little waiting displaces
         one that has much."""
-        now = self._loop.time()
+        now = time.monotonic()
         refused = None
-        if line.is_stuck(now):
+        if not line.has_room(waiting.sender, now):
             refused = waiting
         elif line.queue.size >= line.room:
-            refused = line.queue.displace(waiting.sender) or waiting
+            refused = line.queue.displace()
         if refused is not None:
             metrics.OVERLOADED.inc()
             self._loop.call_soon(refused.answer, line.refuse(now))
@@ -141,7 +166,7 @@ class Gatherer:
     def _latest(self, line: Line) -> float:
         """The deadline that a call, sent now, just meets."""
         call = min(2 * line.seconds, seconds_of(LONGEST_CALL, CALL_SHARE))
-        return self._loop.time() + max(seconds_of(LEAST_SECONDS, LEAST_SHARE), call)
+        return time.monotonic() + max(seconds_of(LEAST_SECONDS, LEAST_SHARE), call)
 
     def _learn(self) -> None:
         """The database is away. (From any thread.)"""
@@ -239,7 +264,7 @@ class Gatherer:
             self._idle.append(own)
             self._not_sent(asks, error, alone=alone)
             return
-        line, now = self._singles if alone else self._batches, self._loop.time()
+        line, now = self._singles if alone else self._batches, time.monotonic()
         line.under_way += 1
         metrics.GATHERED.observe(len(asks))
         for each in asks:
@@ -271,7 +296,7 @@ class Gatherer:
         alone: bool,
         since: float,
     ) -> None:
-        now = self._loop.time()
+        now = time.monotonic()
         line = self._singles if alone else self._batches
         line.ended(len(asks), seconds=now - since, now=now)
         if not own.closed:

@@ -72,14 +72,15 @@ class FairQueue:
         taken.sort(key=lambda each: each.arrived)
         return taken
 
-    def displace(self, sender: bytes) -> Waiting | None:
-        """Makes room for an ask of that sender: takes out the newest of the sender with the most.
-        None where that would be its own."""
-        longest = max(self._of.values(), key=len, default=None)
-        if longest is None or len(longest) <= len(self._of.get(sender, ())) + 1:
-            return None
+    def can_displace(self, sender: bytes) -> bool:
+        """Whether somebody has more than that sender would have with one more."""
+        most = max(map(len, self._of.values()), default=0)
+        return most > len(self._of.get(sender, ())) + 1
+
+    def displace(self) -> Waiting:
+        """Takes out the newest of the sender with the most."""
         self.size -= 1
-        return longest.pop()
+        return max(self._of.values(), key=len).pop()
 
     def overdue(self, now: float) -> Iterator[Waiting]:
         """Takes out those whose deadline has passed."""
@@ -125,6 +126,12 @@ class Line:
         if not self.queue.size and self.has_lane:
             self._progress = now
         return now - self._progress > min(max(WAIT_SECONDS, 2 * self.seconds), LONGEST_CALL)
+
+    def has_room(self, sender: bytes, now: float) -> bool:
+        """For one more ask of that sender."""
+        if self.is_stuck(now):
+            return False
+        return self.queue.size < self.room or self.queue.can_displace(sender)
 
     @property
     def room(self) -> int:

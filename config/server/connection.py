@@ -47,6 +47,7 @@ class Connection(Reader):
         self.transport = transport
         transport.set_write_buffer_limits(high=WRITE_AHEAD)
         peer, house = transport.get_extra_info("peername"), self.house
+        house.look()
         self.address = str(peer[0]) if isinstance(peer, tuple) else ""
         own = transport.get_extra_info("sockname")
         self.server = (str(own[0]), str(own[1])) if isinstance(own, tuple) else ("localhost", "80")
@@ -130,6 +131,7 @@ class Connection(Reader):
         if self.gone:
             return
         self.delayed = False
+        self.house.look()
         keep = self.keep and self.parser.should_keep_alive() and not self.house.closing
         protocol = f"HTTP/{self.parser.get_http_version()}"
         self.exchange = Exchange(self, self.environ["REQUEST_METHOD"], protocol, keep, self.caller)
@@ -155,7 +157,7 @@ class Connection(Reader):
         if environ.pop("HTTP_TRANSFER_ENCODING", None) is not None:
             environ["CONTENT_LENGTH"] = str(self.size)
         exchange.environ = environ
-        place = lanes.place(self.path)
+        place = self.place
         decides = place.lane is lanes.Lane.DECISIONS and place.needs is lanes.Needs.TOKEN
         within = settings.TOLLGATE_DATABASE_TIMEOUT if decides else math.inf
         if self.house.threads.take(exchange, within=within):

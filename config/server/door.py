@@ -10,9 +10,8 @@ that have to be read first. So they make every answer to a mistake.
 
 import io
 import logging
-import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,6 @@ from uuid import UUID
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 from django.urls import resolve, reverse
-from django.urls.converters import UUIDConverter
 from rest_framework.utils.mediatypes import media_type_matches
 
 from budgets.admission import Decision
@@ -32,19 +30,20 @@ from budgets.gathering import Gatherer
 from config.logs import AccessLines, AccessLog, access_text
 from config.middleware import ForwardedProtoMiddleware, request_id_of
 from config.server.exchange import STATUSES, Exchange
+from config.server.lanes import A_RUN, SOME_RUN
 from config.server.threads import COMMON, Application
 from opslog.api.errors import BadRequest
 from opslog.api.requests import MAX_BODY, RawJSONParser
 from opslog.exceptions import Unavailable
 from opslog.price_book import prices
 from opslog.request_context import set_request_id
+from workorders import tokens
 
 if TYPE_CHECKING:
     from config.server.connection import Connection
     from config.server.house import House
 
 log = logging.getLogger("tollgate.server")
-SOME_RUN = UUID(int=0)
 MARK = "00000000-mark"  # a request id that each request replaces by its own
 LENGTH = "content-length"
 LONGEST = 300  # characters of a host or a type that is remembered; the views judge longer ones
@@ -58,7 +57,6 @@ KINDS: Mapping[str, type[Asked]] = {
     "llm-spend": asks.Spend,
 }
 OF_RUNS = ("run-finish", "run-extend")
-RUN_ID = f"({UUIDConverter.regex})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,32 +171,11 @@ def is_type_of_json(content_type: str) -> bool:
     return bool(media_type_matches(RawJSONParser.media_type, content_type))
 
 
-class Addresses:
-    """Finds the view that a path belongs to, by the routes."""
-
-    def __init__(self) -> None:
-        self._fixed = {reverse(name): name for name in KINDS if name not in OF_RUNS}
-        self._of_runs = [
-            (re.compile(RUN_ID.join(map(re.escape, path_of(name).split(str(SOME_RUN))))), name)
-            for name in OF_RUNS
-        ]
-
-    def find(self, path: str) -> tuple[str, UUID | None] | None:
-        """The name of the view, and the run."""
-        if name := self._fixed.get(path):
-            return name, None
-        for pattern, name in self._of_runs:
-            if match := pattern.fullmatch(path):
-                return name, UUID(match[1])
-        return None
-
-
 class Door:
     """One for each process."""
 
     def __init__(self, house: "House", gatherer: Gatherer, frames: Frames) -> None:
         self.house, self.gatherer, self.frames = house, gatherer, frames
-        self.addresses = Addresses()
         self.lines = AccessLines(house.loop)
 
     def takes(self, connection: "Connection", exchange: Exchange) -> bool:
@@ -215,21 +192,26 @@ class Door:
         environ = connection.environ
         if exchange.method != "POST" or exchange.caller is None:
             return False
-        target = self.addresses.find(connection.path)
-        body = connection.small_body()
-        if target is None or not 0 < len(body) <= MAX_BODY:
-            return False
-        name, run_id = target
         secure = ForwardedProtoMiddleware.proto_of(environ) == "https"
-        frame = self.frames.get((name, secure))
+        frame = self.frames.get((connection.place.name, secure))
         if frame is None or not is_our_host(environ.get("HTTP_HOST", "")):
             return False
-        if not is_json(environ.get("CONTENT_TYPE", "")):
-            return False
-        asked = frame.kind.read(body, environ, run_id)
-        if asked.needs_prices and not prices.at_hand():
+        body = connection.small_body()
+        if not (0 < len(body) <= MAX_BODY and is_json(environ.get("CONTENT_TYPE", ""))):
             return False
         request_id = request_id_of(environ)
+        _, token = exchange.caller
+        # Before the body is decoded: what is refused must cost little.
+        refusal = self.gatherer.refusal(frame.kind.operation, sender=tokens.digest(token))
+        if refusal is not None:
+            visit = Visit(frame, request_id, time.perf_counter())
+            reply = partial(answers.undecided, refusal)
+            self.house.loop.call_soon(self._answer, exchange, visit, reply)
+            return True
+        run = A_RUN.search(connection.path)
+        asked = frame.kind.read(body, environ, UUID(run[0]) if run else None)
+        if asked.needs_prices and not prices.at_hand():
+            return False
         # For what is computed here only: other requests are next on this loop.
         set_request_id(request_id)
         try:
@@ -241,19 +223,26 @@ class Door:
             sender=asked.caller.digest,
             arrived=connection.arrived,
             done=partial(
-                self._decided, exchange, Visit(frame, asked, request_id, time.perf_counter())
+                self._decided, exchange, Visit(frame, request_id, time.perf_counter()), asked
             ),
         )
         return True
 
-    def _decided(self, exchange: Exchange, visit: "Visit", result: Decision | Exception) -> None:
-        connection = exchange.connection
+    def _decided(
+        self, exchange: Exchange, visit: "Visit", asked: Asked, result: Decision | Exception
+    ) -> None:
         if isinstance(result, Decision) and result.status == 0:  # by prices that we do not have
-            connection.to_threads(exchange)
-            return
+            exchange.connection.to_threads(exchange)
+        else:
+            self._answer(exchange, visit, partial(visit.reply, asked, result))
+
+    def _answer(
+        self, exchange: Exchange, visit: "Visit", rendered: Callable[[], answers.Reply]
+    ) -> None:
+        self.gatherer.look()
         set_request_id(visit.request_id)
         try:
-            reply = visit.reply(result)
+            reply = rendered()
             if exchange.was_judged(reply.status, reply.headers.items()):
                 exchange.judged(reply.status)
             fields = visit.frame.fields(reply, visit.request_id)
@@ -266,7 +255,7 @@ class Door:
             return
         finally:
             set_request_id("")
-        connection.finish(head + reply.body, exchange.keep)
+        exchange.connection.finish(head + reply.body, exchange.keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,19 +263,17 @@ class Visit:
     """A request that is being decided; `began` by time.perf_counter()."""
 
     frame: Frame
-    asked: Asked
     request_id: str
     began: float
 
-    def reply(self, result: Decision | Exception) -> answers.Reply:
+    def reply(self, asked: Asked, result: Decision | Exception) -> answers.Reply:
         if isinstance(result, Unavailable):
             return answers.undecided(result)
         if isinstance(result, Exception):
             raise result
-        operation = self.asked.operation
-        answers.measure(operation, result, time.perf_counter() - self.began)
-        self.asked.count(result)
-        return answers.render(result, operation=operation)
+        answers.measure(asked.operation, result, time.perf_counter() - self.began)
+        asked.count(result)
+        return answers.render(result, operation=asked.operation)
 
     def line(self, status: int) -> str:
         return access_text(

@@ -38,6 +38,11 @@ class House:
     closing: bool = False
     _date: tuple[int, str] = (0, "")
 
+    def look(self) -> None:
+        """Between requests: the decisions that are there meanwhile do not wait for the others."""
+        if self.door is not None:
+            self.door.gatherer.look()
+
     def room_for(self, connection: "Connection") -> bool:
         """Whether it may stay. If there are too many, the oldest goes that nobody of ours uses: it
         has brought no good token yet, and no thread works for it."""

@@ -47,11 +47,13 @@ class Needs(Enum):
 
 
 class Place(NamedTuple):
-    """`for_programs`: also answered on the port that is for programs alone."""
+    """`for_programs`: also answered on the port that is for programs alone. `name`: of a route that
+    the door may know."""
 
     lane: Lane
     needs: Needs
     for_programs: bool = True
+    name: str = ""
 
 
 PAGES = Place(Lane.OTHER, Needs.NOTHING, for_programs=False)
@@ -72,15 +74,16 @@ def look_up(path: str) -> Place:
     if path.startswith((*PAGE_PREFIXES, "/static/")):
         return PAGES
     try:
-        view = resolve(path).func
+        match = resolve(path)
     except Resolver404:
         return ELSEWHERE if path.startswith(API_PREFIXES) else PAGES
+    view, name = match.func, match.url_name or ""
     kind = getattr(view, "view_class", None)
     if kind is None or not issubclass(kind, APIView):
         return PAGES
     lane = Lane.DECISIONS if getattr(kind, "decides", False) else Lane.OTHER
     if issubclass(kind, SpendingView):
-        return Place(lane, Needs.TOKEN)
+        return Place(lane, Needs.TOKEN, name=name)
     ways = ways_in(view)
     if not ways:
         return Place(lane, Needs.NOTHING, for_programs=is_for_programs(view))

@@ -63,6 +63,7 @@ class Reader(asyncio.Protocol):
         self.framing = 0  # bytes after the head that are no body: sizes of chunks, trailers
         self.environ: dict[str, Any] = {}
         self.path = ""
+        self.place = lanes.ELSEWHERE
         self.body: Any = None
         self.house.held -= self.size
         self.size = 0
@@ -224,7 +225,7 @@ class Reader(asyncio.Protocol):
         environ["REMOTE_ADDR"] = self.address
         self.whole_head = True
         self.path = path.decode("utf-8", "replace")
-        place = lanes.place(self.path)
+        self.place = place = lanes.place(self.path)
         if self.door and not place.for_programs:
             self.deny(*NOT_HERE)
             return

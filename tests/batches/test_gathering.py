@@ -13,17 +13,28 @@ from django.db import connections
 from django_q.models import OrmQ
 
 from budgets.admission import batches
+from budgets.admission.batches import Operation
 from budgets.gathering.gatherer import SENDING_SECONDS, SENDING_SHARE, seconds_of
 from budgets.models import Deployment
 from opslog.database import authority
 from opslog.exceptions import Overloaded
 from tests import factories
 from tests.admission.desk import Desk, run_of
-from tests.batches.looping import Looping, answers, extend, finish, looping, outcomes, start
+from tests.batches.looping import (
+    Answer,
+    Looping,
+    answers,
+    extend,
+    finish,
+    looping,
+    outcomes,
+    start,
+)
 from tests.waiting import HANG_SECONDS, wait_until
 from workorders.models import Run
 
 ADMITTED = (201, "")
+OPERATIONS: tuple[Operation, ...] = ("start", "finish", "spend", "extend")
 
 
 @pytest.fixture(autouse=True)
@@ -254,6 +265,61 @@ def test_beyond_what_can_be_decided_in_time_an_ask_is_refused_at_once(loop: Loop
     assert outcomes(told).count(ADMITTED) == 256
     assert Run.objects.count() == 256
     assert loop.admits(start(flood))
+
+
+def test_a_refusal_is_known_before_the_ask_is_read(loop: Looping) -> None:
+    roomy()
+    flood, other = Desk(), Desk()
+    refusals: list[dict[str, str]] = []
+
+    def look() -> None:
+        """In the turn of the loop in which all of the flood came."""
+        refusals.append(
+            {
+                f"{operation} of {name}": type(
+                    loop.gatherer.refusal(operation, sender=desk.caller.digest)
+                ).__name__
+                for operation in OPERATIONS
+                for name, desk in (("flood", flood), ("other", other))
+            }
+        )
+
+    sent = loop.send([start(flood) for _ in range(300)])
+    loop.loop.call_soon_threadsafe(look)
+    answers(sent)
+    loop.loop.call_soon_threadsafe(look)
+    wait_until(lambda: len(refusals) == 2)
+    full, free = refusals
+    refused = [name for name, refusal in full.items() if refusal == "Overloaded"]
+    assert refused == ["start of flood", "finish of flood", "spend of flood"]
+    assert {refusal for name, refusal in full.items() if name not in refused} == {"NoneType"}
+    assert set(free.values()) == {"NoneType"}
+
+
+def test_decisions_do_not_wait_for_the_end_of_a_turn(loop: Looping) -> None:
+    """While requests come without end, what was decided is answered between them."""
+    roomy()
+    desk = Desk()
+    assert outcomes(loop.ask(start(desk), start(desk))) == [ADMITTED] * 2  # has a connection
+    decided: list[Answer] = []
+
+    def read_requests() -> None:
+        def answered() -> bool:
+            loop.gatherer.look()
+            return len(decided) == 40
+
+        wait_until(answered)
+
+    def submit() -> None:
+        for _ in range(40):  # two calls
+            loop.gatherer.submit(
+                start(desk), sender=b"", arrived=loop.loop.time(), done=decided.append
+            )
+        loop.loop.call_soon(read_requests)  # when they are sent
+
+    loop.loop.call_soon_threadsafe(submit)
+    wait_until(lambda: len(decided) == 40)
+    assert outcomes(decided) == [ADMITTED] * 40
 
 
 def test_while_nothing_is_decided_asks_are_refused_at_once(loop: Looping) -> None:

@@ -57,13 +57,12 @@ def test_a_batch_is_in_order_of_arrival() -> None:
 
 def test_the_sender_with_most_makes_room() -> None:
     queue = filled(a=3, b=1)
-    displaced = queue.displace(b"c")
-    assert displaced is not None
+    assert [queue.can_displace(sender) for sender in (b"a", b"b", b"c")] == [False, True, True]
+    displaced = queue.displace()
     assert (displaced.sender, displaced.arrived) == (b"a", 3.0)  # its newest: 1, 2, 3
     assert queue.size == 3
-    assert queue.displace(b"a") is None
-    assert queue.displace(b"b") is None  # it would have as many
-    assert FairQueue().displace(b"a") is None
+    assert not queue.can_displace(b"b")  # it would have as many
+    assert not FairQueue().can_displace(b"a")
 
 
 def test_those_whose_time_is_over_are_taken_out() -> None:
@@ -92,6 +91,17 @@ def test_as_many_may_wait_as_are_decided_in_four_tenths_of_a_second() -> None:
     assert measured.room == pytest.approx(1280, abs=32)  # 40 calls of 0.01 s
     measure(measured, *[(32, 2.0)] * 60)
     assert measured.room == 128  # four calls at least
+
+
+def test_room_for_one_more() -> None:
+    measured = line()
+    for _ in range(measured.room - 1):
+        measured.queue.add(waiting("a"))
+    assert measured.has_room(b"a", 0.0)
+    measured.queue.add(waiting("a"))
+    assert not measured.has_room(b"a", 0.0)
+    assert measured.has_room(b"b", 0.0)  # in the place of one of those
+    assert not measured.has_room(b"b", 2.0)  # nothing ends
 
 
 def test_a_burst_on_a_slow_machine_is_no_overload() -> None:

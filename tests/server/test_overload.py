@@ -1,6 +1,7 @@
-"""What threads cannot begin in time is answered as overloaded, on connections that stay open."""
+"""What there is no time for is answered as overloaded, on connections that stay open."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import psycopg
 import pytest
@@ -8,7 +9,7 @@ from pytest_django import DjangoDbBlocker
 
 from config.run.scratch import ScratchService, scratch_service
 from tests import factories
-from tests.server.raw import Answer, Raw, head
+from tests.server.raw import START, Answer, Raw, head
 from tests.waiting import in_time, wait_until
 
 PREFLIGHT = "/api/work-orders/preflight"
@@ -65,3 +66,48 @@ def test_what_no_thread_begins_in_time(service: tuple[ScratchService, dict[str, 
     wait_until(decides)
     for line in lines:
         line.socket.close()
+
+
+def test_the_door_refuses_before_it_reads(service: tuple[ScratchService, dict[str, str]]) -> None:
+    """While nothing is decided. What does not decode is the views' to answer, and costs a thread:
+    so it is refused with the rest."""
+    running, headers = service
+    good = b'{"workOrderId": "w1", "agentName": "a", "estimatedCostUsd": "0.01"}'
+
+    def asked(body: bytes) -> bytes:
+        return head("POST", START, headers | {"Content-Length": str(len(body))}) + body
+
+    with ExitStack() as stack, psycopg.connect(running.owner_url) as holder:
+        line = stack.enter_context(Raw(running.door_url))
+
+        def answer() -> Answer:
+            line.send(asked(b"{"))
+            return line.answer("POST")
+
+        assert answer().status == 400
+        holder.execute("LOCK TABLE work_orders IN ACCESS EXCLUSIVE MODE")
+        waiting: list[Raw] = []
+
+        def refused() -> Answer | None:
+            waiting.append(stack.enter_context(Raw(running.door_url)))
+            waiting[-1].send(asked(good))
+            got = answer()
+            return got if got.status == 503 else None
+
+        early = wait_until(refused)
+        late = waiting[0].answer("POST")  # its lock was not acquired in time
+        holder.rollback()
+    assert late.status == 503
+    assert early.body == late.body
+    assert list(early.headers) == list(late.headers)
+    for varies in ("date", "x-request-id", "retry-after"):
+        assert early.headers.pop(varies)
+        assert late.headers.pop(varies)
+    assert early.headers == late.headers
+    with Raw(running.door_url) as line:
+
+        def decides() -> bool:
+            line.send(asked(b"{"))
+            return line.answer("POST").status == 400
+
+        wait_until(decides)
