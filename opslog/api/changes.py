@@ -18,6 +18,7 @@ from opslog.api.pagination import Pages
 from opslog.api.requests import NAMING, Body, Label, Name, RawJSONParser
 from opslog.api.schema import operation
 from opslog.models import ChangeMarker
+from opslog.models.changes import ChangeKind
 from opslog.telemetry import change_markers
 
 
@@ -31,7 +32,7 @@ class ChangeBody(Body, frozen=True):
 
 class Change(Answer):
     id: int
-    kind: ChangeMarker.Kind
+    kind: ChangeKind
     what: str
     happened_at: Moment
     feature: Annotated[str, Meta(description="Empty: all features.")]

@@ -19,6 +19,7 @@ from opslog.api.schema import NOT_FOUND, operation
 from opslog.incidents.detecting import headline
 from opslog.models import Incident as Row
 from opslog.models import IncidentEntry, Mitigation
+from opslog.models.incidents import IncidentCause, IncidentState, MitigationLever
 
 
 class Entry(Answer):
@@ -30,7 +31,7 @@ class Entry(Answer):
 
 class Proposal(Answer):
     id: int
-    lever: Mitigation.Lever
+    lever: MitigationLever
     label: str
     why: str
     saving_usd_per_hour: Usd
@@ -47,10 +48,10 @@ class Proposal(Answer):
 class Incident(Answer):
     id: int
     headline: str
-    state: Row.State
+    state: IncidentState
     severity: Row.Severity
     owner: str
-    cause: Row.Cause
+    cause: IncidentCause
     confidence: float
     feature: str
     tool: str
