@@ -51,7 +51,6 @@ FIELDS = {
 }
 PARTY = {
     "requester": "requester",
-    "editor": "editor",
     "token_owner": "tokenOwner",
     "token_maker": "tokenMaker",
     "subject_owner": "subjectOwner",

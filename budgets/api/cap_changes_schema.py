@@ -36,7 +36,6 @@ TOKEN: dict[str, Any] = {
 }
 ROLES = [
     "requester",
-    "editor",
     "tokenOwner",
     "tokenMaker",
     "subjectOwner",

@@ -49,7 +49,6 @@ def holds(user: User | AnonymousUser, codename: str) -> bool:
 # What makes somebody a party to a request, as others and as they themselves read it.
 ROLES = {
     "requester": ("requested it", "you requested it"),
-    "editor": ("edited it last", "you edited it last"),
     "token_owner": ("owns the token that requested it", "you own the token that requested it"),
     "token_maker": ("made the token that requested it", "you made the token that requested it"),
     "subject_owner": ("owns the token it is about", "you own the token it is about"),
@@ -59,10 +58,10 @@ ROLES = {
 
 def parties(request: ChangeRequest) -> dict[int, list[str]]:
     """Who has no vote because the request is theirs, by id, each with what makes it theirs (of
-    ROLES): who asked, who edited it last, and the owner and the makers of the token that asked, as
-    they were recorded then and as they are now, with those of the tokens it was rotated from or to.
-    A trigger on votes holds the same."""
-    held = [("requester", request.requester_id), ("editor", request.last_editor_id)]
+    ROLES): who asked, and the owner and the makers of the token that asked, as they were recorded
+    then and as they are now, with those of the tokens it was rotated from or to. A trigger on votes
+    holds the same."""
+    held: list[tuple[str, int | None]] = [("requester", request.requester_id)]
     if request.token is not None:
         held += [
             ("token_owner", request.token_owner_id),

@@ -85,7 +85,6 @@ def ask(
                     subject_type=kind,
                     subject_id=subject_id,
                     requester=by,
-                    last_editor=by if token_id is None else None,
                     # Its owner and maker are stamped by a trigger, which also holds how many one
                     # token may open.
                     token_id=token_id,
@@ -141,7 +140,7 @@ def edit(
                 raise Refused("To lower caps, withdraw this request and ask for the lower ones.")
             request.lines.all().delete()
             request.revision += 1
-            request.requester = request.last_editor = by
+            request.requester = by
             request.justification = justification.strip()
             request.expected_cost_impact = expected_cost_impact.strip()
             request.grant_from, request.grant_until = grant_from, grant_until
@@ -220,7 +219,7 @@ def _set_aside_program_of(kind: str, subject_id: str, by: User) -> None:
         subject_id=subject_id,
         status=Status.PENDING,
         token__isnull=False,
-        last_editor=None,
+        revision=1,
     )
     for free in locked:
         note = "a person requests a change of the same limits"

@@ -98,13 +98,6 @@ class ChangeRequest(models.Model):
     requester = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="change_requests"
     )
-    last_editor = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.PROTECT,
-        null=True,
-        related_name="+",
-        help_text="Empty: a program asked, and no person has edited it.",
-    )
     token = models.ForeignKey(
         "workorders.ServiceToken",
         on_delete=models.PROTECT,
@@ -186,8 +179,8 @@ class ChangeRequest(models.Model):
 
     @property
     def is_programs(self) -> bool:
-        """Whether a program asked, and no person has made it theirs."""
-        return self.token_id is not None and self.last_editor_id is None
+        """Whether a program asked, and no person has made it theirs, which is an edit."""
+        return self.token_id is not None and self.revision == 1
 
 
 class ChangeLine(models.Model):
