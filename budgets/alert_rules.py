@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 
 from budgets.exceptions import Refused
 from budgets.models import Alert, AlertRule
+from budgets.writing import stated
 from opslog.events import record
 from opslog.identities import canonical
 
@@ -199,8 +200,7 @@ def add(wanted: Mapping[str, Any], *, reason: str, by: str) -> AlertRule:
 
     Raises Refused for what cannot be: a share of no limit, a rate of nothing.
     """
-    if not reason.strip():
-        raise Refused("A rule needs a reason.")
+    reason = stated(reason, "A rule needs a reason.")
     rule = AlertRule(**wanted)
     rule.name, rule.feature = rule.name.strip(), canonical(rule.feature)
     if not rule.name:
@@ -219,7 +219,7 @@ def add(wanted: Mapping[str, Any], *, reason: str, by: str) -> AlertRule:
         meta={
             "rule": {name: str(getattr(rule, name) or "") for name in (*FIELDS, "check_name")},
             "incidentId": rule.incident,
-            "reason": reason.strip(),
+            "reason": reason,
         },
     )
     return rule
@@ -237,8 +237,7 @@ def change(pk: int, wanted: Mapping[str, Any], *, reason: str, by: str) -> Alert
 
     Raises Refused without a reason, or where nothing would change.
     """
-    if not reason.strip():
-        raise Refused("A change needs a reason.")
+    reason = stated(reason, "A change needs a reason.")
     rule = AlertRule.objects.select_for_update().get(pk=pk)
     changes = {
         name: {"old": str(getattr(rule, name)), "new": str(value)}

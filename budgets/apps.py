@@ -3,8 +3,6 @@ from django.apps import AppConfig
 from opslog import authority
 from opslog.roles import append_only, changed_by_routines, kept, owned
 
-LAST_LOCK = "SELECT tollgate.hold_counters()"
-
 
 class BudgetsConfig(AppConfig):
     name = "budgets"
@@ -42,6 +40,7 @@ class BudgetsConfig(AppConfig):
             selectors,
         )
         from budgets.accounts import links
+        from budgets.writing import HOLD_COUNTERS
         from opslog import delivery
         from opslog.incidents import controls
         from workorders import governing
@@ -49,7 +48,7 @@ class BudgetsConfig(AppConfig):
         controls.read_with(features.values_of)
         governing.register(selectors.caps_in_force)
         delivery.SECRET_LINKS[links.TOPIC] = links.path_for
-        authority.probe_with(LAST_LOCK)
+        authority.probe_with(HOLD_COUNTERS)
         environment.watch_connections()
         append_only(
             "account_rules",

@@ -9,12 +9,13 @@ import logging
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 
 from budgets import features, mitigations
 from budgets.acting import acting
 from budgets.exceptions import Refused
 from budgets.models import AutomaticMitigation, FeatureControl, TimedMitigation
+from budgets.writing import HOLD_LIMITS, hold, stated
 from opslog import events
 from opslog.exceptions import NotAllowedNow
 from opslog.identities import canonical
@@ -32,9 +33,7 @@ def set_lever(
     lever: str, *, enabled: bool, minutes: int, reason: str, by: str, now: datetime
 ) -> AutomaticMitigation:
     """Raises Refused for an empty reason or a time out of bounds."""
-    reason = reason.strip()
-    if not reason:
-        raise Refused("A change needs a reason.")
+    reason = stated(reason, "A change needs a reason.")
     if not 5 <= minutes <= 1440:
         raise Refused("It ends after 5 to 1,440 minutes.")
     with transaction.atomic():
@@ -87,7 +86,7 @@ def _apply(mitigation_id: int, *, now: datetime) -> bool:
 def _set(mitigation: Mitigation, until: datetime, *, now: datetime) -> None:
     incident = mitigation.incident
     reason = f"Automatic mitigation of incident #{incident.pk}, until {until:%Y-%m-%d %H:%M} UTC"
-    _hold_limits()
+    hold(HOLD_LIMITS)
     if not mitigations.is_as_proposed(mitigation):
         raise Refused("Somebody has changed the control: the next verdict proposes anew.")
     control = features.control_of(mitigation.feature)
@@ -145,9 +144,8 @@ def _end_or_tell(timed_id: int, *, now: datetime) -> bool:
 
 def end(timed_id: int, *, reason: str, by: str, now: datetime) -> str:
     """A person ends it before its time; gives what came of it. Raises Refused."""
-    if not reason.strip():
-        raise Refused("A change needs a reason.")
-    said = _end(timed_id, how=reason.strip(), by=by, now=now)
+    reason = stated(reason, "A change needs a reason.")
+    said = _end(timed_id, how=reason, by=by, now=now)
     if not said:
         raise Refused("It has ended already.")
     return said
@@ -179,7 +177,7 @@ def put_back(timed: TimedMitigation, *, reason: str, by: str, now: datetime) -> 
     The one place where a throttle or a cap rises without being asked for: to where it was.
     """
     with acting(by=by, reason=reason):
-        _hold_limits()
+        hold(HOLD_LIMITS)
         control = FeatureControl.objects.filter(feature=canonical(timed.feature)).first()
         if control is None:
             return "There is no such control any more."
@@ -193,8 +191,3 @@ def put_back(timed: TimedMitigation, *, reason: str, by: str, now: datetime) -> 
         control.reason, control.changed_by, control.changed_at = reason, by, now
         control.save()
     return "The control is as it was before."
-
-
-def _hold_limits() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate.hold_limits()")

@@ -12,6 +12,7 @@ from budgets import alerts
 from budgets.acting import acting
 from budgets.exceptions import Refused
 from budgets.models import Budget, CircuitBreaker
+from budgets.writing import stated
 from opslog import events
 from workorders.models import WorkOrder
 
@@ -77,9 +78,8 @@ def set_rules(
 ) -> None:
     """How long it stays open, how long its probe may take; and, of work orders, when it trips.
     Seconds. Raises Refused."""
-    if not reason.strip():
-        raise Refused("A change needs a reason.")
-    with transaction.atomic(), acting(by=by, reason=reason.strip()):
+    reason = stated(reason, "A change needs a reason.")
+    with transaction.atomic(), acting(by=by, reason=reason):
         CircuitBreaker.objects.filter(pk=breaker_id).update(
             open_seconds=open_seconds,
             probe_seconds=probe_seconds,
@@ -102,9 +102,7 @@ def not_closed() -> list[Any]:
 
 
 def _switch(scope: str, subject: str, opens: bool, reason: str, by: str) -> CircuitBreaker:
-    reason = reason.strip()
-    if not reason:
-        raise Refused("A breaker is switched with a reason.")
+    reason = stated(reason, "A breaker is switched with a reason.")
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(SWITCH, [scope, subject, opens, f"by {by}: {reason}"])
         found = cursor.fetchone()[0]

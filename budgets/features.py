@@ -12,6 +12,7 @@ from django.utils import timezone
 from budgets.acting import acting
 from budgets.exceptions import Refused
 from budgets.models import FeatureControl, TimedMitigation
+from budgets.writing import HOLD_LIMITS, hold, stated
 from opslog.identities import canonical
 
 # What limits spending: raising one of these is asked for, not done.
@@ -106,16 +107,13 @@ def change(
 
     Raises Refused for an empty reason, a value out of its bounds, or a limit that would rise.
     """
-    reason = reason.strip()
-    if not reason:
-        raise Refused("A change needs a reason.")
-    with transaction.atomic(), acting(by=by, reason=reason), connection.cursor() as cursor:
+    reason = stated(reason, "A change needs a reason.")
+    with transaction.atomic(), acting(by=by, reason=reason):
         if not for_a_time:
             # Before the counters, as where it is put back (docs/locking.md).
             live = TimedMitigation.objects.filter(feature=canonical(feature), ended_at=None)
             live.filter(applied__has_any_keys=list(values)).update(kept_by=by)
-        # The lock that the row's trigger takes comes first, as everywhere (docs/locking.md).
-        cursor.execute("SELECT tollgate.hold_limits()")
+        hold(HOLD_LIMITS)
         control = control_of(feature)
         for name in LIMITS:
             old, new = getattr(control, name), values.get(name, getattr(control, name))

@@ -24,6 +24,7 @@ from budgets import alerts
 from budgets.acting import acting
 from budgets.exceptions import NotYours, Refused
 from budgets.models import KillSwitch
+from budgets.writing import HOLD_COUNTERS, hold, stated
 from opslog.identities import CONTROL, canonical
 from workorders.models import ServiceToken
 
@@ -120,12 +121,9 @@ def switch(
     """
     if scope not in Scope.values:
         raise Refused(f"A scope is one of {', '.join(Scope.values)}.")
-    target, reason = normalised(scope, target), reason.strip()
-    if not reason:
-        raise Refused("A kill switch needs a reason.")
+    target, reason = normalised(scope, target), stated(reason, "A kill switch needs a reason.")
     with transaction.atomic(), acting(by=by, reason=reason):
-        with connection.cursor() as cursor:  # before the row's, as its trigger needs it
-            cursor.execute("SELECT tollgate.hold_counters()")
+        hold(HOLD_COUNTERS)
         found = KillSwitch.objects.select_for_update().filter(scope=scope, target=target).first()
         if found is None and not enabled:
             raise Refused("There is no such switch to lift.")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from django.db import connection, transaction
 
+from budgets.writing import HOLD_COUNTERS, hold
 from opslog import events
 
 
@@ -186,7 +187,7 @@ def repair(*, by: str, reason: str) -> list[Difference]:
     """Write what the runs say into the counters that disagree, and record it. No admission is
     decided meanwhile."""
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate.hold_counters()")
+        hold(HOLD_COUNTERS)
         wrong = list(differences())
         for difference in wrong:
             cursor.execute(

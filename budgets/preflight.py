@@ -19,7 +19,6 @@ from budgets import admission, alerts
 from budgets.acting import acting
 from budgets.admission import Caller, Decision, StartAsk
 from budgets.environment import stamped_environment
-from budgets.exceptions import Refused
 from budgets.models import Budget, PreflightRule
 from budgets.preflight_checks import (
     Line,
@@ -30,6 +29,7 @@ from budgets.preflight_checks import (
     lines_of,
     looks_like_test_data,
 )
+from budgets.writing import stated
 
 ZERO = Decimal(0)
 
@@ -98,9 +98,8 @@ def set_rule(
     by: str,
 ) -> None:
     """Change the thresholds of a check. Raises Refused."""
-    if not reason.strip():
-        raise Refused("A change needs a reason.")
-    with transaction.atomic(), acting(by=by, reason=reason.strip()):
+    reason = stated(reason, "A change needs a reason.")
+    with transaction.atomic(), acting(by=by, reason=reason):
         PreflightRule.objects.filter(pk=rule_id).update(
             warning_over=warning_over, error_over=error_over, alert=alert
         )

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from budgets.exceptions import Refused, SecondFactorRequired
 from budgets.models import SoloOperatorRule
+from budgets.writing import stated
 from opslog import outbox
 from opslog.models import Severity
 from opslog.notices import Notice
@@ -112,14 +113,13 @@ def told(second_factor_at: datetime | None, *, waited_since: datetime) -> dict[s
 def switch(*, enabled: bool, minutes: int, reason: str, by: str) -> SoloOperatorRule:
     """By the operator of the server, with the owner's role. A trigger writes the event; everybody
     who could sign, and administrators, are told. Raises Refused."""
-    if not reason.strip():
-        raise Refused("A reason is required.")
+    reason = stated(reason, "A reason is required.")
     if not SHORTEST <= minutes <= LONGEST:
         raise Refused(f"The waiting time is {SHORTEST} to {LONGEST} minutes.")
     with transaction.atomic():
         with transaction.atomic(using=OWNER):  # the rule and its event
             rule = SoloOperatorRule.objects.using(OWNER).create(
-                enabled=enabled, waiting_minutes=minutes, reason=reason.strip(), by=by
+                enabled=enabled, waiting_minutes=minutes, reason=reason, by=by
             )
         with connection.cursor() as cursor:
             cursor.execute(CONCERNED)

@@ -80,7 +80,10 @@ def _page(
     programs = (
         pending
         and pending.filter(
-            subject_type=approvals.WORK_ORDER, subject_id=work_order.pk, token__isnull=False, revision=1
+            subject_type=approvals.WORK_ORDER,
+            subject_id=work_order.pk,
+            token__isnull=False,
+            revision=1,
         ).first()
     )
     return page.render(

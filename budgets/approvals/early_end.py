@@ -7,13 +7,13 @@ from django.utils import timezone
 from budgets.approvals.completing import complete_pending
 from budgets.exceptions import Conflict, Refused
 from budgets.models import Grant
+from budgets.writing import stated
 from opslog import events
 
 
 def end_early(grant_id: int, *, by: User, reason: str) -> Grant:
     """End a grant now, before its time: a lowering, so by operations. Raises Refused, Conflict."""
-    if not reason.strip():
-        raise Refused("A reason is required.")
+    reason = stated(reason, "A reason is required.")
     if not by.is_active or not by.groups.filter(name="operations").exists():
         raise Refused("Grants are ended by operations.")
     with transaction.atomic():
@@ -34,7 +34,7 @@ def end_early(grant_id: int, *, by: User, reason: str) -> Grant:
                 "grantId": grant.pk,
                 "measure": grant.measure,
                 "value": str(grant.value),
-                "reason": reason.strip(),
+                "reason": reason,
                 "until": {"old": was.isoformat(), "new": grant.ends_at.isoformat()},
             },
         )

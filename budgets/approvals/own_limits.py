@@ -10,6 +10,7 @@ from budgets.acting import acting
 from budgets.approvals.subjects import OwnLimit
 from budgets.exceptions import Refused
 from budgets.models import ApprovalLimit, Grant, Measure
+from budgets.writing import stated
 
 
 def limit_of(measure: str, *, of_all: bool = False) -> Decimal:
@@ -31,9 +32,8 @@ def in_force(measure: str) -> Decimal:
 
 def lower(limit_id: int, amount: Decimal, *, reason: str, by: User) -> ApprovalLimit:
     """Lower one; it holds at once. A raise is requested. Raises Refused."""
-    if not reason.strip():
-        raise Refused("A reason is required.")
-    with transaction.atomic(), acting(by=by.get_username(), reason=reason.strip()):
+    reason = stated(reason, "A reason is required.")
+    with transaction.atomic(), acting(by=by.get_username(), reason=reason):
         subject = OwnLimit.lock(str(limit_id))
         value = subject.checked(Measure.SHARED_LIMIT, amount)
         if value >= subject.limit.amount:

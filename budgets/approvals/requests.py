@@ -4,9 +4,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-import psycopg
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from budgets import rules
@@ -18,6 +17,7 @@ from budgets.approvals.people import parties
 from budgets.approvals.wording import about, changes_of, told
 from budgets.exceptions import Conflict, Refused
 from budgets.models import ChangeLine, ChangeRequest, Measure
+from budgets.writing import refusing, stated
 from opslog import events
 
 Status = ChangeRequest.Status
@@ -32,7 +32,6 @@ THESE = {
     "service_token": "this token's ceiling",
 }
 NO_IMPACT = "The expected cost impact is required: dollars a day or a month, and how you know."
-OURS = "23001"  # restrict_violation: raised by a trigger of ours, in words for people
 
 
 def ask(
@@ -58,8 +57,7 @@ def ask(
     sets aside what a program has open on the same subject. Raises Refused, and Conflict where
     another request is open already.
     """
-    if not justification.strip():
-        raise Refused("A justification is required.")
+    justification = stated(justification, "A justification is required.")
     with transaction.atomic():
         subject = subjects.lock(kind, subject_id)
         subject.may_change()
@@ -75,30 +73,25 @@ def ask(
         if token_id is None and not lowers:
             _set_aside_program_of(kind, subject_id, by)
         now = timezone.now()
-        try:
-            with transaction.atomic():
-                request = ChangeRequest.objects.create(
-                    # A lowering is decided as it is made: an open request does not stand in its
-                    # way (and finds its base moved, if it was about the same cap).
-                    status=Status.APPLIED if lowers else Status.PENDING,
-                    decided_at=now if lowers else None,
-                    subject_type=kind,
-                    subject_id=subject_id,
-                    requester=by,
-                    # Its owner and maker are stamped by a trigger, which also holds how many one
-                    # token may open.
-                    token_id=token_id,
-                    token_owner=None if token_id is None else by,
-                    justification=justification.strip(),
-                    expected_cost_impact=expected_cost_impact.strip(),
-                    expires_at=now + LIFETIME,
-                    grant_from=grant_from,
-                    grant_until=grant_until,
-                )
-        except IntegrityError as error:
-            if said := said_by_trigger(error):
-                raise Refused(said) from error
-            raise Conflict(f"A change of {THESE[kind]} is being decided already.") from error
+        with refusing(f"A change of {THESE[kind]} is being decided already."):
+            request = ChangeRequest.objects.create(
+                # A lowering is decided as it is made: an open request does not stand in its way
+                # (and finds its base moved, if it was about the same cap).
+                status=Status.APPLIED if lowers else Status.PENDING,
+                decided_at=now if lowers else None,
+                subject_type=kind,
+                subject_id=subject_id,
+                requester=by,
+                # Its owner and maker are stamped by a trigger, which also holds how many one token
+                # may open.
+                token_id=token_id,
+                token_owner=None if token_id is None else by,
+                justification=justification,
+                expected_cost_impact=expected_cost_impact.strip(),
+                expires_at=now + LIFETIME,
+                grant_from=grant_from,
+                grant_until=grant_until,
+            )
         if token_id is not None:
             request.refresh_from_db()
         _write_lines(request, lines)
@@ -124,10 +117,8 @@ def edit(
     """Change an open request, by who asked, or by anybody who may ask where a program did: they
     take it over and are the requester from then on. The votes so far count no more; its life does
     not begin anew. Raises Refused, Conflict."""
-    if not justification.strip():
-        raise Refused("A justification is required.")
-    if not expected_cost_impact.strip():
-        raise Refused(NO_IMPACT)
+    justification = stated(justification, "A justification is required.")
+    expected_cost_impact = stated(expected_cost_impact, NO_IMPACT)
     with transaction.atomic():
         request = lock_pending(request_id)
         if request is not None:
@@ -141,8 +132,8 @@ def edit(
             request.lines.all().delete()
             request.revision += 1
             request.requester = by
-            request.justification = justification.strip()
-            request.expected_cost_impact = expected_cost_impact.strip()
+            request.justification = justification
+            request.expected_cost_impact = expected_cost_impact
             request.grant_from, request.grant_until = grant_from, grant_until
             request.save()
             _write_lines(request, lines)
@@ -185,26 +176,17 @@ def may_set_aside(request: ChangeRequest, person: User) -> bool:
 
 def set_aside(request_id: int, *, by: User, reason: str) -> ChangeRequest:
     """End what a program asked, without a decision on it. Raises Refused and Conflict."""
-    if not reason.strip():
-        raise Refused("A reason is required.")
+    reason = stated(reason, "A reason is required.")
     with transaction.atomic():
         request = lock_pending(request_id)
         if request is not None:
             if not may_set_aside(request, by):
                 raise Refused("Only a program's request is set aside; a person's is decided.")
             name = by.get_username()
-            close(request, Status.SET_ASIDE, by=name, note=reason.strip(), person=by)
+            close(request, Status.SET_ASIDE, by=name, note=reason, person=by)
     if request is None:
         raise Conflict("The request is decided or expired already.")
     return request
-
-
-def said_by_trigger(error: IntegrityError) -> str:
-    """What a trigger of ours said, for the person who asked; empty for any other violation."""
-    cause = error.__cause__
-    if not isinstance(cause, psycopg.Error) or cause.sqlstate != OURS:
-        return ""
-    return cause.diag.message_primary or ""
 
 
 def _may_ask(person: User) -> bool:

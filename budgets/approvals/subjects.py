@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import ClassVar, Protocol
 
-from django.db import connection
 from django.utils import timezone
 
 from budgets.acting import acting
@@ -18,6 +17,7 @@ from budgets.models import (
     FeatureControl,
     Measure,
 )
+from budgets.writing import HOLD_COUNTERS, hold
 from workorders.models import ServiceToken, WorkOrder
 
 Values = dict[str, Decimal]
@@ -129,7 +129,7 @@ class SharedLimit:
 
     @classmethod
     def lock(cls, subject_id: str) -> "SharedLimit":
-        _hold_counters()
+        hold(HOLD_COUNTERS)
         return cls(Budget.objects.select_for_update(no_key=True).get(pk=subject_id))
 
     @property
@@ -170,7 +170,7 @@ class FeatureLimits:
 
     @classmethod
     def lock(cls, subject_id: str) -> "FeatureLimits":
-        _hold_counters()
+        hold(HOLD_COUNTERS)
         return cls(FeatureControl.objects.select_for_update(no_key=True).get(pk=subject_id))
 
     @property
@@ -331,9 +331,3 @@ def checked(measure: str, told: Decimal | int, *, step: Decimal | None = None) -
     if not value.is_finite() or not 0 < value <= highest or value % step:
         raise Refused(f"{Measure(measure).label}: a multiple of {step}, up to {highest}.")
     return value
-
-
-def _hold_counters() -> None:
-    """The lock that the triggers take comes before that of the row (docs/locking.md)."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate.hold_counters()")

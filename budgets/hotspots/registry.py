@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
 from budgets.exceptions import Refused
 from budgets.hotspots import levers
 from budgets.models import Hotspot
+from budgets.writing import save, stated
 from opslog import events
 
 TYPED = ("typed_month_low", "typed_month_high", "typed_request_low", "typed_request_high")
@@ -41,12 +41,11 @@ def change(hotspot_id: int, values: Mapping[str, Any], *, by: str) -> Hotspot:
 
 def confirm(hotspot_id: int, *, note: str, by: str) -> None:
     """Somebody looked at it, and it is right: fresh for another while."""
-    if not note.strip():
-        raise Refused("Say what you looked at.")
+    note = stated(note, "Say what you looked at.")
     with transaction.atomic():
         hotspot = Hotspot.objects.select_for_update(no_key=True).get(pk=hotspot_id)
         Hotspot.objects.filter(pk=hotspot.pk).update(
-            confirmed_at=timezone.now(), confirmed_by=by, confirmation=note.strip()
+            confirmed_at=timezone.now(), confirmed_by=by, confirmation=note
         )
         events.record(
             "HOTSPOT_CONFIRMED",
@@ -54,7 +53,7 @@ def confirm(hotspot_id: int, *, note: str, by: str) -> None:
             owner=("hotspot", str(hotspot.pk)),
             label=hotspot.name,
             actor=by,
-            meta={"note": note.strip()},
+            meta={"note": note},
         )
 
 
@@ -69,13 +68,7 @@ def _save(hotspot: Hotspot, values: Mapping[str, Any], *, kind: str, said: str, 
         levers.read(hotspot.levers)
     except ValueError as error:
         raise Refused(str(error)) from None
-    try:
-        hotspot.full_clean()
-    except ValidationError as error:
-        raise Refused(
-            " ".join(text for texts in error.message_dict.values() for text in texts)
-        ) from None
-    hotspot.save()
+    save(hotspot)
     after = _told(hotspot)
     changes = {
         name: {"old": before.get(name), "new": after[name]}

@@ -6,13 +6,12 @@ from datetime import date, datetime
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 
 from budgets import solo_operator
 from budgets.approvals.people import holds
-from budgets.approvals.requests import said_by_trigger
 from budgets.exceptions import Conflict, Refused
 from budgets.models import (
     DimensionBudget,
@@ -23,6 +22,7 @@ from budgets.models import (
 )
 from budgets.reviews import figures, months
 from budgets.solo_operator import SoloOperator
+from budgets.writing import refusing, stated
 from opslog import events, outbox
 from opslog.models import Severity
 from opslog.notices import Notice
@@ -120,14 +120,11 @@ def tick(check_id: int, *, done: bool, note: str, by: str) -> None:
 
 def decide(review_id: int, *, text: str, who: str, due: date | None, by: str) -> None:
     """Write down what was decided. It cannot be changed: another decision corrects it."""
-    if not text.strip():
-        raise Refused("A decision says what is to be done.")
+    text = stated(text, "A decision says what is to be done.")
     with transaction.atomic():
         review = _locked(review_id)
-        ReviewDecision.objects.create(
-            review=review, text=text.strip(), who=who.strip(), due=due, by=by
-        )
-        _record(review, "REVIEW_DECISION", f"{review}: {text.strip()[:200]}", by)
+        ReviewDecision.objects.create(review=review, text=text, who=who.strip(), due=due, by=by)
+        _record(review, "REVIEW_DECISION", f"{review}: {text[:200]}", by)
 
 
 def own_signature(review: MonthlyReview, by: User) -> tuple[SoloOperator, ReviewSignature] | None:
@@ -146,8 +143,7 @@ def sign(
     Raises Conflict where something changed since, SecondFactorRequired, and Refused for a second
     signature by anybody else, or while points of the checklist are open.
     """
-    if not comment.strip():
-        raise Refused("A signature says what was looked at.")
+    comment = stated(comment, "A signature says what was looked at.")
     if not holds(by, "sign_monthlyreview"):
         raise Refused("You cannot sign this yet: your membership does not count so far.")
     with transaction.atomic():
@@ -166,19 +162,10 @@ def sign(
             solo, first = own
             shown_at = solo.require(first.at, second_factor_at)
             meta = solo_operator.told(shown_at, waited_since=first.at)
-        try:
-            with transaction.atomic():
-                ReviewSignature.objects.create(
-                    review=review,
-                    person=by,
-                    state=state,
-                    comment=comment.strip(),
-                    second_factor_at=shown_at,
-                )
-        except IntegrityError as error:
-            if said := said_by_trigger(error):
-                raise Refused(said) from error
-            raise
+        with refusing():
+            ReviewSignature.objects.create(
+                review=review, person=by, state=state, comment=comment, second_factor_at=shown_at
+            )
         name = by.get_username()
         again = " again, as the solo operator" if shown_at else ""
         message = f"{review} signed by {name}{again}"
