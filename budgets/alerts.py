@@ -21,6 +21,7 @@ from django.urls import reverse
 from budgets.alert_notices import notice_of
 from budgets.models import Alert, AlertRule
 from opslog import jobs, outbox
+from opslog.groups import OPERATIONS, members
 from opslog.outbox import Merge
 from opslog.templatetags.tollgate import subject_url
 
@@ -85,15 +86,15 @@ def tell() -> int:
 def _send(same: Sequence[Alert], subject: str) -> None:
     last = same[-1]
     within = WITHIN.get(Kind(last.kind))
-    for to in (recipients(last), "channels"):
-        outbox.send(
-            topic=last.kind,
-            to=to,
-            notice=notice_of(same),
-            link=page_of(last) if len(same) == 1 else page_of_all(same),
-            key=str(last.pk),
-            merge=Merge(subject, within=within) if within else None,
-        )
+    outbox.send(
+        topic=last.kind,
+        to=recipients(last),
+        channels=True,
+        notice=notice_of(same),
+        link=page_of(last) if len(same) == 1 else page_of_all(same),
+        key=str(last.pk),
+        merge=Merge(subject, within=within) if within else None,
+    )
 
 
 def without_outdone(found: Sequence[Alert]) -> list[Alert]:
@@ -171,9 +172,5 @@ def recipients(alert: Alert) -> list[User]:
     if alert.kind == Kind.RULE and alert.owner_id.isdigit():
         rule = AlertRule.objects.select_related("group").filter(pk=alert.owner_id).first()
         if rule is not None and rule.group is not None:
-            return list(User.objects.filter(is_active=True, groups=rule.group))
-    return operators()
-
-
-def operators() -> list[User]:
-    return list(User.objects.filter(is_active=True, groups__name="operations"))
+            return members(rule.group.name)
+    return members(OPERATIONS)

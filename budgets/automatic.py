@@ -18,6 +18,7 @@ from budgets.models import AutomaticMitigation, FeatureControl, TimedMitigation
 from budgets.writing import HOLD_LIMITS, hold, stated
 from opslog import events
 from opslog.exceptions import NotAllowedNow
+from opslog.groups import OPERATIONS, members
 from opslog.identities import canonical
 from opslog.incidents import mitigating, notices, timeline
 from opslog.models import Incident, Mitigation
@@ -109,7 +110,7 @@ def _set(mitigation: Mitigation, until: datetime, *, now: datetime) -> None:
         until=until, automatic=True,
     )  # fmt: skip
     said = f"Applied automatically, until {until:%H:%M} UTC: {mitigation.told}. {effect}"
-    to = notices.people("operations")
+    to = members(OPERATIONS)
     notices.tell(incident, f"automatic:{mitigation.pk}", said, to=to, channels=True)
 
 
@@ -136,7 +137,7 @@ def _end_or_tell(timed_id: int, *, now: datetime) -> bool:
                 "could not be put back. Set it by hand; the log has the error."
             )
             mitigating.record_stuck(mitigation, said=said, by=BY, now=now)
-            to = notices.people("operations")
+            to = members(OPERATIONS)
             key = f"automatic-stuck:{mitigation.pk}"
             notices.tell(mitigation.incident, key, said, to=to, channels=True)
     return False
@@ -166,7 +167,7 @@ def _end(timed_id: int, *, how: str, by: str, now: datetime) -> str:
         timed.save(update_fields=["ended_at", "ended_by", "outcome"])
         mitigating.record_ended(mitigation.pk, how=f"{how} {outcome}", by=by, now=now)
         said = f"{mitigation.told}: ended. {outcome}"
-        to = notices.people("operations")
+        to = members(OPERATIONS)
         notices.tell(incident, f"automatic-end:{mitigation.pk}", said, to=to, channels=True)
     return outcome
 

@@ -22,6 +22,7 @@ from budgets.models import CostCorrection, CostRule, DirectSpend
 from budgets.solo_operator import SoloOperator
 from budgets.writing import refusing, stated
 from opslog import events, outbox
+from opslog.groups import OPERATIONS, members
 from opslog.models import Severity
 from opslog.money import MAX_USD, usd, usd_text
 from opslog.notices import Notice
@@ -31,7 +32,6 @@ from workorders.models import Run, ServiceToken
 Of, Status = CostCorrection.Of, CostCorrection.Status
 TOPIC = "cost_correction"
 PERMISSION = "budgets.correct_cost"
-LEVEL = "operations"  # whose word it is, in events
 MOVED = "The cost is another one by now: look again."
 CORRECT = "SELECT tollgate.correct_cost_v1(%s, %s, %s, %s, %s, %s, %s)"
 
@@ -181,7 +181,7 @@ def _apply(made: CostCorrection, *, by: User, note: str) -> bool:
         "askedBy": people[0],
         "people": people,
         "approvers": people,
-        "approvalLevel": LEVEL,
+        "approvalLevel": OPERATIONS,
         **solo_operator.told(made.second_factor_at, waited_since=made.asked_at),
     }
     with connection.cursor() as cursor:
@@ -237,7 +237,7 @@ def _ask_others(made: CostCorrection, by: User) -> None:
         action="Confirm or refuse it, as somebody else who corrects costs.",
         details=made.reason,
     )
-    others = [person for person in alerts.operators() if person.pk != by.pk]
+    others = [person for person in members(OPERATIONS) if person.pk != by.pk]
     _send(made, others, notice, key=str(made.pk), signs=True)
 
 

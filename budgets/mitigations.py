@@ -18,6 +18,7 @@ from django.db import connection, transaction
 from budgets import approvals, features, killswitch
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest, FeatureControl
+from opslog.groups import OPERATIONS, members
 from opslog.incidents import mitigating, notices, permitting
 from opslog.incidents.tightening import is_set, tightened
 from opslog.models import Mitigation
@@ -119,7 +120,7 @@ def apply(
         mitigating.record_applied(
             mitigation, plain(values), effect=effect, reason=reason, by=actor, now=now
         )
-        others = [each for each in notices.people("operations") if each.pk != by.pk]
+        others = [each for each in members(OPERATIONS) if each.pk != by.pk]
         text = f"{mitigation.told}. {effect}\n\n{reason.strip()}"
         what = f"applied:{mitigation.pk}"
         notices.tell(mitigation.incident, what, text, to=others, channels=True)

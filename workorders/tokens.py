@@ -295,11 +295,7 @@ def change_policy(*, lifetime_days: int, overlap_hours: int, by: str, reason: st
     with transaction.atomic():
         rules = TokenPolicy.objects.select_for_update().get()
         wanted = {"lifetime_days": lifetime_days, "overlap_hours": overlap_hours}
-        changes = {
-            name: {"old": getattr(rules, name), "new": value}
-            for name, value in wanted.items()
-            if getattr(rules, name) != value
-        }
+        changes = events.changed({name: getattr(rules, name) for name in wanted}, wanted)
         if not changes:
             raise NotAllowedNow("Nothing would change.")
         TokenPolicy.objects.update(**wanted)

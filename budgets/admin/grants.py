@@ -17,13 +17,14 @@ from unfold.widgets import (
     UnfoldAdminTextareaWidget,
 )
 
-from budgets import approvals, rules
+from budgets import approvals
 from budgets.admin import second_factor
 from budgets.approvals.break_glass import LONGEST, REVIEW_WITHIN
 from budgets.exceptions import Refused
 from budgets.models import Grant, Measure
 from opslog.admin.base import PageAdmin, ReasonForm, badge
 from opslog.confirmed import second_factor_at
+from opslog.groups import is_operator
 
 LONGEST_MINUTES = int(LONGEST.total_seconds() // 60)
 NOT_REVIEWED = Q(kind=Grant.Kind.BREAK_GLASS, reviewed_at=None)
@@ -141,14 +142,14 @@ class GrantAdmin(PageAdmin):
             "overdue": waits and obj.created_at + REVIEW_WITHIN <= now,
             "own": own and not solo,
             "solo_from": solo.from_when(obj.created_at) if solo and waits else None,
-            "may_end": is_operator(request) and obj.ends_at > now,
+            "may_end": is_operator(request.user) and obj.ends_at > now,
             "may_review": waits
             and request.user.has_perm("budgets.decide_changerequest")
             and (not own or bool(solo and not solo.why_not_yet(obj.created_at))),
         }
 
     def end(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        if not is_operator(request):
+        if not is_operator(request.user):
             raise PermissionDenied
         grant = self.thing(request, object_id)
         base = approvals.caps_of(grant.wo)[grant.measure]
@@ -244,11 +245,6 @@ class GrantAdmin(PageAdmin):
         if due <= timezone.now():
             return badge("error", "overdue")
         return badge("pending", f"due {due:%Y-%m-%d %H:%M}")
-
-
-def is_operator(request: HttpRequest) -> bool:
-    """Ending a grant is a lowering: the group does it, not who is a superuser."""
-    return request.user.groups.filter(name=rules.LOWEST_GROUP).exists()
 
 
 def told(measure: str, value: Decimal) -> str:

@@ -9,12 +9,13 @@ from budgets.exceptions import Conflict, Refused
 from budgets.models import Grant
 from budgets.writing import stated
 from opslog import events
+from opslog.groups import is_operator
 
 
 def end_early(grant_id: int, *, by: User, reason: str) -> Grant:
     """End a grant now, before its time: a lowering, so by operations. Raises Refused, Conflict."""
     reason = stated(reason, "A reason is required.")
-    if not by.is_active or not by.groups.filter(name="operations").exists():
+    if not is_operator(by):
         raise Refused("Grants are ended by operations.")
     with transaction.atomic():
         grant = Grant.objects.select_for_update(no_key=True).get(pk=grant_id)

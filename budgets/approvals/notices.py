@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Literal
 
 from django.contrib.auth.models import User
 from django.urls import reverse
@@ -13,13 +12,13 @@ from budgets.approvals.subjects import name_of
 from budgets.approvals.wording import told
 from budgets.models import ChangeRequest, Grant
 from opslog import outbox
+from opslog.groups import members
 from opslog.models import Severity
 from opslog.notices import Notice, moment
 
 # The sources contradict each other on whether finance approves over $10. The matrix rules; finance
 # is notified (docs/adr/0007).
 FINANCE_TOLD_OVER_USD = Decimal("10.00")
-CHANNELS: Literal["channels"] = "channels"
 ASKED = ("cap_change_asked", "cap_change_reminder")
 GLASS = "break_glass"
 ENDINGS = {
@@ -28,10 +27,6 @@ ENDINGS = {
     ChangeRequest.Status.EXPIRED: "Make another request if the need remains.",
     ChangeRequest.Status.STALE: "Make another request, from the caps in force now.",
 }
-
-
-def members(*groups: str) -> "list[User]":
-    return list(User.objects.filter(is_active=True, groups__name__in=groups).distinct())
 
 
 def link_to(request: ChangeRequest) -> str:
@@ -72,15 +67,15 @@ def asked(
         action=f"Approve or refuse it by {moment(request.expires_at)}; then it expires.",
         details=request.justification,
     )
-    for to, signs in ((approvers, True), (CHANNELS, False)):
-        outbox.send(
-            topic="cap_change_asked",
-            to=to,
-            notice=notice,
-            link=link_to(request),
-            key=key,
-            mandatory=signs,
-        )
+    outbox.send(
+        topic="cap_change_asked",
+        to=approvers,
+        channels=True,
+        notice=notice,
+        link=link_to(request),
+        key=key,
+        mandatory=True,
+    )
     if usd_per_day > FINANCE_TOLD_OVER_USD:
         outbox.send(
             topic="cap_change_finance",
@@ -158,14 +153,14 @@ def closed(request: ChangeRequest, *, by: str, note: str, person: User | None) -
         action=ENDINGS.get(ChangeRequest.Status(request.status), "Nothing."),
         details=note,
     )
-    for to in (others, CHANNELS):
-        outbox.send(
-            topic="cap_change_closed",
-            to=to,
-            notice=notice,
-            link=link_to(request),
-            key=str(request.pk),
-        )
+    outbox.send(
+        topic="cap_change_closed",
+        to=others,
+        channels=True,
+        notice=notice,
+        link=link_to(request),
+        key=str(request.pk),
+    )
 
 
 def reminder(request: ChangeRequest, number: int, people: Iterable[User]) -> None:
@@ -248,15 +243,15 @@ def glass_reviewed(grant: Grant, *, by: User) -> None:
 def _of_glass(
     grant: Grant, people: Sequence[User], notice: Notice, *, key: str, signs: bool
 ) -> None:
-    for to, mandatory in ((people, signs), (CHANNELS, False)):
-        outbox.send(
-            topic=GLASS,
-            to=to,
-            notice=notice,
-            link=reverse("admin:budgets_grant_change", args=[grant.pk]),
-            key=key,
-            mandatory=mandatory,
-        )
+    outbox.send(
+        topic=GLASS,
+        to=people,
+        channels=True,
+        notice=notice,
+        link=reverse("admin:budgets_grant_change", args=[grant.pk]),
+        key=key,
+        mandatory=signs,
+    )
 
 
 def rules_changed(label: str, change: str, reason: str, *, by: User, key: str) -> None:

@@ -10,6 +10,7 @@ from budgets.approvals.needs import slots_of
 from budgets.approvals.people import may_decide, voters
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest
+from opslog.groups import members
 
 STEPS = (0.25, 0.50, 0.75)
 
@@ -47,7 +48,7 @@ def remind() -> int:
                 needed = set()
             people = [user for user in voters(needed) if not may_decide(request, user)]
             if due == len(STEPS):
-                people += [user for user in notices.members("administrator") if user not in people]
+                people += [user for user in members("administrator") if user not in people]
             notices.reminder(request, due, people)
             reminded += 1
     return reminded

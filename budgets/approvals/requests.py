@@ -8,7 +8,6 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from budgets import rules
 from budgets.approvals import notices, subjects
 from budgets.approvals.applying import apply
 from budgets.approvals.ending import NOBODY_DECIDED, close, lock_pending
@@ -19,6 +18,7 @@ from budgets.exceptions import Conflict, Refused
 from budgets.models import ChangeLine, ChangeRequest, Measure
 from budgets.writing import refusing, stated
 from opslog import events
+from opslog.groups import OPERATIONS, is_operator
 
 Status = ChangeRequest.Status
 LIFETIME = timedelta(hours=24)
@@ -63,7 +63,7 @@ def ask(
         subject.may_change()
         lines = _lines(subject, new, is_grant=_check_interval(grant_from, grant_until))
         lowers = all(value < old for old, value in lines.values())
-        if lowers and not _is_operator(by):
+        if lowers and not is_operator(by):
             raise Refused("Caps are lowered by operations; it takes effect at once.")
         if not lowers and not expected_cost_impact.strip():
             raise Refused(NO_IMPACT)
@@ -98,7 +98,7 @@ def ask(
         needed = {} if lowers else slots_of(request)
         _record(request, "CAP_CHANGE_REQUESTED", f"{subject.label}: {told(lines)} asked for", by)
         if lowers:
-            apply(request, subject, lines, approvers=[by.get_username()], level="operations")
+            apply(request, subject, lines, approvers=[by.get_username()], level=OPERATIONS)
         else:
             _tell(request, subject.label, lines, needed)
     return request
@@ -282,10 +282,6 @@ def _tell(request: ChangeRequest, label: str, lines: Lines, needed: Iterable[str
         usd_per_day=max(resulting, asked),
         parties=parties(request),
     )
-
-
-def _is_operator(user: User) -> bool:
-    return user.is_active and user.groups.filter(name=rules.LOWEST_GROUP).exists()
 
 
 def _record(request: ChangeRequest, kind: str, message: str, by: User) -> None:

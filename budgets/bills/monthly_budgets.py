@@ -24,15 +24,11 @@ def change(budget_id: int, values: Mapping[str, Any], *, reason: str, by: str) -
     reason = stated(reason, "A change needs a reason.")
     with transaction.atomic():
         budget = DimensionBudget.objects.select_for_update(no_key=True).get(pk=budget_id)
-        before = {name: str(getattr(budget, name)) for name in FIELDS}
+        before = events.as_text(budget, FIELDS)
         for name in FIELDS:
             setattr(budget, name, values[name])
         save(budget)
-        changes = {
-            name: {"old": before[name], "new": str(getattr(budget, name))}
-            for name in FIELDS
-            if before[name] != str(getattr(budget, name))
-        }
+        changes = events.changed(before, events.as_text(budget, FIELDS))
         if changes:
             events.record(
                 "MONTHLY_BUDGET_CHANGE",

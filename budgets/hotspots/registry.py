@@ -58,10 +58,10 @@ def confirm(hotspot_id: int, *, note: str, by: str) -> None:
 
 
 def _save(hotspot: Hotspot, values: Mapping[str, Any], *, kind: str, said: str, by: str) -> Hotspot:
-    before = _told(hotspot) if hotspot.pk else {}
+    before = events.as_text(hotspot, FIELDS) if hotspot.pk else {}
     for name, value in values.items():
         setattr(hotspot, name, value)
-    typed = {name: str(getattr(hotspot, name)) for name in TYPED}
+    typed = events.as_text(hotspot, TYPED)
     if typed != {name: before.get(name, "None") for name in TYPED}:
         hotspot.typed_at = timezone.now().date()
     try:
@@ -69,12 +69,7 @@ def _save(hotspot: Hotspot, values: Mapping[str, Any], *, kind: str, said: str, 
     except ValueError as error:
         raise Refused(str(error)) from None
     save(hotspot)
-    after = _told(hotspot)
-    changes = {
-        name: {"old": before.get(name), "new": after[name]}
-        for name in FIELDS
-        if before.get(name) != after[name]
-    }
+    changes = events.changed(before, events.as_text(hotspot, FIELDS))
     if changes:
         events.record(
             kind,
@@ -85,7 +80,3 @@ def _save(hotspot: Hotspot, values: Mapping[str, Any], *, kind: str, said: str, 
             meta={"changes": changes},
         )
     return hotspot
-
-
-def _told(hotspot: Hotspot) -> dict[str, str]:
-    return {name: str(getattr(hotspot, name)) for name in FIELDS}

@@ -9,11 +9,11 @@ from datetime import date, datetime, time, timedelta
 from django.db import connection, transaction
 from django.urls import reverse
 
-from budgets.alerts import operators
 from budgets.models import DailyReport
 from budgets.reports import selector
 from budgets.reports.rules import SAID, Action, Report, Row
 from opslog import events, outbox
+from opslog.groups import OPERATIONS, members
 from opslog.meters import per_cent
 from opslog.models import Severity
 from opslog.notices import Notice
@@ -61,25 +61,25 @@ def tell(day: date) -> bool:
             actor="tollgate",
             meta={"blocked": told.blocked, "near": told.near, "idle": told.idle},
         )
-        for to in (operators(), "channels"):
-            outbox.send(
-                topic="daily_report",
-                to=to,
-                notice=Notice(
-                    what=headline(found),
-                    change=f"{day:%Y-%m-%d} under way → over",
-                    by="Tollgate",
-                    at=selector.now(),
-                    severity=Severity.WARNING if told.blocked else Severity.INFO,
-                    action="Raise the caps that were reached, if the work is wanted; archive what "
-                    "is idle."
-                    if told.blocked or told.near
-                    else "Nothing.",
-                    details=text_of(found, [*found.rows, *near.rows]),
-                ),
-                link=f"{reverse('daily-report-page')}?day={day.isoformat()}",
-                key=day.isoformat(),
-            )
+        outbox.send(
+            topic="daily_report",
+            to=members(OPERATIONS),
+            channels=True,
+            notice=Notice(
+                what=headline(found),
+                change=f"{day:%Y-%m-%d} under way → over",
+                by="Tollgate",
+                at=selector.now(),
+                severity=Severity.WARNING if told.blocked else Severity.INFO,
+                action="Raise the caps that were reached, if the work is wanted; archive what is "
+                "idle."
+                if told.blocked or told.near
+                else "Nothing.",
+                details=text_of(found, [*found.rows, *near.rows]),
+            ),
+            link=f"{reverse('daily-report-page')}?day={day.isoformat()}",
+            key=day.isoformat(),
+        )
     return True
 
 

@@ -75,22 +75,22 @@ def open_review(month: date, *, by: str) -> bool:
         owners = DimensionBudget.objects.values("owner")
         people = User.objects.filter(is_active=True, groups__in=owners).distinct()
         total = figures.shown(taken)["total"]
-        for to in (list(people), "channels"):
-            outbox.send(
-                topic=TOPIC,
-                to=to,
-                notice=Notice(
-                    what=f"{review} is open: ${total:,.2f} were spent",
-                    change="month under way → month to be reviewed",
-                    by=by,
-                    at=timezone.now(),
-                    severity=Severity.WARNING,
-                    action="Work through its checklist; two people sign it.",
-                ),
-                link=reverse("admin:budgets_monthlyreview_change", args=[review.pk]),
-                key=f"{month:%Y-%m}",
-                mandatory=to != "channels",
-            )
+        outbox.send(
+            topic=TOPIC,
+            to=list(people),
+            channels=True,
+            notice=Notice(
+                what=f"{review} is open: ${total:,.2f} were spent",
+                change="month under way → month to be reviewed",
+                by=by,
+                at=timezone.now(),
+                severity=Severity.WARNING,
+                action="Work through its checklist; two people sign it.",
+            ),
+            link=reverse("admin:budgets_monthlyreview_change", args=[review.pk]),
+            key=f"{month:%Y-%m}",
+            mandatory=True,
+        )
     return True
 
 
@@ -193,14 +193,14 @@ def _notify_of_end(review: MonthlyReview, signers: list[str]) -> None:
         severity=Severity.INFO,
         action="Nothing, unless a decision of it is yours to carry out.",
     )
-    for to in (outbox.people_asked(TOPIC, key=key), "channels"):
-        outbox.send(
-            topic=TOPIC,
-            to=to,
-            notice=notice,
-            link=reverse("admin:budgets_monthlyreview_change", args=[review.pk]),
-            key=f"{key}:closed",
-        )
+    outbox.send(
+        topic=TOPIC,
+        to=outbox.people_asked(TOPIC, key=key),
+        channels=True,
+        notice=notice,
+        link=reverse("admin:budgets_monthlyreview_change", args=[review.pk]),
+        key=f"{key}:closed",
+    )
 
 
 def state_of(review: MonthlyReview) -> str:
