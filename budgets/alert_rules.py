@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
 
 from budgets.exceptions import Refused
 from budgets.models import Alert, AlertRule
@@ -223,11 +222,6 @@ def add(wanted: Mapping[str, Any], *, reason: str, by: str) -> AlertRule:
         },
     )
     return rule
-
-
-def of_incident(incident: int) -> "QuerySet[AlertRule]":
-    """The rules that were made for an incident: the answer to "alert created?"."""
-    return AlertRule.objects.filter(incident=incident)
 
 
 @transaction.atomic

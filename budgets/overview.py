@@ -27,7 +27,7 @@ from django.utils import timezone
 
 from budgets import approvals
 from budgets.exceptions import Refused
-from budgets.models import Budget, ChangeRequest, Counter, Grant, Measure, Vote
+from budgets.models import ChangeRequest, Counter, Grant, Measure, Vote
 from opslog import event_filters
 from opslog.event_filters import Times
 from opslog.meters import Meter, runs_meter
@@ -126,11 +126,6 @@ def _in_force(measure: Measure) -> Greatest:
     )
 
 
-def live_grants(work_order: WorkOrder) -> "QuerySet[Grant]":
-    now = timezone.now()
-    return Grant.objects.filter(wo=work_order, starts_at__lte=now, ends_at__gt=now)
-
-
 def with_use(work_orders: "QuerySet[WorkOrder]", begins: datetime) -> Any:
     """Each work order with its caps in force and its use of the day, as a queryset.
 
@@ -211,23 +206,6 @@ def at_cap(measure: str, begins: datetime, *, at_most: int) -> list[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class SharedLimits:
-    """The shipped limits that pages show; None: switched off."""
-
-    usd_a_day: Decimal | None
-    runs_at_once: Decimal | None
-
-
-def shared_limits() -> SharedLimits:
-    amounts = {
-        (limit.scope, limit.window, limit.measure): limit.amount for limit in Budget.objects.all()
-    }
-    return SharedLimits(
-        amounts.get(("global", "day", "usd")), amounts.get(("global", "open", "runs"))
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class DayOfUse:
     day: date
     runs: int
@@ -279,19 +257,6 @@ def refusals_since(begins: datetime, *, wo_id: str = "") -> int:
         events = events.filter(owner_type="work_order", owner_id=wo_id)
     counted = events.order_by().annotate(times=Times("meta"))[:COUNTED_AT_MOST]
     return min(counted.aggregate(sum=Sum("times"))["sum"] or 0, COUNTED_AT_MOST)
-
-
-def pending_requests() -> "QuerySet[ChangeRequest]":
-    """Still open, their time not over, the oldest first."""
-    return (
-        approvals.with_parties(
-            ChangeRequest.objects.filter(
-                status=ChangeRequest.Status.PENDING, expires_at__gt=timezone.now()
-            )
-        )
-        .prefetch_related("lines", "votes")
-        .order_by("created_at")
-    )
 
 
 def signatures(

@@ -22,7 +22,6 @@ from budgets.accounts.membership import (
     counting,
     counting_groups,
     guarded_groups,
-    may_count,
     memberships_of,
 )
 from budgets.accounts.proposals import (
@@ -52,7 +51,6 @@ __all__ = [
     "headline",
     "join_by_single_sign_on",
     "leave_groups",
-    "may_count",
     "memberships_of",
     "name_problem",
     "refuse",

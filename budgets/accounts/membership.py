@@ -57,11 +57,6 @@ def counting(memberships: Mapping[str, datetime], at: datetime) -> set[str]:
     return {name for name, counts_from in memberships.items() if counts_from <= at}
 
 
-def may_count(person: User, group: str, *, at: datetime | None = None) -> bool:
-    """Whether this person's membership in this group counts now (at that moment)."""
-    return group in counting_groups(person, at=at)
-
-
 def administrators() -> list[User]:
     """The active people who administer, whether or not they count yet, by name."""
     may = Permission.objects.filter(content_type__app_label="auth", codename=ADMINISTERS)

@@ -76,7 +76,7 @@ def _page(
     preview: dict[str, Any],
     **more: Any,
 ) -> HttpResponseBase:
-    pending = None if "editing" in more else overview.pending_requests()
+    pending = None if "editing" in more else approvals.waiting()
     programs = (
         pending
         and pending.filter(

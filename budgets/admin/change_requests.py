@@ -17,7 +17,6 @@ from django.http import (
 from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from unfold.views import ChangeList
 
 from budgets import approvals, overview, verification
@@ -155,7 +154,7 @@ class ChangeRequestAdmin(PageAdmin):
         user: Any = request.user
         if not self.has_add_permission(request) or not approvals.may_edit(obj, user):
             raise PermissionDenied
-        if obj.status != ChangeRequest.Status.PENDING or obj.expires_at <= timezone.now():
+        if obj.state != ChangeRequest.Status.PENDING:
             messages.error(request, "The request is decided or expired already.")
             return HttpResponseRedirect(self.address(obj))
         if obj.subject_type != approvals.WORK_ORDER:
@@ -167,7 +166,7 @@ class ChangeRequestAdmin(PageAdmin):
         is_caps = obj.subject_type == approvals.WORK_ORDER
         work_order = WorkOrder.objects.filter(pk=obj.subject_id).first() if is_caps else None
         name = work_order or approvals.name_of(obj)
-        is_open = obj.status == "pending" and obj.expires_at > timezone.now()
+        is_open = obj.state == "pending"
         known = approvals.Known.about([obj.subject_id])
         votes = approvals.votes_of([obj.pk])
         reason = deciding.why_not(obj, user, known) if is_open else "It is closed."
@@ -354,10 +353,7 @@ class ChangeRequestAdmin(PageAdmin):
 
     @display(description="state")
     def state(self, obj: ChangeRequest) -> str:
-        overdue = obj.status == "pending" and obj.expires_at <= timezone.now()
-        return render_to_string(
-            "tollgate/badge.html", {"state": "expired" if overdue else obj.status}
-        )
+        return render_to_string("tollgate/badge.html", {"state": obj.state})
 
     @display(description="asked (UTC)")
     def asked(self, obj: ChangeRequest) -> str:

@@ -16,7 +16,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from budgets import limits, overview
+from budgets import approvals, limits
 from budgets.exceptions import Refused
 from budgets.models import Alert, Budget
 from opslog.admin.base import PageAdmin, ReasonForm
@@ -123,7 +123,7 @@ class BudgetAdmin(PageAdmin):
             "may_tell": may,
             "may_ask": obj.amount is not None
             and request.user.has_perm("budgets.ask_changerequest"),
-            "pending": overview.pending_requests()
+            "pending": approvals.waiting()
             .filter(subject_type="budget", subject_id=str(obj.pk))
             .first(),
         }

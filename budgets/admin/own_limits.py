@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
 from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
-from budgets import approvals, overview
+from budgets import approvals
 from budgets.approvals.subjects import OwnLimit
 from budgets.exceptions import Refused
 from budgets.models import ApprovalLimit
@@ -43,7 +43,7 @@ class ApprovalLimitAdmin(PageAdmin):
             "value": value_of(obj),
             "may_lower": request.user.has_perm("budgets.change_approvallimit"),
             "may_ask": request.user.has_perm("budgets.ask_changerequest"),
-            "pending": overview.pending_requests()
+            "pending": approvals.waiting()
             .filter(subject_type=OwnLimit.kind, subject_id=str(obj.pk))
             .first(),
         }

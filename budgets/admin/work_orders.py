@@ -22,7 +22,7 @@ from budgets import approvals, overview, selectors
 from budgets.admin.grants import LONGEST_MINUTES, BreakGlassForm
 from budgets.approvals.break_glass import LONGEST
 from budgets.exceptions import Refused
-from budgets.models import CapChange, Measure
+from budgets.models import CapChange, Grant, Measure
 from opslog import changes
 from opslog.admin.base import PageAdmin, ReasonForm, badge
 from opslog.charts import chart
@@ -285,9 +285,7 @@ class WorkOrderAdmin(PageAdmin):
         usage = selectors.usage_today(obj)
         begins = usage.reset_at - timedelta(days=1)
         days = overview.use_by_day("work_order", obj.pk, begins, days=DAYS_SHOWN)
-        pending = (
-            overview.pending_requests().filter(subject_type="work_order", subject_id=obj.pk).first()
-        )
+        pending = approvals.waiting().filter(subject_type="work_order", subject_id=obj.pk).first()
         return {
             "work_order": obj,
             "title": obj.title,
@@ -305,7 +303,7 @@ class WorkOrderAdmin(PageAdmin):
             "runs": Run.objects.filter(wo=obj).order_by("-started_at")[:10],
             "events": self.notable(obj)[:8],
             "cap_changes": CapChange.objects.filter(wo=obj)[:5],
-            "grants": overview.live_grants(obj),
+            "grants": Grant.objects.in_force().filter(wo=obj),
             "pending": pending,
             "slots": overview.signatures(pending) if pending else (),
             "may_suspend": request.user.has_perm("workorders.suspend_workorder"),

@@ -119,9 +119,7 @@ class ChangeSerializer(serializers.ModelSerializer[ChangeRequest]):
 
     @schema.field(schema.STATUS)
     def get_status(self, change: ChangeRequest) -> str:
-        """Whose time is over is expired, though nobody has touched it since."""
-        over = change.expires_at <= timezone.now()
-        return "expired" if change.status == "pending" and over else change.status
+        return change.state
 
     @schema.field(schema.CHANGES)
     def get_changes(self, change: ChangeRequest) -> dict[str, Any]:
@@ -307,7 +305,7 @@ class ChangeDecision(SessionView):
         change = get_object_or_404(_changes(), pk=change_id)
         person = cast(User, request.user)
         reason = approvals.may_decide(change, person)
-        over = change.status != ChangeRequest.Status.PENDING or change.expires_at <= timezone.now()
+        over = change.state != ChangeRequest.Status.PENDING
         if reason and not over:
             return Response({"error": reason}, status=403)
         if not over:

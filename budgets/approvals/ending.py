@@ -47,9 +47,7 @@ def close(
 
 def close_overdue() -> int:
     """Close what nobody decided in time. Only tidiness: expiry is found under the lock anyway."""
-    overdue = ChangeRequest.objects.filter(
-        status=ChangeRequest.Status.PENDING, expires_at__lte=timezone.now()
-    ).values_list("pk", flat=True)
+    overdue = ChangeRequest.objects.overdue().values_list("pk", flat=True)
     for pk in overdue:
         with transaction.atomic():
             lock_pending(pk)

@@ -82,6 +82,15 @@ def parties(request: ChangeRequest) -> dict[int, list[str]]:
     return found
 
 
+def waiting() -> "QuerySet[ChangeRequest]":
+    """The requests that wait for approval, the oldest first, with all that is judged of them."""
+    return (
+        with_parties(ChangeRequest.objects.waiting())
+        .prefetch_related("lines", "votes")
+        .order_by("created_at")
+    )
+
+
 def with_parties(requests: "QuerySet[ChangeRequest]") -> "QuerySet[ChangeRequest]":
     """With what `parties` looks at, so that many requests need no more queries than one."""
     makers = ServiceToken.objects.filter(
@@ -110,7 +119,7 @@ def may_decide(request: ChangeRequest, user: User, known: Known | None = None) -
     """Empty when this person may decide on this request, else the reason why not."""
     if request.status != ChangeRequest.Status.PENDING:
         return "The request is decided."
-    if request.expires_at <= timezone.now():
+    if request.state == ChangeRequest.Status.EXPIRED:
         return "The request has expired."
     if not decides(user):
         return "You do not decide on cap changes."
@@ -177,15 +186,7 @@ def waiting_for(user: User) -> list[ChangeRequest]:
     if not decides(user):
         return []
     memberships = accounts.memberships_of(user)
-    pending = list(
-        with_parties(
-            ChangeRequest.objects.filter(
-                status=ChangeRequest.Status.PENDING, expires_at__gt=timezone.now()
-            )
-        )
-        .prefetch_related("lines", "votes")
-        .order_by("created_at")
-    )
+    pending = list(waiting())
     known = Known.about(request.subject_id for request in pending)
     return [request for request in pending if not _why_not(request, user.pk, memberships, known)]
 
@@ -280,15 +281,7 @@ def impossible(request: ChangeRequest, known: Known | None = None) -> str:
 def impossible_requests() -> list[tuple[ChangeRequest, str]]:
     """The open requests that nobody can approve any more, each with the reason. The number of
     queries does not grow with the number of requests."""
-    pending = list(
-        with_parties(
-            ChangeRequest.objects.filter(
-                status=ChangeRequest.Status.PENDING, expires_at__gt=timezone.now()
-            )
-        )
-        .prefetch_related("lines")
-        .order_by("created_at")
-    )
+    pending = list(waiting())
     known = Known.about(request.subject_id for request in pending)
     everybody = list(voters({group for rule in known.rules for group in rule.slots}))
     found = []

@@ -27,9 +27,7 @@ def remind() -> int:
     conditional update. After a pause only the latest step is sent, not all that were missed."""
     now = timezone.now()
     reminded = 0
-    pending = ChangeRequest.objects.filter(
-        status=ChangeRequest.Status.PENDING, expires_at__gt=now, reminders__lt=len(STEPS)
-    )
+    pending = ChangeRequest.objects.waiting().filter(reminders__lt=len(STEPS))
     for request in pending:
         due = steps_due(request.created_at, request.expires_at, now)
         if due <= request.reminders:

@@ -16,6 +16,7 @@ from budgets.approvals.people import parties
 from budgets.approvals.wording import about, changes_of, told
 from budgets.exceptions import Conflict, Refused
 from budgets.models import ChangeLine, ChangeRequest, Measure
+from budgets.models.approvals import ChangeRequests
 from budgets.writing import refusing, stated
 from opslog import events
 from opslog.groups import OPERATIONS, is_operator
@@ -194,34 +195,23 @@ def _may_ask(person: User) -> bool:
 
 
 def _set_aside_program_of(kind: str, subject_id: str, by: User) -> None:
-    """Make way for a person's request. As with overdue ones: only if nobody holds it, since the
-    subject is locked already; whoever holds it decides on it this moment."""
-    locked = ChangeRequest.objects.select_for_update(no_key=True, skip_locked=True).filter(
-        subject_type=kind,
-        subject_id=subject_id,
-        status=Status.PENDING,
-        token__isnull=False,
-        revision=1,
-    )
-    for free in locked:
+    """Make way for a person's request."""
+    for free in _free(kind, subject_id).filter(token__isnull=False, revision=1):
         note = "a person requests a change of the same limits"
         close(free, Status.SET_ASIDE, by=by.get_username(), note=note, person=by)
 
 
 def _close_overdue_of(kind: str, subject_id: str) -> None:
-    for request in ChangeRequest.objects.filter(
-        subject_type=kind,
-        subject_id=subject_id,
-        status=ChangeRequest.Status.PENDING,
-        expires_at__lte=timezone.now(),
-    ):
-        # The order of locks is request, then subject; the subject is locked already here. So
-        # this one is taken only if it is free: whoever holds it closes it.
-        locked = ChangeRequest.objects.select_for_update(no_key=True, skip_locked=True).filter(
-            pk=request.pk, status=ChangeRequest.Status.PENDING
-        )
-        for free in locked:
-            close(free, ChangeRequest.Status.EXPIRED, by="tollgate", note=NOBODY_DECIDED)
+    for free in _free(kind, subject_id).overdue():
+        close(free, Status.EXPIRED, by="tollgate", note=NOBODY_DECIDED)
+
+
+def _free(kind: str, subject_id: str) -> ChangeRequests:
+    """The open requests of a subject that nobody holds, locked. The order of locks is request, then
+    subject, and the subject is locked already: whoever holds one decides on it this moment."""
+    return ChangeRequest.objects.select_for_update(no_key=True, skip_locked=True).filter(
+        subject_type=kind, subject_id=subject_id, status=Status.PENDING
+    )
 
 
 def _check_interval(since: datetime | None, until: datetime | None) -> bool:

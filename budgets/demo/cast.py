@@ -78,7 +78,6 @@ KNOWN_AGENTS = {
     "log-classifier": "Sorts log lines",
     "alert-explainer": "Explains alerts to people on call",
 }
-UNKNOWN_AGENTS = ("cron-box-7", "notebook-mk")
 
 JOBS = (
     Job(

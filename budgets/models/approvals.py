@@ -6,6 +6,7 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import models
 from django.db.models.functions import Now
+from django.utils import timezone
 
 
 class Measure(models.TextChoices):
@@ -64,6 +65,17 @@ class ApprovalSlot(models.Model):
 
     def __str__(self) -> str:
         return f"{self.count} of {self.group}"
+
+
+class ChangeRequests(models.QuerySet["ChangeRequest"]):
+    def waiting(self) -> "ChangeRequests":
+        """For approval, and in time: whose time is over is expired, whether or not anybody has
+        touched it since."""
+        return self.filter(status="pending", expires_at__gt=timezone.now())
+
+    def overdue(self) -> "ChangeRequests":
+        """Those that nobody decided in time, not yet closed."""
+        return self.filter(status="pending", expires_at__lte=timezone.now())
 
 
 class ChangeRequest(models.Model):
@@ -131,6 +143,8 @@ class ChangeRequest(models.Model):
         db_default=0, editable=False, help_text="How many of the three reminders were sent."
     )
 
+    objects = ChangeRequests.as_manager()
+
     class Meta:
         db_table = "change_requests"
         verbose_name = "cap change request"
@@ -172,6 +186,12 @@ class ChangeRequest(models.Model):
     def waits_since(self) -> datetime:
         """When what is asked for now was asked for."""
         return self.revised_at or self.created_at
+
+    @property
+    def state(self) -> str:
+        """The status; expired where nobody decided in time, touched since or not."""
+        over = self.status == self.Status.PENDING and self.expires_at <= timezone.now()
+        return self.Status.EXPIRED if over else self.status
 
     @property
     def is_grant(self) -> bool:
@@ -244,6 +264,13 @@ class Vote(models.Model):
         return f"{self.voter} {self.decision}s"
 
 
+class Grants(models.QuerySet["Grant"]):
+    def in_force(self) -> "Grants":
+        """Those that raise a cap now."""
+        now = timezone.now()
+        return self.filter(starts_at__lte=now, ends_at__gt=now)
+
+
 class Grant(models.Model):
     """A raise of one cap for a time: in force in [starts_at, ends_at), and then simply no more.
 
@@ -286,6 +313,8 @@ class Grant(models.Model):
         editable=False,
         help_text="When a solo operator, whose review this is, showed their second factor.",
     )
+
+    objects = Grants.as_manager()
 
     class Meta:
         db_table = "cap_grants"

@@ -6,18 +6,6 @@ from django.db.models import Q
 from opslog.models import Mitigation
 
 Lever = Mitigation.Lever
-# A kill switch and the cap of a work order stay with people.
-AUTOMATIC = (
-    Lever.UNDO_RATE,
-    Lever.AUTO_SAVE,
-    Lever.CONTEXT_MESSAGES,
-    Lever.TOOL_RETRIES,
-    Lever.TOOL_BREAKER,
-    Lever.SUBSTITUTE_MODEL,
-    Lever.THROTTLE,
-    Lever.COST_CAP,
-    Lever.FEATURE_OFF,
-)
 
 
 class AutomaticMitigation(models.Model):

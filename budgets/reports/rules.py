@@ -1,6 +1,5 @@
 """What a day's use of a work order calls for. Pure: rows in, report out."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_CEILING, Decimal
@@ -170,21 +169,3 @@ class Report:
 
     def items(self, action: Action) -> list[Row]:
         return [row for row in self.rows if row.action == action]
-
-
-def report(day: date, rows: Iterable[Row]) -> Report:
-    """The whole report of a day. `selector.read` gives a page of the same, added up in SQL."""
-    found = sorted(rows, key=lambda row: (-row.share, row.work_order))
-    kinds = [row.action for row in found]
-    return Report(
-        day,
-        tuple(found),
-        Totals(
-            work_orders=len(found),
-            blocked=kinds.count(Action.BLOCKED),
-            near=kinds.count(Action.RAISE),
-            idle=kinds.count(Action.REVIEW),
-            runs=sum(row.runs for row in found),
-            usd=sum((row.usd for row in found), Decimal(0)),
-        ),
-    )

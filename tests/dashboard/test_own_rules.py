@@ -102,7 +102,7 @@ def test_a_rule_is_made_from_an_incident_and_found_from_it() -> None:
         },
     )
     assert answer.status_code == 302, answer.content.decode()
-    (rule,) = alert_rules.of_incident(incident.pk)
+    (rule,) = AlertRule.objects.filter(incident=incident.pk)
     assert (rule.name, rule.feature) == ("Summaries are dear", "summaries")
     event = OperationsEvent.objects.get(kind="ALERT_RULE_ADDED")
     assert (event.actor, event.meta["incidentId"]) == ("op", incident.pk)

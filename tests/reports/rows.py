@@ -1,7 +1,7 @@
 """Counters, caps and grants of past days, as admissions and approvals would have left them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
@@ -9,6 +9,7 @@ from django.db import connections
 
 from budgets import overview
 from budgets.models import Counter
+from budgets.reports.rules import Action, Report, Row, Totals
 from workorders.models import WorkOrder
 
 
@@ -67,3 +68,21 @@ def changed_at(work_order: WorkOrder, days_ago: int) -> None:
             "UPDATE cap_changes SET applied_at = %s WHERE wo_id = %s", [moment, work_order.pk]
         )
         cursor.execute("ALTER TABLE cap_changes ENABLE TRIGGER append_only")
+
+
+def report(day: date, rows: Iterable[Row]) -> Report:
+    """The whole report of a day, added up here: what `selector.read` adds up in SQL."""
+    found = sorted(rows, key=lambda row: (-row.share, row.work_order))
+    kinds = [row.action for row in found]
+    return Report(
+        day,
+        tuple(found),
+        Totals(
+            work_orders=len(found),
+            blocked=kinds.count(Action.BLOCKED),
+            near=kinds.count(Action.RAISE),
+            idle=kinds.count(Action.REVIEW),
+            runs=sum(row.runs for row in found),
+            usd=sum((row.usd for row in found), Decimal(0)),
+        ),
+    )

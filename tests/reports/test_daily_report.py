@@ -16,13 +16,13 @@ from django.utils.html import strip_tags
 
 from budgets import overview
 from budgets.models import Counter, DailyReport
-from budgets.reports import rules, selector, telling
+from budgets.reports import selector, telling
 from budgets.reports.as_csv import csv_lines
 from budgets.reports.rules import Action
 from opslog.models import OperationsEvent, OutboxMessage
 from tests import factories
 from tests.admin.scene import FORMULA, HOSTILE, break_glass
-from tests.reports.rows import begins, changed_at, long_ago, refused, used
+from tests.reports.rows import begins, changed_at, long_ago, refused, report, used
 
 PAGE = "daily-report-page"
 
@@ -54,7 +54,7 @@ def test_sql_and_the_pure_report_agree(db: None, days_ago: int) -> None:
     day = selector.today() - timedelta(days=days_ago)
     crowd(day)
     whole = selector.read(day, size=1000)
-    assert rules.report(day, reversed(whole.rows)) == whole
+    assert report(day, reversed(whole.rows)) == whole
     assert whole.totals.idle == (2 if days_ago else 0)
     for action in Action:
         part = selector.read(day, only=action)

@@ -5,10 +5,10 @@ from decimal import Decimal
 
 import pytest
 
-from budgets.reports.rules import Action, Row, report, roomier
+from budgets.reports.rules import Action, Row, roomier
 from budgets.reports.telling import days_due
 from opslog.spreadsheets import cell
-from tests.reports.rows import at
+from tests.reports.rows import at, report
 
 
 def row(
