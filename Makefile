@@ -8,7 +8,7 @@ help: ## this text
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 run: .venv/runtime ## start everything: database, web server, job worker, message delivery (PORT=8000 DOOR_PORT=8001 HOST=127.0.0.1)
-	@exec $(BIN)/python -m config.supervisor
+	@exec $(BIN)/python -m config.run.supervisor
 
 test: .venv/development ## lint, types, checks and all tests
 	@sh .ci/test

@@ -27,7 +27,7 @@ def main() -> None:
     from django.db import OperationalError
     from psycopg import OperationalError as DriverError
 
-    from config.data_folder import NOT_RUNNING, EmbeddedError
+    from config.run.data_folder import NOT_RUNNING, EmbeddedError
     from opslog.exceptions import WrongDatabase
 
     try:

@@ -20,8 +20,8 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from config.embedded import free_port
-from config.privileges import ServerUser
+from config.run.embedded import free_port
+from config.run.privileges import ServerUser
 
 SERVERS = Path("/usr/lib/postgresql")
 ROLES = ("tollgate_owner", "tollgate_app")

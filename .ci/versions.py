@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from config.children import BASE_DIR
-from config.embedded import MAJOR
+from config.run.children import BASE_DIR
+from config.run.embedded import MAJOR
 from tests.clusters import Cluster, programs
 
 # What is planned, the storms, and decisions of many asks.

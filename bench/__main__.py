@@ -149,7 +149,7 @@ def main() -> int:
         import django
 
         django.setup()
-        from config.static import collect_if_changed
+        from config.run.static import collect_if_changed
 
         collect_if_changed()
         bench = Bench(loader, given.seconds, given.repetitions, note)

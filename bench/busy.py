@@ -27,15 +27,15 @@ def keep_triaging(database: str, now: datetime) -> None:
     import django
 
     django.setup()
-    from opslog.another_database import connected_to
+    from opslog.database.another_database import connected_to
+    from opslog.incidents import triage_job, triage_reads
     from opslog.telemetry import rollup
-    from opslog.triaging import reads, running
 
     with connected_to(database):
         while True:
             rollup.mark_stale(since=now - triage.HOUR)
             rollup.refresh()
-            running.fresh(reads.rollups(now))
+            triage_job.fresh(triage_reads.rollups(now))
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def triaging(database: str, now: datetime) -> Iterator[None]:
 
 @contextmanager
 def cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
-    from config.scratch import scratch_service
+    from config.run.scratch import scratch_service
 
     with scratch_service(template=on.template, workers=1, page_workers=2) as service:
         now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)

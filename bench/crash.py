@@ -52,7 +52,7 @@ def one_round(
 def stops(ground: Ground, loader: Executor, number: int) -> tuple[Losses, Losses]:
     """What batches of 32 lost in so many rounds, and, as the control, the same decision with
     `synchronous_commit = off` and nothing that overrides it."""
-    from config.scratch import scratch_database
+    from config.run.scratch import scratch_database
 
     totals = []
     for procedure, setup in ((True, ()), (False, ("SET synchronous_commit = off",))):

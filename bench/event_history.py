@@ -188,7 +188,7 @@ FROM generate_series(1, 20000) n
 
 def insert(on: Ground) -> None:
     """CPU of the database for one more event, on a log of 200,000, with three sets of indexes."""
-    from config.scratch import scratch_database
+    from config.run.scratch import scratch_database
 
     print(f"{'indexes':44}{'CPU microseconds an event, median of 7 x 20,000':>12}")
     with ExitStack() as stack:

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from config.data_folder import DataFolder
-from config.embedded import EmbeddedPostgres
+from config.run.data_folder import DataFolder
+from config.run.embedded import EmbeddedPostgres
 
 TOKEN = "tg_bench"  # noqa: S105  (of a database that lives for minutes)
 HOT = "hot"
@@ -107,7 +107,7 @@ def ground() -> Iterator[Ground]:
             SECRET_KEY=secrets.token_urlsafe(50),
             DJANGO_SETTINGS_MODULE="bench.settings",
         )
-        from config.scratch import scratch_database
+        from config.run.scratch import scratch_database
 
         with scratch_database() as template:
             made = Ground(server, template)

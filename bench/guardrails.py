@@ -39,7 +39,7 @@ CELLS = ("door, 32", "one by one, 1", "16 in a call", "32 in a call")
 @contextmanager
 def cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
     """Side by side: a service, and a database, for each set of limits."""
-    from config.scratch import scratch_database, scratch_service
+    from config.run.scratch import scratch_database, scratch_service
 
     found: dict[str, Cell] = {}
     with ExitStack() as stack:

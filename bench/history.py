@@ -72,7 +72,7 @@ def cells(
     bench: Bench, ground: Ground, sizes: Mapping[str, tuple[int, bool]]
 ) -> Iterator[dict[str, Cell]]:
     """Admission on a database of each size: name → (rows, whether they are of today)."""
-    from config.scratch import scratch_database
+    from config.run.scratch import scratch_database
 
     made: dict[str, Cell] = {}
     with ExitStack() as stack:

@@ -17,7 +17,7 @@ from bench.report import Cell, Figures, Row, aim, fact, longer, share
 from bench.statements import Statement, floor, in_batches, one_by_one, start
 
 if TYPE_CHECKING:
-    from config.scratch import ScratchService
+    from config.run.scratch import ScratchService
 
 CONNECTIONS = (8, 32, 64)
 CYCLES = 32
@@ -79,7 +79,7 @@ def pid_of(service: "ScratchService") -> int:
 
 @contextmanager
 def http_cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
-    from config.scratch import scratch_service
+    from config.run.scratch import scratch_service
 
     with scratch_service(template=on.template, workers=1, page_workers=2) as service:
         http = partial(bench.http, service)
@@ -113,7 +113,7 @@ def http_aims(got: dict[str, Figures]) -> list[Row]:
 
 @contextmanager
 def database_cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
-    from config.scratch import scratch_database
+    from config.run.scratch import scratch_database
 
     with scratch_database(on.template) as database:
         url, cells = on.app_url(database), {}

@@ -21,7 +21,7 @@ from bench.measure import START, Bench, bodies, pid_of, port_of
 from bench.report import Broken, Row, aim, fact
 
 if TYPE_CHECKING:
-    from config.scratch import ScratchService
+    from config.run.scratch import ScratchService
 
 FLUSH = 50_000  # microseconds
 BEST = 128  # connections that ask again at once: they get what can be decided
@@ -52,7 +52,7 @@ def measure(bench: Bench, on: Ground) -> list[Row]:
 
 @contextmanager
 def serving(on: Ground, *, flush: int = 0) -> "Iterator[ScratchService]":
-    from config.scratch import scratch_service
+    from config.run.scratch import scratch_service
 
     env = {"CONNECTIONS_PER_ADDRESS": "8192"}
     with scratch_service(template=on.template, workers=1, page_workers=2, env=env) as service:

@@ -57,7 +57,7 @@ def addresses() -> dict[str, str]:
     from django.contrib.admin.utils import quote
     from django.urls import reverse
 
-    from config.runbooks import RUNBOOKS
+    from config.pages.runbooks import RUNBOOKS
 
     found: dict[str, str] = {}
     for model in admin.site._registry:

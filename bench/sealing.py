@@ -63,7 +63,7 @@ def measure(on: Ground, rows: int) -> Sealing:
     from django.db import connections
     from django.test import override_settings
 
-    from config.scratch import scratch_database
+    from config.run.scratch import scratch_database
     from opslog.models import Seal
     from opslog.sealing import heads, sealer
     from opslog.sealing.verifier import verify

@@ -38,10 +38,10 @@ def runs(connection: psycopg.Connection[Any], url: str, number: int) -> list[UUI
 def measure(bench: Bench, on: Ground) -> list[Row]:
     """Microseconds for each, as the client sees it, durable; and CPU of its session."""
     from budgets.admission import Caller, FinishTold, finish_fields
-    from budgets.batches import Ask
+    from budgets.admission.batches import Ask
+    from budgets.admission.direct_spend import SpendTold, Who, spend_fields
     from budgets.gathering import calls
-    from budgets.spending import SpendTold, Who, spend_fields
-    from config.scratch import scratch_database
+    from config.run.scratch import scratch_database
 
     caller = Caller(DIGEST, "127.0.0.1")
     rounds = CALLS * bench.repetitions

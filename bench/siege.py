@@ -157,7 +157,7 @@ def under(attack: Attack, port: int, session: str) -> Iterator[None]:
 
 @contextmanager
 def cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
-    from config.scratch import scratch_service
+    from config.run.scratch import scratch_service
 
     with scratch_service(template=on.template, workers=1, page_workers=2) as service:
         port = port_of(service.url)

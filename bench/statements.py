@@ -14,7 +14,7 @@ from psycopg.adapt import Transformer
 from bench.ground import TOKEN
 
 if TYPE_CHECKING:
-    from budgets.batches import Ask
+    from budgets.admission.batches import Ask
 
 DIGEST = hashlib.sha256(TOKEN.encode()).digest()
 # Everything that a limit can be held over.
@@ -72,7 +72,7 @@ def start(order: str, names: dict[str, Any] | None = None) -> "Ask":
     from decimal import Decimal
 
     from budgets.admission import Caller, StartAsk, start_fields
-    from budgets.batches import Ask
+    from budgets.admission.batches import Ask
 
     asked = StartAsk(order, "bench", Decimal("0.01"))
     fields = start_fields(asked, caller=Caller(DIGEST, "127.0.0.1"))

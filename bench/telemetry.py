@@ -44,7 +44,7 @@ def batch(rng: random.Random, size: int) -> bytes:
 
 @contextmanager
 def cells(bench: Bench, on: Ground) -> Iterator[dict[str, Cell]]:
-    from config.scratch import scratch_service
+    from config.run.scratch import scratch_service
 
     with scratch_service(template=on.template) as service:
         port, server = port_of(service.url), pid_of(service)

@@ -65,11 +65,11 @@ def fill(on: Ground, database: str, got: Triaged, since: datetime, until: dateti
 def measure(on: Ground, rows: int) -> Triaged:
     """A week that ends in a spike of a day; judged when it was three hours old, when it was a day
     old, and the hour before it began."""
-    from config.scratch import scratch_database
-    from opslog.another_database import connected_to
+    from config.run.scratch import scratch_database
+    from opslog.database.another_database import connected_to
+    from opslog.incidents import triage_job, triage_reads
     from opslog.models import InferenceHour
     from opslog.telemetry import rollup
-    from opslog.triaging import reads, running
 
     until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     since = until - 24 * HOUR
@@ -92,11 +92,11 @@ def measure(on: Ground, rows: int) -> Triaged:
                 ("a spike of a day", until),
             ):
                 began = time.perf_counter()
-                verdict = running.fresh(reads.rollups(now)).verdict
+                verdict = triage_job.fresh(triage_reads.rollups(now)).verdict
                 got.seconds[name] = time.perf_counter() - began
                 got.causes[name] = verdict.cause
             began = time.perf_counter()
-            incident = running.run(now=until)
+            incident = triage_job.run(now=until)
             got.seconds["the whole job, incident included"] = time.perf_counter() - began
             got.causes["the whole job, incident included"] = incident.cause if incident else "none"
     return got

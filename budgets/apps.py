@@ -1,7 +1,7 @@
 from django.apps import AppConfig
 
-from opslog import authority
-from opslog.roles import append_only, changed_by_routines, kept, owned
+from opslog.database import authority
+from opslog.database.roles import append_only, changed_by_routines, kept, owned
 
 
 class BudgetsConfig(AppConfig):
@@ -33,20 +33,17 @@ class BudgetsConfig(AppConfig):
     )
 
     def ready(self) -> None:
-        from budgets import (  # noqa: F401  (checks register on import)
-            checks,
-            environment,
-            features,
-            selectors,
-        )
+        from budgets import checks, environment  # noqa: F401  (checks register on import)
         from budgets.accounts import links
+        from budgets.controls import features
+        from budgets.usage import today
         from budgets.writing import HOLD_COUNTERS
-        from opslog import delivery
         from opslog.incidents import controls
+        from opslog.outbox import delivery
         from workorders import governing
 
         controls.read_with(features.values_of)
-        governing.register(selectors.caps_in_force)
+        governing.register(today.caps_in_force)
         delivery.SECRET_LINKS[links.TOPIC] = links.path_for
         authority.probe_with(HOLD_COUNTERS)
         environment.watch_connections()

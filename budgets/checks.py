@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register
 from django.db import connections
 
-from budgets import solo_operator
+from budgets.approvals import solo_operator
 
 RULES = "SELECT to_regclass('solo_operator_rules')"
 

@@ -17,7 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from budgets.models import Deployment
-from opslog import authority
+from opslog.database import authority
 from opslog.exceptions import WrongDatabase
 
 STAMP = "SELECT environment FROM public.deployment"

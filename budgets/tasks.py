@@ -3,26 +3,17 @@
 from django.db import connection, transaction
 from django.utils import timezone
 
-from budgets import (
-    accounts,
-    alert_rules,
-    alerts,
-    approvals,
-    automatic,
-    history,
-    latency,
-    leases,
-    limits,
-    mirror,
-    refusal_reports,
-    spending,
-)
+from budgets import accounts, alerts, approvals
 from budgets.accounts import signing_in
-from budgets.bills import monthly_budgets
-from budgets.hotspots import measuring
-from budgets.reports import selector, telling
-from budgets.reviews import working
-from opslog import health_ping
+from budgets.admission import direct_spend, leases
+from budgets.alerts import refusals, rules
+from budgets.controls import automatic_mitigation, limits
+from budgets.finops.bills import monthly_budgets
+from budgets.finops.hotspots import measuring
+from budgets.finops.reviews import working
+from budgets.reports import notify, rows
+from budgets.usage import history, latency, redis_mirror
+from opslog.outbox import health_ping
 from opslog.tasks import run_triage
 
 
@@ -61,7 +52,7 @@ def sweep_alerts() -> int:
     then the messages of all of them."""
     limits.follow_price_book()
     flush_refusals()
-    new = alerts.sweep() + refusal_reports.report(now=timezone.now()) + alert_rules.evaluate()
+    new = alerts.sweep() + refusals.report(now=timezone.now()) + rules.evaluate()
     return new + alerts.tell()
 
 
@@ -90,7 +81,7 @@ def keep_hours_of_spend() -> int:
 
 def tell_daily_report() -> int:
     """The budget report of each day that is over, from 00:05 UTC on, once."""
-    return telling.tell_due()
+    return notify.tell_due()
 
 
 def measure_hotspots() -> int:
@@ -100,17 +91,17 @@ def measure_hotspots() -> int:
 
 def open_monthly_review() -> int:
     """The reviews of months that are over, on the first of the next or as soon as it can."""
-    return working.open_due(selector.today())
+    return working.open_due(rows.today())
 
 
 def watch_monthly_budgets() -> int:
     """Tiers of the monthly budgets that were reached; people are told of each once."""
-    return monthly_budgets.watch(selector.today())
+    return monthly_budgets.watch(rows.today())
 
 
 def mirror_spend() -> bool:
     """The day's settled spend to Redis, where one is in the settings."""
-    return mirror.mirror()
+    return redis_mirror.mirror()
 
 
 def triage() -> int | None:
@@ -126,7 +117,7 @@ def triage() -> int | None:
 
 def ping_health(task: str, status: str) -> bool:
     """Report a task, how it ended, and how the day's budget stands, to HEALTHCHECK_URL."""
-    day = spending.today()
+    day = direct_spend.today()
     return health_ping.ping(
         task, status, {"budget_usd": float(day.spent_usd), "budget_blocked": day.blocked}
     )
@@ -172,4 +163,4 @@ def mitigate_incidents() -> tuple[int, int]:
     """Every minute: end automatic mitigations whose time is over, then apply what open incidents
     propose, for the levers that are switched on. Gives how many of each."""
     now = timezone.now()
-    return automatic.end_overdue(now=now), automatic.apply_proposals(now=now)
+    return automatic_mitigation.end_overdue(now=now), automatic_mitigation.apply_proposals(now=now)

@@ -16,7 +16,8 @@ class TollgateAdminConfig(AdminConfig):
 
     def ready(self) -> None:
         super().ready()
-        from config import checks, people  # noqa: F401  (checks register on import)
+        from config import checks  # noqa: F401  (checks register on import)
+        from config.pages import people
         from config.sign_in import records
 
         people.register(admin.site)

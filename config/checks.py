@@ -7,7 +7,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 
 from budgets.environment import environment_problem
 from config.environment import PROBLEMS, wrong_lines
-from opslog.posting import understood
+from opslog.outbox.posting import understood
 
 HINT = "README.md has a table of the settings. Nothing starts until it is right."
 ENVIRONMENT_HINT = (

@@ -9,9 +9,9 @@ from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
-from budgets import ledger
+from budgets.admission import counters
 from budgets.environment import any_environment, environment_problem
-from opslog import routines
+from opslog.database import routines
 
 ANSWER_SECONDS = 2.5
 FRESH_SECONDS = 0.5
@@ -107,7 +107,7 @@ def _examine(checks: dict[str, str]) -> str:
                 cursor.execute(PUT_OFF)
                 put_off = cursor.fetchone()
                 checks["worker"] = f"the job “{put_off[0]}” was put off" if put_off else ""
-        future = ledger.from_the_future()
+        future = counters.from_the_future()
         return "dated in the future: " + "; ".join(map(str, future)) if future else ""
     except Exception as error:  # whatever it is, it is the answer
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -15,10 +15,10 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from budgets import metrics as counters
-from budgets.limits import MOST
-from opslog import authority
-from opslog.addresses import client_address, in_networks
+from budgets.admission import metrics as counters
+from budgets.controls.limits import MOST
+from opslog.api.client_address import client_address, in_networks
+from opslog.database import authority
 from opslog.exceptions import Unavailable
 from workorders import tokens
 from workorders.api.auth import token_text

@@ -19,7 +19,7 @@ from rest_framework.renderers import TemplateHTMLRenderer
 from rest_framework.views import APIView
 
 from config.logs import access_line
-from opslog.addresses import is_trusted_proxy
+from opslog.api.client_address import is_trusted_proxy
 from opslog.request_context import set_request_id
 from workorders.api.auth import ServiceTokenAuthentication, token_text
 

@@ -11,10 +11,10 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from config import environment as forms
-from config.data_folder import DataFolder
-from config.database_url import UnusableDatabase, require_postgres
 from config.environment import take
 from config.logs import logging_config
+from config.run.data_folder import DataFolder
+from config.run.database_url import UnusableDatabase, require_postgres
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -126,7 +126,7 @@ OWNER_URL = env.str("TOLLGATE_OWNER_DATABASE_URL", default="") or (
 
 
 # In force in every session: sent when it begins, or, behind PgBouncer, set on the database by
-# `migrate` (opslog.roles).
+# `migrate` (opslog.database.roles).
 TOLLGATE_SESSION_SETTINGS = {
     "timezone": "UTC",
     "lock_timeout": "2s",
@@ -242,17 +242,17 @@ UNFOLD = {
     "SITE_TITLE": "Tollgate",
     "SITE_HEADER": "Tollgate",
     "SITE_SUBHEADER": "Budgets for running programs",
-    "SITE_ICON": "config.navigation.mark",
+    "SITE_ICON": "config.pages.navigation.mark",
     "SITE_FAVICONS": [
-        {"rel": "icon", "type": "image/svg+xml", "href": "config.navigation.mark"},
+        {"rel": "icon", "type": "image/svg+xml", "href": "config.pages.navigation.mark"},
     ],
     "SITE_URL": None,
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
-    "DASHBOARD_CALLBACK": "config.dashboard.first_page",
-    "STYLES": ["config.navigation.stylesheet"],
-    "SIDEBAR": {"navigation": "config.navigation.navigation"},
-    "ACCOUNT": {"navigation": "config.navigation.own_pages"},
+    "DASHBOARD_CALLBACK": "config.pages.dashboard.first_page",
+    "STYLES": ["config.pages.navigation.stylesheet"],
+    "SIDEBAR": {"navigation": "config.pages.navigation.navigation"},
+    "ACCOUNT": {"navigation": "config.pages.navigation.own_pages"},
     "COLORS": {
         "primary": {
             "50": "oklch(97.4% .014 205)",
@@ -388,8 +388,8 @@ TOLLGATE_DEMO_TRAFFIC = take("DEMO_TRAFFIC", default="1", form=forms.boolean)
 if (counts := env.str("PROMETHEUS_MULTIPROC_DIR", default="")) and not Path(counts).is_dir():
     raise ImproperlyConfigured("PROMETHEUS_MULTIPROC_DIR must be a folder that exists.")
 # A whole service on a database of its own, for `manage.py replay` (the apps import no config).
-TOLLGATE_SCRATCH_SERVICE = "config.scratch.scratch_service"
-TOLLGATE_SCRATCH_DATABASE = "config.scratch.scratch_database"
+TOLLGATE_SCRATCH_SERVICE = "config.run.scratch.scratch_service"
+TOLLGATE_SCRATCH_DATABASE = "config.run.scratch.scratch_database"
 
 # What a web process and the database tell each other; `pyproject.toml` has the same.
 TOLLGATE_RELEASE = "0.1.0"

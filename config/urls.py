@@ -13,9 +13,10 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 from budgets.admin.burn_rate_page import burn_rate_page
 from budgets.admin.mitigation_page import mitigation_page
 from budgets.api.urls import v1_urlpatterns
-from config import dashboard, health, metrics, navigation, runbooks
+from config import health, metrics
 from config.account_link import AccountLinkView
 from config.api_schema import SchemaView
+from config.pages import dashboard, navigation, runbooks
 from opslog.admin import log_pages
 from opslog.admin.forecast_page import forecast_page
 from opslog.admin.notifications_page import notifications_page

@@ -20,7 +20,7 @@ from django.db import connection
 
 from budgets.environment import environment_problem
 from config.checks import WrongSettings, require_settings
-from opslog import routines
+from opslog.database import routines
 
 try:
     require_settings()

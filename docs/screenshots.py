@@ -69,7 +69,7 @@ def main() -> int:
         port = free_port()
         environment = {**os.environ, "TOLLGATE_DATA": f"{folder}/data", "PORT": str(port)}
         server = subprocess.Popen(
-            [sys.executable, "-m", "config.supervisor"],
+            [sys.executable, "-m", "config.run.supervisor"],
             cwd=HERE.parent,
             env=environment,
             stdout=subprocess.DEVNULL,

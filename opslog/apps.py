@@ -6,7 +6,7 @@ from django.db.models.signals import post_migrate
 
 def after_migrate(*, using: str, **kwargs: Any) -> None:
     """The routines, the partitions of the next months, and what the application's role may do."""
-    from opslog import roles, routines
+    from opslog.database import roles, routines
 
     if routines.tables_are_there(using):
         routines.install(using)
@@ -31,7 +31,8 @@ class OpslogConfig(AppConfig):
     )
 
     def ready(self) -> None:
-        from opslog import checks, form_text  # noqa: F401  (checks register on import)
+        from opslog import checks  # noqa: F401  (checks register on import)
+        from opslog.pages import form_text
 
         form_text.hold()
-        post_migrate.connect(after_migrate, sender=self, dispatch_uid="opslog.routines")
+        post_migrate.connect(after_migrate, sender=self, dispatch_uid="opslog.database.routines")

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Warning, register
 from django.db import DatabaseError, connections
 
-from opslog import exposure, routines
+from opslog.database import exposure, routines
 from opslog.exceptions import WrongDatabase
 
 TOO_LONG_SECONDS = 300  # as in the alert on tollgate_unsealed_age_seconds

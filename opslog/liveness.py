@@ -11,7 +11,7 @@ from django.utils import timezone
 from opslog import events, outbox
 from opslog.groups import OPERATIONS, members
 from opslog.models import Heartbeat, Severity
-from opslog.notices import Notice, moment
+from opslog.outbox.notices import Notice, moment
 from opslog.sealing.sealer import SEALER
 
 WORKER, DELIVERY = "worker", "delivery"

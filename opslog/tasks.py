@@ -5,10 +5,9 @@ from django.db import connection
 from django.utils import timezone
 
 from opslog import liveness
-from opslog.incidents import watching
+from opslog.incidents import triage_job, watching
 from opslog.models import Heartbeat
 from opslog.telemetry import rollup, traces, weeks
-from opslog.triaging import running
 
 
 def watch_processes() -> int:
@@ -49,5 +48,5 @@ def watch_incidents() -> tuple[int, int, int]:
 def run_triage() -> int | None:
     """Judge the cost of the hours that are over; gives the incident about it, if there is one."""
     rollup.refresh()
-    incident = running.run(now=timezone.now())
+    incident = triage_job.run(now=timezone.now())
     return incident.pk if incident else None

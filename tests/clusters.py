@@ -25,8 +25,8 @@ import pytest
 from django.conf import settings
 from django.db import connections
 
-from config.embedded import free_port
-from config.privileges import ServerUser
+from config.run.embedded import free_port
+from config.run.privileges import ServerUser
 from tests.waiting import wait_until
 
 ROLES = {

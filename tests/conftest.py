@@ -15,10 +15,10 @@ from django.db import connections
 from django.test.utils import setup_databases, teardown_databases
 from pytest_django import DjangoDbBlocker
 
-from config.data_folder import DataFolder
-from config.embedded import EmbeddedPostgres
-from config.scratch import ScratchService, owner_sql, scratch_service
-from config.static import collect_if_changed
+from config.run.data_folder import DataFolder
+from config.run.embedded import EmbeddedPostgres
+from config.run.scratch import ScratchService, owner_sql, scratch_service
+from config.run.static import collect_if_changed
 from tests.waiting import until_the_hour_has_turned
 
 # In bytes: a gigabyte of write-ahead log, and the databases of the tests that run.

@@ -1,6 +1,6 @@
 from django.apps import AppConfig
 
-from opslog.roles import changed_by_routines, kept
+from opslog.database.roles import changed_by_routines, kept
 
 
 class WorkordersConfig(AppConfig):

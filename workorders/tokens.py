@@ -18,10 +18,11 @@ from django.db.models import Q, QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
-from opslog import authority, events, outbox
+from opslog import events, outbox
+from opslog.database import authority
 from opslog.identities import canonical
 from opslog.models import Severity
-from opslog.notices import Notice, moment
+from opslog.outbox.notices import Notice, moment
 from workorders.exceptions import NotAllowedNow
 from workorders.models import Scope, ServiceToken, TokenPolicy
 

@@ -12,10 +12,10 @@ from django.utils import timezone
 
 from budgets.accounts import links, membership, names, notices, proposals
 from budgets.accounts.proposals import Wanted
-from budgets.acting import acting
+from budgets.audit import acting
 from budgets.exceptions import Refused
 from budgets.models import AccountChange, FormerName, Membership
-from opslog import delivery
+from opslog.outbox import delivery
 
 FREE = ("username", "first_name", "last_name")  # changed by one person, at once
 RIGHTS = ("is_active", "is_staff", "is_superuser")

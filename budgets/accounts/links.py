@@ -17,9 +17,10 @@ from django.utils.http import urlsafe_base64_decode, urlsafe_base64_encode
 from budgets.accounts import notices
 from budgets.exceptions import Refused
 from budgets.models import AccountLink
-from opslog import delivery, outbox
+from opslog import outbox
 from opslog.models import OutboxMessage, Severity
-from opslog.notices import Notice
+from opslog.outbox import delivery
+from opslog.outbox.notices import Notice
 
 LIFETIME = timedelta(hours=24)
 TOPIC = "account_link"

@@ -10,7 +10,7 @@ from django.utils import timezone
 from budgets.accounts.membership import administrators
 from opslog import events, outbox
 from opslog.models import Severity
-from opslog.notices import Notice
+from opslog.outbox.notices import Notice
 
 TOPIC = "account"
 ALARM = "If you do not expect this, contact another administrator now."

@@ -15,11 +15,11 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
-from budgets import metrics
 from budgets.accounts import notices
+from budgets.admission import metrics
 from budgets.models import FailedLogins
 from opslog import events
-from opslog.addresses import client_address
+from opslog.api.client_address import client_address
 from opslog.models import Severity
 
 WINDOW = timedelta(minutes=15)

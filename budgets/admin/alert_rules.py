@@ -17,7 +17,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from budgets import alert_rules
+from budgets.alerts import rules
 from budgets.exceptions import Refused
 from budgets.models import Alert, AlertRule, Budget
 from opslog.admin.base import PageAdmin, ReasonForm, badge
@@ -86,7 +86,7 @@ def over_in_words(rule: AlertRule) -> str:
     """A count, dollars, or per cent."""
     if rule.check_name == AlertRule.Check.SPEND:
         return f"${rule.over:,.2f}"
-    return f"{alert_rules.figure(rule.over)}{' %' if rule.check_name in PERCENT else ''}"
+    return f"{rules.figure(rule.over)}{' %' if rule.check_name in PERCENT else ''}"
 
 
 def for_incident(pk: str) -> tuple[Incident | None, dict[str, Any]]:
@@ -127,7 +127,7 @@ class AlertRuleAdmin(PageAdmin):
         def perform(said: dict[str, Any]) -> tuple[AlertRule, str]:
             reason = said.pop("reason")
             wanted = {**said, "incident": incident.pk if incident else None}
-            made = alert_rules.add(wanted, reason=reason, by=request.user.get_username())
+            made = rules.add(wanted, reason=reason, by=request.user.get_username())
             return made, "The rule is judged every minute from now on."
 
         return self.make(
@@ -146,16 +146,14 @@ class AlertRuleAdmin(PageAdmin):
         return super().changelist_view(request, {**(extra_context or {}), "caps": caps})  # type: ignore[no-any-return]
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        _, found = alert_rules.measured(obj)
+        _, found = rules.measured(obj)
         return {
             "rule": obj,
             "over": over_in_words(obj),
             "has_least": obj.check_name in LEAST,
             "title": obj.name or str(obj).capitalize(),
             "about": Incident.objects.filter(pk=obj.incident).first() if obj.incident else None,
-            "finding": alert_rules.judge(
-                obj.check_name, obj.over, obj.minutes, obj.at_least, found
-            ),
+            "finding": rules.judge(obj.check_name, obj.over, obj.minutes, obj.at_least, found),
             "alerts": Alert.objects.filter(owner_type="alert_rule", owner_id=str(obj.pk))[:8],
             "may": request.user.has_perm("budgets.change_alertrule"),
         }
@@ -169,7 +167,7 @@ class AlertRuleAdmin(PageAdmin):
             return AlertRuleForm(data, initial={name: getattr(rule, name) for name in NAMES})
 
         def perform(said: dict[str, Any]) -> str:
-            alert_rules.change(
+            rules.change(
                 rule.pk,
                 {name: said[name] for name in NAMES},
                 reason=said["reason"],

@@ -8,11 +8,12 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.utils import timezone
 
-from budgets import approvals, overview, selectors
+from budgets import approvals
 from budgets.admin.forms import AskForm, rules_table
 from budgets.admin.told import use_charts, values_told
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest, Grant, Measure
+from budgets.usage import overview, today
 from opslog.admin.base import PageAdmin
 from workorders.models import WorkOrder
 
@@ -92,7 +93,7 @@ def _page(
         more.get("editing"),
         work_order=work_order,
         form=form,
-        usage=selectors.usage_today(work_order),
+        usage=today.usage_today(work_order),
         rules=rules_table(),
         preview=preview,
         charts=use_charts(work_order, overview.today()),

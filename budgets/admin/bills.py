@@ -13,14 +13,14 @@ from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldBooleanWidget
 
 from budgets import may
 from budgets.admin.hotspots import dress
-from budgets.bills import actuals, focus, importing, monthly_budgets
 from budgets.exceptions import Refused
+from budgets.finops.bills import actuals, focus, importing, monthly_budgets
 from budgets.models import BillImport, DimensionBudget, ServiceMapping
-from budgets.reports import selector
+from budgets.reports import rows
 from opslog.admin.base import PageAdmin, ReasonForm
-from opslog.figures import figure
-from opslog.meters import Meter
 from opslog.models import OperationsEvent
+from opslog.pages.figures import figure
+from opslog.pages.meters import Meter
 
 # A request of over 5 MiB is thrown away unread (DATA_UPLOAD_MAX_MEMORY_SIZE).
 MOST_BYTES = 4_000_000
@@ -93,7 +93,7 @@ class DimensionBudgetAdmin(PageAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        month = actuals.first_of(selector.today())
+        month = actuals.first_of(rows.today())
         self.figures = actuals.of_month(month)
         extra = {
             **(extra_context or {}),
@@ -105,7 +105,7 @@ class DimensionBudgetAdmin(PageAdmin):
         return super().changelist_view(request, extra)  # type: ignore[no-any-return]
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        this = actuals.first_of(selector.today())
+        this = actuals.first_of(rows.today())
         months = [this]
         while len(months) < 6:
             months.append(actuals.month_before(months[-1]))

@@ -11,13 +11,13 @@ from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
 )
 
-from budgets import breaker
+from budgets.controls import breaker
 from budgets.exceptions import Refused
 from budgets.models import (
     CircuitBreaker,
 )
 from opslog.admin.base import PageAdmin, ReasonForm, badge
-from opslog.meters import Meter
+from opslog.pages.meters import Meter
 
 
 class BreakerForm(ReasonForm):

@@ -8,9 +8,9 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
 
-from budgets import burn_rate
-from opslog.charts import chart
-from opslog.meters import Meter
+from budgets.usage import burn_rate
+from opslog.pages.charts import chart
+from opslog.pages.meters import Meter
 
 REFRESH_SECONDS = 5
 

@@ -12,8 +12,8 @@ from django.contrib.admin.utils import quote
 from django.http import HttpRequest
 from django.urls import reverse
 
-from budgets.burning import Burner
 from budgets.models import FeatureControl, KillSwitch
+from budgets.usage.burning import Burner
 from workorders.models import Agent, ServiceToken, WorkOrder
 
 NOBODY = {

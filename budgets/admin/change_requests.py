@@ -19,13 +19,15 @@ from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from unfold.views import ChangeList
 
-from budgets import approvals, overview, verification
+from budgets import approvals
 from budgets.admin import asking, deciding, evidence_page, raising, second_factor
 from budgets.admin.forms import ChooseForm, DecisionForm, ManyForm
 from budgets.admin.told import lines_told, units_of, use_charts
+from budgets.approvals import verification
 from budgets.evidence import refusals_by_request
 from budgets.exceptions import PasswordRequired, Refused, SecondFactorRequired
 from budgets.models import ChangeRequest
+from budgets.usage import overview
 from opslog.admin.base import PageAdmin, ReasonForm
 from opslog.confirmed import confirmed_lately, second_factor_at
 from opslog.exceptions import Unavailable

@@ -11,13 +11,13 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget
 
-from budgets import corrections
 from budgets.admin import second_factor
+from budgets.approvals import corrections
 from budgets.exceptions import Refused
 from budgets.models import CostCorrection, CostRule
 from opslog.admin.base import LargeTableMixin, PageAdmin, ReasonForm, badge
 from opslog.confirmed import second_factor_at
-from opslog.money import MAX_USD, usd_text
+from opslog.pricing.money import MAX_USD, usd_text
 from opslog.templatetags.tollgate import subject_url
 
 Of, Status = CostCorrection.Of, CostCorrection.Status

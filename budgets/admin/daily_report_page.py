@@ -12,11 +12,11 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
 from budgets.models import DailyReport
-from budgets.reports import selector
-from budgets.reports.as_csv import csv_lines
+from budgets.reports import rows
+from budgets.reports.csv_file import csv_lines
 from budgets.reports.rules import RUNS, SAID, Action, Row
 from opslog.admin.base import parse_day
-from opslog.meters import Meter, per_cent, runs_meter
+from opslog.pages.meters import Meter, per_cent, runs_meter
 
 MOST_PAGES = 1_000_000
 
@@ -31,14 +31,14 @@ def asked_day(request: HttpRequest, today: date) -> date:
 def daily_report_page(request: HttpRequest) -> HttpResponse:
     """For everybody who may read budgets."""
     _may_read(request)
-    today = selector.today()
+    today = rows.today()
     day = asked_day(request, today)
     only = next((each for each in Action if each == request.GET.get("only")), None)
     asked = request.GET.get("page", "")
     page = min(max(int(asked), 1), MOST_PAGES) if asked.isascii() and asked.isdigit() else 1
-    found = selector.read(day, only=only, page=page)
+    found = rows.read(day, only=only, page=page)
     shown = found.totals.of(only) if only else found.totals.work_orders
-    pages = max(1, -(-shown // selector.PAGE))
+    pages = max(1, -(-shown // rows.PAGE))
     may_ask = request.user.has_perm("budgets.ask_changerequest")
     context: dict[str, Any] = {
         **admin.site.each_context(request),
@@ -79,7 +79,7 @@ def daily_report_page(request: HttpRequest) -> HttpResponse:
 @require_safe
 def daily_report_csv(request: HttpRequest) -> HttpResponseBase:
     _may_read(request)
-    day = asked_day(request, selector.today())
+    day = asked_day(request, rows.today())
     answer = StreamingHttpResponse(csv_lines(day), content_type="text/csv; charset=utf-8")
     answer["Content-Disposition"] = f'attachment; filename="budget-report-{day:%Y-%m-%d}.csv"'
     return answer

@@ -12,8 +12,8 @@ from django.utils.http import urlencode
 from budgets.admin.told import charts_of
 from budgets.evidence import Evidence, evidence_for
 from budgets.models import ChangeRequest, Measure
-from opslog import changes
-from opslog.charts import chart
+from opslog.pages.charts import chart
+from opslog.telemetry import change_markers
 from workorders.models import WorkOrder
 
 BANDS = {"safe": "good", "caution": "warn", "escalate": "bad"}
@@ -80,7 +80,7 @@ def shown(evidence: Evidence) -> dict[str, Any]:
             [(each.day, Decimal(sum(each.refusals.values()))) for each in evidence.days],
             [],
             unit="runs",
-            markers=changes.for_days([each.day for each in evidence.days]),
+            markers=change_markers.for_days([each.day for each in evidence.days]),
         ),
         "caps_stay": all(each.old == each.new for each in evidence.changes),
     }

@@ -12,7 +12,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from budgets import features
+from budgets.controls import features
 from budgets.exceptions import Refused
 from budgets.models import (
     FeatureControl,

@@ -14,10 +14,11 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from budgets import contacts, may
+from budgets import may
 from budgets.exceptions import Refused
-from budgets.hotspots import guardrails, measuring, registry
-from budgets.hotspots.levers import Control
+from budgets.finops import contacts
+from budgets.finops.hotspots import guardrails, measuring, registry
+from budgets.finops.hotspots.levers import Control
 from budgets.models import Contact, Hotspot
 from opslog.admin.base import PageAdmin, ReasonForm, badge
 from opslog.models import OperationsEvent

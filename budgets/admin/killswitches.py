@@ -14,7 +14,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from budgets import killswitch
+from budgets.controls import kill_switch
 from budgets.exceptions import Refused
 from budgets.models import (
     KillSwitch,
@@ -64,8 +64,8 @@ class KillSwitchAdmin(PageAdmin):
         extra = {
             **(extra_context or {}),
             "everything": everything,
-            "stops": killswitch.effect("Global", ""),
-            "on": [each for each in killswitch.in_force() if each.scope != "Global"],
+            "stops": kill_switch.effect("Global", ""),
+            "on": [each for each in kill_switch.in_force() if each.scope != "Global"],
             "surfaces": list(surfaces),
             "may_all": request.user.has_perm("budgets.stop_everything"),
             "may_one": request.user.has_perm("budgets.stop_identity"),
@@ -81,11 +81,11 @@ class KillSwitchAdmin(PageAdmin):
         form = SwitchForm(request.POST or None, initial=asked)
         if request.method == "POST" and form.is_valid():
             said = form.cleaned_data
-            if not killswitch.may_switch(said["scope"], person=request.user):
+            if not kill_switch.may_switch(said["scope"], person=request.user):
                 form.add_error("scope", "A director switches everything, and surfaces.")
             else:
                 try:
-                    made, stops = killswitch.switch(
+                    made, stops = kill_switch.switch(
                         said["scope"],
                         said["target"],
                         enabled=True,
@@ -100,7 +100,7 @@ class KillSwitchAdmin(PageAdmin):
                         request, f"{made} is stopped: {stops.running} runs were under way."
                     )
                     return HttpResponseRedirect(way_back(request) or self.address(made))
-        stops = killswitch.effect(asked["scope"] or "Global", asked["target"])
+        stops = kill_switch.effect(asked["scope"] or "Global", asked["target"])
         return self.render(
             request,
             "tollgate/act.html",
@@ -121,22 +121,22 @@ class KillSwitchAdmin(PageAdmin):
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         return {
             "switch": obj,
-            "stops": killswitch.effect(obj.scope, obj.target),
-            "may": killswitch.may_switch(obj.scope, person=request.user),
+            "stops": kill_switch.effect(obj.scope, obj.target),
+            "may": kill_switch.may_switch(obj.scope, person=request.user),
         }
 
     def switch(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
         if not may_stop(request):
             raise PermissionDenied
         found = self.thing(request, object_id)
-        if not killswitch.may_switch(found.scope, person=request.user):
+        if not kill_switch.may_switch(found.scope, person=request.user):
             raise PermissionDenied
-        stops = killswitch.effect(found.scope, found.target)
+        stops = kill_switch.effect(found.scope, found.target)
 
         def perform(said: dict[str, Any]) -> str:
             if moved_on(request, on=found.enabled):
                 raise Refused(f"It is {'stopped' if found.enabled else 'lifted'} already.")
-            killswitch.switch(
+            kill_switch.switch(
                 found.scope,
                 found.target,
                 enabled=not found.enabled,

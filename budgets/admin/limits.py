@@ -16,12 +16,13 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from budgets import approvals, limits
+from budgets import approvals
+from budgets.controls import limits
 from budgets.exceptions import Refused
 from budgets.models import Alert, Budget
 from opslog.admin.base import PageAdmin, ReasonForm
-from opslog.figures import figure
-from opslog.meters import Meter
+from opslog.pages.figures import figure
+from opslog.pages.meters import Meter
 from workorders.models import WorkOrder
 
 UNITS = {"usd": "usd", "tokens": "runs", "requests": "runs", "runs": "runs"}

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from budgets import mitigations
+from budgets.controls import mitigations
 from budgets.exceptions import Refused
 from budgets.models import FeatureControl
 from opslog.admin.base import ReasonForm

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldBooleanSwitchWidget
 
-from budgets import automatic
+from budgets.controls import automatic_mitigation
 from budgets.exceptions import Refused
 from budgets.models import AutomaticMitigation, TimedMitigation
 from opslog.admin.base import PageAdmin, ReasonForm, badge
@@ -62,7 +62,7 @@ class AutomaticMitigationAdmin(PageAdmin):
         row = self.thing(request, object_id)
 
         def perform(said: dict[str, Any]) -> str:
-            automatic.set_lever(
+            automatic_mitigation.set_lever(
                 row.lever,
                 enabled=said["enabled"],
                 minutes=said["minutes"],
@@ -118,7 +118,7 @@ class TimedMitigationAdmin(PageAdmin):
         timed = self.thing(request, object_id)
 
         def perform(said: dict[str, Any]) -> str:
-            return automatic.end(
+            return automatic_mitigation.end(
                 timed.pk, reason=said["reason"], by=request.user.get_username(), now=timezone.now()
             )
 

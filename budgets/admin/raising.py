@@ -20,9 +20,9 @@ from budgets.approvals import subjects
 from budgets.evidence import limit_evidence
 from budgets.exceptions import Refused
 from budgets.models import Budget, ChangeRequest, Measure
-from opslog import changes
 from opslog.admin.base import PageAdmin
-from opslog.charts import chart
+from opslog.pages.charts import chart
+from opslog.telemetry import change_markers
 
 KINDS = {
     subjects.SharedLimit.kind: "admin:budgets_budget_change",
@@ -104,7 +104,7 @@ def shown(request: ChangeRequest) -> dict[str, Any]:
         window = str(budget.get_window_display())
         if budget.window == Budget.Window.DAY and unit == "usd" and budget.amount is not None:
             limits = [("limit now", budget.amount, "now")]
-    markers = changes.for_days([day for day, _ in found.refused])
+    markers = change_markers.for_days([day for day, _ in found.refused])
     charts = [
         (
             label,

@@ -21,13 +21,13 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 from budgets import may
 from budgets.admin import second_factor
 from budgets.exceptions import Refused
+from budgets.finops.reviews import figures, months, working
 from budgets.models import MonthlyReview
-from budgets.reports import selector
-from budgets.reviews import figures, months, working
+from budgets.reports import rows
 from opslog.admin.base import PageAdmin, SureForm, badge
 from opslog.confirmed import second_factor_at
-from opslog.figures import figure
 from opslog.models import OperationsEvent
+from opslog.pages.figures import figure
 
 WORK = "budgets.change_monthlyreview"
 SIGN = "budgets.sign_monthlyreview"
@@ -108,7 +108,7 @@ class MonthlyReviewAdmin(PageAdmin):
         may = request.user.has_perm(WORK)
         extra = {
             **(extra_context or {}),
-            "openable": months.openable(selector.today())[::-1] if may else [],
+            "openable": months.openable(rows.today())[::-1] if may else [],
             "is_empty": not MonthlyReview.objects.exists(),
         }
         return super().changelist_view(request, extra)  # type: ignore[no-any-return]
@@ -121,9 +121,7 @@ class MonthlyReviewAdmin(PageAdmin):
             raise PermissionDenied
         try:
             month = date.fromisoformat(f"{request.POST.get('month', '')}-01")
-            review = working.open_by_hand(
-                month, today=selector.today(), by=request.user.get_username()
-            )
+            review = working.open_by_hand(month, today=rows.today(), by=request.user.get_username())
         except ValueError:
             messages.error(request, "Say which month.")
         except Refused as error:

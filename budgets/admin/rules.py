@@ -17,8 +17,8 @@ from unfold.widgets import (
     UnfoldAdminTextareaWidget,
 )
 
-from budgets import approvals, rules
-from budgets.approvals import rule_changes
+from budgets import approvals
+from budgets.approvals import rule_changes, rules
 from budgets.approvals.needs import current_rules
 from budgets.exceptions import Refused
 from budgets.models import ApprovalRule, Measure

@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 
-from budgets.solo_operator import SoloOperator
+from budgets.approvals.solo_operator import SoloOperator
 from opslog.confirmed import second_factor_at
 
 WAYS = {

@@ -5,11 +5,12 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
-from budgets import approvals, overview
+from budgets import approvals
 from budgets.approvals.subjects import OwnLimit, SharedLimit
 from budgets.models import ApprovalLimit, Budget, ChangeRequest, Measure
-from opslog import changes
-from opslog.charts import Chart, chart
+from budgets.usage import overview
+from opslog.pages.charts import Chart, chart
+from opslog.telemetry import change_markers
 from workorders.models import WorkOrder
 
 DAYS_SHOWN = 30
@@ -78,7 +79,7 @@ def charts_of(
 ) -> list[tuple[str, Chart]]:
     """Each day's use against the cap as it is and, where it differs, as it is asked for."""
     drawn = []
-    markers = changes.for_days([day.day for day in days])
+    markers = change_markers.for_days([day.day for day in days])
     for measure, label, values in (
         (Measure.USD_PER_DAY, "US dollars a day", [(day.day, day.usd) for day in days]),
         (Measure.RUNS_PER_DAY, "Runs a day", [(day.day, Decimal(day.runs)) for day in days]),

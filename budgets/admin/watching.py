@@ -12,7 +12,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from budgets import preflight
+from budgets.admission import preflight
 from budgets.exceptions import Refused
 from budgets.models import (
     Alert,

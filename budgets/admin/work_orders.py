@@ -18,16 +18,17 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from budgets import approvals, overview, selectors
+from budgets import approvals
 from budgets.admin.grants import LONGEST_MINUTES, BreakGlassForm
 from budgets.approvals.break_glass import LONGEST
 from budgets.exceptions import Refused
 from budgets.models import CapChange, Grant, Measure
-from opslog import changes
+from budgets.usage import overview, today
 from opslog.admin.base import PageAdmin, ReasonForm, badge
-from opslog.charts import chart
-from opslog.meters import Meter, runs_meter
 from opslog.models import OperationsEvent
+from opslog.pages.charts import chart
+from opslog.pages.meters import Meter, runs_meter
+from opslog.telemetry import change_markers
 from workorders import directory
 from workorders.exceptions import AlreadyExists, NotAllowedNow
 from workorders.models import WORK_ORDER_ID, Run, WorkOrder
@@ -143,7 +144,7 @@ class WorkOrderAdmin(PageAdmin):
 
     def suspend(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
         work_order = self._to_act_on(request, object_id, "workorders.suspend_workorder")
-        usage = selectors.usage_today(work_order)
+        usage = today.usage_today(work_order)
         by = request.user.get_username()
 
         def perform(told: dict[str, Any]) -> str:
@@ -171,7 +172,7 @@ class WorkOrderAdmin(PageAdmin):
 
     def resume(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
         work_order = self._to_act_on(request, object_id, "workorders.suspend_workorder")
-        usage = selectors.usage_today(work_order)
+        usage = today.usage_today(work_order)
         left = max(work_order.usd_cap - usage.used_usd, 0)
         by = request.user.get_username()
 
@@ -223,7 +224,7 @@ class WorkOrderAdmin(PageAdmin):
 
     def break_glass(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
         work_order = self._to_act_on(request, object_id, "budgets.break_glass")
-        usage = selectors.usage_today(work_order)
+        usage = today.usage_today(work_order)
         highest = approvals.limit_of(Measure.USD_PER_DAY)
         of_all = approvals.limit_of(Measure.USD_PER_DAY, of_all=True)
         in_force = approvals.in_force(Measure.USD_PER_DAY)
@@ -282,7 +283,7 @@ class WorkOrderAdmin(PageAdmin):
         return self.thing(request, object_id)
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        usage = selectors.usage_today(obj)
+        usage = today.usage_today(obj)
         begins = usage.reset_at - timedelta(days=1)
         days = overview.use_by_day("work_order", obj.pk, begins, days=DAYS_SHOWN)
         pending = approvals.waiting().filter(subject_type="work_order", subject_id=obj.pk).first()
@@ -293,12 +294,12 @@ class WorkOrderAdmin(PageAdmin):
             "usd_meter": Meter(usage.settled_usd, usage.reserved_usd, obj.usd_cap),
             "runs_meter": runs_meter(usage.runs, usage.open_today, int(obj.runs_cap)),
             "refusals": overview.refusals_since(begins, wo_id=obj.pk),
-            "calibration": selectors.calibration(obj.pk),
+            "calibration": today.calibration(obj.pk),
             "usd_chart": chart(
                 [(day.day, day.usd) for day in days],
                 [("cap", obj.usd_cap, "now")],
                 unit="usd",
-                markers=changes.for_days([day.day for day in days]),
+                markers=change_markers.for_days([day.day for day in days]),
             ),
             "runs": Run.objects.filter(wo=obj).order_by("-started_at")[:10],
             "events": self.notable(obj)[:8],

@@ -8,11 +8,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from budgets import metrics, spending
-from budgets.admission import Decision
+from budgets.admission import Decision, direct_spend, metrics
 from opslog.api import errors
 from opslog.exceptions import Unavailable
-from opslog.money import usd_text
+from opslog.pricing.money import usd_text
 
 ENCODE = msgspec.json.Encoder().encode
 COMPACT = msgspec.json.format
@@ -83,7 +82,7 @@ def refusal(decision: Decision) -> Reply:
 def with_day(answer: dict[str, Any]) -> bytes:
     """The answer of the database, with the day's status in words; for an estimate also whether it
     fits beside what is reserved."""
-    day = spending.day_status(answer.pop("day"))
+    day = direct_spend.day_status(answer.pop("day"))
     estimate = answer.get("estimatedUsd")
     fits: dict[str, bool | None] = {}
     if "estimatedUsd" in answer:

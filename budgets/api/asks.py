@@ -13,12 +13,12 @@ from uuid import UUID
 
 import msgspec
 
-from budgets import admission, metrics, spending
-from budgets.admission import Caller, Decision, Fields
+from budgets import admission
+from budgets.admission import Caller, Decision, Fields, direct_spend, metrics
+from budgets.admission.batches import Operation
 from budgets.api.guardrail_bodies import CheckBody, SpendBody
 from budgets.api.requests import ExtendBody, FinishBody, StartBody, idempotency_key, money
-from budgets.batches import Operation
-from opslog.addresses import address_of
+from opslog.api.client_address import address_of
 from opslog.api.errors import BadRequest
 from opslog.api.requests import decode
 from workorders import tokens
@@ -61,8 +61,8 @@ def caller_of(meta: Mapping[str, Any]) -> Caller:
     return Caller(digest=tokens.digest(tokens.text_of(meta)), address=address_of(meta))
 
 
-def who_of(body: CheckBody | SpendBody) -> spending.Who:
-    return spending.Who(
+def who_of(body: CheckBody | SpendBody) -> direct_spend.Who:
+    return direct_spend.Who(
         body.user_id or "", body.surface or "", body.feature or "", body.agent_name or ""
     )
 
@@ -200,7 +200,7 @@ class Spend:
     operation: ClassVar[Operation] = "spend"
     writes: ClassVar[bool] = True
     caller: Caller
-    told: spending.SpendTold
+    told: direct_spend.SpendTold
     key: str
 
     @classmethod
@@ -216,18 +216,18 @@ class Spend:
             usage = body.usage.usage()
         caller, key = caller_of(meta), idempotency_key(meta)
         cost = money(body.cost_usd, "costUsd")
-        return cls(caller, spending.SpendTold(who_of(body), cost, model, provider, usage), key)
+        return cls(caller, direct_spend.SpendTold(who_of(body), cost, model, provider, usage), key)
 
     @property
     def needs_prices(self) -> bool:
         return self.told.model != ""
 
     def fields(self) -> Fields:
-        return spending.spend_fields(self.told, caller=self.caller, idempotency_key=self.key)
+        return direct_spend.spend_fields(self.told, caller=self.caller, idempotency_key=self.key)
 
     def decide(self) -> Decision:
         told = self.told
-        return spending.spend(
+        return direct_spend.spend(
             caller=self.caller,
             who=told.who,
             cost_usd=told.cost_usd,

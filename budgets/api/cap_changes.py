@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from budgets import approvals, overview
+from budgets import approvals
 from budgets.api import cap_changes_schema as schema
 from budgets.api.cap_change_bodies import (
     AnswersBody,
@@ -28,12 +28,13 @@ from budgets.api.sessions import SessionView
 from budgets.evidence import evidence_for, limit_evidence
 from budgets.exceptions import Conflict, PasswordRequired, Refused, SecondFactorRequired
 from budgets.models import ChangeRequest, Measure
+from budgets.usage import overview
 from opslog.api.errors import BadRequest, TokenDenied
 from opslog.api.filters import ChoiceFilter, KnownFiltersOnly
 from opslog.api.pagination import KeysetPagination
 from opslog.api.requests import RawJSONParser, decode
 from opslog.confirmed import confirmed_lately, second_factor_at
-from opslog.money import usd_text
+from opslog.pricing.money import usd_text
 from workorders.api.auth import bearer
 from workorders.models import WorkOrder
 

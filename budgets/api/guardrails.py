@@ -11,8 +11,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from budgets import admission, burn_rate, features, killswitch, metrics, mirror, preflight, spending
-from budgets.admission import Decision
+from budgets import admission
+from budgets.admission import Decision, direct_spend, metrics, preflight
+from budgets.admission.preflight_checks import Task
 from budgets.api import guardrails_schema as schema
 from budgets.api.answers import ENCODE, render
 from budgets.api.asks import Spend, caller_of, who_of
@@ -20,14 +21,15 @@ from budgets.api.guardrail_bodies import CheckBody, KillSwitchBody, PreflightBod
 from budgets.api.requests import money
 from budgets.api.sessions import PersonInSession
 from budgets.api.views import SpendingView, decide, respond
+from budgets.controls import features, kill_switch
 from budgets.exceptions import NotYours, Refused
 from budgets.models import KillSwitch
-from budgets.preflight_checks import Task
-from opslog import authority
+from budgets.usage import burn_rate, redis_mirror
 from opslog.api.errors import BadRequest, TokenDenied
 from opslog.api.requests import RawJSONParser, decode
-from opslog.money import usd_shown, usd_text
+from opslog.database import authority
 from opslog.pricing import Usage
+from opslog.pricing.money import usd_shown, usd_text
 from workorders.api.auth import ServiceTokenAuthentication, token_text
 from workorders.tokens import Bearer
 
@@ -44,8 +46,8 @@ class LlmBudgetView(APIView):
     def get(self, request: Request) -> Response:
         return Response(
             {
-                **spending.as_numbers(spending.today()),
-                "redis_unavailable": mirror.is_unavailable(),
+                **direct_spend.as_numbers(direct_spend.today()),
+                "redis_unavailable": redis_mirror.is_unavailable(),
             }
         )
 
@@ -65,7 +67,7 @@ class CheckView(SpendingView):
         )
         decision = decide(
             "check",
-            lambda: spending.check(
+            lambda: direct_spend.check(
                 caller=caller,
                 who=who_of(body),
                 estimated_usd=estimate,
@@ -126,12 +128,12 @@ class KillSwitchView(APIView):
         token = request.auth if isinstance(request.auth, Bearer) else None
         person = User.objects.get(pk=token.owner_id) if token else cast(User, request.user)
         scopes = token.scopes if token else None
-        if not killswitch.may_switch(body.scope, person=person, token_scopes=scopes):
+        if not kill_switch.may_switch(body.scope, person=person, token_scopes=scopes):
             whose = "this token, or its owner, is" if token else "this person is"
             denied = f"{whose} not allowed to switch the scope {body.scope}"
             raise TokenDenied(403, "scope", denied)
         try:
-            switch, stops = killswitch.switch(
+            switch, stops = kill_switch.switch(
                 body.scope,
                 body.target,
                 enabled=body.enabled,

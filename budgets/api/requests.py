@@ -9,9 +9,9 @@ from msgspec import Meta
 
 from opslog.api.errors import BadRequest
 from opslog.api.requests import AMOUNT, NAMING, Body, Label, Name, Text
-from opslog.money import MAX_USD, usd
+from opslog.pricing.money import MAX_USD, usd
+from opslog.pricing.usage import STANDARD, TOKENS, Usage
 from opslog.telemetry.drafts import Provider, ServiceTier, Tokens, ToolCalls
-from opslog.usage import STANDARD, TOKENS, Usage
 
 LeaseSeconds = Annotated[
     int, Meta(ge=1, le=86_400, description="Seconds until the run is settled at its reservation.")
@@ -47,7 +47,7 @@ class StartBody(Body, frozen=True):
 
 
 class UsageBody(Body, frozen=True):
-    """What a model call or several used, as `opslog.usage.Usage` has it."""
+    """What a model call or several used, as `opslog.pricing.usage.Usage` has it."""
 
     model: Name
     input_tokens: Tokens

@@ -13,13 +13,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from budgets import admission, metrics, selectors
+from budgets import admission
+from budgets.admission import metrics
 from budgets.api import answers, schema
 from budgets.api.asks import Asked, Extend, Finish, Start
+from budgets.usage import today
 from opslog.api.errors import TokenDenied
 from opslog.api.requests import RawJSONParser
 from opslog.exceptions import Overloaded, Unavailable
-from opslog.money import usd_text
+from opslog.pricing.money import usd_text
 from workorders import tokens
 from workorders.api.auth import token_text
 from workorders.api.views import as_json
@@ -106,8 +108,8 @@ class UsageView(APIView):
     @schema.usage
     def get(self, request: Request, wo_id: str) -> Response:
         work_order = get_object_or_404(WorkOrder, pk=wo_id)
-        usage = selectors.usage_today(work_order)
-        calibration = selectors.calibration(wo_id)
+        usage = today.usage_today(work_order)
+        calibration = today.calibration(wo_id)
         return Response(
             {
                 "workOrderId": wo_id,
@@ -117,7 +119,7 @@ class UsageView(APIView):
                     "runsPerDay": work_order.runs_per_day,
                     "usdPerDay": float(work_order.usd_per_day),
                 },
-                "capsInForce": as_json(selectors.caps_in_force([wo_id])[wo_id]),
+                "capsInForce": as_json(today.caps_in_force([wo_id])[wo_id]),
                 "runsToday": usage.runs,
                 "openRuns": usage.open_runs,
                 "reservedUsd": usd_text(usage.reserved_usd),

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from budgets import solo_operator
+from budgets.approvals import solo_operator
 from budgets.approvals.ending import close
 from budgets.approvals.needs import Lines
 from budgets.approvals.subjects import Subject

@@ -15,13 +15,12 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from budgets import solo_operator
-from budgets.approvals import notices, subjects
+from budgets.approvals import notices, solo_operator, subjects
 from budgets.approvals.people import holds
+from budgets.approvals.solo_operator import SoloOperator
 from budgets.approvals.wording import changes_of, told
 from budgets.exceptions import Conflict, Refused
 from budgets.models import Grant
-from budgets.solo_operator import SoloOperator
 from budgets.writing import hold, refusing, stated
 from opslog import events
 

@@ -13,8 +13,7 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
 from django.utils import timezone
 
-from budgets import rules
-from budgets.approvals import subjects
+from budgets.approvals import rules, subjects
 from budgets.approvals.applying import apply
 from budgets.approvals.ending import close, lock_pending
 from budgets.approvals.needs import lines_of, slots_of

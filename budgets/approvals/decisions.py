@@ -8,8 +8,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from budgets import solo_operator
-from budgets.approvals import notices, subjects
+from budgets.approvals import notices, solo_operator, subjects
 from budgets.approvals.completing import complete
 from budgets.approvals.ending import close, lock_pending
 from budgets.approvals.needs import raised_by, slots_of

@@ -7,9 +7,9 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from budgets.acting import acting
 from budgets.approvals.completing import complete_pending
 from budgets.approvals.subjects import OwnLimit
+from budgets.audit import acting
 from budgets.exceptions import Conflict, Refused
 from budgets.models import ApprovalLimit, Grant, Measure
 from budgets.writing import stated

@@ -8,11 +8,11 @@ from functools import cached_property
 
 from django.utils import timezone
 
-from budgets import rules, solo_operator
+from budgets.approvals import rules, solo_operator
+from budgets.approvals.solo_operator import SoloOperator
 from budgets.approvals.subjects import WORK_ORDER, OwnLimit, SharedLimit, Values
 from budgets.exceptions import Refused
 from budgets.models import ApprovalLimit, ApprovalRule, Budget, ChangeRequest, Grant, Measure
-from budgets.solo_operator import SoloOperator
 
 Lines = dict[str, tuple[Decimal, Decimal]]  # measure → old, new
 

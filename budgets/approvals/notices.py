@@ -7,14 +7,14 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 from django.utils import timezone
 
-from budgets import solo_operator
+from budgets.approvals import solo_operator
 from budgets.approvals.subjects import name_of
 from budgets.approvals.wording import told
 from budgets.models import ChangeRequest, Grant
 from opslog import outbox
 from opslog.groups import members
 from opslog.models import Severity
-from opslog.notices import Notice, moment
+from opslog.outbox.notices import Notice, moment
 
 # The sources contradict each other on whether finance approves over $10. The matrix rules; finance
 # is notified (docs/adr/0007).

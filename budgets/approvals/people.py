@@ -9,11 +9,12 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from budgets import accounts, rules, solo_operator
+from budgets import accounts
+from budgets.approvals import rules, solo_operator
 from budgets.approvals.needs import Known, slots_of
+from budgets.approvals.solo_operator import SoloOperator
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest, Vote
-from budgets.solo_operator import SoloOperator
 from workorders.models import ServiceToken
 
 

@@ -9,8 +9,7 @@ from django.contrib.auth.models import Group, User
 from django.db import connection, transaction
 from django.utils import timezone
 
-from budgets import rules
-from budgets.approvals import notices
+from budgets.approvals import notices, rules
 from budgets.approvals.completing import complete_pending
 from budgets.approvals.needs import current_rules
 from budgets.approvals.people import groups_of, unfillable, voters

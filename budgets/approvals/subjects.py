@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from django.utils import timezone
 
-from budgets.acting import acting
+from budgets.audit import acting
 from budgets.exceptions import Refused
 from budgets.models import (
     ApprovalLimit,

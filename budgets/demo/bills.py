@@ -10,9 +10,9 @@ import io
 from datetime import date, timedelta
 from decimal import Decimal
 
-from budgets.bills import actuals, focus, importing, monthly_budgets
+from budgets.finops.bills import actuals, focus, importing, monthly_budgets
+from budgets.finops.reviews import working
 from budgets.models import DimensionBudget
-from budgets.reviews import working
 
 BY = "finance"
 ISSUER, ACCOUNT = "Amazon Web Services", "demo-account"

@@ -14,8 +14,8 @@ from decimal import Decimal
 from itertools import cycle
 
 from budgets.demo.cast import KNOWN_AGENTS, Job, Raise
-from budgets.replay.mapping import output_limit
-from budgets.replay.trace import TraceRequest
+from budgets.demo.replay.mapping import output_limit
+from budgets.demo.replay.trace import TraceRequest
 
 LEASE_SECONDS = 900
 DECIDED = time(15, 20)  # UTC: when the cap changes of the past were signed

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from budgets.replay.trace import TraceRequest
+from budgets.demo.replay.trace import TraceRequest
 from opslog.telemetry.drafts import InferenceDraft, ToolDraft
 
 # model, input tokens, output tokens → dollars; None: whoever takes the call computes it

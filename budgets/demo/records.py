@@ -12,7 +12,7 @@ from django.db.backends.utils import CursorWrapper
 from budgets.demo.cast import Job, Raise
 from budgets.demo.history import LEASE_SECONDS, History, PastRefusal, PastRun
 from budgets.models import ChangeLine
-from opslog.money import usd_text
+from opslog.pricing.money import usd_text
 from workorders.models import ServiceToken
 
 

@@ -22,8 +22,8 @@ from budgets.demo import records
 from budgets.demo.cast import JOBS, KNOWN_AGENTS, PEOPLE, SERVICE_OWNER, Job
 from budgets.demo.history import PriceOf, decided_at, history
 from budgets.demo.product import RELEASE_HOURS, calls_between, calls_of_the_release
+from budgets.demo.replay.trace import TraceRequest, read_trace
 from budgets.models import CapChange, ChangeLine, ChangeRequest, Measure, Membership, Vote
-from budgets.replay.trace import TraceRequest, read_trace
 from opslog.models import InferenceEvent
 from opslog.pricing import PriceBook, Usage
 from opslog.telemetry.accepting import MOST, accept_inference, accept_tools

@@ -11,7 +11,7 @@ import httpx2
 import msgspec
 
 from budgets.demo.product import calls_between
-from budgets.replay.trace import TraceRequest
+from budgets.demo.replay.trace import TraceRequest
 from opslog.telemetry.accepting import MOST
 
 log = logging.getLogger(__name__)

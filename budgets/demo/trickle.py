@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from itertools import cycle
 
 from budgets.demo.cast import BUSIEST, JOBS, Job
+from budgets.demo.replay.engine import Timed
+from budgets.demo.replay.mapping import Piece, output_limit
+from budgets.demo.replay.trace import read_trace
 from budgets.demo.seeding import TRACE
-from budgets.replay.engine import Timed
-from budgets.replay.mapping import Piece, output_limit
-from budgets.replay.trace import read_trace
 
 # The others would reach their caps within minutes at this rate. Suspended ones are asked for too,
 # so that their refusals are seen.

@@ -6,8 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from opslog.money import usd
 from opslog.pricing import OWN, Price, PriceBook, Usage
+from opslog.pricing.money import usd
 
 SHOWN_OF_A_TIER: Final = 2
 TIERS: Final = ("largest", "middle", "small")

@@ -9,9 +9,10 @@ from typing import Any
 
 from django.db import connection
 
-from budgets import features, limits, overview
 from budgets.approvals.subjects import FeatureLimits, SharedLimit
+from budgets.controls import features, limits
 from budgets.models import Budget, ChangeRequest, FeatureControl
+from budgets.usage import overview
 from opslog.models import OperationsEvent
 
 DAYS = 30

@@ -22,7 +22,7 @@ from django.db import connection
 
 from budgets.evidence.whatif import DAY, Caps, Columns, Period, Retried, nanos, periods_of
 from budgets.evidence.whatif import EPOCH as FIRST_DAY
-from opslog.usage import TOKENS, UNITS
+from opslog.pricing.usage import TOKENS, UNITS
 
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)

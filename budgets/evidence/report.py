@@ -12,7 +12,7 @@ from typing import Any
 from budgets.evidence.cheaper import Alternatives
 from budgets.evidence.risk import Flag
 from budgets.evidence.whatif import Outcome
-from opslog.money import usd_text
+from opslog.pricing.money import usd_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from budgets import overview
 from budgets.evidence import records, risk
 from budgets.evidence.cheaper import TokensUsed, alternatives, thresholds
 from budgets.evidence.records import CapHistory, Event, Recent, Summary, Window, micros
@@ -33,9 +32,10 @@ from budgets.evidence.report import (
 )
 from budgets.evidence.whatif import DAY, Attempt, Caps, DayLog, Retried, dollars, nanos, replay
 from budgets.models import Measure
-from opslog import prices
-from opslog.money import usd
+from budgets.usage import overview
+from opslog.price_book import prices
 from opslog.pricing import Usage
+from opslog.pricing.money import usd
 from workorders.models import WorkOrder
 
 DAYS: Final = 30

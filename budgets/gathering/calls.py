@@ -12,9 +12,9 @@ from psycopg.abc import Transformer
 from psycopg.adapt import PyFormat
 from psycopg.types.json import Jsonb
 
-from budgets import admission, batches
-from budgets.admission import Decision
-from budgets.batches import Ask
+from budgets import admission
+from budgets.admission import Decision, batches
+from budgets.admission.batches import Ask
 
 Answered = list[tuple[int, Decision, bool]]  # place, decision, whether it wrote an alert
 

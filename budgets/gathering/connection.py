@@ -13,7 +13,7 @@ from psycopg.adapt import Transformer
 
 from budgets import environment
 from budgets.gathering.calls import Call, Statement
-from opslog import authority, standby
+from opslog.database import authority, standby
 
 SEEMS_FINE = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 OVERDUE = "its time was over"

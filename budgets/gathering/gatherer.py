@@ -9,8 +9,9 @@ import psycopg
 from django.conf import settings
 from django.db import connection as django_connection
 
-from budgets import alerts, metrics
-from budgets.batches import MOST, Ask
+from budgets import alerts
+from budgets.admission import metrics
+from budgets.admission.batches import MOST, Ask
 from budgets.gathering import calls
 from budgets.gathering.connection import (
     OVERDUE,
@@ -20,7 +21,7 @@ from budgets.gathering.connection import (
     connect,
 )
 from budgets.gathering.queue import LONGEST_CALL, Done, Line, Waiting
-from opslog import authority
+from opslog.database import authority
 from opslog.exceptions import Overloaded, Unavailable, WrongDatabase
 
 log = logging.getLogger("tollgate.gatherer")

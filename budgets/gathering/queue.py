@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from budgets.admission import Decision
-from budgets.batches import Ask
+from budgets.admission.batches import Ask
 from opslog.exceptions import Overloaded
 
 log = logging.getLogger("tollgate.gatherer")

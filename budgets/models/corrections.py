@@ -5,7 +5,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from opslog.money import usd_text
+from opslog.pricing.money import usd_text
 
 
 class CostRule(models.Model):

@@ -22,7 +22,7 @@ class Hotspot(models.Model):
     What can be measured is measured: a job fills `measured_*` from the hourly sums of telemetry,
     for the feature that `feature` names (`*`: all of them). Where there is no telemetry the typed
     ranges are shown, with their date, and said to be typed. Guardrails are not stored: they are
-    read from the rows that enforce them; levers are lines of `budgets.hotspots.levers`.
+    read from the rows that enforce them; levers are lines of `budgets.finops.hotspots.levers`.
 
     unconfirmed ──▶ confirmed ──▶ stale       (derived: `state`)
 

@@ -139,8 +139,8 @@ class KillSwitch(models.Model):
     """A stop that holds for everything, for one surface, or for one identity, until it is lifted.
 
     Checked by every admission, and by every extension and renewal of what runs already. Who set it
-    is kept: a token lifts only what it set alone (see `budgets.killswitch`). Both empty: nobody
-    known, or several; then a person lifts it.
+    is kept: a token lifts only what it set alone (see `budgets.controls.kill_switch`). Both
+    empty: nobody known, or several; then a person lifts it.
     """
 
     class Scope(models.TextChoices):

@@ -45,7 +45,7 @@ $$;
 
 -- Alerts for every threshold of this limit that its use has reached; gives how many were new. What makes
 -- an alert the same is limit, subject, amount, threshold and window. Only use counts: an ask that was
--- refused used nothing, and is reported with the other refusals (budgets/refusal_reports.py).
+-- refused used nothing, and is reported with the other refusals (budgets/alerts/refusals.py).
 CREATE OR REPLACE FUNCTION tollgate.alert_limit(c tollgate.charge, p_at timestamptz)
 RETURNS integer LANGUAGE plpgsql VOLATILE AS $$
 DECLARE

@@ -7,7 +7,7 @@
 -- order or its run, and one that fails, is handed back to be asked alone (status 0, denial 'alone').
 -- Nothing of it has been written then.
 
--- One element of `p_asks`, by the names of the parameters of its routine (budgets/batches.py).
+-- One element of `p_asks`, by the names of the parameters of its routine (budgets/admission/batches.py).
 CREATE TYPE tollgate.ask AS (
     n integer,          -- its place in the batch, which its answer names
     op text,            -- start, finish or spend

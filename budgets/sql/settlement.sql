@@ -1,6 +1,6 @@
 -- How a run ends: told by its client (finish), or by the end of its lease (reap). With the owner's
 -- rights, because the application's role cannot change a run or what was charged for it
--- (opslog/roles.py): what is not a settlement is refused.
+-- (opslog/database/roles.py): what is not a settlement is refused.
 
 -- For each of these work orders: median and 95th percentile of its last 100 runs that are evidence of what
 -- a run costs. An error at no cost, an unpriced run and a cost that was corrected away are none, and neither

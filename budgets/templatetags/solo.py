@@ -4,7 +4,7 @@ from typing import Any
 
 from django import template
 
-from budgets import solo_operator
+from budgets.approvals import solo_operator
 
 register = template.Library()
 

@@ -25,18 +25,18 @@ from django.urls.converters import UUIDConverter
 from rest_framework.utils.mediatypes import media_type_matches
 
 from budgets.admission import Decision
+from budgets.admission.batches import Ask
 from budgets.api import answers, asks
 from budgets.api.asks import Asked
-from budgets.batches import Ask
 from budgets.gathering import Gatherer
 from config.logs import AccessLines, AccessLog, access_text
 from config.middleware import ForwardedProtoMiddleware, request_id_of
 from config.server.exchange import STATUSES, Exchange
 from config.server.threads import COMMON, Application
-from opslog import prices
 from opslog.api.errors import BadRequest
 from opslog.api.requests import MAX_BODY, RawJSONParser
 from opslog.exceptions import Unavailable
+from opslog.price_book import prices
 from opslog.request_context import set_request_id
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from budgets import metrics
+from budgets.admission import metrics
 from budgets.api import answers
 from opslog.exceptions import Overloaded
 

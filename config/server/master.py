@@ -20,13 +20,13 @@ from django.db import connections
 
 from budgets.gathering import Gatherer
 from config import api_schema
-from config.privileges import die_with_parent
+from config.run.privileges import die_with_parent
 from config.server import door
 from config.server.connection import Connection
 from config.server.house import House
 from config.server.lanes import Lane
 from config.server.threads import Application, Threads
-from opslog.addresses import is_trusted_proxy
+from opslog.api.client_address import is_trusted_proxy
 
 log = logging.getLogger("tollgate.server")
 ENDING = (signal.SIGTERM, signal.SIGINT)

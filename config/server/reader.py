@@ -18,7 +18,7 @@ import httptools
 from config.server import lanes
 from config.server.exchange import Exchange
 from config.server.house import House
-from opslog.addresses import address_of, parse_hop
+from opslog.api.client_address import address_of, parse_hop
 from workorders.tokens import plausible, text_of
 
 MOST_HEAD = 65_536

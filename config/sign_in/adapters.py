@@ -20,7 +20,7 @@ from django.utils.encoding import force_bytes
 from budgets.accounts import signing_in
 from config.sign_in import factors, single
 from opslog import events, sign_in
-from opslog.addresses import client_address
+from opslog.api.client_address import client_address
 from opslog.confirmed import confirmed_lately
 
 WAYS = {

@@ -11,7 +11,7 @@ from allauth.mfa.webauthn.forms import AddWebAuthnForm
 from django.contrib.auth.models import User
 
 from opslog import events, sign_in
-from opslog.addresses import client_address
+from opslog.api.client_address import client_address
 
 CODE_SECONDS = 120  # longer than a code of an authenticator app can be right
 

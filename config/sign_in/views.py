@@ -23,7 +23,7 @@ from requests import RequestException
 
 from config.environment import issuer_id
 from opslog import sign_in
-from opslog.addresses import client_address
+from opslog.api.client_address import client_address
 
 logger = logging.getLogger(__name__)
 WRONG_ANSWERS = (RequestException, KeyError, TypeError, ValueError)

@@ -17,10 +17,10 @@ from unfold.widgets import UnfoldAdminRadioSelectWidget
 
 from opslog.admin.base import DayByDayMixin, LargeTableMixin, PageAdmin, ReasonForm, by_day
 from opslog.admin.hours import FeatureChosen, ModelChosen
-from opslog.figures import figure
 from opslog.models import CostPreference, InferenceEvent
-from opslog.spend_hours import hour_of
+from opslog.pages.figures import figure
 from opslog.telemetry import costs
+from opslog.telemetry.spend_hours import hour_of
 from opslog.templatetags.tollgate import usd
 
 PREFER = "opslog.change_costpreference"

@@ -9,9 +9,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from opslog import changes
 from opslog.admin.base import DayByDayMixin, KeptAdmin, LargeTableMixin, by_day
 from opslog.models import ChangeMarker
+from opslog.telemetry import change_markers
 
 LONGEST = {"what": 500, "feature": 100}  # as over HTTP
 
@@ -23,7 +23,7 @@ class ChangeForm(forms.ModelForm):  # type: ignore[type-arg]  # generic only in 
 
     def clean_happened_at(self) -> Any:
         at, now = self.cleaned_data["happened_at"], timezone.now()
-        if not now - changes.BACK <= at <= now + changes.AHEAD:
+        if not now - change_markers.BACK <= at <= now + change_markers.AHEAD:
             raise forms.ValidationError("A moment of the last ten years, or of the next year.")
         return at
 
@@ -64,7 +64,7 @@ class ChangeMarkerAdmin(DayByDayMixin, LargeTableMixin, KeptAdmin):
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        marker, _ = changes.record_change(
+        marker, _ = change_markers.record_change(
             kind=obj.kind,
             what=obj.what,
             by=request.user.get_username(),

@@ -12,9 +12,9 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
-from opslog import changes, spend_hours
-from opslog.charts import Chart, chart
-from opslog.spend_hours import Category, Spend
+from opslog.pages.charts import Chart, chart
+from opslog.telemetry import change_markers, spend_hours
+from opslog.telemetry.spend_hours import Category, Spend
 
 HOURS_SHOWN = 72
 UNUSUAL_SHOWN = 20
@@ -64,7 +64,7 @@ def hours_chart(spend: Spend) -> Chart:
         known + guessed,
         [],
         unit="usd",
-        markers=changes.for_chart(starts, ends),
+        markers=change_markers.for_chart(starts, ends),
         guessed=len(guessed),
     )
 

@@ -10,8 +10,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from opslog.admin.base import DayByDayMixin, KeptAdmin, LargeTableMixin, by_day
-from opslog.figures import figure
 from opslog.models import InferenceHour, UnreadSpan
+from opslog.pages.figures import figure
 from opslog.templatetags.tollgate import usd
 
 

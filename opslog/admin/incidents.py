@@ -26,11 +26,9 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from opslog import changes, jobs
+from opslog import jobs
 from opslog.admin.base import PageAdmin, ReasonForm, SureForm, badge
-from opslog.charts import Chart
 from opslog.exceptions import NotAllowedNow
-from opslog.figures import figure
 from opslog.incidents import (
     charting,
     costs,
@@ -46,6 +44,9 @@ from opslog.incidents.detecting import headline
 from opslog.incidents.notices import ADVICE
 from opslog.incidents.postmortem import STEP_TITLES, earlier, markdown
 from opslog.models import Incident, IncidentEntry, Mitigation
+from opslog.pages.charts import Chart
+from opslog.pages.figures import figure
+from opslog.telemetry import change_markers
 from opslog.templatetags.tollgate import ago
 
 TRIAGE = "opslog.tasks.run_triage"
@@ -403,5 +404,5 @@ def chart_of(incident: Incident, now: datetime) -> Chart:
     return charting.chart(
         costs.of(incident, since, until),
         started_at=incident.started_at,
-        changes=changes.for_chart(since, until),
+        changes=change_markers.for_chart(since, until),
     )

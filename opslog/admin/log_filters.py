@@ -9,9 +9,9 @@ from django.core.exceptions import ValidationError
 from django.http import QueryDict
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from opslog import event_filters
 from opslog.admin.base import parse_day
-from opslog.event_filters import Filters, Key
+from opslog.events import filters as event_filters
+from opslog.events.filters import Filters, Key
 
 PERIODS = (
     ("", "any time"),

@@ -24,10 +24,10 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from opslog import event_record, event_search, saved_views
 from opslog.admin.log_filters import FilterForm, place_in, query_of
-from opslog.event_export import FORMATS, Busy, Export
-from opslog.event_filters import Filters, Key
+from opslog.events import detail, saved_views, search
+from opslog.events.export import FORMATS, Busy, Export
+from opslog.events.filters import Filters, Key
 from opslog.exceptions import NotAllowedNow
 from opslog.models import OperationsEvent
 from opslog.sealing.selectors import seal_of
@@ -70,7 +70,7 @@ def asked(told: QueryDict) -> Asked:
     return Asked(form, form.filters(), before, after)
 
 
-def shown(found: event_search.Found | None, query: str) -> dict[str, Any]:
+def shown(found: search.Found | None, query: str) -> dict[str, Any]:
     """What the rows' template needs."""
     if found is None:
         return {"found": None, "events": ()}
@@ -83,7 +83,7 @@ def shown(found: event_search.Found | None, query: str) -> dict[str, Any]:
 def ops_logs(request: HttpRequest) -> HttpResponse:
     person = may_read(request)
     ask = asked(request.GET)
-    found = event_search.search(ask.filters, after=ask.before) if ask.filters else None
+    found = search.search(ask.filters, after=ask.before) if ask.filters else None
     newest = found.events[0] if found and found.events else None
     own = str(person.pk)
     context = {
@@ -124,7 +124,7 @@ def rows(request: HttpRequest) -> HttpResponse:
                 "until": until,
             }
         )
-    found = event_search.search(filters, after=ask.before)
+    found = search.search(filters, after=ask.before)
     return TemplateResponse(request, "tollgate/ops_logs_rows.html", shown(found, ask.query))
 
 
@@ -135,16 +135,16 @@ def event_page(request: HttpRequest, event_id: int) -> HttpResponse:
     event = OperationsEvent.objects.filter(pk=event_id).first() if event_id < 1 << 63 else None
     if event is None:
         raise Http404("There is no such event.")
-    before, after = event_record.beside(event)
+    before, after = detail.beside(event)
     ask = asked(request.GET)
     context = {
         **admin.site.each_context(request),
         "title": event.kind,
         "event": event,
         "seal": seal_of(event.pk),
-        "changes": event_record.changes(event),
-        "same_act": event_record.same_act(event),
-        "same_request": event_record.same_request(event),
+        "changes": detail.changes(event),
+        "same_act": detail.same_act(event),
+        "same_request": detail.same_request(event),
         "before": before,
         "after": after,
         "query": ask.query,

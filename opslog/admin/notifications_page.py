@@ -12,9 +12,9 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from opslog import preferences
 from opslog.exceptions import NotAllowedNow
 from opslog.models import Severity
+from opslog.outbox import preferences
 
 
 class NotificationsForm(forms.Form):

@@ -12,10 +12,11 @@ from django.http import HttpRequest, HttpResponseBase
 from django.template.loader import render_to_string
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget
 
-from opslog import channels, outbox, preferences
+from opslog import outbox
 from opslog.admin.base import LargeTableMixin, PageAdmin, ReasonForm, by_day
 from opslog.exceptions import NotAllowedNow
 from opslog.models import MessagePolicy, OutboxMessage
+from opslog.outbox import channels, preferences
 
 RETRY = "opslog.retry_outboxmessage"
 GIVE_UP_HOURS = int(outbox.GIVE_UP_AFTER.total_seconds() // 3600)

@@ -8,9 +8,9 @@ from django.contrib.admin import display
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from opslog import own_prices
 from opslog.admin.base import KeptAdmin, badge
 from opslog.models import ModelPrice
+from opslog.price_book import own as own_prices
 
 
 class OwnPriceForm(forms.ModelForm):  # type: ignore[type-arg]  # generic only in the stubs

@@ -14,13 +14,13 @@ from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from opslog import changes
 from opslog.api.errors import BadRequest
 from opslog.api.filters import ChoiceFilter, KnownFiltersOnly, MomentFilter, in_utc
 from opslog.api.pagination import KeysetPagination
 from opslog.api.requests import NAMING, Body, Label, Name, RawJSONParser, decode
 from opslog.api.schema import BODY_ERRORS, COMMON, DENIAL, ERROR, example, said, shape
 from opslog.models import ChangeMarker
+from opslog.telemetry import change_markers
 
 
 class ChangeBody(Body, frozen=True):
@@ -120,7 +120,7 @@ class ChangeList(generics.ListAPIView[ChangeMarker]):
     def post(self, request: Request) -> Response:
         body = decode(CHANGE, request.data)
         try:
-            marker, new = changes.record_change(
+            marker, new = change_markers.record_change(
                 kind=body.kind,
                 what=body.what,
                 by=str(request.user),
@@ -129,11 +129,11 @@ class ChangeList(generics.ListAPIView[ChangeMarker]):
                 feature=body.feature or "",
                 key=body.key,
             )
-        except (changes.OutOfReach, ValidationError):
+        except (change_markers.OutOfReach, ValidationError):
             raise BadRequest(
                 "bad input",
                 {"happenedAt": ["Expected a moment of the last ten years or of the next year"]},
             ) from None
-        except changes.KeyTaken as error:
+        except change_markers.KeyTaken as error:
             return Response({"error": str(error)}, status=409)
         return Response(ChangeMarkerSerializer(marker).data, status=201 if new else 200)

@@ -8,14 +8,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from opslog import spend_hours
 from opslog.api.errors import BadRequest
 from opslog.api.requests import PRINTABLE
 from opslog.api.schema import COMMON, DENIAL, TIME, record, said
 from opslog.forecasting.backtest import Score
 from opslog.forecasting.outlook import HOUR, Outlook
-from opslog.money import usd, usd_text
-from opslog.spend_hours import Category, Spend
+from opslog.pricing.money import usd, usd_text
+from opslog.telemetry import spend_hours
+from opslog.telemetry.spend_hours import Category, Spend
 
 HOURS_SENT = 7 * 24
 LONGEST_NAME = 200

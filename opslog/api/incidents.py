@@ -12,7 +12,7 @@ from opslog.api.pagination import KeysetPagination
 from opslog.api.schema import COMMON, DENIAL, NOT_FOUND, record
 from opslog.incidents.detecting import headline
 from opslog.models import Incident, IncidentEntry, Mitigation
-from opslog.money import usd_text
+from opslog.pricing.money import usd_text
 
 TEXT = {"type": "string"}
 USD = {"type": "string", "example": "12.40"}

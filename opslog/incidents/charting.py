@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from opslog.charts import Chart, Moment, Series, of_series
 from opslog.incidents.finding import Contribution
 from opslog.incidents.rules import Hour, is_normal
+from opslog.pages.charts import Chart, Moment, Series, of_series
 
 ZERO = Decimal(0)
 
 
 def chart(hours: Sequence[Hour], *, started_at: datetime, changes: Sequence[Moment]) -> Chart:
-    """Hours in order of time, without gaps; changes as `opslog.changes.for_chart` has them."""
+    """Hours in order of time, without gaps; changes as `change_markers.for_chart` has them."""
     begins = started_at.replace(minute=0, second=0, microsecond=0)
     return of_series(
         [hour.at for hour in hours],

@@ -10,7 +10,7 @@ from opslog import outbox
 from opslog.groups import OPERATIONS, members
 from opslog.incidents.timeline import link_of
 from opslog.models import Incident, Severity
-from opslog.notices import Notice
+from opslog.outbox.notices import Notice
 
 # Who is meant by the runbook's levels: at once, within an hour ("leadership"), critical.
 GROUPS = {1: ("operations",), 2: ("operations", "director"), 3: ("operations", "director", "vp")}

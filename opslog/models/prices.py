@@ -6,7 +6,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Now
 
-from opslog.price import RATES, RULES, STRUCTURED
+from opslog.pricing.price import RATES, RULES, STRUCTURED
 
 
 def _rate(name: str, help_text: str = "") -> Any:
@@ -122,7 +122,7 @@ class ModelPrice(models.Model):
         return f"{self.model} from {self.effective_from:%Y-%m-%d}"
 
     def clean(self) -> None:
-        """Refuse in a form what the price book could not read (see `opslog.prices.load_book`)."""
+        """Refuse in a form what the price book could not read (see `prices.load_book`)."""
         errors: dict[str, str] = {}
         for column, check in {**STRUCTURED, **RULES}.items():
             value = getattr(self, column)

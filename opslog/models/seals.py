@@ -3,7 +3,7 @@
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from opslog.sealing.statements import SealStatement, tombstone_statement
+from opslog.seal_format.statements import SealStatement, tombstone_statement
 
 
 class SealKey(models.Model):

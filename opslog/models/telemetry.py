@@ -27,8 +27,8 @@ class InferenceEvent(models.Model):
     Event ids are the sender's own: `sender_id` is the id of the person who owns the token, 0 where
     Tollgate itself wrote the event (of a run, of direct spend) or imported it.
 
-    Tokens are as in `opslog.usage.Usage`; `units` holds the audio and image tokens and the calls of
-    priced tools, by their names in the API, without those that are zero.
+    Tokens are as in `opslog.pricing.Usage`; `units` holds the audio and image tokens and the
+    calls of priced tools, by their names in the API, without those that are zero.
 
     `cost_usd` is the cost that counts. It is null where no cost is known: unknown is not free.
     `sender_cost_usd` is what the sender says, `computed_cost_usd` what the price book says where

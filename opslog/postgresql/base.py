@@ -1,15 +1,15 @@
 """Django's PostgreSQL backend; a commit that the synchronous standby did not confirm raises.
 
 Pages, jobs and the rest of the API commit through Django; a decision's own commits are judged where
-it is called (`opslog.authority`).
+it is called (`opslog.database.authority`).
 """
 
 from typing import Any
 
 from django.db.backends.postgresql import base
 
+from opslog.database.standby import Notices
 from opslog.exceptions import Unconfirmed
-from opslog.standby import Notices
 
 
 class DatabaseWrapper(base.DatabaseWrapper):

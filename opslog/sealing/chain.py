@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from opslog.models import EventTombstone, Seal, SealKey
+from opslog.seal_format.findings import Kind, Report
+from opslog.seal_format.snapshots import NOTHING, Snapshot
+from opslog.seal_format.statements import NO_SEAL, is_signed, key_id
 from opslog.sealing import keys
-from opslog.sealing.findings import Kind, Report
 from opslog.sealing.heads import KnownHeads
-from opslog.sealing.snapshots import NOTHING, Snapshot
-from opslog.sealing.statements import NO_SEAL, is_signed, key_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from django.db import OperationalError, connections, transaction
 from opslog import events
 from opslog.exceptions import NotAllowedNow
 from opslog.models import EventTombstone, Seal
+from opslog.seal_format.findings import Report
+from opslog.seal_format.snapshots import Snapshot
 from opslog.sealing import keys
 from opslog.sealing.chain import Chain
-from opslog.sealing.findings import Report
 from opslog.sealing.rows import EVENT_ROW, reading
-from opslog.sealing.snapshots import Snapshot
 from opslog.sealing.verifier import Comparison, listing
 
 OWNER = "owner"

@@ -22,9 +22,9 @@ from django.db import connection
 from django.db.transaction import TransactionManagementError
 
 from opslog.models import Seal, SealKey
-from opslog.private_networks import PrivateTarget, public_only
+from opslog.outbox.private_networks import PrivateTarget, public_only
+from opslog.seal_format.statements import is_signed, moment
 from opslog.sealing import keys, private_files
-from opslog.sealing.statements import is_signed, moment
 
 AT_ONCE = 2000
 TAIL = 65_536  # bytes; a line is under 400

@@ -10,8 +10,8 @@ from django.db.transaction import TransactionManagementError
 
 from opslog import events
 from opslog.models import SealKey
+from opslog.seal_format.statements import Signer, is_signed, key_id, key_statement
 from opslog.sealing import private_files
-from opslog.sealing.statements import Signer, is_signed, key_id, key_statement
 
 LOCK = 0x7365616C  # "seal": one at a time signs, rotates or expires, however many workers there are
 

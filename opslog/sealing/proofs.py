@@ -8,10 +8,10 @@ from typing import Any
 from django.db import connection, transaction
 
 from opslog.models import Seal
-from opslog.sealing import encoding, merkle
+from opslog.seal_format import encoding, merkle
+from opslog.seal_format.statements import moment
 from opslog.sealing.rows import EVENT_ROW, Row, all_rows, reading
 from opslog.sealing.selectors import seal_of
-from opslog.sealing.statements import moment
 
 FORMAT = "tollgate.proof.v1"
 ROWS = f"SELECT {EVENT_ROW} FROM operations_events WHERE id = %s"  # noqa: S608

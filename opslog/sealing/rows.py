@@ -14,7 +14,7 @@ import psycopg
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
-from opslog.sealing import encoding
+from opslog.seal_format import encoding
 
 FETCH = 5000  # rows at a time: a few megabytes
 _columns = ", ".join("meta::text" if name == "meta" else name for name in encoding.COLUMNS)

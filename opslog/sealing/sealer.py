@@ -16,10 +16,11 @@ from django.db import IntegrityError, connection, transaction
 from django.db.transaction import TransactionManagementError
 
 from opslog.models import Heartbeat, Seal, SealMembers
-from opslog.sealing import encoding, heads, keys, merkle
+from opslog.seal_format import encoding, merkle
+from opslog.seal_format.snapshots import NOTHING, Snapshot
+from opslog.seal_format.statements import NO_SEAL, SealStatement, Signer
+from opslog.sealing import heads, keys
 from opslog.sealing.rows import EVENT_ROW, Row, all_rows, reading
-from opslog.sealing.snapshots import NOTHING, Snapshot
-from opslog.sealing.statements import NO_SEAL, SealStatement, Signer
 
 SEALER = "sealer"  # its row in `heartbeats`: when it last looked and left nothing unsealed
 HEARTBEAT = timedelta(hours=1)

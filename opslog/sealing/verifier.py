@@ -17,9 +17,10 @@ from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from opslog.models import Heartbeat, Seal
-from opslog.sealing import keys, merkle
+from opslog.seal_format import merkle
+from opslog.seal_format.findings import Kind, Report
+from opslog.sealing import keys
 from opslog.sealing.chain import Chain, verify_chain
-from opslog.sealing.findings import Kind, Report
 from opslog.sealing.heads import KnownHeads
 from opslog.sealing.rows import EVENT_ROW, Row, reading
 from opslog.sealing.sealer import HEARTBEAT, SEALER

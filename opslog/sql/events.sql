@@ -8,7 +8,7 @@ BEGIN
 END $$;
 
 -- The commit of this transaction is flushed and waits for a synchronous standby, where there is one, whatever
--- the role or the database says; and the client hears it if that wait is canceled (opslog/standby.py).
+-- the role or the database says; and the client hears it if that wait is canceled (opslog/database/standby.py).
 -- Levels of a higher or another kind, remote_write or remote_apply, stay. It writes something, because an
 -- empty commit flushes nothing.
 CREATE OR REPLACE FUNCTION tollgate.confirm_commit() RETURNS void LANGUAGE plpgsql AS $$

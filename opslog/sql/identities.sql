@@ -62,8 +62,8 @@ CREATE OR REPLACE FUNCTION tollgate.identity(name text) RETURNS text LANGUAGE sq
         '[\u0001-\u0020\u007f-\u00a0\u1680\u2028\u2029]+', ' ', 'g'))
 $$;
 
--- A model's name as it says it itself: `bare` in `opslog/model_names.py`. What the price book knows
--- besides is not known here; a job puts that right (`budgets.limits.follow_price_book`).
+-- A model's name as it says it itself: `bare` in `opslog/pricing/model_names.py`. What the price book knows
+-- besides is not known here; a job puts that right (`budgets.controls.limits.follow_price_book`).
 CREATE OR REPLACE FUNCTION tollgate.model_name(name text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
     said text := tollgate.identity(name);

@@ -1,5 +1,5 @@
 -- Whoever changes a governed row, by whatever way, leaves an event with what was and what is. The
--- application says who acts and why for the length of its transaction (budgets/acting.py); that is
+-- application says who acts and why for the length of its transaction (budgets/audit.py); that is
 -- information, no proof: the database user is stamped on the event in any case.
 
 -- What changed of a row: {column: {old, new}}; null where nothing did. A secret is named, not shown; of

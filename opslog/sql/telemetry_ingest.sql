@@ -62,7 +62,7 @@ BEGIN
 END $$;
 
 -- The usage of a finished run, or of direct spend (its `source`: run or spend). `usage` is as the API has
--- it (`opslog.usage.Usage.body`).
+-- it (`opslog.pricing.usage.Usage.body`).
 CREATE TYPE tollgate.used AS (
     id uuid, source text, at timestamptz, usage jsonb, cost numeric, success boolean, run uuid, wo text,
     agent text, user_id text, surface text, feature text

@@ -19,11 +19,11 @@ from django.db import connections
 from django.db.utils import DEFAULT_DB_ALIAS, OperationalError
 from psycopg.errors import LockNotAvailable
 
-from opslog import prices
 from opslog.exceptions import Unavailable
 from opslog.identities import canonical
-from opslog.money import usd
+from opslog.price_book import prices
 from opslog.pricing import PriceBook, Usage
+from opslog.pricing.money import usd
 from opslog.telemetry.drafts import D, InferenceDraft, ToolDraft
 
 EARLY: Final = timedelta(minutes=5)  # clocks differ

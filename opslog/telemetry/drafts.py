@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Meta
 
 from opslog.identities import is_name
-from opslog.money import MAX_USD
-from opslog.usage import STANDARD, TOKENS, Usage
+from opslog.pricing.money import MAX_USD
+from opslog.pricing.usage import STANDARD, TOKENS, Usage
 
 MOST_TOKENS: Final = 1_000_000_000
 MOST_CALLS: Final = 1_000_000
@@ -115,7 +115,7 @@ D = TypeVar("D", "InferenceDraft", "ToolDraft")
 class InferenceDraft(
     msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=True, kw_only=True
 ):
-    """One call of a model. Tokens are as in `opslog.usage.Usage`.
+    """One call of a model. Tokens are as in `opslog.pricing.usage.Usage`.
 
     None is the same as absent. Where a call that worked lacks its input or its output tokens and
     the price book charges for them, its cost is unknown unless one is given. Raises ValueError for

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from msgspec import structs
 
-from opslog.money import MAX_USD
+from opslog.pricing.money import MAX_USD
 from opslog.telemetry.conventions import LITELLM_PAYLOAD, Meaning
 from opslog.telemetry.counting import tier_of, usage_of
 from opslog.telemetry.drafts import InferenceDraft, ToolDraft, shortened

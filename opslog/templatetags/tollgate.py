@@ -13,11 +13,11 @@ from django.template.base import FilterExpression, Parser, Token
 from django.urls import NoReverseMatch, reverse
 from django.utils.timesince import timesince, timeuntil
 
-from opslog import figures
-from opslog.event_filters import Key
-from opslog.meters import per_cent
+from opslog.events.filters import Key
 from opslog.models import OperationsEvent
-from opslog.money import usd_text
+from opslog.pages import figures
+from opslog.pages.meters import per_cent
+from opslog.pricing.money import usd_text
 
 register = template.Library()
 

@@ -10,8 +10,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.template import engines
 
-from budgets.overview import today
-from opslog import saved_views, spreadsheets
+from budgets.usage.overview import today
+from opslog.events import csv_cells, saved_views
 from opslog.identities import CONTROL
 from tests import factories
 from tests.access import expectations, walking
@@ -159,4 +159,4 @@ def test_the_check_sees_a_formula(formula: str) -> None:
     buffer = io.StringIO(newline="")
     csv.writer(buffer, quoting=csv.QUOTE_ALL).writerow(["a", formula.format(mark=MARK)])
     assert len(formulas(buffer.getvalue())[0]) == 1
-    assert formulas(spreadsheets.line(["a", formula.format(mark=MARK)]))[0] == []
+    assert formulas(csv_cells.line(["a", formula.format(mark=MARK)]))[0] == []

@@ -20,9 +20,10 @@ from budgets import accounts
 from budgets.accounts import links
 from budgets.exceptions import Refused
 from budgets.models import AccountChange, AccountLink
-from opslog import delivery, outbox
+from opslog import outbox
 from opslog.models import OperationsEvent, OutboxMessage, Severity
-from opslog.notices import Notice
+from opslog.outbox import delivery
+from opslog.outbox.notices import Notice
 from tests import factories
 from tests.access.walking import logged_in
 from tests.accounts.house import House, people

@@ -9,8 +9,10 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from budgets import accounts, approvals, automatic, features, killswitch, overview, spending
-from budgets.admission import Caller
+from budgets import accounts, approvals
+from budgets.admission import Caller, direct_spend
+from budgets.controls import automatic_mitigation, features, kill_switch
+from budgets.finops.reviews import working
 from budgets.models import (
     AccountChange,
     Alert,
@@ -35,8 +37,8 @@ from budgets.models import (
     ServiceMapping,
     TimedMitigation,
 )
-from budgets.reviews import working
-from opslog import changes, events, outbox
+from budgets.usage import overview
+from opslog import events, outbox
 from opslog.identities import canonical
 from opslog.incidents.detecting import record_verdict
 from opslog.models import (
@@ -52,10 +54,10 @@ from opslog.models import (
     Severity,
     UnreadSpan,
 )
-from opslog.notices import Notice
-from opslog.sealing import merkle
-from opslog.sealing.statements import NO_SEAL, Signer
-from opslog.telemetry import rollup
+from opslog.outbox.notices import Notice
+from opslog.seal_format import merkle
+from opslog.seal_format.statements import NO_SEAL, Signer
+from opslog.telemetry import change_markers, rollup
 from opslog.telemetry.accepting import accept_inference
 from opslog.telemetry.drafts import InferenceDraft
 from tests import factories
@@ -189,7 +191,7 @@ def make_seal() -> Seal:
 
 
 def stop_somebody(text: str) -> KillSwitch:
-    return killswitch.switch("Identity", f"user:{text}", enabled=True, reason=text, by="ops")[0]
+    return kill_switch.switch("Identity", f"user:{text}", enabled=True, reason=text, by="ops")[0]
 
 
 def burn(text: str) -> Incident:
@@ -197,14 +199,16 @@ def burn(text: str) -> Incident:
     now = timezone.now()
 
     def switch(enabled: bool) -> None:
-        automatic.set_lever("throttle", enabled=enabled, minutes=60, reason=text, by=text, now=now)
+        automatic_mitigation.set_lever(
+            "throttle", enabled=enabled, minutes=60, reason=text, by=text, now=now
+        )
 
     switch(True)
     told = make_finding(
         until=whole_hour(now), feature=text, tool=text, traffic=text, sentences=(text,)
     )
     incident = record_verdict(told, now=now)
-    automatic.apply_proposals(now=now)
+    automatic_mitigation.apply_proposals(now=now)
     switch(False)
     assert incident is not None
     return incident
@@ -212,14 +216,16 @@ def burn(text: str) -> Incident:
 
 def spend_something(token_text: str, text: str) -> DirectSpend:
     caller = Caller(tokens.digest(token_text), "")
-    who = spending.Who(user_id=text, feature=text)
-    spending.spend(caller=caller, who=who, cost_usd=Decimal("0.01"))
+    who = direct_spend.Who(user_id=text, feature=text)
+    direct_spend.spend(caller=caller, who=who, cost_usd=Decimal("0.01"))
     return DirectSpend.objects.get()
 
 
 def tell_of_a_change(text: str) -> ChangeMarker:
     now = timezone.now()
-    return changes.record_change(kind="deploy", what=text, feature=text, by="ops", now=now)[0]
+    return change_markers.record_change(kind="deploy", what=text, feature=text, by="ops", now=now)[
+        0
+    ]
 
 
 def sum_up_an_hour(text: str) -> InferenceHour:

@@ -6,8 +6,8 @@ from decimal import Decimal
 from django.urls import reverse
 from django.utils import timezone
 
-from opslog import prices
 from opslog.models import CostPreference, InferenceEvent, OperationsEvent
+from opslog.price_book import prices
 from opslog.telemetry import rollup
 from opslog.telemetry.accepting import accept_inference
 from opslog.telemetry.drafts import InferenceDraft

@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from opslog.charts import Series, chart, of_series
-from opslog.meters import Meter, runs_meter
+from opslog.pages.charts import Series, chart, of_series
+from opslog.pages.meters import Meter, runs_meter
 from opslog.templatetags import tollgate as tags
 
 D = Decimal

@@ -13,8 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from budgets import overview, selectors
 from budgets.models import ChangeRequest
+from budgets.usage import overview, today
 from opslog.models import ModelPrice, OperationsEvent
 from tests import factories
 from tests.admin.scene import FORMULA, HOSTILE, Scene, ask, make_run, make_scene, refuse, use
@@ -100,7 +100,7 @@ def test_use_is_what_the_counters_say(scene: Scene) -> None:
     work_order = overview.with_use(
         WorkOrder.objects.filter(pk=scene.work_order.pk), overview.today()
     ).get()
-    usage = selectors.usage_today(scene.work_order)
+    usage = today.usage_today(scene.work_order)
     meter = overview.usd_meter_of(work_order)
     assert (meter.settled, meter.held) == (usage.settled_usd, usage.reserved_usd)
     assert overview.runs_meter_of(work_order).used == usage.runs == 3

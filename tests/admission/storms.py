@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 from pytest_django import DjangoDbBlocker
 
-from config.scratch import ScratchService
+from config.run.scratch import ScratchService
 from tests import factories
 from tests.waiting import HANG_SECONDS
 
@@ -98,7 +98,7 @@ def by_dollars(number: int) -> dict[str, Any]:
 
 
 def by_global_budget(number: int) -> dict[str, Any]:
-    from budgets.selectors import usage_of_all
+    from budgets.usage.today import usage_of_all
 
     name = f"global-{number}"
     factories.make_work_order(name, usd_per_day="1000.00", max_concurrent_runs=CLIENTS)
@@ -114,7 +114,7 @@ def by_concurrent_runs(number: int) -> dict[str, Any]:
 
 
 def by_concurrent_runs_of_all(number: int) -> dict[str, Any]:
-    from budgets.selectors import usage_of_all
+    from budgets.usage.today import usage_of_all
 
     name = f"all-at-once-{number}"
     factories.make_work_order(name, max_concurrent_runs=CLIENTS)
@@ -182,7 +182,7 @@ def by_model_tier(number: int) -> dict[str, Any]:
 
 
 def by_feature_throttle(number: int) -> dict[str, Any]:
-    from budgets import features
+    from budgets.controls import features
 
     name = f"throttled-{number}"
     factories.make_work_order(name, usd_per_day="1000.00", max_concurrent_runs=CLIENTS)
@@ -213,7 +213,7 @@ def by_cost_cap(left: str) -> Callable[[int], dict[str, Any]]:
     """The cost cap of a feature, with so much more than room for seven."""
 
     def prepare(number: int) -> dict[str, Any]:
-        from budgets import features
+        from budgets.controls import features
 
         name = f"cost-cap-{left}-{number}"
         factories.make_work_order(name, usd_per_day="1000.00", max_concurrent_runs=CLIENTS)

@@ -18,8 +18,8 @@ import pytest
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
-from budgets import leases, ledger
-from config.scratch import ScratchService, scratch_service
+from budgets.admission import counters, leases
+from config.run.scratch import ScratchService, scratch_service
 from tests import factories
 from tests.admission.storms import (
     CLIENTS,
@@ -81,7 +81,7 @@ def test_room_for_seven_admits_exactly_seven(storm: Storm, limit: str) -> None:
         whole += 1
     with storm.inside():
         factories.lift_limits()
-        assert not list(ledger.differences())
+        assert not list(counters.differences())
 
 
 @pytest.mark.parametrize("limit", LIMITS)
@@ -106,7 +106,7 @@ def test_without_the_lock_the_race_is_real(unguarded: Storm, limit: str) -> None
 
 
 def test_the_breaker_trips_once_and_lets_no_more_through(storm: Storm) -> None:
-    from budgets import breaker
+    from budgets.controls import breaker
     from budgets.models import Alert
 
     whole, numbers = 0, itertools.count()
@@ -136,7 +136,7 @@ def test_the_breaker_trips_once_and_lets_no_more_through(storm: Storm) -> None:
 def test_one_probe_of_sixty_four(storm: Storm) -> None:
     from django.utils import timezone
 
-    from budgets import breaker
+    from budgets.controls import breaker
     from budgets.models import CircuitBreaker
 
     with storm.inside():
@@ -152,7 +152,7 @@ def test_one_probe_of_sixty_four(storm: Storm) -> None:
 
 
 def test_a_cost_cap_switches_its_feature_off_once(storm: Storm) -> None:
-    from budgets import features
+    from budgets.controls import features
     from budgets.models import Alert
 
     with storm.inside():
@@ -168,7 +168,7 @@ def test_a_cost_cap_switches_its_feature_off_once(storm: Storm) -> None:
 
 
 def test_nothing_passes_a_kill_switch_that_was_acknowledged(storm: Storm) -> None:
-    from budgets import killswitch
+    from budgets.controls import kill_switch
     from workorders.models import Run
 
     with storm.inside():
@@ -190,7 +190,7 @@ def test_nothing_passes_a_kill_switch_that_was_acknowledged(storm: Storm) -> Non
             with storm.inside():
                 while Run.objects.filter(wo="killed").count() < 50:
                     pass
-                killswitch.switch("Global", None, enabled=True, reason="a test", by="test")
+                kill_switch.switch("Global", None, enabled=True, reason="a test", by="test")
                 acknowledged = Run.objects.filter(wo="killed").count()
                 refused = storm.ask([ask] * 8)
                 assert refused == {"kill_switch": 8}
@@ -198,7 +198,7 @@ def test_nothing_passes_a_kill_switch_that_was_acknowledged(storm: Storm) -> Non
             stop.set()
     with storm.inside():
         assert Run.objects.filter(wo="killed").count() == acknowledged
-        killswitch.switch("Global", None, enabled=False, reason="over", by="test")
+        kill_switch.switch("Global", None, enabled=False, reason="over", by="test")
 
 
 def test_fifty_duplicates_are_one_run(storm: Storm) -> None:
@@ -276,7 +276,7 @@ def test_start_finish_extend_and_expiry_race(storm: Storm) -> None:
     assert total["start", 201] > 50
     assert total["finish", 200] > 50
     with storm.inside():
-        assert not list(ledger.differences())
+        assert not list(counters.differences())
 
 
 def test_a_cap_that_is_lowered_meanwhile_holds(storm: Storm) -> None:

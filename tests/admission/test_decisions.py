@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, connection
 
-from budgets import ledger, selectors
+from budgets.admission import counters as ledger
 from budgets.models import CircuitBreaker, CostStatistic, Counter, IdempotencyRecord
-from opslog import prices
+from budgets.usage import today
 from opslog.models import OperationsEvent
+from opslog.price_book import prices
 from opslog.pricing import Usage
 from tests.admission.desk import Desk, body, run_of
 from tests.factories import (
@@ -341,7 +342,7 @@ def test_finish(desk: Desk) -> None:
         "0.04",
         "0.00",
     )
-    usage = selectors.usage_today(Run.objects.get().wo)
+    usage = today.usage_today(Run.objects.get().wo)
     assert (usage.reserved_usd, usage.settled_usd, usage.open_runs) == (
         Decimal(0),
         Decimal("0.04"),

@@ -7,11 +7,14 @@ from uuid import UUID
 
 import pytest
 
-from budgets import admission, corrections, ledger, overview
+from budgets import admission
+from budgets.admission import counters
+from budgets.admission.preflight_checks import Outcome, Task, hold_together
+from budgets.approvals import corrections
 from budgets.evidence.whatif import EPOCH, NEVER, Attempt, Caps, Columns, DayLog, Period, replay
 from budgets.models import CircuitBreaker, CostRule, CostStatistic, Counter
-from budgets.preflight_checks import Outcome, Task, hold_together
-from opslog import prices
+from budgets.usage import overview
+from opslog.price_book import prices
 from opslog.pricing import Usage
 from tests.admission.desk import Desk, body, run_of
 from tests.factories import lift_limits, make_price, make_user, make_work_order, set_limit
@@ -118,7 +121,7 @@ def test_runs_without_an_estimate_do_not_share_one_cap(desk: Desk) -> None:
     assert [run.reserved_usd for run in Run.objects.filter(pk__in=runs)] == [Decimal("0.50")] * 2
     desk.finish(runs[0], "1.95")
     assert desk.start("two", usd=None).denial == "usd_per_day"
-    assert not list(ledger.differences())
+    assert not list(counters.differences())
 
 
 @pytest.mark.parametrize(

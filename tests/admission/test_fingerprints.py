@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from budgets.admission import FinishTold, StartAsk, fingerprint
-from budgets.spending import Who
+from budgets.admission.direct_spend import Who
 from opslog.pricing import Usage
 
 

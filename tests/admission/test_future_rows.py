@@ -11,7 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
 
-from budgets import breaker, features, leases, ledger
+from budgets.admission import counters, leases
+from budgets.controls import breaker, features
 from budgets.models import CostStatistic, RefusalGroup
 from opslog.models import OperationsEvent
 from tests.admission.desk import Desk, body, install_clock, run_of, set_clock
@@ -112,7 +113,7 @@ def test_no_lease_outlives_its_length(desk: Desk) -> None:
     assert Run.objects.filter(status="expired").count() == 1
     set_clock(NOON + timedelta(seconds=90))
     assert leases.expire() == 1
-    assert not list(ledger.differences())
+    assert not list(counters.differences())
 
 
 def test_refusals_that_wait_in_a_group_are_written(desk: Desk) -> None:
@@ -138,17 +139,17 @@ def test_an_idempotency_key_is_replayed_all_the_same(desk: Desk) -> None:
 def test_rows_from_the_future_are_reported(desk: Desk) -> None:
     set_limit("global", "rolling_hour", "usd", "90.00")
     set_clock(NOON)
-    assert ledger.from_the_future() == []
+    assert counters.from_the_future() == []
     set_clock(AHEAD)
     run = run_of(desk.start(usd="0.10"))
     desk.extend(run, "0.10")
     set_clock(NOON)
-    found = {each.table: each for each in ledger.from_the_future()}
+    found = {each.table: each for each in counters.from_the_future()}
     assert set(found) == {"work_order_runs", "run_charges", "counters"}
     assert (found["work_order_runs"].rows, found["work_order_runs"].latest) == (1, AHEAD)
     assert found["run_charges"].rows == 1
     with pytest.raises(CommandError, match="dated in the future"):
         call_command("verify_counters", stdout=io.StringIO())
     set_clock(AHEAD)
-    assert ledger.from_the_future() == []
+    assert counters.from_the_future() == []
     assert OperationsEvent.objects.exists()

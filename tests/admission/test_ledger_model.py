@@ -21,18 +21,22 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from budgets import batches, breaker, features, leases, ledger, selectors
 from budgets.admission import (
     Decision,
     FinishTold,
     StartAsk,
+    batches,
+    counters,
     finish_fields,
+    leases,
     start_fields,
     start_settings,
 )
-from budgets.batches import Answer, Ask
+from budgets.admission.batches import Answer, Ask
+from budgets.admission.direct_spend import SpendTold, Who, spend_fields
+from budgets.controls import breaker, features
 from budgets.models import CircuitBreaker, CostRule, FeatureControl
-from budgets.spending import SpendTold, Who, spend_fields
+from budgets.usage import today as selectors
 from tests.admission.desk import Desk, body, install_clock, run_of, set_clock
 from tests.admission.ledger_model import (
     FEATURE_USD,
@@ -282,7 +286,7 @@ class Agreement(RuleBasedStateMachine):
 
     @invariant()
     def counters_are_recomputable(self) -> None:
-        assert not list(ledger.differences())
+        assert not list(counters.differences())
 
 
 @pytest.fixture

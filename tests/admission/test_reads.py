@@ -8,10 +8,9 @@ from uuid import UUID
 import pytest
 from django.db import connection, connections, transaction
 
-from budgets import batches
-from budgets.admission import Decision, FinishTold, finish_fields, start_settings
-from budgets.batches import Ask
-from budgets.spending import SpendTold, Who, spend_fields
+from budgets.admission import Decision, FinishTold, batches, finish_fields, start_settings
+from budgets.admission.batches import Ask
+from budgets.admission.direct_spend import SpendTold, Who, spend_fields
 from tests.admission.desk import Desk, run_of
 from tests.factories import make_work_order
 

@@ -11,11 +11,13 @@ from django.db.models import Sum
 from django.utils import timezone
 from pytest_django import Settings
 
-from budgets import alert_rules, history, overview, tasks
+from budgets import tasks
+from budgets.alerts import rules
 from budgets.evidence import evidence_for
 from budgets.models import AlertRule, RefusalGroup, RefusalTally
-from opslog.event_filters import Times
+from budgets.usage import history, overview
 from opslog.events import record
+from opslog.events.filters import Times
 from opslog.models import OperationsEvent
 from tests import factories
 from tests.admission.desk import Desk, install_clock, run_of, set_clock
@@ -190,7 +192,7 @@ def test_every_figure_sums_the_counts(desk: Desk, clock: Clock) -> None:
     refused = {each.name: sum(filter(None, each.values)) for each in charted}
     assert refused == {"runs_per_day": 60, "suspended": 30}
     assert sum(each.times for each in overview.last_refusals(at_most=9)) == 90
-    assert alert_rules.measured(AlertRule(minutes=30))[1].refusals == 60
+    assert rules.measured(AlertRule(minutes=30))[1].refusals == 60
     evidence = evidence_for("w1", new_runs_per_day=1000, new_usd_per_day=None, now=now)
     days: dict[str, int] = {}
     for day in evidence.days:

@@ -8,9 +8,9 @@ from decimal import Decimal
 import pytest
 from django.db import connection, connections, transaction
 
-from budgets import leases, ledger, selectors
-from budgets.admission import Decision
+from budgets.admission import Decision, counters, leases
 from budgets.models import Counter, Grant
+from budgets.usage import today
 from opslog import events
 from opslog.models import OperationsEvent
 from tests import factories
@@ -28,7 +28,7 @@ def desk(committed_db: str) -> Iterator[Desk]:
     set_clock(LATE)
     make_work_order(usd_per_day="1.00", runs_per_day=100, max_concurrent_runs=50)
     yield Desk()
-    assert not list(ledger.differences())
+    assert not list(counters.differences())
 
 
 def test_a_new_day_is_a_new_row(desk: Desk) -> None:
@@ -50,9 +50,9 @@ def test_a_run_counts_for_the_day_it_started(desk: Desk) -> None:
     assert desk.finish(run, "0.70").status == 200
     work_order = Run.objects.get().wo
     assert Run.objects.get().day == date(2026, 3, 14)
-    assert selectors.usage_today(work_order).used_usd == 0
+    assert today.usage_today(work_order).used_usd == 0
     set_clock(LATE)
-    assert selectors.usage_today(work_order).used_usd == Decimal("0.70")
+    assert today.usage_today(work_order).used_usd == Decimal("0.70")
 
 
 def turn_clock_while_waiting(desk: Desk, at: datetime, usd: str) -> Decision:

@@ -8,10 +8,12 @@ from uuid import UUID
 
 import pytest
 
-from budgets import admission, ledger
+from budgets import admission
+from budgets.admission import counters
 from budgets.models import Alert, Grant
-from opslog import events, prices
+from opslog import events
 from opslog.models import OperationsEvent
+from opslog.price_book import prices
 from opslog.pricing import Usage
 from tests.admission.desk import Desk, body, run_of
 from tests.factories import lift_limits, make_token, make_user, make_work_order
@@ -35,7 +37,7 @@ def settled(desk: Desk, usd: str, model: str = "nobody-knows", status: str = "su
     told = admission.FinishTold(status=status, model=model, usage=USAGE)
     answer = body(admission.finish(UUID(run), told, caller=desk.caller))
     assert answer["costNote"] == "unpriced"
-    assert not list(ledger.differences())
+    assert not list(counters.differences())
     return Decimal(answer["costUsd"])
 
 

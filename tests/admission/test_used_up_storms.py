@@ -15,9 +15,10 @@ import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from budgets import breaker, features, ledger
+from budgets.admission import counters
+from budgets.controls import breaker, features
 from budgets.models import Alert, CircuitBreaker, FeatureControl
-from config.scratch import ScratchService
+from config.run.scratch import ScratchService
 from opslog.models import OperationsEvent
 from tests import factories
 from tests.admission.storms import CLIENTS, PRICE, ROOM, Connection, Storm, storm_on
@@ -52,7 +53,7 @@ def test_zero_dollar_asks_end_with_the_cap(storm: Storm) -> None:
             assert answers[201] == len(reserved)
             assert reserved.count(PRICE) == ROOM
             assert reserved[-1] == PRICE  # the one that used it up is the last
-            assert not list(ledger.differences())
+            assert not list(counters.differences())
         assert storm.ask([ask(name, "0")] * CLIENTS) == {"usd_per_day": CLIENTS}
 
 

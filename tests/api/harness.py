@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from config.children import Child
-from config.scratch import ScratchService, scratch_service
+from config.run.children import Child
+from config.run.scratch import ScratchService, scratch_service
 from tests import factories
 from tests.waiting import HANG_SECONDS
 

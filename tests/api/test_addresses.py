@@ -8,7 +8,7 @@ from django.test import RequestFactory
 from pytest_django import DjangoDbBlocker, Settings
 
 from config.middleware import ForwardedProtoMiddleware
-from opslog.addresses import client_address
+from opslog.api.client_address import client_address
 from tests import factories
 from tests.api.harness import WORK_ORDER, Api, api_service
 

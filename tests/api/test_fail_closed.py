@@ -19,8 +19,8 @@ import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from config.data_folder import DataFolder
-from config.embedded import EmbeddedPostgres
+from config.run.data_folder import DataFolder
+from config.run.embedded import EmbeddedPostgres
 from tests.api.harness import WORK_ORDER, Api, api_service
 from tests.clusters import pointing_at
 from tests.waiting import HANG_SECONDS, in_time, stays, timed, wait_until

@@ -6,7 +6,8 @@ from uuid import UUID
 import pytest
 from django.db import transaction
 
-from budgets import accounts, approvals, corrections
+from budgets import accounts, approvals
+from budgets.approvals import corrections
 from opslog.models import OperationsEvent
 from tests import factories
 from tests.admission.desk import Desk, run_of

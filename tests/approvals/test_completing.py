@@ -11,8 +11,8 @@ from django.db.models import QuerySet
 from django.test import Client
 from django.urls import reverse
 
-from budgets import approvals, rules, tasks
-from budgets.approvals import rule_changes
+from budgets import approvals, tasks
+from budgets.approvals import rule_changes, rules
 from budgets.exceptions import Refused
 from budgets.models import CapChange, ChangeRequest
 from opslog import events

@@ -11,9 +11,9 @@ from django.utils import timezone
 from budgets import approvals
 from budgets.approvals.needs import current_rules
 from budgets.approvals.rule_changes import problems, replace
+from budgets.approvals.rules import Rule
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest
-from budgets.rules import Rule
 from opslog.models import OperationsEvent, OutboxMessage
 from tests.approvals.test_workflow import ask, decide, everybody
 from tests.factories import join, make_user

@@ -5,7 +5,7 @@ from importlib import import_module
 
 import pytest
 
-from budgets.rules import NoRule, Rule, assign, is_filled, slots_for
+from budgets.approvals.rules import NoRule, Rule, assign, is_filled, slots_for
 
 
 def shipped() -> list[Rule]:

@@ -7,12 +7,14 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from budgets import approvals, features, limits, rules
+from budgets import approvals
 from budgets.admin import raising
+from budgets.approvals import rules
+from budgets.controls import features, limits
 from budgets.exceptions import Conflict, Refused
 from budgets.models import Budget, ChangeRequest, FeatureControl
-from opslog import changes
 from opslog.models import OperationsEvent, OutboxMessage
+from opslog.telemetry import change_markers
 from tests.approvals.test_workflow import decide, everybody
 from tests.factories import make_user, make_work_order, set_limit
 
@@ -112,7 +114,7 @@ def test_a_limit_that_was_lowered_meanwhile_makes_it_stale(people: dict[str, Use
 
 def test_the_charts_of_a_limit_have_the_changes(people: dict[str, User]) -> None:
     now = timezone.now()
-    changes.record_change(
+    change_markers.record_change(
         kind="deploy", what="chat 2.0", by="ops", now=now, happened_at=now - timedelta(days=3)
     )
     about = ChangeRequest(subject_type="budget", subject_id=str(limit("global", "day", "usd").pk))

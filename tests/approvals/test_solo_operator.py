@@ -18,10 +18,11 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from budgets import accounts, approvals, corrections, solo_operator
-from budgets.approvals import notices
+from budgets import accounts, approvals
+from budgets.approvals import corrections, notices, solo_operator
 from budgets.checks import four_eyes_in_production
 from budgets.exceptions import Refused, SecondFactorRequired
+from budgets.finops.reviews import working
 from budgets.models import (
     ChangeRequest,
     CostCorrection,
@@ -30,8 +31,7 @@ from budgets.models import (
     MonthlyReview,
     Vote,
 )
-from budgets.reviews import working
-from config.scratch import with_database
+from config.run.scratch import with_database
 from opslog.models import OperationsEvent, OutboxMessage
 from tests.admission.desk import Desk, run_of
 from tests.approvals.test_workflow import caps

@@ -14,7 +14,7 @@ import uvloop
 
 from budgets import admission
 from budgets.admission import Caller, Decision, FinishTold, StartAsk
-from budgets.batches import Ask
+from budgets.admission.batches import Ask
 from budgets.gathering import Gatherer
 from budgets.gathering.connection import Connection
 from tests.admission.desk import Desk

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from config.embedded import EmbeddedPostgres
+from config.run.embedded import EmbeddedPostgres
 from tests.waiting import wait_until
 
 

@@ -6,10 +6,10 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import connection
 
-from budgets import admission, batches
-from budgets.admission import FinishTold, StartAsk
-from budgets.batches import Answer, Ask
-from budgets.spending import SpendTold, Who, spend_fields
+from budgets import admission
+from budgets.admission import FinishTold, StartAsk, batches
+from budgets.admission.batches import Answer, Ask
+from budgets.admission.direct_spend import SpendTold, Who, spend_fields
 from tests import factories
 from tests.admission.desk import Desk, run_of
 from workorders.models import Run

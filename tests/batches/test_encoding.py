@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 
-from budgets import batches
-from budgets.batches import Ask
+from budgets.admission import batches
+from budgets.admission.batches import Ask
 from opslog.pricing import Usage
 from tests import factories
 from tests.admission.desk import Desk

@@ -12,9 +12,9 @@ from django.conf import LazySettings
 from django.db import connections
 from django_q.models import OrmQ
 
-from budgets import batches
+from budgets.admission import batches
 from budgets.models import Deployment
-from opslog import authority
+from opslog.database import authority
 from opslog.exceptions import Overloaded
 from tests import factories
 from tests.admission.desk import Desk, run_of

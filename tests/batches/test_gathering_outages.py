@@ -13,13 +13,12 @@ import pytest
 from django.db import connections
 from pytest_django import DjangoDbBlocker
 
-from budgets import ledger
-from budgets.admission import Decision
-from budgets.batches import Ask
-from config.data_folder import DataFolder
-from config.embedded import EmbeddedPostgres
-from config.scratch import scratch_database
-from opslog import authority
+from budgets.admission import Decision, counters
+from budgets.admission.batches import Ask
+from config.run.data_folder import DataFolder
+from config.run.embedded import EmbeddedPostgres
+from config.run.scratch import scratch_database
+from opslog.database import authority
 from tests import factories
 from tests.admission.desk import Desk
 from tests.batches.looping import Answer, Looping, answers, looping, outcomes, start
@@ -104,7 +103,7 @@ def test_the_session_of_a_batch_is_terminated(own: Own, loop: Looping, ask: Ask)
         assert outcomes(answers(sent)) == ["Unavailable"] * 16
         holder.rollback()
     assert comes_back(loop, ask) == written(ask)
-    assert not list(ledger.differences())
+    assert not list(counters.differences())
 
 
 def test_a_call_is_canceled(own: Own, loop: Looping, ask: Ask) -> None:
@@ -133,7 +132,7 @@ def test_a_process_of_the_database_is_killed_under_load(own: Own, loop: Looping,
     assert acknowledged <= written(ask)
     assert len(written(ask)) <= len(acknowledged) + 32
     connections["default"].close()
-    assert not list(ledger.differences())
+    assert not list(counters.differences())
 
 
 def test_frozen(own: Own, loop: Looping, ask: Ask) -> None:

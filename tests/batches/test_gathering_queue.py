@@ -4,7 +4,7 @@ from collections import Counter as Tally
 
 import pytest
 
-from budgets.batches import MOST, Ask
+from budgets.admission.batches import MOST, Ask
 from budgets.gathering.queue import FairQueue, Line, Waiting
 
 

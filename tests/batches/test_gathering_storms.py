@@ -10,9 +10,8 @@ import pytest
 from django.db import connections
 from django.db.models import Sum
 
-from budgets import ledger
-from budgets.admission import Decision
-from opslog import authority
+from budgets.admission import Decision, counters
+from opslog.database import authority
 from tests import factories
 from tests.admission.desk import Desk
 from tests.batches.looping import answers, looping, start
@@ -87,7 +86,7 @@ def test_hosts_and_single_callers_admit_exactly_what_there_is_room_for() -> None
     assert {each.denial if isinstance(each, Decision) else each for each in told} <= OUTCOMES
     # 440 asks of $0.0367 on average are $16: when there is no room for more, cents fill it up.
     assert admitted() == LIMIT
-    assert not list(ledger.differences())
+    assert not list(counters.differences())
 
 
 def test_without_the_lock_they_admit_more() -> None:

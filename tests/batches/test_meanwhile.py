@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.conf import settings
 
-from budgets import ledger
+from budgets.admission import counters
 from tests import factories
 from tests.admission.desk import Desk
 from tests.batches.test_new_limits import waiting
@@ -92,4 +92,4 @@ def test_a_day_that_ends_in_the_middle_of_a_batch(committed_db: str, desk: Desk)
     assert len(days) > 1
     assert set(days.values()) == {5}
     assert all(run.day == run.started_at.date() for run in Run.objects.all())
-    assert not list(ledger.differences())
+    assert not list(counters.differences())

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from django.conf import settings
 
-from budgets import ledger
+from budgets.admission import counters
 from tests import factories
 from tests.admission.desk import Desk, run_of
 from tests.batches.test_races import client, decide, desk
@@ -56,7 +56,7 @@ def test_a_new_limit_and_the_end_of_a_run_do_not_wait_for_each_other(
 ) -> None:
     race(committed_db, desk, end, statement)
     assert Run.objects.get().status != "running"
-    assert not list(ledger.differences())
+    assert not list(counters.differences())
 
 
 def test_without_the_order_they_do(committed_db: str, desk: Desk) -> None:

@@ -13,9 +13,9 @@ import pytest
 from django.conf import settings
 from django.db import connections
 
-from budgets import ledger
+from budgets.admission import counters
 from budgets.models import CircuitBreaker
-from config.scratch import with_database
+from config.run.scratch import with_database
 from tests import factories
 from tests.admission.desk import Desk
 from tests.batches.test_same_as_one_by_one import BATCH, SINGLE
@@ -94,7 +94,7 @@ def make_room() -> None:
 def test_what_there_is_and_not_a_cent_more(committed_db: str, desk: Desk) -> None:
     make_room()
     assert storm(committed_db, desk, SINGLES) == ROOM
-    assert not list(ledger.differences())
+    assert not list(counters.differences())
 
 
 def test_without_the_lock_the_race_is_real(committed_db: str, desk: Desk) -> None:

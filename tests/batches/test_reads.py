@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import connection, connections, transaction
 
-from budgets.batches import Ask
+from budgets.admission.batches import Ask
 from tests import factories
 from tests.admission.desk import Desk
 from tests.admission.test_reads import LIMITS, PAST, READ

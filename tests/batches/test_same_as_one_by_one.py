@@ -19,7 +19,7 @@ import pytest
 from django.conf import settings
 from django.db import connections
 
-from config.scratch import owner_sql, with_database
+from config.run.scratch import owner_sql, with_database
 from tests.admission.desk import SETTABLE_CLOCK
 from tests.batches.worlds import BEGINS, STATE, World
 

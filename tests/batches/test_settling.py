@@ -20,12 +20,13 @@ import pytest
 from django.db import DatabaseError, connections, transaction
 from psycopg.types.json import Jsonb
 
-from budgets import admission, batches, breaker, features, leases, ledger
-from budgets.admission import Caller, Fields, FinishTold
-from budgets.batches import Answer, Ask
+from budgets import admission
+from budgets.admission import Caller, Fields, FinishTold, batches, counters, leases
+from budgets.admission.batches import Answer, Ask
+from budgets.admission.direct_spend import SpendTold, Who, spend_fields
+from budgets.controls import breaker, features
 from budgets.models import CircuitBreaker, CostRule
-from budgets.spending import SpendTold, Who, spend_fields
-from opslog.usage import Usage
+from opslog.pricing.usage import Usage
 from tests.admission.desk import Desk, body, install_clock, run_of, set_clock
 from tests.admission.ledger_model import NOON
 from tests.factories import (
@@ -338,7 +339,7 @@ def test_a_batch_comes_to_what_its_asks_come_to(seed: str, committed: None) -> N
         seen.update(each[:2] for each in singly)
     alerts = Counter(kind for (kind,) in rows("SELECT kind FROM alerts"))
     print(f"seed {seed}: {dict(seen)}; {dict(alerts)}")
-    assert not list(ledger.differences())
+    assert not list(counters.differences())
     # What the seeds are for has happened.
     assert {(200, ""), (409, "run_ended"), (404, "unknown_run"), (401, "token")} <= seen.keys()
     assert {"budget_threshold", "breaker_opened", "cost_unpriced"} <= alerts.keys()

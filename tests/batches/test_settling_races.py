@@ -13,11 +13,11 @@ from django.conf import settings
 from django.db import OperationalError, connection, connections
 from psycopg import errors
 
-from budgets import admission, batches, leases, ledger
-from budgets.admission import FinishTold
-from budgets.batches import Answer, Ask
-from budgets.spending import SpendTold, Who, spend_fields
-from config.scratch import with_database
+from budgets import admission
+from budgets.admission import FinishTold, batches, counters, leases
+from budgets.admission.batches import Answer, Ask
+from budgets.admission.direct_spend import SpendTold, Who, spend_fields
+from config.run.scratch import with_database
 from opslog.models import OperationsEvent
 from tests.admission.desk import Desk, run_of
 from tests.factories import lift_limits, make_work_order
@@ -119,7 +119,7 @@ def test_batches_race_with_single_finishes_extensions_and_reaping(desk: Desk) ->
     assert set(settled.values()) == {1}
     recorded = OperationsEvent.objects.filter(kind__in=("RUN_FINISHED", "RUN_FINISHED_LATE"))
     assert Counter(recorded.values_list("meta__runId", flat=True)) == settled
-    assert not list(ledger.differences())
+    assert not list(counters.differences())
     connections["owner"].close()
 
 

@@ -6,9 +6,9 @@ import pytest
 from django.db import connection, connections, transaction
 from django.db.utils import DatabaseError, IntegrityError
 
-from opslog import changes
-from opslog.changes import KeyTaken, OutOfReach, markers_between, record_change
 from opslog.models import ChangeMarker, OperationsEvent
+from opslog.telemetry import change_markers
+from opslog.telemetry.change_markers import KeyTaken, OutOfReach, markers_between, record_change
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -63,7 +63,7 @@ def test_without_a_key_each_telling_is_a_change() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("away", [-changes.BACK - HOUR, changes.AHEAD + HOUR])
+@pytest.mark.parametrize("away", [-change_markers.BACK - HOUR, change_markers.AHEAD + HOUR])
 def test_moments_out_of_reach(away: timedelta) -> None:
     with pytest.raises(OutOfReach):
         tell(happened_at=NOW + away)

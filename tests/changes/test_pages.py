@@ -8,8 +8,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from opslog import changes
 from opslog.models import ChangeMarker, OperationsEvent
+from opslog.telemetry import change_markers
 from tests import factories
 from tests.admin.scene import make_run, use
 
@@ -62,7 +62,7 @@ def test_a_bad_form_records_nothing(bad: dict[str, str]) -> None:
 @pytest.mark.django_db
 def test_nobody_edits_or_deletes_one() -> None:
     now = timezone.now()
-    marker, _ = changes.record_change(kind="deploy", what="<b>x</b>", by="ops", now=now)
+    marker, _ = change_markers.record_change(kind="deploy", what="<b>x</b>", by="ops", now=now)
     client = log_in(is_superuser=True)
     page = reverse("admin:opslog_changemarker_change", args=[marker.pk])
     assert "&lt;b&gt;x&lt;/b&gt;" in client.get(page).content.decode()
@@ -84,7 +84,7 @@ def test_drawn_on_the_first_page_and_on_that_of_a_work_order() -> None:
     work_order = factories.make_work_order("w1")
     use(work_order, runs=1, settled="1.00")
     make_run(work_order)
-    changes.record_change(kind="deploy", what="chat 2.0", by="ops", now=timezone.now())
+    change_markers.record_change(kind="deploy", what="chat 2.0", by="ops", now=timezone.now())
     client = log_in(is_superuser=True)
     for page in (
         reverse("admin:index"),

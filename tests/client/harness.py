@@ -17,12 +17,12 @@ import psycopg
 from django.db import transaction
 from pytest_django import DjangoDbBlocker
 
+from budgets.demo.replay.fixture import Caps, prepare, set_caps
 from budgets.models import Budget
-from budgets.replay.fixture import Caps, prepare, set_caps
 from client.python.tollgate_client import RetryPolicy, Tollgate
-from config.children import BASE_DIR
-from config.scratch import scratch_service
-from opslog.another_database import connected_to
+from config.run.children import BASE_DIR
+from config.run.scratch import scratch_service
+from opslog.database.another_database import connected_to
 from tests.waiting import HANG_SECONDS, wait_until
 from workorders.models import WorkOrder
 

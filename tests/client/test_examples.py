@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from config.children import BASE_DIR
+from config.run.children import BASE_DIR
 from tests.telemetry_otlp import stacks
 from tests.telemetry_otlp.model_server import model_server
 from tests.waiting import HANG_SECONDS

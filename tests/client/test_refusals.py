@@ -11,7 +11,7 @@ from pytest_django import DjangoDbBlocker
 
 from client.python.tollgate_client import Refused, Run, Tollgate
 from client.python.tollgate_client.asks import Ask, RefusalMemory
-from opslog.another_database import connected_to
+from opslog.database.another_database import connected_to
 from tests.factories import set_limit
 
 from .harness import Gate, Real

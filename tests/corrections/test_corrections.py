@@ -10,8 +10,10 @@ from django.contrib.auth.models import Permission, User
 from django.db import Error, transaction
 from django.utils import timezone
 
-from budgets import approvals, breaker, corrections, features, leases, ledger, spending
-from budgets.admission import Caller
+from budgets import approvals
+from budgets.admission import Caller, counters, direct_spend, leases
+from budgets.approvals import corrections
+from budgets.controls import breaker, features
 from budgets.exceptions import Conflict, Refused
 from budgets.models import (
     Alert,
@@ -57,7 +59,7 @@ def correct(run: str, new: str, by: User, of: str = "run") -> CostCorrection:
 
 
 def agree() -> None:
-    assert list(ledger.differences()) == []
+    assert list(counters.differences()) == []
 
 
 def spent(scope: str = "global", window: str = "day") -> Decimal:
@@ -117,7 +119,7 @@ def test_direct_spend(admin_desk: Desk, ops: User) -> None:
     for window in ("minute", "hour", "day", "month"):
         set_limit("user", window, "usd", "100000")
     caller = Caller(tokens.digest(admin_desk.token), "127.0.0.1")
-    spending.spend(caller=caller, who=spending.Who(user_id="ann"), cost_usd=Decimal("30"))
+    direct_spend.spend(caller=caller, who=direct_spend.Who(user_id="ann"), cost_usd=Decimal("30"))
     spend = str(DirectSpend.objects.get().pk)
     assert correct(spend, "0.30", ops, of="direct_spend").status == "applied"
     assert DirectSpend.objects.get().cost_usd == Decimal("0.30")
@@ -298,7 +300,7 @@ def test_the_row_says_when(desk: Desk) -> None:
 
 def spend(desk: Desk, usd: str) -> Any:
     caller = Caller(tokens.digest(desk.token), "127.0.0.1")
-    return spending.spend(caller=caller, who=spending.Who(), cost_usd=Decimal(usd))
+    return direct_spend.spend(caller=caller, who=direct_spend.Who(), cost_usd=Decimal(usd))
 
 
 def test_direct_spend_is_told_of(desk: Desk) -> None:

@@ -8,7 +8,8 @@ from uuid import UUID
 import pytest
 from django.db import connections, transaction
 
-from budgets import corrections, leases, ledger
+from budgets.admission import counters, leases
+from budgets.approvals import corrections
 from budgets.exceptions import Refused
 from budgets.models import CostCorrection
 from opslog.models import OperationsEvent
@@ -61,7 +62,7 @@ def test_two_corrections_of_one_cost(run: str) -> None:
     assert len(won) == 1
     assert Run.objects.get(pk=run).cost == won[0].new_usd
     assert OperationsEvent.objects.filter(kind="COST_CORRECTED").count() == 1
-    assert list(ledger.differences()) == []
+    assert list(counters.differences()) == []
 
 
 def test_two_confirmations_of_one_correction(run: str) -> None:
@@ -78,7 +79,7 @@ def test_two_confirmations_of_one_correction(run: str) -> None:
     assert sum(isinstance(answer, CostCorrection) for answer in answers) == 1
     made.refresh_from_db()
     assert Run.objects.get(pk=run).cost == (1 if made.status == "applied" else 42)
-    assert list(ledger.differences()) == []
+    assert list(counters.differences()) == []
 
 
 def test_a_correction_against_the_late_end_of_a_run(desk: Desk) -> None:
@@ -102,4 +103,4 @@ def test_a_correction_against_the_late_end_of_a_run(desk: Desk) -> None:
             assert (cost, getattr(finished, "denial", "")) == (Decimal("0.20"), "run_ended")
         else:
             assert (cost, getattr(finished, "status", 0)) == (Decimal("0.70"), 200)
-        assert list(ledger.differences()) == []
+        assert list(counters.differences()) == []

@@ -6,10 +6,11 @@ from decimal import Decimal
 import pytest
 from django.db import connection
 
-from budgets import alert_rules, latency
-from budgets.alert_rules import Measured, judge
+from budgets.alerts import rules
+from budgets.alerts.rules import Measured, judge
 from budgets.exceptions import Refused
 from budgets.models import Alert, AlertRule, Budget
+from budgets.usage import latency
 from opslog.models import OperationsEvent
 from tests import factories
 from tests.access.walking import logged_in
@@ -64,37 +65,37 @@ def test_the_shipped_rules_are_those_of_operations() -> None:
 @pytest.mark.django_db
 def test_an_occurrence_is_told_once_and_ends_when_it_is_over() -> None:
     refuse(11)
-    assert alert_rules.evaluate() == 1
-    assert alert_rules.evaluate() == 0
+    assert rules.evaluate() == 1
+    assert rules.evaluate() == 0
     assert firing() == {"refusals"}
     assert OperationsEvent.objects.filter(kind="ALERT_RULE").count() == 1
     refuse(1, "w2")
-    assert alert_rules.evaluate() == 1
+    assert rules.evaluate() == 1
     assert firing() == {"refusals", "refusals_spread"}
-    alert_rules.change(
+    rules.change(
         AlertRule.objects.get(check_name="refusals").pk,
         {"over": Decimal(100)},
         reason="a test",
         by="test",
     )
-    assert alert_rules.evaluate() == 0
+    assert rules.evaluate() == 0
     assert firing() == {"refusals_spread"}
-    alert_rules.change(
+    rules.change(
         AlertRule.objects.get(check_name="refusals").pk,
         {"over": Decimal(10)},
         reason="a test",
         by="test",
     )
-    assert alert_rules.evaluate() == 1
+    assert rules.evaluate() == 1
     assert Alert.objects.filter(kind="rule").count() == 3
 
 
 @pytest.mark.django_db
 def test_a_rule_that_is_off_says_nothing() -> None:
     rule = AlertRule.objects.get(check_name="refusals")
-    alert_rules.change(rule.pk, {"enabled": False}, reason="noise", by="admin")
+    rules.change(rule.pk, {"enabled": False}, reason="noise", by="admin")
     refuse(50)
-    assert alert_rules.evaluate() == 0
+    assert rules.evaluate() == 0
     event = OperationsEvent.objects.get(kind="ALERT_RULE_CHANGED")
     assert event.meta["changes"] == {"enabled": {"old": "True", "new": "False"}}
     assert event.actor == "admin"
@@ -105,7 +106,7 @@ def test_a_rule_that_is_off_says_nothing() -> None:
 def test_a_change_needs_a_reason(reason: str) -> None:
     rule = AlertRule.objects.get(check_name="refusals")
     with pytest.raises(Refused):
-        alert_rules.change(rule.pk, {"enabled": False}, reason=reason, by="admin")
+        rules.change(rule.pk, {"enabled": False}, reason=reason, by="admin")
 
 
 @pytest.mark.django_db
@@ -124,7 +125,7 @@ def test_the_list_says_counts_as_counts_and_how_caps_are_told_of() -> None:
 @pytest.mark.django_db
 def test_the_list_of_alerts_and_the_first_page_say_the_severity() -> None:
     refuse(11)
-    alert_rules.evaluate()
+    rules.evaluate()
     client = logged_in(factories.make_user("op", groups=["operations"], is_staff=True))
     shown = client.get("/admin/budgets/alert/").content.decode().split('id="result_list"')[1]
     assert ">low</span>" in shown

@@ -7,9 +7,10 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from budgets import burning, features, killswitch
-from budgets.burning import Burner
+from budgets.controls import features, kill_switch
 from budgets.models import FeatureControl, KillSwitch
+from budgets.usage import burning
+from budgets.usage.burning import Burner
 from tests import factories
 from tests.access.walking import logged_in
 from tests.admin.scene import make_run
@@ -80,7 +81,7 @@ def test_an_act_comes_back_to_the_page_it_was_on_and_to_no_other_site(operations
 
 
 def test_a_second_click_does_not_turn_a_switch_back(operations: Client) -> None:
-    made, _ = killswitch.switch("Identity", "agent:a", enabled=True, reason="x", by="ops")
+    made, _ = kill_switch.switch("Identity", "agent:a", enabled=True, reason="x", by="ops")
     lift = f"/admin/budgets/killswitch/{made.pk}/switch/"
     features.change("chat", {}, reason="x", by="ops")
     control = FeatureControl.objects.get(feature="chat")

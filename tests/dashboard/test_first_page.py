@@ -8,11 +8,14 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from budgets import approvals, breaker, burn_rate, features, killswitch, standstill
+from budgets import approvals
+from budgets.controls import breaker, features, kill_switch
 from budgets.models import Counter, FeatureControl
-from config.dashboard import Choice, charts
-from opslog import changes, liveness
+from budgets.usage import burn_rate, stopped
+from config.pages.dashboard import Choice, charts
+from opslog import liveness
 from opslog.models import OperationsEvent
+from opslog.telemetry import change_markers
 from tests import factories
 from tests.access.walking import logged_in
 from tests.admin.scene import ask, make_run
@@ -96,7 +99,7 @@ def test_only_changes_of_what_is_shown_are_drawn() -> None:
     make_run(factories.make_work_order(), feature="chat", started_at=now, cost=1, status="success",
         finished_at=now)  # fmt: skip
     for feature in ("chat", "editor", ""):
-        changes.record_change(kind="deploy", what=f"of {feature}", by="ops", now=now,
+        change_markers.record_change(kind="deploy", what=f"of {feature}", by="ops", now=now,
             feature=feature, happened_at=now - timedelta(minutes=1))  # fmt: skip
     marks = charts(Choice.of({}), now)["spend_chart"].marks
     assert {each.text for each in marks} == {"deploy: of chat (chat)", "deploy: of "}
@@ -137,7 +140,7 @@ def test_what_is_blocked_besides_work_orders() -> None:
     factories.set_limit("global", "rolling_hour", "usd", 1)
     commit_a_minute("1.50")
     Counter.objects.filter(window="rolling_hour").update(runs=1)
-    found = standstill.stopped(*NOBODYS, at_most=8)
+    found = stopped.stopped(*NOBODYS, at_most=8)
     assert [(each.what, each.why) for each in found] == [
         ("feature digest", "switched off"),
         ("everything", "US dollars in any 60 minutes used up"),
@@ -151,8 +154,8 @@ def test_what_is_blocked_besides_work_orders() -> None:
 
 @pytest.mark.django_db
 def test_stops_by_hand_are_among_what_is_blocked() -> None:
-    killswitch.switch("Surface", "batch", enabled=True, reason="x", by="ops")
-    killswitch.switch("Global", "", enabled=True, reason="too much at once", by="dana")
+    kill_switch.switch("Surface", "batch", enabled=True, reason="x", by="ops")
+    kill_switch.switch("Global", "", enabled=True, reason="too much at once", by="dana")
     breaker.trip("global", "", reason="x", by="ops")
     page = logged_in(factories.make_user("op", groups=["operations"], is_staff=True)).get(
         "/ops-dashboard"

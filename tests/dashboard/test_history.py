@@ -6,9 +6,10 @@ from decimal import Decimal
 import pytest
 from django.db import connection
 
-from budgets import history, leases
+from budgets.admission import leases
 from budgets.models import GovernedHour
-from opslog.charts import Series
+from budgets.usage import history
+from opslog.pages.charts import Series
 from tests import factories
 from tests.admin.scene import make_run
 from tests.admission.desk import Desk, install_clock, run_of, set_clock

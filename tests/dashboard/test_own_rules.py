@@ -8,7 +8,8 @@ import pytest
 from django.contrib.auth.models import Group
 from django.utils import timezone
 
-from budgets import alert_rules, alerts
+from budgets import alerts
+from budgets.alerts import rules
 from budgets.exceptions import Refused
 from budgets.models import Alert, AlertRule
 from opslog.incidents.detecting import record_verdict
@@ -30,7 +31,7 @@ RULE: dict[str, Any] = {
 
 
 def add(**given: Any) -> AlertRule:
-    return alert_rules.add({**RULE, **given}, reason="incident #3", by="olga")
+    return rules.add({**RULE, **given}, reason="incident #3", by="olga")
 
 
 def test_a_rate_of_spend_of_one_feature() -> None:
@@ -41,10 +42,10 @@ def test_a_rate_of_spend_of_one_feature() -> None:
     desk = Desk()
     desk.start(usd="0.60", feature="summaries")
     desk.start(usd="0.90", feature="chat")
-    assert alert_rules.evaluate() == 0
+    assert rules.evaluate() == 0
     desk.start(usd="0.50", feature="summaries")
-    assert alert_rules.evaluate() == 1
-    assert alert_rules.evaluate() == 0
+    assert rules.evaluate() == 1
+    assert rules.evaluate() == 0
     alert = Alert.objects.get(kind="rule", owner_id=str(rule.pk))
     assert alert.message == (
         "High priority: Summaries are dear: $1.10 spent in 60 minutes (over $1.00) by summaries"
@@ -62,9 +63,9 @@ def test_the_use_of_one_limit_and_who_is_notified() -> None:
     make_work_order(max_concurrent_runs=10, usd_per_day="100")
     desk = Desk()
     desk.start(usd="5.00")
-    assert alert_rules.evaluate() == 0
+    assert rules.evaluate() == 0
     desk.start(usd="0.50")
-    assert alert_rules.evaluate() == 1
+    assert rules.evaluate() == 1
     alerts.tell()
     messages = OutboxMessage.objects.filter(topic="rule")
     assert [each.recipient_label for each in messages] == ["fin"]
@@ -121,7 +122,7 @@ def test_a_rule_of_long_ago_says_nothing_of_now() -> None:
     make_work_order()
     lift_limits()
     Desk().start(usd="1.50")
-    assert alert_rules.evaluate() == 1
+    assert rules.evaluate() == 1
     rule = AlertRule.objects.get(name=RULE["name"])
     since = timezone.now() - timedelta(minutes=5)
     assert rule.firing_since is not None

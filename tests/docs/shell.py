@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.children import BASE_DIR
-from config.embedded import binaries
+from config.run.children import BASE_DIR
+from config.run.embedded import binaries
 from tests.waiting import HANG_SECONDS
 
 FENCE = re.compile(r"(?:<!-- not run: (.*?) -->\n)?^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

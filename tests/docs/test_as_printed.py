@@ -14,9 +14,9 @@ import psycopg
 import pytest
 import yaml
 
-from config.children import BASE_DIR
-from config.data_folder import DataFolder
-from config.embedded import EmbeddedPostgres, free_port
+from config.run.children import BASE_DIR
+from config.run.data_folder import DataFolder
+from config.run.embedded import EmbeddedPostgres, free_port
 from tests.docs import shell
 from tests.waiting import HANG_SECONDS, wait_until
 
@@ -267,7 +267,7 @@ def test_production(own_postgres: str, tmp_path: Path) -> None:
         "SEAL_KEY_FILE": str(seals / "seal_key"),
         "SEAL_HEADS_FILE": str(seals / "seal_heads.jsonl"),
     }
-    prepare = [".venv/bin/python -m config.prepare"]
+    prepare = [".venv/bin/python -m config.run.prepare"]
     shell.run(prepare, copy, {**env, "TOLLGATE_OWNER_DATABASE_URL": addresses["OWNER_URL"]})
     people = shell.runnable(page, "## First people and prices", "## Check")
     (printed,) = shell.run(people, copy, env)

@@ -10,7 +10,7 @@ from django.core.management import get_commands
 from django.db import connection
 from django.test import Client
 
-from budgets import breaker, features, killswitch
+from budgets.controls import breaker, features, kill_switch
 from budgets.exceptions import Refused
 from budgets.models import FeatureControl
 from tests import factories
@@ -107,15 +107,15 @@ def sql(statement: str) -> None:
 
 STOPS: dict[str, tuple[Any, str]] = {
     "everything": (
-        lambda: killswitch.switch("Global", None, enabled=True, reason="x", by="t"),
+        lambda: kill_switch.switch("Global", None, enabled=True, reason="x", by="t"),
         "kill_switch",
     ),
     "one surface": (
-        lambda: killswitch.switch("Surface", "chat", enabled=True, reason="x", by="t"),
+        lambda: kill_switch.switch("Surface", "chat", enabled=True, reason="x", by="t"),
         "kill_switch",
     ),
     "a user, an agent, a token": (
-        lambda: killswitch.switch("Identity", "agent:agent-1", enabled=True, reason="x", by="t"),
+        lambda: kill_switch.switch("Identity", "agent:agent-1", enabled=True, reason="x", by="t"),
         "kill_switch",
     ),
     "one work order": (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from config.children import BASE_DIR
+from config.run.children import BASE_DIR
 
 PAGES = [
     *BASE_DIR.glob("*.md"),

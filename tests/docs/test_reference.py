@@ -11,11 +11,11 @@ import pytest
 from django.core.management.base import BaseCommand
 
 from budgets.models import AccountChange, Alert, ChangeRequest
-from config.children import BASE_DIR
 from config.environment import GROUPS
+from config.run.children import BASE_DIR
 from config.schedules import ON_DEMAND, SCHEDULES
 from docs import generate
-from opslog import roles
+from opslog.database import roles
 
 DOCS = BASE_DIR / "docs"
 REFERENCE = DOCS / "reference"

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from budgets import features
+from budgets.controls import features
 from opslog import events
 from opslog.models import InferenceEvent, OperationsEvent, ToolCall
 from tests import factories

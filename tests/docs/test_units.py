@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from config import children
-from config.children import BASE_DIR
+from config.run import children
+from config.run.children import BASE_DIR
 
 UNITS = BASE_DIR / "ops/systemd"
 SERVICES = sorted(path.stem for path in UNITS.glob("*.service"))
@@ -32,7 +32,7 @@ def test_it_starts_what_make_run_starts(name: str) -> None:
 
 def test_the_web_server_takes_its_numbers_from_the_settings() -> None:
     assert values("tollgate-web", "ExecStart") == [f"{PYTHON} -m config.server"]
-    assert values("tollgate-prepare", "ExecStart") == [f"{PYTHON} -m config.prepare"]
+    assert values("tollgate-prepare", "ExecStart") == [f"{PYTHON} -m config.run.prepare"]
 
 
 def test_secrets_are_kept_apart() -> None:

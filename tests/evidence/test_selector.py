@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from budgets.evidence import Evidence, evidence_for
-from opslog import prices
+from opslog.price_book import prices
 from tests.admission.desk import Desk, run_of
 from tests.factories import lift_limits, make_agent, make_price, make_work_order, set_caps
 from workorders.models import Run, WorkOrder

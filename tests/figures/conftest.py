@@ -9,7 +9,7 @@ import pytest
 from django.db import connections
 from pytest_django import DjangoDbBlocker
 
-from config.scratch import owner_sql
+from config.run.scratch import owner_sql
 from tests.conftest import BOTH
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def viewer(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> "Iterator[User]":
     """Who may see everything, in a committed database with the demo and the edge rows."""
-    from opslog import prices
+    from opslog.price_book import prices
     from tests.figures import scene
 
     name = f"{pristine_database}_{secrets.token_hex(4)}"

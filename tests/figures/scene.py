@@ -10,21 +10,22 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
 
-from budgets import admission, approvals, features, killswitch, leases, spending
-from budgets.admission import FinishTold
-from budgets.bills import actuals
+from budgets import admission, approvals
+from budgets.admission import FinishTold, direct_spend, leases
+from budgets.controls import features, kill_switch
 from budgets.demo.seeding import seed
-from budgets.hotspots import measuring
+from budgets.finops.bills import actuals
+from budgets.finops.hotspots import measuring
+from budgets.finops.reviews import working
 from budgets.models import Budget, DimensionBudget, ServiceMapping
-from budgets.reviews import working
-from opslog import prices
+from opslog.incidents import triage_job
 from opslog.models import InferenceEvent
-from opslog.price_import import bundled
+from opslog.price_book import prices
+from opslog.price_book.imported import bundled
 from opslog.pricing import PriceBook, Usage
 from opslog.telemetry import rollup
 from opslog.telemetry.accepting import accept_inference, accept_tools
 from opslog.telemetry.drafts import InferenceDraft, ToolDraft
-from opslog.triaging import running
 from tests import factories
 from tests.admission.desk import Desk, body, install_clock, run_of, set_clock
 from tests.reviews.test_focus import HEADER
@@ -56,7 +57,7 @@ def make(folder: Path) -> User:
     )
     factories.set_status(WorkOrder.objects.get(pk="edge-archived"), "archived")
     features.change(FEATURE, {"max_rounds": 3, "cost_cap_usd": 90}, reason="edge", by="ops")
-    killswitch.switch(
+    kill_switch.switch(
         "Identity", "agent:edge-open", enabled=True, reason="edge", by="ops", person=people["ops"]
     )
     _asked(people["ops"])
@@ -65,7 +66,7 @@ def make(folder: Path) -> User:
     _bills(folder, now)
     rollup.refresh()
     measuring.measure()
-    running.run(now=now)
+    triage_job.run(now=now)
     working.open_review(actuals.month_before(actuals.first_of(now.date())), by="tollgate")
     return people["admin"]
 
@@ -147,10 +148,10 @@ def _refused(desk: Desk) -> None:
 
 def _told(desk: Desk, now: datetime) -> None:
     """Direct spend; telemetry of a run, of a call that never asked, and of an unknown cost."""
-    who = spending.Who(user_id="carol", feature=FEATURE, surface="web")
-    spending.spend(caller=desk.caller, who=who, cost_usd=Decimal("0.770000003"))
+    who = direct_spend.Who(user_id="carol", feature=FEATURE, surface="web")
+    direct_spend.spend(caller=desk.caller, who=who, cost_usd=Decimal("0.770000003"))
     usage = Usage(input_tokens=2000, output_tokens=500)
-    spending.spend(caller=desk.caller, who=who, model="gpt-4o-mini", usage=usage)
+    direct_spend.spend(caller=desk.caller, who=who, model="gpt-4o-mini", usage=usage)
     run = run_of(desk.start("edge", "0.05", user_id="bob"))
     desk.finish(run, "0.04")
     drafts = [

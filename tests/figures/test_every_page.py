@@ -8,7 +8,7 @@ from django.apps import apps
 from django.contrib.auth.models import User
 from django.test import Client
 
-from config.runbooks import RUNBOOKS
+from config.pages.runbooks import RUNBOOKS
 from tests.access.walking import addresses, logged_in
 from tests.figures.reading import Page, read
 from tests.figures.test_figures import ELSEWHERE, SQL, statements

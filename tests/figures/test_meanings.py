@@ -7,10 +7,11 @@ from decimal import Decimal
 import pytest
 from django.db import connections
 
-from budgets import breaker, burn_rate, limits, selectors, standstill
+from budgets.controls import breaker, limits
 from budgets.evidence.limits import Denials
+from budgets.finops.reviews import figures
 from budgets.models import Alert, Budget
-from budgets.reviews import figures
+from budgets.usage import burn_rate, stopped, today
 from opslog.models import OperationsEvent
 from tests import factories
 from tests.admission.desk import Desk, install_clock, run_of, set_clock
@@ -105,7 +106,7 @@ def test_a_cancelled_run_may_overrun_and_an_unknown_cost_proves_no_estimate(desk
         cursor.execute(
             "UPDATE work_order_runs SET cost_note = 'unpriced' WHERE id = %s", [_settled(desk)]
         )
-    found = selectors.calibration("w1")
+    found = today.calibration("w1")
     assert (found.settled_runs, found.priced_runs, found.ratio_p50) == (3, 1, 0.5)
     assert (found.overruns, found.overrun_usd) == (1, Decimal("0.30"))
 
@@ -120,7 +121,7 @@ def test_percentiles_are_interpolated(desk: Desk) -> None:
     """Of 0.2, 0.4, 0.6 and 0.8 the median is 0.5, and the 95th percentile 0.77."""
     for usd in ("0.20", "0.40", "0.60", "0.80"):
         desk.finish(run_of(desk.start(usd="1.00")), usd)
-    found = selectors.calibration("w1")
+    found = today.calibration("w1")
     assert (found.ratio_p50, found.ratio_p95) == pytest.approx((0.5, 0.77))
 
 
@@ -158,11 +159,11 @@ def test_a_refusal_that_names_its_feature_is_no_other_features() -> None:
 def test_an_open_breaker_whose_time_is_over_blocks_nothing(desk: Desk) -> None:
     breaker.trip("global", "", reason="fire drill", by="ops")
     (found,) = breaker.not_closed()
-    assert [each.why for each in standstill.stopped([], [found], at_most=5)] == ["circuit breaker"]
+    assert [each.why for each in stopped.stopped([], [found], at_most=5)] == ["circuit breaker"]
     set_clock(found.half_open_at)
     (found,) = breaker.not_closed()
     assert found.due
-    assert standstill.stopped([], [found], at_most=5) == []
+    assert stopped.stopped([], [found], at_most=5) == []
 
 
 def alert(key: str, at: datetime, **meta: str) -> None:

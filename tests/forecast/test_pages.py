@@ -11,8 +11,8 @@ from django.utils import timezone
 from django.utils.html import strip_tags
 from pytest_django import DjangoAssertNumQueries, DjangoDbBlocker
 
-from opslog import changes, spend_hours
 from opslog.models import InferenceHour
+from opslog.telemetry import change_markers, spend_hours
 from tests import factories
 from tests.api.harness import Api
 
@@ -99,7 +99,7 @@ def test_queries_do_not_grow_with_models(
 @pytest.mark.django_db
 def test_the_page_leads_to_its_rows_and_draws_changes() -> None:
     now = make_history()
-    changes.record_change(
+    change_markers.record_change(
         kind="deploy", what="chat <2.0>", by="ada", now=now, happened_at=now - 20 * HOUR
     )
     client = log_in("view_inferencehour")

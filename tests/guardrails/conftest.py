@@ -14,7 +14,7 @@ NOON = datetime(2026, 3, 14, 12, 0, 2, tzinfo=UTC)
 @pytest.fixture
 def desk() -> "Desk":
     # Models are there only after pytest has read this file.
-    from opslog import prices
+    from opslog.price_book import prices
     from tests.admission.desk import Desk, install_clock, set_clock
     from tests.factories import lift_limits, make_work_order
 

@@ -6,10 +6,12 @@ from decimal import Decimal
 import pytest
 from django.utils import timezone
 
-from budgets import alerts, features, killswitch, refusal_reports, tasks
+from budgets import alerts, tasks
+from budgets.alerts import refusals
+from budgets.controls import features, kill_switch
 from budgets.models import Alert, Budget
 from opslog.models import OutboxMessage
-from opslog.notices import EARLIER
+from opslog.outbox.notices import EARLIER
 from tests.admission.desk import Desk, run_of, set_clock
 from tests.factories import make_user, make_work_order, set_limit
 from tests.guardrails.conftest import NOON
@@ -136,11 +138,11 @@ def test_a_hundred_and_fifty_refused_users_are_one_report(desk: Desk) -> None:
         assert answer.denial == "user_quota"
     wait_until(tasks.flush_refusals)  # (groups are written once their second is over)
     now = timezone.now()
-    assert refusal_reports.report(now=now) == 1
+    assert refusals.report(now=now) == 1
     (alert,) = Alert.objects.filter(kind=Alert.Kind.REFUSALS)
     assert alert.meta["times"] == 150
     assert alert.message.startswith("150 asks refused by the quota of each user since ")
-    assert refusal_reports.report(now=now + timedelta(seconds=60)) == 0
+    assert refusals.report(now=now + timedelta(seconds=60)) == 0
     alerts.tell()
     assert OutboxMessage.objects.filter(topic="refusals").count() == 3
 
@@ -153,7 +155,7 @@ def test_asks_beyond_the_cost_cap_of_a_feature_are_reported(desk: Desk) -> None:
     for agent in ("a", "b"):
         assert desk.start(usd="1.00", feature="chat", agent=agent).denial == "feature_rate"
     wait_until(tasks.flush_refusals)
-    assert refusal_reports.report(now=timezone.now()) == 1
+    assert refusals.report(now=timezone.now()) == 1
     (alert,) = Alert.objects.filter(kind=Alert.Kind.REFUSALS)
     assert alert.message.startswith(
         "2 asks refused by the cost cap of feature chat of $1.50 an hour"
@@ -164,7 +166,7 @@ def test_asks_beyond_the_cost_cap_of_a_feature_are_reported(desk: Desk) -> None:
     ("reports", "minutes"), [(0, 0), (1, 15), (2, 30), (3, 60), (4, 120), (5, 240), (50, 240)]
 )
 def test_refusals_that_go_on_are_reported_less_and_less(reports: int, minutes: int) -> None:
-    assert refusal_reports.pause_after(reports, 15) == timedelta(minutes=minutes)
+    assert refusals.pause_after(reports, 15) == timedelta(minutes=minutes)
 
 
 @pytest.mark.parametrize("over_midnight", [False, True])
@@ -174,15 +176,15 @@ def test_a_report_counts_what_came_since_the_last(desk: Desk, over_midnight: boo
     for _ in range(3):
         desk.start("w2", usd="2.00")
     now = timezone.now()
-    refusal_reports.report(now=now)
+    refusals.report(now=now)
     for _ in range(2):
         desk.start("w2", usd="2.00")
-    assert refusal_reports.report(now=now + timedelta(minutes=1)) == 0
+    assert refusals.report(now=now + timedelta(minutes=1)) == 0
     # (The events are of this moment: the report looks at the last minutes before its own.)
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
     reported = day - timedelta(minutes=1) if over_midnight else now - timedelta(minutes=16)
     Alert.objects.filter(kind="refusals").update(created_at=reported)
-    assert refusal_reports.report(now=timezone.now()) == 1
+    assert refusals.report(now=timezone.now()) == 1
     times = (
         Alert.objects.filter(kind="refusals").order_by("id").values_list("meta__times", flat=True)
     )
@@ -193,7 +195,7 @@ def test_a_report_counts_what_came_since_the_last(desk: Desk, over_midnight: boo
 def test_toggles_of_a_switch_within_a_minute_are_one_message(desk: Desk) -> None:
     make_user("op", groups=["operations"])
     for enabled in (True, False, True):
-        killswitch.switch("Global", "", enabled=enabled, reason="a test", by="anna")
+        kill_switch.switch("Global", "", enabled=enabled, reason="a test", by="anna")
         alerts.tell()
     (message,) = OutboxMessage.objects.filter(topic="kill_switch")
     assert message.severity == "critical"

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from budgets import breaker, features, killswitch, leases, ledger
+from budgets.admission import counters, leases
+from budgets.controls import breaker, features, kill_switch
 from budgets.exceptions import Refused
 from budgets.models import Alert, CircuitBreaker, Counter, FeatureControl, RunCharge
 from opslog.models import OperationsEvent
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("committed_db")
 
 
 def agree() -> None:
-    assert list(ledger.differences()) == []
+    assert list(counters.differences()) == []
 
 
 def hours() -> dict[int, Counter]:
@@ -206,7 +207,7 @@ def test_the_kill_switch_of_everything_of_a_surface_of_an_identity(desk: Desk) -
         ("Identity", "agent:a-1"),
         ("Identity", f"token:{prefix}"),
     ):
-        killswitch.switch(scope, target, enabled=True, reason="test", by="ops")
+        kill_switch.switch(scope, target, enabled=True, reason="test", by="ops")
         ask = {"usd": "0.10", "surface": "chat", "user_id": "u-1", "agent": "a-1"}
         decision = desk.start(**ask)
         assert (decision.status, decision.denial) == (403, "kill_switch"), target
@@ -216,7 +217,7 @@ def test_the_kill_switch_of_everything_of_a_surface_of_an_identity(desk: Desk) -
         other = desk.start(usd="0.10", surface="cli", user_id="u-2", agent="a-2")
         stopped = scope == "Global" or (target or "").startswith("token:")
         assert (other.status == 403) is stopped
-        killswitch.switch(scope, target, enabled=False, reason="over", by="ops")
+        kill_switch.switch(scope, target, enabled=False, reason="over", by="ops")
         assert desk.start(**ask).status == 201
         assert desk.extend(run, lease=60).status == 200
     kinds = OperationsEvent.objects.filter(kind="KILL_SWITCH_CHANGE")
@@ -227,7 +228,7 @@ def test_the_kill_switch_of_everything_of_a_surface_of_an_identity(desk: Desk) -
 
 def test_finishing_is_possible_whatever_is_switched_off(desk: Desk) -> None:
     run = run_of(desk.start(usd="0.10"))
-    killswitch.switch("Global", None, enabled=True, reason="test", by="ops")
+    kill_switch.switch("Global", None, enabled=True, reason="test", by="ops")
     breaker.trip("global", "", reason="test", by="ops")
     assert desk.finish(run, usd="0.10").status == 200
 
@@ -237,9 +238,9 @@ def test_finishing_is_possible_whatever_is_switched_off(desk: Desk) -> None:
 )
 def test_a_bad_target_is_refused(desk: Desk, scope: str, target: str | None) -> None:
     with pytest.raises(Refused):
-        killswitch.switch(scope, target, enabled=True, reason="test", by="ops")
+        kill_switch.switch(scope, target, enabled=True, reason="test", by="ops")
     with pytest.raises(Refused):
-        killswitch.switch("Global", None, enabled=True, reason=" ", by="ops")
+        kill_switch.switch("Global", None, enabled=True, reason=" ", by="ops")
 
 
 def set_breaker(trips: str = "5.00", warns: str = "2.00") -> None:

@@ -8,8 +8,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import DjangoDbBlocker
 
-from budgets import incident, ledger
-from config.scratch import scratch_service
+from budgets.admission import counters
+from budgets.demo import incident
+from config.run.scratch import scratch_service
 from tests.factories import inside
 
 
@@ -40,7 +41,7 @@ def test_the_next_safeguard_stops_it(
         assert "error" in incident.preflight(service.url, token)
         story = incident.play(service.url, token, off=[], seconds=seconds, speed=speed)
         with inside(service.database, django_db_blocker):
-            assert not list(ledger.differences())
+            assert not list(counters.differences())
             assert incident.recorded_usd() == story.usd
     assert story.stopped_by == (denial,)
     assert story.denials[denial] >= incident.AGENTS * incident.REFUSALS_THAT_STOP

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from budgets import features, ledger
+from budgets.admission import counters
+from budgets.controls import features
 from budgets.models import Budget, Counter
 from tests.admission.desk import Desk, run_of, set_clock
 from tests.factories import make_price, set_limit
@@ -47,7 +48,7 @@ def test_others_are_neither_counted_nor_missed(
     work(desk, vip, joe)
     set_clock(NOON + timedelta(minutes=2))
     work(desk, vip, joe)
-    assert not list(ledger.differences())
+    assert not list(counters.differences())
     counted = Counter.objects.filter(scope=scope, window=window)
     assert {row.subject for row in counted} == {"vip"}
     assert sum(row.reserved_usd + row.settled_usd for row in counted) == Decimal("0.45")
@@ -57,21 +58,21 @@ def test_a_difference_of_the_named_one_is_still_found(desk: Desk) -> None:
     set_limit("user", "day", "usd", "5.00", subject="vip")
     work(desk, {"user_id": "vip"}, {"user_id": "joe"})
     Counter.objects.filter(scope="user", subject="vip").update(settled_usd=Decimal("9.00"))
-    (found,) = ledger.differences()
+    (found,) = counters.differences()
     assert (found.subject, found.recomputed.settled_usd) == ("vip", Decimal("0.05"))
-    ledger.repair(by="test", reason="test")
-    assert not list(ledger.differences())
+    counters.repair(by="test", reason="test")
+    assert not list(counters.differences())
 
 
 def test_one_for_each_after_one_for_a_name_counts_all(desk: Desk) -> None:
     set_limit("user", "day", "usd", "5.00", subject="vip")
     work(desk, {"user_id": "vip"}, {"user_id": "joe"})
     set_limit("user", "day", "usd", "1.00")
-    assert not list(ledger.differences())
+    assert not list(counters.differences())
     assert Counter.objects.get(scope="user", subject="joe").settled_usd == Decimal("0.05")
     Budget.objects.filter(scope="user", subject="*", window="day").delete()
     work(desk, {"user_id": "vip"}, {"user_id": "joe"})
-    assert not list(ledger.differences())
+    assert not list(counters.differences())
 
 
 def test_tiers_and_features_are_named_too(desk: Desk) -> None:
@@ -82,7 +83,7 @@ def test_tiers_and_features_are_named_too(desk: Desk) -> None:
     features.change("slow", {"requests_per_period": 9, "period": "day"}, reason="test", by="ops")
     for ask in ({"model": "big"}, {"model": "mid"}, *({"feature": f} for f in ("capped", "slow"))):
         work(desk, {**ask, "user_id": "u"})
-    assert not list(ledger.differences())
+    assert not list(counters.differences())
     shown = set(Counter.objects.values_list("scope", "subject"))
     assert ("feature", "capped") in shown
     assert ("feature", "slow") not in shown

@@ -5,7 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from budgets import breaker, ledger
+from budgets.admission import counters
+from budgets.controls import breaker
 from budgets.models import Alert, CircuitBreaker
 from opslog.models import OperationsEvent
 from tests.admission.desk import Desk, run_of, set_clock
@@ -59,7 +60,7 @@ def test_a_probe_that_never_reports_is_replaced_after_a_minute(probing: tuple[De
     assert state() == "closed"
     assert Alert.objects.filter(kind="breaker_half_open").count() == 1
     assert OperationsEvent.objects.filter(kind="BREAKER_HALF_OPEN").count() == 3
-    assert list(ledger.differences()) == []
+    assert list(counters.differences()) == []
 
 
 def test_a_probe_that_succeeds_late_closes_all_the_same(probing: tuple[Desk, str]) -> None:

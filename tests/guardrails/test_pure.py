@@ -5,14 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from budgets.burn_rate import (
-    at_this_pace,
-    projected,
-    seconds_until,
-    seconds_until_rolling,
-    window_ends,
-)
-from budgets.preflight_checks import (
+from budgets.admission.preflight_checks import (
     Outcome,
     Rule,
     Task,
@@ -21,7 +14,14 @@ from budgets.preflight_checks import (
     lines_of,
     looks_like_test_data,
 )
-from opslog.money import usd_shown
+from budgets.usage.burn_rate import (
+    at_this_pace,
+    projected,
+    seconds_until,
+    seconds_until_rolling,
+    window_ends,
+)
+from opslog.pricing.money import usd_shown
 
 HOUR = timedelta(hours=1)
 

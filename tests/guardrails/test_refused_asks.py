@@ -6,7 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from budgets import breaker, corrections, features, leases, ledger, spending
+from budgets.admission import counters, direct_spend, leases
+from budgets.approvals import corrections
+from budgets.controls import breaker, features
 from budgets.models import Alert, CircuitBreaker, DirectSpend, FeatureControl
 from opslog.models import OperationsEvent
 from tests.admission.desk import Desk, run_of, set_clock
@@ -26,7 +28,9 @@ def digest(desk: Desk) -> Desk:
 
 
 def spend(desk: Desk, usd: str) -> None:
-    spending.spend(caller=desk.caller, who=spending.Who(feature="digest"), cost_usd=Decimal(usd))
+    direct_spend.spend(
+        caller=desk.caller, who=direct_spend.Who(feature="digest"), cost_usd=Decimal(usd)
+    )
 
 
 def on() -> bool:
@@ -80,7 +84,7 @@ def test_the_ask_that_uses_a_cost_cap_up_is_the_last(digest: Desk) -> None:
     for each in (run, last):
         assert digest.finish(each, "0.01").status == 200
     assert switched_off() == 1
-    assert list(ledger.differences()) == []
+    assert list(counters.differences()) == []
 
 
 def test_an_extension_that_uses_a_cost_cap_up_is_the_last(digest: Desk) -> None:

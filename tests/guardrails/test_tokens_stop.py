@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
-from budgets import breaker, features, killswitch
+from budgets.controls import breaker, features, kill_switch
 from budgets.models import CircuitBreaker, FeatureControl, Grant, KillSwitch, TimedMitigation
 from tests import factories
 from tests.access import walking
@@ -113,7 +113,7 @@ def test_sql_on_top_makes_it_peoples(director: User, statement: str) -> None:
 
 def test_a_stop_of_the_command_line_is_peoples(director: User) -> None:
     text = factories.make_token(EVERY, owner=director)[1]
-    killswitch.switch("Global", None, enabled=True, reason="fire", by="root (command line)")
+    kill_switch.switch("Global", None, enabled=True, reason="fire", by="root (command line)")
     assert switch(text, "Global", None, on=False).status_code == 403
 
 
@@ -164,7 +164,7 @@ def test_no_address_for_tokens_lifts_anything(committed_db: str) -> None:
     people = scene.people
     owner = factories.make_user("everything", groups=["operations", "director", "administrator"])
     for scope, target in (*TARGETS, ("Identity", "user:x")):
-        killswitch.switch(
+        kill_switch.switch(
             scope, target, enabled=True, reason="x", by="director", person=people["director"]
         )
     features.change("chat", {"enabled": False}, reason="x", by="ops")

@@ -16,10 +16,11 @@ import httpx2
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from budgets import breaker, killswitch, ledger
-from config.children import WebServer, web_server
-from config.embedded import free_port
-from config.scratch import ScratchService, child_environment, scratch_service
+from budgets.admission import counters
+from budgets.controls import breaker, kill_switch
+from config.run.children import WebServer, web_server
+from config.run.embedded import free_port
+from config.run.scratch import ScratchService, child_environment, scratch_service
 from tests import factories
 from tests.admission.storms import Connection
 from tests.waiting import HANG_SECONDS, wait_until
@@ -152,16 +153,16 @@ def test_one_budget(hosts: Hosts) -> None:
         answers = hosts.ask({**ask, "surface": name})
         assert answers == {201: ROOM, "budget:surface:rolling_hour": CLIENTS - ROOM}
     with hosts.inside():
-        assert not list(ledger.differences())
+        assert not list(counters.differences())
 
 
 def test_one_kill_switch(hosts: Hosts) -> None:
     with hosts.inside():
         factories.lift_limits()
         factories.make_work_order("stopped", usd_per_day="1000", max_concurrent_runs=CLIENTS)
-        killswitch.switch("Global", None, enabled=True, reason="a test", by="test")
+        kill_switch.switch("Global", None, enabled=True, reason="a test", by="test")
     ask = {"workOrderId": "stopped", "agentName": "a", "estimatedCostUsd": "0.01"}
     assert hosts.ask(ask) == {"kill_switch": CLIENTS}
     with hosts.inside():
-        killswitch.switch("Global", None, enabled=False, reason="over", by="test")
+        kill_switch.switch("Global", None, enabled=False, reason="over", by="test")
     assert hosts.ask(ask)[201] == CLIENTS

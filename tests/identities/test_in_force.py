@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from django.db import Error, connection, transaction
 
-from budgets import features, killswitch, ledger, limits, spending
-from budgets.admission import Caller
+from budgets.admission import Caller, counters, direct_spend
+from budgets.controls import features, kill_switch, limits
 from budgets.exceptions import Refused
 from budgets.models import Budget, DirectSpend, FeatureControl, KillSwitch
-from opslog import prices
 from opslog.models import InferenceEvent
+from opslog.price_book import prices
 from opslog.telemetry.accepting import accept_inference
 from opslog.telemetry.drafts import InferenceDraft, ToolDraft, shortened
 from tests import factories
@@ -31,7 +31,7 @@ def sql(statement: str, *params: Any) -> None:
 
 @pytest.mark.parametrize("target", ["agent:evil", "Agent : EVIL", "agent:ｅｖｉｌ", "agent: evil "])
 def test_a_switch_stops_every_spelling(desk: Desk, target: str) -> None:
-    killswitch.switch("Identity", target, enabled=True, reason="r", by="ops")
+    kill_switch.switch("Identity", target, enabled=True, reason="r", by="ops")
     assert KillSwitch.objects.get().target == "agent:evil"
     denials = {spelling: desk.start(agent=spelling).denial for spelling in EVIL}
     assert denials == dict.fromkeys(EVIL, "kill_switch")
@@ -45,7 +45,7 @@ def test_a_switch_stops_every_spelling(desk: Desk, target: str) -> None:
 )  # fmt: skip
 def test_a_target_that_matches_nothing_is_refused(scope: str, target: str) -> None:
     with pytest.raises(Refused):
-        killswitch.normalised(scope, target)
+        kill_switch.normalised(scope, target)
 
 
 def test_switches_written_by_sql(desk: Desk) -> None:
@@ -65,7 +65,7 @@ def test_switches_written_by_sql(desk: Desk) -> None:
 
 def test_a_token_is_stopped_by_its_beginning(desk: Desk) -> None:
     prefix = ServiceToken.objects.get(digest=tokens.digest(desk.token)).prefix
-    killswitch.switch("Identity", f"token:{prefix}", enabled=True, reason="r", by="ops")
+    kill_switch.switch("Identity", f"token:{prefix}", enabled=True, reason="r", by="ops")
     assert desk.start().denial == "kill_switch"
 
 
@@ -90,7 +90,7 @@ def test_a_quota_is_one_for_all_spellings_of_a_user(desk: Desk) -> None:
     assert desk.start(usd="0.60", user_id="ann").status == 201
     for spelling in ("Ann", "ann ", "ａｎｎ", "a\u2060nn"):
         assert desk.start(usd="0.41", user_id=spelling).denial == "user_quota"
-    assert list(ledger.differences()) == []
+    assert list(counters.differences()) == []
 
 
 @pytest.mark.parametrize("scope", ["surface", "feature", "agent", "user"])
@@ -195,25 +195,27 @@ def test_a_model_budget_holds_all_its_spellings(sold: Desk, subject: str, how: s
     denials = {name: sold.start(usd="0.20", model=name).denial for name in ONE_MODEL}
     assert denials == dict.fromkeys(ONE_MODEL, "budget:model:day")
     assert sold.start(usd="0.20", model="gpt-4o-mini").status == 201
-    assert list(ledger.differences()) == []
+    assert list(counters.differences()) == []
 
 
 def test_direct_spend_and_advice_count_one_model(sold: Desk) -> None:
     set_limit("model", "day", "usd", "1.00", subject="gpt-4o")
     caller = Caller(tokens.digest(sold.token), "127.0.0.1")
-    who = spending.Who(user_id="Ann", agent_name="Evil")
+    who = direct_spend.Who(user_id="Ann", agent_name="Evil")
     for name in ("azure/gpt-4o", "GPT-4o-2024-08-06"):
-        told = spending.spend(caller=caller, who=who, cost_usd=Decimal("0.6"), model=name)
+        told = direct_spend.spend(caller=caller, who=who, cost_usd=Decimal("0.6"), model=name)
         assert told.status == 200
     spent = DirectSpend.objects.get(sent_as__model="GPT-4o-2024-08-06")
     assert (spent.model, spent.user_id, spent.agent_name) == ("gpt-4o", "ann", "evil")
     assert spent.sent_as == {
         "model": "GPT-4o-2024-08-06", "userId": "Ann", "agentName": "Evil"
     }  # fmt: skip
-    advice = spending.check(caller=caller, who=who, estimated_usd=Decimal("0.1"), model="GPT-4O")
+    advice = direct_spend.check(
+        caller=caller, who=who, estimated_usd=Decimal("0.1"), model="GPT-4O"
+    )
     assert '"allowed" : false' in advice.body or '"allowed":false' in advice.body
     assert sold.start(model="openai/gpt-4o").denial == "budget:model:day"
-    assert list(ledger.differences()) == []
+    assert list(counters.differences()) == []
 
 
 def test_tiers_go_by_the_model(desk: Desk) -> None:

@@ -7,9 +7,9 @@ import pytest
 from django.db import connection
 
 from opslog.identities import canonical, is_name, sent_as
-from opslog.model_names import bare
-from opslog.price_import import bundled
+from opslog.price_book.imported import bundled
 from opslog.pricing import PriceBook
+from opslog.pricing.model_names import bare
 from tests.prices.factories import own
 
 EVIL = [

@@ -8,7 +8,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from budgets import approvals, features, killswitch, mitigations
+from budgets import approvals
+from budgets.controls import features, kill_switch, mitigations
 from budgets.exceptions import Refused
 from budgets.models import (
     ChangeRequest,
@@ -268,7 +269,7 @@ def test_the_table_of_permissions_is_the_rule_of_the_switch(
     person = User.objects.get(pk=make_user("somebody", groups=[group]).pk)
     stop = Mitigation(lever="kill_switch", target=target)
     scope = mitigations.scope_of(stop)[0]
-    assert mitigations.may_apply(stop, person) == killswitch.may_switch(scope, person=person)
+    assert mitigations.may_apply(stop, person) == kill_switch.may_switch(scope, person=person)
 
 
 def test_a_cap_is_lowered_by_operations_only(olga: User) -> None:

@@ -11,7 +11,8 @@ from django.db import OperationalError, connection
 from django.test import Client
 from django.urls import reverse
 
-from budgets import automatic, features, mitigations, tasks
+from budgets import tasks
+from budgets.controls import automatic_mitigation, features, mitigations
 from budgets.exceptions import Refused
 from budgets.models import (
     AutomaticMitigation,
@@ -26,7 +27,9 @@ from tests.incidents.test_applying import BACKEND, HOUR, NOW, WHY, proposal, spi
 
 
 def switch_on(lever: str = "throttle", minutes: int = 30) -> None:
-    automatic.set_lever(lever, enabled=True, minutes=minutes, reason="nights", by="dora", now=NOW)
+    automatic_mitigation.set_lever(
+        lever, enabled=True, minutes=minutes, reason="nights", by="dora", now=NOW
+    )
 
 
 def test_shipped_off(olga: User) -> None:
@@ -39,7 +42,7 @@ def test_shipped_off(olga: User) -> None:
 @pytest.mark.parametrize(("minutes", "reason"), [(4, "x"), (1441, "x"), (60, " ")])
 def test_bounds_of_a_lever(db: None, minutes: int, reason: str) -> None:
     with pytest.raises(Refused):
-        automatic.set_lever(
+        automatic_mitigation.set_lever(
             "throttle", enabled=True, minutes=minutes, reason=reason, by="dora", now=NOW
         )
 
@@ -48,8 +51,8 @@ def test_applied_for_a_time_and_put_back(olga: User) -> None:
     features.change("summaries", {"max_rounds": 7}, reason=WHY, by="ops")
     switch_on()
     incident = spike()
-    assert automatic.apply_proposals(now=NOW) == 1
-    assert automatic.apply_proposals(now=NOW) == 0
+    assert automatic_mitigation.apply_proposals(now=NOW) == 1
+    assert automatic_mitigation.apply_proposals(now=NOW) == 0
     mitigation = proposal(incident, "throttle")
     assert (mitigation.automatic, mitigation.applied_by, mitigation.until) == (
         True,
@@ -59,23 +62,25 @@ def test_applied_for_a_time_and_put_back(olga: User) -> None:
     assert FeatureControl.objects.get().requests_per_period == 10
     message = OutboxMessage.objects.get(key=f"{incident.pk}:automatic:{mitigation.pk}")
     assert "Applied automatically" in message.text
-    assert automatic.end_overdue(now=NOW + timedelta(minutes=29)) == 0
-    assert automatic.end_overdue(now=NOW + timedelta(minutes=30)) == 1
-    assert automatic.end_overdue(now=NOW + timedelta(minutes=31)) == 0
+    assert automatic_mitigation.end_overdue(now=NOW + timedelta(minutes=29)) == 0
+    assert automatic_mitigation.end_overdue(now=NOW + timedelta(minutes=30)) == 1
+    assert automatic_mitigation.end_overdue(now=NOW + timedelta(minutes=31)) == 0
     control = FeatureControl.objects.get()
     assert (control.requests_per_period, control.max_rounds) == (None, 7)
     mitigation.refresh_from_db()
     assert mitigation.ended_at == NOW + timedelta(minutes=30)
     assert OperationsEvent.objects.filter(kind="INCIDENT_MITIGATION_ENDED").count() == 1
-    assert automatic.apply_proposals(now=NOW + HOUR) == 0  # once an incident: people go on
+    assert (
+        automatic_mitigation.apply_proposals(now=NOW + HOUR) == 0
+    )  # once an incident: people go on
 
 
 def test_what_somebody_changed_meanwhile_stays(olga: User) -> None:
     switch_on()
     spike()
-    automatic.apply_proposals(now=NOW)
+    automatic_mitigation.apply_proposals(now=NOW)
     features.change("summaries", {"requests_per_period": 3}, reason="tighter", by="olga")
-    automatic.end_overdue(now=NOW + HOUR)
+    automatic_mitigation.end_overdue(now=NOW + HOUR)
     assert FeatureControl.objects.get().requests_per_period == 3
     assert "stays as it is" in TimedMitigation.objects.get().outcome
 
@@ -98,7 +103,7 @@ def test_what_somebody_set_to_the_automatic_value_stays(olga: User, how: str) ->
     User.objects.filter(pk=olga.pk).update(is_staff=True)
     switch_on()
     spike()
-    automatic.apply_proposals(now=NOW)
+    automatic_mitigation.apply_proposals(now=NOW)
     if how == "saved as it is":
         on_page(FeatureControl.objects.get())
     elif how == "set to the same":
@@ -107,7 +112,7 @@ def test_what_somebody_set_to_the_automatic_value_stays(olga: User, how: str) ->
         for value in (4, 10):
             FeatureControl.objects.update(requests_per_period=None)  # (a raise, by request)
             features.change("summaries", {"requests_per_period": value}, reason="x", by="olga")
-    assert automatic.end_overdue(now=NOW + HOUR) == 1
+    assert automatic_mitigation.end_overdue(now=NOW + HOUR) == 1
     control = FeatureControl.objects.get()
     assert (control.requests_per_period, control.changed_by) == (10, "olga")
     assert TimedMitigation.objects.get().outcome == (
@@ -120,12 +125,12 @@ def test_another_value_of_the_control_is_no_word_about_this_one(olga: User, page
     User.objects.filter(pk=olga.pk).update(is_staff=True)
     switch_on()
     spike()
-    automatic.apply_proposals(now=NOW)
+    automatic_mitigation.apply_proposals(now=NOW)
     if page:
         on_page(FeatureControl.objects.get(), max_rounds=7)
     else:
         features.change("summaries", {"max_rounds": 7}, reason="x", by="olga")
-    automatic.end_overdue(now=NOW + HOUR)
+    automatic_mitigation.end_overdue(now=NOW + HOUR)
     control = FeatureControl.objects.get()
     assert (control.requests_per_period, control.max_rounds) == (None, 7)
 
@@ -136,12 +141,12 @@ def test_one_that_cannot_be_put_back_does_not_keep_the_others(
     switch_on()
     for feature, hours in (("summaries", 3), ("chat", 13), ("mail", 23)):
         spike(feature=feature, started_at=whole_hour(NOW) - hours * HOUR)
-    assert automatic.apply_proposals(now=NOW) == 3
+    assert automatic_mitigation.apply_proposals(now=NOW) == 3
     broken = TimedMitigation.objects.get(feature="summaries")
     broken.before = {"requests_per_period": "many"}
     broken.save()
     for _ in range(3):  # each minute
-        automatic.end_overdue(now=NOW + HOUR)
+        automatic_mitigation.end_overdue(now=NOW + HOUR)
     left = TimedMitigation.objects.filter(ended_at=None)
     assert [(each.feature, each.stuck_at) for each in left] == [("summaries", NOW + HOUR)]
     assert OperationsEvent.objects.filter(kind="INCIDENT_MITIGATION_STUCK").count() == 1
@@ -150,17 +155,17 @@ def test_one_that_cannot_be_put_back_does_not_keep_the_others(
     assert "could not be put back" in caplog.text
     # What is new is applied all the same, and the one is put back once it can be.
     spike(feature="search", started_at=whole_hour(NOW) - 33 * HOUR)
-    assert automatic.apply_proposals(now=NOW + HOUR) == 1
+    assert automatic_mitigation.apply_proposals(now=NOW + HOUR) == 1
     TimedMitigation.objects.filter(pk=broken.pk).update(before={"requests_per_period": None})
-    assert automatic.end_overdue(now=NOW + HOUR) == 1
+    assert automatic_mitigation.end_overdue(now=NOW + HOUR) == 1
 
 
 def test_a_control_that_is_gone_is_no_longer_put_back(olga: User) -> None:
     switch_on()
     spike()
-    automatic.apply_proposals(now=NOW)
+    automatic_mitigation.apply_proposals(now=NOW)
     FeatureControl.objects.update(feature="another")
-    assert automatic.end_overdue(now=NOW + HOUR) == 1
+    assert automatic_mitigation.end_overdue(now=NOW + HOUR) == 1
     assert "no such control" in TimedMitigation.objects.get().outcome
 
 
@@ -178,7 +183,7 @@ def test_one_that_cannot_be_applied_does_not_keep_the_others(
         return real(feature, *told, **more)
 
     monkeypatch.setattr(mitigations, "set_feature", fail)
-    assert automatic.apply_proposals(now=NOW) == 1
+    assert automatic_mitigation.apply_proposals(now=NOW) == 1
     assert FeatureControl.objects.get().feature == "chat"
 
 
@@ -188,19 +193,19 @@ def test_one_that_cannot_be_applied_does_not_keep_the_others(
 def test_a_doubtful_cause_is_for_people(olga: User, told: dict[str, Any]) -> None:
     switch_on()
     spike(**told)
-    assert automatic.apply_proposals(now=NOW) == 0
+    assert automatic_mitigation.apply_proposals(now=NOW) == 0
 
 
 def test_a_person_ends_it_before_its_time(olga: User) -> None:
     switch_on("feature_off")
     spike()
-    automatic.apply_proposals(now=NOW)
+    automatic_mitigation.apply_proposals(now=NOW)
     assert not FeatureControl.objects.get().enabled
     timed = TimedMitigation.objects.get()
-    assert "as it was" in automatic.end(timed.pk, reason="needed", by="olga", now=NOW)
+    assert "as it was" in automatic_mitigation.end(timed.pk, reason="needed", by="olga", now=NOW)
     assert FeatureControl.objects.get().enabled
     with pytest.raises(Refused, match="ended already"):
-        automatic.end(timed.pk, reason="needed", by="olga", now=NOW)
+        automatic_mitigation.end(timed.pk, reason="needed", by="olga", now=NOW)
 
 
 def at_once(work: Any) -> list[Any]:
@@ -225,7 +230,7 @@ def test_jobs_and_people_at_once_apply_it_once(committed_db: str) -> None:
 
     def work(number: int) -> int:
         if number % 2:
-            return automatic.apply_proposals(now=NOW)
+            return automatic_mitigation.apply_proposals(now=NOW)
         try:
             mitigations.apply(pk, {}, reason=WHY, by=User.objects.get(pk=olga.pk), now=NOW)
         except NotAllowedNow:
@@ -280,6 +285,6 @@ def test_ended_once_however_many_jobs_run(committed_db: str) -> None:
     make_user("olga", groups=["operations"])
     switch_on()
     spike()
-    automatic.apply_proposals(now=NOW)
-    assert sum(at_once(lambda number: automatic.end_overdue(now=NOW + HOUR))) == 1
+    automatic_mitigation.apply_proposals(now=NOW)
+    assert sum(at_once(lambda number: automatic_mitigation.end_overdue(now=NOW + HOUR))) == 1
     assert OperationsEvent.objects.filter(kind="INCIDENT_MITIGATION_ENDED").count() == 1

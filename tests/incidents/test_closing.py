@@ -8,15 +8,14 @@ from decimal import Decimal
 import pytest
 from django.db import IntegrityError, transaction
 
-from budgets import automatic, features
+from budgets.controls import automatic_mitigation, features
 from budgets.models import FeatureControl
-from opslog.incidents import handling, reviewing, watching
+from opslog.incidents import handling, reviewing, triage_job, triage_reads, watching
 from opslog.incidents.detecting import record_verdict
 from opslog.models import Incident, IncidentEntry, OperationsEvent, OutboxMessage
 from opslog.telemetry import rollup
 from opslog.triage.data import Rollups
 from opslog.triage.owned import Owned, without
-from opslog.triaging import reads, running
 from tests.factories import make_user
 from tests.incidents.findings import HOUR, NORMAL, make_finding, tell_hours, whole_hour
 from tests.triage.weeks import MONDAY, rollups
@@ -41,7 +40,7 @@ def look(until: datetime) -> Incident | None:
     """What the jobs do at five past."""
     rollup.refresh()
     now = until + timedelta(minutes=5)
-    found = running.run(now=now)
+    found = triage_job.run(now=now)
     watching.watch(now=now)
     return found
 
@@ -109,13 +108,15 @@ def test_closed_while_it_still_costs_it_reopens(week: None, reviewed: bool) -> N
 def test_no_lever_is_pulled_twice_for_it(week: None) -> None:
     """Reviewing it used to make a second incident, which the automatic levers hit again."""
     for lever in ("throttle", "feature_off"):
-        automatic.set_lever(lever, enabled=True, minutes=30, reason=WHY, by="dora", now=SPIKE)
+        automatic_mitigation.set_lever(
+            lever, enabled=True, minutes=30, reason=WHY, by="dora", now=SPIKE
+        )
     at = live("DDDDD", SPIKE)
-    automatic.apply_proposals(now=at)
-    automatic.end_overdue(now=at + HOUR)
+    automatic_mitigation.apply_proposals(now=at)
+    automatic_mitigation.end_overdue(now=at + HOUR)
     close(the_one(), at)
     live("DDD", at)
-    assert automatic.apply_proposals(now=at + 3 * HOUR) == 0
+    assert automatic_mitigation.apply_proposals(now=at + 3 * HOUR) == 0
     assert Incident.objects.count() == 1
     assert FeatureControl.objects.get().enabled
 
@@ -323,7 +324,7 @@ def test_one_verdict_that_cannot_be_recorded_does_not_hide_the_others(
     def fail(*told: object) -> None:
         raise ArithmeticError
 
-    monkeypatch.setattr(running, "followed", fail)
+    monkeypatch.setattr(triage_job, "followed", fail)
     for n in range(5, 11):
         look(SPIKE + n * HOUR)
     assert set(Incident.objects.values_list("feature", flat=True)) >= {"summaries"}
@@ -370,7 +371,7 @@ def test_the_first_day_takes_the_next_and_a_lone_hour_stays() -> None:
 def test_the_rollups_that_are_read_have_their_totals_changed_alike(week: None) -> None:
     tell("DDDDD", SPIKE)
     rollup.refresh()
-    read = reads.rollups(SPIKE + 5 * HOUR)
+    read = triage_reads.rollups(SPIKE + 5 * HOUR)
     healed = without(read, [Owned("summaries", SPIKE, SPIKE + 5 * HOUR)])
     assert len(healed.totals) == len(read.totals)
     assert {round(each.cost_usd, 6) for each in healed.totals} == {4.0}

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from budgets import mitigations
+from budgets.controls import mitigations
 from opslog.incidents import handling, notices, watching
 from opslog.incidents.detecting import record_verdict
 from opslog.models import Incident, OutboxMessage

@@ -12,12 +12,12 @@ from django.utils.html import strip_tags
 from django_q.models import OrmQ
 
 from budgets.models import FeatureControl
-from opslog import changes
 from opslog.admin.incidents import chart_of
 from opslog.incidents import watching
 from opslog.incidents.detecting import record_verdict
 from opslog.incidents.finding import Parts, Suspect
 from opslog.models import Incident
+from opslog.telemetry import change_markers
 from tests.admin.scene import make_run
 from tests.factories import make_token, make_user, make_work_order
 from tests.incidents.findings import make_finding, normal_hours, tell_hours, whole_hour
@@ -52,7 +52,7 @@ def apply_address(incident: Incident, lever: str) -> str:
 def test_the_page_tells_cause_figures_and_proposals(incident: Incident) -> None:
     now = timezone.now()
     tell_hours(normal_hours(whole_hour(now), days=2))
-    changes.record_change(
+    change_markers.record_change(
         kind="prompt_template", what="summaries v12", by="ops", now=now,
         happened_at=incident.started_at, feature="summaries",
     )  # fmt: skip
@@ -84,7 +84,7 @@ def test_every_change_of_its_hours_is_on_the_chart(incident: Incident) -> None:
         ("a day before", incident.started_at - timedelta(hours=23)),
         ("meanwhile", incident.started_at + timedelta(minutes=90)),
     ):
-        changes.record_change(kind="deploy", what=what, by="ops", now=now, happened_at=at)
+        change_markers.record_change(kind="deploy", what=what, by="ops", now=now, happened_at=at)
     marks = chart_of(incident, now).marks
     assert [mark.text for mark in marks] == [
         "the spike begins",

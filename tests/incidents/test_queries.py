@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from opslog.incidents import queries
+from opslog.incidents import queries, triage_job, triage_reads
 from opslog.incidents.finding import Evidence, Finding
 from opslog.incidents.translating import FACTORS, finding_of
 from opslog.telemetry import rollup
-from opslog.triaging import reads, running
 
 UNTIL = datetime(2026, 11, 20, 15, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -59,7 +58,7 @@ def found(days: int, hours: int) -> Finding:
         cursor.execute(EVENTS, told)
         cursor.execute(CALLS, told)
     rollup.refresh()
-    judged = running.fresh(reads.rollups(UNTIL))
+    judged = triage_job.fresh(triage_reads.rollups(UNTIL))
     finding = finding_of(judged.verdict, judged.detail)
     assert finding is not None
     return finding

@@ -13,8 +13,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from opslog import event_export, events
-from opslog.event_filters import Key
+from opslog import events
+from opslog.events import export
+from opslog.events.filters import Key
 from opslog.models import OperationsEvent, SavedView
 from tests import factories
 from tests.access.walking import logged_in
@@ -176,7 +177,7 @@ def test_one_export_at_a_time(auditor: Client) -> None:
     for close in vars(first)["_resource_closers"]:  # as the server does, though nobody read it
         close()
     assert download(auditor, "csv")
-    assert not event_export._one_at_a_time.locked()
+    assert not export._one_at_a_time.locked()
 
 
 def test_a_view_is_kept_shared_and_removed(keeper: Client, auditor: Client) -> None:

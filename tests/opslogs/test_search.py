@@ -10,9 +10,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from opslog import event_filters, event_record, event_search, events
-from opslog.event_export import FORMATS, moment
-from opslog.event_filters import Filters, Key
+from opslog import events
+from opslog.events import detail, filters
+from opslog.events import search as event_search
+from opslog.events.export import FORMATS, moment
+from opslog.events.filters import Filters, Key
 from opslog.models import OperationsEvent
 from opslog.request_context import set_request_id
 
@@ -86,7 +88,7 @@ MEANING: dict[str, tuple[dict[str, Any], Callable[[OperationsEvent], bool]]] = {
     "many": (
         {"kind": "refusals", "agent": "agent-1", "work_order": "w1", "text": "agent", "last": "1h"},
         lambda e: (
-            e.kind in event_filters.REFUSALS
+            e.kind in filters.REFUSALS
             and e.meta.get("agentName") == "agent-1"
             and e.meta.get("woId") == "w1"
         ),
@@ -221,27 +223,27 @@ def test_a_place_comes_back_as_it_was() -> None:
     ],
 )  # fmt: skip
 def test_before_and_after(meta: Any, told: list[Any]) -> None:
-    found = event_record.changes(OperationsEvent(meta=meta))
+    found = detail.changes(OperationsEvent(meta=meta))
     assert [(each.field, each.old, each.new) for each in found] == told
 
 
 def test_neighbours(log: list[OperationsEvent]) -> None:
     of_w1 = [e for e in log if (e.owner_type, e.owner_id) == ("work_order", "w1")]
-    before, after = event_record.beside(of_w1[1])
+    before, after = detail.beside(of_w1[1])
     assert (before, after) == (of_w1[2], of_w1[0])
-    assert event_record.beside(of_w1[0])[1] is None
-    assert event_record.beside(of_w1[-1])[0] is None
+    assert detail.beside(of_w1[0])[1] is None
+    assert detail.beside(of_w1[-1])[0] is None
     # The test is one transaction: all of it is one act.
-    assert of_w1[1].pk not in [e.pk for e in event_record.same_act(of_w1[1])]
-    assert len(event_record.same_act(of_w1[1])) == 20
+    assert of_w1[1].pk not in [e.pk for e in detail.same_act(of_w1[1])]
+    assert len(detail.same_act(of_w1[1])) == 20
     alone = OperationsEvent(owner_id="", request_id="", xact=0)
-    assert event_record.beside(alone) == (None, None)
-    assert event_record.same_act(alone) == event_record.same_request(alone) == []
+    assert detail.beside(alone) == (None, None)
+    assert detail.same_act(alone) == detail.same_request(alone) == []
 
 
 def test_the_names_there_are(log: list[OperationsEvent]) -> None:
-    assert event_filters._read_names("kind") == sorted({e.kind for e in log})
-    assert event_filters._read_names("owner_type") == sorted({e.owner_type for e in log} - {""})
+    assert filters._read_names("kind") == sorted({e.kind for e in log})
+    assert filters._read_names("owner_type") == sorted({e.owner_type for e in log} - {""})
 
 
 def test_lines_of_a_file(log: list[OperationsEvent]) -> None:

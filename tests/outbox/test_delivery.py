@@ -13,9 +13,10 @@ from django.forms.models import model_to_dict
 from django.test import Client
 from pytest_django import DjangoDbBlocker, Settings
 
-from config.scratch import scratch_service
-from opslog import delivery, outbox, posting
+from config.run.scratch import scratch_service
+from opslog import outbox
 from opslog.models import OperationsEvent, OutboxMessage
+from opslog.outbox import delivery, posting
 from tests.factories import inside, make_user
 from tests.outbox.sinks import HttpSink, SmtpSink, served
 from tests.outbox.test_queue import State, claimed, make_due, queue

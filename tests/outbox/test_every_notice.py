@@ -12,17 +12,19 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from budgets import accounts, alert_notices, alerts, approvals, corrections
-from budgets.approvals import rule_changes
+from budgets import accounts, alerts, approvals
+from budgets.alerts import notices as alert_notices
+from budgets.approvals import corrections, rule_changes
+from budgets.approvals.rules import Rule
+from budgets.finops.reviews import working
 from budgets.models import Alert, MonthlyReview
-from budgets.reports import selector, telling
-from budgets.reviews import working
-from budgets.rules import Rule
-from opslog import liveness, outbox, preferences
+from budgets.reports import notify, rows
+from opslog import liveness, outbox
 from opslog.incidents import notices as incident_notices
 from opslog.incidents.detecting import record_verdict
 from opslog.models import Heartbeat, OutboxMessage, Severity
-from opslog.notices import Notice
+from opslog.outbox import preferences
+from opslog.outbox.notices import Notice
 from tests.admission.desk import Desk, run_of
 from tests.approvals.test_workflow import ask, decide, everybody
 from tests.factories import make_token, make_user, make_work_order
@@ -142,7 +144,7 @@ def send_of_the_rest(people: dict[str, User]) -> None:
     tokens.remind()
     working.open_review(datetime(2026, 10, 1, tzinfo=UTC).date(), by="tollgate")
     assert MonthlyReview.objects.exists()
-    telling.tell(selector.today() - timedelta(days=1))
+    notify.tell(rows.today() - timedelta(days=1))
     record_verdict(make_finding(until=whole_hour(now)), now=now)
     Heartbeat.objects.create(name="worker", at=now - timedelta(minutes=10))
     liveness.watch(["worker"], now=now)

@@ -9,9 +9,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from opslog import delivery, preferences
 from opslog.exceptions import NotAllowedNow
 from opslog.models import MessagePolicy, NotificationPreference, OutboxMessage, Severity
+from opslog.outbox import delivery, preferences
 from tests.factories import make_user
 from tests.outbox.sinks import HttpSink, SmtpSink
 from tests.outbox.test_queue import State, queue

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from opslog.private_networks import PrivateTarget, is_public, public_only
+from opslog.outbox.private_networks import PrivateTarget, is_public, public_only
 from tests.outbox.sinks import HttpSink, served
 
 

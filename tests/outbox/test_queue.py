@@ -18,7 +18,7 @@ from pytest_django import Settings
 from opslog import outbox
 from opslog.exceptions import NotAllowedNow
 from opslog.models import OperationsEvent, OutboxMessage, Severity
-from opslog.notices import DETAILS_LENGTH, EARLIER, Notice
+from opslog.outbox.notices import DETAILS_LENGTH, EARLIER, Notice
 from tests.factories import make_user
 
 State = OutboxMessage.State

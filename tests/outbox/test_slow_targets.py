@@ -10,9 +10,10 @@ from django.db.models import F
 from django.db.models.functions import Now
 from pytest_django import DjangoDbBlocker, Settings
 
-from config.scratch import scratch_service
-from opslog import attempts, delivery, outbox, posting
+from config.run.scratch import scratch_service
+from opslog import outbox
 from opslog.models import Heartbeat, OutboxMessage, Severity
+from opslog.outbox import attempts, delivery, posting
 from tests.factories import inside, make_user
 from tests.outbox.sinks import HttpSink, SmtpSink, served
 from tests.outbox.test_queue import State, make_due, queue
@@ -244,7 +245,7 @@ def hold_up_nothing(url: str, address: str, channel: HttpSink, patch: pytest.Mon
     from django.conf import settings
     from django.utils import timezone
 
-    from budgets import killswitch
+    from budgets.controls import kill_switch
     from tests.admission.desk import Desk, run_of
     from tests.factories import make_work_order
     from workorders.models import Run
@@ -256,7 +257,7 @@ def hold_up_nothing(url: str, address: str, channel: HttpSink, patch: pytest.Mon
     wait_until(lambda: Heartbeat.objects.filter(name="worker").exists())
     make_work_order()
     run = run_of(Desk().start(lease_seconds=1))
-    killswitch.switch("Global", "", enabled=True, reason="a test", by="anna")
+    kill_switch.switch("Global", "", enabled=True, reason="a test", by="anna")
     # The switch is reported to the channel while the mail server hangs.
     wait_until(lambda: any("Kill switch" in body for _, body in channel.posts))
     assert OutboxMessage.objects.filter(recipient_type="person", attempts__gt=0).count() <= 2

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from config.children import BASE_DIR
-from config.data_folder import DataFolder, EmbeddedError
-from config.embedded import EmbeddedPostgres, free_port
-from config.scratch import with_database
-from config.supervisor import Supervisor
+from config.run.children import BASE_DIR
+from config.run.data_folder import DataFolder, EmbeddedError
+from config.run.embedded import EmbeddedPostgres, free_port
+from config.run.scratch import with_database
+from config.run.supervisor import Supervisor
 from tests.waiting import HANG_SECONDS
 
 
 def supervise(**env: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "config.supervisor"],
+        [sys.executable, "-m", "config.run.supervisor"],
         cwd=BASE_DIR,
         env={**os.environ, "PORT": str(free_port()), **env},
         capture_output=True,

@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 import time_machine
 
-from config.children import BASE_DIR
+from config.run.children import BASE_DIR
 from tests.waiting import until_the_hour_has_turned
 
 EXEMPT = {"tests/waiting.py": "the one place for it"}

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from django.db import connection, connections
 
-from config.scratch import ScratchService
+from config.run.scratch import ScratchService
 
 
 def whoami() -> tuple[str, str]:

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from config.children import BASE_DIR
-from config.scratch import child_environment, scratch_database
+from config.run.children import BASE_DIR
+from config.run.scratch import child_environment, scratch_database
 
 GOOD = {
     "HTTPS": "1",

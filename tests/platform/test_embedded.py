@@ -9,8 +9,8 @@ import psutil
 import psycopg
 import pytest
 
-from config.data_folder import DataFolder, EmbeddedError
-from config.embedded import EmbeddedPostgres, free_port
+from config.run.data_folder import DataFolder, EmbeddedError
+from config.run.embedded import EmbeddedPostgres, free_port
 from tests.waiting import HANG_SECONDS
 
 

@@ -11,9 +11,9 @@ import psutil
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from config.children import BASE_DIR, courier, job_worker, sealer, web_server
-from config.embedded import free_port
-from config.scratch import child_environment, scratch_database
+from config.run.children import BASE_DIR, courier, job_worker, sealer, web_server
+from config.run.embedded import free_port
+from config.run.scratch import child_environment, scratch_database
 from tests.platform.test_supervisor import Run, all_gone
 from tests.waiting import HANG_SECONDS, wait_until
 

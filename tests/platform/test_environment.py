@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from config.children import BASE_DIR
+from config.run.children import BASE_DIR
 
 
 def test_unsupported_python_is_one_line(tmp_path: Path) -> None:

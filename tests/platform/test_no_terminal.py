@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from config.children import BASE_DIR
-from config.scratch import child_environment, scratch_database
+from config.run.children import BASE_DIR
+from config.run.scratch import child_environment, scratch_database
 from tests.waiting import HANG_SECONDS
 
 STOP = ["killswitch", "on", "global", "--reason", "runaway"]

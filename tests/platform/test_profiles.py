@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from django.conf import settings
 
-from config.children import BASE_DIR
-from config.scratch import child_environment, owner_sql, with_database
+from config.run.children import BASE_DIR
+from config.run.scratch import child_environment, owner_sql, with_database
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITS = """

@@ -23,7 +23,7 @@ from budgets.api.sessions import PersonInSession
 from budgets.api.views import StartView, UsageView
 from config.answers import WholeAnswers
 from config.middleware import is_for_programs
-from config.scratch import ScratchService, owner_sql, scratch_service
+from config.run.scratch import ScratchService, owner_sql, scratch_service
 from tests.waiting import HANG_SECONDS, in_time, wait_until
 
 TOKEN = "tg_never-to-be-logged"

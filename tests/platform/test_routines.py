@@ -20,9 +20,9 @@ from django.conf import settings
 from django.db import connections
 from pytest_django import DjangoDbBlocker
 
-from config.children import BASE_DIR, Child, WebServer, stop_all, web_server
-from config.embedded import free_port
-from config.scratch import (
+from config.run.children import BASE_DIR, Child, WebServer, stop_all, web_server
+from config.run.embedded import free_port
+from config.run.scratch import (
     ScratchService,
     child_environment,
     owner_sql,
@@ -30,7 +30,7 @@ from config.scratch import (
     wait_until_it_answers,
     with_database,
 )
-from opslog import routines
+from opslog.database import routines
 from tests import factories
 from tests.waiting import HANG_SECONDS
 
@@ -194,7 +194,9 @@ def test_two_first_starts_on_one_empty_database(empty_database: str) -> None:
     """On two hosts, say: both succeed, and there is one of everything."""
     here = Tree(BASE_DIR)
     with ThreadPoolExecutor(2) as pool:
-        both = [pool.submit(here.manage, empty_database, "-m", "config.prepare") for _ in range(2)]
+        both = [
+            pool.submit(here.manage, empty_database, "-m", "config.run.prepare") for _ in range(2)
+        ]
     results = [each.result() for each in both]
     assert [each.returncode for each in results] == [0, 0], [each.stderr for each in results]
     assert sorted("Applying" in each.stdout for each in results) == [False, True]
@@ -270,9 +272,11 @@ def test_old_and_new_processes_work_on_one_database(
     new.edit("config/settings.py", release, 'TOLLGATE_RELEASE = "99.1"')
     new.edit("budgets/sql/admission.sql", "tollgate.start_v1(", "tollgate.start_v2(")
     new.edit("budgets/sql/admission.sql", "tollgate.start_run_v1(", "tollgate.start_run_v2(")
-    new.edit("budgets/admission.py", "tollgate.{routine}_v1(", "tollgate.{VERSIONED[routine]}(")
     new.edit(
-        "budgets/admission.py",
+        "budgets/admission/decide.py", "tollgate.{routine}_v1(", "tollgate.{VERSIONED[routine]}("
+    )
+    new.edit(
+        "budgets/admission/decide.py",
         "@cache\ndef statement(",
         "VERSIONED = {'start': 'start_v2', 'finish': 'finish_v1'}\n\n\n@cache\ndef statement(",
     )
@@ -308,7 +312,7 @@ def test_old_and_new_processes_work_on_one_database(
             finally:
                 stop_all([new_server])
             # An older release does not install over a newer one, nor does it need to.
-            again = Tree(BASE_DIR).manage(database, "-m", "config.prepare")
+            again = Tree(BASE_DIR).manage(database, "-m", "config.run.prepare")
             assert again.returncode == 0, again.stderr
             last.migrate(database)
             status, answer = ready(old)

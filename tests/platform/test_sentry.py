@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from config.children import BASE_DIR
-from config.scratch import child_environment, scratch_database
+from config.run.children import BASE_DIR
+from config.run.scratch import child_environment, scratch_database
 from tests.waiting import HANG_SECONDS
 
 SECRETS = {

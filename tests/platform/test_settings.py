@@ -11,8 +11,8 @@ import pytest
 
 from config import environment as forms
 from config.checks import IDS
-from config.children import BASE_DIR
-from config.database_url import FORM
+from config.run.children import BASE_DIR
+from config.run.database_url import FORM
 
 SECRET = "hush-hush"
 NETWORKS = (
@@ -192,7 +192,7 @@ def test_check_tells_all_at_once() -> None:
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("argv", [["-m", "config.prepare"], ["-c", "import config.wsgi"]])
+@pytest.mark.parametrize("argv", [["-m", "config.run.prepare"], ["-c", "import config.wsgi"]])
 def test_nothing_starts(argv: list[str]) -> None:
     result = run(argv, RETRY_AFTER="noon", NOTIFY_URLS=f"nosuch://{SECRET}")
     assert result.returncode != 0
@@ -210,7 +210,7 @@ def test_nothing_starts(argv: list[str]) -> None:
         ["manage.py", "stamp_environment", "x", "--reason", "a test"],
         ["manage.py", "migrate", "--database", "owner", "--skip-checks"],
         ["-m", "config.server"],
-        ["-m", "config.prepare"],
+        ["-m", "config.run.prepare"],
     ],
 )
 @pytest.mark.parametrize(

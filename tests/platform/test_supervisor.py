@@ -17,9 +17,9 @@ import psutil
 import psycopg
 import pytest
 
-from config.children import BASE_DIR
-from config.embedded import free_port
-from config.scratch import child_environment, scratch_database
+from config.run.children import BASE_DIR
+from config.run.embedded import free_port
+from config.run.scratch import child_environment, scratch_database
 from tests.waiting import HANG_SECONDS, wait_until
 
 OUTSIDE = ("DATABASE_URL", "TOLLGATE_OWNER_DATABASE_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE")
@@ -33,7 +33,7 @@ class Run:
         self.url = f"http://127.0.0.1:{self.port}"
         clean = {name: value for name, value in os.environ.items() if name not in OUTSIDE}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "config.supervisor"],
+            [sys.executable, "-m", "config.run.supervisor"],
             cwd=BASE_DIR,
             env={
                 **clean,

@@ -10,11 +10,11 @@ import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from budgets.replay.fixture import Caps, prepare
-from config.children import BASE_DIR, courier, job_worker, sealer, web_server
-from config.embedded import free_port
-from config.scratch import ScratchService, scratch_service
-from opslog.another_database import connected_to
+from budgets.demo.replay.fixture import Caps, prepare
+from config.run.children import BASE_DIR, courier, job_worker, sealer, web_server
+from config.run.embedded import free_port
+from config.run.scratch import ScratchService, scratch_service
+from opslog.database.another_database import connected_to
 from tests.waiting import HANG_SECONDS, wait_until
 
 PROBLEM = "ENVIRONMENT is production, and this database is development's."
@@ -41,7 +41,7 @@ PROCESSES = {
     "jobs": job_worker(),
     "seals": sealer(),
     "deliver": courier(),
-    "prepare": [sys.executable, "-m", "config.prepare"],
+    "prepare": [sys.executable, "-m", "config.run.prepare"],
     "budget": [*MANAGE, "llm_budget", "check"],
     "token": [*MANAGE, "create_token", "mine", "--scope", "start", "--owner", "replay"],
     "stop": [*MANAGE, "killswitch", "on", "global", "--reason", "fire", "--yes"],

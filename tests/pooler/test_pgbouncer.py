@@ -23,11 +23,11 @@ import pytest
 from django.conf import settings
 from pytest_django import DjangoDbBlocker
 
-from budgets import ledger
-from config.children import BASE_DIR
-from config.embedded import free_port
-from config.privileges import ServerUser
-from config.scratch import scratch_service
+from budgets.admission import counters
+from config.run.children import BASE_DIR
+from config.run.embedded import free_port
+from config.run.privileges import ServerUser
+from config.run.scratch import scratch_service
 from tests.api.harness import Api, furnish
 from tests.factories import inside, make_work_order
 from tests.waiting import wait_until
@@ -194,7 +194,7 @@ def test_nothing_is_over_admitted_by_two_hundred_clients(
     ]
     assert len(servers) <= POOL
     with inside(api.service.database, django_db_blocker):
-        assert list(ledger.differences()) == []
+        assert list(counters.differences()) == []
     ((spent, runs),) = api.sql(
         "SELECT sum(cost), count(*) FROM work_order_runs WHERE wo_id = 'narrow'"
     )

@@ -13,11 +13,11 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, connections, transaction
 from pytest_django.fixtures import DjangoAssertNumQueries
 
-from opslog import prices
 from opslog.models import ModelPrice, OperationsEvent, PriceBookVersion
-from opslog.price_import import bundled
-from opslog.price_plan import Plan, plan
+from opslog.price_book import prices
+from opslog.price_book.imported import bundled
 from opslog.pricing import PriceBook, Usage
+from opslog.pricing.plan import Plan, plan
 from tests.prices.factories import JANUARY, price
 from tests.waiting import HANG_SECONDS
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from opslog.price import LongContext, long_context
 from opslog.pricing import Usage
+from opslog.pricing.price import LongContext, long_context
 from tests.prices.factories import price
 
 D = Decimal

@@ -10,9 +10,9 @@ from genai_prices.data import providers
 from genai_prices.data_snapshot import DataSnapshot, set_custom_snapshot
 from genai_prices.types import ModelPrice, TieredPrices
 
-from opslog.money import usd
-from opslog.price_import import BEGINNING, assert_no_updates, bundled, rates_of, tier_of
+from opslog.price_book.imported import BEGINNING, assert_no_updates, bundled, rates_of, tier_of
 from opslog.pricing import PriceBook, Usage
+from opslog.pricing.money import usd
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SMALL = Usage(1_200, 350)

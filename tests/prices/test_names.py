@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from opslog.model_names import check_match, matches
 from opslog.pricing import NAMES_REMEMBERED, Price, PriceBook, Usage
+from opslog.pricing.model_names import check_match, matches
 from tests.prices.factories import (
     APRIL,
     FEBRUARY,

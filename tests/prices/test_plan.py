@@ -3,7 +3,7 @@
 from datetime import timedelta
 from decimal import Decimal
 
-from opslog.price_plan import plan
+from opslog.pricing.plan import plan
 from tests.prices.factories import APRIL, FEBRUARY, JANUARY, MARCH, price
 
 NOW = MARCH

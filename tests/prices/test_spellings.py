@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from opslog.price_import import bundled
+from opslog.price_book.imported import bundled
 from opslog.pricing import PriceBook
 from tests.prices.factories import own
 

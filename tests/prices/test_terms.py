@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from opslog.price_import import bundled
+from opslog.price_book.imported import bundled
 from opslog.pricing import PriceBook, Usage
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

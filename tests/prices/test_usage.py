@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from opslog.price import LongContext, Rates, TierPrice, service_tiers, tool_prices
 from opslog.pricing import Usage
+from opslog.pricing.price import LongContext, Rates, TierPrice, service_tiers, tool_prices
 from tests.prices.factories import price
 
 D = Decimal

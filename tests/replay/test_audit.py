@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from budgets.replay.audit import EVERYTHING, Limits, RecordedRun, Sums, exceeded
+from budgets.demo.replay.audit import EVERYTHING, Limits, RecordedRun, Sums, exceeded
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

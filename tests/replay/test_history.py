@@ -13,16 +13,16 @@ from django.db import DatabaseError, connections
 from budgets.demo.cast import JOBS, PEOPLE
 from budgets.demo.history import caps_at, decided_at, history
 from budgets.demo.product import RELEASED
+from budgets.demo.replay.audit import Limits, RecordedRun, exceeded
+from budgets.demo.replay.trace import read_trace
 from budgets.demo.seeding import QUIET, TRACE, seed
 from budgets.demo.trickle import trickle
 from budgets.models import Counter
-from budgets.replay.audit import Limits, RecordedRun, exceeded
-from budgets.replay.trace import read_trace
+from opslog.incidents import triage_job
 from opslog.models import OperationsEvent
-from opslog.price_import import bundled
+from opslog.price_book.imported import bundled
 from opslog.pricing import PriceBook
 from opslog.telemetry import rollup
-from opslog.triaging import running
 from workorders.models import Run, WorkOrder
 
 DAYS = [date(2026, 11, 1) + timedelta(days=n) for n in range(20)]
@@ -134,7 +134,7 @@ def test_the_triage_finds_the_release(committed_db: str, hour: int) -> None:
     now = datetime.now(UTC).replace(hour=hour, minute=20)
     seed(book=PriceBook(0, bundled()), now=now)
     rollup.refresh()
-    incident = running.run(now=now)
+    incident = triage_job.run(now=now)
     assert incident is not None
     assert (incident.cause, incident.feature) == ("hidden_recompute", RELEASED.name)
     assert incident.started_at == now.replace(minute=0, second=0, microsecond=0) - 4 * HOUR

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from budgets.demo.replay.engine import at_speed
+from budgets.demo.replay.mapping import Mapping, output_limit
+from budgets.demo.replay.trace import TraceRequest, read_trace
 from budgets.demo.seeding import TRACE
-from budgets.replay.engine import at_speed
-from budgets.replay.mapping import Mapping, output_limit
-from budgets.replay.trace import TraceRequest, read_trace
 
 MAPPING = Mapping(["a", "b", "c"], ["one", "two"])
 

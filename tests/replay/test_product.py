@@ -5,8 +5,8 @@ from decimal import Decimal
 from itertools import pairwise
 
 from budgets.demo.product import FEATURES, calls_between
+from budgets.demo.replay.trace import read_trace
 from budgets.demo.seeding import TRACE
-from budgets.replay.trace import read_trace
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)

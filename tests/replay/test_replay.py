@@ -9,10 +9,10 @@ import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 
+from budgets.demo.replay.fixture import Caps, prepare
 from budgets.demo.seeding import TRACE
-from budgets.replay.fixture import Caps, prepare
-from config.scratch import ScratchService, scratch_service
-from opslog.another_database import connected_to
+from config.run.scratch import ScratchService, scratch_service
+from opslog.database.another_database import connected_to
 
 SABOTAGE = """
 CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from budgets.demo.replay.trace import TraceError, read_trace
 from budgets.demo.seeding import TRACE
-from budgets.replay.trace import TraceError, read_trace
 
 HEADER = "created_at,model,client_id,input_tokens,output_tokens"
 ROW = "2023-11-16T18:17:03.979960Z,azure-code-2023,-1,4808,10"

@@ -11,11 +11,11 @@ import psycopg
 import pytest
 
 from budgets.demo.seeding import seed
-from config.children import BASE_DIR
-from config.scratch import ScratchService, scratch_service
-from opslog.another_database import connected_to
-from opslog.price_import import bundled
-from opslog.prices import import_prices
+from config.run.children import BASE_DIR
+from config.run.scratch import ScratchService, scratch_service
+from opslog.database.another_database import connected_to
+from opslog.price_book.imported import bundled
+from opslog.price_book.prices import import_prices
 from opslog.pricing import PriceBook
 from tests.waiting import HANG_SECONDS, wait_until
 

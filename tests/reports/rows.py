@@ -7,9 +7,9 @@ from decimal import Decimal
 
 from django.db import connections
 
-from budgets import overview
 from budgets.models import Counter
 from budgets.reports.rules import Action, Report, Row, Totals
+from budgets.usage import overview
 from workorders.models import WorkOrder
 
 

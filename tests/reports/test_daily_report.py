@@ -14,11 +14,11 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import strip_tags
 
-from budgets import overview
 from budgets.models import Counter, DailyReport
-from budgets.reports import selector, telling
-from budgets.reports.as_csv import csv_lines
+from budgets.reports import notify, rows
+from budgets.reports.csv_file import csv_lines
 from budgets.reports.rules import Action
+from budgets.usage import overview
 from opslog.models import OperationsEvent, OutboxMessage
 from tests import factories
 from tests.admin.scene import FORMULA, HOSTILE, break_glass
@@ -29,7 +29,7 @@ PAGE = "daily-report-page"
 
 @pytest.fixture
 def yesterday(db: None) -> date:
-    return selector.today() - timedelta(days=1)
+    return rows.today() - timedelta(days=1)
 
 
 def client_of(*groups: str) -> Client:
@@ -51,28 +51,28 @@ def crowd(day: date) -> None:
 
 @pytest.mark.parametrize("days_ago", [0, 1])
 def test_sql_and_the_pure_report_agree(db: None, days_ago: int) -> None:
-    day = selector.today() - timedelta(days=days_ago)
+    day = rows.today() - timedelta(days=days_ago)
     crowd(day)
-    whole = selector.read(day, size=1000)
+    whole = rows.read(day, size=1000)
     assert report(day, reversed(whole.rows)) == whole
     assert whole.totals.idle == (2 if days_ago else 0)
     for action in Action:
-        part = selector.read(day, only=action)
+        part = rows.read(day, only=action)
         assert list(part.rows) == whole.items(action)
         assert part.totals == whole.totals
 
 
 def test_it_is_read_a_page_at_a_time(yesterday: date) -> None:
     crowd(yesterday)
-    whole = selector.read(yesterday, size=1000)
-    assert [row.work_order for row in selector.read(yesterday, size=2, page=2).rows] == ["w2", "w3"]
-    assert tuple(selector.every_row(yesterday)) == whole.rows
+    whole = rows.read(yesterday, size=1000)
+    assert [row.work_order for row in rows.read(yesterday, size=2, page=2).rows] == ["w2", "w3"]
+    assert tuple(rows.every_row(yesterday)) == whole.rows
 
 
 def test_reserved_money_counts(yesterday: date) -> None:
     work_order = factories.make_work_order()
     used(work_order, yesterday, runs=1, usd="1.00", held="0.50")
-    (row,) = selector.read(yesterday).rows
+    (row,) = rows.read(yesterday).rows
     assert (row.usd, row.usd_share) == (Decimal("1.50"), Decimal("0.75"))
 
 
@@ -90,13 +90,13 @@ def test_whose_rows_there_are(yesterday: date, status: str, with_use: bool, show
     long_ago(work_order)
     if with_use:
         used(work_order, yesterday, runs=1, usd="0.10")
-    assert bool(selector.read(yesterday).rows) == shown
+    assert bool(rows.read(yesterday).rows) == shown
 
 
 def test_what_was_not_there_yet_is_left_out(yesterday: date) -> None:
     factories.make_work_order("made-today")
-    assert not selector.read(yesterday).rows
-    assert selector.read(selector.today()).rows
+    assert not rows.read(yesterday).rows
+    assert rows.read(rows.today()).rows
 
 
 def test_grants_count_while_they_are_in_force(yesterday: date) -> None:
@@ -105,7 +105,7 @@ def test_grants_count_while_they_are_in_force(yesterday: date) -> None:
     person = factories.make_user("ops", groups=["operations"])
     grant = break_glass(work_order, person)
     assert grant.measure == "max_concurrent_runs"
-    (row,) = selector.read(selector.today()).rows
+    (row,) = rows.read(rows.today()).rows
     assert (row.runs_cap, row.usd_cap) == (100, Decimal("2.00"))
 
 
@@ -114,7 +114,7 @@ class TestHistory:
 
     @pytest.fixture
     def committed(self, committed_db: str) -> date:
-        return selector.today()
+        return rows.today()
 
     def test_caps_are_those_at_the_end_of_the_day(self, committed: date) -> None:
         work_order = factories.make_work_order(runs_per_day=400, usd_per_day="8.00")
@@ -123,7 +123,7 @@ class TestHistory:
         caps = {
             ago: (row.runs_cap, row.usd_cap)
             for ago in (2, 3, 4)
-            for row in selector.read(committed - timedelta(days=ago)).rows
+            for row in rows.read(committed - timedelta(days=ago)).rows
         }
         raised, before = (400, Decimal("8.00")), (100, Decimal("2.00"))
         assert caps == {2: raised, 3: raised, 4: before}
@@ -137,9 +137,9 @@ class TestHistory:
         approvals.raise_at_once(
             work_order.pk, new={"usd_per_day": Decimal(9)}, minutes=30, reason="night", by=person
         )
-        (row,) = selector.read(committed).rows
+        (row,) = rows.read(committed).rows
         assert row.usd_cap == Decimal(9)
-        (before,) = selector.read(committed - timedelta(days=1)).rows
+        (before,) = rows.read(committed - timedelta(days=1)).rows
         assert before.usd_cap == Decimal("2.00")
 
 
@@ -148,20 +148,20 @@ class TestBlocked:
 
     @pytest.fixture
     def committed(self, committed_db: str) -> date:
-        return selector.today() - timedelta(days=1)
+        return rows.today() - timedelta(days=1)
 
     def test_by_a_dollar_cap_of_which_much_is_left(self, committed: date) -> None:
         work_order = factories.make_work_order()
         used(work_order, committed, runs=5, usd="1.20")
         refused(work_order, begins(committed) + timedelta(hours=9), "usd_per_day")
-        (row,) = selector.read(committed).rows
+        (row,) = rows.read(committed).rows
         assert (row.action, row.refused_usd, row.refused_runs) == (Action.BLOCKED, 1, 0)
         assert row.proposal == {"usd_per_day": Decimal("3.00")}
-        assert selector.read(committed).totals.blocked == 1
+        assert rows.read(committed).totals.blocked == 1
 
     def test_nobody_where_a_cap_is_full_and_nobody_asked(self, committed: date) -> None:
         used(factories.make_work_order(), committed, runs=100, usd="0.50")
-        (row,) = selector.read(committed).rows
+        (row,) = rows.read(committed).rows
         assert (row.action, row.refused) == (Action.RAISE, 0)
 
     def test_not_by_another_limit(self, committed: date) -> None:
@@ -169,14 +169,14 @@ class TestBlocked:
         used(work_order, committed, runs=50, usd="0.50")
         for reason in ("concurrency", "user_quota", "budget:global:day"):
             refused(work_order, begins(committed) + timedelta(hours=9), reason)
-        (row,) = selector.read(committed).rows
+        (row,) = rows.read(committed).rows
         assert (row.action, row.refused) == (None, 0)
 
     def test_after_midnight_is_another_day(self, committed: date) -> None:
         """Events of the hour after a day are read, because they may stand for asks of that day."""
         midnight = begins(committed) + timedelta(days=1)
         refused(factories.make_work_order("w1"), midnight + timedelta(minutes=10), "usd_per_day")
-        assert [row.work_order for row in selector.read(committed, size=10).rows] == []
+        assert [row.work_order for row in rows.read(committed, size=10).rows] == []
 
     def test_asks_that_share_an_event_count_on_the_day_of_each(self, committed: date) -> None:
         """Three asks, two before midnight; their event was written ten seconds after it."""
@@ -185,7 +185,7 @@ class TestBlocked:
         asks = [midnight + timedelta(seconds=each) for each in (-2, -1, 1)]
         refused(work_order, midnight + timedelta(seconds=10), "runs_per_day", asks)
         days = (committed, committed + timedelta(days=1))
-        assert [selector.read(day).rows[0].refused_runs for day in days] == [2, 1]
+        assert [rows.read(day).rows[0].refused_runs for day in days] == [2, 1]
 
     def test_direct_spend_is_named_and_is_no_work_orders(self, committed: date) -> None:
         work_order = factories.make_work_order()
@@ -200,19 +200,19 @@ class TestBlocked:
             settled_usd=Decimal("4.50"),
             reserved_usd=0,
         )
-        totals = selector.read(committed).totals
+        totals = rows.read(committed).totals
         assert (totals.runs, totals.usd) == (5, Decimal("1.20"))
         assert (totals.direct_calls, totals.direct_usd) == (2, Decimal("3.30"))
-        found = selector.read(committed)
-        assert "$3.30 direct spend" in telling.headline(found)
-        assert "Direct spend, outside work orders: 2 calls, $3.30." in telling.text_of(found, [])
+        found = rows.read(committed)
+        assert "$3.30 direct spend" in notify.headline(found)
+        assert "Direct spend, outside work orders: 2 calls, $3.30." in notify.text_of(found, [])
         *_, last = csv.DictReader(io.StringIO("".join(csv_lines(committed))))
         assert (last["title"], last["cost_usd"]) == ("Direct spend (no work order)", "3.300000000")
 
     def test_what_is_reserved_is_not_settled(self, committed: date) -> None:
         counter = used(factories.make_work_order(), committed, runs=4, usd="0.50", held="0.25")
         Counter.objects.filter(pk=counter.pk).update(open_runs=1)
-        (row,) = selector.read(committed).rows
+        (row,) = rows.read(committed).rows
         assert (row.usd, row.settled_usd, row.reserved_usd) == (
             Decimal("0.75"),
             Decimal("0.50"),
@@ -257,8 +257,8 @@ def test_a_cap_that_was_raised_since_is_not_asked_down(yesterday: date) -> None:
 
 
 def test_a_running_day_flags_nothing_as_idle(db: None) -> None:
-    crowd(selector.today())
-    answer = client_of("operations").get(reverse(PAGE), {"day": selector.today().isoformat()})
+    crowd(rows.today())
+    answer = client_of("operations").get(reverse(PAGE), {"day": rows.today().isoformat()})
     text = answer.content.decode()
     assert "review the need" not in text
     assert "available when the day is over" in text
@@ -369,10 +369,10 @@ def test_it_is_told_once(yesterday: date) -> None:
     crowd(yesterday)
     factories.make_user("ops", groups=["operations"])
     now = datetime.combine(yesterday + timedelta(days=1), datetime.min.time(), UTC)
-    assert telling.tell_due(now=now + timedelta(minutes=4)) == 1  # of the day before yesterday
-    assert telling.tell_due(now=now + timedelta(minutes=5)) == 1
-    assert telling.tell_due(now=now + timedelta(hours=9)) == 0
-    assert not telling.tell(yesterday)
+    assert notify.tell_due(now=now + timedelta(minutes=4)) == 1  # of the day before yesterday
+    assert notify.tell_due(now=now + timedelta(minutes=5)) == 1
+    assert notify.tell_due(now=now + timedelta(hours=9)) == 0
+    assert not notify.tell(yesterday)
     message = OutboxMessage.objects.get(key=yesterday.isoformat())
     assert "0 refused at a cap, 2 over 80 %" in message.subject
     assert "w0 (w0): 100 of 100 runs (100.0 %)" in message.text

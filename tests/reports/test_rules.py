@@ -5,9 +5,9 @@ from decimal import Decimal
 
 import pytest
 
+from budgets.reports.notify import days_due
 from budgets.reports.rules import Action, Row, roomier
-from budgets.reports.telling import days_due
-from opslog.spreadsheets import cell
+from opslog.events.csv_cells import cell
 from tests.reports.rows import at, report
 
 

@@ -11,8 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 
-from budgets.bills import actuals, monthly_budgets
 from budgets.exceptions import Refused
+from budgets.finops.bills import actuals, monthly_budgets
 from budgets.models import Alert, BilledCost, BillImport, Counter, DimensionBudget, ServiceMapping
 from opslog.models import InferenceHour, OperationsEvent
 from tests.hotspots.test_registry import hour

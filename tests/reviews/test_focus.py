@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from budgets.bills import focus
+from budgets.finops.bills import focus
 
 HEADER = "BilledCost,BillingCurrency,ChargePeriodStart,ServiceCategory,ServiceName"
 GOOD = "1.25,USD,2026-10-03T00:00:00Z,Compute,Machines"

@@ -8,7 +8,8 @@ import pytest
 from django.db import connection
 
 from budgets import alerts
-from budgets.bills import actuals, monthly_budgets, projection
+from budgets.finops.bills import actuals, monthly_budgets, projection
+from budgets.finops.reviews import figures
 from budgets.models import (
     Alert,
     BilledCost,
@@ -17,7 +18,6 @@ from budgets.models import (
     DimensionBudget,
     ServiceMapping,
 )
-from budgets.reviews import figures
 from opslog.models import InferenceHour, OutboxMessage
 from opslog.telemetry import rollup
 from opslog.telemetry.accepting import accept_inference

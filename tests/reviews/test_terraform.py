@@ -9,7 +9,7 @@ import hcl2
 import pytest
 from django.core.management import CommandError, call_command
 
-from budgets.bills.terraform import CloudBudget, document, quoted
+from budgets.finops.bills.terraform import CloudBudget, document, quoted
 from budgets.models import DimensionBudget
 from tests import factories
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from django.conf import settings
 
-from config.scratch import scratch_database, with_database
+from config.run.scratch import scratch_database, with_database
 
 
 class Connection:

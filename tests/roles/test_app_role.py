@@ -5,7 +5,7 @@ import pytest
 from django.conf import settings
 from psycopg import errors
 
-from config.scratch import with_database
+from config.run.scratch import with_database
 from tests.roles.conftest import Connection
 from tests.roles.rows import RUN, TOKEN, WORK_ORDER, person
 

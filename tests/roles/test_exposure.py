@@ -8,8 +8,8 @@ from django.core.checks import Warning
 from django.db import connections, transaction
 from pytest_django import DjangoDbBlocker
 
-from opslog import exposure, routines
 from opslog.checks import the_application_has_no_more_than_it_needs as check
+from opslog.database import exposure, routines
 from tests.factories import inside
 
 APP = str(settings.DATABASES["default"]["USER"])

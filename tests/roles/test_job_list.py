@@ -17,11 +17,11 @@ from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 from django_q.tasks import async_task
 
-from config.children import BASE_DIR
 from config.job_list import ListedJobs, why_not
-from config.privileges import ProcessUser
+from config.run.children import BASE_DIR
+from config.run.privileges import ProcessUser
+from config.run.scratch import scratch_service
 from config.schedules import JOBS
-from config.scratch import scratch_service
 from opslog.models import Heartbeat, OperationsEvent
 from tests.platform.test_supervisor import Run
 from tests.waiting import wait_until

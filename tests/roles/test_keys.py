@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import Client
 from pytest_django import Settings
 
-from budgets import ledger
+from budgets.admission import counters
 from tests import factories
 from tests.admission.desk import Desk
 
@@ -52,7 +52,7 @@ def test_a_counter_that_was_lowered_is_found(committed_db: str) -> None:
     factories.make_work_order("w1")
     factories.make_agent()
     assert Desk().start().status == 201
-    assert list(ledger.differences()) == []
+    assert list(counters.differences()) == []
     with connection.cursor() as cursor:
         cursor.execute("UPDATE counters SET reserved_usd = 0 WHERE subject = 'w1'")
-    assert {each.subject for each in ledger.differences()} == {"w1"}
+    assert {each.subject for each in counters.differences()} == {"w1"}

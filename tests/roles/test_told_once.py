@@ -8,9 +8,9 @@ from django.utils import timezone
 
 from budgets import tasks
 from budgets.approvals.rule_changes import replace
-from budgets.rules import Rule
+from budgets.approvals.rules import Rule
 from opslog.models import ModelPrice, OperationsEvent
-from opslog.own_prices import set_price
+from opslog.price_book.own import set_price
 from tests import factories
 from tests.admission.desk import Desk, run_of
 from tests.approvals.test_workflow import ask, decide, everybody

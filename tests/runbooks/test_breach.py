@@ -9,7 +9,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from budgets import approvals, breaker, features, killswitch, limits, spending
+from budgets import approvals
+from budgets.admission import direct_spend
+from budgets.controls import breaker, features, kill_switch, limits
 from budgets.exceptions import NotYours, Refused
 from budgets.models import (
     Budget,
@@ -19,7 +21,7 @@ from budgets.models import (
     FeatureControl,
     KillSwitch,
 )
-from config import runbooks
+from config.pages import runbooks
 from tests import factories
 from tests.admission.desk import Desk, run_of
 from tests.runbooks.test_runbooks import client, page
@@ -59,7 +61,7 @@ class TestFigures:
         desk.finish(run, "0.40")
         desk.start(usd="0.50")
         for usd in ("0.25", "0.05"):
-            spending.spend(caller=desk.caller, who=spending.Who(), cost_usd=Decimal(usd))
+            direct_spend.spend(caller=desk.caller, who=direct_spend.Who(), cost_usd=Decimal(usd))
         text = text_of(page(ops_client, "budget-breach"))
         assert "$0.90 by 2 runs, and $0.30 of direct spend in 2 calls" in text
         # $1.20 of everything: 12 % of the hour's $10, 2.4 % of the day's $50.
@@ -140,11 +142,11 @@ def test_a_person_lifts_a_stop(
     client: Client, ops: User, step: int, scope: str, target: str
 ) -> None:
     assert "lifts it on its page, at once" in said(client, step)
-    killswitch.switch(scope, target, enabled=True, reason=WHY, by="olga", person=ops)
+    kill_switch.switch(scope, target, enabled=True, reason=WHY, by="olga", person=ops)
     token, _ = factories.make_token(["admin"])
     with pytest.raises(NotYours):
-        killswitch.switch(scope, target, enabled=False, reason="over", by="svc", token_id=token.pk)
-    killswitch.switch(scope, target, enabled=False, reason="over", by="olga", person=ops)
+        kill_switch.switch(scope, target, enabled=False, reason="over", by="svc", token_id=token.pk)
+    kill_switch.switch(scope, target, enabled=False, reason="over", by="olga", person=ops)
     assert not KillSwitch.objects.get(scope=scope).enabled
 
 
@@ -166,7 +168,7 @@ def test_before_a_production_run(client: Client) -> None:
     factories.make_work_order("w1", title="Test sample")
     factories.make_work_order("w2", title="The latest contest")
     Deployment.objects.update(environment="production")
-    killswitch.switch("Surface", "web", enabled=True, reason="fire", by="ops")
+    kill_switch.switch("Surface", "web", enabled=True, reason="fire", by="ops")
     text = text_of(page(client, "production-run"))
     assert "They differ: stop here" in text
     assert "Test sample w1" in text

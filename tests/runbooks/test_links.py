@@ -9,9 +9,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from budgets import features
+from budgets.controls import features
 from budgets.models import Contact, Hotspot
-from config.runbooks import RUNBOOKS
+from config.pages.runbooks import RUNBOOKS
 from tests import factories
 from tests.admin.scene import ROLES, Scene, make_scene
 from tests.runbooks.test_runbooks import started

@@ -12,10 +12,11 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import strip_tags
 
-from budgets import features, killswitch, spike_signs, starts
+from budgets.controls import features, kill_switch
 from budgets.evidence import risk
 from budgets.models import Contact, DimensionBudget
-from config.runbooks import RUNBOOKS
+from budgets.usage import callers, spike_signs
+from config.pages.runbooks import RUNBOOKS
 from opslog import events
 from opslog.triage import thresholds
 from tests import factories
@@ -147,10 +148,10 @@ def test_who_started_what_from_which_address(client: Client) -> None:
         started("svc", "agent-1", "192.0.2.1")
     started("svc", "agent-1", "198.51.100.9", "w2")
     started("other", HOSTILE, "192.0.2.1", "w2")
-    found = {(each.actor, each.address): each for each in starts.recent()}
+    found = {(each.actor, each.address): each for each in callers.recent()}
     assert found[("svc", "192.0.2.1")].times == 3
     assert len(found) == 3
-    assert len(starts.recent("w2")) == 2
+    assert len(callers.recent("w2")) == 2
     text = page(client, "suspicious")
     for said in ("192.0.2.1", "198.51.100.9", "kill switch of an identity"):
         assert said in text
@@ -207,7 +208,7 @@ def test_the_cost_of_a_request_is_not_known_where_no_call_has_a_cost() -> None:
 
 def test_levers_have_their_values_of_now(client: Client) -> None:
     features.change("chat", {"max_rounds": 4, "enabled": False}, reason="less", by="ops")
-    killswitch.switch("Surface", "web", enabled=True, reason="fire", by="ops")
+    kill_switch.switch("Surface", "web", enabled=True, reason="fire", by="ops")
     for slug in ("cost-spike", "budget-breach"):
         text = page(client, slug)
         assert "off; 4 rounds" in text

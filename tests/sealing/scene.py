@@ -12,14 +12,15 @@ import psycopg
 from django.conf import settings
 from django.db import connection, connections, transaction
 
-from config.scratch import with_database
+from config.run.scratch import with_database
 from opslog import events
 from opslog.models import Seal, SealMembers
-from opslog.sealing import heads, merkle, sealer
-from opslog.sealing.findings import Report
+from opslog.seal_format import merkle
+from opslog.seal_format.findings import Report
+from opslog.seal_format.snapshots import Snapshot
+from opslog.seal_format.statements import NO_SEAL, Signer
+from opslog.sealing import heads, sealer
 from opslog.sealing.rows import EVENT_ROW, all_rows, reading
-from opslog.sealing.snapshots import Snapshot
-from opslog.sealing.statements import NO_SEAL, Signer
 from opslog.sealing.verifier import TOO_LONG, examine, own_key, verify
 
 NAMES = "('operations_events', 'seals', 'seal_members', 'seal_keys', 'event_tombstones')"

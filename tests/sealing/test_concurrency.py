@@ -5,8 +5,8 @@ import threading
 
 from django.db import connections
 
+from opslog.seal_format.findings import Finding
 from opslog.sealing import sealer
-from opslog.sealing.findings import Finding
 from tests.sealing.scene import Sealed, insert, log_ids, run_all
 
 WRITERS = 64

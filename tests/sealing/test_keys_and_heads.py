@@ -12,8 +12,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from opslog.models import OperationsEvent, Seal, SealKey
+from opslog.seal_format.statements import Signer
 from opslog.sealing import heads, keys, sealer
-from opslog.sealing.statements import Signer
 from tests.outbox.sinks import HttpSink, served
 from tests.sealing.scene import Sealed, kinds
 

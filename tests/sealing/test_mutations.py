@@ -15,10 +15,11 @@ from django.test import override_settings
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
-from config.scratch import owner_sql
+from config.run.scratch import owner_sql
 from opslog.models import Seal, SealKey, SealMembers
-from opslog.sealing import heads, keys, merkle, sealer
-from opslog.sealing.statements import Signer, key_statement
+from opslog.seal_format import merkle
+from opslog.seal_format.statements import Signer, key_statement
+from opslog.sealing import heads, keys, sealer
 from tests.sealing.scene import (
     Sealed,
     connected_to,

@@ -11,8 +11,8 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from opslog.models import SealKey
+from opslog.seal_format.statements import Signer
 from opslog.sealing import proofs
-from opslog.sealing.statements import Signer
 from tests.sealing.scene import Sealed, log_ids
 
 CHECKER = Path(__file__).resolve().parents[2] / "docs/check_proof.py"

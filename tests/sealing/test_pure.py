@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opslog.sealing import encoding, merkle
-from opslog.sealing.snapshots import Snapshot
-from opslog.sealing.statements import Signer, is_signed, moment, statement
+from opslog.seal_format import encoding, merkle
+from opslog.seal_format.snapshots import Snapshot
+from opslog.seal_format.statements import Signer, is_signed, moment, statement
 
 WHOLE = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=12)

@@ -10,8 +10,8 @@ from django.db import DatabaseError, connection, connections
 from django.utils import timezone
 
 from opslog.models import Heartbeat, Seal, SealMembers
+from opslog.seal_format.statements import Signer
 from opslog.sealing import heads, keys, sealer
-from opslog.sealing.statements import Signer
 from tests.sealing.scene import Sealed, insert, kinds, log_ids, run_all, sign_anew
 
 

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from config import children, scratch
+from config.run import children, scratch
 from config.server import reader
 from config.server.door import has_our_name, is_json, is_our_host, is_type_of_json
 from tests import factories

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from budgets import ledger
+from budgets.admission import counters
 from tests import factories
 from tests.api.harness import WORK_ORDER, Api, api_service
 from tests.server.raw import START, Raw, bearer
@@ -102,4 +102,4 @@ def test_killed_under_load(api: Api, django_db_blocker: DjangoDbBlocker) -> None
     for key, run in list(acknowledged.items())[::20]:
         assert ask(api.service.door_url, START, ASK, key) == run
     with factories.inside(api.service.database, django_db_blocker):
-        assert list(ledger.differences()) == []
+        assert list(counters.differences()) == []

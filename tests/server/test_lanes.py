@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from config.server.lanes import Lane, Needs, is_plausible, most_body, place, remembered
-from opslog import authority
+from opslog.database import authority
 from tests import factories
 from tests.access import walking
 from tests.admin.scene import make_scene

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from config.scratch import ScratchService, scratch_service
+from config.run.scratch import ScratchService, scratch_service
 from tests import factories
 from tests.server.raw import Answer, Raw, head
 from tests.waiting import in_time, wait_until

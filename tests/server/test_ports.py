@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from config import supervisor
-from config.embedded import free_port
+from config.run import supervisor
+from config.run.embedded import free_port
 from config.server.reader import NOT_HERE
 from tests.access import walking
 from tests.admin.scene import make_scene

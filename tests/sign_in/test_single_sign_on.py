@@ -16,7 +16,7 @@ from pytest_django import DjangoDbBlocker
 from budgets import accounts
 from budgets.models import AccountChange
 from config.environment import issuer_id
-from config.scratch import ScratchService, scratch_service
+from config.run.scratch import ScratchService, scratch_service
 from opslog.models import OperationsEvent
 from tests import factories
 from tests.sign_in.people import PASSWORD, person

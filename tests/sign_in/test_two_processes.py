@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from config.scratch import ScratchService, scratch_service
+from config.run.scratch import ScratchService, scratch_service
 from opslog import sign_in
 from opslog.models import SignInTries
 from tests import factories

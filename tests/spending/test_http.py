@@ -14,7 +14,8 @@ import httpx2
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from budgets import breaker, ledger, spending
+from budgets.admission import counters, direct_spend
+from budgets.controls import breaker
 from budgets.models import Budget, CircuitBreaker, DirectSpend
 from tests import factories
 from tests.api.harness import Api, api_service
@@ -60,7 +61,7 @@ def day(client: httpx2.Client) -> dict[str, Any]:
     ],
 )
 def test_the_day_in_words(spent: str, status: str, message: str, remaining: float) -> None:
-    told = spending.DayStatus("2026-01-01", Decimal(spent), Decimal(20), Decimal(50))
+    told = direct_spend.DayStatus("2026-01-01", Decimal(spent), Decimal(20), Decimal(50))
     assert (told.status, told.message) == (status, message)
     assert float(told.remaining_usd or 0) == remaining
     assert told.blocked is (status == "BLOCKED")
@@ -107,7 +108,7 @@ def test_fifty_duplicates_are_one_spend(
     assert spend(http, "0.02", key="once").status_code == 422
     with factories.inside(shipped.service.database, django_db_blocker):
         assert DirectSpend.objects.count() == 1
-        assert not list(ledger.differences())
+        assert not list(counters.differences())
 
 
 def test_spend_by_usage_counts_tokens_and_users(
@@ -123,7 +124,7 @@ def test_spend_by_usage_counts_tokens_and_users(
     unknown = {"model": "nobody-priced-this", "inputTokens": 1, "outputTokens": 1}
     assert http.post("/v1/llm/spend", json={"usage": unknown}).status_code == 422
     with factories.inside(shipped.service.database, django_db_blocker):
-        assert not list(ledger.differences())
+        assert not list(counters.differences())
 
 
 def test_spend_trips_the_breaker(

@@ -16,12 +16,13 @@ import pytest
 import redis
 import sentry_sdk
 
-from budgets import alerts, mirror, spending, tasks
-from budgets.admission import Caller
+from budgets import alerts, tasks
+from budgets.admission import Caller, direct_spend
 from budgets.models import Alert
 from budgets.tasks import mirror_spend, ping_health
-from config.embedded import free_port
-from opslog import health_ping
+from budgets.usage import redis_mirror
+from config.run.embedded import free_port
+from opslog.outbox import health_ping
 from tests import factories
 from tests.outbox.sinks import HttpSink, served
 from tests.waiting import in_time, wait_until
@@ -103,16 +104,16 @@ def redis_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def spend(usd: str) -> None:
     factories.make_price()
     caller = Caller(tokens.digest(factories.make_token()[1]), "")
-    spending.spend(caller=caller, who=spending.Who(), cost_usd=Decimal(usd))
+    direct_spend.spend(caller=caller, who=direct_spend.Who(), cost_usd=Decimal(usd))
 
 
 def test_the_day_is_mirrored(redis_url: str, settings: Any) -> None:
     settings.TOLLGATE_REDIS_SECRET_URL = redis_url
     spend("1.25")
-    wait_until(mirror.mirror)  # which has less patience than a busy machine needs
-    assert not mirror.is_unavailable()
+    wait_until(redis_mirror.mirror)  # which has less patience than a busy machine needs
+    assert not redis_mirror.is_unavailable()
     client = redis.Redis.from_url(redis_url)
-    key = f"llm_budget:daily:{spending.today().date}"
+    key = f"llm_budget:daily:{direct_spend.today().date}"
     assert client.get(key) == b"1.25"
     assert 47 * 3600 < client.ttl(key) <= 48 * 3600
 
@@ -135,13 +136,13 @@ def test_the_log_of_the_worker_says_how_the_day_stands(
 
 
 def test_redis_down_changes_nothing_but_a_field(settings: Any) -> None:
-    assert mirror.mirror() is False
-    assert not mirror.is_unavailable()
+    assert redis_mirror.mirror() is False
+    assert not redis_mirror.is_unavailable()
     settings.TOLLGATE_REDIS_SECRET_URL = f"redis://127.0.0.1:{free_port()}/0"
     spend("1.25")
-    assert mirror.mirror() is False
-    assert mirror.is_unavailable()
-    assert spending.today().spent_usd == Decimal("1.25")
+    assert redis_mirror.mirror() is False
+    assert redis_mirror.is_unavailable()
+    assert direct_spend.today().spent_usd == Decimal("1.25")
 
 
 @pytest.fixture

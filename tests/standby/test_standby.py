@@ -14,11 +14,11 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from budgets.models import KillSwitch
-from config.children import WebServer, web_server
-from config.embedded import free_port
-from config.scratch import wait_until_it_answers
+from config.run.children import WebServer, web_server
+from config.run.embedded import free_port
+from config.run.scratch import wait_until_it_answers
 from opslog.api.errors import UNCONFIRMED
-from opslog.standby import Notices
+from opslog.database.standby import Notices
 from tests import factories
 from tests.access.walking import logged_in
 from tests.standby.pair import (

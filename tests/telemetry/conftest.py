@@ -22,6 +22,6 @@ def api(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> "Iterator
 @pytest.fixture(autouse=True)
 def own_prices() -> None:
     """The database of the test before had others."""
-    from opslog.prices import forget_book
+    from opslog.price_book.prices import forget_book
 
     forget_book()

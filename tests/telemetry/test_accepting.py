@@ -11,6 +11,7 @@ import pytest
 from django.db import connection, connections
 
 from opslog.models import InferenceEvent, StaleHour, ToolCall
+from opslog.pricing.usage import UNITS
 from opslog.telemetry.accepting import (
     UNPRICED,
     Speaker,
@@ -19,7 +20,6 @@ from opslog.telemetry.accepting import (
     accept_tools,
 )
 from opslog.telemetry.drafts import InferenceDraft, ToolDraft
-from opslog.usage import UNITS
 from tests import factories
 
 NOW = datetime.now(UTC)

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from config.scratch import wait_until_it_answers
+from config.run.scratch import wait_until_it_answers
 from tests import factories
 from tests.api.harness import Api
 

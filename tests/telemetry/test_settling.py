@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
-from budgets import admission, spending, tasks
-from budgets.admission import FinishTold
+from budgets import admission, tasks
+from budgets.admission import FinishTold, direct_spend
 from opslog.models import InferenceEvent, StaleHour
 from opslog.pricing import Usage
 from opslog.telemetry import rollup
@@ -92,8 +92,8 @@ def test_none_without_usage(desk: Desk) -> None:
 
 def test_a_spend(desk: Desk) -> None:
     def spend(**kw: Any) -> Any:
-        who = spending.Who("u", "cli", "chat", "a")
-        return spending.spend(caller=desk.caller, who=who, idempotency_key="k", **kw)
+        who = direct_spend.Who("u", "cli", "chat", "a")
+        return direct_spend.spend(caller=desk.caller, who=who, idempotency_key="k", **kw)
 
     for _ in range(2):
         assert spend(model=MODEL, usage=USAGE).status == 200
@@ -102,5 +102,5 @@ def test_a_spend(desk: Desk) -> None:
     assert (event.feature, event.agent_name, event.model) == ("chat", "a", MODEL)
     assert event.input_tokens == 1_000_000
     assert event.cost_usd is not None
-    spending.spend(caller=desk.caller, who=spending.Who(), cost_usd=Decimal("0.1"))
+    direct_spend.spend(caller=desk.caller, who=direct_spend.Who(), cost_usd=Decimal("0.1"))
     assert InferenceEvent.objects.count() == 1

@@ -8,10 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from opslog.model_names import SELLS_MODELS_OF, key_of
 from opslog.models import ToolHour
-from opslog.price_import import bundled
+from opslog.price_book.imported import bundled
 from opslog.pricing import PriceBook
+from opslog.pricing.model_names import SELLS_MODELS_OF, key_of
 from opslog.telemetry import rollup
 from opslog.telemetry.accepting import accept_inference, accept_tools
 from opslog.telemetry.otlp import BadExport, Spans, from_json, read_spans

@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, connections, transaction
 from django.utils import timezone
 
-from budgets import killswitch
+from budgets.controls import kill_switch
 from budgets.models import IdempotencyRecord
 from opslog.models import OperationsEvent
 from tests import factories
@@ -119,7 +119,7 @@ def test_a_stop_of_one_stops_the_line(desk: Desk, stopped: int) -> None:
     line = (desk, second, third)
     run = run_of(desk.start())
     target = f"token:{token_of(line[stopped]).prefix}"
-    _, stops = killswitch.switch("Identity", target, enabled=True, reason="a test", by="ops")
+    _, stops = kill_switch.switch("Identity", target, enabled=True, reason="a test", by="ops")
     assert (stops.runs, stops.running) == (1, 1)
     assert {each.start().denial for each in line} == {"kill_switch"}
     assert {each.extend(run).denial for each in line} == {"kill_switch"}

@@ -13,12 +13,13 @@ import pytest
 from django.db import connections
 from django_q.models import OrmQ
 
-from budgets import alerts, breaker
-from config.scratch import child_environment
+from budgets import alerts
+from budgets.controls import breaker
+from config.run.scratch import child_environment
+from opslog.incidents import triage_job, triage_reads
 from opslog.models import Incident, OperationsEvent
 from opslog.telemetry import rollup
 from opslog.triage.data import Rollups
-from opslog.triaging import reads, running
 from tests.incidents.findings import HOUR, NORMAL, tell_hours, whole_hour
 from tests.waiting import HANG_SECONDS, wait_until
 
@@ -40,7 +41,7 @@ def tell(feature: str, since: datetime, until: datetime, *, dear_from: datetime 
 
 def look(now: datetime) -> Incident | None:
     rollup.refresh()
-    return running.run(now=now)
+    return triage_job.run(now=now)
 
 
 def test_a_second_fault_has_an_incident_of_its_own(db: None) -> None:
@@ -87,7 +88,7 @@ def test_an_incident_that_nobody_closes_does_not_blind(db: None) -> None:
 def at_once(workers: int, ended: list[int]) -> None:
     def work(number: int) -> None:
         try:
-            running.run(now=NOW)
+            triage_job.run(now=NOW)
         finally:
             ended.append(number)
             connections.close_all()
@@ -101,7 +102,7 @@ def test_one_at_a_time(committed_db: str, monkeypatch: pytest.MonkeyPatch) -> No
     rollup.refresh()
     inside, most = [0], [0]
     ended: list[int] = []
-    real, gate = reads.rollups, threading.Lock()
+    real, gate = triage_reads.rollups, threading.Lock()
 
     def counted(until: datetime) -> object:
         with gate:
@@ -114,7 +115,7 @@ def test_one_at_a_time(committed_db: str, monkeypatch: pytest.MonkeyPatch) -> No
             with gate:
                 inside[0] -= 1
 
-    monkeypatch.setattr(reads, "rollups", counted)
+    monkeypatch.setattr(triage_reads, "rollups", counted)
     at_once(8, ended)
     assert most == [1]
     assert Incident.objects.count() == 1
@@ -129,8 +130,8 @@ def test_without_the_lock_they_are_not(committed_db: str, monkeypatch: pytest.Mo
         barrier.wait()  # broken, if the other one is kept away
         return Rollups(until, [])
 
-    monkeypatch.setattr(reads, "rollups", meet)
-    monkeypatch.setattr(running, "_alone", lambda: True)
+    monkeypatch.setattr(triage_reads, "rollups", meet)
+    monkeypatch.setattr(triage_job, "_alone", lambda: True)
     at_once(2, [])
     assert not barrier.broken
 
@@ -166,12 +167,12 @@ def test_killed_and_run_again_it_is_there_once(committed_db: str, place: str) ->
     ) as worker:  # fmt: skip
         assert worker.stdout is not None
         assert worker.stdout.readline() == "here\n"
-        assert running.run(now=NOW) is None  # the lock is still held
+        assert triage_job.run(now=NOW) is None  # the lock is still held
         worker.send_signal(signal.SIGKILL)
         worker.wait()
     # Until the server has seen that the worker is gone.
-    found = wait_until(lambda: running.run(now=NOW))
-    running.run(now=NOW)
+    found = wait_until(lambda: triage_job.run(now=NOW))
+    triage_job.run(now=NOW)
     assert Incident.objects.count() == 1
     assert OperationsEvent.objects.filter(kind="INCIDENT_DETECTED").count() == 1
     assert found.entries.filter(kind="detected").count() == 1

@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
-from config.scratch import ScratchService
+from config.run.scratch import ScratchService
 from tests.access.walking import logged_in
 from tests.waiting import HANG_SECONDS
 

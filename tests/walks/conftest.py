@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser
 from pytest_django import DjangoDbBlocker
 
-from config.scratch import ScratchService
+from config.run.scratch import ScratchService
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 from pytest_django import DjangoDbBlocker
 
-from config.scratch import ScratchService, scratch_service
+from config.run.scratch import ScratchService, scratch_service
 from tests import factories
 from tests.walks.browsing import chromium, picture, serious, session_of, window_of
 
@@ -27,7 +27,9 @@ def running(
     from allauth.mfa.totp.internal.auth import TOTP
     from django.db import connections
 
-    from budgets import approvals, features, solo_operator
+    from budgets import approvals
+    from budgets.approvals import solo_operator
+    from budgets.controls import features
     from budgets.models import Budget, DimensionBudget
 
     with scratch_service(template=pristine_database, workers=1) as service:

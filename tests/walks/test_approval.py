@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 from pytest_django import DjangoDbBlocker
 
-from config.scratch import ScratchService
+from config.run.scratch import ScratchService
 from tests import factories
 from tests.waiting import HANG_SECONDS
 from tests.walks.browsing import PASSWORD, chromium, empty_window, picture

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
-from config.scratch import ScratchService
+from config.run.scratch import ScratchService
 from tests.walks.browsing import picture, serious, window_of
 
 NOTE = "INSERT INTO operations_events (kind, message, actor) VALUES ('NOTE', %s, 'ops')"

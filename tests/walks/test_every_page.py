@@ -17,9 +17,9 @@ from django.utils import timezone
 from playwright.sync_api import Browser, expect
 from pytest_django import DjangoDbBlocker
 
-from budgets import breaker
-from config.runbooks import RUNBOOKS
-from config.scratch import ScratchService
+from budgets.controls import breaker
+from config.pages.runbooks import RUNBOOKS
+from config.run.scratch import ScratchService
 from tests import factories
 from tests.admin.scene import Scene, make_run, make_scene
 from tests.walks.browsing import chromium, picture, serious, session_of, window_of

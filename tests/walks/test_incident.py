@@ -14,11 +14,10 @@ from django.utils import timezone
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 from pytest_django import DjangoDbBlocker
 
-from config.scratch import ScratchService
-from opslog.incidents import watching
+from config.run.scratch import ScratchService
+from opslog.incidents import triage_job, watching
 from opslog.models import Incident
 from opslog.telemetry import rollup
-from opslog.triaging import running
 from tests import factories
 from tests.incidents.findings import (
     HOUR,
@@ -38,7 +37,7 @@ LONG = 7700  # input tokens: what five times the money buys, where 900 were usua
 def triage(now: datetime) -> None:
     """As its job does it."""
     rollup.refresh()
-    running.run(now=now)
+    triage_job.run(now=now)
 
 
 class Walk:

@@ -15,7 +15,7 @@ from django.conf import settings
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 from pytest_django import DjangoDbBlocker
 
-from config.scratch import ScratchService
+from config.run.scratch import ScratchService
 from tests import factories
 from tests.walks.browsing import chromium, picture, serious, session_of, window_of
 

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from config.scratch import ScratchService
+from config.run.scratch import ScratchService
 from tests.walks.browsing import window_of
 
 REFUSAL = """

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 from pytest_django import DjangoDbBlocker
 
-from config.scratch import ScratchService, scratch_service
+from config.run.scratch import ScratchService, scratch_service
 from tests import factories
 from tests.walks.browsing import PASSWORD, chromium, picture, serious
 

@@ -22,7 +22,7 @@ from opslog.admin.base import (
     day_begins,
     parse_day,
 )
-from opslog.event_filters import PERIODS
+from opslog.events.filters import PERIODS
 from opslog.identities import canonical
 from opslog.models import OperationsEvent
 from workorders.models import Agent, Run

@@ -8,7 +8,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from opslog.addresses import client_address
+from opslog.api.client_address import client_address
 from opslog.api.errors import TokenDenied
 from workorders import tokens
 

@@ -28,7 +28,7 @@ from opslog.api.schema import (
     said,
     shape,
 )
-from opslog.money import usd_text
+from opslog.pricing.money import usd_text
 from workorders import directory, governing
 from workorders.api import schema as _schema  # noqa: F401  (registers how tokens are shown)
 from workorders.api.auth import bearer

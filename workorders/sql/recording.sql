@@ -43,7 +43,7 @@ CREATE CONSTRAINT TRIGGER record_token
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_token();
 
 -- What a run cost is settled by the routines of the floor above, which write the event themselves; the
--- application's role cannot change a run otherwise (opslog/roles.py). Whoever can leaves an event. The
+-- application's role cannot change a run otherwise (opslog/database/roles.py). Whoever can leaves an event. The
 -- condition costs a finish nothing: a run that was open and is ended with the fingerprint of a request
 -- is not looked at again.
 CREATE OR REPLACE FUNCTION tollgate.record_run() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -5,11 +5,11 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from budgets import breaker
+from budgets.controls import breaker
 from budgets.exceptions import Refused
 from budgets.models import CircuitBreaker
 from opslog.management.base import Documented
-from opslog.money import usd_text
+from opslog.pricing.money import usd_text
 
 
 class Command(Documented):

@@ -7,10 +7,10 @@ from django.core.management.base import CommandParser
 from rich.console import Console
 from rich.table import Table
 
-from budgets import overview
 from budgets.approvals import WORK_ORDER, lines_of, name_of
 from budgets.approvals.wording import changes_of, told
 from budgets.models import ChangeRequest
+from budgets.usage import overview
 from opslog.management.base import Documented
 
 

@@ -7,11 +7,11 @@ from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
-from budgets.reports import selector, telling
-from budgets.reports.as_csv import csv_lines
+from budgets.reports import notify, rows
+from budgets.reports.csv_file import csv_lines
 from budgets.reports.rules import SAID
 from opslog.management.base import Documented
-from opslog.meters import per_cent
+from opslog.pages.meters import per_cent
 
 
 class Command(Documented):
@@ -29,7 +29,7 @@ class Command(Documented):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        today = selector.today()
+        today = rows.today()
         try:
             asked = options["date"]
             day = date.fromisoformat(asked) if asked else today - timedelta(days=1)
@@ -40,13 +40,13 @@ class Command(Documented):
         if options["send"]:
             if day == today:
                 raise CommandError("The day is not over.")
-            self.stdout.write("Told." if telling.tell(day) else "Told before.")
+            self.stdout.write("Told." if notify.tell(day) else "Told before.")
             return
         if options["csv"]:
             for line in csv_lines(day):
                 self.stdout.write(line, ending="")
             return
-        found = selector.read(day, size=max(options["limit"], 1))
+        found = rows.read(day, size=max(options["limit"], 1))
         table = Table()
         for column in ("work order", "title", "runs", "cap", "%", "USD", "cap", "%", "what to do"):
             table.add_column(column)
@@ -66,4 +66,4 @@ class Command(Documented):
         if not console.is_terminal:
             console.width = 200  # into a file or a pipe: nothing is cut
         console.print(table)
-        self.stdout.write(telling.headline(found))
+        self.stdout.write(notify.headline(found))

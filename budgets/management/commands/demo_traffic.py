@@ -10,16 +10,16 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from budgets.demo.replay.engine import Replay
+from budgets.demo.replay.mapping import Piece
+from budgets.demo.replay.trace import read_trace
 from budgets.demo.seeding import TRACE
 from budgets.demo.service import find_token
 from budgets.demo.telling import Teller
 from budgets.demo.trickle import trickle
-from budgets.replay.engine import Replay
-from budgets.replay.mapping import Piece
-from budgets.replay.trace import read_trace
 from client.python.tollgate_client import RetryPolicy, Tollgate
 from opslog.management.base import Documented
-from opslog.price_import import bundled
+from opslog.price_book.imported import bundled
 from opslog.pricing import PriceBook, Usage
 
 GRACE_SECONDS = 0.5

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from budgets.bills import focus, importing
 from budgets.exceptions import Refused
+from budgets.finops.bills import focus, importing
 from opslog.management.base import Documented
 
 SHOWN = 50

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
-from budgets import killswitch
+from budgets.controls import kill_switch
 from budgets.exceptions import Refused
 from budgets.models import KillSwitch
 from opslog.management.base import Documented, add_yes
@@ -77,17 +77,17 @@ class Command(Documented):
         if scope is None:
             raise CommandError("Say what: global, surface NAME, or identity user:NAME.")
         wanted = SCOPES[scope]
-        named = killswitch.normalised(wanted, target)
+        named = kill_switch.normalised(wanted, target)
         if not reason.strip():
             raise CommandError("Say why, with --reason.")
         if action == "on" and not yes:
-            stops = killswitch.effect(wanted, named)
+            stops = kill_switch.effect(wanted, named)
             self.stdout.write(
                 f"This stops {stops.running} runs that are under way, when they extend or renew, "
                 f"and everything like the {stops.runs} runs of the last 24 hours."
             )
             self.confirm("Switch it on?", otherwise="Nothing was stopped.")
-        switch, stops = killswitch.switch(
+        switch, stops = kill_switch.switch(
             wanted,
             target,
             enabled=action == "on",

@@ -11,9 +11,10 @@ from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 from django.utils.module_loading import import_string
 
-from budgets import mirror, spending
+from budgets.admission import direct_spend
 from budgets.models import Budget
-from opslog.another_database import connected_to
+from budgets.usage import redis_mirror
+from opslog.database.another_database import connected_to
 from opslog.exceptions import Unavailable
 from opslog.management.base import Documented
 from workorders import tokens
@@ -41,7 +42,7 @@ class Command(Documented):
     def handle(self, *args: Any, action: str, **options: Any) -> None:
         if action == "check":
             try:
-                self.show(spending.today())
+                self.show(direct_spend.today())
             except Unavailable as error:
                 raise CommandError(f"The database does not answer: {error}") from None
             return
@@ -81,8 +82,8 @@ class Command(Documented):
         if found["status"] != wanted:
             raise CommandError(f"{name}: {wanted} was expected.", returncode=1)
 
-    def show(self, day: spending.DayStatus) -> None:
-        told = spending.as_numbers(day) | {"redis_unavailable": mirror.is_unavailable()}
+    def show(self, day: direct_spend.DayStatus) -> None:
+        told = direct_spend.as_numbers(day) | {"redis_unavailable": redis_mirror.is_unavailable()}
         message = told.pop("message")
         for name, value in told.items():
             self.stdout.write(f"{name:24} {value}")

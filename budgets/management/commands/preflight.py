@@ -15,11 +15,10 @@ from django.db import transaction
 from rich.console import Console
 from rich.table import Table
 
-from budgets import preflight
-from budgets.admission import Caller
-from budgets.preflight_checks import Task
+from budgets.admission import Caller, preflight
+from budgets.admission.preflight_checks import Task
 from opslog.management.base import Documented, add_yes
-from opslog.money import usd_shown
+from opslog.pricing.money import usd_shown
 from workorders import tokens
 
 MARKS = {"info": "✓", "warning": "⚠", "error": "✗"}

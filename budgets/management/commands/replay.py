@@ -19,21 +19,14 @@ from django.utils.module_loading import import_string
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from budgets.replay.audit import (
-    Exceeded,
-    Sums,
-    exceeded,
-    recorded,
-    recorded_over_http,
-    sums,
-)
-from budgets.replay.engine import Replay, at_speed
-from budgets.replay.fixture import Caps, prepare
-from budgets.replay.mapping import Mapping
-from budgets.replay.report import print_report
-from budgets.replay.trace import TraceError, TraceRequest, read_trace
+from budgets.demo.replay.audit import Exceeded, Sums, exceeded, recorded, recorded_over_http, sums
+from budgets.demo.replay.engine import Replay, at_speed
+from budgets.demo.replay.fixture import Caps, prepare
+from budgets.demo.replay.mapping import Mapping
+from budgets.demo.replay.report import print_report
+from budgets.demo.replay.trace import TraceError, TraceRequest, read_trace
 from client.python.tollgate_client import Tollgate, TollgateError
-from opslog.another_database import connected_to
+from opslog.database.another_database import connected_to
 from opslog.management.base import Documented
 
 

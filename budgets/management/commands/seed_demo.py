@@ -18,12 +18,11 @@ from budgets.demo.product import RELEASE, RELEASE_HOURS, RELEASED
 from budgets.demo.seeding import DAYS, is_empty, seed
 from budgets.demo.service import keep_token
 from budgets.models import Measure
-from opslog import changes
 from opslog.management.base import Documented
 from opslog.models import ChangeMarker
-from opslog.price_import import bundled
+from opslog.price_book.imported import bundled
 from opslog.pricing import PriceBook
-from opslog.telemetry import rollup
+from opslog.telemetry import change_markers, rollup
 
 
 class Command(Documented):
@@ -58,7 +57,7 @@ class Command(Documented):
         # After the history, so that the log's order is that of time.
         call_command("update_prices", apply=True, reason="prices for the demo", stdout=StringIO())
         this_hour = now.replace(minute=0, second=0, microsecond=0)
-        changes.record_change(
+        change_markers.record_change(
             kind=ChangeMarker.Kind.DEPLOY,
             what=RELEASE,
             feature=RELEASED.name,

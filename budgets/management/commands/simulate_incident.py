@@ -11,9 +11,9 @@ from django.utils.module_loading import import_string
 from rich.console import Console
 from rich.table import Table
 
-from budgets import incident
-from budgets.incident import SAFEGUARDS, Safeguard, Story
-from opslog.another_database import connected_to
+from budgets.demo import incident
+from budgets.demo.incident import SAFEGUARDS, Safeguard, Story
+from opslog.database.another_database import connected_to
 from opslog.management.base import Documented
 
 FASTER = 8  # where no safeguard that is left looks at the pace

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from budgets import solo_operator
 from budgets.accounts.passwords import command_line
+from budgets.approvals import solo_operator
 from budgets.exceptions import Refused
 from opslog.management.base import Documented
 

@@ -7,9 +7,9 @@ from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
-from budgets import ledger
+from budgets.admission import counters as ledger
 from opslog.management.base import Documented
-from opslog.money import usd_text
+from opslog.pricing.money import usd_text
 
 
 class Command(Documented):

@@ -10,8 +10,10 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 from django.utils import timezone
 
-from opslog import delivery, liveness, routines
+from opslog import liveness
+from opslog.database import routines
 from opslog.management.base import Documented
+from opslog.outbox import delivery
 
 EVERY = 1.0  # seconds
 FINISH_SECONDS = 5.0  # for attempts under way at the end

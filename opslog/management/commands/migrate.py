@@ -7,7 +7,7 @@ from django.core.management.commands import migrate
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
-from opslog import routines
+from opslog.database import routines
 from opslog.management.base import Documented
 
 BEFORE_THE_FIRST_RELEASE = ("opslog", "0002_event_log")

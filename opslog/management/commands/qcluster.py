@@ -7,7 +7,7 @@ from typing import Any
 from django_q import cluster
 from django_q.management.commands import qcluster
 
-from opslog import routines
+from opslog.database import routines
 from opslog.management.base import Documented
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, connection
 
-from opslog import routines
+from opslog.database import routines
 from opslog.management.base import Documented
 from opslog.sealing import heads, keys, sealer
 

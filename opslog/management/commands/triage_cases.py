@@ -35,9 +35,9 @@ class Command(Documented):
         parser.add_argument("--jobs", type=int, default=2, help="cases at a time (2)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from opslog.triaging import cases
+        from opslog.incidents import triage_cases
 
-        found = cases.folders(options["folder"])
+        found = triage_cases.folders(options["folder"])
         if not found:
             raise CommandError(f"There is no case in {options['folder']}.")
         lines = self.play(found, max(1, options["jobs"]))
@@ -82,12 +82,12 @@ def scratch_database(template: str | None = None) -> AbstractContextManager[str]
 
 def play_one(folder: Path, template: str) -> dict[str, Any]:
     """One case, on a database that is made for it and dropped again."""
-    from opslog.another_database import connected_to
-    from opslog.triaging import cases
+    from opslog.database.another_database import connected_to
+    from opslog.incidents import triage_cases
 
     with scratch_database(template) as database:
         try:
             with connected_to(database):
-                return cases.play(folder).as_json()
+                return triage_cases.play(folder).as_json()
         finally:
             connections.close_all()

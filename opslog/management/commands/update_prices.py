@@ -5,10 +5,10 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from opslog.management.base import Documented
-from opslog.price_import import assert_no_updates, bundled, release
-from opslog.price_plan import Plan, plain
-from opslog.prices import import_prices, preview
+from opslog.price_book.imported import assert_no_updates, bundled, release
+from opslog.price_book.prices import import_prices, preview
 from opslog.pricing import Price
+from opslog.pricing.plan import Plan, plain
 
 LINES = 40
 

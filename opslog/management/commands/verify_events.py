@@ -14,8 +14,8 @@ from rich.table import Table
 
 from opslog import events
 from opslog.management.base import Documented
+from opslog.seal_format.findings import Report
 from opslog.sealing import heads
-from opslog.sealing.findings import Report
 from opslog.sealing.verifier import TOO_LONG, own_key, verify
 
 # Of the catalogue: to count ten million rows takes longer than a person likes to wait for a bar.

@@ -1,0 +1,41 @@
+"""A start, its settlement and its money: the one decision, and the counters it is made on."""
+
+from budgets.admission.decide import (
+    Caller,
+    Decision,
+    Fields,
+    FinishTold,
+    StartAsk,
+    decide,
+    decision_of,
+    extend,
+    extend_fields,
+    fingerprint,
+    finish,
+    finish_fields,
+    start,
+    start_fields,
+    start_settings,
+    statement,
+    usage_as_json,
+)
+
+__all__ = [
+    "Caller",
+    "Decision",
+    "Fields",
+    "FinishTold",
+    "StartAsk",
+    "decide",
+    "decision_of",
+    "extend",
+    "extend_fields",
+    "fingerprint",
+    "finish",
+    "finish_fields",
+    "start",
+    "start_fields",
+    "start_settings",
+    "statement",
+    "usage_as_json",
+]

@@ -1,0 +1,1 @@
+"""What stops or narrows spending: limits, kill switch, breakers, quotas, mitigations."""

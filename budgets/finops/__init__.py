@@ -1,0 +1,1 @@
+"""Money over months: bills, monthly budgets, cost reviews, hotspots, and whom to call."""

@@ -1,0 +1,1 @@
+"""Pages that join all floors: the first page, navigation, runbooks, people."""

@@ -1,0 +1,1 @@
+"""What pages draw with: charts, bars, figures, and the one rule for text in forms."""

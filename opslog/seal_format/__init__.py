@@ -1,0 +1,1 @@
+"""The format of the sealed history. Pure, so that anyone can verify it."""
