@@ -3,6 +3,7 @@
 
 import ast
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,30 @@ def row_of(metric: Any) -> tuple[str, str, str, str]:
     return f"`{name}`", family.type, labels, family.documentation
 
 
+EVENTS_INTRO = (
+    "Kinds in `operations_events.kind`, `/ops-logs` and `GET /api/operations-events`. A kind is a "
+    "contract: it is never renamed. The level colors its badge."
+)
+IN_ANY = """\
+## In events of several kinds
+
+- Refusals of one token and kind are written together: `count`, `firstAt`, `lastAt`, `agents` `{name: times}`, and where a cap refused `asks`: each with `at`, `agentName`, `askKey`, `estimatedUsd`, `runsToday`, `usdToday`; the rest is that of the first one.
+- `soloOperator`, `waitedSince`, `secondFactorAt`: a signature that stood for two ([approvals.md](../approvals.md#one-person-alone)).
+"""  # noqa: E501  (one paragraph each)
+
+
+def events() -> str:
+    heads = {"budgets": "Limits and money", "workorders": "Work", "opslog": "The log, people"}
+    parts = []
+    for floor, head in heads.items():
+        kinds = import_module(f"{floor}.event_kinds").KINDS
+        rows = [(f"`{each.code}`", each.level.name.lower(), each.doc, each.meta) for each in kinds]
+        parts.append(f"## {head}\n\n" + table(("kind", "level", "when", "in `meta`"), *rows))
+    return page("Events", EVENTS_INTRO, *parts, IN_ANY)
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "events.md": events,
     "commands.md": commands,
     "permissions.md": permissions,
     "checks.md": checks,

@@ -15,6 +15,17 @@ def after_migrate(*, using: str, **kwargs: Any) -> None:
         roles.hold_session_settings(using)
 
 
+SUBJECTS = {
+    "change": "opslog.changemarker",
+    "cost_preference": "opslog.costpreference",
+    "incident": "opslog.incident",
+    "message": "opslog.outboxmessage",
+    "message_policy": "opslog.messagepolicy",
+    "model_price": "opslog.modelprice",
+    "user": "auth.user",
+}
+
+
 class OpslogConfig(AppConfig):
     name = "opslog"
     verbose_name = "What happened"
@@ -31,8 +42,11 @@ class OpslogConfig(AppConfig):
     )
 
     def ready(self) -> None:
-        from opslog import checks  # noqa: F401  (checks register on import)
-        from opslog.pages import form_text
+        from opslog import checks, event_kinds  # noqa: F401  (checks register on import)
+        from opslog.events import registry
+        from opslog.pages import form_text, subjects
 
+        registry.register(*event_kinds.KINDS)
+        subjects.register(SUBJECTS)
         form_text.hold()
         post_migrate.connect(after_migrate, sender=self, dispatch_uid="opslog.database.routines")

@@ -17,8 +17,8 @@ from budgets.exceptions import Refused
 from budgets.models import CostCorrection, CostRule
 from opslog.admin.base import LargeTableMixin, PageAdmin, ReasonForm, badge
 from opslog.confirmed import second_factor_at
+from opslog.pages import subjects
 from opslog.pricing.money import MAX_USD, usd_text
-from opslog.templatetags.tollgate import subject_url
 
 Of, Status = CostCorrection.Of, CostCorrection.Status
 BADGES = {Status.PENDING: "pending", Status.APPLIED: "live"}
@@ -111,7 +111,7 @@ class CostCorrectionAdmin(LargeTableMixin, PageAdmin):
         return {
             "correction": obj,
             "title": str(obj),
-            "href": subject_url(_Subject(obj.of, str(obj.subject_id))),
+            "href": subjects.url_of(obj.of, str(obj.subject_id)),
             "may_confirm": may and (bool(solo) or not theirs),
             "solo_from": solo.from_when(obj.asked_at) if solo else None,
             "may_refuse": may,
@@ -216,13 +216,6 @@ class CostCorrectionAdmin(LargeTableMixin, PageAdmin):
     @display(description="asked (UTC)")
     def asked(self, correction: CostCorrection) -> str:
         return f"{correction.asked_at:%Y-%m-%d %H:%M}"
-
-
-class _Subject:
-    """What `subject_url` asks of an event."""
-
-    def __init__(self, owner_type: str, owner_id: str) -> None:
-        self.owner_type, self.owner_id = owner_type, owner_id
 
 
 def _subject_of(request: HttpRequest) -> tuple[str, UUID]:

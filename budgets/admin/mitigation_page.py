@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from budgets.controls import mitigations
+from budgets.controls import mitigations, permitting
 from budgets.exceptions import Refused
 from budgets.models import FeatureControl
 from opslog.admin.base import ReasonForm
@@ -27,7 +27,7 @@ def mitigation_page(request: HttpRequest, mitigation_id: int) -> HttpResponse:
         Mitigation.objects.select_related("incident", "incident__owner"), pk=mitigation_id
     )
     person: Any = request.user
-    if not person.has_perm("opslog.view_incident") or not mitigations.may_apply(mitigation, person):
+    if not person.has_perm("opslog.view_incident") or not permitting.may_apply(mitigation, person):
         raise PermissionDenied
     back = reverse("admin:opslog_incident_change", args=[mitigation.incident_id])
     try:

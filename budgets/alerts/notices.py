@@ -1,4 +1,4 @@
-"""What a message about alerts says. Pure: plain figures of the alerts become words."""
+"""What a message about alerts says: plain figures of the alerts become words, without a query."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation

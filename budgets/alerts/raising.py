@@ -23,7 +23,7 @@ from budgets.models import Alert, AlertRule
 from opslog import jobs, outbox
 from opslog.groups import OPERATIONS, members
 from opslog.outbox import Merge
-from opslog.templatetags.tollgate import subject_url
+from opslog.pages import subjects
 
 log = logging.getLogger("tollgate.alerts")
 
@@ -144,7 +144,9 @@ def about(alert: Alert) -> str:
 
 def page_of(alert: Alert) -> str:
     """Where to look: the page of what it is about, else its own."""
-    return subject_url(alert) or reverse("admin:budgets_alert_change", args=[alert.pk])
+    return subjects.url_of(alert.owner_type, alert.owner_id) or reverse(
+        "admin:budgets_alert_change", args=[alert.pk]
+    )
 
 
 def page_of_all(same: Sequence[Alert]) -> str:

@@ -12,15 +12,15 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from budgets import approvals
-from budgets.controls import features, kill_switch
+from budgets.controls import features, kill_switch, permitting
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest, FeatureControl
 from opslog.groups import OPERATIONS, members
-from opslog.incidents import mitigating, notices, permitting
+from opslog.incidents import mitigating, notices
 from opslog.incidents.tightening import is_set, tightened
 from opslog.models import Mitigation
 from workorders.models import WorkOrder
@@ -57,11 +57,6 @@ class Outcome:
 
 def is_of_feature(mitigation: Mitigation) -> bool:
     return mitigation.lever not in (Lever.KILL_SWITCH, Lever.LOWER_CAP)
-
-
-def may_apply(mitigation: Mitigation, person: User | AnonymousUser) -> bool:
-    """Whoever may change the control itself; nothing more is allowed by an incident."""
-    return permitting.may_apply(mitigation, person)
 
 
 def plan(mitigation: Mitigation) -> Plan:
@@ -104,7 +99,7 @@ def apply(
     """
     with transaction.atomic():
         mitigation = mitigating.hold(mitigation_id)
-        if not may_apply(mitigation, by):
+        if not permitting.may_apply(mitigation, by):
             raise PermissionError
         told = plan(mitigation)
         values = {**told.values, **{k: v for k, v in changed.items() if k in told.values}}

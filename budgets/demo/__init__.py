@@ -1,0 +1,1 @@
+"""Demo data and its live traffic, the played incident, and the replay of a trace."""

@@ -1,3 +1,5 @@
+"""The admin's pages of this floor: importing them registers them."""
+
 from opslog.admin import (  # noqa: F401  (they register themselves)
     calls,
     changes,

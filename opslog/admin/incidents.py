@@ -33,8 +33,8 @@ from opslog.incidents import (
     charting,
     costs,
     handling,
+    levers,
     mitigating,
-    permitting,
     proposing,
     queries,
     reviewing,
@@ -171,9 +171,7 @@ class IncidentAdmin(PageAdmin):
             "proposals": [each for each in proposals if each.state == "proposed"],
             "settled": [each for each in proposals if each.state in ("applied", "dismissed")],
             "apply": APPLY,
-            "appliable": {
-                each.pk for each in proposals if permitting.may_apply(each, request.user)
-            },
+            "appliable": {each.pk for each in proposals if levers.may_apply(each, request.user)},
             "evidence": evidence_of(obj),
             "checks": watching.check(obj, now) if obj.is_active else [],
             "entries": list(obj.entries.all()),

@@ -1,0 +1,1 @@
+"""The API of telemetry, incidents, events and forecasts."""

@@ -40,7 +40,7 @@ def record(
     meta: Mapping[str, Any] | None = None,
     using: str = DEFAULT_DB_ALIAS,
 ) -> int:
-    """Append one event and give its id. `kind` is upper case; `owner` is (type, id).
+    """Append one event and return its id. `kind` is a registered code; `owner` is (type, id).
 
     It is written by the caller's transaction: the event and the change it tells of commit together
     or not at all. A failure to write it therefore undoes the change.

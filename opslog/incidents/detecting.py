@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from opslog.groups import OPERATIONS, members
-from opslog.incidents import controls, costs, notices, proposing, rules
+from opslog.incidents import costs, levers, notices, proposing, rules
 from opslog.incidents.finding import Finding
 from opslog.incidents.proposals import propose
 from opslog.incidents.timeline import Kind, State, hold_all, lock, tell
@@ -245,7 +245,7 @@ def _propose(incident: Incident, finding: Finding) -> None:
     named = incident.cause_by_hand and incident.cause != finding.cause
     if named:
         finding = replace(finding, cause=incident.cause, tool=finding.tool or incident.tool)
-    control = controls.of(finding.feature)
+    control = levers.values_of(finding.feature)
     proposing.keep(incident, propose(finding, incident.severity, by_hand=named, control=control))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from decimal import Decimal
 from typing import Any
 
-from opslog.incidents import controls
+from opslog.incidents import levers
 from opslog.incidents.finding import Contribution, Finding
 from opslog.incidents.proposals import Proposal, of_named_cause
 from opslog.models import Incident, Mitigation
@@ -61,7 +61,7 @@ def follow_cause(incident: Incident) -> None:
         feature=incident.feature,
         tool=incident.tool,
     )
-    keep(incident, of_named_cause(finding, controls.of(incident.feature)), OF_CAUSE)
+    keep(incident, of_named_cause(finding, levers.values_of(incident.feature)), OF_CAUSE)
 
 
 def contributions_of(incident: Incident) -> list[Contribution]:

@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from django.db import transaction
 
 from opslog.exceptions import NotAllowedNow
-from opslog.incidents import controls, costs, notices, rules
+from opslog.incidents import costs, levers, notices, rules
 from opslog.incidents.handling import escalate, needed
 from opslog.incidents.rules import Hour
 from opslog.incidents.timeline import Kind, State, lock, lock_active, tell
@@ -67,7 +67,7 @@ def _talks(incident: Incident, until: datetime) -> Check:
     told = f"{calls:,} calls in the last {rules.CALM_HOURS} whole hours"
     expected = ""
     if feature and not calls and costs.requests_in(since, until):
-        if not controls.of(feature).get("enabled", True):
+        if not levers.values_of(feature).get("enabled", True):
             expected = "it is switched off"
         elif costs.is_usually_silent(incident, since, until):
             expected = "as usual in these hours"

@@ -1,5 +1,5 @@
 """The one form of every message: what happened to what, from what to what, by whom, when, how bad,
-and what to do, in that order. Pure, but for the enumeration of severities."""
+and what to do, in that order. No query, no setting."""
 
 import unicodedata
 from dataclasses import dataclass

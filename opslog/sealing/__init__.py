@@ -1,5 +1,4 @@
 """Tamper evidence: events are put into numbered, signed, chained batches (docs/tamper-evidence.md).
 
-`encoding`, `merkle`, `snapshots` and `statements` are pure; `sealer`, `verifier`, `keys`, `heads`,
-`proofs` and `expiry` read and write.
+The format is that of `opslog.seal_format`; what is in here reads and writes.
 """

@@ -8,14 +8,13 @@ from pathlib import PurePath
 from typing import Any
 
 from django import template
-from django.contrib.admin.utils import quote  # noqa: TID251  (it makes addresses of the admin)
 from django.template.base import FilterExpression, Parser, Token
-from django.urls import NoReverseMatch, reverse
 from django.utils.timesince import timesince, timeuntil
 
 from opslog.events.filters import Key
+from opslog.events.registry import level_of
 from opslog.models import OperationsEvent
-from opslog.pages import figures
+from opslog.pages import figures, subjects
 from opslog.pages.meters import per_cent
 from opslog.pricing.money import usd_text
 
@@ -68,55 +67,6 @@ REASONS = {
     "budget:global:day": "global day budget",
     "unpriced_model": "model without a price",
     "confirm": "large estimate not confirmed",
-}
-BAD_KINDS = (
-    "KILL", "BREAKER", "PROCESS_SILENT", "COST_SURPRISE", "COST_REFUSED",
-    "INCIDENT_DETECTED", "INCIDENT_ESCALATED", "INCIDENT_RELAPSED", "INCIDENT_REOPENED",
-    "INCIDENT_MITIGATION_STUCK",
-)  # fmt: skip
-WARN_KINDS = (
-    "RATE_LIMIT", "START_REFUSED", "REFUSALS", "RUN_OVERRUN", "RUN_EXPIRED", "SUSPENDED", "REVOKED",
-    "COST_UNPRICED", "MONTH_PROJECTION", "MESSAGE_FAILED", "JOB_REFUSED", "SOLO_OPERATOR_CHANGED",
-    "PASSWORD_REFUSED", "SECOND_FACTOR_REMOVED", "SECOND_FACTOR_CHANGED", "RECOVERY_CODE_USED",
-    "LOGIN_FAILED", "LOGIN_LOCKED_OUT",
-)  # fmt: skip
-GOOD_KINDS = (
-    "RESUMED",
-    "CAP_CHANGE",
-    "CREATED",
-    "REGISTERED",
-    "CHANGE_CONFIRMED",
-    "INCIDENT_STABILISED",
-    "INCIDENT_REVIEWED",
-)
-
-SUBJECTS = {
-    "work_order": "admin:workorders_workorder_change",
-    "service_token": "admin:workorders_servicetoken_change",
-    "token_policy": "admin:workorders_tokenpolicy_change",
-    "agent": "admin:workorders_agent_change",
-    "user": "admin:auth_user_change",
-    "model_price": "admin:opslog_modelprice_change",
-    "cost_preference": "admin:opslog_costpreference_change",
-    "run": "admin:workorders_run_change",
-    "direct_spend": "admin:budgets_directspend_change",
-    "cost_correction": "admin:budgets_costcorrection_change",
-    "message": "admin:opslog_outboxmessage_change",
-    "change": "admin:opslog_changemarker_change",
-    "hotspot": "admin:budgets_hotspot_change",
-    "contact": "admin:budgets_contact_change",
-    "monthly_review": "admin:budgets_monthlyreview_change",
-    "dimension_budget": "admin:budgets_dimensionbudget_change",
-    "service_mapping": "admin:budgets_servicemapping_change",
-    "bill_import": "admin:budgets_billimport_change",
-    "incident": "admin:opslog_incident_change",
-    "message_policy": "admin:opslog_messagepolicy_change",
-    "budget": "admin:budgets_budget_change",
-    "approval_limit": "admin:budgets_approvallimit_change",
-    "alert_rule": "admin:budgets_alertrule_change",
-    "circuit_breaker": "admin:budgets_circuitbreaker_change",
-    "kill_switch": "admin:budgets_killswitch_change",
-    "feature": "admin:budgets_featurecontrol_change",
 }
 
 
@@ -382,10 +332,7 @@ def reason_word(reason: str) -> str:
 
 @register.filter
 def kind_class(kind: str) -> str:
-    for level, parts in (("bad", BAD_KINDS), ("warn", WARN_KINDS), ("good", GOOD_KINDS)):
-        if any(part in kind for part in parts):
-            return f"tg-badge-{level}"
-    return "tg-badge-calm"
+    return f"tg-badge-{level_of(kind)}"
 
 
 @register.filter
@@ -397,10 +344,16 @@ def severity_class(severity: str) -> str:
 @register.filter
 def subject_url(event: Any) -> str:
     """The page of what an event or an alert is about; empty where there is none."""
-    name = SUBJECTS.get(event.owner_type)
-    if not name or not event.owner_id:
-        return ""
-    try:
-        return reverse(name, args=[quote(event.owner_id)])
-    except NoReverseMatch:
-        return ""
+    return subjects.url_of(event.owner_type, event.owner_id)
+
+
+@register.simple_tag
+def subject_page(subject: str, page: str = "changelist") -> str:
+    """The address of a page about all subjects of a type: its list, or the form that adds one."""
+    return subjects.page_of(subject, page)
+
+
+@register.simple_tag(takes_context=True)
+def has_permission(context: template.Context, action: str, subject: str) -> bool:
+    """Whether the reader has Django's permission to do this to subjects of this type."""
+    return bool(context["request"].user.has_perm(subjects.permission(subject, action)))

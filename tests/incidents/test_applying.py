@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from budgets import approvals
-from budgets.controls import features, kill_switch, mitigations
+from budgets.controls import features, kill_switch, mitigations, permitting
 from budgets.exceptions import Refused
 from budgets.models import (
     ChangeRequest,
@@ -269,14 +269,14 @@ def test_the_table_of_permissions_is_the_rule_of_the_switch(
     person = User.objects.get(pk=make_user("somebody", groups=[group]).pk)
     stop = Mitigation(lever="kill_switch", target=target)
     scope = mitigations.scope_of(stop)[0]
-    assert mitigations.may_apply(stop, person) == kill_switch.may_switch(scope, person=person)
+    assert permitting.may_apply(stop, person) == kill_switch.may_switch(scope, person=person)
 
 
 def test_a_cap_is_lowered_by_operations_only(olga: User) -> None:
     lower = Mitigation(lever="lower_cap", target="w1")
-    assert mitigations.may_apply(lower, User.objects.get(pk=olga.pk))
+    assert permitting.may_apply(lower, User.objects.get(pk=olga.pk))
     dora = User.objects.get(pk=make_user("dora", groups=["director"]).pk)
-    assert not mitigations.may_apply(lower, dora)
+    assert not permitting.may_apply(lower, dora)
 
 
 def test_everything_is_stopped_by_a_director_only(olga: User) -> None:

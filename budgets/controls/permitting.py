@@ -1,7 +1,6 @@
 """Who may apply a proposal: whoever may change that control without an incident.
 
-The controls belong to the floor above, which uses this table; here are the names of its permissions
-alone, so that a page offers a person only what that person may do.
+Pages offer a person only what that person may do, and it is asked again when it is done.
 """
 
 from django.contrib.auth.base_user import AbstractBaseUser
