@@ -3,7 +3,7 @@
 from django.db import connection, transaction
 from django.utils import timezone
 
-from budgets import accounts, alerts, approvals
+from budgets import accounts, alerts, approvals, clock
 from budgets.accounts import signing_in
 from budgets.admission import direct_spend, leases
 from budgets.alerts import refusals, rules
@@ -11,7 +11,7 @@ from budgets.controls import automatic_mitigation, limits
 from budgets.finops.bills import monthly_budgets
 from budgets.finops.hotspots import measuring
 from budgets.finops.reviews import working
-from budgets.reports import notify, rows
+from budgets.reports import notify
 from budgets.usage import history, latency, redis_mirror
 from opslog.outbox import health_ping
 from opslog.tasks import run_triage
@@ -91,12 +91,12 @@ def measure_hotspots() -> int:
 
 def open_monthly_review() -> int:
     """The reviews of months that are over, on the first of the next or as soon as it can."""
-    return working.open_due(rows.today())
+    return working.open_due(clock.today())
 
 
 def watch_monthly_budgets() -> int:
     """Tiers of the monthly budgets that were reached; people are told of each once."""
-    return monthly_budgets.watch(rows.today())
+    return monthly_budgets.watch(clock.today())
 
 
 def mirror_spend() -> bool:
@@ -117,7 +117,7 @@ def triage() -> int | None:
 
 def ping_health(task: str, status: str) -> bool:
     """Report a task, how it ended, and how the day's budget stands, to HEALTHCHECK_URL."""
-    day = direct_spend.today()
+    day = direct_spend.day_status()
     return health_ping.ping(
         task, status, {"budget_usd": float(day.spent_usd), "budget_blocked": day.blocked}
     )

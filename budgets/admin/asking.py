@@ -8,12 +8,12 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.utils import timezone
 
-from budgets import approvals
+from budgets import approvals, clock
 from budgets.admin.forms import AskForm, rules_table
 from budgets.admin.told import use_charts, values_told
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest, Grant, Measure
-from budgets.usage import overview, today
+from budgets.usage import today
 from opslog.admin.base import PageAdmin
 from workorders.models import WorkOrder
 
@@ -96,7 +96,7 @@ def _page(
         usage=today.usage_today(work_order),
         rules=rules_table(),
         preview=preview,
-        charts=use_charts(work_order, overview.today()),
+        charts=use_charts(work_order, clock.midnight()),
         grants=Grant.objects.filter(wo=work_order, ends_at__gt=timezone.now()),
         programs=programs,
         **more,

@@ -11,12 +11,11 @@ from django.template.loader import render_to_string
 from django.utils.html import format_html
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldBooleanWidget
 
-from budgets import may
+from budgets import clock, may
 from budgets.admin.hotspots import dress
 from budgets.exceptions import Refused
 from budgets.finops.bills import actuals, focus, importing, monthly_budgets
 from budgets.models import BillImport, DimensionBudget, ServiceMapping
-from budgets.reports import rows
 from opslog.admin.base import PageAdmin, ReasonForm
 from opslog.models import OperationsEvent
 from opslog.pages.figures import figure
@@ -93,7 +92,7 @@ class DimensionBudgetAdmin(PageAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        month = actuals.first_of(rows.today())
+        month = actuals.first_of(clock.today())
         self.figures = actuals.of_month(month)
         extra = {
             **(extra_context or {}),
@@ -105,7 +104,7 @@ class DimensionBudgetAdmin(PageAdmin):
         return super().changelist_view(request, extra)  # type: ignore[no-any-return]
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        this = actuals.first_of(rows.today())
+        this = actuals.first_of(clock.today())
         months = [this]
         while len(months) < 6:
             months.append(actuals.month_before(months[-1]))

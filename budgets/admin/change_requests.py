@@ -19,7 +19,7 @@ from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from unfold.views import ChangeList
 
-from budgets import approvals
+from budgets import approvals, clock
 from budgets.admin import asking, deciding, evidence_page, raising, second_factor
 from budgets.admin.forms import ChooseForm, DecisionForm, ManyForm
 from budgets.admin.told import lines_told, units_of, use_charts
@@ -72,7 +72,7 @@ class WaitingList(RequestList):
         rows = self.result_list
         slots = overview.signatures_of(rows)
         caps = [row.subject_id for row in rows if row.subject_type == approvals.WORK_ORDER]
-        begins = overview.today()
+        begins = clock.midnight()
         of_caps = overview.refusals_by_reason(begins, caps)
         of_limits = refusals_by_request(rows, begins)
         for row in rows:
@@ -401,4 +401,4 @@ def _evidence(obj: ChangeRequest) -> dict[str, Any]:
 
 
 def _use(work_order: WorkOrder | None) -> dict[str, Any]:
-    return {"charts": use_charts(work_order, overview.today())} if work_order else {}
+    return {"charts": use_charts(work_order, clock.midnight())} if work_order else {}

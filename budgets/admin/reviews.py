@@ -18,12 +18,11 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from budgets import may
+from budgets import clock, may
 from budgets.admin import second_factor
 from budgets.exceptions import Refused
 from budgets.finops.reviews import figures, months, working
 from budgets.models import MonthlyReview
-from budgets.reports import rows
 from opslog.admin.base import PageAdmin, SureForm, badge
 from opslog.confirmed import second_factor_at
 from opslog.models import OperationsEvent
@@ -108,7 +107,7 @@ class MonthlyReviewAdmin(PageAdmin):
         may = request.user.has_perm(WORK)
         extra = {
             **(extra_context or {}),
-            "openable": months.openable(rows.today())[::-1] if may else [],
+            "openable": months.openable(clock.today())[::-1] if may else [],
             "is_empty": not MonthlyReview.objects.exists(),
         }
         return super().changelist_view(request, extra)  # type: ignore[no-any-return]
@@ -121,7 +120,9 @@ class MonthlyReviewAdmin(PageAdmin):
             raise PermissionDenied
         try:
             month = date.fromisoformat(f"{request.POST.get('month', '')}-01")
-            review = working.open_by_hand(month, today=rows.today(), by=request.user.get_username())
+            review = working.open_by_hand(
+                month, today=clock.today(), by=request.user.get_username()
+            )
         except ValueError:
             messages.error(request, "Say which month.")
         except Refused as error:

@@ -18,7 +18,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from budgets import approvals
+from budgets import approvals, clock
 from budgets.admin.grants import LONGEST_MINUTES, BreakGlassForm
 from budgets.approvals.break_glass import LONGEST
 from budgets.exceptions import Refused
@@ -78,11 +78,11 @@ class RoomFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if self.value() == "used":
-            return queryset.filter(pk__in=overview.used_to(overview.today()))
+            return queryset.filter(pk__in=overview.used_to(clock.midnight()))
         if self.value() == "near":
-            return queryset.filter(pk__in=overview.used_to(overview.today(), Decimal("0.8")))
+            return queryset.filter(pk__in=overview.used_to(clock.midnight(), Decimal("0.8")))
         if self.value() == "full":
-            return queryset.filter(pk__in=overview.used_to(overview.today(), Decimal(1)))
+            return queryset.filter(pk__in=overview.used_to(clock.midnight(), Decimal(1)))
         return queryset
 
 
@@ -106,7 +106,7 @@ class WorkOrderAdmin(PageAdmin):
         return request.user.has_perm("workorders.add_workorder")
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return overview.with_use(super().get_queryset(request), overview.today())
+        return overview.with_use(super().get_queryset(request), clock.midnight())
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None

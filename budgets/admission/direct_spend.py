@@ -86,7 +86,7 @@ class DayStatus:
         return f"Budget {'warning' if self.warning else 'OK'}: {spent} / {of}"
 
 
-def day_status(figures: dict[str, Any]) -> DayStatus:
+def status_of(figures: dict[str, Any]) -> DayStatus:
     """From what the database says of the day (`tollgate.day_figures_v1`)."""
 
     def amount(name: str) -> Decimal | None:
@@ -121,10 +121,10 @@ def as_numbers(day: DayStatus) -> dict[str, Any]:
     }
 
 
-def today() -> DayStatus:
-    """Raises Unavailable."""
+def day_status() -> DayStatus:
+    """Of today. Raises Unavailable."""
     (figures,) = authority.fetch_row("SELECT tollgate.day_figures_v1(tollgate.now())::text", [])
-    return day_status(msgspec.json.decode(figures))
+    return status_of(msgspec.json.decode(figures))
 
 
 def check(

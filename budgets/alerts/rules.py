@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from budgets import clock
 from budgets.exceptions import Refused
 from budgets.models import Alert, AlertRule
 from budgets.writing import stated
@@ -148,14 +149,12 @@ def measured(rule: AlertRule) -> tuple[datetime, Measured]:
     """The database's clock, and what happened in the last minutes of the rule."""
     with connection.cursor() as cursor:
         if rule.check_name == AlertRule.Check.LIMIT_USE:
-            cursor.execute("SELECT tollgate.now()")
-            (now,) = cursor.fetchone()
+            now = clock.now()
             cursor.execute(USED, [rule.budget_id])
             subject, used, amount = cursor.fetchone() or ("", Decimal(0), Decimal(0))
             return now, Measured(0, 0, 0, 0, used=used, amount=amount, subject=subject)
         if rule.check_name == AlertRule.Check.SPEND:
-            cursor.execute("SELECT tollgate.now()")
-            (now,) = cursor.fetchone()
+            now = clock.now()
             since = now - timedelta(minutes=rule.minutes)
             cursor.execute(SPENT, {"since": since, "feature": rule.feature})
             return now, Measured(0, 0, 0, 0, spent_usd=Decimal(cursor.fetchone()[0]))

@@ -46,7 +46,7 @@ class LlmBudgetView(APIView):
     def get(self, request: Request) -> Response:
         return Response(
             {
-                **direct_spend.as_numbers(direct_spend.today()),
+                **direct_spend.as_numbers(direct_spend.day_status()),
                 "redis_unavailable": redis_mirror.is_unavailable(),
             }
         )

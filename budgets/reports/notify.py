@@ -9,6 +9,7 @@ from datetime import date, datetime, time, timedelta
 from django.db import connection, transaction
 from django.urls import reverse
 
+from budgets import clock
 from budgets.models import DailyReport
 from budgets.reports import rows as selector
 from budgets.reports.rules import SAID, Action, Report, Row
@@ -39,7 +40,7 @@ def days_due(now: datetime, last: date | None) -> list[date]:
 def tell_due(*, now: datetime | None = None) -> int:
     """Tell of every day that is due. Gives how many; safe to run at any time, and twice."""
     last = DailyReport.objects.order_by("-day").values_list("day", flat=True).first()
-    return sum(tell(day) for day in days_due(now or selector.now(), last))
+    return sum(tell(day) for day in days_due(now or clock.now(), last))
 
 
 def tell(day: date) -> bool:
@@ -69,7 +70,7 @@ def tell(day: date) -> bool:
                 what=headline(found),
                 change=f"{day:%Y-%m-%d} under way → over",
                 by="Tollgate",
-                at=selector.now(),
+                at=clock.now(),
                 severity=Severity.WARNING if told.blocked else Severity.INFO,
                 action="Raise the caps that were reached, if the work is wanted; archive what is "
                 "idle."

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from budgets import accounts, approvals
+from budgets import accounts, approvals, clock
 from budgets.admission import Caller, direct_spend
 from budgets.controls import automatic_mitigation, features, kill_switch
 from budgets.finops.reviews import working
@@ -37,7 +37,6 @@ from budgets.models import (
     ServiceMapping,
     TimedMitigation,
 )
-from budgets.usage import overview
 from opslog import events, outbox
 from opslog.identities import canonical
 from opslog.incidents.detecting import record_verdict
@@ -86,10 +85,10 @@ class Scene:
 
 def use(work_order: WorkOrder, *, runs: int, settled: str, reserved: str = "0") -> None:
     """Counters of today, as admissions would have left them."""
-    begins = overview.today()
+    begins = clock.midnight()
     for scope, subject in (("work_order", work_order.pk), ("global", "")):
         counter, _ = Counter.objects.get_or_create(
-            key=overview.key(scope, subject, "day", begins),
+            key=factories.counter_key(scope, subject, "day", begins),
             defaults={
                 "scope": scope,
                 "subject": subject,

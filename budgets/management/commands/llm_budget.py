@@ -42,7 +42,7 @@ class Command(Documented):
     def handle(self, *args: Any, action: str, **options: Any) -> None:
         if action == "check":
             try:
-                self.show(direct_spend.today())
+                self.show(direct_spend.day_status())
             except Unavailable as error:
                 raise CommandError(f"The database does not answer: {error}") from None
             return

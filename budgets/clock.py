@@ -1,0 +1,21 @@
+"""The clock that admissions go by: the database's, in UTC."""
+
+from datetime import UTC, date, datetime
+
+from django.db import connection
+
+
+def now() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tollgate.now()")
+        moment: datetime = cursor.fetchone()[0]
+    return moment.astimezone(UTC)
+
+
+def midnight() -> datetime:
+    """The beginning of the UTC day."""
+    return now().replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def today() -> date:
+    return now().date()
