@@ -6,7 +6,7 @@ docs/accounts.md.
 """
 
 from budgets.accounts.changing import (
-    Outcome,
+    SavedAccount,
     ask_for_link,
     change,
     create,
@@ -34,7 +34,7 @@ from budgets.accounts.proposals import (
 )
 
 __all__ = [
-    "Outcome",
+    "SavedAccount",
     "administers",
     "administrators",
     "ask_for_link",

@@ -23,7 +23,7 @@ FIELDS = (*FREE, "email", *RIGHTS)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SavedAccount:
     """What is done, and what waits for a second administrator."""
 
     person: User
@@ -32,7 +32,7 @@ class Outcome:
     linked: bool = False
 
 
-def create(*, by: User, values: Mapping[str, Any], groups: set[str]) -> Outcome:
+def create(*, by: User, values: Mapping[str, Any], groups: set[str]) -> SavedAccount:
     """A new account without a password; where there is mail, its person gets a link to set one.
 
     `values` has `username`, and may have `email`, `first_name`, `last_name`. Raises Refused.
@@ -62,12 +62,12 @@ def create(*, by: User, values: Mapping[str, Any], groups: set[str]) -> Outcome:
             waiting = (
                 proposals.propose(person, {"groups": sorted(guarded)}, by=by) if guarded else None
             )
-    return Outcome(person, {}, waiting, linked=mailed)
+    return SavedAccount(person, {}, waiting, linked=mailed)
 
 
 def change(
     person_id: int, *, by: User, values: Mapping[str, Any], groups: set[str] | None = None
-) -> Outcome:
+) -> SavedAccount:
     """Give somebody these values, and exactly these groups. What needs a second administrator is
     proposed instead. Raises Refused, and then nothing is changed."""
     with transaction.atomic():
@@ -102,10 +102,10 @@ def change(
             if changes:
                 record_change(person, changes, by=by.get_username())
         waiting = proposals.propose(person, wanted, by=by) if wanted else None
-    return Outcome(person, changes, waiting)
+    return SavedAccount(person, changes, waiting)
 
 
-def ask_for_link(person_id: int, *, by: User) -> Outcome:
+def ask_for_link(person_id: int, *, by: User) -> SavedAccount:
     """Mail somebody a link to set their password; of a guarded account, once a second
     administrator confirms it. Raises Refused."""
     with transaction.atomic():
@@ -118,9 +118,9 @@ def ask_for_link(person_id: int, *, by: User) -> Outcome:
                 raise Refused(
                     "It cannot be mailed. On the server, manage.py account_link prints a link."
                 )
-            return Outcome(person, {}, proposals.propose(person, {"link": True}, by=by))
+            return SavedAccount(person, {}, proposals.propose(person, {"link": True}, by=by))
         links.issue(person, by=by.get_username(), mailed=True)
-    return Outcome(person, {}, None, linked=True)
+    return SavedAccount(person, {}, None, linked=True)
 
 
 def create_by_single_sign_on(values: Mapping[str, Any], *, by: str) -> User:
@@ -154,7 +154,7 @@ def leave_groups(person: User, groups: set[str], *, by: str) -> None:
             record_change(person, changes, by=by)
 
 
-def join_by_single_sign_on(person: User, groups: set[str]) -> Outcome:
+def join_by_single_sign_on(person: User, groups: set[str]) -> SavedAccount:
     """What the provider says of somebody's groups: those that only read at once; the others are
     proposed, for one administrator to confirm. To leave a group needs nobody."""
     with transaction.atomic():
@@ -170,7 +170,7 @@ def join_by_single_sign_on(person: User, groups: set[str]) -> Outcome:
         changes = {"groups": {"old": sorted(had), "new": sorted(had | free)}} if free else {}
         if changes:
             record_change(person, changes, by="single sign-on")
-    return Outcome(person, changes, waiting)
+    return SavedAccount(person, changes, waiting)
 
 
 def apply(change: AccountChange, *, by: str, how: str) -> None:

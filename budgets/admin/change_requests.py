@@ -24,7 +24,7 @@ from budgets.admin import asking, deciding, evidence_page, raising, second_facto
 from budgets.admin.forms import ChooseForm, DecisionForm, ManyForm
 from budgets.admin.told import lines_told, units_of, use_charts
 from budgets.approvals import verification
-from budgets.evidence import refusals_by_request
+from budgets.evidence import CapEvidence, evidence_of, refusals_by_request
 from budgets.exceptions import PasswordRequired, Refused, SecondFactorRequired
 from budgets.models import ChangeRequest
 from budgets.usage import overview
@@ -394,10 +394,10 @@ def _evidence(obj: ChangeRequest) -> dict[str, Any]:
     if obj.subject_type != approvals.WORK_ORDER:
         return raising.shown(obj)
     try:
-        evidence = evidence_page.evidence_of(obj)
+        evidence = evidence_of(obj)
     except Unavailable as error:
         return {"unavailable": str(error)}
-    return evidence_page.shown(evidence) if evidence else {}
+    return evidence_page.shown(evidence) if isinstance(evidence, CapEvidence) else {}
 
 
 def _use(work_order: WorkOrder | None) -> dict[str, Any]:

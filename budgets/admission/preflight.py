@@ -19,9 +19,9 @@ from budgets import admission, alerts
 from budgets.admission import Caller, Decision, StartAsk
 from budgets.admission.preflight_checks import (
     Line,
-    Outcome,
     Rule,
     Task,
+    TaskOutcome,
     hold_together,
     lines_of,
     looks_like_test_data,
@@ -54,7 +54,7 @@ ALERT = "SELECT tollgate.alert('preflight', %s, %s, 'preflight_check', %s, %s::j
 @dataclass(frozen=True, slots=True)
 class Report:
     lines: list[Line]
-    outcomes: list[Outcome]
+    outcomes: list[TaskOutcome]
     estimated_usd: Decimal
     left_usd: Decimal | None
     environment: str
@@ -130,10 +130,10 @@ def run(
         if decision.denial in ("token", "scope"):
             return decision
         if decision.denial:
-            outcomes.append(Outcome(task, task.estimated_cost_usd or ZERO, decision.denial))
+            outcomes.append(TaskOutcome(task, task.estimated_cost_usd or ZERO, decision.denial))
             continue
         answer = msgspec.json.decode(decision.body)
-        outcomes.append(Outcome(task, Decimal(answer["wouldReserveUsd"]), answer["reason"]))
+        outcomes.append(TaskOutcome(task, Decimal(answer["wouldReserveUsd"]), answer["reason"]))
     estimate = sum((outcome.usd for outcome in outcomes), ZERO)
     over = Decimal(settings.TOLLGATE_CONFIRM_OVER_USD)
     if estimate > over and not confirm:

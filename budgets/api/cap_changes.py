@@ -7,7 +7,6 @@ import msgspec
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
-from django.utils import timezone
 from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -25,7 +24,7 @@ from budgets.api.cap_change_bodies import (
     interval,
 )
 from budgets.api.sessions import SessionView
-from budgets.evidence import evidence_for, limit_evidence
+from budgets.evidence import snapshot
 from budgets.exceptions import Conflict, PasswordRequired, Refused, SecondFactorRequired
 from budgets.models import ChangeRequest, Measure
 from budgets.usage import overview
@@ -318,7 +317,7 @@ class ChangeDecision(SessionView):
                 decision=body.decision,
                 comment=body.comment,
                 seen_revision=body.revision,
-                evidence={} if over else _evidence(change) | _answers(body),
+                evidence={} if over else snapshot(change) | _answers(body),
                 password_confirmed=confirmed_lately(request._request),
                 second_factor_at=second_factor_at(request._request),
             )
@@ -371,21 +370,6 @@ class ChangeEdit(SessionView):
         except Refused as error:
             return refusal(error, forbidden=not approvals.may_edit(change, person))
         return _answer(edited, request)
-
-
-def _evidence(change: ChangeRequest) -> dict[str, Any]:
-    """The same figures as the request's page, of this moment."""
-    if change.subject_type != approvals.WORK_ORDER:
-        found = limit_evidence(change, now=timezone.now())
-        return found.as_json() if found else {}
-    new = {line.measure: line.new for line in change.lines.all()}
-    runs = new.get(Measure.RUNS_PER_DAY)
-    return evidence_for(
-        change.subject_id,
-        new_runs_per_day=None if runs is None else int(runs),
-        new_usd_per_day=new.get(Measure.USD_PER_DAY),
-        now=timezone.now(),
-    ).as_json()
 
 
 def _require_answers(body: DecisionBody) -> None:

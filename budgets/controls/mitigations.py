@@ -48,7 +48,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Applied:
     """`applied` False: it waits for an approval, and nothing has changed yet."""
 
     applied: bool
@@ -90,7 +90,7 @@ def plan(mitigation: Mitigation) -> Plan:
 
 def apply(
     mitigation_id: int, changed: Mapping[str, Any], *, reason: str, by: User, now: datetime
-) -> Outcome:
+) -> Applied:
     """Change the control and record it on the incident.
 
     `changed` are values that a person has typed over those of the plan. What would need an approval
@@ -110,7 +110,7 @@ def apply(
                 mitigating.record_asked(
                     mitigation, plain(values), effect=effect, reason=reason, by=actor, now=now
                 )
-                return Outcome(False, effect)
+                return Applied(False, effect)
         else:
             effect = _set(mitigation, values, reason=reason, by=by)
         mitigating.record_applied(
@@ -120,7 +120,7 @@ def apply(
         text = f"{mitigation.told}. {effect}\n\n{reason.strip()}"
         what = f"applied:{mitigation.pk}"
         notices.tell(mitigation.incident, what, text, to=others, channels=True)
-    return Outcome(True, effect)
+    return Applied(True, effect)
 
 
 def _lower(

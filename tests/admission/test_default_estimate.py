@@ -9,7 +9,7 @@ import pytest
 
 from budgets import admission, clock
 from budgets.admission import counters
-from budgets.admission.preflight_checks import Outcome, Task, hold_together
+from budgets.admission.preflight_checks import Task, TaskOutcome, hold_together
 from budgets.approvals import corrections
 from budgets.evidence.whatif import EPOCH, NEVER, Attempt, Caps, Columns, DayLog, Period, replay
 from budgets.models import CircuitBreaker, CostRule, CostStatistic, Counter
@@ -207,11 +207,11 @@ def test_at_a_used_up_shared_limit_nothing_is_admitted(
 
 
 def test_a_batch_is_refused_at_a_used_up_cap() -> None:
-    def outcomes() -> list[Outcome]:
+    def outcomes() -> list[TaskOutcome]:
         tasks = [
             Task("w1", "one", "a", estimated_cost_usd=each) for each in (Decimal(2), Decimal(0))
         ]
-        return [Outcome(task, task.estimated_cost_usd or Decimal(0), None) for task in tasks]
+        return [TaskOutcome(task, task.estimated_cost_usd or Decimal(0), None) for task in tasks]
 
     held = outcomes()
     hold_together(held, {"w1": (9, Decimal(2))}, {"day": Decimal(9)})
