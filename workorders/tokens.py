@@ -23,6 +23,7 @@ from opslog.database import authority
 from opslog.identities import canonical
 from opslog.models import Severity
 from opslog.outbox.notices import Notice, moment
+from opslog.principal import Principal
 from workorders.exceptions import NotAllowedNow
 from workorders.models import Scope, ServiceToken, TokenPolicy
 
@@ -32,22 +33,6 @@ MAX_LENGTH = 100
 REMIND_DAYS = (3, 14)  # before a token expires, its owner gets a message
 FORM = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{1,{MAX_LENGTH - len(PREFIX)}}}")
 EVERYTHING = "*"  # in the place of a work order: what all of them share
-
-
-@dataclass(frozen=True, slots=True)
-class Bearer:
-    """Who a good token speaks for."""
-
-    token_id: int
-    owner_id: int
-    actor: str
-    name: str
-    scopes: frozenset[str]
-    work_orders: tuple[str, ...]
-    digest: bytes
-    lineage: int  # what a token sends belongs to its line: successors reach it too
-    surface: str = ""  # pinned: it wins over what a request says
-    feature: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +334,7 @@ NOTE_USE = "SELECT tollgate.note_token_use_v1(%s, %s)"
 
 def judge(
     text: str, *, address: str, scopes: Sequence[str], work_order: str = ""
-) -> Bearer | TokenRefusal:
+) -> Principal | TokenRefusal:
     """Whether a token is good for a request: known, live, right network, scope and work order.
 
     The rule is the database function that admission itself uses, so there is one of it.
@@ -365,7 +350,7 @@ def judge(
         return TokenRefusal(status, denial, error)
     if use_due:  # once a minute
         authority.fetch_row(NOTE_USE, [token_id, address or None])
-    return Bearer(
+    return Principal(
         *(token_id, owner_id, actor, name, frozenset(held), tuple(work_orders), key, lineage),
         surface=surface,
         feature=feature,

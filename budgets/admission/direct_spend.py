@@ -23,7 +23,7 @@ CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
-class Who:
+class Attribution:
     """Whom a call is for; "" where it is not told."""
 
     user_id: str = ""
@@ -31,9 +31,10 @@ class Who:
     feature: str = ""
     agent_name: str = ""
 
-    def canonical(self) -> "Who":
+    def canonical(self) -> "Attribution":
         """In the spelling that is compared."""
-        return Who(*map(canonical, (self.user_id, self.surface, self.feature, self.agent_name)))
+        names = (self.user_id, self.surface, self.feature, self.agent_name)
+        return Attribution(*map(canonical, names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def day_status() -> DayStatus:
 def check(
     *,
     caller: Caller,
-    who: Who,
+    who: Attribution,
     estimated_usd: Decimal | None = None,
     model: str = "",
     usage: Usage | None = None,
@@ -167,7 +168,7 @@ def check(
 class SpendTold:
     """What a call cost: US dollars, or the usage of a model."""
 
-    who: Who
+    who: Attribution
     cost_usd: Decimal | None = None
     model: str = ""
     provider: str = ""
@@ -223,7 +224,7 @@ def spend_fields(
 def spend(
     *,
     caller: Caller,
-    who: Who,
+    who: Attribution,
     cost_usd: Decimal | None = None,
     model: str = "",
     provider: str = "",

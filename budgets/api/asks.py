@@ -61,8 +61,8 @@ def caller_of(meta: Mapping[str, Any]) -> Caller:
     return Caller(digest=tokens.digest(tokens.text_of(meta)), address=address_of(meta))
 
 
-def who_of(body: CheckBody | SpendBody) -> direct_spend.Who:
-    return direct_spend.Who(
+def who_of(body: CheckBody | SpendBody) -> direct_spend.Attribution:
+    return direct_spend.Attribution(
         body.user_id or "", body.surface or "", body.feature or "", body.agent_name or ""
     )
 

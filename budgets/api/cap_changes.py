@@ -31,10 +31,9 @@ from budgets.usage import overview
 from opslog.api.errors import BadRequest, TokenDenied
 from opslog.api.filters import ChoiceFilter, KnownFiltersOnly
 from opslog.api.pagination import KeysetPagination
-from opslog.api.requests import RawJSONParser, decode
+from opslog.api.requests import RawJSONParser, decode, principal_of
 from opslog.confirmed import confirmed_lately, second_factor_at
 from opslog.pricing.money import usd_text
-from workorders.api.auth import bearer
 from workorders.models import WorkOrder
 
 ASK = msgspec.json.Decoder(AskBody)
@@ -254,7 +253,7 @@ class WorkOrderChanges(APIView):
         body = decode(ASK, request.data)
         get_object_or_404(WorkOrder.objects.only("id"), pk=wo_id)
         since, until = interval(body)
-        owner = User.objects.get(pk=bearer(request).owner_id)
+        owner = User.objects.get(pk=principal_of(request).owner_id)
         if not owner.has_perm("budgets.ask_changerequest"):
             raise TokenDenied(403, "scope", "this token's owner may not request cap changes")
         try:
@@ -266,7 +265,7 @@ class WorkOrderChanges(APIView):
                 by=owner,
                 grant_from=since,
                 grant_until=until,
-                token_id=bearer(request).token_id,
+                token_id=principal_of(request).token_id,
             )
         except Refused as error:
             return refusal(error)

@@ -30,8 +30,8 @@ from opslog.api.requests import RawJSONParser, decode
 from opslog.database import authority
 from opslog.pricing import Usage
 from opslog.pricing.money import usd_shown, usd_text
+from opslog.principal import Principal
 from workorders.api.auth import ServiceTokenAuthentication, token_text
-from workorders.tokens import Bearer
 
 CHECK = msgspec.json.Decoder(CheckBody)
 PREFLIGHT = msgspec.json.Decoder(PreflightBody)
@@ -117,7 +117,7 @@ class KillSwitchView(APIView):
 
     @schema.killswitch_list
     def get(self, request: Request) -> Response:
-        is_token = isinstance(request.auth, Bearer)
+        is_token = isinstance(request.auth, Principal)
         if not is_token and not request.user.has_perm("budgets.view_killswitch"):
             raise TokenDenied(403, "session", "this person may not read the kill switches")
         return Response({"switches": [switch_as_json(each) for each in KillSwitch.objects.all()]})
@@ -125,7 +125,7 @@ class KillSwitchView(APIView):
     @schema.killswitch_set
     def post(self, request: Request) -> Response:
         body = decode(SWITCH, request.data)
-        token = request.auth if isinstance(request.auth, Bearer) else None
+        token = request.auth if isinstance(request.auth, Principal) else None
         person = User.objects.get(pk=token.owner_id) if token else cast(User, request.user)
         scopes = token.scopes if token else None
         if not kill_switch.may_switch(body.scope, person=person, token_scopes=scopes):

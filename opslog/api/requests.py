@@ -8,14 +8,16 @@ import json
 import re
 from decimal import Decimal
 from functools import cache
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
 from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
 
 from opslog.api.errors import BadRequest, TooLarge
 from opslog.identities import is_name
+from opslog.principal import Principal
 
 MAX_BODY = 65_536  # bytes
 
@@ -140,3 +142,8 @@ def pairs_of(amounts: frozenset[str]) -> json.JSONDecoder:
                 raise BadRequest("bad input", {name: [NO_NAME]})
 
     return json.JSONDecoder(object_pairs_hook=once, parse_int=Number, parse_float=Number)
+
+
+def principal_of(request: Request) -> Principal:
+    """Whom a request that was let in with a token speaks for."""
+    return cast(Principal, request.auth)

@@ -6,7 +6,8 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from opslog.api import telemetry_schema as schema
-from opslog.api.batches import BatchParser, read_batch, speaker_of
+from opslog.api.batches import BatchParser, read_batch
+from opslog.api.requests import principal_of
 from opslog.models import InferenceEvent
 from opslog.telemetry.accepting import accept_inference, accept_tools
 from opslog.telemetry.drafts import InferenceDraft, ToolDraft
@@ -25,12 +26,12 @@ class InferenceEventsView(APIView):
 
     @schema.inference_events
     def post(self, request: Request) -> HttpResponse:
-        speaker = speaker_of(request)
+        principal = principal_of(request)
         batch = read_batch(INFERENCE, request.data)
         return answer(
             *batch.take_in(
                 lambda drafts: accept_inference(
-                    drafts, source=InferenceEvent.Source.API, speaker=speaker
+                    drafts, source=InferenceEvent.Source.API, principal=principal
                 )
             )
         )
@@ -42,6 +43,6 @@ class ToolCallsView(APIView):
 
     @schema.tool_calls
     def post(self, request: Request) -> HttpResponse:
-        speaker = speaker_of(request)
+        principal = principal_of(request)
         batch = read_batch(TOOL, request.data)
-        return answer(*batch.take_in(lambda drafts: accept_tools(drafts, speaker=speaker)))
+        return answer(*batch.take_in(lambda drafts: accept_tools(drafts, principal=principal)))

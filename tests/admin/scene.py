@@ -215,7 +215,7 @@ def burn(text: str) -> Incident:
 
 def spend_something(token_text: str, text: str) -> DirectSpend:
     caller = Caller(tokens.digest(token_text), "")
-    who = direct_spend.Who(user_id=text, feature=text)
+    who = direct_spend.Attribution(user_id=text, feature=text)
     direct_spend.spend(caller=caller, who=who, cost_usd=Decimal("0.01"))
     return DirectSpend.objects.get()
 

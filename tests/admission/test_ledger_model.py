@@ -33,7 +33,7 @@ from budgets.admission import (
     start_settings,
 )
 from budgets.admission.batches import Answer, Ask
-from budgets.admission.direct_spend import SpendTold, Who, spend_fields
+from budgets.admission.direct_spend import Attribution, SpendTold, spend_fields
 from budgets.controls import breaker, features
 from budgets.models import CircuitBreaker, CostRule, FeatureControl
 from budgets.usage import today as selectors
@@ -171,7 +171,10 @@ class Agreement(RuleBasedStateMachine):
                 for run, usd, how in ends
             ),
             *(
-                Ask("spend", spend_fields(SpendTold(Who(feature=feature), usd), caller=caller))
+                Ask(
+                    "spend",
+                    spend_fields(SpendTold(Attribution(feature=feature), usd), caller=caller),
+                )
                 for usd, feature in calls
             ),
         ]

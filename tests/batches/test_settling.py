@@ -23,7 +23,7 @@ from psycopg.types.json import Jsonb
 from budgets import admission
 from budgets.admission import Caller, Fields, FinishTold, batches, counters, leases
 from budgets.admission.batches import Answer, Ask
-from budgets.admission.direct_spend import SpendTold, Who, spend_fields
+from budgets.admission.direct_spend import Attribution, SpendTold, spend_fields
 from budgets.controls import breaker, features
 from budgets.models import CircuitBreaker, CostRule
 from opslog.pricing.usage import Usage
@@ -286,7 +286,7 @@ class Scene:
 
     def spend(self) -> Ask:
         chance = self.chance
-        who = Who(
+        who = Attribution(
             user_id=chance.choice(["", "u1", "u2", "u3"]),
             surface=chance.choice(["", "cli", "web"]),
             feature=chance.choice(["", "digest", "search"]),

@@ -16,7 +16,7 @@ from psycopg import errors
 from budgets import admission
 from budgets.admission import FinishTold, batches, counters, leases
 from budgets.admission.batches import Answer, Ask
-from budgets.admission.direct_spend import SpendTold, Who, spend_fields
+from budgets.admission.direct_spend import Attribution, SpendTold, spend_fields
 from config.run.scratch import with_database
 from opslog.models import OperationsEvent
 from tests.admission.desk import Desk, run_of
@@ -40,7 +40,9 @@ def finish(desk: Desk, run: str, usd: str = "0.05") -> Ask:
 
 
 def spend(desk: Desk) -> Ask:
-    return Ask("spend", spend_fields(SpendTold(Who("u"), Decimal("0.01")), caller=desk.caller))
+    return Ask(
+        "spend", spend_fields(SpendTold(Attribution("u"), Decimal("0.01")), caller=desk.caller)
+    )
 
 
 def decide(asks: list[Ask]) -> list[Answer]:

@@ -119,7 +119,9 @@ def test_direct_spend(admin_desk: Desk, ops: User) -> None:
     for window in ("minute", "hour", "day", "month"):
         set_limit("user", window, "usd", "100000")
     caller = Caller(tokens.digest(admin_desk.token), "127.0.0.1")
-    direct_spend.spend(caller=caller, who=direct_spend.Who(user_id="ann"), cost_usd=Decimal("30"))
+    direct_spend.spend(
+        caller=caller, who=direct_spend.Attribution(user_id="ann"), cost_usd=Decimal("30")
+    )
     spend = str(DirectSpend.objects.get().pk)
     assert correct(spend, "0.30", ops, of="direct_spend").status == "applied"
     assert DirectSpend.objects.get().cost_usd == Decimal("0.30")
@@ -300,7 +302,7 @@ def test_the_row_says_when(desk: Desk) -> None:
 
 def spend(desk: Desk, usd: str) -> Any:
     caller = Caller(tokens.digest(desk.token), "127.0.0.1")
-    return direct_spend.spend(caller=caller, who=direct_spend.Who(), cost_usd=Decimal(usd))
+    return direct_spend.spend(caller=caller, who=direct_spend.Attribution(), cost_usd=Decimal(usd))
 
 
 def test_direct_spend_is_told_of(desk: Desk) -> None:

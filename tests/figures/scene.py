@@ -148,7 +148,7 @@ def _refused(desk: Desk) -> None:
 
 def _told(desk: Desk, now: datetime) -> None:
     """Direct spend; telemetry of a run, of a call that never asked, and of an unknown cost."""
-    who = direct_spend.Who(user_id="carol", feature=FEATURE, surface="web")
+    who = direct_spend.Attribution(user_id="carol", feature=FEATURE, surface="web")
     direct_spend.spend(caller=desk.caller, who=who, cost_usd=Decimal("0.770000003"))
     usage = Usage(input_tokens=2000, output_tokens=500)
     direct_spend.spend(caller=desk.caller, who=who, model="gpt-4o-mini", usage=usage)

@@ -29,7 +29,7 @@ def digest(desk: Desk) -> Desk:
 
 def spend(desk: Desk, usd: str) -> None:
     direct_spend.spend(
-        caller=desk.caller, who=direct_spend.Who(feature="digest"), cost_usd=Decimal(usd)
+        caller=desk.caller, who=direct_spend.Attribution(feature="digest"), cost_usd=Decimal(usd)
     )
 
 

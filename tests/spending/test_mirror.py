@@ -104,7 +104,7 @@ def redis_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def spend(usd: str) -> None:
     factories.make_price()
     caller = Caller(tokens.digest(factories.make_token()[1]), "")
-    direct_spend.spend(caller=caller, who=direct_spend.Who(), cost_usd=Decimal(usd))
+    direct_spend.spend(caller=caller, who=direct_spend.Attribution(), cost_usd=Decimal(usd))
 
 
 def test_the_day_is_mirrored(redis_url: str, settings: Any) -> None:

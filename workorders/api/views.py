@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from opslog.api.errors import BadRequest
 from opslog.api.filters import ChoiceFilter, KnownFiltersOnly, MomentFilter
 from opslog.api.pagination import KeysetPagination
-from opslog.api.requests import Body, Name, RawJSONParser, decode
+from opslog.api.requests import Body, Name, RawJSONParser, decode, principal_of
 from opslog.api.schema import (
     BODY_ERRORS,
     COMMON,
@@ -31,7 +31,6 @@ from opslog.api.schema import (
 from opslog.pricing.money import usd_text
 from workorders import directory, governing
 from workorders.api import schema as _schema  # noqa: F401  (registers how tokens are shown)
-from workorders.api.auth import bearer
 from workorders.exceptions import AlreadyExists, NotAllowedNow, ReservedId
 from workorders.governing import CapsInForce
 from workorders.models import RESERVED_IDS, WORK_ORDER_ID, Run, WorkOrder
@@ -181,7 +180,7 @@ class WorkOrderList(generics.ListAPIView[WorkOrder]):
         return "admin" if self.request.method == "POST" else "read"
 
     def get_queryset(self) -> QuerySet[WorkOrder]:
-        allowed = bearer(self.request).work_orders
+        allowed = principal_of(self.request).work_orders
         return WorkOrder.objects.filter(id__in=allowed) if allowed else super().get_queryset()
 
     def paginate_queryset(self, queryset: Any) -> Any:
@@ -221,13 +220,13 @@ class WorkOrderList(generics.ListAPIView[WorkOrder]):
     )
     def post(self, request: Request) -> Response:
         body = decode(REGISTER, request.data)
-        allowed = bearer(request).work_orders
+        allowed = principal_of(request).work_orders
         if allowed and (body.id or "") not in allowed:
             raise BadRequest("bad input", {"id": ["Not among the work orders of this token"]})
         try:
             work_order = directory.register(
                 title=body.title,
-                by=bearer(request).actor,
+                by=principal_of(request).actor,
                 wo_id=body.id or "",
                 max_concurrent_runs=body.max_concurrent_runs or directory.DEFAULT_CONCURRENT_RUNS,
             )
