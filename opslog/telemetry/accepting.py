@@ -257,7 +257,7 @@ def _accept(
     any_age: bool,
     using: str,
 ) -> list[Outcome]:
-    allowed = principal.work_orders
+    allowed: tuple[str, ...] = principal.work_orders
     oldest, newest = now - (OLDEST if any_age else LATE), now + EARLY
     outcomes: list[Outcome] = []
     rows: dict[str, Any] = {}
