@@ -78,6 +78,22 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return form
 
 
+# What the web server is started with: shipped, lowest, highest. Judged by the supervisor, by the
+# server's own command line and, for every command, by the settings.
+SERVER = {
+    "PORT": ("8000", 1, 65_535),
+    "DOOR_PORT": ("8001", 0, 65_535),
+    "WEB_WORKERS": ("1", 1, 64),
+    "PAGE_WORKERS": ("2", 1, 64),
+    "WEB_THREADS": ("4", 1, 256),
+}
+
+
+def server_number(name: str) -> int:
+    shipped, low, high = SERVER[name]
+    return take(name, default=shipped, form=whole(low, high))
+
+
 def retention_days(text: str) -> int:
     if not WHOLE.fullmatch(text) or not (int(text) == 0 or 7 <= int(text) <= 36_500):
         raise Expected("a number of days from 7 to 36500, or 0 for no limit")

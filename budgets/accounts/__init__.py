@@ -9,13 +9,14 @@ from budgets.accounts.changing import (
     SavedAccount,
     ask_for_link,
     change,
+    confirm,
+    confirm_by_command,
     create,
     create_by_single_sign_on,
     join_by_single_sign_on,
     leave_groups,
     name_problem,
 )
-from budgets.accounts.confirming import confirm, confirm_by_command
 from budgets.accounts.membership import (
     administers,
     administrators,

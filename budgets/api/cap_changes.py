@@ -24,6 +24,7 @@ from budgets.api.cap_change_bodies import (
     interval,
 )
 from budgets.api.sessions import SessionView
+from budgets.approvals.wording import FIELD_NAMES
 from budgets.evidence import snapshot
 from budgets.exceptions import Conflict, PasswordRequired, Refused, SecondFactorRequired
 from budgets.models import ChangeRequest, Measure
@@ -39,15 +40,6 @@ from workorders.models import WorkOrder
 ASK = msgspec.json.Decoder(AskBody)
 DECIDE = msgspec.json.Decoder(DecisionBody)
 CANCEL = msgspec.json.Decoder(CancelBody)
-FIELDS = {
-    Measure.RUNS_PER_DAY.value: "runsPerDay",
-    Measure.USD_PER_DAY.value: "usdPerDay",
-    Measure.MAX_CONCURRENT_RUNS.value: "maxConcurrentRuns",
-    Measure.SHARED_LIMIT.value: "amount",
-    Measure.FEATURE_THROTTLE.value: "requestsPerPeriod",
-    Measure.FEATURE_COST_CAP.value: "costCapUsd",
-    Measure.MAX_RUN_USD.value: "maxRunUsd",
-}
 PARTY = {
     "requester": "requester",
     "token_owner": "tokenOwner",
@@ -123,7 +115,7 @@ class ChangeSerializer(serializers.ModelSerializer[ChangeRequest]):
     @schema.field(schema.CHANGES)
     def get_changes(self, change: ChangeRequest) -> dict[str, Any]:
         return {
-            FIELDS[line.measure]: {
+            FIELD_NAMES[line.measure]: {
                 "old": _value(line.measure, line.old),
                 "new": _value(line.measure, line.new),
             }

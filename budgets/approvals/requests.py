@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from budgets.approvals import notices, subjects
-from budgets.approvals.applying import apply
+from budgets.approvals.completing import apply
 from budgets.approvals.ending import NOBODY_DECIDED, close, lock_pending
 from budgets.approvals.needs import Lines, lines_of, raised_by, slots_of
 from budgets.approvals.people import parties

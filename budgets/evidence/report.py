@@ -13,6 +13,7 @@ from budgets.evidence.cheaper import Alternatives
 from budgets.evidence.risk import Flag
 from budgets.evidence.whatif import PeriodOutcome
 from opslog.pricing.money import usd_text
+from opslog.pricing.usage import camel
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ class CapEvidence:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
-        return {_camel(each.name): _plain(getattr(value, each.name)) for each in fields(value)}
+        return {camel(each.name): _plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Decimal):
         return usd_text(value)
     if isinstance(value, datetime):
@@ -145,8 +146,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(each) for each in value]
     return value
-
-
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(word.capitalize() for word in others)

@@ -108,14 +108,15 @@ class Usage:
         }
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
+    """As the API spells it."""
     first, *others = name.split("_")
     return first + "".join(word.capitalize() for word in others)
 
 
 # The numbers of tokens, by their names in the API.
 TOKENS: Final = {
-    each.name: _camel(each.name) for each in fields(Usage) if each.name.endswith("_tokens")
+    each.name: camel(each.name) for each in fields(Usage) if each.name.endswith("_tokens")
 }
 # Those that few models have.
 UNITS: Final = tuple(name for name in TOKENS if "audio" in name or "image" in name)

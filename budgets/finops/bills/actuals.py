@@ -16,14 +16,17 @@ TELEMETRY, SETTLED, BILLS, NOTHING = "telemetry", "settled spend", "bills", "not
 BOTH = "settled spend, and telemetry of calls that never asked"
 
 # The mapping of category and name wins over that of the category.
-BILLED = """
-SELECT coalesce(exact.dimension, general.dimension, ''), sum(c.billed_usd)
+MAPPED = """
 FROM billed_costs c
 LEFT JOIN service_mappings exact ON exact.service_category = c.service_category
     AND exact.service_name = c.service_name AND exact.service_name <> ''
 LEFT JOIN service_mappings general ON general.service_category = c.service_category
     AND general.service_name = ''
-WHERE c.day >= %(first)s AND c.day < %(after)s GROUP BY 1
+"""
+DIMENSION = "coalesce(exact.dimension, general.dimension, '')"
+BILLED = f"""
+SELECT {DIMENSION}, sum(c.billed_usd)
+{MAPPED}WHERE c.day >= %(first)s AND c.day < %(after)s GROUP BY 1
 """
 UNMAPPED = """
 SELECT c.service_category, c.service_name, sum(c.billed_usd) AS usd FROM billed_costs c

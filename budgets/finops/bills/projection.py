@@ -19,14 +19,9 @@ from workorders.models import CostDimension
 HISTORY = timedelta(days=90)
 GOVERNED_SPEND = "governed"  # settled and reserved, as the limits count it
 LEAST_DAYS = 3  # of history: before that a projection is a guess
-BILLED = """
-SELECT coalesce(exact.dimension, general.dimension, ''), c.day, sum(c.billed_usd)
-FROM billed_costs c
-LEFT JOIN service_mappings exact ON exact.service_category = c.service_category
-    AND exact.service_name = c.service_name AND exact.service_name <> ''
-LEFT JOIN service_mappings general ON general.service_category = c.service_category
-    AND general.service_name = ''
-WHERE c.day >= %(since)s AND c.day <= %(now)s GROUP BY 1, 2
+BILLED = f"""
+SELECT {actuals.DIMENSION}, c.day, sum(c.billed_usd)
+{actuals.MAPPED}WHERE c.day >= %(since)s AND c.day <= %(now)s GROUP BY 1, 2
 """
 
 
