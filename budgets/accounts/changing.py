@@ -20,6 +20,7 @@ from opslog.outbox import delivery
 FREE = ("username", "first_name", "last_name")  # changed by one person, at once
 RIGHTS = ("is_active", "is_staff", "is_superuser")
 FIELDS = (*FREE, "email", *RIGHTS)
+CONFIRMED = AccountChange.Status.CONFIRMED
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ def confirm(change_id: int, *, by: User) -> AccountChange:
                 proposals.close(
                     change, AccountChange.Status.CONFIRMED, by=by, note=f"confirmed by {name}"
                 )
-                apply(change, by=name, how=Membership.How.AccountChange.Status.CONFIRMED)
+                apply(change, by=name, how=Membership.How.CONFIRMED)
     return proposals.decided(change)
 
 
