@@ -28,4 +28,4 @@ class Unconfirmed(OperationalError):
 
 
 class NotAllowedNow(Exception):
-    """What was asked for does not fit the state that the thing is in."""
+    """The state, or a rule, does not allow what was asked for; the text says which."""

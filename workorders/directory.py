@@ -6,7 +6,8 @@ import secrets
 from django.db import IntegrityError, transaction
 
 from opslog import events
-from workorders.exceptions import AlreadyExists, NotAllowedNow, ReservedId
+from opslog.exceptions import NotAllowedNow
+from workorders.exceptions import AlreadyExists, ReservedId
 from workorders.models import RESERVED_IDS, WorkOrder
 
 DEFAULT_CONCURRENT_RUNS = 2

@@ -1,12 +1,10 @@
 """What can go wrong with the governed things. Plain Python: the API and the admin translate."""
 
+from opslog.exceptions import NotAllowedNow
+
 
 class AlreadyExists(Exception):
     """There is one with this id already."""
-
-
-class NotAllowedNow(Exception):
-    """The state, or a rule, does not allow it; the text says which."""
 
 
 class ReservedId(NotAllowedNow):

@@ -20,11 +20,11 @@ from django.utils import timezone
 
 from opslog import events, outbox
 from opslog.database import authority
+from opslog.exceptions import NotAllowedNow
 from opslog.identities import canonical
 from opslog.models import Severity
 from opslog.outbox.notices import Notice, moment
 from opslog.principal import Principal
-from workorders.exceptions import NotAllowedNow
 from workorders.models import Scope, ServiceToken, TokenPolicy
 
 PREFIX = "tg_"

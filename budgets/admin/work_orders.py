@@ -25,12 +25,13 @@ from budgets.exceptions import Refused
 from budgets.models import CapChange, Grant, Measure
 from budgets.usage import overview, today
 from opslog.admin.base import PageAdmin, ReasonForm, badge
+from opslog.exceptions import NotAllowedNow
 from opslog.models import OperationsEvent
 from opslog.pages.charts import chart
 from opslog.pages.meters import Meter, runs_meter
 from opslog.telemetry import change_markers
 from workorders import directory
-from workorders.exceptions import AlreadyExists, NotAllowedNow
+from workorders.exceptions import AlreadyExists
 from workorders.models import WORK_ORDER_ID, Run, WorkOrder
 
 DAYS_SHOWN = 30

@@ -7,10 +7,10 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from opslog.exceptions import NotAllowedNow
 from opslog.models import OperationsEvent, OutboxMessage
 from tests import factories
 from workorders import tokens
-from workorders.exceptions import NotAllowedNow
 from workorders.models import ServiceToken, TokenPolicy
 
 pytestmark = pytest.mark.django_db(databases=["default", "owner"])

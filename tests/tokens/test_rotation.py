@@ -14,11 +14,11 @@ from django.utils import timezone
 
 from budgets.controls import kill_switch
 from budgets.models import IdempotencyRecord
+from opslog.exceptions import NotAllowedNow
 from opslog.models import OperationsEvent
 from tests import factories
 from tests.admission.desk import Desk, body, run_of
 from workorders import tokens
-from workorders.exceptions import NotAllowedNow
 from workorders.models import Run, ServiceToken
 
 

@@ -23,9 +23,9 @@ from unfold.widgets import (
 )
 
 from opslog.admin.base import PageAdmin, ReasonForm, badge
+from opslog.exceptions import NotAllowedNow
 from opslog.models import OperationsEvent
 from workorders import tokens
-from workorders.exceptions import NotAllowedNow
 from workorders.models import Run, Scope, ServiceToken, TokenPolicy, WorkOrder
 
 SOON = max(tokens.REMIND_DAYS)  # days

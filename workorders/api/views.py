@@ -28,10 +28,11 @@ from opslog.api.schema import (
     said,
     shape,
 )
+from opslog.exceptions import NotAllowedNow
 from opslog.pricing.money import usd_text
 from workorders import directory, governing
 from workorders.api import schema as _schema  # noqa: F401  (registers how tokens are shown)
-from workorders.exceptions import AlreadyExists, NotAllowedNow, ReservedId
+from workorders.exceptions import AlreadyExists, ReservedId
 from workorders.governing import CapsInForce
 from workorders.models import RESERVED_IDS, WORK_ORDER_ID, Run, WorkOrder
 

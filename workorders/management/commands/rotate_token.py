@@ -7,9 +7,9 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.utils import timezone
 
+from opslog.exceptions import NotAllowedNow
 from opslog.management.base import Documented
 from workorders import tokens
-from workorders.exceptions import NotAllowedNow
 from workorders.management.commands.create_token import MAX_DAYS, expiry_of
 from workorders.models import ServiceToken
 
