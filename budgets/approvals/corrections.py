@@ -233,7 +233,6 @@ def _ask_others(made: CostCorrection, by: User) -> None:
         what=f"Confirm a corrected cost of {made.get_of_display()} {made.subject_id}",
         change=f"${usd_text(made.old_usd)} → ${usd_text(made.new_usd)}",
         by=by.get_username(),
-        at=timezone.now(),
         severity=Severity.WARNING,
         action="Confirm or refuse it, as somebody else who corrects costs.",
         details=made.reason,

@@ -105,7 +105,6 @@ def still_waiting(request: ChangeRequest) -> None:
             what=f"Your request for {name_of(request)} was signed, and needs more signatures",
             change=f"{votes.count() - 1} → {votes.count()} signatures ({change_of(request)})",
             by=last.voter.get_username() if last else "an approver",
-            at=timezone.now(),
             severity=Severity.INFO,
             action=f"Wait for the others; it expires at {moment(request.expires_at)}.",
         ),
@@ -124,7 +123,6 @@ def taken_over(request: ChangeRequest, *, by: User) -> None:
             what=f"The request of your token for {name_of(request)} was taken over and edited",
             change=change_of(request),
             by=by.get_username(),
-            at=timezone.now(),
             severity=Severity.INFO,
             action="Nothing, unless the new values are wrong: then talk to them.",
         ),
@@ -171,7 +169,6 @@ def reminder(request: ChangeRequest, number: int, people: Iterable[User]) -> Non
             what=f"Reminder: a request for {name_of(request)} still needs a decision",
             change=change_of(request),
             by=asker(request),
-            at=timezone.now(),
             severity=Severity.WARNING,
             action=f"Approve or refuse it by {moment(request.expires_at)}; then it expires.",
             details=request.justification,
@@ -206,7 +203,6 @@ def glass_overdue(grant: Grant) -> None:
         what=f"The review of a break-glass on {grant.wo_id} is overdue",
         change="to be reviewed within 24 hours → overdue; the next break-glass is refused",
         by=grant.granted_by,
-        at=timezone.now(),
         severity=Severity.ERROR,
         action="Review it now, with your second factor."
         if own
@@ -263,7 +259,6 @@ def rules_changed(label: str, change: str, reason: str, *, by: User, key: str) -
             what=f"The approval rules for {label} were changed",
             change=change,
             by=by.get_username(),
-            at=timezone.now(),
             severity=Severity.WARNING,
             action="Look at who has to sign from now on; open requests are judged by the new "
             "rules.",

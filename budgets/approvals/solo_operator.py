@@ -133,7 +133,6 @@ def switch(*, enabled: bool, minutes: int, reason: str, by: str) -> SoloOperator
                 if enabled
                 else "one person may sign twice → two people sign",
                 by=by,
-                at=timezone.now(),
                 severity=Severity.WARNING,
                 action="Switch it off with manage.py solo_operator off, if you did not expect this."
                 if enabled

@@ -153,9 +153,7 @@ def refuse(work_order: WorkOrder, agent: str = "agent-1") -> int:
 def make_message(to: User, text: str) -> OutboxMessage:
     """One that could not be sent."""
     with transaction.atomic():
-        notice = Notice(
-            text, "sent → not sent", "the scene", timezone.now(), Severity.INFO, "Nothing.", text
-        )
+        notice = Notice(text, "sent → not sent", "the scene", Severity.INFO, "Nothing.", text)
         outbox.send(topic="test", to=[to], notice=notice, link="/admin/", key="1")
     message = OutboxMessage.objects.latest("id")
     OutboxMessage.objects.filter(pk=message.pk).update(state="failed", attempts=10, error=text)

@@ -83,7 +83,6 @@ def open_review(month: date, *, by: str) -> bool:
                 what=f"{review} is open: ${total:,.2f} were spent",
                 change="month under way → month to be reviewed",
                 by=by,
-                at=timezone.now(),
                 severity=Severity.WARNING,
                 action="Work through its checklist; two people sign it.",
             ),
@@ -189,7 +188,6 @@ def _notify_of_end(review: MonthlyReview, signers: list[str]) -> None:
         what=f"{review} is closed",
         change="month to be reviewed → reviewed and signed",
         by=" and ".join(signers),
-        at=timezone.now(),
         severity=Severity.INFO,
         action="Nothing, unless a decision of it is yours to carry out.",
     )
