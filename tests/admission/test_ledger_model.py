@@ -21,6 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from budgets import tasks
 from budgets.admission import (
     Decision,
     FinishTold,
@@ -28,7 +29,6 @@ from budgets.admission import (
     batches,
     counters,
     finish_fields,
-    leases,
     start_fields,
     start_settings,
 )
@@ -238,7 +238,7 @@ class Agreement(RuleBasedStateMachine):
     @rule()
     def expire(self) -> None:
         self.ledger.reap()
-        leases.expire()
+        tasks.expire_leases()
 
     @rule(wo=WORK_ORDERS)
     def suspend_or_resume(self, wo: str) -> None:

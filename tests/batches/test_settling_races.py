@@ -13,8 +13,8 @@ from django.conf import settings
 from django.db import OperationalError, connection, connections
 from psycopg import errors
 
-from budgets import admission
-from budgets.admission import FinishTold, batches, counters, leases
+from budgets import admission, tasks
+from budgets.admission import FinishTold, batches, counters
 from budgets.admission.batches import Answer, Ask
 from budgets.admission.direct_spend import Attribution, SpendTold, spend_fields
 from config.run.scratch import with_database
@@ -98,7 +98,7 @@ def test_batches_race_with_single_finishes_extensions_and_reaping(desk: Desk) ->
 
     def reap() -> None:
         while not over.is_set():
-            leases.expire()
+            tasks.expire_leases()
         connection.close()
 
     reaper = threading.Thread(target=reap)

@@ -10,8 +10,8 @@ from django.contrib.auth.models import Permission, User
 from django.db import Error, transaction
 from django.utils import timezone
 
-from budgets import approvals
-from budgets.admission import Caller, counters, direct_spend, leases
+from budgets import approvals, tasks
+from budgets.admission import Caller, counters, direct_spend
 from budgets.approvals import corrections
 from budgets.controls import breaker, features
 from budgets.exceptions import Conflict, Refused
@@ -337,7 +337,7 @@ def test_its_lease_settles_what_was_refused(desk: Desk) -> None:
     run = run_of(desk.start(usd="0.50"))
     assert desk.finish(run, "500").denial == "cost_ceiling"
     set_clock(NOON + timedelta(hours=1))
-    assert leases.expire() == 1
+    assert tasks.expire_leases() == 1
     assert Run.objects.get(pk=run).cost == Decimal("0.50")
     assert desk.finish(run, "500").denial == "cost_ceiling"
     agree()
@@ -346,7 +346,7 @@ def test_its_lease_settles_what_was_refused(desk: Desk) -> None:
 def test_a_corrected_run_is_not_finished_over(desk: Desk, ops: User) -> None:
     run = run_of(desk.start(usd="0.50"))
     set_clock(NOON + timedelta(hours=1))
-    leases.expire()
+    tasks.expire_leases()
     correct(run, "0.20", ops)
     assert desk.finish(run, "9.00").denial == "run_ended"
     agree()
