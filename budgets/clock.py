@@ -2,13 +2,11 @@
 
 from datetime import UTC, date, datetime
 
-from django.db import connection
+from opslog.database.fetching import fetch_one
 
 
 def now() -> datetime:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate.now()")
-        moment: datetime = cursor.fetchone()[0]
+    moment: datetime = fetch_one("SELECT tollgate.now()")[0]
     return moment.astimezone(UTC)
 
 

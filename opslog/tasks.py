@@ -1,10 +1,10 @@
 """Jobs of the ground floor. Each is safe to run twice."""
 
 from django.conf import settings
-from django.db import connection
 from django.utils import timezone
 
 from opslog import liveness
+from opslog.database.fetching import fetch_one
 from opslog.incidents import triage_job, watching
 from opslog.models import Heartbeat
 from opslog.telemetry import rollup, traces, weeks
@@ -21,9 +21,7 @@ def watch_processes() -> int:
 
 def make_partitions() -> int:
     """Make the log's partitions for the coming months. Gives how many were made."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate.ensure_event_partitions_v1()")
-        return int(cursor.fetchone()[0])
+    return int(fetch_one("SELECT tollgate.ensure_event_partitions_v1()")[0])
 
 
 def sum_up_telemetry() -> int:

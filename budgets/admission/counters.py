@@ -10,6 +10,7 @@ from django.db import connection, transaction
 
 from budgets.writing import HOLD_COUNTERS, hold
 from opslog import events
+from opslog.database.fetching import fetch_one
 
 
 class Figures(NamedTuple):
@@ -175,12 +176,10 @@ def differences() -> Iterator[Difference]:
 
 def how_many() -> tuple[int, int]:
     """How many counters and runs there are to compare."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT (SELECT count(*) FROM counters), (SELECT count(*) FROM work_order_runs)"
-        )
-        counters, runs = cursor.fetchone()
-        return int(counters), int(runs)
+    counters, runs = fetch_one(
+        "SELECT (SELECT count(*) FROM counters), (SELECT count(*) FROM work_order_runs)"
+    )
+    return int(counters), int(runs)
 
 
 def repair(*, by: str, reason: str) -> list[Difference]:

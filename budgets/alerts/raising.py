@@ -14,13 +14,14 @@ from itertools import groupby
 import sentry_sdk
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models.functions import Now
 from django.urls import reverse
 
 from budgets.alerts.notices import notice_of
 from budgets.models import Alert, AlertRule
 from opslog import jobs, outbox
+from opslog.database.fetching import fetch_one
 from opslog.groups import OPERATIONS, members
 from opslog.outbox import Merge
 from opslog.pages import subjects
@@ -60,9 +61,7 @@ def tell_soon() -> None:
 def sweep() -> int:
     """Alerts for thresholds that were passed by settlement, or by a change of the limit itself.
     Gives how many are new."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate.alert_sweep_v1()")
-        return int(cursor.fetchone()[0])
+    return int(fetch_one("SELECT tollgate.alert_sweep_v1()")[0])
 
 
 def tell() -> int:

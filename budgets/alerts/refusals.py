@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from django.db import connection, transaction
 
 from budgets.models import Alert
+from opslog.database.fetching import fetch_all, fetch_one
 from opslog.outbox.preferences import policy
 
 RECENT = timedelta(minutes=3)  # twice what lies between two runs of the job, and grouped events
@@ -59,9 +60,7 @@ class Counted:
 
 def report(*, now: datetime) -> int:
     """Write an alert for each subject whose report is due. Returns how many. Safe to run twice."""
-    with connection.cursor() as cursor:
-        cursor.execute(SEEN, {"since": now - RECENT})
-        seen = sorted(cursor.fetchall())
+    seen = sorted(fetch_all(SEEN, {"since": now - RECENT}))
     return sum(_report(reason, subject, now=now) for reason, subject in seen)
 
 
@@ -112,9 +111,9 @@ def _report(reason: str, subject: str, *, now: datetime) -> bool:
 
 
 def count(reason: str, subject: str, *, since: datetime) -> Counted | None:
-    with connection.cursor() as cursor:
-        cursor.execute(COUNTED, {"since": since, "reason": reason, "subject": subject})
-        times, agents, work_orders, first, last, cap = cursor.fetchone()
+    times, agents, work_orders, first, last, cap = fetch_one(
+        COUNTED, {"since": since, "reason": reason, "subject": subject}
+    )
     return Counted(times, agents, work_orders, first, last, cap or "") if times else None
 
 
@@ -147,6 +146,4 @@ def limit_named(reason: str, named: str, cap: str) -> str:
 def _named(reason: str, subject: str) -> str:
     if reason not in OF_WORK_ORDER:
         return subject
-    with connection.cursor() as cursor:
-        cursor.execute(NAMED, [subject])
-        return str(cursor.fetchone()[0])
+    return str(fetch_one(NAMED, [subject])[0])

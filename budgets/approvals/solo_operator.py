@@ -19,6 +19,7 @@ from budgets.exceptions import Refused, SecondFactorRequired
 from budgets.models import SoloOperatorRule
 from budgets.writing import stated
 from opslog import outbox
+from opslog.database.fetching import fetch_one
 from opslog.models import Severity
 from opslog.outbox.notices import Notice
 
@@ -75,9 +76,7 @@ class Standing:
 
 
 def in_effect() -> SoloOperator | None:
-    with connection.cursor() as cursor:
-        cursor.execute(IN_EFFECT)
-        row = cursor.fetchone()
+    row = fetch_one(IN_EFFECT)
     return SoloOperator(*row) if row else None
 
 

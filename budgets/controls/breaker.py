@@ -14,6 +14,7 @@ from budgets.exceptions import Refused
 from budgets.models import Budget, CircuitBreaker
 from budgets.writing import stated
 from opslog import events
+from opslog.database.fetching import fetch_one
 from workorders.models import WorkOrder
 
 Scope, State = CircuitBreaker.Scope, CircuitBreaker.State
@@ -43,9 +44,7 @@ class Committed:
 
 def committed() -> Committed:
     limit = Budget.objects.filter(scope="global", window="rolling_minute", measure="usd").first()
-    with connection.cursor() as cursor:
-        cursor.execute(COMMITTED)
-        settled, held = cursor.fetchone()
+    settled, held = fetch_one(COMMITTED)
     return Committed(
         settled,
         held,

@@ -6,13 +6,14 @@ from decimal import Decimal
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from budgets.audit import acting
 from budgets.exceptions import Refused
 from budgets.models import FeatureControl, TimedMitigation
 from budgets.writing import HOLD_LIMITS, hold, stated
+from opslog.database.fetching import fetch_one
 from opslog.identities import canonical
 
 # What limits spending: raising one of these is asked for, not done.
@@ -72,9 +73,7 @@ def typed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recent(feature: str) -> Recent:
-    with connection.cursor() as cursor:
-        cursor.execute(RECENT, {"feature": feature})
-        return Recent(*cursor.fetchone())
+    return Recent(*fetch_one(RECENT, {"feature": feature}))
 
 
 def levers(control: FeatureControl) -> dict[str, Any]:

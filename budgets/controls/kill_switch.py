@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -25,6 +25,7 @@ from budgets.audit import acting
 from budgets.exceptions import NotYours, Refused
 from budgets.models import KillSwitch
 from budgets.writing import HOLD_COUNTERS, hold, stated
+from opslog.database.fetching import fetch_one
 from opslog.identities import CONTROL, canonical
 from workorders.models import ServiceToken
 
@@ -98,9 +99,7 @@ def may_switch(
 
 
 def effect(scope: str, target: str) -> Effect:
-    with connection.cursor() as cursor:
-        cursor.execute(MATCHING, {"scope": scope, "target": target})
-        return Effect(*cursor.fetchone())
+    return Effect(*fetch_one(MATCHING, {"scope": scope, "target": target}))
 
 
 def switch(

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from ipaddress import ip_address
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from budgets.audit import acting
 from budgets.exceptions import Refused
 from budgets.models import EACH, Budget
 from budgets.writing import HOLD_LIMITS, hold, save, stated
+from opslog.database.fetching import fetch_all
 from opslog.identities import canonical
 from opslog.price_book import prices
 
@@ -56,12 +57,10 @@ class Use:
 
 def use_of(budget_ids: Sequence[int]) -> dict[int, Use]:
     """By id, in one query."""
-    with connection.cursor() as cursor:
-        cursor.execute(MOST, [list(budget_ids)])
-        found = {
-            budget_id: Use(subject.replace("\x1f", " / "), settled, held)
-            for budget_id, subject, settled, held in cursor
-        }
+    found = {
+        budget_id: Use(subject.replace("\x1f", " / "), settled, held)
+        for budget_id, subject, settled, held in fetch_all(MOST, [list(budget_ids)])
+    }
     unused = Use("", Decimal(0), Decimal(0))
     return {budget_id: found.get(budget_id, unused) for budget_id in budget_ids}
 

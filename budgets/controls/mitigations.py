@@ -13,12 +13,13 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import transaction
 
 from budgets import approvals
 from budgets.controls import features, kill_switch, permitting
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest, FeatureControl
+from opslog.database.fetching import fetch_one
 from opslog.groups import OPERATIONS, members
 from opslog.incidents import mitigating, notices
 from opslog.incidents.tightening import is_set, tightened
@@ -258,7 +259,5 @@ def _plan_of_feature(mitigation: Mitigation, saving: str) -> Plan:
 
 def _throttled(feature: str, limit: int) -> tuple[int, int, int]:
     """Users, refused starts and all starts of the last 60 minutes, at this limit an hour."""
-    with connection.cursor() as cursor:
-        cursor.execute(THROTTLED, {"feature": feature, "limit": limit})
-        users, refused, runs = cursor.fetchone()
-        return int(users), int(refused), int(runs)
+    users, refused, runs = fetch_one(THROTTLED, {"feature": feature, "limit": limit})
+    return int(users), int(refused), int(runs)

@@ -12,6 +12,7 @@ from django.db import connection
 
 from budgets import clock
 from budgets.reports.rules import IDLE, NEAR, Action, Report, Row, Totals
+from opslog.database.fetching import fetch_all
 from opslog.events.filters import REFUSALS
 
 PAGE = 50
@@ -98,9 +99,7 @@ def read(day: date, *, only: Action | None = None, page: int = 1, size: int = PA
     """One page of the report of a UTC day, in one query; the totals are those of the whole day."""
     asked = {"only": only or "", "limit": size, "offset": (max(page, 1) - 1) * size}
     params = _params(day)
-    with connection.cursor() as cursor:
-        cursor.execute(PAGE_OF_ROWS, params | asked)
-        found = cursor.fetchall()
+    found = fetch_all(PAGE_OF_ROWS, params | asked)
     rows = tuple(Row(*each[8:]) for each in found if each[8] is not None)
     return Report(day, rows, Totals(*found[0][:8]))
 

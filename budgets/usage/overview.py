@@ -9,7 +9,6 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
 from django.db.models import (
     DecimalField,
     F,
@@ -27,6 +26,7 @@ from django.utils import timezone
 from budgets import approvals
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest, Counter, Measure, Vote
+from opslog.database.fetching import fetch_all
 from opslog.events import filters
 from opslog.events.filters import Times
 from opslog.models import OperationsEvent
@@ -171,9 +171,7 @@ def blocked(begins: datetime, *, at_most: int) -> list[Blocked]:
 
 def _leading(statement: str, begins: datetime, at_most: int) -> list[tuple[Any, str]]:
     """The first few of all work orders, `with_use`, and what the statement says beside them."""
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [begins, at_most])
-        told: dict[str, str] = dict(cursor.fetchall())
+    told: dict[str, str] = dict(fetch_all(statement, [begins, at_most]))
     found = with_use(WorkOrder.objects.filter(pk__in=told), begins).in_bulk()
     return [(found[wo_id], why) for wo_id, why in told.items() if wo_id in found]
 
@@ -221,9 +219,7 @@ def last_refusals(*, at_most: int) -> list[Refusals]:
     Each kind is read by its own index, so that a log without refusals is not read to its end.
     """
     since = timezone.now() - LATELY
-    with connection.cursor() as cursor:
-        cursor.execute(ALIKE, [list(REFUSALS), since, at_most])
-        rows = cursor.fetchall()
+    rows = fetch_all(ALIKE, [list(REFUSALS), since, at_most])
     recent = OperationsEvent.objects.filter(created_at__gte=since)
     last = {event.pk: event for event in recent.filter(pk__in=[row[0] for row in rows])}
     return [Refusals(last[pk], reason, agent, times) for pk, reason, agent, times in rows]

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from django.db import connection
 
+from opslog.database.fetching import fetch_one
 from workorders.governing import CapsInForce
 from workorders.models import WorkOrder
 
@@ -111,21 +112,15 @@ def caps_in_force(ids: Sequence[str]) -> dict[str, CapsInForce]:
 
 
 def usage_today(work_order: WorkOrder) -> Usage:
-    with connection.cursor() as cursor:
-        cursor.execute(USAGE, [work_order.pk])
-        return Usage(*cursor.fetchone())
+    return Usage(*fetch_one(USAGE, [work_order.pk]))
 
 
 def usage_of_all() -> Usage:
     """The same for everything together, with what was spent without a run."""
-    with connection.cursor() as cursor:
-        cursor.execute(USAGE_OF_ALL)
-        return Usage(*cursor.fetchone())
+    return Usage(*fetch_one(USAGE_OF_ALL))
 
 
 def calibration(wo_id: str) -> Calibration:
     """Over the last 1,000 runs of the work order that succeeded or failed, and those cancelled
     since the first of them started."""
-    with connection.cursor() as cursor:
-        cursor.execute(CALIBRATION, {"wo": wo_id})
-        return Calibration(*cursor.fetchone())
+    return Calibration(*fetch_one(CALIBRATION, {"wo": wo_id}))

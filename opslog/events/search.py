@@ -17,9 +17,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from django.db import connection
 from django.utils import timezone
 
+from opslog.database.fetching import fetch_one
 from opslog.events.filters import (
     Condition,
     Filters,
@@ -93,9 +93,7 @@ class Search:
     def _expected(conditions: Sequence[Condition]) -> float:
         """How many rows the planner expects: a guess by its statistics, in a millisecond."""
         where = every(conditions)
-        with connection.cursor() as cursor:
-            cursor.execute(EXPECT + where.sql, where.params)
-            (plan,) = cursor.fetchone()
+        (plan,) = fetch_one(EXPECT + where.sql, where.params)
         told = json.loads(plan) if isinstance(plan, str) else plan
         return float(told[0]["Plan"]["Plan Rows"])
 
@@ -121,9 +119,7 @@ class Search:
     def look(self, after: Key | None, chunk: int) -> tuple[int, Key | None, list[Key]]:
         """How many were looked at, the last of them, and those that match."""
         asked = self.statement(after, chunk)
-        with connection.cursor() as cursor:
-            cursor.execute(asked.sql, asked.params)
-            count, at, number, ids, moments = cursor.fetchone()
+        count, at, number, ids, moments = fetch_one(asked.sql, asked.params)
         hits = [Key(*each) for each in zip(moments or (), ids or (), strict=True)]
         return count, Key(at, number) if count else None, hits
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from opslog.database import authority
+from opslog.database.fetching import fetch_one
 from opslog.events import record
 from opslog.models import ModelPrice, PriceBookVersion
 from opslog.pricing import Price, PriceBook
@@ -193,10 +194,8 @@ def _summary(change: Plan) -> dict[str, Any]:
 
 
 def _database_now() -> datetime:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        now: datetime = cursor.fetchone()[0]
-        return now
+    now: datetime = fetch_one("SELECT clock_timestamp()")[0]
+    return now
 
 
 def _row(price: Price) -> ModelPrice:

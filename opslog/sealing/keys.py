@@ -9,6 +9,7 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 from django.db.transaction import TransactionManagementError
 
 from opslog import events
+from opslog.database.fetching import fetch_one
 from opslog.models import SealKey
 from opslog.seal_format.statements import Signer, is_signed, key_id, key_statement
 from opslog.sealing import private_files
@@ -28,9 +29,7 @@ def hold_lock(using: str = DEFAULT_DB_ALIAS) -> None:
 
 def try_lock() -> bool:
     """The same without waiting; gives whether it is held."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
-        return bool(cursor.fetchone()[0])
+    return bool(fetch_one("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])[0])
 
 
 def signer(*, now: datetime) -> Signer:

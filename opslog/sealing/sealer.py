@@ -15,6 +15,7 @@ from typing import Any
 from django.db import IntegrityError, connection, transaction
 from django.db.transaction import TransactionManagementError
 
+from opslog.database.fetching import fetch_one
 from opslog.models import Heartbeat, Seal, SealMembers
 from opslog.seal_format import encoding, merkle
 from opslog.seal_format.snapshots import NOTHING, Snapshot
@@ -129,9 +130,7 @@ def _seal_a_window() -> Turn:
 
 
 def _seal_what_is_new() -> tuple[Turn, datetime]:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_current_snapshot()::text, now()")
-        seen, now = cursor.fetchone()
+    seen, now = fetch_one("SELECT pg_current_snapshot()::text, now()")
     current, chain = Snapshot.parse(seen), Chain.read()
     signer = keys.signer(now=now)
     turn = Turn()
@@ -167,18 +166,16 @@ def _new_since(chain: Chain, begin: int, covered: Snapshot) -> dict[str, Any]:
 
 
 def _lowest(chain: Chain, begin: int, current: Snapshot) -> int | None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            LOWEST,
-            {
-                "begin": begin,
-                "end": current.ceiling,
-                "running": list(current.running),
-                "after_id": chain.after_id,
-            },
-        )
-        found: int | None = cursor.fetchone()[0]
-        return found
+    found: int | None = fetch_one(
+        LOWEST,
+        {
+            "begin": begin,
+            "end": current.ceiling,
+            "running": list(current.running),
+            "after_id": chain.after_id,
+        },
+    )[0]
+    return found
 
 
 def _seal_remainder(chain: Chain, current: Snapshot, signer: Signer, now: datetime) -> Turn:
@@ -192,9 +189,7 @@ def _seal_remainder(chain: Chain, current: Snapshot, signer: Signer, now: dateti
         or 0
     )
     before = chain.snapshot
-    with connection.cursor() as cursor:
-        cursor.execute(LAST_OF_LIFE, {"last_sealed": last_sealed, "ceiling": current.ceiling})
-        (after_id,) = cursor.fetchone()
+    (after_id,) = fetch_one(LAST_OF_LIFE, {"last_sealed": last_sealed, "ceiling": current.ceiling})
     params = {
         "after_id": chain.after_id,
         "ceiling": before.ceiling,

@@ -3,8 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from django.db import connection
-
+from opslog.database.fetching import fetch_one
 from opslog.models import OperationsEvent
 
 # Ranges of ids overlap where somebody committed late: a few candidates, then the lists decide.
@@ -24,9 +23,7 @@ class SealedIn(NamedTuple):
 
 def seal_of(event_id: int) -> SealedIn | None:
     """The seal that holds the event, None while it waits for one."""
-    with connection.cursor() as cursor:
-        cursor.execute(SEAL_OF, [event_id, event_id])
-        row = cursor.fetchone()
+    row = fetch_one(SEAL_OF, [event_id, event_id])
     return SealedIn(*row) if row else None
 
 

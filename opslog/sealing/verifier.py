@@ -16,6 +16,7 @@ import psycopg
 from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from opslog.database.fetching import fetch_one
 from opslog.models import Heartbeat, Seal
 from opslog.seal_format import merkle
 from opslog.seal_format.findings import Kind, Report
@@ -242,9 +243,7 @@ def examine(
 ) -> Report:
     """The same, in a view of the database that the caller holds."""
     report = Report()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        (now,) = cursor.fetchone()
+    (now,) = fetch_one("SELECT clock_timestamp()")
     looked = Heartbeat.objects.filter(name=SEALER).values_list("at", flat=True).first()
     seals = Seal.objects.order_by("number").iterator(chunk_size=1000)
     chain = verify_chain(report, known, pinned, seals)

@@ -6,6 +6,8 @@ from typing import Final
 
 from django.db import connection
 
+from opslog.database.fetching import fetch_one
+
 SHORTEST: Final = 7  # days; the database refuses less
 
 
@@ -31,7 +33,7 @@ def drop(*, older_than_days: int) -> list[str]:
     """
     if not older_than_days:
         return []
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate.drop_telemetry_partitions_v1(%s)", [older_than_days])
-        dropped: list[str] = cursor.fetchone()[0]
+    dropped: list[str] = fetch_one(
+        "SELECT tollgate.drop_telemetry_partitions_v1(%s)", [older_than_days]
+    )[0]
     return dropped

@@ -9,6 +9,7 @@ from decimal import Decimal
 from django.db import connection
 
 from budgets.models import DimensionBudget
+from opslog.database.fetching import fetch_all
 from workorders.models import CostDimension
 
 ZERO = Decimal(0)
@@ -93,9 +94,7 @@ def month_after(first: date) -> date:
 
 def of_month(first: date) -> dict[str, Figure]:
     """Every dimension; in two queries. Charges of no known dimension stand under ''."""
-    with connection.cursor() as cursor:
-        cursor.execute(BILLED, _days(first))
-        billed: dict[str, Decimal] = dict(cursor.fetchall())
+    billed: dict[str, Decimal] = dict(fetch_all(BILLED, _days(first)))
     days = llm_days(*_moments(first)).values()
     governed, ungoverned = _sum(day.governed for day in days), _sum(day.ungoverned for day in days)
     found = {
@@ -139,9 +138,7 @@ def _sum(parts: Iterable[Decimal | None]) -> Decimal | None:
 
 def unmapped(first: date) -> list[tuple[str, str, Decimal]]:
     """Services of the month's bills that no mapping covers, the dearest first."""
-    with connection.cursor() as cursor:
-        cursor.execute(UNMAPPED, _days(first))
-        return list(cursor.fetchall())
+    return fetch_all(UNMAPPED, _days(first))
 
 
 def tiers_passed(usd: Decimal, budget: DimensionBudget) -> list[int]:

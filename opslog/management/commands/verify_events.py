@@ -7,12 +7,13 @@ from typing import IO, Any, cast
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
-from django.db import connection, transaction
+from django.db import transaction
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from opslog import events
+from opslog.database.fetching import fetch_one
 from opslog.management.base import Documented
 from opslog.seal_format.findings import Report
 from opslog.sealing import heads
@@ -162,9 +163,7 @@ def bar(console: Console) -> Progress:
 
 
 def about() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(ABOUT)
-        return int(cursor.fetchone()[0])
+    return int(fetch_one(ABOUT)[0])
 
 
 def public_key(text: str) -> bytes:
