@@ -10,7 +10,7 @@ from django.db import transaction
 
 from budgets.approvals import notices, solo_operator, subjects
 from budgets.approvals.completing import complete
-from budgets.approvals.ending import close, lock_pending
+from budgets.approvals.ending import close, decided, lock_pending
 from budgets.approvals.needs import raised_by, slots_of
 from budgets.approvals.people import groups_of, may_decide, parties, solo_signature
 from budgets.approvals.wording import about
@@ -79,9 +79,7 @@ def decide(
                 )
             elif not complete(request):
                 notices.still_waiting(request)
-    if request is None:
-        raise Conflict("The request is decided or expired already.")
-    return request
+    return decided(request)
 
 
 def decide_many(

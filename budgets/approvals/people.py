@@ -262,10 +262,13 @@ def voters(groups: set[str]) -> "QuerySet[User]":
     )
 
 
-def impossible(request: ChangeRequest, known: Known | None = None) -> str:
+def impossible(
+    request: ChangeRequest, known: Known | None = None, everybody: list[User] | None = None
+) -> str:
     """Why an open request can no longer be approved by anybody; empty when it can.
 
-    People leave and change groups: then the slots may need more distinct people than there are.
+    People leave and change groups: then the slots may need more distinct people than there are. For
+    many requests, `known` and `everybody` who may vote are read once.
     """
     if request.status != ChangeRequest.Status.PENDING:
         return ""
@@ -274,7 +277,8 @@ def impossible(request: ChangeRequest, known: Known | None = None) -> str:
     except Refused as error:
         return str(error)
     theirs = parties(request)
-    everybody = list(voters(set(needed)))
+    if everybody is None:
+        everybody = list(voters(set(needed)))
     others = [person for person in everybody if person.pk not in theirs]
     return _unfillable_by(needed, others, everybody, known, by=request.expires_at)
 
@@ -285,18 +289,8 @@ def impossible_requests() -> list[tuple[ChangeRequest, str]]:
     pending = list(waiting())
     known = Known.about(request.subject_id for request in pending)
     everybody = list(voters({group for rule in known.rules for group in rule.slots}))
-    found = []
-    for request in pending:
-        try:
-            needed = slots_of(request, known)
-        except Refused as error:
-            found.append((request, str(error)))
-            continue
-        theirs = parties(request)
-        others = [person for person in everybody if person.pk not in theirs]
-        if reason := _unfillable_by(needed, others, everybody, known, by=request.expires_at):
-            found.append((request, reason))
-    return found
+    reasons = ((request, impossible(request, known, everybody)) for request in pending)
+    return [(request, reason) for request, reason in reasons if reason]
 
 
 def _unfillable_by(

@@ -10,11 +10,11 @@ from django.utils import timezone
 
 from budgets.approvals import notices, subjects
 from budgets.approvals.completing import apply
-from budgets.approvals.ending import NOBODY_DECIDED, close, lock_pending
+from budgets.approvals.ending import NOBODY_DECIDED, close, decided, lock_pending
 from budgets.approvals.needs import Lines, lines_of, raised_by, slots_of
 from budgets.approvals.people import parties
 from budgets.approvals.wording import about, changes_of, told
-from budgets.exceptions import Conflict, Refused
+from budgets.exceptions import Refused
 from budgets.models import ChangeLine, ChangeRequest, Measure
 from budgets.models.approvals import ChangeRequests
 from budgets.writing import refusing, stated
@@ -144,9 +144,7 @@ def edit(
             if taken_over:
                 notices.taken_over(request, by=by)
             _tell(request, subject.label, lines, needed)
-    if request is None:
-        raise Conflict("The request is decided or expired already.")
-    return request
+    return decided(request)
 
 
 def cancel(request_id: int, *, by: User) -> ChangeRequest:
@@ -158,9 +156,7 @@ def cancel(request_id: int, *, by: User) -> ChangeRequest:
                 raise Refused("Only who asked can withdraw a request.")
             name = by.get_username()
             close(request, Status.CANCELLED, by=name, note="withdrawn", person=by)
-    if request is None:
-        raise Conflict("The request is decided or expired already.")
-    return request
+    return decided(request)
 
 
 def may_edit(request: ChangeRequest, person: User) -> bool:
@@ -185,9 +181,7 @@ def set_aside(request_id: int, *, by: User, reason: str) -> ChangeRequest:
                 raise Refused("Only a program's request is set aside; a person's is decided.")
             name = by.get_username()
             close(request, Status.SET_ASIDE, by=name, note=reason, person=by)
-    if request is None:
-        raise Conflict("The request is decided or expired already.")
-    return request
+    return decided(request)
 
 
 def _may_ask(person: User) -> bool:
