@@ -22,8 +22,8 @@ def stated(text: str, otherwise: str) -> str:
 
 
 def hold(lock: str) -> None:
-    """Take HOLD_COUNTERS, or HOLD_LIMITS where a limit may be made. The lock that the triggers take
-    comes before that of the row (docs/locking.md)."""
+    """Take a lock: of changes of limits HOLD_COUNTERS, or HOLD_LIMITS where one may be made, since
+    the lock that the triggers take comes before that of the row (docs/locking.md)."""
     with connection.cursor() as cursor:
         cursor.execute(lock)
 

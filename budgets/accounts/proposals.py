@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
@@ -13,7 +13,7 @@ from django.utils import timezone
 from budgets.accounts import membership, notices
 from budgets.exceptions import Conflict, Refused
 from budgets.models import AccountChange
-from budgets.writing import refusing, stated
+from budgets.writing import hold, refusing, stated
 
 Status = AccountChange.Status
 Wanted = dict[str, Any]
@@ -103,8 +103,7 @@ def waiting_for(person: User) -> list[AccountChange]:
 
 def one_at_a_time() -> None:
     """Changes of accounts come one after the other: each sees the names and rights of the last."""
-    with connection.cursor() as cursor:
-        cursor.execute("LOCK TABLE memberships IN SHARE ROW EXCLUSIVE MODE")
+    hold("LOCK TABLE memberships IN SHARE ROW EXCLUSIVE MODE")
 
 
 def lock_pending(change_id: int) -> AccountChange | None:

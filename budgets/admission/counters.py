@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from budgets.writing import HOLD_COUNTERS, hold
 from opslog import events
-from opslog.database.fetching import fetch_one
+from opslog.database.fetching import fetch_all, fetch_one
 
 
 class Figures(NamedTuple):
@@ -152,9 +152,7 @@ class FutureRows:
 
 
 def from_the_future() -> list[FutureRows]:
-    with connection.cursor() as cursor:
-        cursor.execute(FROM_THE_FUTURE)
-        return [FutureRows(*row) for row in cursor.fetchall()]
+    return [FutureRows(*row) for row in fetch_all(FROM_THE_FUTURE)]
 
 
 def differences() -> Iterator[Difference]:

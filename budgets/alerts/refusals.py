@@ -8,9 +8,10 @@ minutes (`MessagePolicy.refusals_minutes`, doubled for each report of the day).
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from budgets.models import Alert
+from budgets.writing import hold
 from opslog.database.fetching import fetch_all, fetch_one
 from opslog.outbox.preferences import policy
 
@@ -77,8 +78,7 @@ def _report(reason: str, subject: str, *, now: datetime) -> bool:
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
     reported = Alert.objects.filter(kind=Alert.Kind.REFUSALS, owner_id=subject, meta__denial=reason)
     with transaction.atomic():
-        with connection.cursor() as cursor:  # two workers at once: one after the other
-            cursor.execute("SELECT pg_advisory_xact_lock(7404, 0)")
+        hold("SELECT pg_advisory_xact_lock(7404, 0)")  # two workers at once: one after the other
         # Pauses begin anew each day; what has been reported stays so over midnight.
         last = reported.filter(created_at__gte=now - timedelta(days=2)).order_by("-id").first()
         lately = reported.filter(created_at__gte=min(day, now - timedelta(minutes=minutes)))

@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from budgets import clock
 from budgets.exceptions import Refused
 from budgets.models import Alert, AlertRule
 from budgets.writing import stated
+from opslog.database.fetching import fetch_one
 from opslog.events import record
 from opslog.identities import canonical
 
@@ -147,20 +148,17 @@ def evaluate() -> int:
 
 def measured(rule: AlertRule) -> tuple[datetime, Measured]:
     """The database's clock, and what happened in the last minutes of the rule."""
-    with connection.cursor() as cursor:
-        if rule.check_name == AlertRule.Check.LIMIT_USE:
-            now = clock.now()
-            cursor.execute(USED, [rule.budget_id])
-            subject, used, amount = cursor.fetchone() or ("", Decimal(0), Decimal(0))
-            return now, Measured(0, 0, 0, 0, used=used, amount=amount, subject=subject)
-        if rule.check_name == AlertRule.Check.SPEND:
-            now = clock.now()
-            since = now - timedelta(minutes=rule.minutes)
-            cursor.execute(SPENT, {"since": since, "feature": rule.feature})
-            return now, Measured(0, 0, 0, 0, spent_usd=Decimal(cursor.fetchone()[0]))
-        cursor.execute(MEASURED, {"minutes": rule.minutes})
-        now, *figures = cursor.fetchone()
-        return now, Measured(*figures)
+    if rule.check_name == AlertRule.Check.LIMIT_USE:
+        found = fetch_one(USED, [rule.budget_id]) or ("", Decimal(0), Decimal(0))
+        subject, used, amount = found
+        return clock.now(), Measured(0, 0, 0, 0, used=used, amount=amount, subject=subject)
+    if rule.check_name == AlertRule.Check.SPEND:
+        now = clock.now()
+        since = now - timedelta(minutes=rule.minutes)
+        (spent,) = fetch_one(SPENT, {"since": since, "feature": rule.feature})
+        return now, Measured(0, 0, 0, 0, spent_usd=Decimal(spent))
+    now, *figures = fetch_one(MEASURED, {"minutes": rule.minutes})
+    return now, Measured(*figures)
 
 
 def _tell(rule: AlertRule, finding: Finding, *, since: datetime) -> None:

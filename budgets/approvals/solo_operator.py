@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 
@@ -19,7 +19,7 @@ from budgets.exceptions import Refused, SecondFactorRequired
 from budgets.models import SoloOperatorRule
 from budgets.writing import stated
 from opslog import outbox
-from opslog.database.fetching import fetch_one
+from opslog.database.fetching import fetch_all, fetch_one
 from opslog.models import Severity
 from opslog.outbox.notices import Notice
 
@@ -91,9 +91,7 @@ def standing() -> Standing | None:
     rule = SoloOperatorRule.objects.order_by("-pk").first()
     if rule is None or not rule.enabled:
         return None
-    with connection.cursor() as cursor:
-        cursor.execute(SIGNERS)
-        signers = [name for (name,) in cursor.fetchall()]
+    signers = [name for (name,) in fetch_all(SIGNERS)]
     return Standing(rule.waiting_minutes, in_effect() is not None, signers)
 
 
@@ -120,9 +118,7 @@ def switch(*, enabled: bool, minutes: int, reason: str, by: str) -> SoloOperator
             rule = SoloOperatorRule.objects.using(OWNER).create(
                 enabled=enabled, waiting_minutes=minutes, reason=reason, by=by
             )
-        with connection.cursor() as cursor:
-            cursor.execute(CONCERNED)
-            people = list(User.objects.filter(pk__in=[pk for (pk,) in cursor.fetchall()]))
+        people = list(User.objects.filter(pk__in=[pk for (pk,) in fetch_all(CONCERNED)]))
         outbox.send(
             topic="account",
             to=people,

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from django.db import connection
-
-from opslog.database.fetching import fetch_one
+from opslog.database.fetching import fetch_all, fetch_one
 from workorders.governing import CapsInForce
 from workorders.models import WorkOrder
 
@@ -106,9 +104,7 @@ FROM reported
 
 
 def caps_in_force(ids: Sequence[str]) -> dict[str, CapsInForce]:
-    with connection.cursor() as cursor:
-        cursor.execute(IN_FORCE, [list(ids)])
-        return {wo: CapsInForce(*caps) for wo, *caps in cursor.fetchall()}
+    return {wo: CapsInForce(*caps) for wo, *caps in fetch_all(IN_FORCE, [list(ids)])}
 
 
 def usage_today(work_order: WorkOrder) -> Usage:

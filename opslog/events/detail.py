@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import connection
-
+from opslog.database.fetching import fetch_all
 from opslog.models import OperationsEvent
 
 NEAR = timedelta(minutes=1)
@@ -27,12 +26,12 @@ def same_act(event: OperationsEvent) -> list[OperationsEvent]:
     if not event.xact:
         return []
     at = event.created_at
-    with connection.cursor() as cursor:
-        cursor.execute(
-            SAME_ACT,
-            [at, at + NEAR, NEAR_ROWS, at - NEAR, at, NEAR_ROWS, event.xact, event.pk],
+    ids = [
+        row[0]
+        for row in fetch_all(
+            SAME_ACT, [at, at + NEAR, NEAR_ROWS, at - NEAR, at, NEAR_ROWS, event.xact, event.pk]
         )
-        ids = [row[0] for row in cursor.fetchall()]
+    ]
     return list(
         OperationsEvent.objects.filter(
             pk__in=ids, created_at__range=(at - NEAR, at + NEAR)

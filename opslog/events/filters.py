@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.cache import cache
-from django.db import connection
 from django.db.models import BigIntegerField, Func
 
+from opslog.database.fetching import fetch_all
 from opslog.identities import canonical
 from opslog.models import OperationsEvent
 
@@ -193,9 +193,7 @@ SELECT name FROM names WHERE name <> '' LIMIT 500
 
 def _read_names(column: str) -> list[str]:
     """The different values of an indexed column: a jump to the next one each, no reading of all."""
-    with connection.cursor() as cursor:
-        cursor.execute(NEXT_NAME.format(column=column))
-        return [row[0] for row in cursor.fetchall()]
+    return [row[0] for row in fetch_all(NEXT_NAME.format(column=column))]
 
 
 def _names(column: str) -> list[str]:

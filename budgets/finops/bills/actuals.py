@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
-from django.db import connection
-
 from budgets.models import DimensionBudget
 from opslog.database.fetching import fetch_all
 from workorders.models import CostDimension
@@ -118,9 +116,7 @@ def of_month(first: date) -> dict[str, Figure]:
 
 def llm_days(since: datetime, until: datetime) -> dict[date, LlmDay]:
     """The UTC days from `since` on and before `until` that have a record."""
-    with connection.cursor() as cursor:
-        cursor.execute(LLM_DAYS, {"from": since, "until": until})
-        return {day: LlmDay(*usd) for day, *usd in cursor.fetchall()}
+    return {day: LlmDay(*usd) for day, *usd in fetch_all(LLM_DAYS, {"from": since, "until": until})}
 
 
 def _source(ungoverned: Decimal | None, governed: Decimal | None) -> str:

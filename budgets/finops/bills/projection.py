@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
-from django.db import connection
-
 from budgets.finops.bills import actuals
 from budgets.models import DimensionBudget
+from opslog.database.fetching import fetch_all
 from opslog.forecasting import outlook
 from workorders.models import CostDimension
 
@@ -81,11 +80,9 @@ def of_month(now: datetime) -> dict[str, Projection]:
     governed = {
         day: each.governed + each.reserved for day, each in llm.items() if each.governed is not None
     }
-    with connection.cursor() as cursor:
-        cursor.execute(BILLED, {"since": since, "now": now})
-        for dimension, day, usd in cursor.fetchall():
-            if dimension != CostDimension.LLM_API:
-                days.setdefault(dimension, {})[day] = usd
+    for dimension, day, usd in fetch_all(BILLED, {"since": since, "now": now}):
+        if dimension != CostDimension.LLM_API:
+            days.setdefault(dimension, {})[day] = usd
     found = {}
     if (everything := project(governed, now)) is not None:
         found[GOVERNED_SPEND] = everything
