@@ -100,13 +100,13 @@ def _set(mitigation: Mitigation, until: datetime, *, now: datetime) -> None:
         mitigation=mitigation,
         lever=mitigation.lever,
         feature=canonical(mitigation.feature),
-        before=mitigations.plain(before),
-        applied=mitigations.plain(values),
+        before=features.plain(before),
+        applied=features.plain(values),
         applied_at=now,
         until=until,
     )
     mitigating.record_applied(
-        mitigation, mitigations.plain(values), effect=effect, reason=reason, by=BY, now=now,
+        mitigation, features.plain(values), effect=effect, reason=reason, by=BY, now=now,
         until=until, automatic=True,
     )  # fmt: skip
     said = f"Applied automatically, until {until:%H:%M} UTC: {mitigation.told}. {effect}"

@@ -57,7 +57,11 @@ def values_of(feature: str) -> dict[str, Any]:
     control = FeatureControl.objects.filter(feature=canonical(feature)).first()
     if control is None:
         return {}
-    values = {field.attname: getattr(control, field.attname) for field in control._meta.fields}
+    return plain({field.attname: getattr(control, field.attname) for field in control._meta.fields})
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON keeps it."""
     return {
         name: f"{value:f}" if isinstance(value, Decimal) else value
         for name, value in values.items()

@@ -104,19 +104,22 @@ def apply(
             raise PermissionError
         told = plan(mitigation)
         values = {**told.values, **{k: v for k, v in changed.items() if k in told.values}}
-        actor = by.get_username()
+        actor, kept = by.get_username(), features.plain(values)
         if mitigation.lever == Lever.LOWER_CAP:
             effect, request = _lower(mitigation, values, reason=reason, by=by)
             if request.status != ChangeRequest.Status.APPLIED:
                 mitigating.record_asked(
-                    mitigation, plain(values), effect=effect, reason=reason, by=actor, now=now
+                    mitigation,
+                    kept,
+                    effect=effect,
+                    reason=reason,
+                    by=actor,
+                    now=now,
                 )
                 return Applied(False, effect)
         else:
             effect = _set(mitigation, values, reason=reason, by=by)
-        mitigating.record_applied(
-            mitigation, plain(values), effect=effect, reason=reason, by=actor, now=now
-        )
+        mitigating.record_applied(mitigation, kept, effect=effect, reason=reason, by=actor, now=now)
         others = [each for each in members(OPERATIONS) if each.pk != by.pk]
         text = f"{mitigation.told}. {effect}\n\n{reason.strip()}"
         what = f"applied:{mitigation.pk}"
@@ -195,14 +198,6 @@ def is_as_proposed(mitigation: Mitigation) -> bool:
     """Whether nobody has moved the control since."""
     now = features.values_of(mitigation.feature)
     return tightened(mitigation.values, now) == dict(mitigation.values)
-
-
-def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON keeps it."""
-    return {
-        name: f"{value:f}" if isinstance(value, Decimal) else value
-        for name, value in values.items()
-    }
 
 
 def wording(name: str) -> str:
