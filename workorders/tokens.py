@@ -117,14 +117,7 @@ def create(
             surface=canonical(surface),
             feature=canonical(feature),
         )
-        events.record(
-            "TOKEN_CREATED",
-            message=f"Service token {name} made for {owner.get_username()}",
-            owner=("service_token", str(token.pk)),
-            label=name,
-            actor=by,
-            meta=rights_of(token),
-        )
+        _record_created(token, by=by)
     return token, text
 
 
@@ -198,27 +191,28 @@ def rotate(
                 "reason": reason,
             },
         )
-        events.record(
-            "TOKEN_CREATED",
-            message=f"Service token {new.name} made for {new.owner.get_username()},"
-            f" successor of {old.prefix}…",
-            owner=("service_token", str(new.pk)),
-            label=new.name,
-            actor=by,
-            meta={**rights_of(new), "predecessor": old.pk, "lineage": old.lineage},
-        )
+        _record_created(new, by=by, old=old)
     return new, text
 
 
-def rights_of(token: ServiceToken) -> dict[str, Any]:
-    """What the event of a new token says of it."""
-    return {
-        "prefix": token.prefix,
-        "scopes": token.scopes,
-        "networks": token.networks,
-        "workOrders": token.work_orders,
-        "expiresAt": token.expires_at and token.expires_at.isoformat(),
-    }
+def _record_created(token: ServiceToken, *, by: str, old: ServiceToken | None = None) -> None:
+    """`old`: its predecessor."""
+    said = f", successor of {old.prefix}…" if old else ""
+    events.record(
+        "TOKEN_CREATED",
+        message=f"Service token {token.name} made for {token.owner.get_username()}{said}",
+        owner=("service_token", str(token.pk)),
+        label=token.name,
+        actor=by,
+        meta={
+            "prefix": token.prefix,
+            "scopes": token.scopes,
+            "networks": token.networks,
+            "workOrders": token.work_orders,
+            "expiresAt": token.expires_at and token.expires_at.isoformat(),
+            **({"predecessor": old.pk, "lineage": old.lineage} if old else {}),
+        },
+    )
 
 
 def line_of(token: ServiceToken) -> "QuerySet[ServiceToken]":
