@@ -10,9 +10,9 @@ from config.environment import SERVER
 ROOT = Path(__file__).resolve().parents[2]
 # (files, how a variable is read there)
 READ = (
-    ("config/*.py", r"\benv\.(?:str|bool|int|float|list)\(\s*\"([A-Z_]+)\""),
-    ("config/*.py", r"\bos\.environ(?:\.get\(|\.setdefault\(|\[)\s*\"([A-Z_]+)\""),
-    ("config/*.py", r"\btake\(\s*\"([A-Z_]+)\""),
+    ("config/**/*.py", r"\benv\.(?:str|bool|int|float|list)\(\s*\"([A-Z_]+)\""),
+    ("config/**/*.py", r"\bos\.environ(?:\.get\(|\.setdefault\(|\[)\s*\"([A-Z_]+)\""),
+    ("config/**/*.py", r"\btake\(\s*\"([A-Z_]+)\""),
     ("config/environment.py", r"^    \"([A-Z_]+)\": \(\"[0-9]+\", "),
     ("budgets/**/*.py", r"\bos\.environ\.get\(\"([A-Z_]+)\""),
     ("client/python/tollgate_client/*.py", r"\bos\.environ\.get\(\"([A-Z_]+)\""),
