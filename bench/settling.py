@@ -39,7 +39,7 @@ def measure(bench: Bench, on: Ground) -> list[Row]:
     """Microseconds for each, as the client sees it, durable; and CPU of its session."""
     from budgets.admission import Caller, FinishTold, finish_fields
     from budgets.admission.batches import Ask
-    from budgets.admission.direct_spend import SpendTold, Who, spend_fields
+    from budgets.admission.direct_spend import Attribution, SpendTold, spend_fields
     from budgets.gathering import calls
     from config.run.scratch import scratch_database
 
@@ -63,7 +63,7 @@ def measure(bench: Bench, on: Ground) -> list[Row]:
             if kind == "finish":
                 told = FinishTold("success", Decimal("0.008"))
                 return Ask("finish", finish_fields(started.pop(), told, caller=caller))
-            spent = SpendTold(Who(user_id=f"u{random.randrange(4)}"), Decimal("0.008"))
+            spent = SpendTold(Attribution(user_id=f"u{random.randrange(4)}"), Decimal("0.008"))
             return Ask("spend", spend_fields(spent, caller=caller))
 
         for number in range(rounds + 8):

@@ -3,9 +3,6 @@ from django.apps import AppConfig
 from opslog.database import authority
 from opslog.database.roles import append_only, changed_by_routines, kept, owned
 
-LAST_LOCK = "SELECT tollgate.hold_counters()"
-
-
 SUBJECTS = {
     "alert_rule": "budgets.alertrule",
     "approval_limit": "budgets.approvallimit",
@@ -59,6 +56,7 @@ class BudgetsConfig(AppConfig):
         from budgets.accounts import links
         from budgets.controls import features, permitting
         from budgets.usage import today
+        from budgets.writing import HOLD_COUNTERS
         from opslog.events import registry
         from opslog.incidents import levers
         from opslog.outbox import delivery
@@ -70,7 +68,7 @@ class BudgetsConfig(AppConfig):
         subjects.register(SUBJECTS)
         governing.register(today.caps_in_force)
         delivery.SECRET_LINKS[links.TOPIC] = links.path_for
-        authority.probe_with(LAST_LOCK)
+        authority.probe_with(HOLD_COUNTERS)
         environment.watch_connections()
         append_only(
             "account_rules",

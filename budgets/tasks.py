@@ -3,15 +3,15 @@
 from django.db import connection, transaction
 from django.utils import timezone
 
-from budgets import accounts, alerts, approvals
+from budgets import accounts, alerts, approvals, clock
 from budgets.accounts import signing_in
-from budgets.admission import direct_spend, leases
+from budgets.admission import direct_spend
 from budgets.alerts import refusals, rules
 from budgets.controls import automatic_mitigation, limits
 from budgets.finops.bills import monthly_budgets
 from budgets.finops.hotspots import measuring
 from budgets.finops.reviews import working
-from budgets.reports import notify, rows
+from budgets.reports import notify
 from budgets.usage import history, redis_mirror
 from opslog.outbox import health_ping
 from opslog.tasks import run_triage
@@ -39,7 +39,12 @@ def watch_requests() -> tuple[int, int, int, int]:
 
 
 def expire_leases() -> int:
-    return leases.expire()
+    """Settle every run whose lease is over at its reservation; gives how many.
+
+    Nothing depends on this running: a full concurrency limit reaps by itself, and an open
+    reservation counts like a settled one.
+    """
+    return _in_batches("SELECT tollgate.share_limits()", REAP, size=200)
 
 
 def tell_alerts() -> int:
@@ -59,14 +64,7 @@ def sweep_alerts() -> int:
 def flush_refusals() -> int:
     """Every minute: write the events of refusals that were grouped, once their second is over.
     Gives how many."""
-    written = 0
-    while True:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT tollgate.flush_refusals_v1(%s)", [BATCH])
-            some = int(cursor.fetchone()[0])
-        written += some
-        if some < BATCH:
-            return written
+    return _in_batches("SELECT tollgate.flush_refusals_v1(%s)")
 
 
 def keep_hours_of_spend() -> int:
@@ -86,12 +84,12 @@ def measure_hotspots() -> int:
 
 def open_monthly_review() -> int:
     """The reviews of months that are over, on the first of the next or as soon as it can."""
-    return working.open_due(rows.today())
+    return working.open_due(clock.today())
 
 
 def watch_monthly_budgets() -> int:
     """Tiers of the monthly budgets that were reached; people are told of each once."""
-    return monthly_budgets.watch(rows.today())
+    return monthly_budgets.watch(clock.today())
 
 
 def mirror_spend() -> bool:
@@ -112,7 +110,7 @@ def triage() -> int | None:
 
 def ping_health(task: str, status: str) -> bool:
     """Report a task, how it ended, and how the day's budget stands, to HEALTHCHECK_URL."""
-    day = direct_spend.today()
+    day = direct_spend.day_status()
     return health_ping.ping(
         task, status, {"budget_usd": float(day.spent_usd), "budget_blocked": day.blocked}
     )
@@ -125,33 +123,40 @@ def tidy() -> tuple[int, int]:
     Gives how many of each. Counters of days stay: they are the history that reports read. In small
     batches of rows that nobody holds: whoever settles an old run has the row that all starts need.
     """
-    return _drop(OLD_RECORDS), _drop(OLD_MINUTES)
+    return _in_batches(OLD_RECORDS), _in_batches(OLD_MINUTES)
 
 
 BATCH = 500
+REAP = "SELECT tollgate.reap_v1(NULL, %s)"
 OLD_RECORDS = """
-DELETE FROM idempotency_records WHERE ctid = ANY (ARRAY(
+WITH gone AS (DELETE FROM idempotency_records WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM idempotency_records WHERE created_at < now() - interval '48 hours'
-    LIMIT %s FOR UPDATE SKIP LOCKED))
+    LIMIT %s FOR UPDATE SKIP LOCKED)) RETURNING 1)
+SELECT count(*) FROM gone
 """
 OLD_MINUTES = """
-DELETE FROM counters WHERE id = ANY (ARRAY(
+WITH gone AS (DELETE FROM counters WHERE id = ANY (ARRAY(
     SELECT id FROM counters
     WHERE ("window" IN ('minute', 'rolling_minute') AND starts_at < now() - interval '1 hour')
         OR ("window" IN ('rolling_hour', 'hour') AND starts_at < now() - interval '1 day')
-    LIMIT %s FOR UPDATE SKIP LOCKED))
+    LIMIT %s FOR UPDATE SKIP LOCKED)) RETURNING 1)
+SELECT count(*) FROM gone
 """
 
 
-def _drop(statement: str) -> int:
-    dropped = 0
+def _in_batches(*statements: str, size: int = BATCH) -> int:
+    """How many rows the last of these has done, in batches of so many, each with the others in a
+    transaction of its own: nobody waits long for their locks."""
+    done = 0
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(statement, [BATCH])
-            gone = int(cursor.rowcount)
-        dropped += gone
-        if gone < BATCH:
-            return dropped
+            for statement in statements[:-1]:
+                cursor.execute(statement)
+            cursor.execute(statements[-1], [size])
+            some = int(cursor.fetchone()[0])
+        done += some
+        if some < size:
+            return done
 
 
 def mitigate_incidents() -> tuple[int, int]:

@@ -18,7 +18,6 @@ T = TypeVar("T")
 YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 # Groups come from migrations alone: nobody adds one.
 GROUPS = ("operations", "director", "finance", "vp", "auditor", "administrator")
-HOST_NAME = re.compile(r"[A-Za-z0-9_.:%-]+")
 ALLOWED_HOST = re.compile(r"\*|\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
 ORIGIN = re.compile(
     r"https?://(\*\.)?[A-Za-z0-9_.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?"
@@ -78,6 +77,22 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return form
 
 
+# What the web server is started with: shipped, lowest, highest. Judged by the supervisor, by the
+# server's own command line and, for every command, by the settings.
+SERVER = {
+    "PORT": ("8000", 1, 65_535),
+    "DOOR_PORT": ("8001", 0, 65_535),
+    "WEB_WORKERS": ("1", 1, 64),
+    "PAGE_WORKERS": ("2", 1, 64),
+    "WEB_THREADS": ("4", 1, 256),
+}
+
+
+def server_number(name: str) -> int:
+    shipped, low, high = SERVER[name]
+    return take(name, default=shipped, form=whole(low, high))
+
+
 def retention_days(text: str) -> int:
     if not WHOLE.fullmatch(text) or not (int(text) == 0 or 7 <= int(text) <= 36_500):
         raise Expected("a number of days from 7 to 36500, or 0 for no limit")
@@ -105,10 +120,25 @@ def dollars(text: str) -> str:
     return text
 
 
-def environment_name(text: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", text):
-        raise Expected("a short name in small letters, as in production")
-    return text
+def matching(pattern: str, expected: str) -> Callable[[str], str]:
+    """Nothing, or a text of that form."""
+
+    def form(text: str) -> str:
+        if text and not re.fullmatch(pattern, text):
+            raise Expected(expected)
+        return text
+
+    return form
+
+
+environment_name = matching(
+    r"[a-z][a-z0-9-]{0,39}", "a short name in small letters, as in production"
+)
+# Whether it is an address of this machine only a socket can say.
+host = matching(r"[A-Za-z0-9_.:%-]+", "an address of this machine, as in 127.0.0.1 or 0.0.0.0")
+http_url = matching(r"https?://[^\s/]+\S*", "an address that begins with http:// or https://")
+private_key = matching(r"[0-9a-fA-F]{64}", "64 hexadecimal digits")
+redis_url = matching(r"(rediss?|unix)://\S+", "the address of a Redis, as in redis://HOST:6379/0")
 
 
 def parts(text: str) -> list[str]:
@@ -121,13 +151,6 @@ def group_names(text: str) -> list[str]:
     if not set(values) <= set(GROUPS):
         raise Expected(f"groups out of {', '.join(GROUPS)}")
     return values
-
-
-def host(text: str) -> str:
-    """Whether it is an address of this machine only a socket can say."""
-    if not HOST_NAME.fullmatch(text):
-        raise Expected("an address of this machine, as in 127.0.0.1 or 0.0.0.0")
-    return text
 
 
 def host_names(text: str) -> list[str]:
@@ -162,24 +185,6 @@ def pairs(text: str) -> dict[str, str]:
         if equals:
             found[theirs] = ours
     return found
-
-
-def http_url(text: str) -> str:
-    if text and not re.fullmatch(r"https?://[^\s/]+\S*", text):
-        raise Expected("an address that begins with http:// or https://")
-    return text
-
-
-def private_key(text: str) -> str:
-    if text and not re.fullmatch(r"[0-9a-fA-F]{64}", text):
-        raise Expected("64 hexadecimal digits")
-    return text
-
-
-def redis_url(text: str) -> str:
-    if text and not re.fullmatch(r"(rediss?|unix)://\S+", text):
-        raise Expected("the address of a Redis, as in redis://HOST:6379/0")
-    return text
 
 
 def log_level(text: str) -> str:

@@ -28,14 +28,21 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
-class RequestContextMiddleware:
+class Middleware:
+    """What stands around every view."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+
+class RequestContextMiddleware(Middleware):
     """Gives the request an id that log lines, events and the answer share, and logs one line.
 
     The line names the route, not the path, and no header or query: no secret can get into it.
     """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         started = time.perf_counter_ns()
@@ -78,15 +85,12 @@ API_PREFIXES = ("/api/", "/v1/")
 PAGE_PREFIXES = ("/admin/", "/ops-", "/account/")
 
 
-class WholeBodyMiddleware:
+class WholeBodyMiddleware(Middleware):
     """Refuses a chunked body that the server in front did not take apart.
 
     Tollgate's own does, and says how long it was. Of another, Django would read nothing, and the
     answer would be that of an empty body.
     """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if "HTTP_TRANSFER_ENCODING" in request.META:
@@ -94,11 +98,8 @@ class WholeBodyMiddleware:
         return self.get_response(request)
 
 
-class ContentSecurityPolicyMiddleware:
+class ContentSecurityPolicyMiddleware(Middleware):
     """The strictest policy that each kind of answer can live with."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
@@ -112,14 +113,11 @@ class ContentSecurityPolicyMiddleware:
         return response
 
 
-class NoStoreMiddleware:
+class NoStoreMiddleware(Middleware):
     """No cache keeps an answer, in a browser or on the way, unless the answer says it may.
 
     Where a session or a token came with the request, not even then: what it got is private.
     """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
@@ -133,7 +131,7 @@ def is_somebodys(request: HttpRequest) -> bool:
     return bool(token_text(request)) or settings.SESSION_COOKIE_NAME in request.COOKIES
 
 
-class ProgramsMiddleware:
+class ProgramsMiddleware(Middleware):
     """Takes what programs ask for past all that is for people: sessions, logins, messages.
 
     A view that knows callers by their service token alone opens no session, and a form that was
@@ -141,9 +139,6 @@ class ProgramsMiddleware:
     called as Django's handler would, but the hooks of middlewares for views do not see it
     (docs/adr/0012).
     """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path_info.startswith(PAGE_PREFIXES):
@@ -178,16 +173,13 @@ def ways_in(view: Any) -> tuple[Any, ...]:
     )
 
 
-class ForwardedProtoMiddleware:
+class ForwardedProtoMiddleware(Middleware):
     """`X-Forwarded-Proto` is what the nearest trusted proxy says, and nobody else.
 
     Of several values the last is that proxy's own: Django would take the first.
     """
 
     NAME = "HTTP_X_FORWARDED_PROTO"
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if self.NAME in request.META:
@@ -207,7 +199,7 @@ class ForwardedProtoMiddleware:
         return given.rpartition(",")[2].strip()
 
 
-class QueryStringMiddleware:
+class QueryStringMiddleware(Middleware):
     """A query string that means nothing is the caller's mistake (400), never a page that broke.
 
     Pages read their parameters in many places, most of them Django's. PostgreSQL stores no NUL, so
@@ -217,9 +209,6 @@ class QueryStringMiddleware:
     """
 
     NOT_A_VALUE = (DataError, FieldDoesNotExist, OverflowError)
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         query = request.META.get("QUERY_STRING", "")
@@ -238,16 +227,13 @@ class QueryStringMiddleware:
         return bad_request(request, error)
 
 
-class ProbesMiddleware:
+class ProbesMiddleware(Middleware):
     """Answers probes before anything reads the host: they ask by the address of the machine.
 
     Nothing in these answers depends on the host. For every other address ALLOWED_HOSTS holds.
     """
 
     PATHS = frozenset(("/healthz", "/readyz", "/metrics"))
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path_info not in self.PATHS:

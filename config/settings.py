@@ -313,8 +313,7 @@ EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = take("DEFAULT_FROM_EMAIL", default="tollgate@localhost", form=forms.sender)
 # Used by what starts the web server, judged here.
 TOLLGATE_HOST = take("HOST", default="127.0.0.1", form=forms.host)
-TOLLGATE_PORT = take("PORT", default="8000", form=forms.whole(1, 65_535))
-TOLLGATE_DOOR_PORT = take("DOOR_PORT", default="8001", form=forms.whole(0, 65_535))
+TOLLGATE_PORT = {name: forms.server_number(name) for name in forms.SERVER}["PORT"]
 TOLLGATE_BASE_URL = take(
     "BASE_URL",
     default=next(
@@ -371,9 +370,6 @@ TOLLGATE_DATABASE_TIMEOUT = take("DATABASE_TIMEOUT", default="2.5", form=forms.s
 TOLLGATE_EVENT_RETENTION_DAYS = take(
     "EVENT_RETENTION_DAYS", default="90", form=forms.retention_days
 )
-WEB_WORKERS = take("WEB_WORKERS", default="1", form=forms.whole(1, 64))  # see the supervisor
-PAGE_WORKERS = take("PAGE_WORKERS", default="2", form=forms.whole(1, 64))
-WEB_THREADS = take("WEB_THREADS", default="4", form=forms.whole(1, 256))
 TOLLGATE_REQUEST_TIMEOUT = take("REQUEST_TIMEOUT", default="10", form=forms.seconds(0.2, 120))
 TOLLGATE_CONNECTIONS_PER_ADDRESS = take(
     "CONNECTIONS_PER_ADDRESS", default="256", form=forms.whole(1, 8192)

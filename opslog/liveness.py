@@ -3,13 +3,13 @@
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils import timezone
 
 from opslog import events, outbox
+from opslog.groups import OPERATIONS, members
 from opslog.models import Heartbeat, Severity
 from opslog.outbox.notices import Notice, moment
 from opslog.sealing.sealer import SEALER
@@ -77,12 +77,11 @@ def _report(name: str, since: datetime, *, silent: bool, now: datetime) -> None:
         actor="tollgate",
         meta={"process": name, "since": since.isoformat()},
     )
-    operators = list(User.objects.filter(is_active=True, groups__name="operations"))
-    for to in (operators, "channels"):
-        outbox.send(
-            topic="process",
-            to=to,
-            notice=notice,
-            link=f"{reverse('ops-logs')}?kind=PROCESS_SILENT",
-            key=f"{name}:{since:%Y%m%dT%H%M%S}:{'silent' if silent else 'back'}",
-        )
+    outbox.send(
+        topic="process",
+        to=members(OPERATIONS),
+        channels=True,
+        notice=notice,
+        link=f"{reverse('ops-logs')}?kind=PROCESS_SILENT",
+        key=f"{name}:{since:%Y%m%dT%H%M%S}:{'silent' if silent else 'back'}",
+    )

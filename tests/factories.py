@@ -14,7 +14,7 @@ from typing import Any
 
 from allauth.account.authentication import AUTHENTICATION_METHODS_SESSION_KEY
 from django.contrib.auth.models import Group, Permission, User
-from django.db import connections, transaction
+from django.db import connection, connections, transaction
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
@@ -247,3 +247,12 @@ def make_hour(
         output_buckets=[],
         **more,
     )
+
+
+def counter_key(scope: str, subject: str, window: str, starts_at: datetime) -> str:
+    """As the database makes it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT tollgate.counter_key(%s, %s, %s, %s)", [scope, subject, window, starts_at]
+        )
+        return str(cursor.fetchone()[0])

@@ -20,11 +20,11 @@ def save(agent: Agent, *, new: bool, by: str) -> Agent:
         if new:
             agent.label, agent.name = agent.label or agent.name.strip(), canonical(agent.name)
         before = None if new else Agent.objects.select_for_update().get(pk=agent.pk)
-        changes = {
-            column: {"old": getattr(before, column, None), "new": getattr(agent, column)}
-            for column in ("description", "is_active")
-            if getattr(before, column, None) != getattr(agent, column)
-        }
+        was, now = (
+            {column: getattr(each, column, None) for column in ("description", "is_active")}
+            for each in (before, agent)
+        )
+        changes = events.changed(was, now)
         if not changes:
             return agent
         agent.save(force_insert=new)

@@ -91,11 +91,7 @@ def change_settings(wo_id: str, *, title: str, refuse_unknown_agents: bool, by: 
         if work_order.status == WorkOrder.Status.ARCHIVED:
             raise NotAllowedNow("the work order is archived")
         wanted = {"title": title, "refuse_unknown_agents": refuse_unknown_agents}
-        changes = {
-            column: {"old": getattr(work_order, column), "new": value}
-            for column, value in wanted.items()
-            if getattr(work_order, column) != value
-        }
+        changes = events.changed({name: getattr(work_order, name) for name in wanted}, wanted)
         if not changes:
             return False
         events.record(

@@ -24,6 +24,7 @@ from opslog.exceptions import NotAllowedNow
 from opslog.identities import canonical
 from opslog.models import Severity
 from opslog.outbox.notices import Notice, moment
+from opslog.principal import Principal
 from workorders.models import Scope, ServiceToken, TokenPolicy
 
 PREFIX = "tg_"
@@ -32,22 +33,6 @@ MAX_LENGTH = 100
 REMIND_DAYS = (3, 14)  # before a token expires, its owner gets a message
 FORM = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{1,{MAX_LENGTH - len(PREFIX)}}}")
 EVERYTHING = "*"  # in the place of a work order: what all of them share
-
-
-@dataclass(frozen=True, slots=True)
-class Bearer:
-    """Who a good token speaks for."""
-
-    token_id: int
-    owner_id: int
-    actor: str
-    name: str
-    scopes: frozenset[str]
-    work_orders: tuple[str, ...]
-    digest: bytes
-    lineage: int  # what a token sends belongs to its line: successors reach it too
-    surface: str = ""  # pinned: it wins over what a request says
-    feature: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +117,7 @@ def create(
             surface=canonical(surface),
             feature=canonical(feature),
         )
-        events.record(
-            "TOKEN_CREATED",
-            message=f"Service token {name} made for {owner.get_username()}",
-            owner=("service_token", str(token.pk)),
-            label=name,
-            actor=by,
-            meta=rights_of(token),
-        )
+        _record_created(token, by=by)
     return token, text
 
 
@@ -213,27 +191,28 @@ def rotate(
                 "reason": reason,
             },
         )
-        events.record(
-            "TOKEN_CREATED",
-            message=f"Service token {new.name} made for {new.owner.get_username()},"
-            f" successor of {old.prefix}…",
-            owner=("service_token", str(new.pk)),
-            label=new.name,
-            actor=by,
-            meta={**rights_of(new), "predecessor": old.pk, "lineage": old.lineage},
-        )
+        _record_created(new, by=by, old=old)
     return new, text
 
 
-def rights_of(token: ServiceToken) -> dict[str, Any]:
-    """What the event of a new token says of it."""
-    return {
-        "prefix": token.prefix,
-        "scopes": token.scopes,
-        "networks": token.networks,
-        "workOrders": token.work_orders,
-        "expiresAt": token.expires_at and token.expires_at.isoformat(),
-    }
+def _record_created(token: ServiceToken, *, by: str, old: ServiceToken | None = None) -> None:
+    """`old`: its predecessor."""
+    said = f", successor of {old.prefix}…" if old else ""
+    events.record(
+        "TOKEN_CREATED",
+        message=f"Service token {token.name} made for {token.owner.get_username()}{said}",
+        owner=("service_token", str(token.pk)),
+        label=token.name,
+        actor=by,
+        meta={
+            "prefix": token.prefix,
+            "scopes": token.scopes,
+            "networks": token.networks,
+            "workOrders": token.work_orders,
+            "expiresAt": token.expires_at and token.expires_at.isoformat(),
+            **({"predecessor": old.pk, "lineage": old.lineage} if old else {}),
+        },
+    )
 
 
 def line_of(token: ServiceToken) -> "QuerySet[ServiceToken]":
@@ -296,11 +275,7 @@ def change_policy(*, lifetime_days: int, overlap_hours: int, by: str, reason: st
     with transaction.atomic():
         rules = TokenPolicy.objects.select_for_update().get()
         wanted = {"lifetime_days": lifetime_days, "overlap_hours": overlap_hours}
-        changes = {
-            name: {"old": getattr(rules, name), "new": value}
-            for name, value in wanted.items()
-            if getattr(rules, name) != value
-        }
+        changes = events.changed({name: getattr(rules, name) for name in wanted}, wanted)
         if not changes:
             raise NotAllowedNow("Nothing would change.")
         TokenPolicy.objects.update(**wanted)
@@ -353,7 +328,7 @@ NOTE_USE = "SELECT tollgate.note_token_use_v1(%s, %s)"
 
 def judge(
     text: str, *, address: str, scopes: Sequence[str], work_order: str = ""
-) -> Bearer | TokenRefusal:
+) -> Principal | TokenRefusal:
     """Whether a token is good for a request: known, live, right network, scope and work order.
 
     The rule is the database function that admission itself uses, so there is one of it.
@@ -369,7 +344,7 @@ def judge(
         return TokenRefusal(status, denial, error)
     if use_due:  # once a minute
         authority.fetch_row(NOTE_USE, [token_id, address or None])
-    return Bearer(
+    return Principal(
         *(token_id, owner_id, actor, name, frozenset(held), tuple(work_orders), key, lineage),
         surface=surface,
         feature=feature,

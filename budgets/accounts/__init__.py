@@ -6,16 +6,17 @@ docs/accounts.md.
 """
 
 from budgets.accounts.changing import (
-    Outcome,
+    SavedAccount,
     ask_for_link,
     change,
+    confirm,
+    confirm_by_command,
     create,
     create_by_single_sign_on,
     join_by_single_sign_on,
     leave_groups,
     name_problem,
 )
-from budgets.accounts.confirming import confirm, confirm_by_command
 from budgets.accounts.membership import (
     administers,
     administrators,
@@ -34,7 +35,7 @@ from budgets.accounts.proposals import (
 )
 
 __all__ = [
-    "Outcome",
+    "SavedAccount",
     "administers",
     "administrators",
     "ask_for_link",

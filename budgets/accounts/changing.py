@@ -20,10 +20,11 @@ from opslog.outbox import delivery
 FREE = ("username", "first_name", "last_name")  # changed by one person, at once
 RIGHTS = ("is_active", "is_staff", "is_superuser")
 FIELDS = (*FREE, "email", *RIGHTS)
+CONFIRMED = AccountChange.Status.CONFIRMED
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SavedAccount:
     """What is done, and what waits for a second administrator."""
 
     person: User
@@ -32,7 +33,7 @@ class Outcome:
     linked: bool = False
 
 
-def create(*, by: User, values: Mapping[str, Any], groups: set[str]) -> Outcome:
+def create(*, by: User, values: Mapping[str, Any], groups: set[str]) -> SavedAccount:
     """A new account without a password; where there is mail, its person gets a link to set one.
 
     `values` has `username`, and may have `email`, `first_name`, `last_name`. Raises Refused.
@@ -62,12 +63,12 @@ def create(*, by: User, values: Mapping[str, Any], groups: set[str]) -> Outcome:
             waiting = (
                 proposals.propose(person, {"groups": sorted(guarded)}, by=by) if guarded else None
             )
-    return Outcome(person, {}, waiting, linked=mailed)
+    return SavedAccount(person, {}, waiting, linked=mailed)
 
 
 def change(
     person_id: int, *, by: User, values: Mapping[str, Any], groups: set[str] | None = None
-) -> Outcome:
+) -> SavedAccount:
     """Give somebody these values, and exactly these groups. What needs a second administrator is
     proposed instead. Raises Refused, and then nothing is changed."""
     with transaction.atomic():
@@ -102,10 +103,10 @@ def change(
             if changes:
                 record_change(person, changes, by=by.get_username())
         waiting = proposals.propose(person, wanted, by=by) if wanted else None
-    return Outcome(person, changes, waiting)
+    return SavedAccount(person, changes, waiting)
 
 
-def ask_for_link(person_id: int, *, by: User) -> Outcome:
+def ask_for_link(person_id: int, *, by: User) -> SavedAccount:
     """Mail somebody a link to set their password; of a guarded account, once a second
     administrator confirms it. Raises Refused."""
     with transaction.atomic():
@@ -118,9 +119,9 @@ def ask_for_link(person_id: int, *, by: User) -> Outcome:
                 raise Refused(
                     "It cannot be mailed. On the server, manage.py account_link prints a link."
                 )
-            return Outcome(person, {}, proposals.propose(person, {"link": True}, by=by))
+            return SavedAccount(person, {}, proposals.propose(person, {"link": True}, by=by))
         links.issue(person, by=by.get_username(), mailed=True)
-    return Outcome(person, {}, None, linked=True)
+    return SavedAccount(person, {}, None, linked=True)
 
 
 def create_by_single_sign_on(values: Mapping[str, Any], *, by: str) -> User:
@@ -154,7 +155,7 @@ def leave_groups(person: User, groups: set[str], *, by: str) -> None:
             record_change(person, changes, by=by)
 
 
-def join_by_single_sign_on(person: User, groups: set[str]) -> Outcome:
+def join_by_single_sign_on(person: User, groups: set[str]) -> SavedAccount:
     """What the provider says of somebody's groups: those that only read at once; the others are
     proposed, for one administrator to confirm. To leave a group needs nobody."""
     with transaction.atomic():
@@ -170,7 +171,47 @@ def join_by_single_sign_on(person: User, groups: set[str]) -> Outcome:
         changes = {"groups": {"old": sorted(had), "new": sorted(had | free)}} if free else {}
         if changes:
             record_change(person, changes, by="single sign-on")
-    return Outcome(person, changes, waiting)
+    return SavedAccount(person, changes, waiting)
+
+
+def confirm(change_id: int, *, by: User) -> AccountChange:
+    """By a second administrator. Raises Refused, and Conflict where it is decided already.
+
+    Stale is what comes of it where the person has another name or address by now.
+    """
+    with transaction.atomic():
+        proposals.one_at_a_time()
+        change = proposals.lock_pending(change_id)
+        if change is not None:
+            by = User.objects.get(pk=by.pk)  # a session may be older than the loss of a right
+            if reason := proposals.why_not(change, by):
+                raise Refused(reason)
+            if not proposals.close_if_stale(change):
+                name = by.get_username()
+                proposals.close(
+                    change, AccountChange.Status.CONFIRMED, by=by, note=f"confirmed by {name}"
+                )
+                apply(change, by=name, how=Membership.How.CONFIRMED)
+    return proposals.decided(change)
+
+
+def confirm_by_command(change_id: int, *, by: str) -> AccountChange:
+    """On the machine, where there is no second administrator; the log says so. Raises Refused
+    where there is one, and Conflict where it is decided already."""
+    with transaction.atomic():
+        proposals.one_at_a_time()
+        change = proposals.lock_pending(change_id)
+        if change is not None:
+            if able := proposals.confirmers(change):
+                names = ", ".join(each.get_username() for each in able)
+                raise Refused(f"There is a second administrator, who must confirm it: {names}.")
+            if not proposals.close_if_stale(change):
+                note = "confirmed by command: there is no second administrator"
+                proposals.close(
+                    change, AccountChange.Status.CONFIRMED, by=None, note=note, actor=by
+                )
+                apply(change, by=by, how=Membership.How.COMMAND)
+    return proposals.decided(change)
 
 
 def apply(change: AccountChange, *, by: str, how: str) -> None:

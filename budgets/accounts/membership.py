@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from django.contrib.auth.models import Group, Permission, User
-from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
 from budgets.models import AccountRule, ApprovalSlot, Membership
+from opslog.database import query
 
 ADMINISTERS = "change_user"  # the permission of Django's own app that makes an administrator
 FIRST_DAY = timedelta(days=1)  # of an installation: who is set up in it counts at once
@@ -113,8 +113,6 @@ def waiting_time() -> timedelta:
 
 def installed_at() -> datetime:
     """When this database was first migrated. The application's role cannot write that table."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT min(applied) FROM django_migrations")
-        (at,) = cursor.fetchone()
+    (at,) = query.one("SELECT min(applied) FROM django_migrations")
     moment: datetime = at
     return moment

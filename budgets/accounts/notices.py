@@ -5,7 +5,6 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.urls import reverse
-from django.utils import timezone
 
 from budgets.accounts.membership import administrators
 from opslog import events, outbox
@@ -53,7 +52,7 @@ def notify(
     outbox.send(
         topic=topic,
         to=to,
-        notice=Notice(what, change, by, timezone.now(), severity, action, details),
+        notice=Notice(what, change, by, severity, action, details),
         link=link or reverse("admin:index"),
         key=key,
         mandatory=True,

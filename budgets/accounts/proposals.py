@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, connection, transaction
+from django.db import transaction
 from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
@@ -13,6 +13,7 @@ from django.utils import timezone
 from budgets.accounts import membership, notices
 from budgets.exceptions import Conflict, Refused
 from budgets.models import AccountChange
+from budgets.writing import hold, refusing, stated
 
 Status = AccountChange.Status
 Wanted = dict[str, Any]
@@ -24,20 +25,17 @@ def propose(person: User, wanted: Wanted, *, by: User | None) -> AccountChange:
     change of this person waits."""
     for each in AccountChange.objects.filter(person=person, status=Status.PENDING):
         lock_pending(each.pk)  # closes it, if it is overdue
-    try:
-        with transaction.atomic():
-            change = AccountChange.objects.create(
-                person=person,
-                wanted=wanted,
-                seen_username=person.username,
-                seen_email=person.email,
-                proposed_by=by,
-                expires_at=timezone.now() + LIFETIME,
-            )
-    except IntegrityError as error:
-        raise Conflict(
-            f"Another change to {person} is waiting for a second administrator. Decide on it first."
-        ) from error
+    with refusing(
+        f"Another change to {person} is waiting for a second administrator. Decide on it first."
+    ):
+        change = AccountChange.objects.create(
+            person=person,
+            wanted=wanted,
+            seen_username=person.username,
+            seen_email=person.email,
+            proposed_by=by,
+            expires_at=timezone.now() + LIFETIME,
+        )
     notices.record_and_notify(
         "ACCOUNT_CHANGE_PROPOSED",
         f"{headline(change)}: proposed",
@@ -55,14 +53,13 @@ def propose(person: User, wanted: Wanted, *, by: User | None) -> AccountChange:
 
 def refuse(change_id: int, *, by: User, note: str) -> AccountChange:
     """By any administrator; the proposer takes it back so. Raises Refused and Conflict."""
-    if not note.strip():
-        raise Refused("A reason is required.")
+    note = stated(note, "A reason is required.")
     with transaction.atomic():
         change = lock_pending(change_id)
         if change is not None:
             if not by.is_active or not by.has_perm("auth.change_user"):
                 raise Refused("Only administrators can refuse this.")
-            close(change, Status.REFUSED, by=by, note=note.strip())
+            close(change, Status.REFUSED, by=by, note=note)
     return decided(change)
 
 
@@ -106,8 +103,7 @@ def waiting_for(person: User) -> list[AccountChange]:
 
 def one_at_a_time() -> None:
     """Changes of accounts come one after the other: each sees the names and rights of the last."""
-    with connection.cursor() as cursor:
-        cursor.execute("LOCK TABLE memberships IN SHARE ROW EXCLUSIVE MODE")
+    hold("LOCK TABLE memberships IN SHARE ROW EXCLUSIVE MODE")
 
 
 def lock_pending(change_id: int) -> AccountChange | None:

@@ -8,13 +8,13 @@ from typing import Any
 from django.http import HttpResponseBase, HttpResponseRedirect
 from django.utils import timezone
 
-from budgets import approvals
+from budgets import approvals, clock
 from budgets.admin.forms import AskForm, rules_table
 from budgets.admin.raising import edited
 from budgets.admin.told import use_charts, values_told
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest, Grant, Measure
-from budgets.usage import overview, today
+from budgets.usage import today
 from opslog.admin.acts import StaffRequest, submitted
 from opslog.admin.base import PageAdmin
 from workorders.models import WorkOrder
@@ -69,11 +69,14 @@ def _check_or_send(
     )
     if isinstance(done, ChangeRequest):
         return HttpResponseRedirect(page.address(done))
-    pending = None if "editing" in more else overview.pending_requests()
+    pending = None if "editing" in more else approvals.waiting()
     programs = (
         pending
         and pending.filter(
-            subject_type=approvals.WORK_ORDER, subject_id=work_order.pk, last_editor=None
+            subject_type=approvals.WORK_ORDER,
+            subject_id=work_order.pk,
+            token__isnull=False,
+            revision=1,
         ).first()
     )
     return page.render(
@@ -85,7 +88,7 @@ def _check_or_send(
         usage=today.usage_today(work_order),
         rules=rules_table(),
         preview=done or {},
-        charts=use_charts(work_order, overview.today()),
+        charts=use_charts(work_order, clock.midnight()),
         grants=Grant.objects.filter(wo=work_order, ends_at__gt=timezone.now()),
         programs=programs,
         **more,

@@ -11,10 +11,10 @@ from django.template.loader import render_to_string
 from django.utils.html import format_html
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldBooleanWidget
 
+from budgets import clock
 from budgets.exceptions import Refused
 from budgets.finops.bills import actuals, focus, importing, monthly_budgets
 from budgets.models import BillImport, DimensionBudget, ServiceMapping
-from budgets.reports import rows
 from opslog.admin.acts import Act, ReasonForm, RowForm, StaffRequest, asked
 from opslog.admin.base import PageAdmin, column, events_of, moments
 from opslog.pages.charts import Meter
@@ -92,7 +92,7 @@ class DimensionBudgetAdmin(PageAdmin):
     }
 
     def list_context(self, request: HttpRequest) -> dict[str, Any]:
-        month = actuals.first_of(rows.today())
+        month = actuals.first_of(clock.today())
         self.figures = actuals.of_month(month)
         return {
             "month": month,
@@ -101,7 +101,7 @@ class DimensionBudgetAdmin(PageAdmin):
         }
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        months = [actuals.first_of(rows.today())]
+        months = [actuals.first_of(clock.today())]
         while len(months) < 6:
             months.append(actuals.month_before(months[-1]))
         found = [(month, actuals.of_month(month)[obj.dimension]) for month in months]

@@ -16,15 +16,14 @@ from django.http import (
 from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils import timezone
 from unfold.views import ChangeList
 
-from budgets import approvals
+from budgets import approvals, clock
 from budgets.admin import asking, deciding, evidence_page, raising, second_factor
 from budgets.admin.forms import ChooseForm, DecisionForm, ManyForm
 from budgets.admin.told import lines_told, units_of, use_charts
 from budgets.approvals import verification
-from budgets.evidence import refusals_by_request
+from budgets.evidence import CapEvidence, evidence_of, refusals_by_request
 from budgets.exceptions import PasswordRequired, Refused, SecondFactorRequired
 from budgets.models import ChangeRequest
 from budgets.usage import overview
@@ -71,7 +70,7 @@ class WaitingList(RequestList):
         rows = self.result_list
         slots = overview.signatures_of(rows)
         caps = [row.subject_id for row in rows if row.subject_type == approvals.WORK_ORDER]
-        begins = overview.today()
+        begins = clock.midnight()
         of_caps = overview.refusals_by_reason(begins, caps)
         of_limits = refusals_by_request(rows, begins)
         for row in rows:
@@ -161,7 +160,7 @@ class ChangeRequestAdmin(PageAdmin):
         obj = self.row(request, object_id)
         if not self.has_add_permission(request) or not approvals.may_edit(obj, request.user):
             raise PermissionDenied
-        if obj.status != ChangeRequest.Status.PENDING or obj.expires_at <= timezone.now():
+        if obj.state != ChangeRequest.Status.PENDING:
             messages.error(request, "The request is decided or expired already.")
             return HttpResponseRedirect(self.address(obj))
         if obj.subject_type != approvals.WORK_ORDER:
@@ -173,7 +172,7 @@ class ChangeRequestAdmin(PageAdmin):
         is_caps = obj.subject_type == approvals.WORK_ORDER
         work_order = WorkOrder.objects.filter(pk=obj.subject_id).first() if is_caps else None
         name = work_order or approvals.name_of(obj)
-        is_open = obj.status == "pending" and obj.expires_at > timezone.now()
+        is_open = obj.state == "pending"
         known = approvals.Known.about([obj.subject_id])
         votes = approvals.votes_of([obj.pk])
         reason = deciding.why_not(obj, user, known) if is_open else "It is closed."
@@ -318,10 +317,7 @@ class ChangeRequestAdmin(PageAdmin):
 
     @display(description="state")
     def state(self, obj: ChangeRequest) -> str:
-        overdue = obj.status == "pending" and obj.expires_at <= timezone.now()
-        return render_to_string(
-            "tollgate/badge.html", {"state": "expired" if overdue else obj.status}
-        )
+        return render_to_string("tollgate/badge.html", {"state": obj.state})
 
     asked = moments("created_at", "asked")
     expiry = column("until (UTC)", lambda obj: f"{obj.decided_at or obj.expires_at:%Y-%m-%d %H:%M}")
@@ -352,11 +348,11 @@ def _evidence(obj: ChangeRequest) -> dict[str, Any]:
     if obj.subject_type != approvals.WORK_ORDER:
         return raising.shown(obj)
     try:
-        evidence = evidence_page.evidence_of(obj)
+        evidence = evidence_of(obj)
     except Unavailable as error:
         return {"unavailable": str(error)}
-    return evidence_page.shown(evidence) if evidence else {}
+    return evidence_page.shown(evidence) if isinstance(evidence, CapEvidence) else {}
 
 
 def _use(work_order: WorkOrder | None) -> dict[str, Any]:
-    return {"charts": use_charts(work_order, overview.today())} if work_order else {}
+    return {"charts": use_charts(work_order, clock.midnight())} if work_order else {}

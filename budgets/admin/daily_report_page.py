@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
+from budgets import clock
 from budgets.models import DailyReport
 from budgets.reports import rows
 from budgets.reports.csv_file import csv_lines
@@ -28,7 +29,7 @@ def asked_day(request: HttpRequest, today: date) -> date:
 @require_safe
 @permission_required("budgets.view_budget", raise_exception=True)
 def daily_report_page(request: HttpRequest) -> HttpResponse:
-    today = rows.today()
+    today = clock.today()
     day = asked_day(request, today)
     only = next((each for each in Action if each == request.GET.get("only")), None)
     asked = request.GET.get("page", "")
@@ -75,7 +76,7 @@ def daily_report_page(request: HttpRequest) -> HttpResponse:
 @require_safe
 @permission_required("budgets.view_budget", raise_exception=True)
 def daily_report_csv(request: HttpRequest) -> HttpResponseBase:
-    day = asked_day(request, rows.today())
+    day = asked_day(request, clock.today())
     answer = StreamingHttpResponse(csv_lines(day), content_type="text/csv; charset=utf-8")
     answer["Content-Disposition"] = f'attachment; filename="budget-report-{day:%Y-%m-%d}.csv"'
     return answer

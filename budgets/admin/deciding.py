@@ -6,12 +6,10 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.http import HttpRequest
-from django.utils import timezone
 
 from budgets import approvals
-from budgets.admin.evidence_page import evidence_of
 from budgets.admin.forms import DecisionForm
-from budgets.evidence import Evidence, LimitEvidence, limit_evidence
+from budgets.evidence import snapshot
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest
 from opslog.confirmed import second_factor_at
@@ -42,22 +40,6 @@ def decide(
         password_confirmed=confirmed,
         second_factor_at=second_factor_at,
     )
-
-
-def snapshot(request: ChangeRequest) -> dict[str, Any]:
-    """What stands before the voter, to be kept with the vote."""
-    evidence: Evidence | LimitEvidence | None
-    if request.subject_type == approvals.WORK_ORDER:
-        evidence = evidence_of(request)
-    else:
-        evidence = limit_evidence(request, now=timezone.now())
-    return {
-        "lines": {
-            line.measure: {"old": str(line.old), "new": str(line.new)}
-            for line in request.lines.all()
-        },
-        **(evidence.as_json() if evidence else {}),
-    }
 
 
 def decide_on_many(request: HttpRequest, seen: dict[int, int], decision: str, comment: str) -> None:

@@ -6,15 +6,12 @@ from decimal import Decimal
 from typing import Any
 
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.http import urlencode
 
 from budgets.admin.told import charts_of
-from budgets.evidence import Evidence, evidence_for
-from budgets.models import ChangeRequest, Measure
+from budgets.evidence import CapEvidence
 from opslog.pages.charts import chart
 from opslog.telemetry import change_markers
-from workorders.models import WorkOrder
 
 BANDS = {"safe": "good", "caution": "warn", "escalate": "bad"}
 CLASSES = {"low": "good", "medium": "calm", "high": "warn", "critical": "bad"}
@@ -29,22 +26,7 @@ class Linked:
     href: str
 
 
-def evidence_of(request: ChangeRequest) -> Evidence | None:
-    """Of a work order; None where it is gone. Raises Unavailable where prices cannot be read."""
-    asked = {line.measure: line.new for line in request.lines.all()}
-    runs = asked.get(Measure.RUNS_PER_DAY)
-    try:
-        return evidence_for(
-            request.subject_id,
-            new_runs_per_day=None if runs is None else int(runs),
-            new_usd_per_day=asked.get(Measure.USD_PER_DAY),
-            now=timezone.now(),
-        )
-    except WorkOrder.DoesNotExist:
-        return None
-
-
-def shown(evidence: Evidence) -> dict[str, Any]:
+def shown(evidence: CapEvidence) -> dict[str, Any]:
     """What the template `budgets/evidence.html` needs besides the evidence itself."""
     runs = reverse("admin:workorders_run_changelist")
     refusals = reverse("ops-logs")

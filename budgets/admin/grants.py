@@ -14,12 +14,12 @@ from django.utils import timezone
 
 from budgets import approvals
 from budgets.admin import second_factor
-from budgets.approvals import rules
 from budgets.approvals.break_glass import LONGEST, REVIEW_WITHIN
 from budgets.models import Grant, Measure
 from opslog.admin.acts import Act, StaffRequest, Themed
 from opslog.admin.base import PageAdmin, badge, choice_filter, column
 from opslog.confirmed import second_factor_at
+from opslog.groups import is_operator
 
 LONGEST_MINUTES = int(LONGEST.total_seconds() // 60)
 NOT_REVIEWED = Q(kind=Grant.Kind.BREAK_GLASS, reviewed_at=None)
@@ -137,7 +137,7 @@ class GrantAdmin(PageAdmin):
     acts = {
         "end": Act(
             title=lambda _, grant: f"End the grant of {raised(grant)} for {grant.wo.title}",
-            allows=lambda request, _: is_operator(request),
+            allows=lambda request, _: is_operator(request.user),
             when=lambda _, grant: grant.ends_at > timezone.now(),
             effects=ending,
             danger=True,
@@ -217,11 +217,6 @@ class GrantAdmin(PageAdmin):
         if due <= timezone.now():
             return badge("error", "overdue")
         return badge("pending", f"due {due:%Y-%m-%d %H:%M}")
-
-
-def is_operator(request: StaffRequest) -> bool:
-    """Ending a grant is a lowering: the group does it, not who is a superuser."""
-    return request.user.groups.filter(name=rules.LOWEST_GROUP).exists()
 
 
 def told(measure: str, value: Decimal) -> str:

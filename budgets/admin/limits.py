@@ -9,9 +9,9 @@ from django.contrib.admin import display
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 
+from budgets import approvals
 from budgets.controls import limits
 from budgets.models import Alert, Budget
-from budgets.usage import overview
 from opslog.admin.acts import Act, ReasonForm, StaffRequest, asked
 from opslog.admin.base import PageAdmin, column
 from opslog.pages.charts import Meter
@@ -170,7 +170,7 @@ class BudgetAdmin(PageAdmin):
             "alerts": Alert.objects.filter(owner_type="budget", owner_id=str(obj.pk))[:8],
             "may_ask": obj.amount is not None
             and request.user.has_perm("budgets.ask_changerequest"),
-            "pending": overview.pending_requests()
+            "pending": approvals.waiting()
             .filter(subject_type="budget", subject_id=str(obj.pk))
             .first(),
         }

@@ -37,7 +37,7 @@ def mitigation_page(request: HttpRequest, mitigation_id: int) -> HttpResponse:
         return HttpResponseRedirect(back)
     form = _form(mitigation, plan, request.POST if request.method == "POST" else None)
 
-    def apply(values: dict[str, Any]) -> tuple[mitigations.Outcome, str]:
+    def apply(values: dict[str, Any]) -> tuple[mitigations.Applied, str]:
         outcome = mitigations.apply(
             mitigation.pk, values, reason=values.pop("reason"), by=person, now=timezone.now()
         )

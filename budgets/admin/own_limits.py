@@ -8,7 +8,6 @@ from budgets import approvals
 from budgets.admin.limits import LowerForm
 from budgets.approvals.subjects import OwnLimit
 from budgets.models import ApprovalLimit
-from budgets.usage import overview
 from opslog.admin.acts import Act, StaffRequest
 from opslog.admin.base import PageAdmin, column
 
@@ -44,7 +43,7 @@ class ApprovalLimitAdmin(PageAdmin):
             "limit": obj,
             "value": value_of(obj),
             "may_ask": request.user.has_perm("budgets.ask_changerequest"),
-            "pending": overview.pending_requests()
+            "pending": approvals.waiting()
             .filter(subject_type=OwnLimit.kind, subject_id=str(obj.pk))
             .first(),
         }

@@ -15,11 +15,11 @@ from django.http import (
 from django.urls import reverse
 from django.utils.html import format_html
 
+from budgets import clock
 from budgets.admin import second_factor
 from budgets.exceptions import Refused
 from budgets.finops.reviews import figures, months, working
 from budgets.models import MonthlyReview
-from budgets.reports import rows
 from opslog.admin.acts import Act, StaffRequest, SureForm, Themed
 from opslog.admin.base import PageAdmin, badge, column, events_of, moments
 from opslog.confirmed import second_factor_at
@@ -156,7 +156,7 @@ class MonthlyReviewAdmin(PageAdmin):
     def list_context(self, request: StaffRequest) -> dict[str, Any]:
         may = request.user.has_perm(WORK)
         return {
-            "openable": months.openable(rows.today())[::-1] if may else [],
+            "openable": months.openable(clock.today())[::-1] if may else [],
             "is_empty": not MonthlyReview.objects.exists(),
         }
 
@@ -168,7 +168,7 @@ class MonthlyReviewAdmin(PageAdmin):
             raise PermissionDenied
         try:
             month = date.fromisoformat(f"{request.POST.get('month', '')}-01")
-            review = working.open_by_hand(month, today=rows.today(), by=request.user.username)
+            review = working.open_by_hand(month, today=clock.today(), by=request.user.username)
         except ValueError:
             messages.error(request, "Say which month.")
         except Refused as error:

@@ -15,10 +15,10 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from budgets import approvals
+from budgets import approvals, clock
 from budgets.admin.grants import LONGEST_MINUTES, BreakGlassForm
 from budgets.approvals.break_glass import LONGEST
-from budgets.models import CapChange, Measure
+from budgets.models import CapChange, Grant, Measure
 from budgets.usage import overview, today
 from opslog.admin.acts import Act, StaffRequest, Themed
 from opslog.admin.base import PageAdmin, badge, choice_filter, column
@@ -59,7 +59,7 @@ class SettingsForm(Themed, forms.Form):
 
 
 def used_to(share: Decimal | None) -> Any:
-    return lambda _, rows: rows.filter(pk__in=overview.used_to(overview.today(), share))
+    return lambda _, rows: rows.filter(pk__in=overview.used_to(clock.midnight(), share))
 
 
 ROOM = choice_filter(
@@ -210,15 +210,13 @@ class WorkOrderAdmin(PageAdmin):
     }
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return overview.with_use(super().get_queryset(request), overview.today())
+        return overview.with_use(super().get_queryset(request), clock.midnight())
 
     def page(self, request: StaffRequest, obj: Any) -> dict[str, Any]:
         usage = today.usage_today(obj)
         begins = usage.reset_at - timedelta(days=1)
         days = overview.use_by_day("work_order", obj.pk, begins, days=DAYS_SHOWN)
-        pending = (
-            overview.pending_requests().filter(subject_type="work_order", subject_id=obj.pk).first()
-        )
+        pending = approvals.waiting().filter(subject_type="work_order", subject_id=obj.pk).first()
         return {
             "work_order": obj,
             "title": obj.title,
@@ -236,7 +234,7 @@ class WorkOrderAdmin(PageAdmin):
             "runs": Run.objects.filter(wo=obj).order_by("-started_at")[:10],
             "events": self.notable(obj)[:8],
             "cap_changes": CapChange.objects.filter(wo=obj)[:5],
-            "grants": overview.live_grants(obj),
+            "grants": Grant.objects.in_force().filter(wo=obj),
             "pending": pending,
             "slots": overview.signatures(pending) if pending else (),
             "may_break_glass": approvals.holds(request.user, "break_glass"),

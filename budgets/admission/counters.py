@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from django.db import connection, transaction
 
+from budgets.writing import HOLD_COUNTERS, hold
 from opslog import events
+from opslog.database import query
 
 
 class Figures(NamedTuple):
@@ -150,9 +152,7 @@ class FutureRows:
 
 
 def from_the_future() -> list[FutureRows]:
-    with connection.cursor() as cursor:
-        cursor.execute(FROM_THE_FUTURE)
-        return [FutureRows(*row) for row in cursor.fetchall()]
+    return [FutureRows(*row) for row in query.rows(FROM_THE_FUTURE)]
 
 
 def differences() -> Iterator[Difference]:
@@ -174,19 +174,17 @@ def differences() -> Iterator[Difference]:
 
 def how_many() -> tuple[int, int]:
     """How many counters and runs there are to compare."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT (SELECT count(*) FROM counters), (SELECT count(*) FROM work_order_runs)"
-        )
-        counters, runs = cursor.fetchone()
-        return int(counters), int(runs)
+    counters, runs = query.one(
+        "SELECT (SELECT count(*) FROM counters), (SELECT count(*) FROM work_order_runs)"
+    )
+    return int(counters), int(runs)
 
 
 def repair(*, by: str, reason: str) -> list[Difference]:
     """Write what the runs say into the counters that disagree, and record it. No admission is
     decided meanwhile."""
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate.hold_counters()")
+        hold(HOLD_COUNTERS)
         wrong = list(differences())
         for difference in wrong:
             cursor.execute(

@@ -23,7 +23,7 @@ CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
-class Who:
+class Attribution:
     """Whom a call is for; "" where it is not told."""
 
     user_id: str = ""
@@ -31,9 +31,10 @@ class Who:
     feature: str = ""
     agent_name: str = ""
 
-    def canonical(self) -> "Who":
+    def canonical(self) -> "Attribution":
         """In the spelling that is compared."""
-        return Who(*map(canonical, (self.user_id, self.surface, self.feature, self.agent_name)))
+        names = (self.user_id, self.surface, self.feature, self.agent_name)
+        return Attribution(*map(canonical, names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class DayStatus:
         return f"Budget {'warning' if self.warning else 'OK'}: {spent} / {of}"
 
 
-def day_status(figures: dict[str, Any]) -> DayStatus:
+def status_of(figures: dict[str, Any]) -> DayStatus:
     """From what the database says of the day (`tollgate.day_figures_v1`)."""
 
     def amount(name: str) -> Decimal | None:
@@ -121,16 +122,16 @@ def as_numbers(day: DayStatus) -> dict[str, Any]:
     }
 
 
-def today() -> DayStatus:
-    """Raises Unavailable."""
+def day_status() -> DayStatus:
+    """Of today. Raises Unavailable."""
     (figures,) = authority.fetch_row("SELECT tollgate.day_figures_v1(tollgate.now())::text", [])
-    return day_status(msgspec.json.decode(figures))
+    return status_of(msgspec.json.decode(figures))
 
 
 def check(
     *,
     caller: Caller,
-    who: Who,
+    who: Attribution,
     estimated_usd: Decimal | None = None,
     model: str = "",
     usage: Usage | None = None,
@@ -167,7 +168,7 @@ def check(
 class SpendTold:
     """What a call cost: US dollars, or the usage of a model."""
 
-    who: Who
+    who: Attribution
     cost_usd: Decimal | None = None
     model: str = ""
     provider: str = ""
@@ -223,7 +224,7 @@ def spend_fields(
 def spend(
     *,
     caller: Caller,
-    who: Who,
+    who: Attribution,
     cost_usd: Decimal | None = None,
     model: str = "",
     provider: str = "",

@@ -19,17 +19,17 @@ from budgets import admission, alerts
 from budgets.admission import Caller, Decision, StartAsk
 from budgets.admission.preflight_checks import (
     Line,
-    Outcome,
     Rule,
     Task,
+    TaskOutcome,
     hold_together,
     lines_of,
     looks_like_test_data,
 )
 from budgets.audit import acting
 from budgets.environment import stamped_environment
-from budgets.exceptions import Refused
 from budgets.models import Budget, PreflightRule
+from budgets.writing import stated
 
 ZERO = Decimal(0)
 
@@ -55,7 +55,7 @@ ALERT = "SELECT tollgate.alert('preflight', %s, %s, 'preflight_check', %s, %s::j
 @dataclass(frozen=True, slots=True)
 class Report:
     lines: list[Line]
-    outcomes: list[Outcome]
+    outcomes: list[TaskOutcome]
     estimated_usd: Decimal
     left_usd: Decimal | None
     environment: str
@@ -99,9 +99,8 @@ def set_rule(
     by: str,
 ) -> None:
     """Change the thresholds of a check. Raises Refused."""
-    if not reason.strip():
-        raise Refused("A change needs a reason.")
-    with transaction.atomic(), acting(by=by, reason=reason.strip()):
+    reason = stated(reason, "A change needs a reason.")
+    with transaction.atomic(), acting(by=by, reason=reason):
         PreflightRule.objects.filter(pk=rule_id).update(
             warning_over=warning_over, error_over=error_over, alert=alert
         )
@@ -132,10 +131,10 @@ def run(
         if decision.denial in ("token", "scope"):
             return decision
         if decision.denial:
-            outcomes.append(Outcome(task, task.estimated_cost_usd or ZERO, decision.denial))
+            outcomes.append(TaskOutcome(task, task.estimated_cost_usd or ZERO, decision.denial))
             continue
         answer = msgspec.json.decode(decision.body)
-        outcomes.append(Outcome(task, Decimal(answer["wouldReserveUsd"]), answer["reason"]))
+        outcomes.append(TaskOutcome(task, Decimal(answer["wouldReserveUsd"]), answer["reason"]))
     estimate = sum((outcome.usd for outcome in outcomes), ZERO)
     over = Decimal(settings.TOLLGATE_CONFIRM_OVER_USD)
     if estimate > over and not confirm:

@@ -46,7 +46,7 @@ class Line:
 
 
 @dataclass(slots=True)
-class Outcome:
+class TaskOutcome:
     """What would become of one task. `reason`: the denial, None where it would be admitted."""
 
     task: Task
@@ -73,7 +73,7 @@ def judged(name: str, value: Decimal | int, rule: Rule, message: str) -> Line:
 
 
 def hold_together(
-    outcomes: Iterable[Outcome],
+    outcomes: Iterable[TaskOutcome],
     left_of: Mapping[str, tuple[int, Decimal]],
     left_of_all: Mapping[str, Decimal],
 ) -> None:
@@ -107,7 +107,7 @@ def hold_together(
 
 def lines_of(
     rules: Mapping[str, Rule],
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[TaskOutcome],
     left_usd: Decimal | None,
     environment: tuple[str, str],
 ) -> list[Line]:

@@ -14,13 +14,15 @@ from itertools import groupby
 import sentry_sdk
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models.functions import Now
 from django.urls import reverse
 
 from budgets.alerts.notices import notice_of
 from budgets.models import Alert, AlertRule
 from opslog import jobs, outbox
+from opslog.database import query
+from opslog.groups import OPERATIONS, members
 from opslog.outbox import Merge
 from opslog.pages import subjects
 
@@ -59,9 +61,7 @@ def tell_soon() -> None:
 def sweep() -> int:
     """Alerts for thresholds that were passed by settlement, or by a change of the limit itself.
     Gives how many are new."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate.alert_sweep_v1()")
-        return int(cursor.fetchone()[0])
+    return int(query.one("SELECT tollgate.alert_sweep_v1()")[0])
 
 
 def tell() -> int:
@@ -85,15 +85,15 @@ def tell() -> int:
 def _send(same: Sequence[Alert], subject: str) -> None:
     last = same[-1]
     within = WITHIN.get(Kind(last.kind))
-    for to in (recipients(last), "channels"):
-        outbox.send(
-            topic=last.kind,
-            to=to,
-            notice=notice_of(same),
-            link=page_of(last) if len(same) == 1 else page_of_all(same),
-            key=str(last.pk),
-            merge=Merge(subject, within=within) if within else None,
-        )
+    outbox.send(
+        topic=last.kind,
+        to=recipients(last),
+        channels=True,
+        notice=notice_of(same),
+        link=page_of(last) if len(same) == 1 else page_of_all(same),
+        key=str(last.pk),
+        merge=Merge(subject, within=within) if within else None,
+    )
 
 
 def without_outdone(found: Sequence[Alert]) -> list[Alert]:
@@ -173,9 +173,5 @@ def recipients(alert: Alert) -> list[User]:
     if alert.kind == Kind.RULE and alert.owner_id.isdigit():
         rule = AlertRule.objects.select_related("group").filter(pk=alert.owner_id).first()
         if rule is not None and rule.group is not None:
-            return list(User.objects.filter(is_active=True, groups=rule.group))
-    return operators()
-
-
-def operators() -> list[User]:
-    return list(User.objects.filter(is_active=True, groups__name="operations"))
+            return members(rule.group.name)
+    return members(OPERATIONS)

@@ -8,9 +8,11 @@ minutes (`MessagePolicy.refusals_minutes`, doubled for each report of the day).
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from budgets.models import Alert
+from budgets.writing import hold
+from opslog.database import query
 from opslog.outbox.preferences import policy
 
 RECENT = timedelta(minutes=3)  # twice what lies between two runs of the job, and grouped events
@@ -59,9 +61,7 @@ class Counted:
 
 def report(*, now: datetime) -> int:
     """Write an alert for each subject whose report is due. Returns how many. Safe to run twice."""
-    with connection.cursor() as cursor:
-        cursor.execute(SEEN, {"since": now - RECENT})
-        seen = sorted(cursor.fetchall())
+    seen = sorted(query.rows(SEEN, {"since": now - RECENT}))
     return sum(_report(reason, subject, now=now) for reason, subject in seen)
 
 
@@ -78,8 +78,7 @@ def _report(reason: str, subject: str, *, now: datetime) -> bool:
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
     reported = Alert.objects.filter(kind=Alert.Kind.REFUSALS, owner_id=subject, meta__denial=reason)
     with transaction.atomic():
-        with connection.cursor() as cursor:  # two workers at once: one after the other
-            cursor.execute("SELECT pg_advisory_xact_lock(7404, 0)")
+        hold("SELECT pg_advisory_xact_lock(7404, 0)")  # two workers at once: one after the other
         # Pauses begin anew each day; what has been reported stays so over midnight.
         last = reported.filter(created_at__gte=now - timedelta(days=2)).order_by("-id").first()
         lately = reported.filter(created_at__gte=min(day, now - timedelta(minutes=minutes)))
@@ -112,9 +111,9 @@ def _report(reason: str, subject: str, *, now: datetime) -> bool:
 
 
 def count(reason: str, subject: str, *, since: datetime) -> Counted | None:
-    with connection.cursor() as cursor:
-        cursor.execute(COUNTED, {"since": since, "reason": reason, "subject": subject})
-        times, agents, work_orders, first, last, cap = cursor.fetchone()
+    times, agents, work_orders, first, last, cap = query.one(
+        COUNTED, {"since": since, "reason": reason, "subject": subject}
+    )
     return Counted(times, agents, work_orders, first, last, cap or "") if times else None
 
 
@@ -147,6 +146,4 @@ def limit_named(reason: str, named: str, cap: str) -> str:
 def _named(reason: str, subject: str) -> str:
     if reason not in OF_WORK_ORDER:
         return subject
-    with connection.cursor() as cursor:
-        cursor.execute(NAMED, [subject])
-        return str(cursor.fetchone()[0])
+    return str(query.one(NAMED, [subject])[0])

@@ -9,10 +9,13 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 
+from budgets import clock
 from budgets.exceptions import Refused
 from budgets.models import Alert, AlertRule
+from budgets.writing import stated
+from opslog.database import query
 from opslog.events import record
 from opslog.identities import canonical
 
@@ -145,22 +148,17 @@ def evaluate() -> int:
 
 def measured(rule: AlertRule) -> tuple[datetime, Measured]:
     """The database's clock, and what happened in the last minutes of the rule."""
-    with connection.cursor() as cursor:
-        if rule.check_name == AlertRule.Check.LIMIT_USE:
-            cursor.execute("SELECT tollgate.now()")
-            (now,) = cursor.fetchone()
-            cursor.execute(USED, [rule.budget_id])
-            subject, used, amount = cursor.fetchone() or ("", Decimal(0), Decimal(0))
-            return now, Measured(0, 0, 0, 0, used=used, amount=amount, subject=subject)
-        if rule.check_name == AlertRule.Check.SPEND:
-            cursor.execute("SELECT tollgate.now()")
-            (now,) = cursor.fetchone()
-            since = now - timedelta(minutes=rule.minutes)
-            cursor.execute(SPENT, {"since": since, "feature": rule.feature})
-            return now, Measured(0, 0, 0, 0, spent_usd=Decimal(cursor.fetchone()[0]))
-        cursor.execute(MEASURED, {"minutes": rule.minutes})
-        now, *figures = cursor.fetchone()
-        return now, Measured(*figures)
+    if rule.check_name == AlertRule.Check.LIMIT_USE:
+        found = query.one(USED, [rule.budget_id]) or ("", Decimal(0), Decimal(0))
+        subject, used, amount = found
+        return clock.now(), Measured(0, 0, 0, 0, used=used, amount=amount, subject=subject)
+    if rule.check_name == AlertRule.Check.SPEND:
+        now = clock.now()
+        since = now - timedelta(minutes=rule.minutes)
+        (spent,) = query.one(SPENT, {"since": since, "feature": rule.feature})
+        return now, Measured(0, 0, 0, 0, spent_usd=Decimal(spent))
+    now, *figures = query.one(MEASURED, {"minutes": rule.minutes})
+    return now, Measured(*figures)
 
 
 def _tell(rule: AlertRule, finding: Finding, *, since: datetime) -> None:
@@ -198,8 +196,7 @@ def add(wanted: Mapping[str, Any], *, reason: str, by: str) -> AlertRule:
 
     Raises Refused for what cannot be: a share of no limit, a rate of nothing.
     """
-    if not reason.strip():
-        raise Refused("A rule needs a reason.")
+    reason = stated(reason, "A rule needs a reason.")
     rule = AlertRule(**wanted)
     rule.name, rule.feature = rule.name.strip(), canonical(rule.feature)
     if not rule.name:
@@ -218,7 +215,7 @@ def add(wanted: Mapping[str, Any], *, reason: str, by: str) -> AlertRule:
         meta={
             "rule": {name: str(getattr(rule, name) or "") for name in (*FIELDS, "check_name")},
             "incidentId": rule.incident,
-            "reason": reason.strip(),
+            "reason": reason,
         },
     )
     return rule
@@ -231,8 +228,7 @@ def change(pk: int, wanted: Mapping[str, Any], *, reason: str, by: str) -> Alert
 
     Raises Refused without a reason, or where nothing would change.
     """
-    if not reason.strip():
-        raise Refused("A change needs a reason.")
+    reason = stated(reason, "A change needs a reason.")
     rule = AlertRule.objects.select_for_update().get(pk=pk)
     changes = {
         name: {"old": str(getattr(rule, name)), "new": str(value)}

@@ -82,7 +82,7 @@ def refusal(decision: Decision) -> Reply:
 def with_day(answer: dict[str, Any]) -> bytes:
     """The answer of the database, with the day's status in words; for an estimate also whether it
     fits beside what is reserved."""
-    day = direct_spend.day_status(answer.pop("day"))
+    day = direct_spend.status_of(answer.pop("day"))
     estimate = answer.get("estimatedUsd")
     fits: dict[str, bool | None] = {}
     if "estimatedUsd" in answer:

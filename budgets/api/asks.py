@@ -70,8 +70,8 @@ def require_model(body: StartBody | CheckBody | TaskBody, at: str = "") -> None:
         raise BadRequest("bad input", {f"{at}model": ["Tokens are priced by their model"]})
 
 
-def who_of(body: CheckBody | SpendBody) -> direct_spend.Who:
-    return direct_spend.Who(
+def who_of(body: CheckBody | SpendBody) -> direct_spend.Attribution:
+    return direct_spend.Attribution(
         body.user_id or "", body.surface or "", body.feature or "", body.agent_name or ""
     )
 

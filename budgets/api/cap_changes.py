@@ -7,7 +7,6 @@ import django_filters
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -24,16 +23,15 @@ from budgets.api.cap_change_structs import (
     asked_of,
 )
 from budgets.api.sessions import SESSION, SESSION_AND_CSRF, SessionView
-from budgets.evidence import evidence_for, limit_evidence
+from budgets.evidence import snapshot
 from budgets.exceptions import Conflict, PasswordRequired, Refused, SecondFactorRequired
-from budgets.models import ChangeRequest, Measure
+from budgets.models import ChangeRequest
 from opslog.api.errors import BadRequest, TokenDenied
 from opslog.api.filters import ChoiceFilter
 from opslog.api.pagination import Pages
-from opslog.api.requests import RawJSONParser
+from opslog.api.requests import RawJSONParser, principal_of
 from opslog.api.schema import COMMON, NOT_FOUND, F, operation
 from opslog.confirmed import confirmed_lately, second_factor_at
-from workorders.api.auth import bearer
 from workorders.models import WorkOrder
 
 
@@ -114,11 +112,11 @@ class WorkOrderChanges(APIView):
         body = AskBody.read(request.data)
         get_object_or_404(WorkOrder.objects.only("id"), pk=wo_id)
         asked = asked_of(body)
-        owner = User.objects.get(pk=bearer(request).owner_id)
+        owner = User.objects.get(pk=principal_of(request).owner_id)
         if not owner.has_perm("budgets.ask_changerequest"):
             raise TokenDenied(403, "scope", "this token's owner may not request cap changes")
         try:
-            made = approvals.ask(wo_id, by=owner, token_id=bearer(request).token_id, **asked)
+            made = approvals.ask(wo_id, by=owner, token_id=principal_of(request).token_id, **asked)
         except Refused as error:
             return refusal(error)
         return Response(CapChange.of(_changes().get(pk=made.pk)), status=201)
@@ -180,7 +178,7 @@ class ChangeDecision(SessionView):
         change = get_object_or_404(_changes(), pk=change_id)
         person = cast(User, request.user)
         reason = approvals.may_decide(change, person)
-        over = change.status != ChangeRequest.Status.PENDING or change.expires_at <= timezone.now()
+        over = change.state != ChangeRequest.Status.PENDING
         if reason and not over:
             return Response({"error": reason}, status=403)
         answers = body.answers.given() if body.answers else {}
@@ -196,7 +194,7 @@ class ChangeDecision(SessionView):
                 decision=body.decision,
                 comment=body.comment,
                 seen_revision=body.revision,
-                evidence={} if over else _evidence(change, answers),
+                evidence={} if over else snapshot(change) | _kept(answers),
                 password_confirmed=confirmed_lately(request._request),
                 second_factor_at=second_factor_at(request._request),
             )
@@ -258,20 +256,7 @@ class ChangeEdit(SessionView):
         return _answer(change_id, request)
 
 
-def _evidence(change: ChangeRequest, answers: dict[str, str]) -> dict[str, Any]:
-    """The same figures as the request's page, of this moment, and what was answered to the three
-    risk questions, in the shape that the admin keeps."""
+def _kept(answers: dict[str, str]) -> dict[str, Any]:
+    """What was answered to the three risk questions, in the shape that the admin keeps."""
     noted = {name: {"answer": answer, "note": ""} for name, answer in answers.items()}
-    kept = {"answers": noted} if answers else {}
-    if change.subject_type != approvals.WORK_ORDER:
-        of_limit = limit_evidence(change, now=timezone.now())
-        return (of_limit.as_json() if of_limit else {}) | kept
-    new = {line.measure: line.new for line in change.lines.all()}
-    runs = new.get(Measure.RUNS_PER_DAY)
-    evidence = evidence_for(
-        change.subject_id,
-        new_runs_per_day=None if runs is None else int(runs),
-        new_usd_per_day=new.get(Measure.USD_PER_DAY),
-        now=timezone.now(),
-    )
-    return evidence.as_json() | kept
+    return {"answers": noted} if answers else {}

@@ -32,8 +32,8 @@ from opslog.api.errors import BadRequest, TokenDenied
 from opslog.api.requests import RawJSONParser
 from opslog.api.schema import DENIAL, operation
 from opslog.pricing import Usage
+from opslog.principal import Principal
 from workorders.api.auth import ServiceTokenAuthentication, token_text
-from workorders.tokens import Bearer
 
 
 class LlmBudget(Answer, rename=None):
@@ -63,7 +63,7 @@ class LlmBudgetView(APIView):
         answers={200: ("The day.", LlmBudget)},
     )
     def get(self, request: Request) -> Response:
-        day = direct_spend.as_numbers(direct_spend.today())
+        day = direct_spend.as_numbers(direct_spend.day_status())
         return Response(LlmBudget(**day, redis_unavailable=redis_mirror.is_unavailable()))
 
 
@@ -206,7 +206,7 @@ class KillSwitchView(APIView):
         answers={200: ("All that were ever set.", Switches)},
     )
     def get(self, request: Request) -> Response:
-        is_token = isinstance(request.auth, Bearer)
+        is_token = isinstance(request.auth, Principal)
         if not is_token and not request.user.has_perm("budgets.view_killswitch"):
             raise TokenDenied(403, "session", "this person may not read the kill switches")
         return Response(Switches([Switch.of(each) for each in KillSwitch.objects.all()]))
@@ -243,7 +243,7 @@ class KillSwitchView(APIView):
     )
     def post(self, request: Request) -> Response:
         body = KillSwitchBody.read(request.data)
-        token = request.auth if isinstance(request.auth, Bearer) else None
+        token = request.auth if isinstance(request.auth, Principal) else None
         person = User.objects.get(pk=token.owner_id) if token else cast(User, request.user)
         scopes = token.scopes if token else None
         if not kill_switch.may_switch(body.scope, person=person, token_scopes=scopes):

@@ -14,10 +14,9 @@ from budgets.approvals.break_glass import (
 )
 from budgets.approvals.completing import complete_pending
 from budgets.approvals.decisions import PASSWORD_OVER_USD, decide, decide_many, needs_password
-from budgets.approvals.early_end import end_early
 from budgets.approvals.ending import close_overdue
+from budgets.approvals.lowering import end_early, in_force, limit_of, lower
 from budgets.approvals.needs import Known, lines_of, slots_for, slots_of
-from budgets.approvals.own_limits import in_force, limit_of, lower
 from budgets.approvals.people import (
     ROLES,
     OpenSlot,
@@ -29,6 +28,7 @@ from budgets.approvals.people import (
     open_slots,
     solo_signature,
     votes_of,
+    waiting,
     waiting_for,
     with_parties,
 )
@@ -87,6 +87,7 @@ __all__ = [
     "solo_signature",
     "unreviewed",
     "votes_of",
+    "waiting",
     "waiting_for",
     "with_parties",
 ]

@@ -11,17 +11,17 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, connection, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from budgets.approvals import notices, solo_operator, subjects
 from budgets.approvals.people import holds
-from budgets.approvals.requests import said_by_trigger
 from budgets.approvals.solo_operator import SoloOperator
 from budgets.approvals.wording import changes_of, told
 from budgets.exceptions import Conflict, Refused
 from budgets.models import Grant
+from budgets.writing import hold, refusing, stated
 from opslog import events
 
 LONGEST = timedelta(minutes=60)
@@ -46,14 +46,12 @@ def raise_at_once(
     """Raise caps now, for `minutes` (60 at most), within the limits. Raises Refused."""
     if not holds(by, "break_glass"):
         raise Refused("Break-glass needs a permission of its own.")
-    if not reason.strip():
-        raise Refused("A reason is required.")
+    reason = stated(reason, "A reason is required.")
     length = timedelta(minutes=minutes)
     if not timedelta() < length <= LONGEST:
         raise Refused("Break-glass lasts from 1 to 60 minutes.")
     with transaction.atomic():
-        with connection.cursor() as cursor:  # before the work order's, as the trigger needs it
-            cursor.execute("SELECT tollgate.hold_glass()")
+        hold("SELECT tollgate.hold_glass()")
         subject = subjects.lock("work_order", work_order_id)
         subject.may_change()
         now = timezone.now()
@@ -71,7 +69,7 @@ def raise_at_once(
         # The event comes first: the trigger on grants asks for it.
         events.record(
             "BREAK_GLASS",
-            message=f"{subject.label}: {told(lines)} for {minutes} minutes: {reason.strip()}",
+            message=f"{subject.label}: {told(lines)} for {minutes} minutes: {reason}",
             owner=("work_order", work_order_id),
             label=subject.label,
             actor=by.get_username(),
@@ -79,31 +77,26 @@ def raise_at_once(
                 "woId": work_order_id,
                 "changes": changes_of(lines),
                 "minutes": minutes,
-                "reason": reason.strip(),
+                "reason": reason,
                 "until": (now + length).isoformat(),
             },
         )
-        try:
-            with transaction.atomic():
-                # One statement is one use: the trigger judges all its rows together.
-                grants = Grant.objects.bulk_create(
-                    Grant(
-                        wo_id=work_order_id,
-                        measure=measure,
-                        value=value,
-                        starts_at=now,
-                        ends_at=now + length,
-                        kind=Grant.Kind.BREAK_GLASS,
-                        granted_by=by.get_username(),
-                        person=by,
-                        reason=reason.strip(),
-                    )
-                    for measure, (_, value) in lines.items()
+        with refusing():
+            # One statement is one use: the trigger judges all its rows together.
+            grants = Grant.objects.bulk_create(
+                Grant(
+                    wo_id=work_order_id,
+                    measure=measure,
+                    value=value,
+                    starts_at=now,
+                    ends_at=now + length,
+                    kind=Grant.Kind.BREAK_GLASS,
+                    granted_by=by.get_username(),
+                    person=by,
+                    reason=reason,
                 )
-        except IntegrityError as error:
-            if said := said_by_trigger(error):
-                raise Refused(said) from error
-            raise
+                for measure, (_, value) in lines.items()
+            )
         notices.glass_broken(subject.label, grants, by=by, change=told(lines), minutes=minutes)
     return grants
 
@@ -119,8 +112,7 @@ def review(
     """Say afterwards whether it was right; by somebody else, who decides on cap changes, or by a
     solo operator after the waiting time, who showed their second factor for it. Raises Refused,
     SecondFactorRequired, and Conflict where it is reviewed already."""
-    if not text.strip():
-        raise Refused("A review says something.")
+    text = stated(text, "A review says something.")
     if not holds(by, "decide_changerequest"):
         raise Refused("Break-glass is reviewed by those who decide on cap changes.")
     with transaction.atomic():
@@ -138,27 +130,20 @@ def review(
         grant.second_factor_at = shown_at
         grant.reviewed_at = timezone.now()
         grant.reviewed_by = by
-        grant.review = text.strip()
-        try:
-            with transaction.atomic():
-                grant.save(
-                    update_fields=["reviewed_at", "reviewed_by", "review", "second_factor_at"]
-                )
-        except IntegrityError as error:
-            if said := said_by_trigger(error):
-                raise Refused(said) from error
-            raise
+        grant.review = text
+        with refusing():
+            grant.save(update_fields=["reviewed_at", "reviewed_by", "review", "second_factor_at"])
         events.record(
             "BREAK_GLASS_REVIEWED",
             message=f"Break-glass on {grant.wo_id} reviewed"
             + (", by the solo operator who used it" if shown_at else "")
-            + f": {text.strip()}",
+            + f": {text}",
             owner=("work_order", grant.wo_id),
             actor=by.get_username(),
             meta={
                 "woId": grant.wo_id,
                 "grantId": grant.pk,
-                "review": text.strip(),
+                "review": text,
                 **solo_operator.told(shown_at, waited_since=grant.created_at),
             },
         )

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, connection, transaction
+from django.db import connection, transaction
 from django.urls import reverse
 from django.utils import timezone
 from psycopg.types.json import Jsonb
@@ -21,7 +21,9 @@ from budgets.approvals.people import holds
 from budgets.approvals.solo_operator import SoloOperator
 from budgets.exceptions import Conflict, Refused
 from budgets.models import CostCorrection, CostRule, DirectSpend
+from budgets.writing import refusing, stated
 from opslog import events, outbox
+from opslog.groups import OPERATIONS, members
 from opslog.models import Severity
 from opslog.outbox.notices import Notice
 from opslog.pricing.money import MAX_USD, usd, usd_text
@@ -31,7 +33,6 @@ from workorders.models import Run, ServiceToken
 Of, Status = CostCorrection.Of, CostCorrection.Status
 TOPIC = "cost_correction"
 PERMISSION = "budgets.correct_cost"
-LEVEL = "operations"  # whose word it is, in events
 MOVED = "The cost is another one by now: look again."
 CORRECT = "SELECT tollgate.correct_cost_v1(%s, %s, %s, %s, %s, %s, %s)"
 
@@ -70,9 +71,7 @@ def ask(
     `by` saw; `new` the true one, in US dollars. Raises Refused, and Conflict where the cost is
     another one by now or a correction waits already."""
     _may(by)
-    new, reason = usd(new), reason.strip()
-    if not reason:
-        raise Refused("A correction needs a reason.")
+    new, reason = usd(new), stated(reason, "A correction needs a reason.")
     if not 0 <= new <= MAX_USD:
         raise Refused(f"A cost lies from $0 to ${MAX_USD:,}.")
     with transaction.atomic():
@@ -82,14 +81,11 @@ def ask(
         if old == new:
             raise Refused("Nothing would change.")
         waits = needs_second_person(of, subject_id, old, new)
-        try:
-            with transaction.atomic():
-                made = CostCorrection.objects.create(
-                    of=of, subject_id=subject_id, status=Status.PENDING, old_usd=old, new_usd=new,
-                    reason=reason, asked_by=by,
-                )  # fmt: skip
-        except IntegrityError as error:
-            raise Conflict("A correction of this cost waits for a second person.") from error
+        with refusing("A correction of this cost waits for a second person."):
+            made = CostCorrection.objects.create(
+                of=of, subject_id=subject_id, status=Status.PENDING, old_usd=old, new_usd=new,
+                reason=reason, asked_by=by,
+            )  # fmt: skip
         if waits:
             _record("COST_CORRECTION_REQUESTED", made, by, "asked for")
             _ask_others(made, by)
@@ -115,8 +111,7 @@ def decide(
     """Confirm a correction, or refuse it; who asked may only withdraw it, which is a refusal. A
     solo operator may confirm their own, after the waiting time and with their second factor.
     Raises Refused, SecondFactorRequired, Conflict."""
-    if not note.strip():
-        raise Refused("A comment is required.")
+    note = stated(note, "A comment is required.")
     with transaction.atomic():
         found = CostCorrection.objects.select_for_update().get(pk=correction_id)
         by = User.objects.get(pk=by.pk)
@@ -133,10 +128,10 @@ def decide(
         if solo:
             found.second_factor_at = solo.require(found.asked_at, second_factor_at)
         if not approve:
-            _close(found, Status.REFUSED, by=by, note=note.strip())
-            _record("COST_CORRECTION_REFUSED", found, by, f"refused: {note.strip()}")
+            _close(found, Status.REFUSED, by=by, note=note)
+            _record("COST_CORRECTION_REFUSED", found, by, f"refused: {note}")
             _notify_of_end(found, by=by)
-        elif not _apply(found, by=by, note=note.strip()):
+        elif not _apply(found, by=by, note=note):
             _close(found, Status.STALE, by=by, note="the cost has changed")
             _record("COST_CORRECTION_STALE", found, by, "not applied: the cost has changed")
             _notify_of_end(found, by=by)
@@ -156,8 +151,7 @@ def interested(correction: CostCorrection) -> set[int]:
 
 def set_rule(*, by: str, reason: str, **values: Any) -> None:
     """Change the rules for costs (see `CostRule`). Raises Refused."""
-    if not reason.strip():
-        raise Refused("A change needs a reason.")
+    reason = stated(reason, "A change needs a reason.")
     with transaction.atomic():
         rule = CostRule.objects.select_for_update().get()
         changes = {
@@ -168,9 +162,9 @@ def set_rule(*, by: str, reason: str, **values: Any) -> None:
         CostRule.objects.update(**values)
         events.record(
             "COST_RULE_CHANGE",
-            message=f"Rule of costs changed: {reason.strip()}",
+            message=f"Rule of costs changed: {reason}",
             actor=by,
-            meta={"changes": changes, "reason": reason.strip()},
+            meta={"changes": changes, "reason": reason},
         )
 
 
@@ -188,7 +182,7 @@ def _apply(made: CostCorrection, *, by: User, note: str) -> bool:
         "askedBy": people[0],
         "people": people,
         "approvers": people,
-        "approvalLevel": LEVEL,
+        "approvalLevel": OPERATIONS,
         **solo_operator.told(made.second_factor_at, waited_since=made.asked_at),
     }
     with connection.cursor() as cursor:
@@ -239,12 +233,11 @@ def _ask_others(made: CostCorrection, by: User) -> None:
         what=f"Confirm a corrected cost of {made.get_of_display()} {made.subject_id}",
         change=f"${usd_text(made.old_usd)} → ${usd_text(made.new_usd)}",
         by=by.get_username(),
-        at=timezone.now(),
         severity=Severity.WARNING,
         action="Confirm or refuse it, as somebody else who corrects costs.",
         details=made.reason,
     )
-    others = [person for person in alerts.operators() if person.pk != by.pk]
+    others = [person for person in members(OPERATIONS) if person.pk != by.pk]
     _send(made, others, notice, key=str(made.pk), signs=True)
 
 

@@ -6,17 +6,17 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from budgets.approvals import notices, solo_operator, subjects
 from budgets.approvals.completing import complete
-from budgets.approvals.ending import close, lock_pending
+from budgets.approvals.ending import close, decided, lock_pending
 from budgets.approvals.needs import raised_by, slots_of
 from budgets.approvals.people import groups_of, may_decide, parties, solo_signature
-from budgets.approvals.requests import said_by_trigger
 from budgets.approvals.wording import about
 from budgets.exceptions import Conflict, PasswordRequired, Refused
 from budgets.models import ChangeRequest, Measure, Vote
+from budgets.writing import refusing, stated
 from opslog import events
 
 PASSWORD_OVER_USD = Decimal("50.00")
@@ -49,8 +49,7 @@ def decide(
     """
     if decision not in Vote.Decision.values:
         raise Refused("Choose to approve or to refuse.")
-    if not comment.strip():
-        raise Refused("A comment is required.")
+    comment = stated(comment, "A comment is required.")
     with transaction.atomic():
         request = lock_pending(request_id)
         if request is not None:
@@ -69,20 +68,18 @@ def decide(
             )
             if approves and needs_password(request) and not (password_confirmed or shown_at):
                 raise PasswordRequired("Confirm it’s you to approve over $50 a day.")
-            _vote(request, by, decision, comment.strip(), dict(evidence or {}), shown_at)
+            _vote(request, by, decision, comment, dict(evidence or {}), shown_at)
             if decision == Vote.Decision.REFUSE:
                 close(
                     request,
                     ChangeRequest.Status.REFUSED,
                     by=by.get_username(),
-                    note=comment.strip(),
+                    note=comment,
                     person=by,
                 )
             elif not complete(request):
                 notices.still_waiting(request)
-    if request is None:
-        raise Conflict("The request is decided or expired already.")
-    return request
+    return decided(request)
 
 
 def decide_many(
@@ -132,22 +129,17 @@ def _vote(
     second_factor_at: datetime | None,
 ) -> None:
     groups = sorted(groups_of(by) & set(slots_of(request)))
-    try:
-        with transaction.atomic():
-            Vote.objects.create(
-                request=request,
-                revision=request.revision,
-                voter=by,
-                group=", ".join(groups),
-                decision=decision,
-                comment=comment,
-                evidence=evidence,
-                second_factor_at=second_factor_at,
-            )
-    except IntegrityError as error:
-        if said := said_by_trigger(error):
-            raise Refused(said) from error
-        raise Conflict("You have decided on this request already.") from error
+    with refusing("You have decided on this request already."):
+        Vote.objects.create(
+            request=request,
+            revision=request.revision,
+            voter=by,
+            group=", ".join(groups),
+            decision=decision,
+            comment=comment,
+            evidence=evidence,
+            second_factor_at=second_factor_at,
+        )
     if decision == Vote.Decision.APPROVE:
         events.record(
             "CAP_CHANGE_APPROVED",

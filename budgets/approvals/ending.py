@@ -7,6 +7,7 @@ from django.utils import timezone
 from budgets.approvals import notices
 from budgets.approvals.subjects import name_of
 from budgets.approvals.wording import about
+from budgets.exceptions import Conflict
 from budgets.models import ChangeRequest
 from opslog import events
 
@@ -21,6 +22,13 @@ def lock_pending(request_id: int) -> ChangeRequest | None:
     if request.expires_at <= timezone.now():
         close(request, ChangeRequest.Status.EXPIRED, by="tollgate", note=NOBODY_DECIDED)
         return None
+    return request
+
+
+def decided(request: ChangeRequest | None) -> ChangeRequest:
+    """What `lock_pending` has given, after its transaction. Raises Conflict where that was None."""
+    if request is None:
+        raise Conflict("The request is decided or expired already.")
     return request
 
 
@@ -47,9 +55,7 @@ def close(
 
 def close_overdue() -> int:
     """Close what nobody decided in time. Only tidiness: expiry is found under the lock anyway."""
-    overdue = ChangeRequest.objects.filter(
-        status=ChangeRequest.Status.PENDING, expires_at__lte=timezone.now()
-    ).values_list("pk", flat=True)
+    overdue = ChangeRequest.objects.overdue().values_list("pk", flat=True)
     for pk in overdue:
         with transaction.atomic():
             lock_pending(pk)

@@ -8,11 +8,11 @@ from functools import cached_property
 
 from django.utils import timezone
 
-from budgets.approvals import grants, rules, solo_operator
+from budgets.approvals import rules, solo_operator
 from budgets.approvals.solo_operator import SoloOperator
 from budgets.approvals.subjects import WORK_ORDER, OwnLimit, SharedLimit, Values
 from budgets.exceptions import Refused
-from budgets.models import ApprovalLimit, ApprovalRule, Budget, ChangeRequest, Measure
+from budgets.models import ApprovalLimit, ApprovalRule, Budget, ChangeRequest, Grant, Measure
 
 Lines = dict[str, tuple[Decimal, Decimal]]  # measure → old, new
 
@@ -35,16 +35,40 @@ def current_rules() -> list[rules.Rule]:
     return list(found.values())
 
 
+class Live:
+    """The grants of some work orders that are not over, read once for many questions."""
+
+    def __init__(self, work_order_ids: Iterable[str]) -> None:
+        self._grants = list(
+            Grant.objects.filter(wo__in=set(work_order_ids), ends_at__gt=timezone.now())
+        )
+
+    def highest(
+        self, work_order_id: str, measure: str, since: datetime, until: datetime | None
+    ) -> Decimal:
+        """The highest grant of a measure that overlaps [since, until); 0 without one."""
+        return max(
+            (
+                grant.value
+                for grant in self._grants
+                if (grant.wo_id, grant.measure) == (work_order_id, measure)
+                and grant.ends_at > since
+                and (until is None or grant.starts_at < until)
+            ),
+            default=Decimal(0),
+        )
+
+
 @dataclass(frozen=True)
 class Known:
     """What many requests are judged by, read once."""
 
     rules: list[rules.Rule]
-    live: grants.Live
+    live: Live
 
     @classmethod
     def about(cls, work_order_ids: Iterable[str]) -> "Known":
-        return cls(current_rules(), grants.Live(work_order_ids))
+        return cls(current_rules(), Live(work_order_ids))
 
     @cached_property
     def limits(self) -> dict[str, Budget]:

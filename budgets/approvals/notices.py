@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Literal
 
 from django.contrib.auth.models import User
 from django.urls import reverse
@@ -13,13 +12,13 @@ from budgets.approvals.subjects import name_of
 from budgets.approvals.wording import told
 from budgets.models import ChangeRequest, Grant
 from opslog import outbox
+from opslog.groups import members
 from opslog.models import Severity
 from opslog.outbox.notices import Notice, moment
 
 # The sources contradict each other on whether finance approves over $10. The matrix rules; finance
 # is notified (docs/adr/0007).
 FINANCE_TOLD_OVER_USD = Decimal("10.00")
-CHANNELS: Literal["channels"] = "channels"
 ASKED = ("cap_change_asked", "cap_change_reminder")
 GLASS = "break_glass"
 ENDINGS = {
@@ -28,10 +27,6 @@ ENDINGS = {
     ChangeRequest.Status.EXPIRED: "Make another request if the need remains.",
     ChangeRequest.Status.STALE: "Make another request, from the caps in force now.",
 }
-
-
-def members(*groups: str) -> "list[User]":
-    return list(User.objects.filter(is_active=True, groups__name__in=groups).distinct())
 
 
 def link_to(request: ChangeRequest) -> str:
@@ -72,15 +67,15 @@ def asked(
         action=f"Approve or refuse it by {moment(request.expires_at)}; then it expires.",
         details=request.justification,
     )
-    for to, signs in ((approvers, True), (CHANNELS, False)):
-        outbox.send(
-            topic="cap_change_asked",
-            to=to,
-            notice=notice,
-            link=link_to(request),
-            key=key,
-            mandatory=signs,
-        )
+    outbox.send(
+        topic="cap_change_asked",
+        to=approvers,
+        channels=True,
+        notice=notice,
+        link=link_to(request),
+        key=key,
+        mandatory=True,
+    )
     if usd_per_day > FINANCE_TOLD_OVER_USD:
         outbox.send(
             topic="cap_change_finance",
@@ -110,7 +105,6 @@ def still_waiting(request: ChangeRequest) -> None:
             what=f"Your request for {name_of(request)} was signed, and needs more signatures",
             change=f"{votes.count() - 1} → {votes.count()} signatures ({change_of(request)})",
             by=last.voter.get_username() if last else "an approver",
-            at=timezone.now(),
             severity=Severity.INFO,
             action=f"Wait for the others; it expires at {moment(request.expires_at)}.",
         ),
@@ -129,7 +123,6 @@ def taken_over(request: ChangeRequest, *, by: User) -> None:
             what=f"The request of your token for {name_of(request)} was taken over and edited",
             change=change_of(request),
             by=by.get_username(),
-            at=timezone.now(),
             severity=Severity.INFO,
             action="Nothing, unless the new values are wrong: then talk to them.",
         ),
@@ -158,14 +151,14 @@ def closed(request: ChangeRequest, *, by: str, note: str, person: User | None) -
         action=ENDINGS.get(ChangeRequest.Status(request.status), "Nothing."),
         details=note,
     )
-    for to in (others, CHANNELS):
-        outbox.send(
-            topic="cap_change_closed",
-            to=to,
-            notice=notice,
-            link=link_to(request),
-            key=str(request.pk),
-        )
+    outbox.send(
+        topic="cap_change_closed",
+        to=others,
+        channels=True,
+        notice=notice,
+        link=link_to(request),
+        key=str(request.pk),
+    )
 
 
 def reminder(request: ChangeRequest, number: int, people: Iterable[User]) -> None:
@@ -176,7 +169,6 @@ def reminder(request: ChangeRequest, number: int, people: Iterable[User]) -> Non
             what=f"Reminder: a request for {name_of(request)} still needs a decision",
             change=change_of(request),
             by=asker(request),
-            at=timezone.now(),
             severity=Severity.WARNING,
             action=f"Approve or refuse it by {moment(request.expires_at)}; then it expires.",
             details=request.justification,
@@ -211,7 +203,6 @@ def glass_overdue(grant: Grant) -> None:
         what=f"The review of a break-glass on {grant.wo_id} is overdue",
         change="to be reviewed within 24 hours → overdue; the next break-glass is refused",
         by=grant.granted_by,
-        at=timezone.now(),
         severity=Severity.ERROR,
         action="Review it now, with your second factor."
         if own
@@ -248,15 +239,15 @@ def glass_reviewed(grant: Grant, *, by: User) -> None:
 def _of_glass(
     grant: Grant, people: Sequence[User], notice: Notice, *, key: str, signs: bool
 ) -> None:
-    for to, mandatory in ((people, signs), (CHANNELS, False)):
-        outbox.send(
-            topic=GLASS,
-            to=to,
-            notice=notice,
-            link=reverse("admin:budgets_grant_change", args=[grant.pk]),
-            key=key,
-            mandatory=mandatory,
-        )
+    outbox.send(
+        topic=GLASS,
+        to=people,
+        channels=True,
+        notice=notice,
+        link=reverse("admin:budgets_grant_change", args=[grant.pk]),
+        key=key,
+        mandatory=signs,
+    )
 
 
 def rules_changed(label: str, change: str, reason: str, *, by: User, key: str) -> None:
@@ -268,7 +259,6 @@ def rules_changed(label: str, change: str, reason: str, *, by: User, key: str) -
             what=f"The approval rules for {label} were changed",
             change=change,
             by=by.get_username(),
-            at=timezone.now(),
             severity=Severity.WARNING,
             action="Look at who has to sign from now on; open requests are judged by the new "
             "rules.",

@@ -50,7 +50,6 @@ def holds(user: User | AnonymousUser, codename: str) -> bool:
 # What makes somebody a party to a request, as others and as they themselves read it.
 ROLES = {
     "requester": ("requested it", "you requested it"),
-    "editor": ("edited it last", "you edited it last"),
     "token_owner": ("owns the token that requested it", "you own the token that requested it"),
     "token_maker": ("made the token that requested it", "you made the token that requested it"),
     "subject_owner": ("owns the token it is about", "you own the token it is about"),
@@ -60,10 +59,10 @@ ROLES = {
 
 def parties(request: ChangeRequest) -> dict[int, list[str]]:
     """Who has no vote because the request is theirs, by id, each with what makes it theirs (of
-    ROLES): who asked, who edited it last, and the owner and the makers of the token that asked, as
-    they were recorded then and as they are now, with those of the tokens it was rotated from or to.
-    A trigger on votes holds the same."""
-    held = [("requester", request.requester_id), ("editor", request.last_editor_id)]
+    ROLES): who asked, and the owner and the makers of the token that asked, as they were recorded
+    then and as they are now, with those of the tokens it was rotated from or to. A trigger on votes
+    holds the same."""
+    held: list[tuple[str, int | None]] = [("requester", request.requester_id)]
     if request.token is not None:
         held += [
             ("token_owner", request.token_owner_id),
@@ -82,6 +81,15 @@ def parties(request: ChangeRequest) -> dict[int, list[str]]:
         if person is not None and role not in found.setdefault(person, []):
             found[person].append(role)
     return found
+
+
+def waiting() -> "QuerySet[ChangeRequest]":
+    """The requests that wait for approval, the oldest first, with all that is judged of them."""
+    return (
+        with_parties(ChangeRequest.objects.waiting())
+        .prefetch_related("lines", "votes")
+        .order_by("created_at")
+    )
 
 
 def with_parties(requests: "QuerySet[ChangeRequest]") -> "QuerySet[ChangeRequest]":
@@ -112,7 +120,7 @@ def may_decide(request: ChangeRequest, user: User, known: Known | None = None) -
     """Empty when this person may decide on this request, else the reason why not."""
     if request.status != ChangeRequest.Status.PENDING:
         return "The request is decided."
-    if request.expires_at <= timezone.now():
+    if request.state == ChangeRequest.Status.EXPIRED:
         return "The request has expired."
     if not decides(user):
         return "You do not decide on cap changes."
@@ -178,15 +186,7 @@ def waiting_for(user: User) -> list[ChangeRequest]:
     does not grow with the number of requests."""
     if not decides(user):
         return []
-    pending = list(
-        with_parties(
-            ChangeRequest.objects.filter(
-                status=ChangeRequest.Status.PENDING, expires_at__gt=timezone.now()
-            )
-        )
-        .prefetch_related("lines", "votes")
-        .order_by("created_at")
-    )
+    pending = list(waiting())
     if not pending:  # as on most pages, whose navigation asks for them
         return []
     memberships = accounts.memberships_of(user)
@@ -264,10 +264,13 @@ def voters(groups: set[str]) -> "QuerySet[User]":
     )
 
 
-def impossible(request: ChangeRequest, known: Known | None = None) -> str:
+def impossible(
+    request: ChangeRequest, known: Known | None = None, everybody: list[User] | None = None
+) -> str:
     """Why an open request can no longer be approved by anybody; empty when it can.
 
-    People leave and change groups: then the slots may need more distinct people than there are.
+    People leave and change groups: then the slots may need more distinct people than there are. For
+    many requests, `known` and `everybody` who may vote are read once.
     """
     if request.status != ChangeRequest.Status.PENDING:
         return ""
@@ -276,7 +279,8 @@ def impossible(request: ChangeRequest, known: Known | None = None) -> str:
     except Refused as error:
         return str(error)
     theirs = parties(request)
-    everybody = list(voters(set(needed)))
+    if everybody is None:
+        everybody = list(voters(set(needed)))
     others = [person for person in everybody if person.pk not in theirs]
     return _unfillable_by(needed, others, everybody, known, by=request.expires_at)
 
@@ -284,29 +288,11 @@ def impossible(request: ChangeRequest, known: Known | None = None) -> str:
 def impossible_requests() -> list[tuple[ChangeRequest, str]]:
     """The open requests that nobody can approve any more, each with the reason. The number of
     queries does not grow with the number of requests."""
-    pending = list(
-        with_parties(
-            ChangeRequest.objects.filter(
-                status=ChangeRequest.Status.PENDING, expires_at__gt=timezone.now()
-            )
-        )
-        .prefetch_related("lines")
-        .order_by("created_at")
-    )
+    pending = list(waiting())
     known = Known.about(request.subject_id for request in pending)
     everybody = list(voters({group for rule in known.rules for group in rule.slots}))
-    found = []
-    for request in pending:
-        try:
-            needed = slots_of(request, known)
-        except Refused as error:
-            found.append((request, str(error)))
-            continue
-        theirs = parties(request)
-        others = [person for person in everybody if person.pk not in theirs]
-        if reason := _unfillable_by(needed, others, everybody, known, by=request.expires_at):
-            found.append((request, reason))
-    return found
+    reasons = ((request, impossible(request, known, everybody)) for request in pending)
+    return [(request, reason) for request, reason in reasons if reason]
 
 
 def _unfillable_by(

@@ -10,6 +10,7 @@ from budgets.approvals.needs import slots_of
 from budgets.approvals.people import may_decide, voters
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest
+from opslog.groups import members
 
 STEPS = (0.25, 0.50, 0.75)
 
@@ -26,9 +27,7 @@ def remind() -> int:
     conditional update. After a pause only the latest step is sent, not all that were missed."""
     now = timezone.now()
     reminded = 0
-    pending = ChangeRequest.objects.filter(
-        status=ChangeRequest.Status.PENDING, expires_at__gt=now, reminders__lt=len(STEPS)
-    )
+    pending = ChangeRequest.objects.waiting().filter(reminders__lt=len(STEPS))
     for request in pending:
         due = steps_due(request.created_at, request.expires_at, now)
         if due <= request.reminders:
@@ -47,7 +46,7 @@ def remind() -> int:
                 needed = set()
             people = [user for user in voters(needed) if not may_decide(request, user)]
             if due == len(STEPS):
-                people += [user for user in notices.members("administrator") if user not in people]
+                people += [user for user in members("administrator") if user not in people]
             notices.reminder(request, due, people)
             reminded += 1
     return reminded

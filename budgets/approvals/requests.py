@@ -4,20 +4,22 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-import psycopg
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils import timezone
 
-from budgets.approvals import notices, rules, subjects
-from budgets.approvals.applying import apply
-from budgets.approvals.ending import NOBODY_DECIDED, close, lock_pending
+from budgets.approvals import notices, subjects
+from budgets.approvals.completing import apply
+from budgets.approvals.ending import NOBODY_DECIDED, close, decided, lock_pending
 from budgets.approvals.needs import Lines, lines_of, raised_by, slots_of
 from budgets.approvals.people import parties
 from budgets.approvals.wording import about, changes_of, told
-from budgets.exceptions import Conflict, Refused
+from budgets.exceptions import Refused
 from budgets.models import ChangeLine, ChangeRequest, Measure
+from budgets.models.approvals import ChangeRequests
+from budgets.writing import refusing, stated
 from opslog import events
+from opslog.groups import OPERATIONS, is_operator
 
 Status = ChangeRequest.Status
 LIFETIME = timedelta(hours=24)
@@ -31,7 +33,6 @@ THESE = {
     "service_token": "this token's ceiling",
 }
 NO_IMPACT = "The expected cost impact is required: dollars a day or a month, and how you know."
-OURS = "23001"  # restrict_violation: raised by a trigger of ours, in words for people
 
 
 def ask(
@@ -57,14 +58,13 @@ def ask(
     sets aside what a program has open on the same subject. Raises Refused, and Conflict where
     another request is open already.
     """
-    if not justification.strip():
-        raise Refused("A justification is required.")
+    justification = stated(justification, "A justification is required.")
     with transaction.atomic():
         subject = subjects.lock(kind, subject_id)
         subject.may_change()
         lines = _lines(subject, new, is_grant=_check_interval(grant_from, grant_until))
         lowers = all(value < old for old, value in lines.values())
-        if lowers and not _is_operator(by):
+        if lowers and not is_operator(by):
             raise Refused("Caps are lowered by operations; it takes effect at once.")
         if not lowers and not expected_cost_impact.strip():
             raise Refused(NO_IMPACT)
@@ -74,38 +74,32 @@ def ask(
         if token_id is None and not lowers:
             _set_aside_program_of(kind, subject_id, by)
         now = timezone.now()
-        try:
-            with transaction.atomic():
-                request = ChangeRequest.objects.create(
-                    # A lowering is decided as it is made: an open request does not stand in its
-                    # way (and finds its base moved, if it was about the same cap).
-                    status=Status.APPLIED if lowers else Status.PENDING,
-                    decided_at=now if lowers else None,
-                    subject_type=kind,
-                    subject_id=subject_id,
-                    requester=by,
-                    last_editor=by if token_id is None else None,
-                    # Its owner and maker are stamped by a trigger, which also holds how many one
-                    # token may open.
-                    token_id=token_id,
-                    token_owner=None if token_id is None else by,
-                    justification=justification.strip(),
-                    expected_cost_impact=expected_cost_impact.strip(),
-                    expires_at=now + LIFETIME,
-                    grant_from=grant_from,
-                    grant_until=grant_until,
-                )
-        except IntegrityError as error:
-            if said := said_by_trigger(error):
-                raise Refused(said) from error
-            raise Conflict(f"A change of {THESE[kind]} is being decided already.") from error
+        with refusing(f"A change of {THESE[kind]} is being decided already."):
+            request = ChangeRequest.objects.create(
+                # A lowering is decided as it is made: an open request does not stand in its way
+                # (and finds its base moved, if it was about the same cap).
+                status=Status.APPLIED if lowers else Status.PENDING,
+                decided_at=now if lowers else None,
+                subject_type=kind,
+                subject_id=subject_id,
+                requester=by,
+                # Its owner and maker are stamped by a trigger, which also holds how many one token
+                # may open.
+                token_id=token_id,
+                token_owner=None if token_id is None else by,
+                justification=justification,
+                expected_cost_impact=expected_cost_impact.strip(),
+                expires_at=now + LIFETIME,
+                grant_from=grant_from,
+                grant_until=grant_until,
+            )
         if token_id is not None:
             request.refresh_from_db()
         _write_lines(request, lines)
         needed = {} if lowers else slots_of(request)
         _record(request, "CAP_CHANGE_REQUESTED", f"{subject.label}: {told(lines)} asked for", by)
         if lowers:
-            apply(request, subject, lines, approvers=[by.get_username()], level="operations")
+            apply(request, subject, lines, approvers=[by.get_username()], level=OPERATIONS)
         else:
             _tell(request, subject.label, lines, needed)
     return request
@@ -124,10 +118,8 @@ def edit(
     """Change an open request, by who asked, or by anybody who may ask where a program did: they
     take it over and are the requester from then on. The votes so far count no more; its life does
     not begin anew. Raises Refused, Conflict."""
-    if not justification.strip():
-        raise Refused("A justification is required.")
-    if not expected_cost_impact.strip():
-        raise Refused(NO_IMPACT)
+    justification = stated(justification, "A justification is required.")
+    expected_cost_impact = stated(expected_cost_impact, NO_IMPACT)
     with transaction.atomic():
         request = lock_pending(request_id)
         if request is not None:
@@ -140,9 +132,9 @@ def edit(
                 raise Refused("To lower caps, withdraw this request and ask for the lower ones.")
             request.lines.all().delete()
             request.revision += 1
-            request.requester = request.last_editor = by
-            request.justification = justification.strip()
-            request.expected_cost_impact = expected_cost_impact.strip()
+            request.requester = by
+            request.justification = justification
+            request.expected_cost_impact = expected_cost_impact
             request.grant_from, request.grant_until = grant_from, grant_until
             request.save()
             _write_lines(request, lines)
@@ -152,9 +144,7 @@ def edit(
             if taken_over:
                 notices.taken_over(request, by=by)
             _tell(request, subject.label, lines, needed)
-    if request is None:
-        raise Conflict("The request is decided or expired already.")
-    return request
+    return decided(request)
 
 
 def cancel(request_id: int, *, by: User) -> ChangeRequest:
@@ -166,9 +156,7 @@ def cancel(request_id: int, *, by: User) -> ChangeRequest:
                 raise Refused("Only who asked can withdraw a request.")
             name = by.get_username()
             close(request, Status.CANCELLED, by=name, note="withdrawn", person=by)
-    if request is None:
-        raise Conflict("The request is decided or expired already.")
-    return request
+    return decided(request)
 
 
 def may_edit(request: ChangeRequest, person: User) -> bool:
@@ -185,26 +173,15 @@ def may_set_aside(request: ChangeRequest, person: User) -> bool:
 
 def set_aside(request_id: int, *, by: User, reason: str) -> ChangeRequest:
     """End what a program asked, without a decision on it. Raises Refused and Conflict."""
-    if not reason.strip():
-        raise Refused("A reason is required.")
+    reason = stated(reason, "A reason is required.")
     with transaction.atomic():
         request = lock_pending(request_id)
         if request is not None:
             if not may_set_aside(request, by):
                 raise Refused("Only a program's request is set aside; a person's is decided.")
             name = by.get_username()
-            close(request, Status.SET_ASIDE, by=name, note=reason.strip(), person=by)
-    if request is None:
-        raise Conflict("The request is decided or expired already.")
-    return request
-
-
-def said_by_trigger(error: IntegrityError) -> str:
-    """What a trigger of ours said, for the person who asked; empty for any other violation."""
-    cause = error.__cause__
-    if not isinstance(cause, psycopg.Error) or cause.sqlstate != OURS:
-        return ""
-    return cause.diag.message_primary or ""
+            close(request, Status.SET_ASIDE, by=name, note=reason, person=by)
+    return decided(request)
 
 
 def _may_ask(person: User) -> bool:
@@ -212,34 +189,23 @@ def _may_ask(person: User) -> bool:
 
 
 def _set_aside_program_of(kind: str, subject_id: str, by: User) -> None:
-    """Make way for a person's request. As with overdue ones: only if nobody holds it, since the
-    subject is locked already; whoever holds it decides on it this moment."""
-    locked = ChangeRequest.objects.select_for_update(no_key=True, skip_locked=True).filter(
-        subject_type=kind,
-        subject_id=subject_id,
-        status=Status.PENDING,
-        token__isnull=False,
-        last_editor=None,
-    )
-    for free in locked:
+    """Make way for a person's request."""
+    for free in _free(kind, subject_id).filter(token__isnull=False, revision=1):
         note = "a person requests a change of the same limits"
         close(free, Status.SET_ASIDE, by=by.get_username(), note=note, person=by)
 
 
 def _close_overdue_of(kind: str, subject_id: str) -> None:
-    for request in ChangeRequest.objects.filter(
-        subject_type=kind,
-        subject_id=subject_id,
-        status=ChangeRequest.Status.PENDING,
-        expires_at__lte=timezone.now(),
-    ):
-        # The order of locks is request, then subject; the subject is locked already here. So
-        # this one is taken only if it is free: whoever holds it closes it.
-        locked = ChangeRequest.objects.select_for_update(no_key=True, skip_locked=True).filter(
-            pk=request.pk, status=ChangeRequest.Status.PENDING
-        )
-        for free in locked:
-            close(free, ChangeRequest.Status.EXPIRED, by="tollgate", note=NOBODY_DECIDED)
+    for free in _free(kind, subject_id).overdue():
+        close(free, Status.EXPIRED, by="tollgate", note=NOBODY_DECIDED)
+
+
+def _free(kind: str, subject_id: str) -> ChangeRequests:
+    """The open requests of a subject that nobody holds, locked. The order of locks is request, then
+    subject, and the subject is locked already: whoever holds one decides on it this moment."""
+    return ChangeRequest.objects.select_for_update(no_key=True, skip_locked=True).filter(
+        subject_type=kind, subject_id=subject_id, status=Status.PENDING
+    )
 
 
 def _check_interval(since: datetime | None, until: datetime | None) -> bool:
@@ -300,10 +266,6 @@ def _tell(request: ChangeRequest, label: str, lines: Lines, needed: Iterable[str
         usd_per_day=max(resulting, asked),
         parties=parties(request),
     )
-
-
-def _is_operator(user: User) -> bool:
-    return user.is_active and user.groups.filter(name=rules.LOWEST_GROUP).exists()
 
 
 def _record(request: ChangeRequest, kind: str, message: str, by: User) -> None:

@@ -16,6 +16,7 @@ from budgets.approvals.people import groups_of, unfillable, voters
 from budgets.approvals.subjects import BOUNDS, CAPS
 from budgets.exceptions import Refused
 from budgets.models import ApprovalRule, ApprovalSlot, Measure
+from budgets.writing import stated
 from opslog import events
 
 # What rules are made for. The limits of features are judged as shared limits are.
@@ -62,8 +63,7 @@ def replace(measure: str, wanted: Iterable[rules.Rule], *, by: User, reason: str
     wanted = list(wanted)
     if not by.is_active or "administrator" not in groups_of(by):
         raise Refused("Only administrators change approval rules.")
-    if not reason.strip():
-        raise Refused("A reason is required.")
+    reason = stated(reason, "A reason is required.")
     if measure not in RULED:
         raise Refused(f"There is no limit {measure}.")
     found = problems(measure, wanted)
@@ -90,19 +90,19 @@ def replace(measure: str, wanted: Iterable[rules.Rule], *, by: User, reason: str
             )
         event = events.record(
             "APPROVAL_RULES_CHANGE",
-            message=f"Approval rules for {Measure(measure).label} changed: {reason.strip()}",
+            message=f"Approval rules for {Measure(measure).label} changed: {reason}",
             owner=("approval_rules", measure),
             label=Measure(measure).label,
             actor=by.get_username(),
             meta={
                 "measure": measure,
-                "reason": reason.strip(),
+                "reason": reason,
                 "changes": {"rules": {"old": _told(before), "new": _told(wanted)}},
             },
         )
         change = f"{_in_words(before)} → {_in_words(wanted)}"
         label = Measure(measure).label
-        notices.rules_changed(label, change, reason.strip(), by=by, key=str(event))
+        notices.rules_changed(label, change, reason, by=by, key=str(event))
     complete_pending()  # the new rules may ask for less than what is signed already
 
 

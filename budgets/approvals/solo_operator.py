@@ -11,13 +11,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 
 from budgets.exceptions import Refused, SecondFactorRequired
 from budgets.models import SoloOperatorRule
+from budgets.writing import stated
 from opslog import outbox
+from opslog.database import query
 from opslog.models import Severity
 from opslog.outbox.notices import Notice
 
@@ -74,9 +76,7 @@ class Standing:
 
 
 def in_effect() -> SoloOperator | None:
-    with connection.cursor() as cursor:
-        cursor.execute(IN_EFFECT)
-        row = cursor.fetchone()
+    row = query.one(IN_EFFECT)
     return SoloOperator(*row) if row else None
 
 
@@ -91,9 +91,7 @@ def standing() -> Standing | None:
     rule = SoloOperatorRule.objects.order_by("-pk").first()
     if rule is None or not rule.enabled:
         return None
-    with connection.cursor() as cursor:
-        cursor.execute(SIGNERS)
-        signers = [name for (name,) in cursor.fetchall()]
+    signers = [name for (name,) in query.rows(SIGNERS)]
     return Standing(rule.waiting_minutes, in_effect() is not None, signers)
 
 
@@ -112,18 +110,15 @@ def told(second_factor_at: datetime | None, *, waited_since: datetime) -> dict[s
 def switch(*, enabled: bool, minutes: int, reason: str, by: str) -> SoloOperatorRule:
     """By the operator of the server, with the owner's role. A trigger writes the event; everybody
     who could sign, and administrators, are told. Raises Refused."""
-    if not reason.strip():
-        raise Refused("A reason is required.")
+    reason = stated(reason, "A reason is required.")
     if not SHORTEST <= minutes <= LONGEST:
         raise Refused(f"The waiting time is {SHORTEST} to {LONGEST} minutes.")
     with transaction.atomic():
         with transaction.atomic(using=OWNER):  # the rule and its event
             rule = SoloOperatorRule.objects.using(OWNER).create(
-                enabled=enabled, waiting_minutes=minutes, reason=reason.strip(), by=by
+                enabled=enabled, waiting_minutes=minutes, reason=reason, by=by
             )
-        with connection.cursor() as cursor:
-            cursor.execute(CONCERNED)
-            people = list(User.objects.filter(pk__in=[pk for (pk,) in cursor.fetchall()]))
+        people = list(User.objects.filter(pk__in=[pk for (pk,) in query.rows(CONCERNED)]))
         outbox.send(
             topic="account",
             to=people,
@@ -133,7 +128,6 @@ def switch(*, enabled: bool, minutes: int, reason: str, by: str) -> SoloOperator
                 if enabled
                 else "one person may sign twice → two people sign",
                 by=by,
-                at=timezone.now(),
                 severity=Severity.WARNING,
                 action="Switch it off with manage.py solo_operator off, if you did not expect this."
                 if enabled

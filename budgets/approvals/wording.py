@@ -7,7 +7,7 @@ from typing import Any
 from budgets.approvals.subjects import WORK_ORDER
 from budgets.models import ChangeRequest, Measure
 
-FIELD_NAMES = {
+FIELD_NAMES: dict[str, str] = {
     Measure.RUNS_PER_DAY: "runsPerDay",
     Measure.USD_PER_DAY: "usdPerDay",
     Measure.MAX_CONCURRENT_RUNS: "maxConcurrentRuns",
@@ -31,7 +31,7 @@ def number(value: Decimal) -> int | float:
 
 def changes_of(lines: Mapping[str, tuple[Decimal, Decimal]]) -> dict[str, dict[str, int | float]]:
     return {
-        FIELD_NAMES[Measure(measure)]: {"old": number(old), "new": number(new)}
+        FIELD_NAMES[measure]: {"old": number(old), "new": number(new)}
         for measure, (old, new) in lines.items()
     }
 

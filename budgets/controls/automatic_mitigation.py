@@ -9,14 +9,16 @@ import logging
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 
 from budgets.audit import acting
 from budgets.controls import features, mitigations
 from budgets.exceptions import Refused
 from budgets.models import AutomaticMitigation, FeatureControl, TimedMitigation
+from budgets.writing import HOLD_LIMITS, hold, stated
 from opslog import events
 from opslog.exceptions import NotAllowedNow
+from opslog.groups import OPERATIONS, members
 from opslog.identities import canonical
 from opslog.incidents import mitigating, notices, timeline
 from opslog.models import Incident, Mitigation
@@ -32,9 +34,7 @@ def set_lever(
     lever: str, *, enabled: bool, minutes: int, reason: str, by: str, now: datetime
 ) -> AutomaticMitigation:
     """Raises Refused for an empty reason or a time out of bounds."""
-    reason = reason.strip()
-    if not reason:
-        raise Refused("A change needs a reason.")
+    reason = stated(reason, "A change needs a reason.")
     if not 5 <= minutes <= 1440:
         raise Refused("It ends after 5 to 1,440 minutes.")
     with transaction.atomic():
@@ -87,7 +87,7 @@ def _apply(mitigation_id: int, *, now: datetime) -> bool:
 def _set(mitigation: Mitigation, until: datetime, *, now: datetime) -> None:
     incident = mitigation.incident
     reason = f"Automatic mitigation of incident #{incident.pk}, until {until:%Y-%m-%d %H:%M} UTC"
-    _hold_limits()
+    hold(HOLD_LIMITS)
     if not mitigations.is_as_proposed(mitigation):
         raise Refused("Somebody has changed the control: the next verdict proposes anew.")
     control = features.control_of(mitigation.feature)
@@ -100,17 +100,17 @@ def _set(mitigation: Mitigation, until: datetime, *, now: datetime) -> None:
         mitigation=mitigation,
         lever=mitigation.lever,
         feature=canonical(mitigation.feature),
-        before=mitigations.plain(before),
-        applied=mitigations.plain(values),
+        before=features.plain(before),
+        applied=features.plain(values),
         applied_at=now,
         until=until,
     )
     mitigating.record_applied(
-        mitigation, mitigations.plain(values), effect=effect, reason=reason, by=BY, now=now,
+        mitigation, features.plain(values), effect=effect, reason=reason, by=BY, now=now,
         until=until, automatic=True,
     )  # fmt: skip
     said = f"Applied automatically, until {until:%H:%M} UTC: {mitigation.told}. {effect}"
-    to = notices.people("operations")
+    to = members(OPERATIONS)
     notices.tell(incident, f"automatic:{mitigation.pk}", said, to=to, channels=True)
 
 
@@ -137,7 +137,7 @@ def _end_or_tell(timed_id: int, *, now: datetime) -> bool:
                 "could not be put back. Set it by hand; the log has the error."
             )
             mitigating.record_stuck(mitigation, said=said, by=BY, now=now)
-            to = notices.people("operations")
+            to = members(OPERATIONS)
             key = f"automatic-stuck:{mitigation.pk}"
             notices.tell(mitigation.incident, key, said, to=to, channels=True)
     return False
@@ -145,9 +145,8 @@ def _end_or_tell(timed_id: int, *, now: datetime) -> bool:
 
 def end(timed_id: int, *, reason: str, by: str, now: datetime) -> str:
     """A person ends it before its time; gives what came of it. Raises Refused."""
-    if not reason.strip():
-        raise Refused("A change needs a reason.")
-    said = _end(timed_id, how=reason.strip(), by=by, now=now)
+    reason = stated(reason, "A change needs a reason.")
+    said = _end(timed_id, how=reason, by=by, now=now)
     if not said:
         raise Refused("It has ended already.")
     return said
@@ -168,7 +167,7 @@ def _end(timed_id: int, *, how: str, by: str, now: datetime) -> str:
         timed.save(update_fields=["ended_at", "ended_by", "outcome"])
         mitigating.record_ended(mitigation.pk, how=f"{how} {outcome}", by=by, now=now)
         said = f"{mitigation.told}: ended. {outcome}"
-        to = notices.people("operations")
+        to = members(OPERATIONS)
         notices.tell(incident, f"automatic-end:{mitigation.pk}", said, to=to, channels=True)
     return outcome
 
@@ -179,7 +178,7 @@ def put_back(timed: TimedMitigation, *, reason: str, by: str, now: datetime) -> 
     The one place where a throttle or a cap rises without being asked for: to where it was.
     """
     with acting(by=by, reason=reason):
-        _hold_limits()
+        hold(HOLD_LIMITS)
         control = FeatureControl.objects.filter(feature=canonical(timed.feature)).first()
         if control is None:
             return "There is no such control any more."
@@ -193,8 +192,3 @@ def put_back(timed: TimedMitigation, *, reason: str, by: str, now: datetime) -> 
         control.reason, control.changed_by, control.changed_at = reason, by, now
         control.save()
     return "The control is as it was before."
-
-
-def _hold_limits() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate.hold_limits()")

@@ -12,7 +12,9 @@ from budgets import alerts
 from budgets.audit import acting
 from budgets.exceptions import Refused
 from budgets.models import Budget, CircuitBreaker
+from budgets.writing import stated
 from opslog import events
+from opslog.database import query
 from workorders.models import WorkOrder
 
 Scope, State = CircuitBreaker.Scope, CircuitBreaker.State
@@ -42,9 +44,7 @@ class Committed:
 
 def committed() -> Committed:
     limit = Budget.objects.filter(scope="global", window="rolling_minute", measure="usd").first()
-    with connection.cursor() as cursor:
-        cursor.execute(COMMITTED)
-        settled, held = cursor.fetchone()
+    settled, held = query.one(COMMITTED)
     return Committed(
         settled,
         held,
@@ -77,9 +77,8 @@ def set_rules(
 ) -> None:
     """How long it stays open, how long its probe may take; and, of work orders, when it trips.
     Seconds. Raises Refused."""
-    if not reason.strip():
-        raise Refused("A change needs a reason.")
-    with transaction.atomic(), acting(by=by, reason=reason.strip()):
+    reason = stated(reason, "A change needs a reason.")
+    with transaction.atomic(), acting(by=by, reason=reason):
         CircuitBreaker.objects.filter(pk=breaker_id).update(
             open_seconds=open_seconds,
             probe_seconds=probe_seconds,
@@ -102,9 +101,7 @@ def not_closed() -> list[Any]:
 
 
 def _switch(scope: str, subject: str, opens: bool, reason: str, by: str) -> CircuitBreaker:
-    reason = reason.strip()
-    if not reason:
-        raise Refused("A breaker is switched with a reason.")
+    reason = stated(reason, "A breaker is switched with a reason.")
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(SWITCH, [scope, subject, opens, f"by {by}: {reason}"])
         found = cursor.fetchone()[0]

@@ -6,12 +6,14 @@ from decimal import Decimal
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from budgets.audit import acting
 from budgets.exceptions import Refused
 from budgets.models import FeatureControl, TimedMitigation
+from budgets.writing import HOLD_LIMITS, hold, stated
+from opslog.database import query
 from opslog.identities import canonical
 
 # What limits spending: raising one of these is asked for, not done.
@@ -55,7 +57,11 @@ def values_of(feature: str) -> dict[str, Any]:
     control = FeatureControl.objects.filter(feature=canonical(feature)).first()
     if control is None:
         return {}
-    values = {field.attname: getattr(control, field.attname) for field in control._meta.fields}
+    return plain({field.attname: getattr(control, field.attname) for field in control._meta.fields})
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON keeps it."""
     return {
         name: f"{value:f}" if isinstance(value, Decimal) else value
         for name, value in values.items()
@@ -71,9 +77,7 @@ def typed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recent(feature: str) -> Recent:
-    with connection.cursor() as cursor:
-        cursor.execute(RECENT, {"feature": feature})
-        return Recent(*cursor.fetchone())
+    return Recent(*query.one(RECENT, {"feature": feature}))
 
 
 def levers(control: FeatureControl) -> dict[str, Any]:
@@ -106,16 +110,13 @@ def change(
 
     Raises Refused for an empty reason, a value out of its bounds, or a limit that would rise.
     """
-    reason = reason.strip()
-    if not reason:
-        raise Refused("A change needs a reason.")
-    with transaction.atomic(), acting(by=by, reason=reason), connection.cursor() as cursor:
+    reason = stated(reason, "A change needs a reason.")
+    with transaction.atomic(), acting(by=by, reason=reason):
         if not for_a_time:
             # Before the counters, as where it is put back (docs/locking.md).
             live = TimedMitigation.objects.filter(feature=canonical(feature), ended_at=None)
             live.filter(applied__has_any_keys=list(values)).update(kept_by=by)
-        # The lock that the row's trigger takes comes first, as everywhere (docs/locking.md).
-        cursor.execute("SELECT tollgate.hold_limits()")
+        hold(HOLD_LIMITS)
         control = control_of(feature)
         for name in LIMITS:
             old, new = getattr(control, name), values.get(name, getattr(control, name))

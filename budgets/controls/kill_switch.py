@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -24,6 +24,8 @@ from budgets import alerts
 from budgets.audit import acting
 from budgets.exceptions import NotYours, Refused
 from budgets.models import KillSwitch
+from budgets.writing import HOLD_COUNTERS, hold, stated
+from opslog.database import query
 from opslog.identities import CONTROL, canonical
 from workorders.models import ServiceToken
 
@@ -97,9 +99,7 @@ def may_switch(
 
 
 def effect(scope: str, target: str) -> Effect:
-    with connection.cursor() as cursor:
-        cursor.execute(MATCHING, {"scope": scope, "target": target})
-        return Effect(*cursor.fetchone())
+    return Effect(*query.one(MATCHING, {"scope": scope, "target": target}))
 
 
 def switch(
@@ -120,12 +120,9 @@ def switch(
     """
     if scope not in Scope.values:
         raise Refused(f"A scope is one of {', '.join(Scope.values)}.")
-    target, reason = normalised(scope, target), reason.strip()
-    if not reason:
-        raise Refused("A kill switch needs a reason.")
+    target, reason = normalised(scope, target), stated(reason, "A kill switch needs a reason.")
     with transaction.atomic(), acting(by=by, reason=reason):
-        with connection.cursor() as cursor:  # before the row's, as its trigger needs it
-            cursor.execute("SELECT tollgate.hold_counters()")
+        hold(HOLD_COUNTERS)
         found = KillSwitch.objects.select_for_update().filter(scope=scope, target=target).first()
         if found is None and not enabled:
             raise Refused("There is no such switch to lift.")

@@ -5,16 +5,18 @@ from dataclasses import dataclass
 from decimal import Decimal
 from ipaddress import ip_address
 
-from django.core.exceptions import ValidationError
-from django.db import connection, transaction
+from django.db import transaction
 
 from budgets.audit import acting
 from budgets.exceptions import Refused
 from budgets.models import EACH, Budget
+from budgets.writing import HOLD_LIMITS, hold, save, stated
+from opslog.database import query
 from opslog.identities import canonical
 from opslog.price_book import prices
 
 HIGHEST = Decimal("1000000000")
+NO_REASON = "A change needs a reason."
 # What each subject uses of each limit now, from the counters. A name that has a limit of its own is
 # held to that one, not to the one for each.
 IN_USE = """
@@ -55,12 +57,10 @@ class Use:
 
 def use_of(budget_ids: Sequence[int]) -> dict[int, Use]:
     """By id, in one query."""
-    with connection.cursor() as cursor:
-        cursor.execute(MOST, [list(budget_ids)])
-        found = {
-            budget_id: Use(subject.replace("\x1f", " / "), settled, held)
-            for budget_id, subject, settled, held in cursor
-        }
+    found = {
+        budget_id: Use(subject.replace("\x1f", " / "), settled, held)
+        for budget_id, subject, settled, held in query.rows(MOST, [list(budget_ids)])
+    }
     unused = Use("", Decimal(0), Decimal(0))
     return {budget_id: found.get(budget_id, unused) for budget_id in budget_ids}
 
@@ -68,8 +68,9 @@ def use_of(budget_ids: Sequence[int]) -> dict[int, Use]:
 def lower(budget_id: int, amount: Decimal, *, reason: str, by: str) -> Budget:
     """Lower a limit, or set one that is off; it holds from the next admission on. Raises Refused
     for anything that would let more through."""
-    with transaction.atomic(), acting(by=by, reason=_reason(reason)):
-        _hold()
+    reason = stated(reason, NO_REASON)
+    with transaction.atomic(), acting(by=by, reason=reason):
+        hold(HOLD_LIMITS)
         budget = Budget.objects.get(pk=budget_id)
         if budget.scope == Budget.Scope.WORK_ORDER:
             raise Refused("The caps of a work order stand on the work order.")
@@ -90,8 +91,9 @@ def set_alerts(
     """When people are told. Raises Refused."""
     if any(not 0 < percent <= 100 for percent in percents):
         raise Refused("Shares lie from 1 to 100 per cent.")
-    with transaction.atomic(), acting(by=by, reason=_reason(reason)):
-        _hold()
+    reason = stated(reason, NO_REASON)
+    with transaction.atomic(), acting(by=by, reason=reason):
+        hold(HOLD_LIMITS)
         budget = Budget.objects.get(pk=budget_id)
         if warning is not None and budget.scope == Budget.Scope.WORK_ORDER:
             raise Refused("Work orders have caps of their own: say shares of them in per cent.")
@@ -116,8 +118,9 @@ def add(
 ) -> Budget:
     """A limit where there was none. Raises Refused for one that could not be enforced, and for one
     of a name that would be looser than the one for each."""
-    with transaction.atomic(), acting(by=by, reason=_reason(reason)):
-        _hold()
+    reason = stated(reason, NO_REASON)
+    with transaction.atomic(), acting(by=by, reason=reason):
+        hold(HOLD_LIMITS)
         subject = subject_of(scope, subject)
         budget = Budget(scope=scope, subject=subject, window=window, measure=measure, amount=amount)
         each = Budget.objects.filter(scope=scope, subject="*", window=window, measure=measure)
@@ -128,12 +131,7 @@ def add(
                 f"Each {scope} is held to {most}: more for one of them is a raise. "
                 "Add it with as much, and request the raise on its page."
             )
-        try:
-            budget.full_clean()
-        except ValidationError as error:
-            told = " ".join(text for texts in error.message_dict.values() for text in texts)
-            raise Refused(f"This limit cannot be kept: {told}") from None
-        budget.save()
+        save(budget, problem="This limit cannot be kept: ")
     return budget
 
 
@@ -165,20 +163,8 @@ def follow_price_book() -> int:
             continue
         reason = f"the price book knows {budget.subject} as {name}"
         with transaction.atomic(), acting(by="tollgate", reason=reason):
-            _hold()
+            hold(HOLD_LIMITS)
             renamed += Budget.objects.filter(pk=budget.pk, subject=budget.subject).update(
                 subject=name
             )
     return renamed
-
-
-def _hold() -> None:
-    """The lock that the triggers take comes before that of the row (docs/locking.md)."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate.hold_limits()")
-
-
-def _reason(reason: str) -> str:
-    if not reason.strip():
-        raise Refused("A change needs a reason.")
-    return reason.strip()

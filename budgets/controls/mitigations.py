@@ -13,12 +13,14 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import transaction
 
 from budgets import approvals
 from budgets.controls import features, kill_switch, permitting
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest, FeatureControl
+from opslog.database import query
+from opslog.groups import OPERATIONS, members
 from opslog.incidents import mitigating, notices
 from opslog.incidents.tightening import is_set, tightened
 from opslog.models import Mitigation
@@ -47,7 +49,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Applied:
     """`applied` False: it waits for an approval, and nothing has changed yet."""
 
     applied: bool
@@ -89,7 +91,7 @@ def plan(mitigation: Mitigation) -> Plan:
 
 def apply(
     mitigation_id: int, changed: Mapping[str, Any], *, reason: str, by: User, now: datetime
-) -> Outcome:
+) -> Applied:
     """Change the control and record it on the incident.
 
     `changed` are values that a person has typed over those of the plan. What would need an approval
@@ -102,24 +104,27 @@ def apply(
             raise PermissionError
         told = plan(mitigation)
         values = {**told.values, **{k: v for k, v in changed.items() if k in told.values}}
-        actor = by.get_username()
+        actor, kept = by.get_username(), features.plain(values)
         if mitigation.lever == Lever.LOWER_CAP:
             effect, request = _lower(mitigation, values, reason=reason, by=by)
             if request.status != ChangeRequest.Status.APPLIED:
                 mitigating.record_asked(
-                    mitigation, plain(values), effect=effect, reason=reason, by=actor, now=now
+                    mitigation,
+                    kept,
+                    effect=effect,
+                    reason=reason,
+                    by=actor,
+                    now=now,
                 )
-                return Outcome(False, effect)
+                return Applied(False, effect)
         else:
             effect = _set(mitigation, values, reason=reason, by=by)
-        mitigating.record_applied(
-            mitigation, plain(values), effect=effect, reason=reason, by=actor, now=now
-        )
-        others = [each for each in notices.people("operations") if each.pk != by.pk]
+        mitigating.record_applied(mitigation, kept, effect=effect, reason=reason, by=actor, now=now)
+        others = [each for each in members(OPERATIONS) if each.pk != by.pk]
         text = f"{mitigation.told}. {effect}\n\n{reason.strip()}"
         what = f"applied:{mitigation.pk}"
         notices.tell(mitigation.incident, what, text, to=others, channels=True)
-    return Outcome(True, effect)
+    return Applied(True, effect)
 
 
 def _lower(
@@ -195,14 +200,6 @@ def is_as_proposed(mitigation: Mitigation) -> bool:
     return tightened(mitigation.values, now) == dict(mitigation.values)
 
 
-def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON keeps it."""
-    return {
-        name: f"{value:f}" if isinstance(value, Decimal) else value
-        for name, value in values.items()
-    }
-
-
 def wording(name: str) -> str:
     return str(FeatureControl._meta.get_field(name).verbose_name)  # type: ignore[union-attr]
 
@@ -257,7 +254,5 @@ def _plan_of_feature(mitigation: Mitigation, saving: str) -> Plan:
 
 def _throttled(feature: str, limit: int) -> tuple[int, int, int]:
     """Users, refused starts and all starts of the last 60 minutes, at this limit an hour."""
-    with connection.cursor() as cursor:
-        cursor.execute(THROTTLED, {"feature": feature, "limit": limit})
-        users, refused, runs = cursor.fetchone()
-        return int(users), int(refused), int(runs)
+    users, refused, runs = query.one(THROTTLED, {"feature": feature, "limit": limit})
+    return int(users), int(refused), int(runs)

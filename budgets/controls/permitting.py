@@ -6,12 +6,12 @@ Pages offer a person only what that person may do, and it is asked again when it
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser, User
 
+from opslog.groups import is_operator
 from opslog.models import Mitigation
 
 Lever = Mitigation.Lever
 EVERYTHING = "Global"  # the target of the kill switch that stops everything
 OF_A_FEATURE = ("budgets.add_featurecontrol", "budgets.change_featurecontrol")
-OPERATIONS = "operations"  # a cap is lowered by its people alone, at once
 
 
 def needed(lever: str, target: str) -> tuple[str, ...]:
@@ -28,5 +28,4 @@ def may_apply(mitigation: Mitigation, person: AbstractBaseUser | AnonymousUser) 
         return False
     if not person.has_perms(needed(mitigation.lever, mitigation.target)):
         return False
-    lowers = mitigation.lever == Lever.LOWER_CAP
-    return not lowers or person.groups.filter(name=OPERATIONS).exists()
+    return mitigation.lever != Lever.LOWER_CAP or is_operator(person)

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db.backends.utils import CursorWrapper
 
+from budgets.approvals.wording import changes_of, number
 from budgets.demo.cast import Job, Raise
 from budgets.demo.history import LEASE_SECONDS, History, PastRefusal, PastRun
 from budgets.models import ChangeLine
@@ -151,12 +152,9 @@ def cap_change(
 ) -> list[EventRow]:
     """As asking, approving and applying record it."""
     said = ", ".join(
-        f"{line.get_measure_display()} {_number(line.old)} → {_number(line.new)}" for line in lines
+        f"{line.get_measure_display()} {number(line.old)} → {number(line.new)}" for line in lines
     )
-    names = {"runs_per_day": "runsPerDay", "usd_per_day": "usdPerDay"}
-    changes = {
-        names[line.measure]: {"old": _number(line.old), "new": _number(line.new)} for line in lines
-    }
+    changes = changes_of({line.measure: (line.old, line.new) for line in lines})
     told = {"woId": job.id, "requestId": request_id}
     told_more = told | {"changes": changes, "reason": change.justification}
     applied: dict[str, Any] = told_more | {
@@ -166,7 +164,7 @@ def cap_change(
         "approvalDate": decided.isoformat(),
     }
     if len(lines) == 1:
-        applied |= {"previousCap": _number(lines[0].old), "newCap": _number(lines[0].new)}
+        applied |= {"previousCap": number(lines[0].old), "newCap": number(lines[0].new)}
     by = change.approved_by
     return [
         _row(
@@ -187,10 +185,6 @@ def cap_change(
         ),
         _row(decided, "WORK_ORDER_CAP_CHANGE", f"{job.title}: {said}", job, by, applied),
     ]
-
-
-def _number(value: Decimal) -> int | float:
-    return int(value) if value == value.to_integral_value() else float(value)
 
 
 def _row(

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import connection
 
+from budgets import clock
 from budgets.approvals.subjects import FeatureLimits, SharedLimit
 from budgets.controls import features, limits
 from budgets.models import Budget, ChangeRequest, FeatureControl
@@ -193,7 +194,7 @@ def limit_evidence(request: ChangeRequest, *, now: datetime) -> LimitEvidence | 
         used, used_by = use.used, use.subject
         denials = denials_of([budget], now - timedelta(days=DAYS))[budget.pk]
         if budget.scope == Budget.Scope.GLOBAL:
-            days = overview.use_by_day("global", "", overview.today(), days=DAYS)
+            days = overview.use_by_day("global", "", clock.midnight(), days=DAYS)
     elif request.subject_type == FeatureLimits.kind:
         control = FeatureControl.objects.filter(pk=request.subject_id).first()
         if control is None:

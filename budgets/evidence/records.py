@@ -18,10 +18,9 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from django.db import connection
-
 from budgets.evidence.whatif import DAY, Caps, Columns, Period, Retried, nanos, periods_of
 from budgets.evidence.whatif import EPOCH as FIRST_DAY
+from opslog.database import query
 from opslog.pricing.usage import TOKENS, UNITS
 
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -230,7 +229,7 @@ class Window:
 
 def read_events(window: Window) -> list[Event]:
     """The last EVENTS_READ refusals and extensions, oldest first."""
-    rows = _rows(EVENTS, window.parameters(most=EVENTS_READ))
+    rows = query.rows(EVENTS, window.parameters(most=EVENTS_READ))
     return [
         Event(
             at,
@@ -278,7 +277,7 @@ def read_runs(
     granted: dict[str, list[tuple[int, int]]] = {}
     for event in extensions:
         granted.setdefault(event.run_id, []).append((event.at, event.estimate))
-    rows = _rows(RUNS, window.parameters(days=list(days), extended=list(granted)))
+    rows = query.rows(RUNS, window.parameters(days=list(days), extended=list(granted)))
     found = {}
     for day, starts, ends, reserved, costs, times, ids in rows:
         started = _unpacked(starts)
@@ -298,7 +297,7 @@ def read_runs(
 
 def read_caps(window: Window, now_in_force: Caps) -> CapHistory:
     """`now_in_force` are the base caps of now: those of all the time where nothing changed."""
-    rows = _rows(CAPS, window.parameters())
+    rows = query.rows(CAPS, window.parameters())
     changes = [row for row in rows if row[0] == "base"]
     first = Caps(changes[0][4], nanos(changes[0][5])) if changes else now_in_force
     base = [Period(micros(window.since), first)]
@@ -316,18 +315,10 @@ def read_caps(window: Window, now_in_force: Caps) -> CapHistory:
     return CapHistory(tuple(base), grants)
 
 
-def _rows(sql: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
-
-
 def _told(sql: str, parameters: dict[str, Any]) -> list[list[Any]]:
     """The columns of one row, each a JSON list as text: psycopg would read its money as float."""
-    return [
-        json.loads(part, parse_float=Decimal) if part else [] for part in _rows(sql, parameters)[0]
-    ]
+    parts = query.one(sql, parameters)
+    return [json.loads(part, parse_float=Decimal) if part else [] for part in parts]
 
 
 def _unpacked(packed: bytes | None) -> Sequence[int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from budgets.evidence.cheaper import Alternatives
 from budgets.evidence.risk import Flag
-from budgets.evidence.whatif import Outcome
+from budgets.evidence.whatif import PeriodOutcome
 from opslog.pricing.money import usd_text
 from opslog.pricing.usage import camel
 
@@ -92,13 +92,13 @@ class WhatIf:
     refuses all else. If not, records are missing or were changed, and `asked` is to be doubted.
     """
 
-    asked: Outcome
-    in_force: Outcome
+    asked: PeriodOutcome
+    in_force: PeriodOutcome
     reproduced: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class CapEvidence:
     """What must be known to decide on other caps of a work order.
 
     The period is `since` (a UTC day) to `at`. `rows` are address parameters of the list of runs

@@ -17,21 +17,25 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+from django.utils import timezone
+
+from budgets.approvals import WORK_ORDER
 from budgets.evidence import records, risk
 from budgets.evidence.cheaper import TokensUsed, alternatives, thresholds
+from budgets.evidence.limits import LimitEvidence, limit_evidence
 from budgets.evidence.records import CapHistory, Event, Recent, Summary, Window, micros
 from budgets.evidence.report import (
     AgentUse,
     Calibration,
+    CapEvidence,
     Change,
     Costs,
     Day,
-    Evidence,
     Today,
     WhatIf,
 )
 from budgets.evidence.whatif import DAY, Attempt, Caps, DayLog, Retried, dollars, nanos, replay
-from budgets.models import Measure
+from budgets.models import ChangeRequest, Measure
 from budgets.usage import overview
 from opslog.price_book import prices
 from opslog.pricing import Usage
@@ -49,7 +53,7 @@ def evidence_for(
     new_runs_per_day: int | None,
     new_usd_per_day: Decimal | None,
     now: datetime,
-) -> Evidence:
+) -> CapEvidence:
     """What must be known to decide on these caps; None leaves a cap as it is.
 
     The period is today (UTC, by `now`) and the 29 days before it. Raises WorkOrder.DoesNotExist,
@@ -76,7 +80,7 @@ def evidence_for(
     recent = records.read_recent(window, thresholds=bands)
     costs = _costs(summary, recent)
     agents = _agents(summary)
-    return Evidence(
+    return CapEvidence(
         work_order_id=work_order_id,
         title=work_order.title,
         at=now,
@@ -114,6 +118,36 @@ def evidence_for(
         ),
         rows={"wo__id__exact": work_order_id, "started_at__gte": window.since.isoformat()},
     )
+
+
+def evidence_of(request: ChangeRequest) -> CapEvidence | LimitEvidence | None:
+    """What must be known to decide on a request; None where its subject is gone. Raises Unavailable
+    where prices cannot be read."""
+    if request.subject_type != WORK_ORDER:
+        return limit_evidence(request, now=timezone.now())
+    asked = {line.measure: line.new for line in request.lines.all()}
+    runs = asked.get(Measure.RUNS_PER_DAY)
+    try:
+        return evidence_for(
+            request.subject_id,
+            new_runs_per_day=None if runs is None else int(runs),
+            new_usd_per_day=asked.get(Measure.USD_PER_DAY),
+            now=timezone.now(),
+        )
+    except WorkOrder.DoesNotExist:
+        return None
+
+
+def snapshot(request: ChangeRequest) -> dict[str, Any]:
+    """What stands before the voter, to be kept with the vote. Raises Unavailable as well."""
+    evidence = evidence_of(request)
+    return {
+        "lines": {
+            line.measure: {"old": str(line.old), "new": str(line.new)}
+            for line in request.lines.all()
+        },
+        **(evidence.as_json() if evidence else {}),
+    }
 
 
 def _what_if(

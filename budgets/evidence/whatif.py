@@ -106,7 +106,7 @@ class DayOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PeriodOutcome:
     """The replay of all days. `sooner` is the part of `would_run` that ran on a later attempt
     anyway; `would_cost_usd` what `would_run` cost; `more_usd` the difference to what was spent.
     `doubtful` are days whose runs were not given and on which some could have been displaced."""
@@ -152,7 +152,7 @@ def periods_of(
 
 def replay(
     days: Iterable[DayLog], periods: Sequence[Period], *, rate: tuple[int, int] = (1, 1)
-) -> Outcome:
+) -> PeriodOutcome:
     """Decide every ask again, day after day, under the caps in force by `periods` (oldest first,
     the first of them before all days). `rate` is (cost, reservation) of settled runs."""
     book = _Book(rate if rate[1] else (1, 1))
@@ -235,14 +235,14 @@ class _Book:
         day.nanos -= cost
         day.displaced += 1
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> PeriodOutcome:
         days = tuple(
             DayOutcome(day.day, day.runs, dollars(day.nanos), day.would_run, day.displaced)
             for day in self.days
         )
         total = sum(day.nanos for day in self.days)
         used = [day for day in days if day.runs]
-        return Outcome(
+        return PeriodOutcome(
             days=days,
             would_run=sum(day.would_run for day in days),
             sooner=self.sooner,

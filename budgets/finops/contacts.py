@@ -22,16 +22,11 @@ def save(contact_id: int | None, values: Mapping[str, Any], *, by: str) -> Conta
             contact = Contact.objects.select_for_update(no_key=True, of=("self",)).get(
                 pk=contact_id
             )
-            before = _told(contact)
+            before = events.as_text(contact, FIELDS)
         for name, value in values.items():
             setattr(contact, name, value)
         contact.save()
-        after = _told(contact)
-        changes = {
-            name: {"old": before.get(name), "new": after[name]}
-            for name in FIELDS
-            if before.get(name) != after[name]
-        }
+        changes = events.changed(before, events.as_text(contact, FIELDS))
         if changes:
             events.record(
                 "CONTACT_CHANGED" if before else "CONTACT_ADDED",
@@ -64,7 +59,3 @@ def people_of(contacts: Iterable[Contact]) -> dict[int, list[User]]:
         for group in user.groups.all():
             people.setdefault(group.pk, []).append(user)
     return {each.pk: people.get(each.group_id or 0, [])[:PEOPLE_SHOWN] for each in found}
-
-
-def _told(contact: Contact) -> dict[str, str]:
-    return {name: str(getattr(contact, name)) for name in FIELDS}

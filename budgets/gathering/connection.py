@@ -21,7 +21,7 @@ UNCONFIRMED = "40003"  # SQLSTATE: nobody knows whether it is complete
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CallResult:
     """How a call ended: with a result, or with a reason and the SQLSTATE. That is empty where the
     server said nothing: the connection was lost, or the time of the call was over."""
 
@@ -30,7 +30,7 @@ class Outcome:
     reason: str = ""
 
 
-Done = Callable[["Connection", Outcome], None]
+Done = Callable[["Connection", CallResult], None]
 
 
 class Connection:
@@ -118,18 +118,18 @@ class Connection:
         elif result.status not in SEEMS_FINE:
             state = text(result.error_field(pq.DiagnosticField.SQLSTATE))
             reason = text(result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY))
-            self._finish(Outcome(None, state, reason))
+            self._finish(CallResult(None, state, reason))
         elif self._preparing:
             self._prepared.add(call.statement)
             self._result = None
             self._send(call)
         elif self._notices.unconfirmed():
             # Committed here, and perhaps nowhere else: no acknowledgement.
-            self._finish(Outcome(None, UNCONFIRMED, "no standby confirmed the commit"))
+            self._finish(CallResult(None, UNCONFIRMED, "no standby confirmed the commit"))
         else:
-            self._finish(Outcome(result))
+            self._finish(CallResult(result))
 
-    def _finish(self, outcome: Outcome) -> None:
+    def _finish(self, outcome: CallResult) -> None:
         done = self._release()
         if outcome.result is None and not authority.can_keep(self.pgconn, outcome.sqlstate):
             self.close()
@@ -141,7 +141,7 @@ class Connection:
         done = self._release()
         self.close()
         if done is not None:
-            done(self, Outcome(None, reason=reason))
+            done(self, CallResult(None, reason=reason))
 
     def _release(self) -> Done | None:
         done, self._done, self._call = self._done, None, None

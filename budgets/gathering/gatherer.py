@@ -17,8 +17,8 @@ from budgets.gathering import calls
 from budgets.gathering.connection import (
     OVERDUE,
     UNCONFIRMED,
+    CallResult,
     Connection,
-    Outcome,
     connect,
 )
 from budgets.gathering.queue import LONGEST_CALL, Done, Line, Waiting
@@ -291,7 +291,7 @@ class Gatherer:
         self,
         own: Connection,
         asks: list[Waiting],
-        outcome: Outcome,
+        outcome: CallResult,
         *,
         alone: bool,
         since: float,
@@ -335,7 +335,7 @@ class Gatherer:
             self._announce()
 
     def _failed(
-        self, asks: list[Waiting], outcome: Outcome, *, alone: bool, seconds: float
+        self, asks: list[Waiting], outcome: CallResult, *, alone: bool, seconds: float
     ) -> None:
         state = outcome.sqlstate
         again = state in ROLLED_BACK and asks[0].tries < TRIES

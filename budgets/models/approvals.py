@@ -6,6 +6,7 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import models
 from django.db.models.functions import Now
+from django.utils import timezone
 
 
 class Measure(models.TextChoices):
@@ -66,6 +67,17 @@ class ApprovalSlot(models.Model):
         return f"{self.count} of {self.group}"
 
 
+class ChangeRequests(models.QuerySet["ChangeRequest"]):
+    def waiting(self) -> "ChangeRequests":
+        """For approval, and in time: whose time is over is expired, whether or not anybody has
+        touched it since."""
+        return self.filter(status="pending", expires_at__gt=timezone.now())
+
+    def overdue(self) -> "ChangeRequests":
+        """Those that nobody decided in time, not yet closed."""
+        return self.filter(status="pending", expires_at__lte=timezone.now())
+
+
 class ChangeRequest(models.Model):
     """A request to change the limits of a subject, for good or for a time (a grant).
 
@@ -97,13 +109,6 @@ class ChangeRequest(models.Model):
     status = models.TextField(choices=Status, default=Status.PENDING)
     requester = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="change_requests"
-    )
-    last_editor = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.PROTECT,
-        null=True,
-        related_name="+",
-        help_text="Empty: a program asked, and no person has edited it.",
     )
     token = models.ForeignKey(
         "workorders.ServiceToken",
@@ -137,6 +142,8 @@ class ChangeRequest(models.Model):
     reminders = models.SmallIntegerField(
         db_default=0, editable=False, help_text="How many of the three reminders were sent."
     )
+
+    objects = ChangeRequests.as_manager()
 
     class Meta:
         db_table = "change_requests"
@@ -181,13 +188,19 @@ class ChangeRequest(models.Model):
         return self.revised_at or self.created_at
 
     @property
+    def state(self) -> str:
+        """The status; expired where nobody decided in time, touched since or not."""
+        over = self.status == self.Status.PENDING and self.expires_at <= timezone.now()
+        return self.Status.EXPIRED if over else self.status
+
+    @property
     def is_grant(self) -> bool:
         return self.grant_from is not None
 
     @property
     def is_programs(self) -> bool:
-        """Whether a program asked, and no person has made it theirs."""
-        return self.token_id is not None and self.last_editor_id is None
+        """Whether a program asked, and no person has made it theirs, which is an edit."""
+        return self.token_id is not None and self.revision == 1
 
 
 class ChangeLine(models.Model):
@@ -251,6 +264,13 @@ class Vote(models.Model):
         return f"{self.voter} {self.decision}s"
 
 
+class Grants(models.QuerySet["Grant"]):
+    def in_force(self) -> "Grants":
+        """Those that raise a cap now."""
+        now = timezone.now()
+        return self.filter(starts_at__lte=now, ends_at__gt=now)
+
+
 class Grant(models.Model):
     """A raise of one cap for a time: in force in [starts_at, ends_at), and then simply no more.
 
@@ -293,6 +313,8 @@ class Grant(models.Model):
         editable=False,
         help_text="When a solo operator, whose review this is, showed their second factor.",
     )
+
+    objects = Grants.as_manager()
 
     class Meta:
         db_table = "cap_grants"

@@ -8,8 +8,6 @@ from django.db.models.functions import Now
 
 from workorders.models import CostDimension
 
-TIERS = [70, 90, 100]
-
 
 class DimensionBudget(models.Model):
     """The monthly budget of one kind of bill, with who answers for it and when people are told.

@@ -9,11 +9,12 @@ from datetime import date, datetime, time, timedelta
 from django.db import connection, transaction
 from django.urls import reverse
 
-from budgets.alerts import operators
+from budgets import clock
 from budgets.models import DailyReport
 from budgets.reports import rows as selector
 from budgets.reports.rules import SAID, Action, Report, Row
 from opslog import events, outbox
+from opslog.groups import OPERATIONS, members
 from opslog.models import Severity
 from opslog.outbox.notices import Notice
 from opslog.pages.charts import per_cent
@@ -39,7 +40,7 @@ def days_due(now: datetime, last: date | None) -> list[date]:
 def tell_due(*, now: datetime | None = None) -> int:
     """Tell of every day that is due. Gives how many; safe to run at any time, and twice."""
     last = DailyReport.objects.order_by("-day").values_list("day", flat=True).first()
-    return sum(tell(day) for day in days_due(now or selector.now(), last))
+    return sum(tell(day) for day in days_due(now or clock.now(), last))
 
 
 def tell(day: date) -> bool:
@@ -61,25 +62,25 @@ def tell(day: date) -> bool:
             actor="tollgate",
             meta={"blocked": told.blocked, "near": told.near, "idle": told.idle},
         )
-        for to in (operators(), "channels"):
-            outbox.send(
-                topic="daily_report",
-                to=to,
-                notice=Notice(
-                    what=headline(found),
-                    change=f"{day:%Y-%m-%d} under way → over",
-                    by="Tollgate",
-                    at=selector.now(),
-                    severity=Severity.WARNING if told.blocked else Severity.INFO,
-                    action="Raise the caps that were reached, if the work is wanted; archive what "
-                    "is idle."
-                    if told.blocked or told.near
-                    else "Nothing.",
-                    details=text_of(found, [*found.rows, *near.rows]),
-                ),
-                link=f"{reverse('daily-report-page')}?day={day.isoformat()}",
-                key=day.isoformat(),
-            )
+        outbox.send(
+            topic="daily_report",
+            to=members(OPERATIONS),
+            channels=True,
+            notice=Notice(
+                what=headline(found),
+                change=f"{day:%Y-%m-%d} under way → over",
+                by="Tollgate",
+                at=clock.now(),
+                severity=Severity.WARNING if told.blocked else Severity.INFO,
+                action="Raise the caps that were reached, if the work is wanted; archive what is "
+                "idle."
+                if told.blocked or told.near
+                else "Nothing.",
+                details=text_of(found, [*found.rows, *near.rows]),
+            ),
+            link=f"{reverse('daily-report-page')}?day={day.isoformat()}",
+            key=day.isoformat(),
+        )
     return True
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from django.db import connection
 
+from budgets import clock
 from budgets.reports.rules import IDLE, NEAR, Action, Report, Row, Totals
+from opslog.database import query
 from opslog.events.filters import REFUSALS
 
 PAGE = 50
@@ -40,14 +42,6 @@ WITH used AS (
 ), later AS (
     SELECT DISTINCT ON (wo_id) wo_id, old_runs_per_day, old_usd_per_day FROM cap_changes
     WHERE applied_at > %(at)s ORDER BY wo_id, id
-), granted AS (
-    SELECT wo_id, max(value) FILTER (WHERE measure = 'runs_per_day') AS runs,
-        max(value) FILTER (WHERE measure = 'usd_per_day') AS usd
-    FROM cap_grants WHERE starts_at <= %(at)s AND ends_at > %(at)s GROUP BY wo_id
-), granted_now AS (
-    SELECT wo_id, max(value) FILTER (WHERE measure = 'runs_per_day') AS runs,
-        max(value) FILTER (WHERE measure = 'usd_per_day') AS usd
-    FROM cap_grants WHERE starts_at <= %(now)s AND ends_at > %(now)s GROUP BY wo_id
 ), held AS (
     SELECT o.id, o.title, o.status,
         greatest(coalesce(l.old_runs_per_day, o.runs_per_day), g.runs)::integer AS runs_cap,
@@ -61,8 +55,8 @@ WITH used AS (
     LEFT JOIN used u ON u.subject = o.id
     LEFT JOIN refused r ON r.wo_id = o.id
     LEFT JOIN later l ON l.wo_id = o.id
-    LEFT JOIN granted g ON g.wo_id = o.id
-    LEFT JOIN granted_now n ON n.wo_id = o.id
+    LEFT JOIN tollgate.grants_in_force(%(at)s) g ON g.wo_id = o.id
+    LEFT JOIN tollgate.grants_in_force(%(now)s) n ON n.wo_id = o.id
     WHERE u.subject IS NOT NULL OR r.wo_id IS NOT NULL
         OR (o.created_at <= %(at)s AND o.status <> 'archived')
 ), report AS MATERIALIZED (
@@ -101,25 +95,11 @@ FROM report ORDER BY share DESC, id
 """  # noqa: S608  (constants put together)
 
 
-def today() -> date:
-    """By the clock that admissions go by."""
-    return now().date()
-
-
-def now() -> datetime:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate.now() AT TIME ZONE 'UTC'")
-        found: datetime = cursor.fetchone()[0]
-        return found.replace(tzinfo=UTC)
-
-
 def read(day: date, *, only: Action | None = None, page: int = 1, size: int = PAGE) -> Report:
     """One page of the report of a UTC day, in one query; the totals are those of the whole day."""
     asked = {"only": only or "", "limit": size, "offset": (max(page, 1) - 1) * size}
     params = _params(day)
-    with connection.cursor() as cursor:
-        cursor.execute(PAGE_OF_ROWS, params | asked)
-        found = cursor.fetchall()
+    found = query.rows(PAGE_OF_ROWS, params | asked)
     rows = tuple(Row(*each[8:]) for each in found if each[8] is not None)
     return Report(day, rows, Totals(*found[0][:8]))
 
@@ -135,7 +115,7 @@ def every_row(day: date) -> Iterator[Row]:
 
 def _params(day: date) -> dict[str, Any]:
     """`at`: the last instant of the day, or now. Nothing is idle before the day is over."""
-    begins, moment = datetime.combine(day, time(), UTC), now()
+    begins, moment = datetime.combine(day, time(), UTC), clock.now()
     ends = begins + timedelta(days=1)
     is_over = moment >= ends
     return {

@@ -117,17 +117,15 @@ CREATE OR REPLACE TRIGGER guard_new BEFORE INSERT ON public.change_requests
 CREATE OR REPLACE FUNCTION tollgate.guard_request() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM tollgate.forbid((OLD.status <> 'pending'
-            AND (NEW.status, NEW.requester_id, NEW.last_editor_id, NEW.revision, NEW.justification,
-                NEW.grant_from, NEW.grant_until)
-            IS DISTINCT FROM (OLD.status, OLD.requester_id, OLD.last_editor_id, OLD.revision,
-                OLD.justification, OLD.grant_from, OLD.grant_until))
+            AND (NEW.status, NEW.requester_id, NEW.revision, NEW.justification, NEW.grant_from,
+                NEW.grant_until)
+            IS DISTINCT FROM (OLD.status, OLD.requester_id, OLD.revision, OLD.justification,
+                OLD.grant_from, OLD.grant_until))
         OR (NEW.subject_type, NEW.subject_id, NEW.token_id, NEW.token_owner_id, NEW.token_maker_id)
             IS DISTINCT FROM (OLD.subject_type, OLD.subject_id, OLD.token_id, OLD.token_owner_id,
                 OLD.token_maker_id)
         OR (NEW.requester_id <> OLD.requester_id
-            AND (OLD.token_id IS NULL OR OLD.last_editor_id IS NOT NULL
-                OR NEW.last_editor_id IS DISTINCT FROM NEW.requester_id))
-        OR (OLD.last_editor_id IS NOT NULL AND NEW.last_editor_id IS NULL)
+            AND (OLD.token_id IS NULL OR OLD.revision > 1 OR NEW.revision = 1))
         OR NEW.revision < OLD.revision, format('request #%s cannot be rewritten', OLD.id));
     NEW.revised_at := CASE WHEN NEW.revision > OLD.revision THEN clock_timestamp() ELSE OLD.revised_at END;
     RETURN NEW;
@@ -154,7 +152,7 @@ END $$;
 CREATE OR REPLACE TRIGGER stamp BEFORE INSERT ON public.change_requests
     FOR EACH ROW EXECUTE FUNCTION tollgate.stamp_request();
 
--- Nobody votes on a request that is theirs: by asking, by editing it last, or by the token that asked.
+-- Nobody votes on a request that is theirs: by asking, or by the token that asked.
 -- But for a solo operator, after the waiting time, with a second factor: then the vote has its time.
 CREATE OR REPLACE FUNCTION tollgate.guard_vote() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -168,8 +166,8 @@ BEGIN
         LEFT JOIN public.service_tokens asked ON asked.id = r.token_id
             OR (r.subject_type = 'service_token' AND asked.id::text = r.subject_id)
         LEFT JOIN public.service_tokens t ON t.lineage = asked.lineage
-        WHERE r.id = NEW.request_id AND NEW.voter_id IN (r.requester_id, r.last_editor_id, r.token_owner_id,
-            r.token_maker_id, t.owner_id, t.created_by_id)), 'Nobody approves their own request.');
+        WHERE r.id = NEW.request_id AND NEW.voter_id IN (r.requester_id, r.token_owner_id, r.token_maker_id,
+            t.owner_id, t.created_by_id)), 'Nobody approves their own request.');
     RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER guard BEFORE INSERT ON public.change_votes

@@ -307,3 +307,10 @@ LANGUAGE sql STABLE AS $$
     LEFT JOIN public.cap_grants g ON g.wo_id = o.id AND p_at < g.ends_at
     WHERE o.id = p_wo GROUP BY o.id
 $$;
+-- The grants of a moment of all work orders at once, the highest of each measure, for what reads all of them.
+CREATE OR REPLACE FUNCTION tollgate.grants_in_force(p_at timestamptz)
+RETURNS TABLE (wo_id text, runs numeric, usd numeric) LANGUAGE sql STABLE AS $$
+    SELECT g.wo_id, max(g.value) FILTER (WHERE g.measure = 'runs_per_day'),
+        max(g.value) FILTER (WHERE g.measure = 'usd_per_day')
+    FROM public.cap_grants g WHERE g.starts_at <= p_at AND p_at < g.ends_at GROUP BY g.wo_id
+$$;

@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connection
 
 from budgets.usage import history, overview
+from opslog.database import query
 from opslog.pages.charts import Meter
 from workorders.models import WorkOrder
 
@@ -181,10 +182,10 @@ def _caps(rows: Mapping[str, Burner], midnight: datetime) -> None:
 
 
 def _limits(kind: str, rows: Mapping[str, Burner]) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(LIMITS, {"kind": kind, "names": list(rows)})
-        for name, measure, settled, held, amount, _ in cursor:
-            if measure == "usd":
-                rows[name].usd_meter = Meter(settled, held, amount)
-            else:
-                rows[name].runs_meter = Meter(settled, held, amount, "requests")
+    for name, measure, settled, held, amount, _ in query.rows(
+        LIMITS, {"kind": kind, "names": list(rows)}
+    ):
+        if measure == "usd":
+            rows[name].usd_meter = Meter(settled, held, amount)
+        else:
+            rows[name].runs_meter = Meter(settled, held, amount, "requests")

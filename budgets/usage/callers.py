@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from django.db import connection
+from opslog.database import query
 
 NEWEST = 5000  # starts that are looked at; a busy service has more in a day
 ROWS = 20
@@ -63,12 +63,8 @@ class Agent:
 def recent(wo_id: str = "") -> list[Starts]:
     """Of the last 24 hours, and of the newest 5,000 starts at most."""
     params: dict[str, int | str] = {"newest": NEWEST, "wo": wo_id, "rows": ROWS}
-    with connection.cursor() as cursor:
-        cursor.execute(STARTS, params)
-        return [Starts(*row) for row in cursor.fetchall()]
+    return [Starts(*row) for row in query.rows(STARTS, params)]
 
 
 def agents_of(wo_id: str, day: date) -> list[Agent]:
-    with connection.cursor() as cursor:
-        cursor.execute(AGENTS, [wo_id, day, ROWS])
-        return [Agent(*row) for row in cursor.fetchall()]
+    return [Agent(*row) for row in query.rows(AGENTS, [wo_id, day, ROWS])]

@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from statistics import median
 
-from django.db import connection
-
+from opslog.database import query
 from opslog.events.filters import REFUSALS
 from opslog.pages.charts import Series
 
@@ -104,8 +103,9 @@ def columns(span: Span, now: datetime) -> list[datetime]:
 def by_group(kind: str, span: Span, now: datetime) -> list[Series]:
     """Dollars of each column, by the largest names of that kind. One query."""
     moments = columns(span, now)
-    with connection.cursor() as cursor:
-        cursor.execute(
+    return stacked(
+        moments,
+        query.rows(
             OF_ROWS if span.step < timedelta(hours=1) else OF_HOURS,
             {
                 "kind": kind,
@@ -115,8 +115,8 @@ def by_group(kind: str, span: Span, now: datetime) -> list[Series]:
                 "others": OTHERS,
                 "shown": SHOWN,
             },
-        )
-        return stacked(moments, cursor.fetchall())
+        ),
+    )
 
 
 def names_with_spend(
@@ -125,13 +125,14 @@ def names_with_spend(
     """Those of these names that spent something in whole hours between two moments."""
     if not names:
         return set()
-    with connection.cursor() as cursor:
-        cursor.execute(
+    return {
+        name
+        for (name,) in query.rows(
             "SELECT DISTINCT name FROM tollgate.governed_hours(%s, %s, %s)"
             " WHERE usd > 0 AND name = ANY (%s)",
             [kind, since, until, list(names)],
         )
-        return {name for (name,) in cursor}
+    }
 
 
 def stacked(
@@ -157,21 +158,13 @@ def usual(kind: str, names: Collection[str], since: datetime, till: datetime) ->
     while fewer than three of them were in use. One query."""
     found: dict[str, dict[int, Decimal]] = {name: {} for name in names}
     days: set[int] = set()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            USUAL,
-            {
-                "kind": kind,
-                "names": list(names),
-                "since": since,
-                "till": till,
-                "days": USUAL_DAYS,
-            },
-        )
-        for ago, name, usd in cursor:
-            days.add(ago)
-            if name is not None:
-                found[name][ago] = usd
+    for ago, name, usd in query.rows(
+        USUAL,
+        {"kind": kind, "names": list(names), "since": since, "till": till, "days": USUAL_DAYS},
+    ):
+        days.add(ago)
+        if name is not None:
+            found[name][ago] = usd
     if len(days) < LEAST_DAYS:
         return {}
     return {name: median(of.get(ago, ZERO) for ago in days) for name, of in found.items()}
@@ -181,16 +174,12 @@ def keep_hours() -> int:
     """Sum up hours that are over for good; returns how many. The newest first, so that a new
     installation is quick at once. A transaction each: see `tollgate.keep_hour_v1`."""
     for kept in range(HOURS_AT_ONCE):
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT tollgate.keep_hour_v1(%s)", [NAMES_KEPT])
-            if not cursor.fetchone()[0]:
-                return kept
+        if not query.one("SELECT tollgate.keep_hour_v1(%s)", [NAMES_KEPT])[0]:
+            return kept
     return HOURS_AT_ONCE
 
 
 def refusals(span: Span, now: datetime) -> list[Series]:
     """How many asks each limit refused in each column. One query, by the index of the kinds."""
     moments = columns(span, now)
-    with connection.cursor() as cursor:
-        cursor.execute(REFUSED, [span.every, list(REFUSALS), moments[0]])
-        return stacked(moments, cursor.fetchall())
+    return stacked(moments, query.rows(REFUSED, [span.every, list(REFUSALS), moments[0]]))

@@ -5,29 +5,28 @@ Whatever is shown of money comes from the counters; nothing here counts or sums 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
 from django.db.models import (
     DecimalField,
     F,
+    Func,
     OuterRef,
     QuerySet,
     Subquery,
     Sum,
-    TextField,
-    Value,
 )
 from django.db.models.expressions import RawSQL
 from django.db.models.fields.json import KeyTextTransform
-from django.db.models.functions import Cast, Coalesce, Concat, Greatest
+from django.db.models.functions import Cast, Coalesce, Greatest
 from django.utils import timezone
 
 from budgets import approvals
 from budgets.exceptions import Refused
-from budgets.models import ChangeRequest, Counter, Grant, Measure, Vote
+from budgets.models import ChangeRequest, Counter, Measure, Vote
+from opslog.database import query
 from opslog.events import filters
 from opslog.events.filters import Times
 from opslog.models import OperationsEvent
@@ -46,12 +45,7 @@ SELECT o.id, o.status, coalesce(k.runs, 0) AS runs,
 FROM work_orders o
 LEFT JOIN counters k ON k.subject = o.id AND k.scope = 'work_order' AND k."window" = 'day'
     AND k.starts_at = %s
-LEFT JOIN (
-    SELECT wo_id, max(value) FILTER (WHERE measure = 'runs_per_day') AS runs,
-        max(value) FILTER (WHERE measure = 'usd_per_day') AS usd
-    FROM cap_grants
-    WHERE starts_at <= (SELECT tollgate.now()) AND ends_at > (SELECT tollgate.now()) GROUP BY wo_id
-) g ON g.wo_id = o.id
+LEFT JOIN tollgate.grants_in_force((SELECT tollgate.now())) g ON g.wo_id = o.id
 CROSS JOIN LATERAL (
     SELECT greatest(o.runs_per_day, g.runs) AS runs, greatest(o.usd_per_day, g.usd) AS usd
 ) c
@@ -89,64 +83,44 @@ GROUP BY owner_id, reason, agent ORDER BY 1 DESC LIMIT %s
 """
 MONEY = DecimalField(max_digits=20, decimal_places=9)
 ZERO = Decimal(0)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # when the counters of what is open begin
 
 
-def today() -> datetime:
-    """The beginning of the UTC day, by the clock that admissions go by."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT date_trunc('day', tollgate.now(), 'UTC')")
-        begins: datetime = cursor.fetchone()[0]
-        return begins
-
-
-def key(scope: str, subject: str, window: str, begins: datetime | None = None) -> str:
-    """The key of a counter, as the database function `tollgate.counter_key` makes it."""
-    return f"{window}:{int(begins.timestamp()) if begins else 0}:{scope}:{subject}"
-
-
-def _counted(column: str, prefix: str) -> Coalesce:
+def _counted(column: str, window: str, begins: datetime) -> Coalesce:
     """One column of a counter of the outer work order; 0 where there is no row yet."""
     counters = Counter.objects.filter(
-        key=Concat(Value(prefix), OuterRef("pk"), output_field=TextField())
+        scope="work_order", subject=OuterRef("pk"), window=window, starts_at=begins
     )
     # Cast: two integers would be divided without a remainder.
     return Coalesce(Cast(Subquery(counters.values(column)[:1]), MONEY), ZERO, output_field=MONEY)
 
 
-def _in_force(measure: Measure) -> Greatest:
-    """The cap in force now, as `tollgate.effective_caps` says: the base, or a live grant above."""
-    now = timezone.now()
-    grants = Grant.objects.filter(
-        wo=OuterRef("pk"), measure=measure, starts_at__lte=now, ends_at__gt=now
-    )
-    return Greatest(
-        Cast(F(measure.value), MONEY),
-        Subquery(grants.order_by("-value").values("value")[:1]),
-        output_field=MONEY,
+class CapInForce(Func):
+    """The cap of the outer work order that is in force now."""
+
+    template = (
+        "(SELECT e.%(measure)s FROM tollgate.effective_caps(%(expressions)s, tollgate.now()) e)"
     )
 
-
-def live_grants(work_order: WorkOrder) -> "QuerySet[Grant]":
-    now = timezone.now()
-    return Grant.objects.filter(wo=work_order, starts_at__lte=now, ends_at__gt=now)
+    def __init__(self, measure: Measure) -> None:
+        super().__init__(F("pk"), measure=measure.value, output_field=MONEY)
 
 
 def with_use(work_orders: "QuerySet[WorkOrder]", begins: datetime) -> Any:
     """Each work order with its caps in force and its use of the day, as a queryset.
 
-    One query, with a look-up by key per counter. (`Any`: the checker of types does not know the
+    One query, with a look-up per counter. (`Any`: the checker of types does not know the
     columns that an annotation adds.)
     """
-    day = key("work_order", "", "day", begins)
     return work_orders.annotate(
-        runs_today=_counted("runs", day),
-        settled_today=_counted("settled_usd", day),
-        reserved_today=_counted("reserved_usd", day),
-        runs_cap=_in_force(Measure.RUNS_PER_DAY),
-        usd_cap=_in_force(Measure.USD_PER_DAY),
-        open_cap=_in_force(Measure.MAX_CONCURRENT_RUNS),
-        open_today=_counted("open_runs", day),
-        open_now=_counted("open_runs", key("work_order", "", "open")),
+        runs_today=_counted("runs", "day", begins),
+        settled_today=_counted("settled_usd", "day", begins),
+        reserved_today=_counted("reserved_usd", "day", begins),
+        runs_cap=CapInForce(Measure.RUNS_PER_DAY),
+        usd_cap=CapInForce(Measure.USD_PER_DAY),
+        open_cap=CapInForce(Measure.MAX_CONCURRENT_RUNS),
+        open_today=_counted("open_runs", "day", begins),
+        open_now=_counted("open_runs", "open", EPOCH),
     ).annotate(
         used_usd_today=F("settled_today") + F("reserved_today"),
         share=Greatest(
@@ -197,9 +171,7 @@ def blocked(begins: datetime, *, at_most: int) -> list[Blocked]:
 
 def _leading(statement: str, begins: datetime, at_most: int) -> list[tuple[Any, str]]:
     """The first few of all work orders, `with_use`, and what the statement says beside them."""
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [begins, at_most])
-        told: dict[str, str] = dict(cursor.fetchall())
+    told: dict[str, str] = dict(query.rows(statement, [begins, at_most]))
     found = with_use(WorkOrder.objects.filter(pk__in=told), begins).in_bulk()
     return [(found[wo_id], why) for wo_id, why in told.items() if wo_id in found]
 
@@ -218,10 +190,10 @@ class DayOfUse:
 
 
 def use_by_day(scope: str, subject: str, begins: datetime, *, days: int) -> list[DayOfUse]:
-    """The last `days` days including today, oldest first; looked up by their keys. Of everything,
-    direct spend is in the dollars, and its calls are among the runs."""
+    """The last `days` days including today, oldest first. Of everything, direct spend is in the
+    dollars, and its calls are among the runs."""
     starts = [begins - timedelta(days=ago) for ago in range(days - 1, -1, -1)]
-    rows = Counter.objects.filter(key__in=[key(scope, subject, "day", at) for at in starts])
+    rows = Counter.objects.filter(scope=scope, subject=subject, window="day", starts_at__in=starts)
     found = {row.starts_at: row for row in rows}
     return [
         DayOfUse(at.date(), row.runs, row.settled_usd + row.reserved_usd)
@@ -247,9 +219,7 @@ def last_refusals(*, at_most: int) -> list[Refusals]:
     Each kind is read by its own index, so that a log without refusals is not read to its end.
     """
     since = timezone.now() - LATELY
-    with connection.cursor() as cursor:
-        cursor.execute(ALIKE, [list(REFUSALS), since, at_most])
-        rows = cursor.fetchall()
+    rows = query.rows(ALIKE, [list(REFUSALS), since, at_most])
     recent = OperationsEvent.objects.filter(created_at__gte=since)
     last = {event.pk: event for event in recent.filter(pk__in=[row[0] for row in rows])}
     return [Refusals(last[pk], reason, agent, times) for pk, reason, agent, times in rows]
@@ -262,19 +232,6 @@ def refusals_since(begins: datetime, *, wo_id: str = "") -> int:
         events = events.filter(owner_type="work_order", owner_id=wo_id)
     counted = events.order_by().annotate(times=Times("meta"))[:COUNTED_AT_MOST]
     return min(counted.aggregate(sum=Sum("times"))["sum"] or 0, COUNTED_AT_MOST)
-
-
-def pending_requests() -> "QuerySet[ChangeRequest]":
-    """Still open, their time not over, the oldest first."""
-    return (
-        approvals.with_parties(
-            ChangeRequest.objects.filter(
-                status=ChangeRequest.Status.PENDING, expires_at__gt=timezone.now()
-            )
-        )
-        .prefetch_related("lines", "votes")
-        .order_by("created_at")
-    )
 
 
 def signatures(

@@ -39,7 +39,7 @@ def is_unavailable() -> bool:
 def mirror() -> bool:
     """Write the day's spend, and its status into the log of the worker; gives whether there was a
     Redis to write it to."""
-    day = direct_spend.today()
+    day = direct_spend.day_status()
     log.log(logging.WARNING if day.warning else logging.INFO, day.message)
     if not settings.TOLLGATE_REDIS_SECRET_URL:
         return False

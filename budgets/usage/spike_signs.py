@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
-from django.db import connection
+from opslog.database import query
 
 HIDDEN = ("undo", "retry", "auto_save")
 MODELS = """
@@ -64,14 +64,9 @@ class Signs:
 
 
 def read() -> Signs:
-    with connection.cursor() as cursor:
-        cursor.execute(MODELS, {"hidden": list(HIDDEN)})
-        now, before = (tuple(map(Decimal, row[1:])) for row in cursor.fetchall())
-        cursor.execute(FEATURES)
-        features = cursor.fetchall()
-        cursor.execute(TOOLS)
-        tools = cursor.fetchall()
-    return Signs(signs_of(now, before), features, tools)
+    models = query.rows(MODELS, {"hidden": list(HIDDEN)})
+    now, before = (tuple(map(Decimal, row[1:])) for row in models)
+    return Signs(signs_of(now, before), query.rows(FEATURES), query.rows(TOOLS))
 
 
 def signs_of(now: tuple[Decimal, ...], before: tuple[Decimal, ...]) -> list[Sign]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
 from django.db.models import Max
 from django.urls import reverse
 
 from budgets.controls import limits
 from budgets.models import Budget, FeatureControl, KillSwitch, TimedMitigation
+from opslog.database import query
 
 # A limit that is reached is reached for those who ask for a whole run, or for any dollar at all.
 REACHED = f"""
@@ -93,9 +93,7 @@ def _features(at_most: int) -> list[Stopped]:
 
 
 def _limits(at_most: int) -> list[Stopped]:
-    with connection.cursor() as cursor:
-        cursor.execute(REACHED, [at_most])
-        rows = cursor.fetchall()
+    rows = query.rows(REACHED, [at_most])
     reached = Budget.objects.in_bulk([pk for pk, _, _ in rows])
     return [
         Stopped(

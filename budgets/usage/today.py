@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from django.db import connection
-
+from opslog.database import query
 from workorders.governing import CapsInForce
 from workorders.models import WorkOrder
 
@@ -105,27 +104,19 @@ FROM reported
 
 
 def caps_in_force(ids: Sequence[str]) -> dict[str, CapsInForce]:
-    with connection.cursor() as cursor:
-        cursor.execute(IN_FORCE, [list(ids)])
-        return {wo: CapsInForce(*caps) for wo, *caps in cursor.fetchall()}
+    return {wo: CapsInForce(*caps) for wo, *caps in query.rows(IN_FORCE, [list(ids)])}
 
 
 def usage_today(work_order: WorkOrder) -> Usage:
-    with connection.cursor() as cursor:
-        cursor.execute(USAGE, [work_order.pk])
-        return Usage(*cursor.fetchone())
+    return Usage(*query.one(USAGE, [work_order.pk]))
 
 
 def usage_of_all() -> Usage:
     """The same for everything together, with what was spent without a run."""
-    with connection.cursor() as cursor:
-        cursor.execute(USAGE_OF_ALL)
-        return Usage(*cursor.fetchone())
+    return Usage(*query.one(USAGE_OF_ALL))
 
 
 def calibration(wo_id: str) -> Calibration:
     """Over the last 1,000 runs of the work order that succeeded or failed, and those cancelled
     since the first of them started."""
-    with connection.cursor() as cursor:
-        cursor.execute(CALIBRATION, {"wo": wo_id})
-        return Calibration(*cursor.fetchone())
+    return Calibration(*query.one(CALIBRATION, {"wo": wo_id}))

@@ -170,7 +170,7 @@ def attention(request: HttpRequest, now: datetime) -> dict[str, Any]:
         "may_decide": user.has_perm("budgets.decide_changerequest"),
         "waiting": waiting[:ROWS],
         "waiting_more": max(len(waiting) - ROWS, 0),
-        "others": overview.pending_requests().exclude(pk__in=[each.pk for each in waiting])[:ROWS],
+        "others": approvals.waiting().exclude(pk__in=[each.pk for each in waiting])[:ROWS],
         "glass": [(each, each.created_at + REVIEW_WITHIN) for each in glass],
         "to_review": (
             list(Incident.objects.filter(state=Incident.State.STABILISED).order_by("-id")[:ROWS])

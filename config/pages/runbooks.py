@@ -17,6 +17,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
+from budgets import clock
 from budgets.admin.forms import rules_table
 from budgets.admin.limits import UNITS, sentence, told_at, whose
 from budgets.admission import preflight, preflight_checks
@@ -67,7 +68,7 @@ def of_a_cap(measure: Measure) -> Callable[[WorkOrder | None], Facts]:
     """What both cap runbooks show: who is at the cap, and who must agree to a higher one."""
 
     def read(work_order: WorkOrder | None) -> Facts:
-        begins = overview.today()
+        begins = clock.midnight()
         asked = overview.with_use(WorkOrder.objects.exclude(status="archived"), begins)
         rules = [each for each in rules_table() if each["rule"].measure == measure]
         return {
@@ -133,7 +134,7 @@ def of_a_breach(work_order: WorkOrder | None) -> Facts:
     dollars = Budget.objects.filter(measure="usd").exclude(scope="work_order")
     hotspots = list(Hotspot.objects.all()[:30])
     budgets = list(DimensionBudget.objects.order_by("dimension"))
-    month = actuals.of_month(actuals.first_of(overview.today().date()))
+    month = actuals.of_month(actuals.first_of(clock.today()))
     for each in budgets:
         figure = month[each.dimension]
         each.used = figure.usd + figure.reserved  # type: ignore[attr-defined]
@@ -188,7 +189,7 @@ def of_caps(work_order: WorkOrder | None) -> Facts:
     defaults = {measure: getattr(new, measure) for measure in CAPS}
     return {
         "defaults": defaults,
-        "reset_at": overview.today() + timedelta(days=1),
+        "reset_at": clock.midnight() + timedelta(days=1),
         "retry_after": settings.TOLLGATE_RETRY_AFTER,
         "rules": rules_table(),
         "near": NEAR,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.run.privileges import ServerUser
+from opslog.sealing import private_files
 
 # A name that can never exist (RFC 6761), which says what to do where it is complained about.
 NOT_RUNNING = "tollgate-is-not-running.start-it-with-make-run.invalid"
@@ -53,25 +54,9 @@ class DataFolder:
 
     def write(self, name: str, text: str, *, replace: bool = True) -> None:
         """Writes a private file (0600) in one step; with replace=False the first writer wins."""
-        target, draft = self.path / name, self.path / f".{name}.{secrets.token_hex(4)}"
+        target = self.path / name
         try:
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            user = ServerUser.choose(self.path)
-            if not user.is_nobody:
-                user.own(draft)
-            if replace:
-                draft.replace(target)
-            else:
-                try:
-                    os.link(draft, target)
-                except FileExistsError:
-                    pass
-                finally:
-                    draft.unlink()
+            private_files.write(target, text, replace=replace)
         except OSError as error:
             raise EmbeddedError(f"{target} cannot be written: {error.strerror}.") from None
 

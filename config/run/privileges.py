@@ -43,11 +43,20 @@ def reaches(paths: Sequence[Path], uid: int, gid: int | None) -> bool:
 
 
 @dataclass(frozen=True)
-class ProcessUser:
-    """The user that the web server and the job worker run as; None where it is the current one."""
+class RunAs:
+    """A user that processes run as; None where it is the current one."""
 
     uid: int | None = None
     gid: int | None = None
+
+    def own(self, path: Path) -> None:
+        """Gives a path to this user: what `sudo make run` made stays usable without sudo."""
+        if self.uid is not None and self.gid is not None:
+            os.chown(path, self.uid, self.gid)
+
+
+class ProcessUser(RunAs):
+    """The user that the web server and the job worker run as."""
 
     @classmethod
     def choose(cls, *paths: Path) -> "ProcessUser":
@@ -66,17 +75,11 @@ class ProcessUser:
     def env(self) -> dict[str, str]:
         return {} if self.uid is None else {"HOME": "/"}
 
-    def own(self, path: Path) -> None:
-        if self.uid is not None and self.gid is not None:
-            os.chown(path, self.uid, self.gid)
-
 
 @dataclass(frozen=True)
-class ServerUser:
-    """The user that PostgreSQL's processes run as; None where it is simply the current one."""
+class ServerUser(RunAs):
+    """The user that PostgreSQL's processes run as."""
 
-    uid: int | None = None
-    gid: int | None = None
     is_nobody: bool = False
     capabilities: tuple[str, ...] = field(default=())
 
@@ -92,11 +95,6 @@ class ServerUser:
         if (sudo := int(os.environ.get("SUDO_UID") or 0)) != 0:
             return cls(sudo, int(os.environ.get("SUDO_GID") or sudo))
         return cls(nobody.pw_uid, nobody.pw_gid, is_nobody=True)
-
-    def own(self, path: Path) -> None:
-        """Gives a path to this user: what `sudo make run` made stays usable without sudo."""
-        if self.uid is not None and self.gid is not None:
-            os.chown(path, self.uid, self.gid)
 
     def share(self, folder: Path) -> None:
         """Lets this user pass through the data folder; `nobody` gets the way and no more."""

@@ -34,7 +34,7 @@ from config.run.database_url import UnusableDatabase, check_database
 from config.run.embedded import EmbeddedPostgres
 from config.run.privileges import ProcessUser
 
-DOOR_PORT = 8001  # as shipped
+DOOR_PORT = int(forms.SERVER["DOOR_PORT"][0])  # as shipped
 UNPRIVILEGED = 1024  # ports below are root's to open
 RESTARTS, RESTART_WINDOW = 5, 300.0  # so many restarts of a crashed child in so many seconds
 MUST_RUN = {"jobs": "The job worker", "seals": "The sealer"}
@@ -91,14 +91,14 @@ class Supervisor:
     def __init__(self) -> None:
         self.embedded = not os.environ.get("DATABASE_URL")
         self.host = take("HOST", default="127.0.0.1", form=forms.host)
-        self.port = take("PORT", default="8000", form=forms.whole(1, 65_535))
-        self.door_port = take("DOOR_PORT", default=str(DOOR_PORT), form=forms.whole(0, 65_535))
+        self.port = forms.server_number("PORT")
+        self.door_port = forms.server_number("DOOR_PORT")
         if os.environ.get("DOOR_PORT") == "":
             self.door_port = 0
         self.door_was_set = "DOOR_PORT" in os.environ
-        self.workers = take("WEB_WORKERS", default="1", form=forms.whole(1, 64))
-        self.page_workers = take("PAGE_WORKERS", default="2", form=forms.whole(1, 64))
-        self.threads = take("WEB_THREADS", default="4", form=forms.whole(1, 256))
+        self.workers = forms.server_number("WEB_WORKERS")
+        self.page_workers = forms.server_number("PAGE_WORKERS")
+        self.threads = forms.server_number("WEB_THREADS")
         demo = take("DEMO", default="1" if self.embedded else "0", form=forms.boolean)
         self.traffic = take("DEMO_TRAFFIC", default="1", form=forms.boolean) and demo
         self.https = take("HTTPS", default="0", form=forms.boolean)

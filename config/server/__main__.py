@@ -10,13 +10,13 @@ import config.server
 from config import environment as forms
 from config.environment import take
 
-# option, setting, its default, lowest, highest, help
+# option, setting, help
 NUMBERS = (
-    ("--port", "PORT", "8000", 1, 65_535, None),
-    ("--door-port", "DOOR_PORT", "8001", 0, 65_535, "for programs alone; 0: none"),
-    ("--workers", "WEB_WORKERS", "1", 1, 64, "processes that decide"),
-    ("--page-workers", "PAGE_WORKERS", "2", 0, 64, "processes for all else; 0: the same"),
-    ("--threads", "WEB_THREADS", "4", 1, 256, "of each process"),
+    ("--port", "PORT", None),
+    ("--door-port", "DOOR_PORT", "for programs alone; 0: none"),
+    ("--workers", "WEB_WORKERS", "processes that decide"),
+    ("--page-workers", "PAGE_WORKERS", "processes for all else; 0: the same"),
+    ("--threads", "WEB_THREADS", "of each process"),
 )
 
 
@@ -36,10 +36,11 @@ def main() -> None:
     )
     # A wrong setting is refused with the others, by `config.wsgi`.
     parser.add_argument("--host", default=take("HOST", default="127.0.0.1", form=forms.host))
-    for option, name, shipped, low, high, text in NUMBERS:
-        form = forms.whole(1 if name == "PAGE_WORKERS" else low, high)
-        default = take(name, default=shipped, form=form)
-        parser.add_argument(option, type=whole(low, high), default=default, help=text)
+    for option, name, text in NUMBERS:
+        _, low, high = forms.SERVER[name]
+        form = whole(0 if name == "PAGE_WORKERS" else low, high)
+        default = forms.server_number(name)
+        parser.add_argument(option, type=form, default=default, help=text)
     if os.environ.get("DOOR_PORT") == "":
         parser.set_defaults(door_port=0)
     parser.add_argument(

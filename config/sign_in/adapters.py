@@ -3,11 +3,9 @@
 import base64
 import hashlib
 import secrets
-import time
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
-from allauth.account.authentication import get_authentication_records
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -21,7 +19,7 @@ from budgets.accounts import signing_in
 from config.sign_in import factors, single
 from opslog import events, sign_in
 from opslog.api.client_address import client_address
-from opslog.confirmed import confirmed_lately
+from opslog.confirmed import confirmed_lately, lately
 
 WAYS = {
     "reauthenticate": "Use your password",
@@ -133,11 +131,7 @@ class AccountAdapter(DefaultAccountAdapter):
 
 def just_signed_in(request: HttpRequest) -> bool:
     """Lately, and with no second factor yet that could be taken over."""
-    if factors.own(request.user):
-        return False
-    since = time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
-    records = get_authentication_records(request, request.user)
-    return any(record["at"] > since for record in records)
+    return not factors.own(request.user) and bool(lately(request))
 
 
 class FactorAdapter(DefaultMFAAdapter):

@@ -5,7 +5,6 @@ one is needed, and that changes of rules, people and tokens were confirmed latel
 """
 
 import time
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,7 +17,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from config.middleware import API_PREFIXES
+from config.middleware import API_PREFIXES, Middleware
 from config.sign_in import factors
 from config.sign_in.adapters import AccountAdapter
 from opslog.confirmed import confirmed_lately
@@ -61,14 +60,9 @@ CONFIRMED_WHEN_SENT = frozenset({"admin:auth_user_change"})
 
 SET_UP = "Your role requires two-factor authentication. Set it up to continue."
 
-GetResponse = Callable[[HttpRequest], HttpResponse]
 
-
-class SessionAgeMiddleware:
+class SessionAgeMiddleware(Middleware):
     """A session ends SESSION_IDLE_MINUTES after its last request, and after SESSION_MAX_HOURS."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.user.is_authenticated:
@@ -95,14 +89,8 @@ class SessionAgeMiddleware:
             )
 
 
-class SecondFactorMiddleware:
+class SecondFactorMiddleware(Middleware):
     """Without the second factor that a person needs, they set one up, show it, or sign out."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
 
     def process_view(
         self, request: HttpRequest, view: Any, args: Any, kwargs: Any
@@ -133,14 +121,8 @@ class SecondFactorMiddleware:
         return by_way_of(reverse(way), request)
 
 
-class ConfirmedMiddleware:
+class ConfirmedMiddleware(Middleware):
     """Changes of rules, people and tokens: only who has confirmed lately that it is still them."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
 
     def process_view(
         self, request: HttpRequest, view: Any, args: Any, kwargs: Any

@@ -10,12 +10,11 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from rest_framework import exceptions
 from rest_framework.parsers import BaseParser
-from rest_framework.request import Request
 
 from opslog.api.answers import Answer
 from opslog.api.errors import BadRequest, TooLarge
 from opslog.api.requests import IS_AMOUNT, NO_AMOUNT, place_and_problem
-from opslog.telemetry.accepting import MOST, Outcome, Speaker, Status
+from opslog.telemetry.accepting import MOST, Outcome, Status
 from opslog.telemetry.drafts import D
 
 MAX_BATCH = 5_242_880  # bytes, also when inflated; DATA_UPLOAD_MAX_MEMORY_SIZE is the same
@@ -78,12 +77,6 @@ def is_gzip(request: Any) -> bool:
         case "gzip" | "x-gzip":
             return True
     raise UnsupportedEncoding
-
-
-def speaker_of(request: Request) -> Speaker:
-    """What the token of a request is limited to, and whose it is."""
-    auth: Any = request.auth
-    return Speaker(auth.work_orders, auth.surface, auth.feature, auth.owner_id)
 
 
 class Item(Answer, omit_defaults=True, forbid_unknown_fields=True):

@@ -11,8 +11,9 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from opslog.api.batches import Batch, parts_of, speaker_of
+from opslog.api.batches import Batch, parts_of
 from opslog.api.errors import BadRequest
+from opslog.api.requests import principal_of
 from opslog.api.schema import operation, ref
 from opslog.api.telemetry import BATCHES, answer
 from opslog.models import InferenceEvent
@@ -87,16 +88,16 @@ class LiteLLMCallbackView(APIView):
         **BATCHES | {"errors": {**BATCHES["errors"], 413: "The body is over 16 MiB."}},
     )
     def post(self, request: Request) -> HttpResponse:
-        speaker = speaker_of(request)
+        principal = principal_of(request)
         batch = read_payloads(request.data)
 
         def accept(drafts: list[InferenceDraft | ToolDraft]) -> list[Outcome]:
             calls = [draft for draft in drafts if isinstance(draft, InferenceDraft)]
             tools = [draft for draft in drafts if isinstance(draft, ToolDraft)]
             of_calls = iter(
-                accept_inference(calls, source=InferenceEvent.Source.LITELLM, speaker=speaker)
+                accept_inference(calls, source=InferenceEvent.Source.LITELLM, principal=principal)
             )
-            of_tools = iter(accept_tools(tools, speaker=speaker))
+            of_tools = iter(accept_tools(tools, principal=principal))
             return [
                 next(of_calls if isinstance(draft, InferenceDraft) else of_tools)
                 for draft in drafts

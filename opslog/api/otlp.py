@@ -26,9 +26,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from opslog.api import otlp_schema as schema
-from opslog.api.batches import BatchParser, is_gzip, speaker_of
+from opslog.api.batches import BatchParser, is_gzip
 from opslog.api.errors import BadRequest
 from opslog.api.otlp_schema import JSON, PROTOBUF
+from opslog.api.requests import principal_of
 from opslog.telemetry import traces
 from opslog.telemetry.otlp import BadExport, Unread, from_json, from_protobuf, read_spans
 
@@ -55,7 +56,7 @@ class TracesView(APIView):
         except BadExport as error:
             raise BadRequest(str(error)) from None
         spans = read_spans(export)
-        refused = spans.refused + traces.write(spans, speaker=speaker_of(request))
+        refused = spans.refused + traces.write(spans, principal=principal_of(request))
         refused += [not_understood(each) for each in spans.unread if each.lost]
         # No span is rejected for it, but part of its usage was not read.
         warned = [not_understood(each) for each in spans.unread if not each.lost]

@@ -7,15 +7,17 @@ without. The same shapes give the schema, so that there is one truth about each 
 import json
 import re
 from functools import cache
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar, cast
 
 import msgspec
 from msgspec import Meta
 from msgspec.structs import asdict
 from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
 
 from opslog.api.errors import BadRequest, TooLarge
 from opslog.identities import is_name
+from opslog.principal import Principal
 from opslog.telemetry.drafts import AMOUNT
 
 MAX_BODY = 65_536  # bytes
@@ -133,3 +135,8 @@ def once(pairs: list[tuple[str, Any]]) -> None:
 
 
 PAIRS = json.JSONDecoder(object_pairs_hook=once, parse_int=Number, parse_float=Number)
+
+
+def principal_of(request: Request) -> Principal:
+    """Whom a request that was let in with a token speaks for."""
+    return cast(Principal, request.auth)

@@ -8,7 +8,8 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from opslog.api.batches import BatchParser, NothingTaken, Taken, read_batch, speaker_of
+from opslog.api.batches import BatchParser, NothingTaken, Taken, read_batch
+from opslog.api.requests import principal_of
 from opslog.api.schema import DENIAL, operation, ref
 from opslog.models import InferenceEvent
 from opslog.telemetry.accepting import MOST, accept_inference, accept_tools
@@ -99,12 +100,12 @@ class InferenceEventsView(APIView):
         **BATCHES,
     )
     def post(self, request: Request) -> HttpResponse:
-        speaker = speaker_of(request)
+        principal = principal_of(request)
         batch = read_batch(INFERENCE, request.data)
         return answer(
             *batch.take_in(
                 lambda drafts: accept_inference(
-                    drafts, source=InferenceEvent.Source.API, speaker=speaker
+                    drafts, source=InferenceEvent.Source.API, principal=principal
                 )
             )
         )
@@ -135,6 +136,6 @@ class ToolCallsView(APIView):
         **BATCHES,
     )
     def post(self, request: Request) -> HttpResponse:
-        speaker = speaker_of(request)
+        principal = principal_of(request)
         batch = read_batch(TOOL, request.data)
-        return answer(*batch.take_in(lambda drafts: accept_tools(drafts, speaker=speaker)))
+        return answer(*batch.take_in(lambda drafts: accept_tools(drafts, principal=principal)))

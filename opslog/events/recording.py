@@ -1,6 +1,6 @@
 """Recording what happened, in the transaction in which it happens."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.db.utils import DEFAULT_DB_ALIAS
@@ -14,6 +14,20 @@ INSERT INTO operations_events
     (kind, message, owner_type, owner_id, owner_label, actor, meta, request_id)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING id
 """
+
+
+def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Old and new of each value that differs, by its name: the `changes` of an event."""
+    return {
+        name: {"old": before.get(name), "new": value}
+        for name, value in after.items()
+        if before.get(name) != value
+    }
+
+
+def as_text(row: object, names: Iterable[str]) -> dict[str, str]:
+    """These attributes of a row, as `changed` compares them where JSON has no such values."""
+    return {name: str(getattr(row, name)) for name in names}
 
 
 def record(

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import Q
 from msgspec import structs
 
+from opslog.groups import OPERATIONS, members
 from opslog.incidents import costs, levers, notices, proposing, rules
 from opslog.incidents.finding import Finding
 from opslog.incidents.proposals import propose
@@ -63,7 +64,7 @@ def _create(finding: Finding, *, now: datetime, by: str) -> Incident:
     said = headline(incident)
     told = _figures(incident)
     tell(incident, Kind.DETECTED, said, event="INCIDENT_DETECTED", by=by, now=now, **told)
-    notices.tell(incident, "detected", said, to=notices.people("operations"), channels=True)
+    notices.tell(incident, "detected", said, to=members(OPERATIONS), channels=True)
     return incident
 
 
@@ -216,7 +217,7 @@ def _activate(incident: Incident, *, now: datetime) -> None:
 
 def _notify(incident: Incident, what: str, said: str) -> None:
     """As of a new one: whoever is on duty now, and the owner."""
-    to = {each.pk: each for each in (*notices.concerned(incident), *notices.people("operations"))}
+    to = {each.pk: each for each in (*notices.concerned(incident), *members(OPERATIONS))}
     notices.tell(incident, what, said, to=to.values(), channels=True)
 
 

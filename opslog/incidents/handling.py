@@ -6,6 +6,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from opslog.exceptions import NotAllowedNow
+from opslog.groups import members
 from opslog.incidents import notices, proposing
 from opslog.incidents.timeline import Kind, State, lock_active, lock_open, tell
 from opslog.models import Incident
@@ -90,7 +91,7 @@ def escalate(incident_id: int, level: int, *, reason: str, by: str, now: datetim
         tell(
             incident, Kind.ESCALATION, said, event="INCIDENT_ESCALATED", by=by, now=now, level=level
         )  # fmt: skip
-        to = notices.people(*notices.GROUPS[level])
+        to = members(*notices.GROUPS[level])
         again = f":{incident.reopenings}" if incident.reopenings else ""
         notices.tell(incident, f"level{level}{again}", said, to=to, channels=True)
     return incident

@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from opslog import outbox
+from opslog.groups import OPERATIONS, members
 from opslog.incidents.timeline import link_of
 from opslog.models import Incident, Severity
 from opslog.outbox.notices import Notice
@@ -64,10 +65,6 @@ CALMER = ("stabilised", "automatic-end")
 OWN_MESSAGE = ("level", "relapse", "reopened", "follow-up", "automatic-stuck")
 
 
-def people(*groups: str) -> list[User]:
-    return list(User.objects.filter(is_active=True, groups__name__in=groups).distinct())
-
-
 def tell(
     incident: Incident, what: str, text: str, *, to: Iterable[User], channels: bool = False
 ) -> None:
@@ -75,16 +72,16 @@ def tell(
     with one of `HAPPENED`. By whom and when is in the timeline, whose entry comes first."""
     kind = kind_of(what)
     merge_key = f"incident:{incident.pk}:{what if kind in OWN_MESSAGE else incident.state}"
-    for recipients in ([*to], "channels") if channels else ([*to],):
-        outbox.send(
-            topic="incident",
-            to=recipients,
-            notice=notice_of(incident, kind, text),
-            link=link_of(incident),
-            key=f"{incident.pk}:{what}",
-            thread=f"incident-{incident.pk}",
-            merge=outbox.Merge(merge_key, within=WITHIN),
-        )
+    outbox.send(
+        topic="incident",
+        to=[*to],
+        channels=channels,
+        notice=notice_of(incident, kind, text),
+        link=link_of(incident),
+        key=f"{incident.pk}:{what}",
+        thread=f"incident-{incident.pk}",
+        merge=outbox.Merge(merge_key, within=WITHIN),
+    )
 
 
 def notice_of(incident: Incident, kind: str, text: str) -> Notice:
@@ -129,7 +126,7 @@ def concerned(incident: Incident) -> list[User]:
     """The owner; operations, where there is none."""
     if incident.owner is not None and incident.owner.is_active:
         return [incident.owner]
-    return people("operations")
+    return members(OPERATIONS)
 
 
 def _name(actor: str) -> str:

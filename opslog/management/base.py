@@ -31,8 +31,15 @@ class Documented(BaseCommand):
     """
 
     examples: tuple[str, ...] = ()
+    refusals: tuple[type[Exception], ...] = ()  # whose text is what the person is told
     exits: Mapping[int, str] = {}
     notes: str = ""
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        try:
+            return super().execute(*args, **options)
+        except self.refusals as error:
+            raise CommandError(str(error)) from None
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         return super().create_parser(

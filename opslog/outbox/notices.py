@@ -2,7 +2,7 @@
 and what to do, in that order. No query, no setting."""
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from opslog.models import Severity
@@ -18,7 +18,7 @@ EARLIER = "\n\nAlso, shortly before:\n"
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One message, in its parts. None of the first six is ever empty.
+    """One message, in its parts. None of the first five is ever empty.
 
     `what` is what happened to what, one sentence or phrase; `change` is from what to what, with an
     arrow; `by` is a person or a program; `action` says what to do, in the imperative. `details` are
@@ -28,11 +28,11 @@ class Notice:
     what: str
     change: str
     by: str
-    at: datetime
     severity: Severity
     action: str
     details: str = ""
     subject: str = ""
+    at: datetime = field(default_factory=lambda: datetime.now(UTC), kw_only=True)
 
     def __post_init__(self) -> None:
         parts = {"what": self.what, "change": self.change, "by": self.by, "action": self.action}

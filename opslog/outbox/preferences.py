@@ -167,7 +167,7 @@ def choose(person: User, wanted: Mapping[str, Any]) -> NotificationPreference:
     with transaction.atomic():
         User.objects.select_for_update(no_key=True).get(pk=person.pk)
         preference = of(person)
-        before = {name: str(getattr(preference, name)) for name in FIELDS}
+        before = events.as_text(preference, FIELDS)
         for name in FIELDS:
             setattr(preference, name, wanted[name])
         preference.changed_at = timezone.now()
@@ -178,11 +178,7 @@ def choose(person: User, wanted: Mapping[str, Any]) -> NotificationPreference:
                 "Quiet hours need a beginning and an end, and the two differ."
             ) from error
         preference.save()
-        changes = {
-            name: {"old": before[name], "new": str(getattr(preference, name))}
-            for name in FIELDS
-            if before[name] != str(getattr(preference, name))
-        }
+        changes = events.changed(before, events.as_text(preference, FIELDS))
         if changes:
             events.record(
                 "NOTIFICATION_PREFERENCE_CHANGED",
@@ -205,11 +201,8 @@ def set_policy(wanted: Mapping[str, int], *, by: str, reason: str) -> None:
         raise NotAllowedNow("A change needs a reason.")
     with transaction.atomic():
         row = MessagePolicy.objects.select_for_update().get()
-        changes = {
-            name: {"old": getattr(row, name), "new": wanted[name]}
-            for name in POLICY_FIELDS
-            if getattr(row, name) != wanted[name]
-        }
+        before = {name: getattr(row, name) for name in POLICY_FIELDS}
+        changes = events.changed(before, {name: wanted[name] for name in POLICY_FIELDS})
         if not changes:
             raise NotAllowedNow("Nothing would change.")
         MessagePolicy.objects.update(**{name: wanted[name] for name in changes})

@@ -10,7 +10,6 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -72,22 +71,22 @@ class Merge:
 def send(
     *,
     topic: str,
-    to: Sequence[User | str] | Literal["channels"],
+    to: Sequence[User | str],
     notice: Notice,
     link: str,
     key: str,
+    channels: bool = False,
     mandatory: bool = False,
     thread: str = "",
     merge: Merge | None = None,
 ) -> None:
-    """Queue a message for each of these people, or for each channel of the settings. A text among
-    the people is an email address that nobody has on file any more.
+    """Queue a message for each of these people, and with `channels` for each channel of the
+    settings. A text among the people is an email address that nobody has on file any more.
 
     Nothing is sent here, and nothing is queued if the caller's transaction is rolled back. `key`
     tells messages of one topic apart: the same one is not queued twice for a recipient. `link` is a
     path of this service ("/admin/…"). `mandatory`: it needs the recipient's signature, or is about
-    their account, so no preference of theirs holds it back. With no channel in the settings,
-    "channels" queues nothing.
+    their account, so no preference of theirs holds it back.
 
     Raises ValueError for a link that is no path, and TransactionManagementError outside of a
     transaction.
@@ -110,12 +109,12 @@ def send(
             line=notice.line,
             link=link,
             severity=notice.severity,
-            mandatory=mandatory,
+            mandatory=mandatory and kind != Recipient.CHANNEL,
             thread=thread,
             merge_key=merge.key if merge else "",
         )
         # Sorted: two transactions that notify the same people wait for each other in one order.
-        for kind, recipient, label in sorted(set(_recipients(to)))
+        for kind, recipient, label in sorted(set(_recipients(to, channels)))
     ]
     if merge is not None:
         messages = [each for each in messages if not _merged(each, notice, merge)]
@@ -130,10 +129,12 @@ def send(
     OutboxMessage.objects.bulk_create(messages, ignore_conflicts=True)
 
 
-def _recipients(to: Sequence[User | str] | Literal["channels"]) -> list[tuple[str, str, str]]:
-    if to == "channels":
-        return [(Recipient.CHANNEL, each.fingerprint, each.label) for each in channels.configured()]
-    return [
+def _recipients(to: Sequence[User | str], every_channel: bool) -> list[tuple[str, str, str]]:
+    found: list[tuple[str, str, str]] = [
+        (Recipient.CHANNEL, each.fingerprint, each.label)
+        for each in (channels.configured() if every_channel else ())
+    ]
+    return found + [
         (Recipient.ADDRESS, each, each)
         if isinstance(each, str)
         else (Recipient.PERSON, str(each.pk), each.get_username())

@@ -24,6 +24,7 @@ from opslog.identities import canonical
 from opslog.price_book import prices
 from opslog.pricing import PriceBook, Usage
 from opslog.pricing.money import usd
+from opslog.principal import TOLLGATE, Principal
 from opslog.telemetry.drafts import D, InferenceDraft, ToolDraft
 
 EARLY: Final = timedelta(minutes=5)  # clocks differ
@@ -49,18 +50,6 @@ class Outcome:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Speaker:
-    """What a token is limited to; nothing by itself. What is pinned wins over what an item says.
-    `sender` is whose event ids they are: the person who owns the token, 0 for Tollgate itself."""
-
-    work_orders: Sequence[str] = ()
-    surface: str = ""
-    feature: str = ""
-    sender: int = 0
-
-
-ANYBODY: Final = Speaker()
 OTHER_WORK_ORDER: Final = "workOrderId: this token may not be used for this work order"
 UNPRICED: Final = "this usage of the model has no price: its cost is unknown"
 NO_USAGE: Final = "neither a cost nor tokens: its cost is unknown"
@@ -74,7 +63,7 @@ def accept_inference(
     drafts: Sequence[InferenceDraft],
     *,
     source: str,
-    speaker: Speaker = ANYBODY,
+    principal: Principal = TOLLGATE,
     now: datetime | None = None,
     any_age: bool = False,
     using: str = DEFAULT_DB_ALIAS,
@@ -82,7 +71,7 @@ def accept_inference(
     """Write the calls of models that are new, all of them or (on an error) none; outcomes in the
     order of the drafts.
 
-    `source` is one of InferenceEvent.Source; `speaker`, what the token that tells is limited to.
+    `source` is one of InferenceEvent.Source; `principal`, what the token that tells is limited to.
     The cost that counts is `cost_usd` of the draft; without it, of what the price book computes at
     the time of the call and what the sender says, the one that `CostPreference` prefers. Where
     there is none it stays unknown, and the outcome says so. `any_age`: for imports, whose
@@ -93,10 +82,10 @@ def accept_inference(
     book = prices.current_book()
     return _accept(
         drafts,
-        lambda draft, event_id, at: _inference_row(draft, event_id, at, speaker, book),
+        lambda draft, event_id, at: _inference_row(draft, event_id, at, principal, book),
         sql=ACCEPT_INFERENCE,
-        more=(source, speaker.sender),
-        speaker=speaker,
+        more=(source, principal.owner_id),
+        principal=principal,
         now=now or datetime.now(UTC),
         any_age=any_age,
         using=using,
@@ -106,7 +95,7 @@ def accept_inference(
 def accept_tools(
     drafts: Sequence[ToolDraft],
     *,
-    speaker: Speaker = ANYBODY,
+    principal: Principal = TOLLGATE,
     now: datetime | None = None,
     any_age: bool = False,
     using: str = DEFAULT_DB_ALIAS,
@@ -114,10 +103,10 @@ def accept_tools(
     """Write the calls of tools that are new. As `accept_inference`. Raises DatabaseError."""
     return _accept(
         drafts,
-        lambda draft, event_id, at: _tool_row(draft, event_id, at, speaker),
+        lambda draft, event_id, at: _tool_row(draft, event_id, at, principal),
         sql=ACCEPT_TOOLS,
-        more=(speaker.sender,),
-        speaker=speaker,
+        more=(principal.owner_id,),
+        principal=principal,
         now=now or datetime.now(UTC),
         any_age=any_age,
         using=using,
@@ -171,7 +160,7 @@ class _ToolRow(msgspec.Struct, omit_defaults=True):
 
 
 def _inference_row(
-    draft: InferenceDraft, event_id: str, at: datetime, speaker: Speaker, book: PriceBook
+    draft: InferenceDraft, event_id: str, at: datetime, principal: Principal, book: PriceBook
 ) -> tuple[_InferenceRow, str]:
     usage, provider = draft.usage(), draft.provider or ""
     computed, note = _computed(draft, usage, at, book)
@@ -198,13 +187,13 @@ def _inference_row(
         computed,
         draft.success,
         _name(draft.user_id),
-        _name(speaker.feature or draft.feature),
+        _name(principal.feature or draft.feature),
         _name(draft.trigger_type),
         draft.run_id,
         draft.work_order_id,
         _name(draft.agent_name),
         draft.session_id,
-        _name(speaker.surface or draft.surface),
+        _name(principal.surface or draft.surface),
         draft.user_agent,
     )
     return row, note if sender is None else ""
@@ -233,7 +222,7 @@ def _name(told: str | None) -> str | None:
 
 
 def _tool_row(
-    draft: ToolDraft, event_id: str, at: datetime, speaker: Speaker
+    draft: ToolDraft, event_id: str, at: datetime, principal: Principal
 ) -> tuple[_ToolRow, str]:
     row = _ToolRow(
         event_id,
@@ -246,7 +235,7 @@ def _tool_row(
         draft.run_id,
         draft.work_order_id,
         _name(draft.user_id),
-        _name(speaker.feature or draft.feature),
+        _name(principal.feature or draft.feature),
         _name(draft.agent_name),
         draft.session_id,
     )
@@ -263,11 +252,12 @@ def _accept(
     *,
     sql: str,
     more: tuple[str | int, ...],
-    speaker: Speaker,
+    principal: Principal,
     now: datetime,
     any_age: bool,
     using: str,
 ) -> list[Outcome]:
+    allowed: tuple[str, ...] = principal.work_orders
     oldest, newest = now - (OLDEST if any_age else LATE), now + EARLY
     outcomes: list[Outcome] = []
     rows: dict[str, Any] = {}
@@ -278,7 +268,7 @@ def _accept(
             outcomes.append(Outcome(Status.REFUSED, event_id, IN_THE_FUTURE))
         elif at < oldest:
             outcomes.append(Outcome(Status.REFUSED, event_id, ANCIENT if any_age else TOO_OLD))
-        elif speaker.work_orders and draft.work_order_id not in (None, "", *speaker.work_orders):
+        elif allowed and draft.work_order_id not in (None, "", *allowed):
             outcomes.append(Outcome(Status.REFUSED, event_id, OTHER_WORK_ORDER))
         elif event_id in rows:
             outcomes.append(Outcome(Status.DUPLICATE, event_id))

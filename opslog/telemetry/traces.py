@@ -20,13 +20,13 @@ from psycopg.errors import LockNotAvailable
 
 from opslog.exceptions import Unavailable
 from opslog.models import InferenceEvent
+from opslog.principal import Principal
 from opslog.telemetry import structure
 from opslog.telemetry.accepting import (
     LATE,
     MOST,
     SAME_EVENT,
     Outcome,
-    Speaker,
     Status,
     accept_inference,
     accept_tools,
@@ -76,7 +76,7 @@ SET spans = u.spans + excluded.spans, lost = u.lost + excluded.lost, last_seen =
 """
 
 
-def write(spans: Spans, *, speaker: Speaker) -> list[str]:
+def write(spans: Spans, *, principal: Principal) -> list[str]:
     """Write the calls of an export; gives why some were refused.
 
     Some traces a transaction: where a later one fails, the exporter sends all of them again, and
@@ -84,10 +84,10 @@ def write(spans: Spans, *, speaker: Speaker) -> list[str]:
     """
     outcomes: list[Outcome] = []
     for traces in _portions(spans):
-        outcomes += _write_calls(spans, traces, speaker)
+        outcomes += _write_calls(spans, traces, principal)
     for start in range(0, len(spans.tools), MOST):
-        outcomes += accept_tools(spans.tools[start : start + MOST], speaker=speaker)
-    _tell_unread(spans.unread, speaker.sender)
+        outcomes += accept_tools(spans.tools[start : start + MOST], principal=principal)
+    _tell_unread(spans.unread, principal.owner_id)
     return [
         f"span {outcome.event_id.partition(':')[2]}: {outcome.reason}"
         for outcome in outcomes
@@ -120,18 +120,18 @@ def _portions(spans: Spans) -> Iterable[list[bytes]]:
         yield portion
 
 
-def _write_calls(spans: Spans, traces: Sequence[bytes], speaker: Speaker) -> list[Outcome]:
+def _write_calls(spans: Spans, traces: Sequence[bytes], principal: Principal) -> list[Outcome]:
     try:
         with transaction.atomic():
-            return _write_traces(spans, traces, speaker)
+            return _write_traces(spans, traces, principal)
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
             raise Unavailable("too many exports at once") from error
         raise
 
 
-def _write_traces(spans: Spans, traces: Sequence[bytes], speaker: Speaker) -> list[Outcome]:
-    sender = speaker.sender
+def _write_traces(spans: Spans, traces: Sequence[bytes], principal: Principal) -> list[Outcome]:
+    sender = principal.owner_id
     to_write: list[Call] = []
     taken: list[str] = []
     remembered: list[tuple[bytes, str, int, str]] = []
@@ -158,7 +158,7 @@ def _write_traces(spans: Spans, traces: Sequence[bytes], speaker: Speaker) -> li
     outcomes: list[Outcome] = []
     for start in range(0, len(to_write), MOST):
         drafts = [call.draft for call in to_write[start : start + MOST]]
-        outcomes += accept_inference(drafts, source=InferenceEvent.Source.OTLP, speaker=speaker)
+        outcomes += accept_inference(drafts, source=InferenceEvent.Source.OTLP, principal=principal)
     return outcomes
 
 

@@ -323,7 +323,7 @@ def test_the_waiting_time_is_a_row_and_a_command(house: House) -> None:
 
 def test_the_messages_of_a_former_address_are_mailed_there(committed_db: str) -> None:
     with transaction.atomic():
-        notice = Notice("s", "a → b", "anna", timezone.now(), Severity.INFO, "Nothing.")
+        notice = Notice("s", "a → b", "anna", Severity.INFO, "Nothing.")
         outbox.send(topic="x", to=["old@example.com"], notice=notice, link="/admin/", key="1")
     delivery.deliver_due()
     assert [message.to for message in sent_mail.outbox] == [["old@example.com"]]

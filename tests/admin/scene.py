@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from budgets import accounts, approvals
+from budgets import accounts, approvals, clock
 from budgets.admission import Caller, direct_spend
 from budgets.controls import automatic_mitigation, features, kill_switch
 from budgets.finops.reviews import working
@@ -37,7 +37,6 @@ from budgets.models import (
     ServiceMapping,
     TimedMitigation,
 )
-from budgets.usage import overview
 from opslog import events, outbox
 from opslog.identities import canonical
 from opslog.incidents.detecting import record_verdict
@@ -86,10 +85,10 @@ class Scene:
 
 def use(work_order: WorkOrder, *, runs: int, settled: str, reserved: str = "0") -> None:
     """Counters of today, as admissions would have left them."""
-    begins = overview.today()
+    begins = clock.midnight()
     for scope, subject in (("work_order", work_order.pk), ("global", "")):
         counter, _ = Counter.objects.get_or_create(
-            key=overview.key(scope, subject, "day", begins),
+            key=factories.counter_key(scope, subject, "day", begins),
             defaults={
                 "scope": scope,
                 "subject": subject,
@@ -154,9 +153,7 @@ def refuse(work_order: WorkOrder, agent: str = "agent-1") -> int:
 def make_message(to: User, text: str) -> OutboxMessage:
     """One that could not be sent."""
     with transaction.atomic():
-        notice = Notice(
-            text, "sent → not sent", "the scene", timezone.now(), Severity.INFO, "Nothing.", text
-        )
+        notice = Notice(text, "sent → not sent", "the scene", Severity.INFO, "Nothing.", text)
         outbox.send(topic="test", to=[to], notice=notice, link="/admin/", key="1")
     message = OutboxMessage.objects.latest("id")
     OutboxMessage.objects.filter(pk=message.pk).update(state="failed", attempts=10, error=text)
@@ -216,7 +213,7 @@ def burn(text: str) -> Incident:
 
 def spend_something(token_text: str, text: str) -> DirectSpend:
     caller = Caller(tokens.digest(token_text), "")
-    who = direct_spend.Who(user_id=text, feature=text)
+    who = direct_spend.Attribution(user_id=text, feature=text)
     direct_spend.spend(caller=caller, who=who, cost_usd=Decimal("0.01"))
     return DirectSpend.objects.get()
 

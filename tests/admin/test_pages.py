@@ -7,11 +7,11 @@ from decimal import Decimal
 import pytest
 from django.contrib.admin.utils import quote
 from django.contrib.sessions.models import Session
-from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from budgets import clock
 from budgets.models import ChangeRequest
 from budgets.usage import overview, today
 from opslog.models import ModelPrice, OperationsEvent
@@ -83,7 +83,7 @@ def test_what_people_type_is_text(db: None, role: str) -> None:
 
 def test_use_is_what_the_counters_say(scene: Scene) -> None:
     work_order = overview.with_use(
-        WorkOrder.objects.filter(pk=scene.work_order.pk), overview.today()
+        WorkOrder.objects.filter(pk=scene.work_order.pk), clock.midnight()
     ).get()
     usage = today.usage_today(scene.work_order)
     meter = overview.usd_meter_of(work_order)
@@ -92,28 +92,13 @@ def test_use_is_what_the_counters_say(scene: Scene) -> None:
     assert work_order.share == Decimal("0.15")
 
 
-@pytest.mark.parametrize("subject", ["w1", "", "a:b_c.d-e"])
-def test_keys_are_the_database_s_keys(db: None, subject: str) -> None:
-    begins = overview.today()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT tollgate.counter_key('work_order', %s, 'day', %s), "
-            "tollgate.counter_key('global', %s, 'open', 'epoch')",
-            [subject, begins, subject],
-        )
-        assert cursor.fetchone() == (
-            overview.key("work_order", subject, "day", begins),
-            overview.key("global", subject, "open"),
-        )
-
-
 def test_the_first_page_tells_what_is_blocked(scene: Scene) -> None:
     full = factories.make_work_order("full", title="Full one")
     use(full, runs=100, settled="0.10")
     tight = factories.make_work_order("tight", title="Tight one")
     use(tight, runs=1, settled="1.99")
     stopped = factories.make_work_order("stopped", title="Stopped one", status="suspended")
-    found = {each.work_order.pk: each for each in overview.blocked(overview.today(), at_most=9)}
+    found = {each.work_order.pk: each for each in overview.blocked(clock.midnight(), at_most=9)}
     assert set(found) == {"full", "tight", "stopped"}
     assert found["full"].why == "runs/day cap reached"
     assert found["tight"].why == "no room for a run of its usual cost"

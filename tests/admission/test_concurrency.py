@@ -18,7 +18,8 @@ import pytest
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
-from budgets.admission import counters, leases
+from budgets import tasks
+from budgets.admission import counters
 from config.run.scratch import ScratchService, scratch_service
 from tests import factories
 from tests.admission.storms import (
@@ -263,7 +264,7 @@ def test_start_finish_extend_and_expiry_race(storm: Storm) -> None:
     def reap() -> None:
         with storm.inside():
             while not stop.is_set():
-                leases.expire()
+                tasks.expire_leases()
 
     reaper = threading.Thread(target=reap)
     reaper.start()

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from budgets import admission
+from budgets import admission, clock
 from budgets.admission import counters
-from budgets.admission.preflight_checks import Outcome, Task, hold_together
+from budgets.admission.preflight_checks import Task, TaskOutcome, hold_together
 from budgets.approvals import corrections
 from budgets.evidence.whatif import EPOCH, NEVER, Attempt, Caps, Columns, DayLog, Period, replay
 from budgets.models import CircuitBreaker, CostRule, CostStatistic, Counter
@@ -207,11 +207,11 @@ def test_at_a_used_up_shared_limit_nothing_is_admitted(
 
 
 def test_a_batch_is_refused_at_a_used_up_cap() -> None:
-    def outcomes() -> list[Outcome]:
+    def outcomes() -> list[TaskOutcome]:
         tasks = [
             Task("w1", "one", "a", estimated_cost_usd=each) for each in (Decimal(2), Decimal(0))
         ]
-        return [Outcome(task, task.estimated_cost_usd or Decimal(0), None) for task in tasks]
+        return [TaskOutcome(task, task.estimated_cost_usd or Decimal(0), None) for task in tasks]
 
     held = outcomes()
     hold_together(held, {"w1": (9, Decimal(2))}, {"day": Decimal(9)})
@@ -247,10 +247,8 @@ def test_pages_show_no_room_exactly_where_a_run_is_refused(
     desk: Desk, history: int, used: str, fits: bool
 ) -> None:
     ended(desk, "0.001", "success", history)
-    begins = overview.today()
-    Counter.objects.filter(key=overview.key("work_order", "w1", "day", begins)).update(
-        settled_usd=used
-    )
+    begins = clock.midnight()
+    Counter.objects.filter(subject="w1", window="day", starts_at=begins).update(settled_usd=used)
     listed = [each.why for each in overview.blocked(begins, at_most=9)]
     full = [each.pk for each in overview.at_cap("usd_per_day", begins, at_most=9)]
     assert desk.start(usd=None).denial == ("" if fits else "usd_per_day")
@@ -261,8 +259,8 @@ def test_pages_show_no_room_exactly_where_a_run_is_refused(
 def test_the_floor_in_dollars_is_what_pages_go_by(desk: Desk) -> None:
     CostRule.objects.update(floor_usd="5.00")
     ended(desk, "0.001", "success")
-    assert not overview.blocked(overview.today(), at_most=9)
+    assert not overview.blocked(clock.midnight(), at_most=9)
     assert desk.start(usd="16", confirm=True).status == 201
     assert desk.start(usd=None).denial == "usd_per_day"
-    (found,) = overview.blocked(overview.today(), at_most=9)
+    (found,) = overview.blocked(clock.midnight(), at_most=9)
     assert found.why == "no room for a run of its usual cost"

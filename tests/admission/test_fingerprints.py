@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from budgets.admission import FinishTold, StartAsk, fingerprint
-from budgets.admission.direct_spend import Who
+from budgets.admission.direct_spend import Attribution
 from opslog.pricing import Usage
 
 
@@ -39,7 +39,12 @@ USAGE = Usage(10, 20, cached_input_tokens=5, tool_calls={"web_search": 2})
             ),
         ),
         (
-            {"who": Who(user_id="é"), "cost_usd": Decimal("2E+1"), "model": "", "usage": None},
+            {
+                "who": Attribution(user_id="é"),
+                "cost_usd": Decimal("2E+1"),
+                "model": "",
+                "usage": None,
+            },
             '{"cost_usd": "20", "who": {"user_id": "\\u00e9"}}',
         ),
         (
@@ -69,7 +74,7 @@ def test_a_new_field_does_not_change_it() -> None:
             FinishTold("success", usage=Usage(0, 0)),
             FinishTold("success", usage=Usage(0, 0, service_tier="batch")),
         ),
-        (Who(user_id="a"), Who(feature="a")),
+        (Attribution(user_id="a"), Attribution(feature="a")),
     ],
 )
 def test_another_request_has_another(one: Any, other: Any) -> None:

@@ -11,7 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
 
-from budgets.admission import counters, leases
+from budgets import tasks
+from budgets.admission import counters
 from budgets.controls import breaker, features
 from budgets.models import CostStatistic, RefusalGroup
 from opslog.models import OperationsEvent
@@ -112,7 +113,7 @@ def test_no_lease_outlives_its_length(desk: Desk) -> None:
     assert desk.start(usd="0.01").status == 201
     assert Run.objects.filter(status="expired").count() == 1
     set_clock(NOON + timedelta(seconds=90))
-    assert leases.expire() == 1
+    assert tasks.expire_leases() == 1
     assert not list(counters.differences())
 
 

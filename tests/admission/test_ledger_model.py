@@ -21,6 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from budgets import tasks
 from budgets.admission import (
     Decision,
     FinishTold,
@@ -28,12 +29,11 @@ from budgets.admission import (
     batches,
     counters,
     finish_fields,
-    leases,
     start_fields,
     start_settings,
 )
 from budgets.admission.batches import Answer, Ask
-from budgets.admission.direct_spend import SpendTold, Who, spend_fields
+from budgets.admission.direct_spend import Attribution, SpendTold, spend_fields
 from budgets.controls import breaker, features
 from budgets.models import CircuitBreaker, CostRule, FeatureControl
 from budgets.usage import today as selectors
@@ -171,7 +171,10 @@ class Agreement(RuleBasedStateMachine):
                 for run, usd, how in ends
             ),
             *(
-                Ask("spend", spend_fields(SpendTold(Who(feature=feature), usd), caller=caller))
+                Ask(
+                    "spend",
+                    spend_fields(SpendTold(Attribution(feature=feature), usd), caller=caller),
+                )
                 for usd, feature in calls
             ),
         ]
@@ -235,7 +238,7 @@ class Agreement(RuleBasedStateMachine):
     @rule()
     def expire(self) -> None:
         self.ledger.reap()
-        leases.expire()
+        tasks.expire_leases()
 
     @rule(wo=WORK_ORDERS)
     def suspend_or_resume(self, wo: str) -> None:

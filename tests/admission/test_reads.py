@@ -10,7 +10,7 @@ from django.db import connection, connections, transaction
 
 from budgets.admission import Decision, FinishTold, batches, finish_fields, start_settings
 from budgets.admission.batches import Ask
-from budgets.admission.direct_spend import SpendTold, Who, spend_fields
+from budgets.admission.direct_spend import Attribution, SpendTold, spend_fields
 from tests.admission.desk import Desk, run_of
 from tests.admission.plans import LIMITS, PAST, READ
 from tests.factories import make_work_order
@@ -98,7 +98,7 @@ def test_a_batch_reads_the_history_of_a_work_order_once(desk: Desk) -> None:
     def settle_eight() -> list[int]:
         runs = [run_of(desk.start(usd="0.01")) for _ in range(8)]
         report = FinishTold("success", Decimal("0.01"))
-        call = SpendTold(Who("u"), Decimal("0.01"))
+        call = SpendTold(Attribution("u"), Decimal("0.01"))
         asks = [
             *(Ask("finish", finish_fields(UUID(run), report, caller=desk.caller)) for run in runs),
             *(Ask("spend", spend_fields(call, caller=desk.caller)) for _ in range(4)),

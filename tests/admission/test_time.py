@@ -8,7 +8,8 @@ from decimal import Decimal
 import pytest
 from django.db import connection, connections, transaction
 
-from budgets.admission import Decision, counters, leases
+from budgets import tasks
+from budgets.admission import Decision, counters
 from budgets.models import Counter, Grant
 from budgets.usage import today
 from opslog import events
@@ -126,10 +127,10 @@ def test_a_grant_that_ends_while_a_start_waits_is_over(
 def test_a_lease_that_ends_is_settled_at_the_estimate(desk: Desk) -> None:
     run = run_of(desk.start(usd="0.40", lease_seconds=5))
     set_clock(LATE + timedelta(seconds=4))
-    assert leases.expire() == 0
+    assert tasks.expire_leases() == 0
     set_clock(LATE + timedelta(seconds=5))
-    assert leases.expire() == 1
-    assert leases.expire() == 0
+    assert tasks.expire_leases() == 1
+    assert tasks.expire_leases() == 0
     row = Run.objects.get()
     assert (row.status, row.cost, row.cost_note) == ("expired", Decimal("0.40"), "lease_expired")
     assert OperationsEvent.objects.filter(kind="RUN_EXPIRED").count() == 1
@@ -139,7 +140,7 @@ def test_a_lease_that_ends_is_settled_at_the_estimate(desk: Desk) -> None:
 def test_a_late_finish_corrects(desk: Desk) -> None:
     run = run_of(desk.start(usd="0.40", lease_seconds=5))
     set_clock(NEXT)
-    leases.expire()
+    tasks.expire_leases()
     answer = body(desk.finish(run, "0.15"))
     assert (answer["status"], answer["costUsd"]) == ("success", "0.15")
     assert OperationsEvent.objects.filter(kind="RUN_FINISHED_LATE").count() == 1

@@ -53,7 +53,6 @@ ALONE = [OPERATIONS, DIRECTOR]
 ROLES = (
     *GROUPS,
     "requester",
-    "last editor",
     "superuser",
     "superuser in operations",
     "inactive",
@@ -68,7 +67,6 @@ def people(db: None) -> dict[str, User]:
     every = ["operations", "director", "finance", "vp"]  # who is barred is so for no other reason
     found = {name: make_user(name, groups=[name]) for name in GROUPS} | {
         "requester": make_user("requester", groups=every),
-        "last editor": make_user("last-editor", groups=every),
         "superuser": make_user("root", is_superuser=True),
         "superuser in operations": make_user("root-2", groups=["operations"], is_superuser=True),
         "inactive": make_user("gone", groups=every, is_active=False),
@@ -173,7 +171,6 @@ def test_whose_signature_counts(
     change = approvals.ask(
         "w1", new=new, justification="x", expected_cost_impact="$1 a day", by=people["requester"]
     )
-    ChangeRequest.objects.update(last_editor=people["last editor"])
     over_fifty = Decimal(wanted.get("usd_per_day", "0")) > 50
     before = approvals.caps_of(WorkOrder.objects.get())
     for way, decide in ways(people, clients, token):

@@ -8,7 +8,7 @@ import pytest
 from budgets import admission
 from budgets.admission import FinishTold
 from budgets.admission.batches import Ask
-from budgets.admission.direct_spend import SpendTold, Who, spend_fields
+from budgets.admission.direct_spend import Attribution, SpendTold, spend_fields
 from tests import factories
 from tests.admission.desk import Desk, run_of
 from tests.batches.asks import decide, start
@@ -33,7 +33,7 @@ def test_a_finish_makes_room_for_a_start_before_it() -> None:
 def test_each_is_answered_by_its_place() -> None:
     factories.make_work_order("w1", usd_per_day="0.25", max_concurrent_runs=9)
     desk = Desk()
-    spend = spend_fields(SpendTold(Who(), Decimal("0.01")), caller=desk.caller)
+    spend = spend_fields(SpendTold(Attribution(), Decimal("0.01")), caller=desk.caller)
     asks = [
         start(desk),
         Ask("spend", spend),

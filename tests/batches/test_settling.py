@@ -20,10 +20,10 @@ import pytest
 from django.db import DatabaseError, connections, transaction
 from psycopg.types.json import Jsonb
 
-from budgets import admission
-from budgets.admission import Caller, Fields, FinishTold, batches, counters, leases
+from budgets import admission, tasks
+from budgets.admission import Caller, Fields, FinishTold, batches, counters
 from budgets.admission.batches import Answer, Ask
-from budgets.admission.direct_spend import SpendTold, Who, spend_fields
+from budgets.admission.direct_spend import Attribution, SpendTold, spend_fields
 from budgets.controls import breaker, features
 from budgets.models import CircuitBreaker, CostRule
 from opslog.pricing.usage import Usage
@@ -213,7 +213,7 @@ class Scene:
             self.start_some(1, "w2")
         self.turn_clock(timedelta(seconds=chance.choice([1, 30])))
         if chance.random() < 0.7:
-            leases.expire()
+            tasks.expire_leases()
         if chance.random() < 0.5:
             rows(
                 "UPDATE work_order_runs SET cost_note = 'corrected' WHERE id = %s"
@@ -286,7 +286,7 @@ class Scene:
 
     def spend(self) -> Ask:
         chance = self.chance
-        who = Who(
+        who = Attribution(
             user_id=chance.choice(["", "u1", "u2", "u3"]),
             surface=chance.choice(["", "cli", "web"]),
             feature=chance.choice(["", "digest", "search"]),

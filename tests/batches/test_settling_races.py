@@ -13,10 +13,10 @@ from django.conf import settings
 from django.db import OperationalError, connection, connections
 from psycopg import errors
 
-from budgets import admission
-from budgets.admission import FinishTold, batches, counters, leases
+from budgets import admission, tasks
+from budgets.admission import FinishTold, batches, counters
 from budgets.admission.batches import Answer, Ask
-from budgets.admission.direct_spend import SpendTold, Who, spend_fields
+from budgets.admission.direct_spend import Attribution, SpendTold, spend_fields
 from config.run.scratch import with_database
 from opslog.models import OperationsEvent
 from tests.admission.desk import Desk, run_of
@@ -40,7 +40,9 @@ def finish(desk: Desk, run: str, usd: str = "0.05") -> Ask:
 
 
 def spend(desk: Desk) -> Ask:
-    return Ask("spend", spend_fields(SpendTold(Who("u"), Decimal("0.01")), caller=desk.caller))
+    return Ask(
+        "spend", spend_fields(SpendTold(Attribution("u"), Decimal("0.01")), caller=desk.caller)
+    )
 
 
 def decide(asks: list[Ask]) -> list[Answer]:
@@ -96,7 +98,7 @@ def test_batches_race_with_single_finishes_extensions_and_reaping(desk: Desk) ->
 
     def reap() -> None:
         while not over.is_set():
-            leases.expire()
+            tasks.expire_leases()
         connection.close()
 
     reaper = threading.Thread(target=reap)

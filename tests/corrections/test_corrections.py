@@ -10,8 +10,8 @@ from django.contrib.auth.models import Permission, User
 from django.db import Error, transaction
 from django.utils import timezone
 
-from budgets import approvals
-from budgets.admission import Caller, counters, direct_spend, leases
+from budgets import approvals, tasks
+from budgets.admission import Caller, counters, direct_spend
 from budgets.approvals import corrections
 from budgets.controls import breaker, features
 from budgets.exceptions import Conflict, Refused
@@ -119,7 +119,9 @@ def test_direct_spend(admin_desk: Desk, ops: User) -> None:
     for window in ("minute", "hour", "day", "month"):
         set_limit("user", window, "usd", "100000")
     caller = Caller(tokens.digest(admin_desk.token), "127.0.0.1")
-    direct_spend.spend(caller=caller, who=direct_spend.Who(user_id="ann"), cost_usd=Decimal("30"))
+    direct_spend.spend(
+        caller=caller, who=direct_spend.Attribution(user_id="ann"), cost_usd=Decimal("30")
+    )
     spend = str(DirectSpend.objects.get().pk)
     assert correct(spend, "0.30", ops, of="direct_spend").status == "applied"
     assert DirectSpend.objects.get().cost_usd == Decimal("0.30")
@@ -300,7 +302,7 @@ def test_the_row_says_when(desk: Desk) -> None:
 
 def spend(desk: Desk, usd: str) -> Any:
     caller = Caller(tokens.digest(desk.token), "127.0.0.1")
-    return direct_spend.spend(caller=caller, who=direct_spend.Who(), cost_usd=Decimal(usd))
+    return direct_spend.spend(caller=caller, who=direct_spend.Attribution(), cost_usd=Decimal(usd))
 
 
 def test_direct_spend_is_told_of(desk: Desk) -> None:
@@ -335,7 +337,7 @@ def test_its_lease_settles_what_was_refused(desk: Desk) -> None:
     run = run_of(desk.start(usd="0.50"))
     assert desk.finish(run, "500").denial == "cost_ceiling"
     set_clock(NOON + timedelta(hours=1))
-    assert leases.expire() == 1
+    assert tasks.expire_leases() == 1
     assert Run.objects.get(pk=run).cost == Decimal("0.50")
     assert desk.finish(run, "500").denial == "cost_ceiling"
     agree()
@@ -344,7 +346,7 @@ def test_its_lease_settles_what_was_refused(desk: Desk) -> None:
 def test_a_corrected_run_is_not_finished_over(desk: Desk, ops: User) -> None:
     run = run_of(desk.start(usd="0.50"))
     set_clock(NOON + timedelta(hours=1))
-    leases.expire()
+    tasks.expire_leases()
     correct(run, "0.20", ops)
     assert desk.finish(run, "9.00").denial == "run_ended"
     agree()

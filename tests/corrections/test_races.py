@@ -8,7 +8,8 @@ from uuid import UUID
 import pytest
 from django.db import connections, transaction
 
-from budgets.admission import counters, leases
+from budgets import tasks
+from budgets.admission import counters
 from budgets.approvals import corrections
 from budgets.exceptions import Refused
 from budgets.models import CostCorrection
@@ -91,7 +92,7 @@ def test_a_correction_against_the_late_end_of_a_run(desk: Desk) -> None:
             Run.objects.using("owner").filter(pk=late).update(
                 lease_expires_at="2020-01-01T00:00:00Z"
             )
-        assert leases.expire() == 1
+        assert tasks.expire_leases() == 1
         finished, corrected = at_once(
             lambda run=late: desk.finish(run, "0.70"),  # type: ignore[misc]
             lambda run=late: corrections.ask(  # type: ignore[misc]

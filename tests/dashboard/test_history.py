@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from django.db import connection
 
-from budgets.admission import leases
+from budgets import tasks
 from budgets.models import GovernedHour
 from budgets.usage import history
 from opslog.pages.charts import Series
@@ -81,7 +81,7 @@ def test_a_late_report_drops_the_sums_of_its_hour() -> None:
     set_clock(OLD)
     late = run_of(desk.start(usd="0.30", lease_seconds=60))
     set_clock(OLD + timedelta(minutes=5))
-    assert leases.expire() == 1
+    assert tasks.expire_leases() == 1
     set_clock(NOW)
     history.keep_hours()
     assert spent() == {"": Decimal("0.30")}

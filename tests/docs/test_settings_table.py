@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from config.environment import SERVER
+
 ROOT = Path(__file__).resolve().parents[2]
 # (files, how a variable is read there)
 READ = (
     ("config/**/*.py", r"\benv\.(?:str|bool|int|float|list)\(\s*\"([A-Z_]+)\""),
     ("config/**/*.py", r"\bos\.environ(?:\.get\(|\.setdefault\(|\[)\s*\"([A-Z_]+)\""),
     ("config/**/*.py", r"\btake\(\s*\"([A-Z_]+)\""),
+    ("config/environment.py", r"^    \"([A-Z_]+)\": \(\"[0-9]+\", "),
     ("budgets/**/*.py", r"\bos\.environ\.get\(\"([A-Z_]+)\""),
     ("client/python/tollgate_client/*.py", r"\bos\.environ\.get\(\"([A-Z_]+)\""),
     (".ci/*", r"\$\{([A-Z_]+):-"),
@@ -24,7 +27,7 @@ def read_in_code() -> set[str]:
     for pattern, reads in READ:
         for file in ROOT.glob(pattern):
             if file.is_file():
-                names |= set(re.findall(reads, file.read_text()))
+                names |= set(re.findall(reads, file.read_text(), re.MULTILINE))
     return names - NOT_OURS
 
 
@@ -48,7 +51,8 @@ def test_every_variable_is_documented_and_no_other() -> None:
     re.findall(
         r"(?:env\.(?:str|int|float)|\btake)\(\"([A-Z_]+)\", default=\"?([\w.]+)\"?[,)](?=[\s)])",
         (ROOT / "config/settings.py").read_text(),
-    ),
+    )
+    + [(name, shipped) for name, (shipped, _, _) in SERVER.items()],
 )
 def test_defaults_are_those_of_the_code(name: str, default: str) -> None:
     told, _ = documented()[name]

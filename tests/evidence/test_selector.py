@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from budgets.evidence import Evidence, evidence_for
+from budgets.evidence import CapEvidence, evidence_for
 from opslog.price_book import prices
 from tests.admission.desk import Desk, run_of
 from tests.factories import lift_limits, make_agent, make_price, make_work_order, set_caps
@@ -30,7 +30,7 @@ def quiet() -> None:
     make_agent("agent-1")
 
 
-def look(runs: int | None = None, usd: str | None = None, **more: Any) -> Evidence:
+def look(runs: int | None = None, usd: str | None = None, **more: Any) -> CapEvidence:
     return evidence_for(
         "w1",
         new_runs_per_day=runs,

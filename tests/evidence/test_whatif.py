@@ -16,8 +16,8 @@ from budgets.evidence.whatif import (
     Caps,
     Columns,
     DayLog,
-    Outcome,
     Period,
+    PeriodOutcome,
     Retried,
     periods_of,
     replay,
@@ -90,7 +90,9 @@ def by_record(logs: list[DayLog]) -> list[DayLog]:
     return [replace(log, columns=None) for log in logs]
 
 
-def under(logs: list[DayLog], runs: int, cents: int, rate: tuple[int, int] = (1, 1)) -> Outcome:
+def under(
+    logs: list[DayLog], runs: int, cents: int, rate: tuple[int, int] = (1, 1)
+) -> PeriodOutcome:
     return replay(logs, [Period(0, Caps(runs, cents * CENT))], rate=rate)
 
 

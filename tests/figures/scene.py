@@ -10,8 +10,8 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
 
-from budgets import admission, approvals
-from budgets.admission import FinishTold, direct_spend, leases
+from budgets import admission, approvals, tasks
+from budgets.admission import FinishTold, direct_spend
 from budgets.controls import features, kill_switch
 from budgets.demo.seeding import seed
 from budgets.finops.bills import actuals
@@ -97,7 +97,7 @@ def _yesterday(desk: Desk, at: datetime) -> None:
     body(desk.start("edge", "0.20", lease_seconds=60, agent="edge-expired"))
     late = run_of(desk.start("edge", "0.20", lease_seconds=60, agent="edge-late"))
     set_clock(at + timedelta(minutes=2))
-    assert leases.expire() == 2
+    assert tasks.expire_leases() == 2
     set_clock(None)
     assert desk.finish(late, NINTH).status == 200
 
@@ -148,7 +148,7 @@ def _refused(desk: Desk) -> None:
 
 def _told(desk: Desk, now: datetime) -> None:
     """Direct spend; telemetry of a run, of a call that never asked, and of an unknown cost."""
-    who = direct_spend.Who(user_id="carol", feature=FEATURE, surface="web")
+    who = direct_spend.Attribution(user_id="carol", feature=FEATURE, surface="web")
     direct_spend.spend(caller=desk.caller, who=who, cost_usd=Decimal("0.770000003"))
     usage = Usage(input_tokens=2000, output_tokens=500)
     direct_spend.spend(caller=desk.caller, who=who, model="gpt-4o-mini", usage=usage)

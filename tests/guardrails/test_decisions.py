@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from budgets.admission import counters, leases
+from budgets import tasks
+from budgets.admission import counters
 from budgets.controls import breaker, features, kill_switch
 from budgets.exceptions import Refused
 from budgets.models import Alert, CircuitBreaker, Counter, FeatureControl, RunCharge
@@ -398,7 +399,7 @@ def test_expired_runs_settle_their_slots(desk: Desk) -> None:
     run = run_of(desk.start(usd="2.00", lease_seconds=10))
     desk.extend(run, usd="1.00")
     set_clock(NOON + timedelta(minutes=20))
-    assert leases.expire() == 1
+    assert tasks.expire_leases() == 1
     agree()
     desk.finish(run, usd="0.50")
     assert desk.start(usd="9.50", confirm=True).status == 201

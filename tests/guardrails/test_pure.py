@@ -6,9 +6,9 @@ from decimal import Decimal
 import pytest
 
 from budgets.admission.preflight_checks import (
-    Outcome,
     Rule,
     Task,
+    TaskOutcome,
     hold_together,
     judged,
     lines_of,
@@ -49,8 +49,8 @@ def test_thresholds_are_over_not_at(value: int, severity: str) -> None:
 
 
 def test_a_batch_is_held_together() -> None:
-    def outcome(wo: str, usd: str) -> Outcome:
-        return Outcome(Task(wo, "x"), Decimal(usd))
+    def outcome(wo: str, usd: str) -> TaskOutcome:
+        return TaskOutcome(Task(wo, "x"), Decimal(usd))
 
     batch = [outcome("a", "1"), outcome("a", "1.50"), outcome("a", "1"), outcome("b", "9")]
     left = {"a": (2, Decimal(2)), "b": (5, Decimal(100))}
@@ -144,7 +144,7 @@ def test_two_decimals_and_never_nothing_for_something(amount: str, shown: str) -
 def test_money_in_the_lines_of_a_pre_flight(
     each: str, left: str, estimate: str, budget: str
 ) -> None:
-    batch = [Outcome(Task("w1", "x"), Decimal(each)) for _ in range(70)]
+    batch = [TaskOutcome(Task("w1", "x"), Decimal(each)) for _ in range(70)]
     rules = {
         "estimated_cost": Rule(Decimal(20), Decimal(50)),
         "budget_left": Rule(None, Decimal(0)),

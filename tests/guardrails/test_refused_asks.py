@@ -6,7 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from budgets.admission import counters, direct_spend, leases
+from budgets import tasks
+from budgets.admission import counters, direct_spend
 from budgets.approvals import corrections
 from budgets.controls import breaker, features
 from budgets.models import Alert, CircuitBreaker, DirectSpend, FeatureControl
@@ -29,7 +30,7 @@ def digest(desk: Desk) -> Desk:
 
 def spend(desk: Desk, usd: str) -> None:
     direct_spend.spend(
-        caller=desk.caller, who=direct_spend.Who(feature="digest"), cost_usd=Decimal(usd)
+        caller=desk.caller, who=direct_spend.Attribution(feature="digest"), cost_usd=Decimal(usd)
     )
 
 
@@ -109,7 +110,7 @@ def test_money_that_nobody_was_asked_about_uses_a_cost_cap_up(digest: Desk, how:
     else:
         if how == "late":
             set_clock(NOON + timedelta(seconds=61))
-            leases.expire()
+            tasks.expire_leases()
         usd = "1.00" if how == "correction" else "4.99"
         digest.finish(run, usd)
         if how == "correction":

@@ -11,11 +11,11 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from budgets import clock
 from budgets.controls import features, kill_switch
 from budgets.exceptions import Refused
 from budgets.finops.hotspots import guardrails, measuring, registry
 from budgets.models import Contact, Hotspot
-from budgets.reports import rows
 from opslog.models import OperationsEvent
 from tests import factories
 from tests.admin.scene import HOSTILE
@@ -49,7 +49,7 @@ def test_six_entries_are_shipped_typed_and_unconfirmed(db: None) -> None:
 
 def test_a_month_that_is_not_complete_is_a_day_times_thirty(db: None) -> None:
     found = entry()
-    today = rows.today()
+    today = clock.today()
     make_hour(today - timedelta(days=1), usd="2", requests=100)
     make_hour(today - timedelta(days=2), usd="5", requests=10)
     make_hour(today, usd="99")  # not over
@@ -74,7 +74,7 @@ def test_a_month_that_is_not_complete_is_a_day_times_thirty(db: None) -> None:
 def test_the_day_on_which_telemetry_began_is_no_whole_day(db: None) -> None:
     """It began at 18:00: $2.00 of six hours are no $60.00 a month. The next, $5.00, is whole."""
     found = entry()
-    today = rows.today()
+    today = clock.today()
     make_hour(today - timedelta(days=2), at=18, usd="2")
     measuring.measure()
     found.refresh_from_db()
@@ -88,7 +88,7 @@ def test_the_day_on_which_telemetry_began_is_no_whole_day(db: None) -> None:
 
 def test_complete_months_are_what_is_measured(db: None) -> None:
     found = entry()
-    first = rows.today().replace(day=1)
+    first = clock.today().replace(day=1)
     for back, usd in ((1, "30"), (2, "10")):
         month = first
         for _ in range(back):
@@ -102,7 +102,7 @@ def test_complete_months_are_what_is_measured(db: None) -> None:
 
 def test_what_has_no_price_makes_no_request_cheaper(db: None) -> None:
     found = entry()
-    make_hour(rows.today() - timedelta(days=1), usd="1", requests=10, unpriced=5)
+    make_hour(clock.today() - timedelta(days=1), usd="1", requests=10, unpriced=5)
     measuring.measure()
     found.refresh_from_db()
     assert found.measured_request_high == Decimal("0.2")
@@ -138,7 +138,7 @@ def test_without_a_confirmation_it_is_stale_when_its_days_are_over(db: None) -> 
 
 def test_a_range_that_was_measured_long_ago_is_stale(db: None) -> None:
     found = entry()
-    make_hour(rows.today() - timedelta(days=1), usd="2")
+    make_hour(clock.today() - timedelta(days=1), usd="2")
     measuring.measure()
     registry.confirm(found.pk, note="looked", by="ops")
     found.refresh_from_db()
@@ -288,7 +288,7 @@ def test_pages_and_acts(db: None) -> None:
 
 
 def test_the_list_tells_of_features_without_an_entry(db: None) -> None:
-    make_hour(rows.today() - timedelta(days=1), feature="new-one", usd="3")
+    make_hour(clock.today() - timedelta(days=1), feature="new-one", usd="3")
     url = reverse("admin:budgets_hotspot_changelist")
     text = client_of(VIEW, "budgets.add_hotspot").get(url).content.decode()
     assert "features without an entry" in text

@@ -201,7 +201,7 @@ def test_a_model_budget_holds_all_its_spellings(sold: Desk, subject: str, how: s
 def test_direct_spend_and_advice_count_one_model(sold: Desk) -> None:
     set_limit("model", "day", "usd", "1.00", subject="gpt-4o")
     caller = Caller(tokens.digest(sold.token), "127.0.0.1")
-    who = direct_spend.Who(user_id="Ann", agent_name="Evil")
+    who = direct_spend.Attribution(user_id="Ann", agent_name="Evil")
     for name in ("azure/gpt-4o", "GPT-4o-2024-08-06"):
         told = direct_spend.spend(caller=caller, who=who, cost_usd=Decimal("0.6"), model=name)
         assert told.status == 200

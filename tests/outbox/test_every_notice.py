@@ -12,13 +12,13 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from budgets import accounts, alerts, approvals
+from budgets import accounts, alerts, approvals, clock
 from budgets.alerts import notices as alert_notices
 from budgets.approvals import corrections, rule_changes
 from budgets.approvals.rules import Rule
 from budgets.finops.reviews import working
 from budgets.models import Alert, MonthlyReview
-from budgets.reports import notify, rows
+from budgets.reports import notify
 from opslog import liveness, outbox
 from opslog.incidents import notices as incident_notices
 from opslog.incidents.detecting import record_verdict
@@ -144,7 +144,7 @@ def send_of_the_rest(people: dict[str, User]) -> None:
     tokens.remind()
     working.open_review(datetime(2026, 10, 1, tzinfo=UTC).date(), by="tollgate")
     assert MonthlyReview.objects.exists()
-    notify.tell(rows.today() - timedelta(days=1))
+    notify.tell(clock.today() - timedelta(days=1))
     record_verdict(make_finding(until=whole_hour(now)), now=now)
     Heartbeat.objects.create(name="worker", at=now - timedelta(minutes=10))
     liveness.watch(["worker"], now=now)

@@ -7,9 +7,10 @@ from decimal import Decimal
 
 from django.db import connections
 
+from budgets import clock
 from budgets.models import Counter
 from budgets.reports.rules import Action, Report, Row, Totals
-from budgets.usage import overview
+from tests import factories
 from workorders.models import WorkOrder
 
 
@@ -23,7 +24,7 @@ def begins(day: date) -> datetime:
 
 def used(work_order: WorkOrder, day: date, *, runs: int, usd: str, held: str = "0") -> Counter:
     return Counter.objects.create(
-        key=overview.key("work_order", work_order.pk, "day", begins(day)),
+        key=factories.counter_key("work_order", work_order.pk, "day", begins(day)),
         scope="work_order",
         subject=work_order.pk,
         window="day",
@@ -61,7 +62,7 @@ def long_ago(*work_orders: WorkOrder) -> None:
 
 def changed_at(work_order: WorkOrder, days_ago: int) -> None:
     """Its applied changes happened then. The owner alone can say so, and only in a test."""
-    moment = begins(overview.today().date()) - timedelta(days=days_ago) + timedelta(hours=12)
+    moment = begins(clock.today()) - timedelta(days=days_ago) + timedelta(hours=12)
     with connections["owner"].cursor() as cursor:
         cursor.execute("ALTER TABLE cap_changes DISABLE TRIGGER append_only")
         cursor.execute(

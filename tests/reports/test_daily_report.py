@@ -14,11 +14,11 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import strip_tags
 
+from budgets import clock
 from budgets.models import Counter, DailyReport
 from budgets.reports import notify, rows
 from budgets.reports.csv_file import csv_lines
 from budgets.reports.rules import Action
-from budgets.usage import overview
 from opslog.models import OperationsEvent, OutboxMessage
 from tests import factories
 from tests.admin.scene import FORMULA, HOSTILE, break_glass
@@ -29,7 +29,7 @@ PAGE = "daily-report-page"
 
 @pytest.fixture
 def yesterday(db: None) -> date:
-    return rows.today() - timedelta(days=1)
+    return clock.today() - timedelta(days=1)
 
 
 def client_of(*groups: str) -> Client:
@@ -51,7 +51,7 @@ def crowd(day: date) -> None:
 
 @pytest.mark.parametrize("days_ago", [0, 1])
 def test_sql_and_the_rules_agree(db: None, days_ago: int) -> None:
-    day = rows.today() - timedelta(days=days_ago)
+    day = clock.today() - timedelta(days=days_ago)
     crowd(day)
     whole = rows.read(day, size=1000)
     assert report(day, reversed(whole.rows)) == whole
@@ -96,7 +96,7 @@ def test_whose_rows_there_are(yesterday: date, status: str, with_use: bool, show
 def test_what_was_not_there_yet_is_left_out(yesterday: date) -> None:
     factories.make_work_order("made-today")
     assert not rows.read(yesterday).rows
-    assert rows.read(rows.today()).rows
+    assert rows.read(clock.today()).rows
 
 
 def test_grants_count_while_they_are_in_force(yesterday: date) -> None:
@@ -105,7 +105,7 @@ def test_grants_count_while_they_are_in_force(yesterday: date) -> None:
     person = factories.make_user("ops", groups=["operations"])
     grant = break_glass(work_order, person)
     assert grant.measure == "max_concurrent_runs"
-    (row,) = rows.read(rows.today()).rows
+    (row,) = rows.read(clock.today()).rows
     assert (row.runs_cap, row.usd_cap) == (100, Decimal("2.00"))
 
 
@@ -114,7 +114,7 @@ class TestHistory:
 
     @pytest.fixture
     def committed(self, committed_db: str) -> date:
-        return rows.today()
+        return clock.today()
 
     def test_caps_are_those_at_the_end_of_the_day(self, committed: date) -> None:
         work_order = factories.make_work_order(runs_per_day=400, usd_per_day="8.00")
@@ -148,7 +148,7 @@ class TestBlocked:
 
     @pytest.fixture
     def committed(self, committed_db: str) -> date:
-        return rows.today() - timedelta(days=1)
+        return clock.today() - timedelta(days=1)
 
     def test_by_a_dollar_cap_of_which_much_is_left(self, committed: date) -> None:
         work_order = factories.make_work_order()
@@ -191,7 +191,7 @@ class TestBlocked:
         work_order = factories.make_work_order()
         used(work_order, committed, runs=5, usd="1.20")
         Counter.objects.create(
-            key=overview.key("global", "", "day", begins(committed)),
+            key=factories.counter_key("global", "", "day", begins(committed)),
             scope="global",
             subject="",
             window="day",
@@ -257,8 +257,8 @@ def test_a_cap_that_was_raised_since_is_not_asked_down(yesterday: date) -> None:
 
 
 def test_a_running_day_flags_nothing_as_idle(db: None) -> None:
-    crowd(rows.today())
-    answer = client_of("operations").get(reverse(PAGE), {"day": rows.today().isoformat()})
+    crowd(clock.today())
+    answer = client_of("operations").get(reverse(PAGE), {"day": clock.today().isoformat()})
     text = answer.content.decode()
     assert "review the need" not in text
     assert "available when the day is over" in text

@@ -12,12 +12,12 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from budgets import clock
 from budgets.demo import bills
 from budgets.exceptions import Conflict, Refused
 from budgets.finops.bills import actuals
 from budgets.finops.reviews import figures, months, working
 from budgets.models import Alert, Deployment, DimensionBudget, MonthlyReview
-from budgets.reports import rows
 from opslog.incidents.detecting import record_verdict
 from opslog.models import OperationsEvent, OutboxMessage
 from tests import factories
@@ -110,7 +110,7 @@ OPEN = "admin:budgets_monthlyreview_open"
 
 
 def test_it_is_opened_from_the_list(db: None) -> None:
-    last = actuals.month_before(actuals.first_of(rows.today()))
+    last = actuals.month_before(actuals.first_of(clock.today()))
     reader, worker = client_of(VIEW), client_of(*WORK)
     text = reader.get(reverse(LIST)).content.decode()
     assert "No month was reviewed yet" in text

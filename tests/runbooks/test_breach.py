@@ -59,7 +59,9 @@ class TestFigures:
         desk.finish(run, "0.40")
         desk.start(usd="0.50")
         for usd in ("0.25", "0.05"):
-            direct_spend.spend(caller=desk.caller, who=direct_spend.Who(), cost_usd=Decimal(usd))
+            direct_spend.spend(
+                caller=desk.caller, who=direct_spend.Attribution(), cost_usd=Decimal(usd)
+            )
         text = text_of(page(ops_client, "budget-breach"))
         assert "$0.90 by 2 runs, and $0.30 of direct spend in 2 calls" in text
         # $1.20 of everything: 12 % of the hour's $10, 2.4 % of the day's $50.

@@ -104,7 +104,7 @@ def redis_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def spend(usd: str) -> None:
     factories.make_price()
     caller = Caller(tokens.digest(factories.make_token()[1]), "")
-    direct_spend.spend(caller=caller, who=direct_spend.Who(), cost_usd=Decimal(usd))
+    direct_spend.spend(caller=caller, who=direct_spend.Attribution(), cost_usd=Decimal(usd))
 
 
 def test_the_day_is_mirrored(redis_url: str, settings: Any) -> None:
@@ -113,7 +113,7 @@ def test_the_day_is_mirrored(redis_url: str, settings: Any) -> None:
     wait_until(redis_mirror.mirror)  # which has less patience than a busy machine needs
     assert not redis_mirror.is_unavailable()
     client = redis.Redis.from_url(redis_url)
-    key = f"llm_budget:daily:{direct_spend.today().date}"
+    key = f"llm_budget:daily:{direct_spend.day_status().date}"
     assert client.get(key) == b"1.25"
     assert 47 * 3600 < client.ttl(key) <= 48 * 3600
 
@@ -142,7 +142,7 @@ def test_redis_down_changes_nothing_but_a_field(settings: Any) -> None:
     spend("1.25")
     assert redis_mirror.mirror() is False
     assert redis_mirror.is_unavailable()
-    assert direct_spend.today().spent_usd == Decimal("1.25")
+    assert direct_spend.day_status().spent_usd == Decimal("1.25")
 
 
 @pytest.fixture

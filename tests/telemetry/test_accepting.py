@@ -12,9 +12,9 @@ from django.db import connection, connections
 
 from opslog.models import InferenceEvent, StaleHour, ToolCall
 from opslog.pricing.usage import UNITS
+from opslog.principal import Principal
 from opslog.telemetry.accepting import (
     UNPRICED,
-    Speaker,
     Status,
     accept_inference,
     accept_tools,
@@ -83,8 +83,8 @@ class TestItems:
 
     def test_ids_belong_to_no_token(self) -> None:
         """A service may send again with a new token. So two services need different ids."""
-        assert statuses([draft("1")], speaker=Speaker(feature="chat")) == ["accepted"]
-        assert statuses([draft("1")], speaker=Speaker(feature="search")) == ["duplicate"]
+        assert statuses([draft("1")], principal=Principal(feature="chat")) == ["accepted"]
+        assert statuses([draft("1")], principal=Principal(feature="search")) == ["duplicate"]
         assert InferenceEvent.objects.get().feature == "chat"
 
     @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ class TestItems:
         assert InferenceEvent.objects.get().cost_usd is None
 
     def test_a_limited_token(self) -> None:
-        speaker = Speaker(work_orders=("w1", "w2"), surface="cli", feature="chat")
+        principal = Principal(work_orders=("w1", "w2"), surface="cli", feature="chat")
         told = accept_inference(
             [
                 draft("a", work_order_id="w1", feature="other", surface="web"),
@@ -170,12 +170,12 @@ class TestItems:
                 draft("c"),
             ],
             source="api",
-            speaker=speaker,
+            principal=principal,
         )
         assert [each.status for each in told] == ["accepted", "refused", "accepted"]
         row = InferenceEvent.objects.get(event_id="a")
         assert (row.wo_id, row.feature, row.surface) == ("w1", "chat", "cli")
-        (tool,) = accept_tools([ToolDraft(tool_name="t", work_order_id="w3")], speaker=speaker)
+        (tool,) = accept_tools([ToolDraft(tool_name="t", work_order_id="w3")], principal=principal)
         assert tool.status is Status.REFUSED
         assert not ToolCall.objects.exists()
 

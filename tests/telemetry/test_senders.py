@@ -12,8 +12,9 @@ from budgets import admission
 from budgets.admission import FinishTold
 from opslog.models import InferenceEvent, ToolCall, ToolHour
 from opslog.pricing import Usage
+from opslog.principal import Principal
 from opslog.telemetry import rollup
-from opslog.telemetry.accepting import Speaker, accept_inference, accept_tools
+from opslog.telemetry.accepting import accept_inference, accept_tools
 from opslog.telemetry.drafts import InferenceDraft, ToolDraft
 from tests import factories
 from tests.admission.desk import Desk, run_of
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
     from tests.api.harness import Api
 
 pytestmark = pytest.mark.usefixtures("committed_db")
-ANN, BOB = Speaker(sender=11), Speaker(sender=12)
+ANN, BOB = Principal(owner_id=11), Principal(owner_id=12)
 
 
-def told(event_id: str, usd: str, speaker: Speaker) -> str:
+def told(event_id: str, usd: str, principal: Principal) -> str:
     draft = InferenceDraft(event_id=event_id, model="m", cost_usd=Decimal(usd))
-    (outcome,) = accept_inference([draft], source="api", speaker=speaker)
+    (outcome,) = accept_inference([draft], source="api", principal=principal)
     return str(outcome.status)
 
 
@@ -42,14 +43,14 @@ def test_one_id_of_two_senders_is_two_events() -> None:
 def test_at_the_same_microsecond() -> None:
     at = datetime.now(UTC) - timedelta(minutes=1)
     draft = InferenceDraft(event_id="e", model="m", cost_usd=Decimal(1), created_at=at)
-    for speaker, status in ((ANN, "accepted"), (BOB, "accepted"), (ANN, "duplicate")):
-        (outcome,) = accept_inference([draft], source="otlp", speaker=speaker)
+    for principal, status in ((ANN, "accepted"), (BOB, "accepted"), (ANN, "duplicate")):
+        (outcome,) = accept_inference([draft], source="otlp", principal=principal)
         assert outcome.status == status
 
 
 def test_tools_alike() -> None:
     draft = ToolDraft(tool_name="t", event_id="x")
-    statuses = [accept_tools([draft], speaker=each)[0].status for each in (ANN, BOB, ANN, BOB)]
+    statuses = [accept_tools([draft], principal=each)[0].status for each in (ANN, BOB, ANN, BOB)]
     assert statuses == ["accepted", "accepted", "duplicate", "duplicate"]
     assert ToolCall.objects.count() == 2
 
@@ -73,17 +74,17 @@ def test_nobody_is_before_a_run() -> None:
 
 def test_a_tool_call_is_asked_for_by_the_same_sender() -> None:
     at = datetime.now(UTC).replace(minute=10, second=0) - timedelta(hours=1)
-    for speaker, usd in ((ANN, "1"), (BOB, "40")):
+    for principal, usd in ((ANN, "1"), (BOB, "40")):
         accept_inference(
             [InferenceDraft(event_id="e1", model="m", cost_usd=Decimal(usd), created_at=at)],
             source="api",
-            speaker=speaker,
+            principal=principal,
         )
     call = ToolDraft(
         tool_name="t", event_id="t1", inference_event_id="e1", retries=1,
         created_at=at + timedelta(minutes=1),
     )  # fmt: skip
-    accept_tools([call], speaker=ANN)
+    accept_tools([call], principal=ANN)
     rollup.refresh()
     assert [hour.retry_cost_usd for hour in ToolHour.objects.exclude(retry_requests=0)] == [1]
 

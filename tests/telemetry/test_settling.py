@@ -92,7 +92,7 @@ def test_none_without_usage(desk: Desk) -> None:
 
 def test_a_spend(desk: Desk) -> None:
     def spend(**kw: Any) -> Any:
-        who = direct_spend.Who("u", "cli", "chat", "a")
+        who = direct_spend.Attribution("u", "cli", "chat", "a")
         return direct_spend.spend(caller=desk.caller, who=who, idempotency_key="k", **kw)
 
     for _ in range(2):
@@ -102,5 +102,5 @@ def test_a_spend(desk: Desk) -> None:
     assert (event.feature, event.agent_name, event.model) == ("chat", "a", MODEL)
     assert event.input_tokens == 1_000_000
     assert event.cost_usd is not None
-    direct_spend.spend(caller=desk.caller, who=direct_spend.Who(), cost_usd=Decimal("0.1"))
+    direct_spend.spend(caller=desk.caller, who=direct_spend.Attribution(), cost_usd=Decimal("0.1"))
     assert InferenceEvent.objects.count() == 1

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from opslog.models import InferenceEvent, InferenceHour, StaleHour, TelemetryTrace
+from opslog.principal import Principal
 from opslog.telemetry import rollup, structure, traces
-from opslog.telemetry.accepting import Speaker
 from opslog.telemetry.otlp import read_spans
 from opslog.telemetry.otlp_bodies import from_json
 from tests import factories
@@ -70,7 +70,7 @@ def test_a_call_is_the_innermost_span_with_usage(
 def send(*spans: dict[str, Any], sender: int = 7) -> None:
     told = read_spans(from_json(export(*spans)))
     assert told.refused == []
-    assert traces.write(told, speaker=Speaker(sender=sender)) == []
+    assert traces.write(told, principal=Principal(owner_id=sender)) == []
 
 
 def written() -> set[int]:

@@ -6,8 +6,8 @@ import pytest
 from django.urls import reverse
 
 from opslog.models import UnreadSpan
+from opslog.principal import Principal
 from opslog.telemetry import traces
-from opslog.telemetry.accepting import Speaker
 from opslog.telemetry.otlp import read_spans
 from opslog.telemetry.otlp_bodies import from_json
 from tests.api.harness import Api
@@ -82,7 +82,7 @@ def test_it_is_reported_in_the_answer(api: Api) -> None:
 
 
 def write(*spans: dict[str, Any], sender: int = 1) -> None:
-    traces.write(read_spans(from_json(export(*spans))), speaker=Speaker(sender=sender))
+    traces.write(read_spans(from_json(export(*spans))), principal=Principal(owner_id=sender))
 
 
 def test_kinds_are_counted_and_no_sender_makes_too_many(

@@ -19,7 +19,14 @@ from unfold.widgets import (
 )
 
 from opslog.admin.acts import Act, ReasonForm, StaffRequest, Themed
-from opslog.admin.base import PageAdmin, badge, choice_filter, column, events_of, moments
+from opslog.admin.base import (
+    PageAdmin,
+    badge,
+    choice_filter,
+    column,
+    events_of,
+    moments,
+)
 from opslog.exceptions import NotAllowedNow
 from workorders import tokens
 from workorders.models import Run, Scope, ServiceToken, TokenPolicy, WorkOrder

@@ -1,7 +1,7 @@
 """How the API knows who asks. These two are DRF's defaults in the settings, so that views of any
 floor declare `required_scope` and import nothing for it."""
 
-from typing import Any, cast
+from typing import Any
 
 from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
@@ -10,6 +10,7 @@ from rest_framework.request import Request
 
 from opslog.api.client_address import client_address
 from opslog.api.errors import TokenDenied
+from opslog.principal import Principal
 from workorders import tokens
 
 
@@ -18,20 +19,15 @@ def token_text(request: HttpRequest | Request) -> str:
     return tokens.text_of(request.META)
 
 
-def bearer(request: Request) -> tokens.Bearer:
-    """Who a request that was let in speaks for."""
-    return cast(tokens.Bearer, request.auth)
-
-
 class ServiceTokenAuthentication(BaseAuthentication):
     """Authenticates and authorises in one look-up, by the rule that admission uses.
 
     The view says `required_scope` (or `required_scopes`, of which one suffices); `wo_id` in the
     address, if there is one, must be among the token's work orders; `concerns_everything` refuses a
-    token that is limited to some of them. `request.auth` is the Bearer.
+    token that is limited to some of them. `request.auth` is the Principal.
     """
 
-    def authenticate(self, request: Request) -> tuple[Any, tokens.Bearer]:
+    def authenticate(self, request: Request) -> tuple[Any, Principal]:
         view = request.parser_context["view"]
         scopes = getattr(view, "required_scopes", None) or [view.required_scope]
         concerns = tokens.EVERYTHING if getattr(view, "concerns_everything", False) else ""
@@ -53,4 +49,4 @@ class HasRequiredScope(BasePermission):
     """Closed by default: a view that was not reached with a judged token is reached by nobody."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        return isinstance(request.auth, tokens.Bearer)
+        return isinstance(request.auth, Principal)

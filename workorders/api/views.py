@@ -17,11 +17,10 @@ from opslog.api.answers import Answer, Moment, Usd
 from opslog.api.errors import BadRequest
 from opslog.api.filters import ChoiceFilter, MomentFilter
 from opslog.api.pagination import Pages
-from opslog.api.requests import Body, Name, RawJSONParser
+from opslog.api.requests import Body, Name, RawJSONParser, principal_of
 from opslog.api.schema import NOT_FOUND, operation
 from opslog.exceptions import NotAllowedNow
 from workorders import directory, governing
-from workorders.api.auth import bearer
 from workorders.exceptions import AlreadyExists, ReservedId
 from workorders.models import RESERVED_IDS, WORK_ORDER_ID
 from workorders.models import Run as RunRow
@@ -117,7 +116,7 @@ class WorkOrderList(Pages):
         return "admin" if self.request.method == "POST" else "read"
 
     def get_queryset(self) -> QuerySet[Row]:
-        allowed = bearer(self.request).work_orders
+        allowed = principal_of(self.request).work_orders
         return Row.objects.filter(id__in=allowed) if allowed else super().get_queryset()
 
     def answers_of(self, rows: Any) -> list[WorkOrder]:
@@ -136,13 +135,13 @@ class WorkOrderList(Pages):
     )
     def post(self, request: Request) -> Response:
         body = RegisterBody.read(request.data)
-        allowed = bearer(request).work_orders
+        allowed = principal_of(request).work_orders
         if allowed and (body.id or "") not in allowed:
             raise BadRequest("bad input", {"id": ["Not among the work orders of this token"]})
         try:
             work_order = directory.register(
                 title=body.title,
-                by=bearer(request).actor,
+                by=principal_of(request).actor,
                 wo_id=body.id or "",
                 max_concurrent_runs=body.max_concurrent_runs or directory.DEFAULT_CONCURRENT_RUNS,
             )

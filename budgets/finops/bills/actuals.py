@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
-from django.db import connection
-
 from budgets.models import DimensionBudget
+from opslog.database import query
 from workorders.models import CostDimension
 
 ZERO = Decimal(0)
@@ -118,18 +117,16 @@ def of_month(first: date) -> dict[str, Figure]:
 def billed_days(first: date, after: date) -> dict[str, dict[date, Decimal]]:
     """US dollars of each dimension ('': of none) on the days from `first` on and before `after`."""
     found: dict[str, dict[date, Decimal]] = {}
-    with connection.cursor() as cursor:
-        cursor.execute(BILLED, {"first": first, "after": after})
-        for dimension, day, usd in cursor.fetchall():
-            found.setdefault(dimension, {})[day] = usd
+    for dimension, day, usd in query.rows(BILLED, {"first": first, "after": after}):
+        found.setdefault(dimension, {})[day] = usd
     return found
 
 
 def llm_days(since: datetime, until: datetime) -> dict[date, LlmDay]:
     """The UTC days from `since` on and before `until` that have a record."""
-    with connection.cursor() as cursor:
-        cursor.execute(LLM_DAYS, {"from": since, "until": until})
-        return {day: LlmDay(*usd) for day, *usd in cursor.fetchall()}
+    return {
+        day: LlmDay(*usd) for day, *usd in query.rows(LLM_DAYS, {"from": since, "until": until})
+    }
 
 
 def _source(ungoverned: Decimal | None, governed: Decimal | None) -> str:
@@ -147,9 +144,7 @@ def _sum(parts: Iterable[Decimal | None]) -> Decimal | None:
 
 def unmapped(first: date) -> list[tuple[str, str, Decimal]]:
     """Services of the month's bills that no mapping covers, the dearest first."""
-    with connection.cursor() as cursor:
-        cursor.execute(UNMAPPED, _days(first))
-        return list(cursor.fetchall())
+    return query.rows(UNMAPPED, _days(first))
 
 
 def tiers_passed(usd: Decimal, budget: DimensionBudget) -> list[int]:

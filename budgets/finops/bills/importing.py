@@ -10,13 +10,15 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, BinaryIO
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from budgets.exceptions import Refused
 from budgets.finops.bills import focus
 from budgets.finops.bills.focus import Bill
 from budgets.models import BilledCost, BillImport
+from budgets.writing import hold
 from opslog import events
+from opslog.database import query
 
 BATCH = 1000
 BLOCK = 65_536  # bytes read at a time
@@ -88,8 +90,7 @@ def store(
         raise Refused("The file has no charges.")
     periods = sorted(bill.periods())
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("LOCK TABLE bill_imports IN SHARE ROW EXCLUSIVE MODE")
+        hold("LOCK TABLE bill_imports IN SHARE ROW EXCLUSIVE MODE")
         losses = _losses(bill, periods)
         if losses and not shrink:
             told = " ".join(losses)
@@ -158,16 +159,14 @@ def _losses(bill: Bill, periods: Iterable[tuple[str, date]]) -> list[str]:
     losses = []
     for name, first in periods:
         loss, gone = _Loss(), set()
-        with connection.cursor() as cursor:
-            cursor.execute(STORED, [name, first])
-            for day, category, service_name, usd, lines in cursor.fetchall():
-                new_usd, new_lines = told.get(
-                    (name, first, day, category, service_name), (Decimal(0), 0)
-                )
-                loss.usd += max(usd - new_usd, Decimal(0))
-                loss.lines += max(lines - new_lines, 0)
-                if (name, first, day) not in days:
-                    gone.add(day)
+        for day, category, service_name, usd, lines in query.rows(STORED, [name, first]):
+            new_usd, new_lines = told.get(
+                (name, first, day, category, service_name), (Decimal(0), 0)
+            )
+            loss.usd += max(usd - new_usd, Decimal(0))
+            loss.lines += max(lines - new_lines, 0)
+            if (name, first, day) not in days:
+                gone.add(day)
         if loss.lines or loss.usd:
             losses.append(
                 f"{name}, period from {first}: {loss.lines:,} lines, ${loss.usd:,.2f} and "

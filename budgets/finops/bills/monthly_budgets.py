@@ -5,14 +5,13 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from budgets.exceptions import Refused
 from budgets.finops.bills import actuals, projection
 from budgets.finops.bills.projection import Projection
 from budgets.models import Alert, Budget, DimensionBudget, ServiceMapping
+from budgets.writing import save, stated
 from opslog import events, jobs
 from opslog.telemetry import rollup
 
@@ -22,19 +21,14 @@ MAPPED = ("service_category", "service_name", "dimension")
 
 def change(budget_id: int, values: Mapping[str, Any], *, reason: str, by: str) -> DimensionBudget:
     """Raises Refused for values that cannot be kept."""
-    if not reason.strip():
-        raise Refused("A change needs a reason.")
+    reason = stated(reason, "A change needs a reason.")
     with transaction.atomic():
         budget = DimensionBudget.objects.select_for_update(no_key=True).get(pk=budget_id)
-        before = {name: str(getattr(budget, name)) for name in FIELDS}
+        before = events.as_text(budget, FIELDS)
         for name in FIELDS:
             setattr(budget, name, values[name])
-        _save(budget)
-        changes = {
-            name: {"old": before[name], "new": str(getattr(budget, name))}
-            for name in FIELDS
-            if before[name] != str(getattr(budget, name))
-        }
+        save(budget)
+        changes = events.changed(before, events.as_text(budget, FIELDS))
         if changes:
             events.record(
                 "MONTHLY_BUDGET_CHANGE",
@@ -42,7 +36,7 @@ def change(budget_id: int, values: Mapping[str, Any], *, reason: str, by: str) -
                 owner=("dimension_budget", str(budget.pk)),
                 label=str(budget),
                 actor=by,
-                meta={"changes": changes, "reason": reason.strip()},
+                meta={"changes": changes, "reason": reason},
             )
     return budget
 
@@ -58,7 +52,7 @@ def map_service(mapping_id: int | None, values: Mapping[str, Any], *, by: str) -
         before = mapping.dimension
         for name in MAPPED:
             setattr(mapping, name, values[name])
-        _save(mapping)
+        save(mapping)
         events.record(
             "SERVICE_MAPPED",
             message=f"{mapping} belongs to {mapping.get_dimension_display()}",
@@ -178,12 +172,3 @@ def _insert(
         return False
     Alert.objects.bulk_create([alert], ignore_conflicts=True)
     return True
-
-
-def _save(row: DimensionBudget | ServiceMapping) -> None:
-    try:
-        row.full_clean()
-    except ValidationError as error:
-        told = " ".join(text for texts in error.message_dict.values() for text in texts)
-        raise Refused(told) from None
-    row.save()

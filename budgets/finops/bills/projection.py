@@ -14,7 +14,6 @@ from budgets.models import DimensionBudget
 from opslog.forecasting import outlook
 from workorders.models import CostDimension
 
-ZERO = Decimal(0)
 HISTORY = timedelta(days=90)
 GOVERNED_SPEND = "governed"  # settled and reserved, as the limits count it
 LEAST_DAYS = 3  # of history: before that a projection is a guess

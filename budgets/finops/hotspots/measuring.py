@@ -6,11 +6,12 @@ began is whole only if it began in its first hour. A request: the 5th and the 95
 (interpolated) of the hourly means of what was priced. Today is left out: it is not over.
 """
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models.functions import Now
 
 from budgets.models import Hotspot
 from budgets.models.hotspots import EVERY_FEATURE
+from opslog.database import query
 
 MONTHS_BACK = 6
 MEASURE = """
@@ -60,11 +61,9 @@ def measure() -> int:
 
 
 def measure_one(hotspot: Hotspot) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            MEASURE, {"months": MONTHS_BACK, "feature": hotspot.feature or EVERY_FEATURE}
-        )
-        low, high, each_low, each_high, days = cursor.fetchone()
+    low, high, each_low, each_high, days = query.one(
+        MEASURE, {"months": MONTHS_BACK, "feature": hotspot.feature or EVERY_FEATURE}
+    )
     if not days or not hotspot.feature:
         low = high = each_low = each_high = None
     Hotspot.objects.filter(pk=hotspot.pk, feature=hotspot.feature).update(
@@ -80,6 +79,4 @@ def measure_one(hotspot: Hotspot) -> bool:
 
 def unregistered(*, at_most: int) -> list[tuple[str, object, int]]:
     """Features that telemetry of the last 30 days tells of and no entry does: name, $, requests."""
-    with connection.cursor() as cursor:
-        cursor.execute(UNREGISTERED, [at_most])
-        return list(cursor.fetchall())
+    return query.rows(UNREGISTERED, [at_most])

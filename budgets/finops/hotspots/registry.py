@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
 from budgets.exceptions import Refused
 from budgets.finops.hotspots import levers
 from budgets.models import Hotspot
+from budgets.writing import save, stated
 from opslog import events
 
 TYPED = ("typed_month_low", "typed_month_high", "typed_request_low", "typed_request_high")
@@ -41,12 +41,11 @@ def change(hotspot_id: int, values: Mapping[str, Any], *, by: str) -> Hotspot:
 
 def confirm(hotspot_id: int, *, note: str, by: str) -> None:
     """Somebody looked at it, and it is right: fresh for another while."""
-    if not note.strip():
-        raise Refused("Say what you looked at.")
+    note = stated(note, "Say what you looked at.")
     with transaction.atomic():
         hotspot = Hotspot.objects.select_for_update(no_key=True).get(pk=hotspot_id)
         Hotspot.objects.filter(pk=hotspot.pk).update(
-            confirmed_at=timezone.now(), confirmed_by=by, confirmation=note.strip()
+            confirmed_at=timezone.now(), confirmed_by=by, confirmation=note
         )
         events.record(
             "HOTSPOT_CONFIRMED",
@@ -54,34 +53,23 @@ def confirm(hotspot_id: int, *, note: str, by: str) -> None:
             owner=("hotspot", str(hotspot.pk)),
             label=hotspot.name,
             actor=by,
-            meta={"note": note.strip()},
+            meta={"note": note},
         )
 
 
 def _save(hotspot: Hotspot, values: Mapping[str, Any], *, kind: str, said: str, by: str) -> Hotspot:
-    before = _told(hotspot) if hotspot.pk else {}
+    before = events.as_text(hotspot, FIELDS) if hotspot.pk else {}
     for name, value in values.items():
         setattr(hotspot, name, value)
-    typed = {name: str(getattr(hotspot, name)) for name in TYPED}
+    typed = events.as_text(hotspot, TYPED)
     if typed != {name: before.get(name, "None") for name in TYPED}:
         hotspot.typed_at = timezone.now().date()
     try:
         levers.read(hotspot.levers)
     except ValueError as error:
         raise Refused(str(error)) from None
-    try:
-        hotspot.full_clean()
-    except ValidationError as error:
-        raise Refused(
-            " ".join(text for texts in error.message_dict.values() for text in texts)
-        ) from None
-    hotspot.save()
-    after = _told(hotspot)
-    changes = {
-        name: {"old": before.get(name), "new": after[name]}
-        for name in FIELDS
-        if before.get(name) != after[name]
-    }
+    save(hotspot)
+    changes = events.changed(before, events.as_text(hotspot, FIELDS))
     if changes:
         events.record(
             kind,
@@ -92,7 +80,3 @@ def _save(hotspot: Hotspot, values: Mapping[str, Any], *, kind: str, said: str, 
             meta={"changes": changes},
         )
     return hotspot
-
-
-def _told(hotspot: Hotspot) -> dict[str, str]:
-    return {name: str(getattr(hotspot, name)) for name in FIELDS}

@@ -3,10 +3,9 @@
 from collections.abc import Collection
 from datetime import date
 
-from django.db import connection
-
 from budgets.finops.bills import actuals
 from budgets.models import Deployment, MonthlyReview
+from opslog.database import query
 
 # A review opened later than this is of use to nobody, and its telemetry may be dropped.
 MOST_MONTHS = 6
@@ -61,7 +60,5 @@ def _known() -> set[date]:
 
 
 def _first_with_figures() -> date | None:
-    with connection.cursor() as cursor:
-        cursor.execute(FIRST_DAY)
-        (day,) = cursor.fetchone()
+    (day,) = query.one(FIRST_DAY)
     return actuals.first_of(day) if day else None

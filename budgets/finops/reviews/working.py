@@ -6,13 +6,12 @@ from datetime import date, datetime
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 
 from budgets.approvals import solo_operator
 from budgets.approvals.people import holds
-from budgets.approvals.requests import said_by_trigger
 from budgets.approvals.solo_operator import SoloOperator
 from budgets.exceptions import Conflict, Refused
 from budgets.finops.reviews import figures, months
@@ -23,6 +22,7 @@ from budgets.models import (
     ReviewDecision,
     ReviewSignature,
 )
+from budgets.writing import refusing, stated
 from opslog import events, outbox
 from opslog.models import Severity
 from opslog.outbox.notices import Notice
@@ -75,22 +75,21 @@ def open_review(month: date, *, by: str) -> bool:
         owners = DimensionBudget.objects.values("owner")
         people = User.objects.filter(is_active=True, groups__in=owners).distinct()
         total = figures.shown(taken)["total"]
-        for to in (list(people), "channels"):
-            outbox.send(
-                topic=TOPIC,
-                to=to,
-                notice=Notice(
-                    what=f"{review} is open: ${total:,.2f} were spent",
-                    change="month under way → month to be reviewed",
-                    by=by,
-                    at=timezone.now(),
-                    severity=Severity.WARNING,
-                    action="Work through its checklist; two people sign it.",
-                ),
-                link=reverse("admin:budgets_monthlyreview_change", args=[review.pk]),
-                key=f"{month:%Y-%m}",
-                mandatory=to != "channels",
-            )
+        outbox.send(
+            topic=TOPIC,
+            to=list(people),
+            channels=True,
+            notice=Notice(
+                what=f"{review} is open: ${total:,.2f} were spent",
+                change="month under way → month to be reviewed",
+                by=by,
+                severity=Severity.WARNING,
+                action="Work through its checklist; two people sign it.",
+            ),
+            link=reverse("admin:budgets_monthlyreview_change", args=[review.pk]),
+            key=f"{month:%Y-%m}",
+            mandatory=True,
+        )
     return True
 
 
@@ -120,14 +119,11 @@ def tick(check_id: int, *, done: bool, note: str, by: str) -> None:
 
 def decide(review_id: int, *, text: str, who: str, due: date | None, by: str) -> None:
     """Write down what was decided. It cannot be changed: another decision corrects it."""
-    if not text.strip():
-        raise Refused("A decision says what is to be done.")
+    text = stated(text, "A decision says what is to be done.")
     with transaction.atomic():
         review = _locked(review_id)
-        ReviewDecision.objects.create(
-            review=review, text=text.strip(), who=who.strip(), due=due, by=by
-        )
-        _record(review, "REVIEW_DECISION", f"{review}: {text.strip()[:200]}", by)
+        ReviewDecision.objects.create(review=review, text=text, who=who.strip(), due=due, by=by)
+        _record(review, "REVIEW_DECISION", f"{review}: {text[:200]}", by)
 
 
 def own_signature(review: MonthlyReview, by: User) -> tuple[SoloOperator, ReviewSignature] | None:
@@ -146,8 +142,7 @@ def sign(
     Raises Conflict where something changed since, SecondFactorRequired, and Refused for a second
     signature by anybody else, or while points of the checklist are open.
     """
-    if not comment.strip():
-        raise Refused("A signature says what was looked at.")
+    comment = stated(comment, "A signature says what was looked at.")
     if not holds(by, "sign_monthlyreview"):
         raise Refused("You cannot sign this yet: your membership does not count so far.")
     with transaction.atomic():
@@ -166,19 +161,10 @@ def sign(
             solo, first = own
             shown_at = solo.require(first.at, second_factor_at)
             meta = solo_operator.told(shown_at, waited_since=first.at)
-        try:
-            with transaction.atomic():
-                ReviewSignature.objects.create(
-                    review=review,
-                    person=by,
-                    state=state,
-                    comment=comment.strip(),
-                    second_factor_at=shown_at,
-                )
-        except IntegrityError as error:
-            if said := said_by_trigger(error):
-                raise Refused(said) from error
-            raise
+        with refusing():
+            ReviewSignature.objects.create(
+                review=review, person=by, state=state, comment=comment, second_factor_at=shown_at
+            )
         name = by.get_username()
         again = " again, as the solo operator" if shown_at else ""
         message = f"{review} signed by {name}{again}"
@@ -202,18 +188,17 @@ def _notify_of_end(review: MonthlyReview, signers: list[str]) -> None:
         what=f"{review} is closed",
         change="month to be reviewed → reviewed and signed",
         by=" and ".join(signers),
-        at=timezone.now(),
         severity=Severity.INFO,
         action="Nothing, unless a decision of it is yours to carry out.",
     )
-    for to in (outbox.people_asked(TOPIC, key=key), "channels"):
-        outbox.send(
-            topic=TOPIC,
-            to=to,
-            notice=notice,
-            link=reverse("admin:budgets_monthlyreview_change", args=[review.pk]),
-            key=f"{key}:closed",
-        )
+    outbox.send(
+        topic=TOPIC,
+        to=outbox.people_asked(TOPIC, key=key),
+        channels=True,
+        notice=notice,
+        link=reverse("admin:budgets_monthlyreview_change", args=[review.pk]),
+        key=f"{key}:closed",
+    )
 
 
 def state_of(review: MonthlyReview) -> str:

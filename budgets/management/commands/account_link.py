@@ -14,6 +14,7 @@ from opslog.management.base import Documented
 
 
 class Command(Documented):
+    refusals = (Refused,)
     examples = ("manage.py account_link jane",)
     help = (
         "Prints a link with which one person sets a password, once, within 24 hours. The log says "
@@ -30,8 +31,6 @@ class Command(Documented):
                 link = links.issue(person, by=command_line(), mailed=False)
         except User.DoesNotExist:
             raise CommandError(f"There is no user {username!r}.") from None
-        except Refused as error:
-            raise CommandError(str(error)) from None
         self.stderr.write(
             f"For {username} alone; it works once, until {link.expires_at:%H:%M} UTC tomorrow."
         )

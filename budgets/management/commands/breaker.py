@@ -1,10 +1,10 @@
 """`manage.py breaker`: see, trip and reset circuit breakers."""
 
-import getpass
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
+from budgets.accounts.passwords import command_line
 from budgets.controls import breaker
 from budgets.exceptions import Refused
 from budgets.models import CircuitBreaker
@@ -13,6 +13,7 @@ from opslog.pricing.money import usd_text
 
 
 class Command(Documented):
+    refusals = (Refused,)
     examples = (
         "manage.py breaker show",
         'manage.py breaker reset --reason "the loop is fixed"',
@@ -28,18 +29,15 @@ class Command(Documented):
     def handle(self, *args: Any, **options: Any) -> None:
         subject = options["work_order"]
         scope = CircuitBreaker.Scope.WORK_ORDER if subject else CircuitBreaker.Scope.GLOBAL
-        by = options["by"] or f"{getpass.getuser()} (command line)"
-        try:
-            if options["action"] == "show":
-                self.show()
-            elif options["action"] == "trip":
-                found = breaker.trip(scope, subject, reason=options["reason"], by=by)
-                self.stdout.write(f"Open until {found.half_open_at:%H:%M:%S} UTC, then one probe.")
-            else:
-                breaker.reset(scope, subject, reason=options["reason"], by=by)
-                self.stdout.write("Closed: runs start again.")
-        except Refused as error:
-            raise CommandError(str(error)) from None
+        by = options["by"] or command_line()
+        if options["action"] == "show":
+            self.show()
+        elif options["action"] == "trip":
+            found = breaker.trip(scope, subject, reason=options["reason"], by=by)
+            self.stdout.write(f"Open until {found.half_open_at:%H:%M:%S} UTC, then one probe.")
+        else:
+            breaker.reset(scope, subject, reason=options["reason"], by=by)
+            self.stdout.write("Closed: runs start again.")
 
     def show(self) -> None:
         now = breaker.committed()

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 from django.core.management.base import CommandParser
-from django.utils import timezone
 from rich.table import Table
 
 from budgets.approvals import WORK_ORDER, lines_of, name_of
@@ -26,17 +25,15 @@ class Command(Documented):
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = ChangeRequest.objects.select_related("requester").prefetch_related("lines")
-        now = timezone.now()
         if status := options["status"]:
-            found = found.filter(status=status)
-            if status == ChangeRequest.Status.PENDING:
-                found = found.filter(expires_at__gt=now)
+            pending = status == ChangeRequest.Status.PENDING
+            found = found.waiting() if pending else found.filter(status=status)
         if options["work_order"]:
             found = found.filter(subject_type=WORK_ORDER, subject_id=options["work_order"])
         rows = list(found.order_by("-id")[: max(options["limit"], 0)])
         if options["json"]:
             for each in rows:
-                self.stdout.write(json.dumps(_as_json(each, now)))
+                self.stdout.write(json.dumps(_as_json(each)))
             return
         if not rows:
             self.stdout.write("No such request.")
@@ -48,24 +45,17 @@ class Command(Documented):
                 name_of(each),
                 told(lines_of(each)),
                 each.requester.get_username(),
-                _status(each, now),
-                ", ".join(f"{slot.group}: {slot.filled_by or 'open'}" for slot in _slots(each)),
+                each.state,
+                ", ".join(
+                    f"{slot.group}: {slot.filled_by or 'open'}"
+                    for slot in overview.signatures(each)
+                ),
                 f"{each.expires_at:%Y-%m-%d %H:%M}",
             )
         self.console().print(table)
 
 
-def _status(request: ChangeRequest, now: Any) -> str:
-    """Whose time is over is expired, though nobody has touched it since."""
-    over = request.status == ChangeRequest.Status.PENDING and request.expires_at <= now
-    return ChangeRequest.Status.EXPIRED if over else request.status
-
-
-def _slots(request: ChangeRequest) -> list[Any]:
-    return list(overview.signatures(request))
-
-
-def _as_json(request: ChangeRequest, now: Any) -> dict[str, Any]:
+def _as_json(request: ChangeRequest) -> dict[str, Any]:
     return {
         "id": request.pk,
         "workOrderId": request.subject_id if request.subject_type == WORK_ORDER else None,
@@ -73,10 +63,11 @@ def _as_json(request: ChangeRequest, now: Any) -> dict[str, Any]:
         "subjectId": request.subject_id,
         "changes": changes_of(lines_of(request)),
         "requester": request.requester.get_username(),
-        "status": _status(request, now),
+        "status": request.state,
         "revision": request.revision,
         "signatures": [
-            {"group": slot.group, "signedBy": slot.filled_by or None} for slot in _slots(request)
+            {"group": slot.group, "signedBy": slot.filled_by or None}
+            for slot in overview.signatures(request)
         ],
         "createdAt": request.created_at.isoformat(),
         "expiresAt": request.expires_at.isoformat(),

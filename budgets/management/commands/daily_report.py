@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from rich.table import Table
 
+from budgets import clock
 from budgets.reports import notify, rows
 from budgets.reports.csv_file import csv_lines
 from budgets.reports.rules import SAID
@@ -28,7 +29,7 @@ class Command(Documented):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        today = rows.today()
+        today = clock.today()
         try:
             asked = options["date"]
             day = date.fromisoformat(asked) if asked else today - timedelta(days=1)

@@ -5,9 +5,9 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 
+from budgets import clock
 from budgets.finops.bills.terraform import CloudBudget, document
 from budgets.models import DimensionBudget
-from budgets.reports import rows
 from opslog.management.base import Documented
 
 
@@ -39,4 +39,4 @@ class Command(Documented):
             for each in filtered
             if each.monthly_usd is not None
         ]
-        self.stdout.write(document(budgets, start=rows.today(), emails=emails), ending="")
+        self.stdout.write(document(budgets, start=clock.today(), emails=emails), ending="")

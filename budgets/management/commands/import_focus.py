@@ -14,6 +14,7 @@ SHOWN = 50
 
 
 class Command(Documented):
+    refusals = (Refused, focus.NotFocus)
     examples = ("manage.py import_focus bill-2026-01.csv.gz",)
     exits = {1: "nothing was imported"}
     help = (
@@ -38,21 +39,16 @@ class Command(Documented):
                 bill, sha256 = importing.read(raw)
         except OSError as error:
             raise CommandError(f"{file}: {error.strerror}") from None
-        except focus.NotFocus as error:
-            raise CommandError(str(error)) from None
         for told in importing.problems_told(bill, at_most=SHOWN):
             self.stderr.write(told)
-        try:
-            made = importing.store(
-                bill,
-                file_name=file.name,
-                sha256=sha256,
-                by=options["by"] or getpass.getuser(),
-                skip_bad=options["skip_bad"],
-                shrink=options["shrink"],
-            )
-        except Refused as error:
-            raise CommandError(str(error)) from None
+        made = importing.store(
+            bill,
+            file_name=file.name,
+            sha256=sha256,
+            by=options["by"] or getpass.getuser(),
+            skip_bad=options["skip_bad"],
+            shrink=options["shrink"],
+        )
         self.stdout.write(
             f"{made.lines - made.bad_lines:,} lines, ${made.billed_usd:,.2f}; "
             f"{made.bad_lines:,} lines left out. Replaced: {', '.join(made.periods)}."

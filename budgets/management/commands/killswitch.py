@@ -1,11 +1,11 @@
 """`manage.py killswitch`: stop everything, a surface or an identity, also without a web server."""
 
-import getpass
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
+from budgets.accounts.passwords import command_line
 from budgets.controls import kill_switch
 from budgets.exceptions import Refused
 from budgets.models import KillSwitch
@@ -15,6 +15,7 @@ SCOPES = {scope.lower(): scope for scope in KillSwitch.Scope.values}
 
 
 class Command(Documented):
+    refusals = (Refused,)
     examples = (
         'manage.py killswitch on global --reason "runaway spend" --yes',
         'manage.py killswitch off global --reason "mended"',
@@ -46,8 +47,6 @@ class Command(Documented):
                 self.show()
             else:
                 self.switch(**options)
-        except Refused as error:
-            raise CommandError(str(error)) from None
         except DatabaseError as error:
             raise CommandError(
                 f"The database does not serve: {' '.join(str(error).split())}"
@@ -92,7 +91,7 @@ class Command(Documented):
             target,
             enabled=action == "on",
             reason=reason,
-            by=by or f"{getpass.getuser()} (command line)",
+            by=by or command_line(),
         )
         self.stdout.write(
             f"{switch} is switched {action}. It matches {stops.runs} runs of the last 24 hours, "

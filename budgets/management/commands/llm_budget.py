@@ -1,20 +1,16 @@
 """`manage.py llm_budget`: the day's LLM budget, and its scenarios played where nothing is real."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import Any
 
 import httpx2
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
-from django.utils.module_loading import import_string
 
 from budgets.admission import direct_spend
 from budgets.models import Budget
 from budgets.usage import redis_mirror
-from opslog.database.another_database import connected_to
+from opslog.database.another_database import connected_to, scratch_service
 from opslog.exceptions import Unavailable
 from opslog.management.base import Documented
 from workorders import tokens
@@ -42,7 +38,7 @@ class Command(Documented):
     def handle(self, *args: Any, action: str, **options: Any) -> None:
         if action == "check":
             try:
-                self.show(direct_spend.today())
+                self.show(direct_spend.day_status())
             except Unavailable as error:
                 raise CommandError(f"The database does not answer: {error}") from None
             return
@@ -53,10 +49,7 @@ class Command(Documented):
     def play(self, name: str) -> None:
         """Every scenario begins with a database that knows of nothing."""
         usd, wanted = SCENARIOS.get(name, (Decimal(0), "OK"))
-        scratch: Callable[..., AbstractContextManager[Any]] = import_string(
-            settings.TOLLGATE_SCRATCH_SERVICE
-        )
-        with scratch(workers=1, threads=2) as service:
+        with scratch_service(workers=1, threads=2) as service:
             with connected_to(service.database):
                 _, text = tokens.create(
                     name="llm_budget",

@@ -5,17 +5,14 @@ import signal
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
-from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
-from django.utils.module_loading import import_string
 from rich.console import Console
 
 from budgets.demo.replay.audit import Exceeded, Sums, exceeded, recorded, recorded_over_http, sums
@@ -25,7 +22,7 @@ from budgets.demo.replay.mapping import Mapping
 from budgets.demo.replay.report import print_report
 from budgets.demo.replay.trace import TraceError, TraceRequest, read_trace
 from client.python.tollgate_client import Tollgate, TollgateError
-from opslog.database.another_database import connected_to
+from opslog.database.another_database import connected_to, scratch_service
 from opslog.management.base import Documented, progress
 
 
@@ -102,11 +99,8 @@ class Command(Documented):
         limits: Caps = options["caps"] or Caps(1000, Decimal("5.00"), 8)
         work_orders = [f"replay-{n:02}" for n in range(1, options["work_orders"] + 1)]
         mapping = Mapping(work_orders, agents(options["agents"]), options["model"])
-        scratch: Callable[..., AbstractContextManager[Any]] = import_string(
-            settings.TOLLGATE_SCRATCH_SERVICE
-        )
         console.print("Starting a server with a database of its own.")
-        with scratch(workers=2, threads=4) as service:
+        with scratch_service(workers=2, threads=4) as service:
             with connected_to(service.database):
                 token = prepare(work_orders, mapping.agents, limits)
             console.print(

@@ -1,19 +1,15 @@
 """`manage.py simulate_incident`: which safeguard stops a runaway, and at how many dollars."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import IO, Any, cast
 
-from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
-from django.utils.module_loading import import_string
 from rich.console import Console
 from rich.table import Table
 
 from budgets.demo import incident
 from budgets.demo.incident import SAFEGUARDS, Safeguard, Story
-from opslog.database.another_database import connected_to
+from opslog.database.another_database import connected_to, scratch_database, scratch_service
 from opslog.management.base import Documented
 
 FASTER = 8  # where no safeguard that is left looks at the pace
@@ -56,10 +52,7 @@ class Command(Documented):
         stories: list[Story] = []
         wrong: list[str] = []
         looked = ""
-        made: Callable[..., AbstractContextManager[str]] = import_string(
-            settings.TOLLGATE_SCRATCH_DATABASE
-        )
-        with made() as template:  # migrated once, and then cloned
+        with scratch_database() as template:  # migrated once, and then cloned
             for number in range(1 if only_shipped else len(SAFEGUARDS) + 1):
                 off, left = SAFEGUARDS[:number], SAFEGUARDS[number:]
                 row = off[-1].name if off else "nothing, as shipped"
@@ -87,16 +80,13 @@ class Command(Documented):
         seconds: float | None,
     ) -> tuple[Story, Decimal, str]:
         """The story, the dollars that its server has on record, and what the pre-flight said."""
-        scratch: Callable[..., AbstractContextManager[Any]] = import_string(
-            settings.TOLLGATE_SCRATCH_SERVICE
-        )
         paced = any(each.paced for each in left)
         first = left[0] if left else None
         speed = 1 if paced else FASTER
         # A third more than the money lasts, and half a minute of this machine for the refusals.
         lasts = LONGEST if first is None else float(first.limit_usd) * 60 / 20 * 1.3
         long = seconds or lasts + 30 * speed
-        with scratch(workers=2, threads=4, template=template) as service:
+        with scratch_service(workers=2, threads=4, template=template) as service:
             with connected_to(service.database):
                 token = incident.furnish()
                 for each in off:

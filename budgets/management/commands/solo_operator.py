@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from budgets.accounts.passwords import command_line
 from budgets.approvals import solo_operator
@@ -11,6 +11,7 @@ from opslog.management.base import Documented
 
 
 class Command(Documented):
+    refusals = (Refused,)
     examples = (
         "manage.py solo_operator",
         'manage.py solo_operator on --minutes 60 --reason "one person until May"',
@@ -36,12 +37,9 @@ class Command(Documented):
         self, *args: Any, switch: str | None, reason: str, minutes: int, **options: Any
     ) -> None:
         if switch is not None:
-            try:
-                rule = solo_operator.switch(
-                    enabled=switch == "on", minutes=minutes, reason=reason, by=command_line()
-                )
-            except Refused as error:
-                raise CommandError(str(error)) from None
+            rule = solo_operator.switch(
+                enabled=switch == "on", minutes=minutes, reason=reason, by=command_line()
+            )
             self.stdout.write(solo_operator.explained(rule))
             return
         standing = solo_operator.standing()

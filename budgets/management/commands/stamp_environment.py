@@ -1,11 +1,11 @@
 """`manage.py stamp_environment`: say, on purpose, which environment a database belongs to."""
 
-import getpass
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
+from budgets.accounts.passwords import command_line
 from budgets.environment import any_environment
 from budgets.models import Deployment
 from opslog import events
@@ -30,7 +30,7 @@ class Command(Documented):
             events.record(
                 "ENVIRONMENT_STAMPED",
                 message=f"This database is {name}'s, no longer {row.environment}'s",
-                actor=f"{getpass.getuser()} (command line)",
+                actor=command_line(),
                 meta={"old": row.environment, "new": name, "reason": reason.strip()},
             )
         self.stdout.write(f"This database is {name}'s now.")

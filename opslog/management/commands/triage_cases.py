@@ -2,20 +2,17 @@
 
 import json
 import sys
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import AbstractContextManager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import django
-from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import connections
-from django.utils.module_loading import import_string
 from rich.console import Console
 
+from opslog.database.another_database import connected_to, scratch_database
 from opslog.management.base import Documented, progress
 
 
@@ -66,16 +63,8 @@ def ready() -> None:
     django.setup()
 
 
-def scratch_database(template: str | None = None) -> AbstractContextManager[str]:
-    scratch: Callable[..., AbstractContextManager[str]] = import_string(
-        settings.TOLLGATE_SCRATCH_DATABASE
-    )
-    return scratch(template)
-
-
 def play_one(folder: Path, template: str) -> dict[str, Any]:
     """One case, on a database that is made for it and dropped again."""
-    from opslog.database.another_database import connected_to
     from opslog.incidents import triage_cases
 
     with scratch_database(template) as database:

@@ -17,6 +17,7 @@ MAX_OVERLAP_HOURS = 720
 
 
 class Command(Documented):
+    refusals = (NotAllowedNow,)
     examples = ('manage.py rotate_token tg_a1B2c --reason "quarterly"',)
     help = (
         "Make the successor of a service token, with the same owner and rights, and print it,"
@@ -40,16 +41,13 @@ class Command(Documented):
             raise CommandError(f"--overlap-hours must be from 0 to {MAX_OVERLAP_HOURS}.")
         if days is not None and not 1 <= days <= MAX_DAYS:
             raise CommandError(f"--expires-in-days must be from 1 to {MAX_DAYS}.")
-        try:
-            new, text = tokens.rotate(
-                old.pk,
-                by=f"{old.owner.get_username()} (command line)",
-                reason=options["reason"],
-                overlap=None if overlap is None else timedelta(hours=overlap),
-                expires_at=None if days is None else timezone.now() + timedelta(days=days),
-            )
-        except NotAllowedNow as error:
-            raise CommandError(str(error)) from None
+        new, text = tokens.rotate(
+            old.pk,
+            by=f"{old.owner.get_username()} (command line)",
+            reason=options["reason"],
+            overlap=None if overlap is None else timedelta(hours=overlap),
+            expires_at=None if days is None else timezone.now() + timedelta(days=days),
+        )
         old.refresh_from_db()
         self.stderr.write(
             f"Token {new.name} is rotated. {expiry_of(new)} Of the old one, {old.prefix}…:"
