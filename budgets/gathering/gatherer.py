@@ -31,7 +31,9 @@ ALONE = 4  # calls of one ask under way at a time
 # Of an ask's time, TOLLGATE_DATABASE_TIMEOUT, each with the largest share of it that may be.
 SENDING_SECONDS, SENDING_SHARE = 1.0, 0.5  # spent before it was here: the most that counts
 LEAST_SECONDS, LEAST_SHARE = 0.2, 0.25  # that must be left when it is sent
-CALL_SHARE = 0.5  # the same, where calls take long (LONGEST_CALL)
+# The same, where calls take long (LONGEST_CALL); with SENDING_SHARE less than all of it, or an ask
+# that took long to send would never go.
+CALL_SHARE = 0.4
 PATIENCE_SECONDS = 0.025  # for which a call of one ask holds back what arrives meanwhile
 LOCK_SECONDS = 2.0  # lock_timeout: a call that takes longer does not wait for a lock
 TICK_SECONDS = 0.1

@@ -17,6 +17,7 @@ from budgets.admission import Caller, Decision, FinishTold, StartAsk
 from budgets.admission.batches import Ask
 from budgets.gathering import Gatherer
 from budgets.gathering.connection import Connection
+from budgets.gathering.queue import Waiting
 from tests.admission.desk import Desk
 from tests.waiting import HANG_SECONDS, wait_until
 
@@ -45,15 +46,22 @@ class Looping:
     loop: asyncio.AbstractEventLoop
     gatherer: Gatherer
 
-    def send(self, asks: Sequence[Ask], *, ago: float = 0) -> "list[Future[Answer]]":
-        """All in one turn of the loop; they arrived so many seconds ago."""
+    def send(
+        self, asks: Sequence[Ask], *, ago: float = 0, left: float | None = None
+    ) -> "list[Future[Answer]]":
+        """All in one turn of the loop; they arrived so many seconds ago, or have waited until so
+        many are left."""
         futures: list[Future[Answer]] = [Future() for _ in asks]
 
         def submit() -> None:
             now = self.loop.time()
             for ask, future in zip(asks, futures, strict=True):
-                sender = ask.fields["digest"]
-                self.gatherer.submit(ask, sender=sender, arrived=now - ago, done=future.set_result)
+                sender, done = ask.fields["digest"], future.set_result
+                if left is None:
+                    self.gatherer.submit(ask, sender=sender, arrived=now - ago, done=done)
+                else:
+                    waiting = Waiting(ask, sender, now, now, now + left, done)
+                    self.gatherer._enter(self.gatherer._batches, waiting)
 
         self.loop.call_soon_threadsafe(submit)
         return futures

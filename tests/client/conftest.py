@@ -18,11 +18,16 @@ def own_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def real(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> "Iterator[Real]":
+def service(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> "Iterator[Real]":
     from tests.client.harness import real_service
 
     with real_service(pristine_database, django_db_blocker) as real:
         yield real
+
+
+@pytest.fixture
+def real(service: "Real") -> "Real":
+    return service.for_a_test()
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -36,10 +37,17 @@ QUICK = RetryPolicy(first_wait=0.01, longest_wait=0.05, total=HANG_SECONDS)
 
 @dataclass
 class Real:
+    """The service, as one test sees it: runs that began before it are none of its own."""
+
     url: str
     owner_url: str
     token: str
     tollgate: Tollgate
+    since: datetime | None = None
+
+    def for_a_test(self) -> "Real":
+        ((now,),) = self.sql("SELECT now()")
+        return replace(self, since=now)
 
     def sql(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.owner_url) as owner:
@@ -62,13 +70,14 @@ class Real:
             )
 
     def open_runs(self, order: str) -> int:
-        ((count,),) = self.sql(
-            "SELECT count(*) FROM work_order_runs WHERE wo_id = %s AND status = 'running'", order
-        )
-        return int(count)
+        return self.runs(order, "running")
 
-    def runs(self, order: str) -> int:
-        ((count,),) = self.sql("SELECT count(*) FROM work_order_runs WHERE wo_id = %s", order)
+    def runs(self, order: str, status: str = "%") -> int:
+        ((count,),) = self.sql(
+            "SELECT count(*) FROM work_order_runs "
+            "WHERE wo_id = %s AND status LIKE %s AND started_at >= %s",
+            *(order, status, self.since),
+        )
         return int(count)
 
 

@@ -68,12 +68,12 @@ def test_a_running_one_is_renewed_and_entered(real: Real, gate: Gate) -> None:
 
 
 def test_an_answer_that_was_lost_is_the_same_run(real: Real, gate: Gate) -> None:
-    key, before = str(uuid4()), real.runs("again")
+    key = str(uuid4())
     gate.lost = 1
     with Tollgate(gate.url, real.token) as tollgate, again(tollgate, key) as run:
         assert run.admission.replayed
         run.settle(cost_usd="0.01")
-    assert real.runs("again") == before + 1
+    assert real.runs("again") == 1
     assert real.run(run.id) == ("success", Decimal("0.01"))
 
 

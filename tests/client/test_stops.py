@@ -1,6 +1,8 @@
 """A stop reaches the caller, whatever a framework makes of it; SIGTERM settles what is open."""
 
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -8,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from client.python.tollgate_client import Run, StopRun, Tollgate
-from tests.waiting import wait_until
+from client.python.tollgate_client import Run, StopRun, Tollgate, Unavailable
+from client.python.tollgate_client.testing import FakeTollgate
+from tests.waiting import HANG_SECONDS, wait_until
 
 from .harness import QUICK, Gate, Program, Real
-from .stub import Stub, refused, stub_service
+from .stub import Answer, Stub, admitted, extended, refused, stub_service
 
+ROUNDS = 50
 KILLED = refused(403, "kill_switch", "stopped by an operator")
 
 
@@ -125,6 +129,96 @@ def test_sigterm_settles(real: Real, program: Callable[[str], Program], text: st
     assert process.ended().code == 143
     assert real.run(run_id) == ("cancelled", Decimal("0.02"))
     assert not real.open_runs("terminated")
+
+
+LATE = """
+def work():
+    sys.stdin.readline()
+    with tollgate.run("terminated", agent="digest-1", estimated_cost_usd="0.05"):
+        print("entered", flush=True)
+late = threading.Thread(target=work)
+late.start()
+with tollgate.run("terminated", agent="digest-1", estimated_cost_usd="0.05") as run:
+    run.spent(cost_usd="0.02")
+    print(run.id, flush=True)
+    late.join()
+"""
+
+
+def test_a_run_that_is_admitted_after_sigterm_is_not_entered(
+    real: Real, gate: Gate, program: Callable[[str], Program]
+) -> None:
+    gate.only = "start"
+    process = program(gate.url).begin(LATE, "timeout=100")
+    run_id = process.line()
+    gate.hangs = True
+    process.release()
+    gate.wait_for("start", 2)
+    process.signal(signal.SIGTERM)
+    gate.wait_for("finish")  # by the main thread
+    gate.hangs = False
+    ended = process.ended()
+    assert (ended.code, ended.out) == (143, "")  # not "entered"
+    assert real.run(run_id) == ("cancelled", Decimal("0.02"))
+    assert real.runs("terminated") == real.runs("terminated", "cancelled") == 2
+
+
+def test_no_thread_enters_a_run_that_is_not_stopped() -> None:
+    """However the threads and the handler take turns."""
+    threads, between = 8, sys.getswitchinterval()
+
+    def work() -> None:
+        barrier.wait(HANG_SECONDS)
+        with client.run("digest") as run:
+            wait_until(lambda: run.stopped)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with FakeTollgate() as fake, ThreadPoolExecutor(threads) as pool:
+            fake.work_order("digest", usd_per_day="1000", runs_per_day=10**6, concurrent=threads)
+            for _ in range(ROUNDS):
+                barrier = threading.Barrier(threads + 1)
+                with Tollgate(fake.url, fake.token, agent="digest-1") as client:
+                    runs = [pool.submit(work) for _ in range(threads)]
+                    barrier.wait(HANG_SECONDS)
+                    client.terminate()
+                    for run in runs:
+                        assert isinstance(run.exception(), StopRun | None)
+            fake.assert_all_settled()
+    finally:
+        sys.setswitchinterval(between)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        refused(503, "breaker_open", "open", retry=50),
+        refused(429, "feature_rate", "full", retry=50),
+        refused(429, "concurrency", "full", retry=50),
+    ],
+    ids=["another attempt", "a rate", "room"],
+)
+def test_sigterm_ends_a_wait_to_enter(stub: Stub, tollgate: Tollgate, answer: Answer) -> None:
+    stub.answers("start", answer, admitted())
+    with ThreadPoolExecutor(1) as pool:
+        entering = pool.submit(tollgate.run("digest").__enter__)
+        stub.wait_for("start", 1)
+        assert tollgate.terminate()
+        stop = entering.exception()
+    assert isinstance(stop, StopRun)
+    assert stop.reason == "terminated"
+    assert len(stub.acts("start")) == 1
+
+
+def test_sigterm_ends_a_wait_to_extend(stub: Stub, tollgate: Tollgate) -> None:
+    stub.answers("extend", refused(503, "breaker_open", "open", retry=50), extended())
+    with ThreadPoolExecutor(1) as pool, pytest.raises(StopRun), tollgate.run("digest") as run:
+        extending = pool.submit(tool_that_extends(run))
+        stub.wait_for("extend", 1)
+        assert tollgate.terminate()
+        assert isinstance(extending.exception(), Unavailable)
+        run.checkpoint()
+    assert len(stub.acts("extend")) == 1
 
 
 @pytest.mark.parametrize("text", [OPEN, ASYNC], ids=["thread", "task"])

@@ -8,9 +8,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # (files, how a variable is read there)
 READ = (
-    ("config/*.py", r"\benv\.(?:str|bool|int|float|list)\(\s*\"([A-Z_]+)\""),
-    ("config/*.py", r"\bos\.environ(?:\.get\(|\.setdefault\(|\[)\s*\"([A-Z_]+)\""),
-    ("config/*.py", r"\btake\(\s*\"([A-Z_]+)\""),
+    ("config/**/*.py", r"\benv\.(?:str|bool|int|float|list)\(\s*\"([A-Z_]+)\""),
+    ("config/**/*.py", r"\bos\.environ(?:\.get\(|\.setdefault\(|\[)\s*\"([A-Z_]+)\""),
+    ("config/**/*.py", r"\btake\(\s*\"([A-Z_]+)\""),
     ("budgets/**/*.py", r"\bos\.environ\.get\(\"([A-Z_]+)\""),
     ("client/python/tollgate_client/*.py", r"\bos\.environ\.get\(\"([A-Z_]+)\""),
     (".ci/*", r"\$\{([A-Z_]+):-"),

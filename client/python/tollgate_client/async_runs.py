@@ -8,10 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .base_run import BaseRun, Plan, Status
-from .errors import InvalidRequest, Refused, TollgateError
-from .lease import Lease, must_stop, stop_reason
+from .errors import TollgateError
+from .lease import Lease
 from .settling import Delivery
-from .steps import Steps
 from .values import Admission, Extension, Money, Usage
 
 if TYPE_CHECKING:
@@ -48,35 +47,23 @@ class AsyncRun(BaseRun):
     ) -> Extension:
         """Reserve more before spending more. Raises Refused (the run goes on with what it has),
         StopRun (it does not), or Unavailable (unknown: do not spend more)."""
-        self.checkpoint()
-        try:
-            extension, _ = await self._client.do_async(
-                self._client.core.extend(
-                    self.id, additional_usd=additional_usd, lease_seconds=lease_seconds
-                )
-            )
-        except (Refused, InvalidRequest) as error:
-            if must_stop(error):
-                BaseRun.stop(self, stop_reason(error), error.error)
-                self.checkpoint()
-            raise
-        self._reserved = extension.reserved_usd
-        return extension
+        return await self._client.do_async(self._extending(additional_usd, lease_seconds))
 
     async def __aenter__(self) -> Self:
         if self._admission is not None:
             raise RuntimeError("a run is entered once; ask for another one")
+        self._client.begin(self)
         asked = asyncio.ensure_future(self._ask())
         try:
             admission, seconds = await asyncio.shield(asked)
-        except asyncio.CancelledError:
+            self._enter_with(admission)
+        except BaseException:
             if not self._plan.key:
                 asked.cancel()  # the background asks what became of it, if anything did
-            asked.add_done_callback(self._give_back)
+            asked.add_done_callback(self._not_entered)
             if asked.done():
-                self._give_back(asked)
+                self._not_entered(asked)
             raise
-        self._enter_with(admission)
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         self._cancelling = self._task.cancelling() if self._task else 0
         self._lease = Lease(seconds=seconds, renew=self._renew, stop=self.stop)
@@ -86,28 +73,18 @@ class AsyncRun(BaseRun):
     async def _ask(self) -> Entry:
         client = self._client
         try:
-            return await client.do_async(
-                client.core.enter(
-                    self.ask,
-                    key=self._plan.key,
-                    sent_key=self._sent_key,
-                    patience=self._plan.patience,
-                    undelivered=client.undelivered,
-                )
-            )
+            return await client.do_async(self._asking())
         except BaseException as error:  # nobody waits for it any more, or its answer was lost
             if self._may_be_open(error):
                 client.withdraw(self.ask, key=self._sent_key)
             raise
 
-    def _give_back(self, asked: "asyncio.Future[Entry]") -> None:
+    def _not_entered(self, asked: "asyncio.Future[Entry]") -> None:
         """The caller is gone, and the answer is there."""
-        if asked.cancelled() or asked.exception() is not None or self._given_back:
-            return
-        admission, _ = asked.result()
-        self._given_back = True
-        if not admission.replayed or not self._plan.key:
-            self._client.give_back(admission)
+        if not asked.cancelled() and asked.exception() is None and not self._given_back:
+            self._given_back = True
+            self._give_back(asked.result()[0])
+        self._client.release(self)
 
     async def __aexit__(
         self,
@@ -170,12 +147,6 @@ class AsyncRun(BaseRun):
         self._client.release(self)
         if not left.cancelled() and (trouble := left.exception()) is not None:
             log.error("run %s: %s", self.id, trouble)
-
-    def _renew(self, within: float) -> Steps[float]:
-        _, seconds = yield from self._client.core.extend(
-            self.id, lease_seconds=self.ask.lease_seconds, within=within
-        )
-        return seconds
 
     def stop(self, reason: str, error: str) -> None:
         super().stop(reason, error)

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import os
 import time
-import weakref
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +16,7 @@ from .asks import Ask, RefusalMemory, with_lease
 from .async_sending import AsyncSender
 from .base_run import BaseRun, Plan
 from .core import DEFAULT_LEASE_SECONDS, Core
+from .errors import TERMINATED, StopRun
 from .governed import F, governed
 from .journal import Entry, Journal, default_folder
 from .metering import C, Outside, metered, metered_http
@@ -25,13 +25,10 @@ from .retrying import RetryPolicy
 from .room import Room
 from .sending import Sender, in_event_loop, refuse_event_loop
 from .settling import Delivery, Settler, Withdrawal
-from .signals import terminations
+from .signals import CANCELLED_WAIT_SECONDS, terminations
 from .steps import Steps, T
 from .usage import usage_of
 from .values import Admission, Money, Usage, usd, usd_text
-
-# How long whoever is told to end waits for a settlement, before the background has it.
-CANCELLED_WAIT_SECONDS = 5.0
 
 
 class RunOptions(TypedDict, total=False):
@@ -129,7 +126,7 @@ class BaseClient:
 
     def _start_anew(self) -> None:
         self._holders: dict[str, int] = {}
-        self._open: weakref.WeakSet[BaseRun] = weakref.WeakSet()
+        self._open: set[BaseRun] = set()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -141,8 +138,7 @@ class BaseClient:
         if self.core.memory:
             self.core.memory.renew_after_fork()
         self.core.room.renew_after_fork()
-        self.core.entering.clear()
-        self._open = weakref.WeakSet()
+        self._open = set()
 
     def flush(self, within: float | None = None) -> int:
         """Wait for settlements in the background, `within` seconds at most (None: `settle_wait`).
@@ -223,30 +219,40 @@ class BaseClient:
         """As `http_client`, for `httpx2.AsyncClient`."""
         return metered_http(httpx2.AsyncClient(**options), outside=outside, owns=True)
 
-    def hold(self, run: BaseRun) -> None:
-        """Note that this process has entered the run: no other may settle it."""
-        self._holders[run.id] = os.getpid()
+    def begin(self, run: BaseRun) -> None:
+        """Note that the run is being entered: SIGTERM ends that."""
         self._open.add(run)
-        if self.core.terminating:  # since it was asked for
-            run.stop("terminated", "the program is being terminated")
+
+    def hold(self, run: BaseRun) -> None:
+        """Note that this process has entered the run: no other may settle it.
+
+        Raises StopRun where the program got SIGTERM since it was asked for."""
+        self._holders[run.id] = os.getpid()
+        if self.core.terminating:
+            raise StopRun(*TERMINATED)
 
     def release(self, run: BaseRun) -> None:
-        self._holders.pop(run.id, None)
+        if run.started:
+            self._holders.pop(run.id, None)
         self._open.discard(run)
 
     def terminate(self) -> bool:
         """SIGTERM: no new run is entered, and those in other threads stop at their next step.
 
-        Returns whether a run is open or is being entered, or a settlement is on its way.
+        Returns `is_busy`, as it was before.
         """
-        open_runs = list(self._open)
-        if not open_runs and not self.core.entering and not self.settler.is_busy:
-            return False
+        # In this order: a run that another thread enters meanwhile is in `_open`, or sees this.
         self.core.terminating = True
-        for run in open_runs:
-            run.stop("terminated", "the program is being terminated")
+        busy = self.is_busy
+        for run in list(self._open):
+            run.stop(*TERMINATED)
         self.core.room.wake_all()
-        return True
+        return busy
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run is open or is being entered, or a settlement is on its way."""
+        return bool(self._open) or self.settler.is_busy
 
     def check_holder(self, run_id: str) -> None:
         """Raises RuntimeError where another process entered this run."""
@@ -311,6 +317,8 @@ class BaseClient:
     def _end_waits(self) -> None:
         self.core.closed = True
         self.sender.end_waits()
+        for run in list(self._open):
+            run.end_waits()
         self.core.room.wake_all()
 
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from .asks import Ask
 from .context import Entered, current_run, within
-from .errors import Refused, StopRun, TollgateError, Unavailable
-from .lease import Lease
+from .errors import InvalidRequest, Refused, StopRun, TollgateError, Unavailable
+from .lease import Lease, must_stop, stop_reason
 from .ledger import Call, Ledger, Spent
 from .processes import belongs_to
-from .steps import Steps
+from .steps import Steps, Waiter, woken
 from .usage import usage_of
-from .values import Admission, Money, Settlement, Usage, usd, usd_text
+from .values import Admission, Extension, Money, Settlement, Usage, usd, usd_text
 
 if TYPE_CHECKING:
     from .base import BaseClient
@@ -62,6 +62,7 @@ class BaseRun:
         self.ledger = Ledger()
         self._cancelled = False
         self._lock = threading.RLock()  # a signal may come while it is held
+        self._waits = Waiter()  # between attempts to enter or extend; woken by a stop
         self._stop: StopRun | None = None
         self._stop_was_raised = False
         self._left = False
@@ -209,8 +210,46 @@ class BaseRun:
         unanswered = self._client.core.unanswered
         lost = self._sent_key in unanswered
         unanswered.discard(self._sent_key)
-        gone = not isinstance(error, Exception) or isinstance(error, Unavailable)
+        gone = not isinstance(error, Exception) or isinstance(error, StopRun | Unavailable)
         return lost and gone and not self._plan.key
+
+    def _asking(self) -> Steps[tuple[Admission, float]]:
+        asking = self._client.core.enter(
+            self.ask,
+            key=self._plan.key,
+            sent_key=self._sent_key,
+            patience=self._plan.patience,
+            undelivered=self._client.undelivered,
+        )
+        return woken(self._waits, asking)
+
+    def _extending(
+        self, additional_usd: Money | None, lease_seconds: int | None
+    ) -> Steps[Extension]:
+        self.checkpoint()
+        extending = self._client.core.extend(
+            self.id, additional_usd=additional_usd, lease_seconds=lease_seconds
+        )
+        try:
+            extension, _ = yield from woken(self._waits, extending)
+        except (Refused, InvalidRequest) as error:
+            if must_stop(error):
+                BaseRun.stop(self, stop_reason(error), error.error)
+                self.checkpoint()
+            raise
+        self._reserved = extension.reserved_usd
+        return extension
+
+    def _renew(self, within: float) -> Steps[float]:
+        _, seconds = yield from self._client.core.extend(
+            self.id, lease_seconds=self.ask.lease_seconds, within=within
+        )
+        return seconds
+
+    def _give_back(self, admission: Admission) -> None:
+        """Nobody works in it. One that was open before is whoever's holds it."""
+        if not (admission.replayed and self._plan.key):
+            self._client.give_back(admission)
 
     def _new_stop(self) -> StopRun:
         assert self._stop is not None  # noqa: S101  (callers have looked)
@@ -234,6 +273,11 @@ class BaseRun:
         with self._lock:
             if self._stop is None:
                 self._stop = StopRun(reason, error)
+        self.end_waits()
+
+    def end_waits(self) -> None:
+        """Let entering and extending raise at once where they wait to ask again."""
+        self._waits.wake()
 
     @property
     def is_left(self) -> bool:
@@ -270,18 +314,21 @@ class BaseRun:
             return status, spent.usd
         if not spent.unknown and not spent.usd and len(spent.usages) == 1:
             return status, spent.usages[0]
-        return status, (yield from self._in_dollars(spent, may_ask=may_ask))
+        within = self._client.wait_of(error, status)
+        return status, (yield from self._in_dollars(spent, may_ask=may_ask, within=within))
 
-    def _in_dollars(self, spent: Spent, *, may_ask: bool) -> Steps[Decimal]:
+    def _in_dollars(self, spent: Spent, *, may_ask: bool, within: float | None) -> Steps[Decimal]:
         """Of several models, or of tokens and dollars: finish takes one of these. Never too low: by
         list prices, without the discount for cached input; the reservation, where that is more and
-        something has no price."""
+        something has no price. `within`: seconds, where the work was told to end."""
         total, unknown = spent.usd, spent.unknown
         for usage in spent.usages:
             price: Decimal | None = None
             try:
-                price = (yield from self._client.core.price(usage)) if may_ask else None
+                if may_ask:
+                    price = yield from self._client.core.price(usage, within=within)
             except TollgateError as error:
+                may_ask = may_ask and within is None
                 log.info("run %s: %s has no price: %s", self.id, usage.model, error)
             total, unknown = total + (price or 0), unknown or price is None
         if unknown:

@@ -18,7 +18,15 @@ from .answers import (
     service_now,
 )
 from .asks import Ask, RefusalMemory
-from .errors import AlreadyEnded, InvalidRequest, Refused, StopRun, TollgateError, Unavailable
+from .errors import (
+    TERMINATED,
+    AlreadyEnded,
+    InvalidRequest,
+    Refused,
+    StopRun,
+    TollgateError,
+    Unavailable,
+)
 from .journal import Entry
 from .lease import stop_reason
 from .retrying import RETRIED_STATUSES, RetryPolicy
@@ -61,8 +69,12 @@ class Core:
         self.patience = patience
         self.closed = False
         self.terminating = False
-        self.entering: set[object] = set()  # starts under way
         self.unanswered: set[str] = set()  # keys of requests of which the service may know more
+
+    @property
+    def is_ending(self) -> bool:
+        """Whoever stands in line was woken for that; whoever joins one later looks here."""
+        return self.closed or self.terminating
 
     def exchange(
         self,
@@ -74,7 +86,8 @@ class Core:
     ) -> Steps[Answer]:
         """Send until there is an answer that no retry would change, for `within` seconds at most.
 
-        Raises Answered for an answer that is no success, and Unavailable where there is none.
+        Raises Answered for an answer that is no success, Unavailable where there is none, and
+        StopRun for a start once the program is being terminated.
         """
         begun = time.monotonic()
         attempt = 0
@@ -85,6 +98,8 @@ class Core:
             hint, denial = None, ""
             if self.closed:
                 raise Unavailable("the client is closed")
+            if self.terminating and path == START:
+                raise StopRun(*TERMINATED)
             was_lost = name in self.unanswered
             self.unanswered.add(name)
             try:
@@ -110,7 +125,7 @@ class Core:
                 if answer is not None:
                     raise Answered(answer)
                 raise Unavailable(f"{self.url}: {trouble}, {attempt} attempts")
-            if (yield Pause(seconds)):
+            if (yield Pause(seconds)) and not (self.terminating and path == START):
                 raise Unavailable(f"{self.url}: {trouble}, and the wait was ended")
 
     def answer(
@@ -160,17 +175,13 @@ class Core:
         order, room = ask.work_order_id, self.room
         line = (order, ask.model or "")
         limit = self.patience if patience is None else patience
-        token = object()
-        self.entering.add(token)
         place: Place | None = None if limit <= 0 or room.is_empty(line) else room.join(line)
         ended, until = room.ended(order), time.monotonic() + limit
         admitted, on_time, refusal = False, False, None
         try:
-            if place is not None:
+            if place is not None and not self.is_ending:
                 yield from place.wait(until=until, retry_after=None)
             while True:
-                if self.terminating:
-                    raise StopRun("terminated", "the program is being terminated")
                 if (now_ended := room.ended(order)) != ended:
                     ended, until = now_ended, time.monotonic() + limit
                 try:
@@ -184,22 +195,23 @@ class Core:
                 left, hint = until - time.monotonic(), refusal.retry_after
                 if refusal.denial != CONCURRENCY:
                     seconds = room.jitter(1.0 if hint is None else hint)
-                    if seconds > left or (yield Pause(seconds)):
+                    if seconds > left:
+                        raise refusal
+                    if (yield Pause(seconds)) and not self.terminating:
                         raise refusal
                     continue
                 if left <= 0:
                     raise refusal
                 if place is None:
                     place = room.join(line)
-                if room.ended(order) != ended and room.is_first(place):
-                    on_time = True  # one has ended while this was asked, and nobody was woken
+                if self.is_ending or (room.ended(order) != ended and room.is_first(place)):
+                    on_time = True  # that came while this was asked, and nobody was woken
                     continue
                 turn = yield from place.wait(until=until, retry_after=hint)
                 on_time = not place.was_woken
                 if not turn and room.ended(order) == ended:
                     raise refusal
         finally:
-            self.entering.discard(token)
             if place is not None:
                 room.remove(place, next_asks=not admitted or on_time)
 
@@ -276,7 +288,7 @@ class Core:
         extension = parsed(Extension.parse, answer)
         return extension, _lease_seconds(lease_seconds, extension.lease_expires_at, answer)
 
-    def price(self, usage: Usage) -> Steps[Decimal | None]:
+    def price(self, usage: Usage, *, within: float | None = None) -> Steps[Decimal | None]:
         """At most what the usage costs, by the service's prices; None where it has none.
 
         The service prices the usage of one model exactly, on finish. This is for runs of which it
@@ -291,7 +303,7 @@ class Core:
             "estimatedInputTokens": usage.input_tokens + int(written) + (written % 1 > 0),
             "estimatedOutputTokens": usage.output_tokens,
         }
-        answer = yield from self.answer(CHECK, body)
+        answer = yield from self.answer(CHECK, body, within=within)
         amount = body_of(answer).get("estimatedUsd")
         return None if amount is None else parsed(lambda data: usd(data["estimatedUsd"]), answer)
 

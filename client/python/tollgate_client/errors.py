@@ -127,6 +127,9 @@ class NoRun(TollgateError):
     `outside="allow"`."""
 
 
+TERMINATED = ("terminated", "the program is being terminated")  # a StopRun, after SIGTERM
+
+
 class StopRun(TollgateError):
     """Raised in the running work: it may not go on spending.
 

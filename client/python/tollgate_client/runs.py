@@ -9,10 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .base_run import BaseRun, Plan
-from .errors import InvalidRequest, Refused, StopRun, TollgateError
-from .lease import Lease, must_stop, stop_reason
+from .errors import StopRun, TollgateError
+from .lease import Lease
 from .sending import in_event_loop, refuse_event_loop
-from .steps import Steps
 from .values import Admission, Extension, Money, Usage
 
 if TYPE_CHECKING:
@@ -70,20 +69,7 @@ class Run(BaseRun):
     ) -> Extension:
         """Reserve more before spending more. Raises Refused (the run goes on with what it has),
         StopRun (it does not), or Unavailable (unknown: do not spend more)."""
-        self.checkpoint()
-        try:
-            extension, _ = self._client.do(
-                self._client.core.extend(
-                    self.id, additional_usd=additional_usd, lease_seconds=lease_seconds
-                )
-            )
-        except (Refused, InvalidRequest) as error:
-            if must_stop(error):
-                BaseRun.stop(self, stop_reason(error), error.error)
-                self.checkpoint()
-            raise
-        self._reserved = extension.reserved_usd
-        return extension
+        return self._client.do(self._extending(additional_usd, lease_seconds))
 
     def __enter__(self) -> Self:
         if self._admission is not None:
@@ -93,31 +79,20 @@ class Run(BaseRun):
             raise RuntimeError(
                 "interrupt=True works in the main thread only: use run.checkpoint() in this one"
             )
+        self._client.begin(self)
         admission: Admission | None = None
         try:
-            admission, seconds = self._client.do(
-                self._client.core.enter(
-                    self.ask,
-                    key=self._plan.key,
-                    sent_key=self._sent_key,
-                    patience=self._plan.patience,
-                    undelivered=self._client.undelivered,
-                )
-            )
+            admission, seconds = self._client.do(self._asking())
             self._begin(admission, seconds)
         except BaseException as error:  # nobody leaves what was not entered
             if admission is not None:
-                self._abort(admission)
+                self._leave()
+                self._give_back(admission)
             elif self._may_be_open(error):
                 self._client.withdraw(self.ask, key=self._sent_key)
+            self._client.release(self)
             raise
         return self
-
-    def _abort(self, admission: Admission) -> None:
-        self._leave()
-        self._client.release(self)
-        if not (admission.replayed and self._plan.key):
-            self._client.give_back(admission)
 
     def _begin(self, admission: Admission, seconds: float) -> None:
         self._enter_with(admission)
@@ -169,12 +144,6 @@ class Run(BaseRun):
                 journal_first=self._plan.journal,
             )
         )
-
-    def _renew(self, within: float) -> Steps[float]:
-        _, seconds = yield from self._client.core.extend(
-            self.id, lease_seconds=self.ask.lease_seconds, within=within
-        )
-        return seconds
 
     def stop(self, reason: str, error: str) -> None:
         super().stop(reason, error)

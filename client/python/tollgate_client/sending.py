@@ -129,9 +129,10 @@ class Sender:
             case Pause():
                 return pause(step.seconds)
             case Stand():
-                turn = threading.Event()
-                step.waiter.when_woken(turn.set)
-                return turn.wait(step.seconds)
+                turn = threading.Lock()  # not an Event: a signal handler of this thread may wake it
+                turn.acquire()
+                step.waiter.when_woken(turn.release)
+                return turn.acquire(timeout=max(0.0, step.seconds))
             case Disk():
                 return step.call()
 

@@ -77,6 +77,21 @@ class Waiter:
 
     def wake(self) -> None:
         with self._lock:
-            self.woken, call = True, self._call
+            self.woken, call, self._call = True, self._call, None
         if call is not None:
             call()
+
+
+def woken(waiter: Waiter, steps: Steps[T]) -> Steps[T]:
+    """The steps, with pauses that waking the waiter ends early."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                result = yield Stand(waiter, step.seconds) if isinstance(step, Pause) else step
+            except BaseException as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(result)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
