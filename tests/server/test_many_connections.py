@@ -1,4 +1,4 @@
-"""Many connections of one address, by raw sockets, on a server that is patient."""
+"""What one address, and whoever sends nothing, may hold: by raw sockets, on a patient server."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,6 +18,64 @@ def patient(pristine_database: str, django_db_blocker: DjangoDbBlocker) -> Itera
     env = {"REQUEST_TIMEOUT": "120", "CONNECTIONS_PER_ADDRESS": str(MANY + 4)}
     with api_service(pristine_database, django_db_blocker, env=env) as running:
         yield running
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "length"),
+    [
+        (START, "start", 100),
+        (START, "start", 5_000_000),
+        ("/api/inference-events", "ingest", 5_000_000),
+        ("/account/login/", None, 100),
+        ("/nowhere", None, 100),
+    ],
+)
+def test_bodies_that_never_come_hold_nobody_up(
+    patient: Api, path: str, token: str | None, length: int
+) -> None:
+    """Each is announced, plausible, and without an end."""
+    headers = {**(bearer(patient.tokens[token]) if token else {}), "Content-Length": str(length)}
+    with ExitStack() as held:
+        for _ in range(MANY):
+            connection = held.enter_context(Raw(patient.service.url, "127.0.0.7"))
+            connection.send(head("POST", path, headers) + b"{")
+        assert start(patient) == 201
+        with Raw(patient.service.url) as other:
+            assert other.ask("GET", "/healthz").status == 200
+            assert other.ask("GET", "/account/login/").status == 200
+            assert (
+                other.ask("GET", "/api/work-orders", bearer(patient.tokens["read"])).status == 200
+            )
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        (START, {}),
+        (START, {"Authorization": "Bearer nonsense"}),
+        (START, {"Authorization": "Bearer tg_" + "x" * 98}),
+        (START, {"X-Api-Key": "tg_ä"}),
+        (START, {"Authorization": "Basic dGc6dGc="}),
+        ("/api/inference-events", {}),
+        ("/v1/traces", {"Cookie": "sessionid=1"}),
+        ("/v1/llm/spend", {"Cookie": "sessionid=1"}),
+        ("/api/llm/killswitch", {}),
+        ("/api/cap-changes/1/decision", {"Cookie": "other=1"}),
+    ],
+)
+def test_who_cannot_be_anybody_is_told_so_before_the_body(
+    patient: Api, path: str, headers: dict[str, str]
+) -> None:
+    for length in (100, 50_000_000):
+        with Raw(patient.service.url) as connection:
+            connection.send(
+                head(
+                    "POST",
+                    path,
+                    {**headers, "Content-Length": str(length), "Expect": "100-continue"},
+                )
+            )
+            assert connection.answer().status in (401, 403)
 
 
 def test_connections_of_one_address(patient: Api) -> None:
