@@ -131,7 +131,7 @@ class Batch(Generic[D]):
                 Item(index, outcome.status.value, outcome.event_id, **{why: outcome.reason})
             )
         taken, duplicates, refused = count.values()
-        if refused < len(items):
+        if not refused or refused < len(items):
             return 207 if refused else 200, Taken(taken, duplicates, refused, items)
         error = f"nothing was accepted: {items[0].reason}"
         return 400, NothingTaken(error, taken, duplicates, refused, items)
