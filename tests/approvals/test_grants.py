@@ -19,6 +19,7 @@ from opslog.models import OperationsEvent, OutboxMessage
 from tests.admission.desk import Desk, body, install_clock, set_clock
 from tests.approvals.test_workflow import caps, decide, everybody
 from tests.factories import lift_limits, make_token, make_user, make_work_order
+from tests.trail import meta_of, trail
 
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -200,6 +201,9 @@ def test_a_grant_ends_early_by_operations(people: dict[str, User]) -> None:
         approvals.end_early(pk, by=people["operations"], reason="enough")
         with pytest.raises(Conflict):
             approvals.end_early(pk, by=people["operations"], reason="enough")
+    assert trail("GRANT_ENDED") == [("GRANT_ENDED", "work_order w1", "operations")]
+    facts = {"grantId": pk, "measure": "usd_per_day", "value": "6.00", "reason": "enough"}
+    assert facts.items() <= meta_of("GRANT_ENDED").items()
     assert room(NOON + HOUR / 2) == Decimal("2.00")
 
 

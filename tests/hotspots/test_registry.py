@@ -21,6 +21,7 @@ from budgets.reports import rows
 from opslog.models import InferenceHour, OperationsEvent
 from tests import factories
 from tests.admin.scene import HOSTILE
+from tests.trail import meta_of, trail
 
 
 def client_of(*permissions: str, group: str = "auditor") -> Client:
@@ -395,6 +396,12 @@ def test_contacts_are_rows(db: None) -> None:
     assert client.post(url, {**told, "reach": "line 8"}).status_code == 302
     made.refresh_from_db()
     assert made.reach == "line 8"
-    assert OperationsEvent.objects.filter(kind="CONTACT_CHANGED").count() == 1
+    by = "budgets.view_contact-budgets.add_contact-budgets.change_contact"
+    assert trail("CONTACT_") == [
+        ("CONTACT_ADDED", f"contact {made.pk}", by),
+        ("CONTACT_CHANGED", f"contact {made.pk}", by),
+    ]
+    assert meta_of("CONTACT_ADDED")["changes"]["reach"] == {"old": None, "new": "line 7"}
+    assert meta_of("CONTACT_CHANGED")["changes"] == {"reach": {"old": "line 7", "new": "line 8"}}
     assert client.get(reverse("admin:budgets_contact_changelist")).status_code == 200
     assert client_of("budgets.view_contact").get(url).status_code == 403

@@ -24,6 +24,7 @@ from tests import factories
 from tests.admin.scene import FORMULA, HOSTILE
 from tests.hotspots.test_registry import client_of, hour
 from tests.incidents.findings import make_finding, whole_hour
+from tests.trail import meta_of, trail
 
 OCTOBER = date(2026, 10, 1)
 TODAY = date(2026, 11, 1)
@@ -180,10 +181,14 @@ def test_two_people_close_it(review: MonthlyReview) -> None:
     assert review.status == "closed"
     with pytest.raises(Refused, match="final"):
         working.decide(review.pk, text="late", who="", due=None, by="ann")
-    kinds = OperationsEvent.objects.filter(owner_type="monthly_review").values_list(
-        "kind", flat=True
-    )
-    assert {"REVIEW_OPENED", "REVIEW_CHECK", "REVIEW_SIGNED", "REVIEW_CLOSED"} <= set(kinds)
+    about = f"monthly_review {review.pk}"
+    assert trail("REVIEW_") == [
+        ("REVIEW_OPENED", about, "tollgate"),
+        *[("REVIEW_CHECK", about, "fin")] * len(working.CHECKLIST),
+        ("REVIEW_SIGNED", about, "ann"),
+        ("REVIEW_SIGNED", about, "bob"),
+        ("REVIEW_CLOSED", about, "bob"),
+    ]
 
 
 @pytest.mark.parametrize("what", ["decide", "tick", "figures"])
@@ -198,6 +203,13 @@ def test_a_change_leaves_a_signature_behind(review: MonthlyReview, what: str) ->
     else:
         hour(date(2026, 10, 6), usd="1.00")
         working.take_again(review.pk, by="fin")
+    kind = {
+        "decide": "REVIEW_DECISION",
+        "tick": "REVIEW_CHECK",
+        "figures": "REVIEW_FIGURES",
+    }[what]
+    assert trail("REVIEW_")[-1] == (kind, f"monthly_review {review.pk}", "fin")
+    assert meta_of(kind)["month"] == "2026-10"
     with pytest.raises(Conflict):
         sign(review, "bob", seen)
     assert not sign(review, "bob")
