@@ -1,5 +1,6 @@
 """Raises for a time, and break-glass: in force for their interval, with the job worker off."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -205,6 +206,29 @@ def test_a_grant_ends_early_by_operations(people: dict[str, User]) -> None:
     facts = {"grantId": pk, "measure": "usd_per_day", "value": "6.00", "reason": "enough"}
     assert facts.items() <= meta_of("GRANT_ENDED").items()
     assert room(NOON + HOUR / 2) == Decimal("2.00")
+
+
+@pytest.mark.parametrize(
+    ("hours", "state", "word"),
+    [
+        (0, "coming", "to come"),
+        (1, "live", "in force"),
+        (2, "over", "over"),
+    ],
+)
+def test_its_page_and_the_list_say_whether_it_is_in_force(
+    people: dict[str, User], hours: int, state: str, word: str
+) -> None:
+    grant(people, "6.00", NOON + HOUR, NOON + 2 * HOUR)
+    client = Client()
+    reader = people["auditor"]
+    User.objects.filter(pk=reader.pk).update(is_staff=True)
+    with time_machine.travel(NOON + hours * HOUR, tick=False):
+        client.force_login(reader, backend="django.contrib.auth.backends.ModelBackend")
+        for chosen in ("coming", "live", "over"):
+            page = client.get("/admin/budgets/grant/", {"state": chosen}).content.decode()
+            badge = re.search(r'<span class="tg-badge [^"]*">([^<]+)</span>', page)
+            assert (badge and badge[1]) == (word if chosen == state else None)
 
 
 @pytest.mark.parametrize(

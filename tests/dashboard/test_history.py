@@ -2,12 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from django.db import connection
 
+from budgets import tasks
 from budgets.admission import leases
-from budgets.models import GovernedHour
+from budgets.models import GovernedHour, LatencySample
 from budgets.usage import history
 from opslog.pages.charts import Series
 from tests import factories
@@ -55,7 +57,7 @@ def test_kept_hours_are_what_the_rows_are() -> None:
     before = {kind: spent(kind) for kind in ("all", *history.GROUPS)}
     assert before["work_order"] == {"w1": Decimal("1.30"), "w2": Decimal("0.20")}
     assert before["feature"] == {"chat": Decimal("1.30"), "": Decimal("0.20")}
-    assert history.keep_hours() == 64, "from the first run on, to 25 hours ago"
+    assert tasks.keep_hours_of_spend() == 64, "from the first run on, to 25 hours ago"
     assert history.keep_hours() == 0
     assert hour_of(OLD) in kept()
     assert hour_of(NOW - timedelta(hours=1)) not in kept()
@@ -158,3 +160,14 @@ def test_columns_end_with_the_present_one() -> None:
         "7d": (28, datetime(2026, 1, 24, 18, tzinfo=UTC), datetime(2026, 1, 31, 12, tzinfo=UTC)),
         "30d": (30, datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 31, tzinfo=UTC)),
     }
+
+
+def test_the_latency_is_sampled_where_the_counts_can_be_read(
+    db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "none"))
+    assert tasks.sample_latency() is False
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    assert tasks.sample_latency() is True
+    assert tasks.sample_latency() is True
+    assert LatencySample.objects.count() in (1, 2)  # one a minute

@@ -48,8 +48,12 @@ def test_what_settlement_passes_is_swept(desk: Desk) -> None:
     assert Budget.objects.get(scope="global", window="month").alert_percents == [70, 90, 100]
     run = run_of(desk.start(usd="1.00"))
     desk.finish(run, usd="95.00")
-    assert alerts.sweep() == 2
-    assert alerts.sweep() == 0
+    before = set(Alert.objects.all())
+    tasks.sweep_alerts()
+    new = set(Alert.objects.all()) - before
+    assert [each.kind for each in new] == ["budget_threshold"] * 2
+    assert all(each.told_at for each in new)
+    assert tasks.sweep_alerts() == 0
 
 
 def test_the_caps_of_a_work_order_are_told_of_at_80_and_100_per_cent(desk: Desk) -> None:

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from budgets import tasks
 from budgets.controls import features, kill_switch
 from budgets.exceptions import Refused
 from budgets.finops.hotspots import guardrails, measuring, registry
@@ -106,7 +107,7 @@ def test_a_month_that_is_not_complete_is_a_day_times_thirty(db: None) -> None:
     hour(today, usd="99")  # not over
     hour(today - timedelta(days=1), feature="other", usd="50")
     # Only where no calendar month is complete yet: both days lie in this month or the one before.
-    measuring.measure()
+    assert tasks.measure_hotspots() == 1
     found.refresh_from_db()
     assert (found.measured_month_low, found.measured_month_high) == (Decimal(60), Decimal(150))
     assert found.measured_days == 2

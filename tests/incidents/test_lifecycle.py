@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection, connections, transaction
 
+from opslog import tasks
 from opslog.exceptions import NotAllowedNow
 from opslog.incidents import handling, mitigating, queries, reviewing, watching
 from opslog.incidents.detecting import record_verdict
@@ -356,7 +358,8 @@ def test_the_follow_up_is_reminded_of_once(db: None) -> None:
     handling.take(incident.pk, by=owner, now=NOW)
     review(incident)
     assert watching.remind(today=date(2026, 11, 26), now=NOW) == 0
-    assert watching.remind(today=date(2026, 11, 27), now=NOW) == 1
+    with time_machine.travel(datetime(2026, 11, 27, tzinfo=UTC), tick=False):
+        assert tasks.watch_incidents() == (0, 0, 1)
     assert watching.remind(today=date(2026, 11, 28), now=NOW) == 0
     message = OutboxMessage.objects.get(key=f"{incident.pk}:follow-up")
     assert message.recipient_label == "olga"

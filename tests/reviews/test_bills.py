@@ -11,9 +11,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 
+from budgets import tasks
 from budgets.exceptions import Refused
 from budgets.finops.bills import actuals, monthly_budgets
 from budgets.models import Alert, BilledCost, BillImport, Counter, DimensionBudget, ServiceMapping
+from budgets.reports import rows
 from opslog.models import InferenceHour, OperationsEvent
 from tests.hotspots.test_registry import hour
 from tests.reviews.test_focus import HEADER
@@ -211,6 +213,15 @@ def test_each_tier_is_told_once(db: None, bill) -> None:
     )
     assert meta_of("BUDGET_ALERT") == {"kind": "dimension_tier", "tier": 100, "month": "2026-10"}
     assert meta_of("DIMENSION_TIER")["tier"] == 100
+
+
+def test_the_job_watches_this_month(db: None) -> None:
+    DimensionBudget.objects.filter(dimension="llm_api").update(monthly_usd=10)
+    hour(actuals.first_of(rows.today()), usd="9.50")
+    assert tasks.watch_monthly_budgets() >= 2  # and the projection, in some months
+    tiers = Alert.objects.filter(kind="dimension_tier").order_by("id")
+    assert [alert.meta["tier"] for alert in tiers] == [70, 90]
+    assert tasks.watch_monthly_budgets() == 0
 
 
 def test_changing_a_budget_leaves_an_event(db: None) -> None:

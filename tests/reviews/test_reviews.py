@@ -1,7 +1,7 @@
 """The monthly review: opened once, worked through, closed by two people, final."""
 
 import io
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from budgets import tasks
 from budgets.demo import bills
 from budgets.exceptions import Conflict, Refused
 from budgets.finops.bills import actuals
@@ -63,6 +64,14 @@ def test_it_is_opened_on_the_first_and_once(db: None) -> None:
     assert list(months) == [date(2026, 11, 1), OCTOBER]
     assert MonthlyReview.objects.get(month=OCTOBER).checks.count() == len(working.CHECKLIST)
     assert OutboxMessage.objects.filter(topic="monthly_review", recipient_label="ops").count() == 2
+
+
+def test_the_job_opens_the_review_of_the_month_before(db: None) -> None:
+    month = actuals.month_before(actuals.first_of(rows.today()))
+    Deployment.objects.update(stamped_at=datetime.combine(month, time(), UTC))
+    assert tasks.open_monthly_review() == 1
+    assert MonthlyReview.objects.get().month == month
+    assert tasks.open_monthly_review() == 0
 
 
 def test_a_database_of_this_month_has_no_last_one(db: None) -> None:
