@@ -113,7 +113,8 @@ def jobs_can_be_run(**kwargs: Any) -> list[CheckMessage]:
                 )
             )
     # (A job that is not acknowledged within `retry` seconds is handed out once more.)
-    if settings.Q_CLUSTER["timeout"] >= settings.Q_CLUSTER["retry"]:
+    queue: dict[str, Any] = settings.Q_CLUSTER
+    if queue["timeout"] >= queue["retry"]:
         found.append(
             Error(
                 "A job may run longer than the queue waits before it is handed out again.",
