@@ -210,6 +210,7 @@ def test_whatever_counts_waits_for_the_lock_of_the_counters(desk: Desk, act: str
     answers = []
 
     def perform() -> None:
+        set_clock(LATE)  # of this connection
         answers.append(ACTS[act](desk, run))
         connection.close()
 
