@@ -166,7 +166,8 @@ def test_base_caps_that_moved_make_it_stale(people: dict[str, User]) -> None:
     assert caps() == (100, Decimal("3.00"))
     assert trail("CAP_CHANGE_") == [
         ("CAP_CHANGE_REQUESTED", "work_order w1", "asker"),
-        ("CAP_CHANGE_STALE", "work_order w1", "operations"),
+        ("CAP_CHANGE_APPROVED", "work_order w1", "operations"),
+        ("CAP_CHANGE_STALE", "work_order w1", "tollgate"),
     ]
 
 

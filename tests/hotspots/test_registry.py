@@ -107,7 +107,7 @@ def test_a_month_that_is_not_complete_is_a_day_times_thirty(db: None) -> None:
     hour(today, usd="99")  # not over
     hour(today - timedelta(days=1), feature="other", usd="50")
     # Only where no calendar month is complete yet: both days lie in this month or the one before.
-    assert tasks.measure_hotspots() == 1
+    assert tasks.measure_hotspots() == 2  # this one, and the one of every feature
     found.refresh_from_db()
     assert (found.measured_month_low, found.measured_month_high) == (Decimal(60), Decimal(150))
     assert found.measured_days == 2

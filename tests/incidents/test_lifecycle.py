@@ -101,7 +101,7 @@ EVENTS: dict[str, tuple[str, str, dict[str, Any]]] = {  # by whom, and what is i
     "escalate": ("INCIDENT_ESCALATED", "olga", {"level": 1}),
     "apply": ("INCIDENT_MITIGATED", "olga", {"lever": "cost_cap", "automatic": False}),
     "dismiss": ("INCIDENT_MITIGATION_DISMISSED", "olga", {"lever": "cost_cap"}),
-    "stabilise": ("INCIDENT_STABILISED", "olga", {"reason": "x"}),
+    "stabilise": ("INCIDENT_STABILISED", "olga", {}),
     "review": ("INCIDENT_REVIEWED", "dora", {"alertCreated": True, "followUpOn": "2026-11-27"}),
 }
 

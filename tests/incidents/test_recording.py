@@ -93,8 +93,8 @@ def test_a_later_verdict_updates_it(db: None) -> None:
     assert verdict.data["changes"]["cause"] == {"old": "none", "new": "context_bloat"}
     about = f"incident {incident.pk}"
     assert trail("INCIDENT_") == [
-        ("INCIDENT_DETECTED", about, "tollgate"),
-        ("INCIDENT_TRIAGED", about, "tollgate"),
+        ("INCIDENT_DETECTED", about, "triage"),
+        ("INCIDENT_TRIAGED", about, "triage"),
     ]
     assert meta_of("INCIDENT_TRIAGED")["changes"] == verdict.data["changes"]
 

@@ -41,20 +41,20 @@ def test_an_account_changed_by_hand_leaves_an_event(
     assert "hash" not in str(meta)
 
 
-def test_an_account_deleted_by_hand_leaves_an_event(app: Connection) -> None:
-    number = person(app)
-    app.sql("DELETE FROM auth_user WHERE id = %s", number)
-    [(kind, subject, actor, user, meta)] = app.events("USER_DELETED")
-    assert (kind, subject, actor, user) == ("user", str(number), APP, APP)
+def test_an_account_deleted_by_the_owner_leaves_an_event(owner: Connection) -> None:
+    number = person(owner)
+    owner.sql("DELETE FROM auth_user WHERE id = %s", number)
+    [(kind, subject, actor, user, meta)] = owner.events("USER_DELETED")
+    assert (kind, subject, actor) == ("user", str(number), user)
     assert meta == {"changes": {}, "by": "DELETE", "reason": None}
 
 
-def test_a_group_made_or_deleted_by_hand_leaves_an_event(app: Connection) -> None:
-    [(number,)] = app.sql("INSERT INTO auth_group (name) VALUES ('mine') RETURNING id")
-    app.sql("DELETE FROM auth_group WHERE id = %s", number)
+def test_a_group_made_or_deleted_by_the_owner_leaves_an_event(owner: Connection) -> None:
+    [(number,)] = owner.sql("INSERT INTO auth_group (name) VALUES ('mine') RETURNING id")
+    owner.sql("DELETE FROM auth_group WHERE id = %s", number)
     for kind, by in (("GROUP_CREATED", "INSERT"), ("GROUP_DELETED", "DELETE")):
-        [(owner_type, subject, actor, user, meta)] = app.events(kind)
-        assert (owner_type, subject, actor, user) == ("group", str(number), APP, APP)
+        [(owner_type, subject, actor, user, meta)] = owner.events(kind)
+        assert (owner_type, subject, actor) == ("group", str(number), user)
         assert meta["by"] == by
 
 
@@ -235,6 +235,7 @@ def test_a_token_by_hand_leaves_an_event(app: Connection) -> None:
 
 def test_a_token_deleted_by_the_owner_leaves_an_event(owner: Connection) -> None:
     [(token,)] = owner.sql(TOKEN, person(owner))
+    owner.sql("DELETE FROM token_uses WHERE token_id = %s", token)
     owner.sql("DELETE FROM service_tokens WHERE id = %s", token)
     [(kind, subject, _, _, meta)] = owner.events("TOKEN_DELETED")
     assert (kind, subject, meta["by"]) == ("service_token", str(token), "DELETE")
