@@ -2,7 +2,8 @@
 
 `make test` runs the few tests that are named below on the oldest (`--oldest`); `make test-versions`
 runs them on each, or others: ARGS="tests/spending tests/guardrails". `--only=17` before them runs
-that version alone, which may be the embedded one's. Exit code 1 where a test fails or 17 is not here.
+that version alone, which may be the embedded one's. Exit code 1 where a test fails, or where
+17 is not here.
 """
 
 import os
