@@ -41,12 +41,12 @@ def one_round(
     load = loader.submit(database_load.run, ask)
     time.sleep(2)
     ground.stop_immediately()
-    told = load.result().acknowledged
+    result = load.result().acknowledged
     ground.start_again()
     with psycopg.connect(ground.superuser_url(database)) as owner:
-        row = owner.execute(LOST, [told]).fetchone()
+        row = owner.execute(LOST, [result]).fetchone()
     assert row is not None
-    return Losses(len(told), int(row[0]))
+    return Losses(len(result), int(row[0]))
 
 
 def stops(ground: Ground, loader: Executor, number: int) -> tuple[Losses, Losses]:

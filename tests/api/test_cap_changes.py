@@ -47,8 +47,8 @@ ANSWERS = {"legitimate": "yes", "reasonable": "yes", "optimise": "unsure"}
 
 
 def told(change: ChangeRequest, **more: Any) -> dict[str, Any]:
-    said = {"decision": "approve", "comment": "fine", "revision": change.revision}
-    return {**said, "answers": ANSWERS, **more}
+    body = {"decision": "approve", "comment": "fine", "revision": change.revision}
+    return {**body, "answers": ANSWERS, **more}
 
 
 @pytest.mark.parametrize("left_out", [*ANSWERS, None])
@@ -57,7 +57,7 @@ def test_who_approves_answers_the_three_questions(
 ) -> None:
     change = ask(people, usd="9.99")
     operator = Person(people["operations"])
-    some = {name: said for name, said in ANSWERS.items() if left_out not in (None, name)}
+    some = {name: item for name, item in ANSWERS.items() if left_out not in (None, name)}
     answer = operator.send(f"{change.pk}/decision", told(change, answers=some or None))
     assert answer.status_code == 400
     missing = [left_out] if left_out else list(ANSWERS)

@@ -161,8 +161,8 @@ def frozen(own: Own) -> Iterator[None]:
 def test_frozen(own: Own) -> None:
     fails_closed(own, lambda: frozen(own))
     with frozen(own):
-        status, told = readiness(own)
-        assert (status, told["database"]["status"]) == (503, "failed")
+        status, result = readiness(own)
+        assert (status, result["database"]["status"]) == (503, "failed")
         wait_until(lambda: "tollgate_database_up 0.0" in scrape(own))
     comes_back(own)
     wait_until(lambda: "tollgate_database_up 1.0" in scrape(own))

@@ -15,8 +15,8 @@ HOUR = timedelta(hours=1)
 
 
 def tell(what: str = "search 4.12.0", **more: object) -> tuple[ChangeMarker, bool]:
-    told: dict[str, object] = {"kind": "deploy", "by": "ada", "now": NOW, **more}
-    return record_change(what=what, **told)  # type: ignore[arg-type]  # by keyword, as told
+    arguments: dict[str, object] = {"kind": "deploy", "by": "ada", "now": NOW, **more}
+    return record_change(what=what, **arguments)  # type: ignore[arg-type]  # by keyword, as told
 
 
 @pytest.mark.django_db

@@ -50,11 +50,11 @@ def tool_that_extends(run: Run) -> Callable[[], object]:
 def test_a_stop_that_a_framework_swallows_is_raised_on_leaving(
     stub: Stub, tollgate: Tollgate
 ) -> None:
-    said = ""
+    result = ""
     with pytest.raises(StopRun) as caught, tollgate.run("digest") as run:
-        said = agent(tool_that_extends(run))
+        result = agent(tool_that_extends(run))
         run.spent(cost_usd="0.02")
-    assert "kill_switch" in said
+    assert "kill_switch" in result
     assert caught.value.reason == "kill_switch"
     (finish,) = stub.acts("finish")
     assert finish.body == {"status": "success", "costUsd": "0.02"}

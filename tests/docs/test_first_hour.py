@@ -188,7 +188,7 @@ def test_subjects_of_commits_are_judged(subject: str, wrong: str, tmp_path: Path
 
 
 def repository(folder: Path, *subjects: str) -> None:
-    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", folder]
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(folder)]
     subprocess.run(["git", "init", "-q", "-b", "main", folder], check=True)
     for subject in subjects:
         subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", subject], check=True)
@@ -237,7 +237,7 @@ def test_a_release_is_refused(file: str, text: str, message: str, tmp_path: Path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
     repository(tmp_path)
-    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", tmp_path]
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(tmp_path)]
     subprocess.run([*git, "add", "-A"], check=True)
     subprocess.run([*git, "commit", "-q", "-m", "Begin"], check=True)
     if file == "new":

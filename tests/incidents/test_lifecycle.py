@@ -49,14 +49,14 @@ def apply(incident: Incident, lever: str = "throttle") -> None:
         )
 
 
-def review(incident: Incident, **told: Any) -> None:
+def review(incident: Incident, **fields: Any) -> None:
     answers = {
         "root_cause": "The prompt kept the whole history.",
         "mitigation": "Throttled, then fixed.",
         "alert_created": True,
         "follow_up_on": date(2026, 11, 27),
     }
-    reviewing.review(incident.pk, **{**answers, **told}, by="dora", now=NOW)
+    reviewing.review(incident.pk, **{**answers, **fields}, by="dora", now=NOW)
 
 
 ACTS: dict[str, tuple[Callable[[Incident], Any], frozenset[str]]] = {
@@ -104,8 +104,8 @@ def test_every_act_in_every_state(db: None, state: str, act: str) -> None:
     else:
         perform(incident)
         assert IncidentEntry.objects.count() == before + 1
-        told = OperationsEvent.objects.filter(owner_type="incident")
-        assert told.count() == events + 1
+        recorded = OperationsEvent.objects.filter(owner_type="incident")
+        assert recorded.count() == events + 1
     incident.refresh_from_db()
     reached = AFTER.get((state, act), state) if state in allowed else state
     assert incident.state == reached
@@ -127,7 +127,7 @@ def test_applied_once_only(db: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("fields", "message"),
     [
         ({"root_cause": " "}, "root cause"),
         ({"mitigation": ""}, "root cause"),
@@ -136,10 +136,10 @@ def test_applied_once_only(db: None) -> None:
         ({"follow_up_on": date(2026, 11, 19)}, "follow-up"),
     ],
 )
-def test_a_review_leaves_no_answer_out(db: None, told: dict[str, Any], said: str) -> None:
+def test_a_review_leaves_no_answer_out(db: None, fields: dict[str, Any], message: str) -> None:
     incident = make("stabilised")
-    with pytest.raises(NotAllowedNow, match=f"(?i){said}"):
-        review(incident, **told)
+    with pytest.raises(NotAllowedNow, match=f"(?i){message}"):
+        review(incident, **fields)
 
 
 @pytest.mark.parametrize("missing", ["root_cause", "mitigation", "alert_created", "follow_up_on"])
@@ -318,8 +318,8 @@ def test_it_escalates_by_time(history: None) -> None:
         incident.refresh_from_db()
         levels.append(incident.escalation)
     assert levels == [1, 2, 3]
-    told = OutboxMessage.objects.filter(key__startswith=f"{incident.pk}:level")
-    assert sorted(told.values_list("key", "recipient_label")) == [
+    messages = OutboxMessage.objects.filter(key__startswith=f"{incident.pk}:level")
+    assert sorted(messages.values_list("key", "recipient_label")) == [
         (f"{incident.pk}:level1", "operations"),
         (f"{incident.pk}:level2", "director"),
         (f"{incident.pk}:level2", "operations"),
@@ -327,7 +327,7 @@ def test_it_escalates_by_time(history: None) -> None:
         (f"{incident.pk}:level3", "operations"),
         (f"{incident.pk}:level3", "vp"),
     ]
-    assert "Consider switching the feature off" in told.earliest("-id").text
+    assert "Consider switching the feature off" in messages.earliest("-id").text
 
 
 def test_the_follow_up_is_reminded_of_once(db: None) -> None:

@@ -94,9 +94,9 @@ def test_a_channel_is_told(committed_db: str, http: HttpSink) -> None:
     assert the_one().state == State.SENT
     ((path, body),) = http.posts
     assert path == "/path-token"
-    told = json.loads(body)
-    assert (told["title"], told["type"]) == ("A cap change was approved", "info")
-    assert told["message"].splitlines()[-3:] == [
+    payload = json.loads(body)
+    assert (payload["title"], payload["type"]) == ("A cap change was approved", "info")
+    assert payload["message"].splitlines()[-3:] == [
         "https://tollgate.example/admin/budgets/changerequest/1/change/",
         "",
         "<b>raised</b>",

@@ -161,15 +161,15 @@ def numbers(app: Connection) -> list[int]:
 
 @pytest.mark.parametrize("number", [-1, 0, 7, 2**62, 2**63 - 1])
 def test_the_number_of_an_event_is_the_databases(app: Connection, number: int) -> None:
-    told = "INSERT INTO operations_events (kind) VALUES ('MINE')"
-    app.sql(told)
+    result = "INSERT INTO operations_events (kind) VALUES ('MINE')"
+    app.sql(result)
     app.sql(
         "INSERT INTO operations_events (id, kind) OVERRIDING SYSTEM VALUE VALUES (%s, 'MINE')",
         number,
     )
     with app.db.cursor().copy("COPY operations_events (id, kind) FROM STDIN") as copy:
         copy.write(f"{number}\tMINE\n")
-    app.sql(told)
+    app.sql(result)
     [first, *rest] = numbers(app)
     assert rest == [first + 1, first + 2, first + 3]
 
