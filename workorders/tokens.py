@@ -70,7 +70,7 @@ def digest(text: str) -> bytes:
 
 
 def policy() -> TokenPolicy:
-    """What holds for new tokens where nothing else is said."""
+    """What holds for new tokens where nothing else is set."""
     return TokenPolicy.objects.get()
 
 

@@ -1,7 +1,7 @@
 """`make run`: everything under one process, which stops all of it when it ends.
 
 Database, migrations, web server, job worker, message delivery, sealer and the demo's traffic.
-Whatever cannot work is said in one line, with exit code 2.
+Whatever cannot work is reported in one line, with exit code 2.
 """
 
 import http.client
