@@ -94,6 +94,6 @@ class NewPasswordForm(ChangePasswordForm):
 
     def clean_oldpassword(self) -> Any:
         tried = count(self.user, "name")
-        told = super().clean_oldpassword()
+        password = super().clean_oldpassword()
         tried.succeeded()
-        return told
+        return password
