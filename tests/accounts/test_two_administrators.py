@@ -75,7 +75,7 @@ def test_no_page_sets_the_password_of_somebody_else(house: House) -> None:
 def test_ghosts_get_no_rights_from_one_administrator(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two ghosts with finance and vp: made, but in no group; proposed, told and waiting."""
+    """Two ghosts with finance and vp: made, but in no group; proposed, announced and waiting."""
     later(monkeypatch)
     client = logged_in(house["ann"])
     ghosts = [add(client, "ghost-1", "finance"), add(client, "ghost-2", "vp", "administrator")]

@@ -29,7 +29,7 @@ def people(db: None) -> dict[str, User]:
 
 
 class Person(Client):
-    """Somebody in a session, whose writes carry the CSRF token unless told otherwise."""
+    """Somebody in a session, whose writes carry the CSRF token unless asked otherwise."""
 
     def __init__(self, user: User) -> None:
         super().__init__(enforce_csrf_checks=True)

@@ -101,7 +101,7 @@ def fails_closed(own: Own, outage: Callable[[], AbstractContextManager[object]])
 
 
 def refused_at_once(own: Own) -> None:
-    """Once the outage is known. (A stuck lock is told from a stuck row by a probe.)"""
+    """Once the outage is known. (A probe distinguishes a stuck lock from a stuck row.)"""
     run = f"/api/work-orders/runs/{own.run_id}"
     for method, path, body in (
         ("POST", "/api/work-orders/start", START),

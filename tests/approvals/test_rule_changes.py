@@ -1,4 +1,4 @@
-"""Changing the rules: what is refused with its reason, what is recorded, who is told."""
+"""Changing the rules: what is refused with its reason, what is recorded, who is notified."""
 
 from datetime import timedelta
 from decimal import Decimal

@@ -107,7 +107,7 @@ def test_the_session_of_a_batch_is_terminated(own: Own, loop: Looping, ask: Ask)
 
 
 def test_a_call_is_canceled(own: Own, loop: Looping, ask: Ask) -> None:
-    """It may come after the commit: nobody is told that nothing was decided and asked again."""
+    """It may come after the commit: nobody hears that nothing was decided and asks again."""
     with psycopg.connect(**connections["owner"].get_connection_params()) as holder:
         holder.execute("SELECT tollgate.hold_counters()")
         sent = loop.send([ask] * 16)

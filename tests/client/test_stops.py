@@ -35,7 +35,7 @@ def tollgate(stub: Stub) -> Iterator[Tollgate]:
 
 
 def agent(tool: Callable[[], object]) -> str:
-    """As frameworks do it: what a tool raises is said to the model, which answers something."""
+    """As frameworks do it: what a tool raises is sent to the model, which answers something."""
     try:
         tool()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Alert rules: what fires, once per occurrence, and who is told."""
+"""Alert rules: what fires, once per occurrence, and who is notified."""
 
 from decimal import Decimal
 

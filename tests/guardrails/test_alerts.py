@@ -1,4 +1,4 @@
-"""Which limits are told of, when, in which words, and where the message leads."""
+"""Which limits alert, when, in which words, and where the message leads."""
 
 from datetime import timedelta
 from decimal import Decimal

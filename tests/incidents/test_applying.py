@@ -55,7 +55,7 @@ def test_a_value_may_be_typed_over(olga: User) -> None:
     apply(incident, "throttle", olga, requests_per_period=4, enabled=False)
     control = FeatureControl.objects.get()
     assert (control.requests_per_period, control.enabled) == (4, True)  # only what is proposed
-    # … and it is told as it was set, wherever it is told.
+    # … and it is shown as it was set, wherever it is shown.
     text = incident.entries.get(kind="mitigation").text
     assert "Throttle, summaries: period rolling_hour, requests per period 4." in text
     assert "10 an hour" not in text

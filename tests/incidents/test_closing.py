@@ -1,4 +1,4 @@
-"""Weeks told hour by hour: what was closed too early reopens, what was over stays over, and what
+"""Weeks replayed hour by hour: what was closed too early reopens, what was over stays over, and what
 comes back is a phase of its own. Real rows, and the jobs as they run."""
 
 from collections.abc import Callable, Mapping
@@ -164,7 +164,7 @@ def test_a_relapse_is_a_phase_of_its_own(week: None) -> None:
     )  # fmt: skip
     # ($20 − $4) × 8 hours, ($50 − $4) × 3, and nothing for the eleven between.
     assert incident.excess_usd_of_all_phases == pytest.approx(Decimal(8 * 16 + 3 * 46))
-    # Level 1 at once, as it is critical; the others an hour each; all are told again.
+    # Level 1 at once, as it is critical; the others an hour each; all are notified again.
     levels = [incident.escalation]
     for _ in range(2):
         at = live("H", at)
@@ -234,7 +234,7 @@ def two(week: None) -> None:
 
 
 def calm_hours(at: datetime, letters: str = "-") -> datetime:
-    """Six hours in which chat talks, and the guilty feature as told."""
+    """Six hours in which chat talks, and the guilty feature as given."""
     for n in range(6):
         tell("n", at + n * HOUR, "chat")
         tell(letters, at + n * HOUR)

@@ -77,7 +77,7 @@ def test_the_page_tells_cause_figures_and_proposals(incident: Incident) -> None:
 
 
 def test_every_change_of_its_hours_is_on_the_chart(incident: Incident) -> None:
-    """Hours before the spike and while it lasts, told before it was found or later."""
+    """Hours before the spike and while it lasts, reported before it was found or later."""
     now = timezone.now()
     for what, at in (
         ("long before", incident.started_at - timedelta(hours=25)),

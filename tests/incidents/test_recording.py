@@ -1,4 +1,4 @@
-"""A verdict becomes one incident, however often and by however many it is told."""
+"""A verdict becomes one incident, however often and by however many it is reported."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -47,7 +47,7 @@ def text_in(event: OperationsEvent, text: str) -> bool:
     return text.lower() in result.lower()
 
 
-# filters → what they mean, said once more
+# filters → what they mean, written once more
 MEANING: dict[str, tuple[dict[str, Any], Callable[[OperationsEvent], bool]]] = {
     "nothing": ({}, lambda e: True),
     "kind": ({"kind": "RUN_FINISHED"}, lambda e: e.kind == "RUN_FINISHED"),

@@ -117,7 +117,7 @@ VALUES |= dict.fromkeys(
     ),
     FLAGS,
 )
-# What is told of all these: read in one process, since a start of Python for each costs minutes.
+# The lines about all these: read in one process, since a start of Python for each costs minutes.
 PROGRAM = """
 import importlib, json, os, sys
 import django

@@ -216,7 +216,7 @@ def test_a_plain_number_is_refused(app: Connection) -> None:
 
 
 def test_who_wrote_is_stamped_whoever_is_named(app: Connection) -> None:
-    """The actor can be anybody: it is what the application says. The database user is not said."""
+    """The actor can be anybody: it is what the application sets. The database user is not."""
     app.sql("SELECT set_config('tollgate.actor', 'vp', true)")
     app.sql(
         "INSERT INTO kill_switches (scope, target, enabled, reason, changed_by, changed_at) "

@@ -1,4 +1,4 @@
-"""What the application itself does is told by its own event, and by no trigger besides."""
+"""What the application itself does is recorded by its own event, and by no trigger besides."""
 
 from decimal import Decimal
 

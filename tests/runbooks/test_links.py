@@ -1,4 +1,4 @@
-"""Every link of every runbook and hotspot opens for every role: who may not do an act is told who
+"""Every link of every runbook and hotspot opens for every role: who may not do an act learns who
 does it, and is not sent to a refusal."""
 
 import re

@@ -1,4 +1,4 @@
-"""Keys: where they are, and how they change. Heads: what is told outside of the database."""
+"""Keys: where they are, and how they change. Heads: what is sent outside of the database."""
 
 import json
 import logging

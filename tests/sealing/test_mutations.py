@@ -92,7 +92,7 @@ def committed(
 
 
 def found(corpus: Corpus) -> dict[str, set[int]]:
-    """Kind → ids of events that it is told of."""
+    """Kind → ids of events that it reports."""
     data: dict[str, set[int]] = {}
     for each in corpus.sealed.verify().findings:
         data.setdefault(each.kind.value, set()).update(each.events)

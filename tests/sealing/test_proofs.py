@@ -52,7 +52,7 @@ def test_by_the_key_alone(sealed: Sealed) -> None:
     code, result = check(sealed.folder, proof, "--key", "00" * 32)
     assert code == 1
     assert "not one that you trust" in result
-    assert check(sealed.folder, proof)[0] == 2  # whom to trust has to be said
+    assert check(sealed.folder, proof)[0] == 2  # whom to trust has to be given
 
 
 CHANGES = {

@@ -1,4 +1,4 @@
-"""The day's budget, advice, told spend, kill switch, features and pre-flight over real HTTP."""
+"""The day's budget, advice, reported spend, kill switch, features and pre-flight over real HTTP."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The mirror in Redis, the health ping and Sentry: told of, and never in the way."""
+"""The mirror in Redis, the health ping and Sentry: notified, and never in the way."""
 
 import gzip
 import http.server

@@ -220,7 +220,7 @@ def test_a_connection_without_the_driver_hears_of_it(pair: Pair) -> None:
         with pair.without_standby(), pair.canceling():
             app.pgconn.exec_(b"CALL tollgate.commit(true)")
         assert notices.unconfirmed()
-        assert not notices.unconfirmed()  # it is told once
+        assert not notices.unconfirmed()  # it is reported once
 
 
 def test_nothing_acknowledged_is_lost_by_a_failover(pair: Pair) -> None:

@@ -57,7 +57,7 @@ class TestItems:
         assert InferenceEvent.objects.count() == 1
 
     def test_sent_again_when_it_is_days_old(self) -> None:
-        """Told late, and told again without its time for as long as that is safe."""
+        """Reported late, and again without its time for as long as that is safe."""
         assert statuses([draft(created_at=NOW - 48 * HOUR)]) == ["accepted"]
         assert statuses([draft()], now=NOW + 47 * HOUR) == ["duplicate"]
 

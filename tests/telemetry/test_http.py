@@ -118,7 +118,7 @@ def test_a_large_batch_fits(api: Api, client: httpx2.Client) -> None:
 
 @pytest.mark.parametrize("token", ["ingest", None])
 def test_ten_megabytes(api: Api, token: str | None) -> None:
-    """Said clearly, and the connection is good for the next request."""
+    """Refused clearly, and the connection is good for the next request."""
     with api.client(token) as client:
         for _ in range(2):
             answer = client.post(EVENTS, content=b" " * 10_485_760, headers=JSON)

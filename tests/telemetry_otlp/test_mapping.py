@@ -275,7 +275,7 @@ def asked(spans: Spans) -> list[tuple[int | None, int]]:
              step(5, CHAT), step(6, FETCH), step(7, CHAT), step(8, FETCH)],
             [(1, 0), (3, 1), (5, 2), (7, 0)],
         ),
-        # …told in the order in which the spans ended, or in any other
+        # …sent in the order in which the spans ended, or in any other
         ([step(4, FETCH), step(3, CHAT), step(2, FETCH, **FAILED), step(1, CHAT)],
          [(1, 0), (3, 1)]),
         # …without the calls of the model
@@ -298,7 +298,7 @@ def asked(spans: Spans) -> list[tuple[int | None, int]]:
         ([step(2, FETCH), step(4, FETCH)], [(None, 0), (None, 0)]),
         # Embeddings ask for nothing.
         ([step(1, {"gen_ai.operation.name": "embeddings"}), step(2, FETCH)], [(None, 0)]),
-        # What is told wins.
+        # What is reported wins.
         ([step(2, FETCH, **FAILED), step(4, {**FETCH, "tollgate.retries": 0})],
          [(None, 0), (None, 0)]),
         ([step(2, {**FETCH, "tollgate.retries": 3}, **FAILED), step(4, FETCH)],

@@ -18,7 +18,7 @@ from tests.triage.weeks import HOUR, MONDAY, rollups
 
 QUIET = "." * 100
 
-# What is optional in a verdict is there in these: the checker of types is told nothing.
+# What is optional in a verdict is there in these: the type checker does not know.
 follow: Any = judge.follow
 triage: Any = judge.triage
 

@@ -172,7 +172,7 @@ def test_break_glass_and_its_review(walk: Walk) -> None:
 
 
 def test_what_a_program_requests_stands_in_nobodys_way(walk: Walk) -> None:
-    """The parties are named, a party is told why; a person takes it over, or sets it aside."""
+    """The parties are named, a party sees why; a person takes it over, or sets it aside."""
 
     def programs(usd: str) -> str:
         answer = httpx2.post(
