@@ -81,11 +81,11 @@ def written(ask: Ask) -> set[str]:
     }
 
 
-def runs(told: Sequence[Answer]) -> set[str]:
+def runs(outcomes: Sequence[Answer]) -> set[str]:
     """Those that were acknowledged."""
     return {
         msgspec.json.decode(each.body)["runId"]
-        for each in told
+        for each in outcomes
         if isinstance(each, Decision) and each.status == 201
     }
 

@@ -1,4 +1,4 @@
-"""Weeks replayed hour by hour: what was closed too early reopens, what was over stays over, and what
+"""Weeks replayed hour by hour: what was closed too early reopens, what was over stays over, what
 comes back is a phase of its own. Real rows, and the jobs as they run."""
 
 from collections.abc import Callable, Mapping

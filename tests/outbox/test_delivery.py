@@ -80,7 +80,7 @@ def test_a_mail_server_that_refuses_is_asked_again(committed_db: str, smtp: Smtp
     queue([make_user("anna", email="anna@example.org")])
     delivery.deliver_due()
     assert (the_one().state, the_one().attempts) == (State.WAITING, 1)
-    assert the_one().error == "SMTPRecipientsRefused 451."  # and nothing of what the server answered
+    assert the_one().error == "SMTPRecipientsRefused 451."  # and nothing of its answer
     smtp.refuse = 0
     assert delivery.deliver_due() == 0  # not before its time
     make_due()

@@ -214,13 +214,13 @@ def test_a_batch_is_looked_at(shipped: Api, http: httpx2.Client) -> None:
 
 
 def manage(
-    shipped: Api, *argv: str, told: str = "", **env: str
+    shipped: Api, *argv: str, typed: str = "", **env: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "manage.py", *argv],
         cwd=ROOT,
         env={**os.environ, **shipped.service.env, **env},
-        input=told,
+        input=typed,
         capture_output=True,
         text=True,
         check=False,
