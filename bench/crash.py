@@ -14,9 +14,9 @@ from bench.report import Row, aim, fact
 from bench.statements import Statement, in_batches, start
 
 LOST = """
-SELECT count(*) FROM unnest(%s::uuid[]) AS told (id)
-LEFT JOIN work_order_runs r ON r.id = told.id
-LEFT JOIN operations_events e ON e.meta->>'runId' = told.id::text
+SELECT count(*) FROM unnest(%s::uuid[]) AS listed (id)
+LEFT JOIN work_order_runs r ON r.id = listed.id
+LEFT JOIN operations_events e ON e.meta->>'runId' = listed.id::text
 WHERE r.id IS NULL OR e.id IS NULL
 """
 

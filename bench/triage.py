@@ -27,7 +27,7 @@ FROM (SELECT n, at, feature,
                 / %(rows)s AS at,
             'feature-' || n %% 30 AS other, n %% 4 = 0 AS chats
         FROM generate_series(0, %(rows)s::bigint - 1) n) numbered,
-        LATERAL (SELECT CASE WHEN chats THEN 'chat' ELSE other END AS feature) named) told
+        LATERAL (SELECT CASE WHEN chats THEN 'chat' ELSE other END AS feature) named) calls
 """
 TOOLS = """
 INSERT INTO tool_calls (event_id, inference_event_id, created_at, user_id, feature, tool_name,

@@ -1,5 +1,5 @@
 """Usage that no price is known for is never free: it settles at the reservation, or at what a run
-reserves by itself, whichever is more, and people are told."""
+reserves by itself, whichever is more, and people are notified."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

@@ -1,7 +1,7 @@
 """A start that was acknowledged is on the synchronous standby: two real servers, kill -9, promote.
 
 The path of PostgreSQL 17 and newer (a message that flushes, where there is no standby) and that of
-15 and 16 (a second commit) are told apart by the version; both wait by a second commit where a
+15 and 16 (a second commit) differ by the version; both wait by a second commit where a
 standby is configured.
 """
 
