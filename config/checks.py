@@ -1,4 +1,4 @@
-"""System checks of the settings: a wrong one is told at every start, not at every request."""
+"""System checks of the settings: a wrong one is reported at every start, not at every request."""
 
 from typing import Any
 
@@ -133,7 +133,7 @@ class WrongSettings(Exception):
 def settings_have_their_form(**kwargs: Any) -> list[CheckMessage]:
     lines = {name: problem.line for name, problem in PROBLEMS.items()}
     for place, url in enumerate(settings.TOLLGATE_NOTIFY_SECRET_URLS, start=1):
-        if not understood(url):  # which one is told by its place: it is a credential
+        if not understood(url):  # named by its place: it is a credential
             lines["NOTIFY_URLS"] = f"NOTIFY_URLS: apprise does not understand address {place}."
             break
     return [Error(line, hint=HINT, id=IDS[name]) for name, line in sorted(lines.items())]

@@ -37,9 +37,9 @@ def test_others_are_free(word: str) -> None:
 def test_the_form_says_so() -> None:
     client = Client()
     client.force_login(User.objects.create_superuser("root"))
-    told = {"title": "T", "id": "runs", "max_concurrent_runs": "2"}
+    data = {"title": "T", "id": "runs", "max_concurrent_runs": "2"}
     page = client.post(
-        reverse("admin:workorders_workorder_add"), told, headers={"host": "localhost"}
+        reverse("admin:workorders_workorder_add"), data, headers={"host": "localhost"}
     )
     assert page.status_code == 200
     assert "runs is a word of the API" in page.content.decode()

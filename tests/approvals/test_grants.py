@@ -283,11 +283,11 @@ def test_break_glass(people: dict[str, User]) -> None:
     assert room(NOON) == Decimal("20.00")
     assert room(NOON + HOUR / 2) == Decimal("2.00")
     assert OperationsEvent.objects.get(kind="BREAK_GLASS").meta["minutes"] == 30
-    told = set(
+    messages = set(
         OutboxMessage.objects.filter(topic="break_glass").values_list("recipient", flat=True)
     )
     everybody_else = ("operations", "director", "finance", "vp", "administrator")
-    assert {str(people[name].pk) for name in everybody_else} <= told
+    assert {str(people[name].pk) for name in everybody_else} <= messages
     with pytest.raises(Refused, match="their own"):
         approvals.review(made.pk, by=people["operations"], text="was right")
     with pytest.raises(Refused, match="those who decide"):

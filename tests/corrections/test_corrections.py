@@ -1,4 +1,4 @@
-"""A wrong cost is counted, told of, and put right by people, with all that followed from it."""
+"""A wrong cost is counted, reported, and put right by people, with all that followed from it."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -295,7 +295,7 @@ def test_a_feature_that_a_person_switched_off_stays_off(desk: Desk, ops: User) -
     assert not FeatureControl.objects.get().enabled
 
 
-# Being told, and the ceiling
+# Notices, and the ceiling
 
 
 def test_a_cost_far_above_its_reservation_is_critical(desk: Desk) -> None:
@@ -354,7 +354,7 @@ def test_a_token_has_a_ceiling(desk: Desk, admin_desk: Desk) -> None:
     alert = Alert.objects.get(kind="cost_refused")
     assert (alert.severity, alert.owner_id) == ("critical", run)
     assert desk.finish(run, "1000000").denial == "cost_ceiling"
-    assert Alert.objects.filter(kind="cost_refused").count() == 1  # told once a day
+    assert Alert.objects.filter(kind="cost_refused").count() == 1  # sent once a day
     assert trail("COST_") == [("COST_REFUSED", f"run {run}", "tollgate")]
     assert meta_of("COST_REFUSED")["costUsd"] == "1000000.00"
     assert spend(desk, "100.01").denial == "cost_ceiling"

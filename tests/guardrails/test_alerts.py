@@ -1,4 +1,4 @@
-"""Which limits are told of, when, in which words, and where the message leads."""
+"""Which limits alert, when, in which words, and where the message leads."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -113,13 +113,15 @@ def test_an_ask_that_was_refused_spends_no_alert(desk: Desk) -> None:
     assert desk.start("w2", usd="7.00").denial == "usd_per_day"
     assert not Alert.objects.exists()
     desk.start("w2", usd="0.85")
-    assert told() == ["Warning: work order Digest used 85 % of its dollars a day ($0.85 of $1.00)"]
+    assert alert_messages() == [
+        "Warning: work order Digest used 85 % of its dollars a day ($0.85 of $1.00)"
+    ]
     desk.start("w2", usd="0.15")
-    assert len(told()) == 2
-    assert told()[1].startswith("Blocked: work order Digest is at its cap of $1.00 a day")
+    assert len(alert_messages()) == 2
+    assert alert_messages()[1].startswith("Blocked: work order Digest is at its cap of $1.00 a day")
 
 
-def told() -> list[str]:
+def alert_messages() -> list[str]:
     return list(Alert.objects.order_by("id").values_list("message", flat=True))
 
 

@@ -52,14 +52,14 @@ def apply(incident: Incident, lever: str = "throttle") -> None:
         )
 
 
-def review(incident: Incident, **told: Any) -> None:
+def review(incident: Incident, **fields: Any) -> None:
     answers = {
         "root_cause": "The prompt kept the whole history.",
         "mitigation": "Throttled, then fixed.",
         "alert_created": True,
         "follow_up_on": date(2026, 11, 27),
     }
-    reviewing.review(incident.pk, **{**answers, **told}, by="dora", now=NOW)
+    reviewing.review(incident.pk, **{**answers, **fields}, by="dora", now=NOW)
 
 
 ACTS: dict[str, tuple[Callable[[Incident], Any], frozenset[str]]] = {
@@ -146,7 +146,7 @@ def test_applied_once_only(db: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("fields", "message"),
     [
         ({"root_cause": " "}, "root cause"),
         ({"mitigation": ""}, "root cause"),
@@ -155,10 +155,10 @@ def test_applied_once_only(db: None) -> None:
         ({"follow_up_on": date(2026, 11, 19)}, "follow-up"),
     ],
 )
-def test_a_review_leaves_no_answer_out(db: None, told: dict[str, Any], said: str) -> None:
+def test_a_review_leaves_no_answer_out(db: None, fields: dict[str, Any], message: str) -> None:
     incident = make("stabilised")
-    with pytest.raises(NotAllowedNow, match=f"(?i){said}"):
-        review(incident, **told)
+    with pytest.raises(NotAllowedNow, match=f"(?i){message}"):
+        review(incident, **fields)
 
 
 @pytest.mark.parametrize("missing", ["root_cause", "mitigation", "alert_created", "follow_up_on"])
@@ -340,8 +340,8 @@ def test_it_escalates_by_time(history: None) -> None:
     escalated = ("INCIDENT_ESCALATED", f"incident {incident.pk}", "tollgate")
     assert trail("INCIDENT_ESCALATED") == [escalated] * 3
     assert meta_of("INCIDENT_ESCALATED")["level"] == 3
-    told = OutboxMessage.objects.filter(key__startswith=f"{incident.pk}:level")
-    assert sorted(told.values_list("key", "recipient_label")) == [
+    messages = OutboxMessage.objects.filter(key__startswith=f"{incident.pk}:level")
+    assert sorted(messages.values_list("key", "recipient_label")) == [
         (f"{incident.pk}:level1", "operations"),
         (f"{incident.pk}:level2", "director"),
         (f"{incident.pk}:level2", "operations"),
@@ -349,7 +349,7 @@ def test_it_escalates_by_time(history: None) -> None:
         (f"{incident.pk}:level3", "operations"),
         (f"{incident.pk}:level3", "vp"),
     ]
-    assert "Consider switching the feature off" in told.earliest("-id").text
+    assert "Consider switching the feature off" in messages.earliest("-id").text
 
 
 def test_the_follow_up_is_reminded_of_once(db: None) -> None:

@@ -127,7 +127,7 @@ def test_a_channel_instead_of_email(
     preferences.choose(anna, {**WANTED, "channel": fingerprint})
     queue([anna], key="1")
     queue([anna], key="2")
-    queue("channels", key="2")  # which is said there once
+    queue("channels", key="2")  # which is sent there once
     queue([anna], key="3", mandatory=True)
     delivery.deliver_due()
     assert len(http.posts) == 2

@@ -230,8 +230,8 @@ def test_the_page_says_what_to_do_and_leads_there(yesterday: date) -> None:
     crowd(yesterday)
     client = client_of("operations")
     text = client.get(reverse(PAGE)).content.decode()
-    for said in ("somebody was blocked", "consider raising", "review the need", "ask for more"):
-        assert said in text
+    for phrase in ("somebody was blocked", "consider raising", "review the need", "ask for more"):
+        assert phrase in text
     assert "add/?work_order=w0&amp;runs_per_day=150" in text
     assert "All (5)" in strip_tags(text)
     only = client.get(reverse(PAGE), {"only": "near"}).content.decode()

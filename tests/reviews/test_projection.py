@@ -128,7 +128,7 @@ def test_the_projection_starts_from_what_the_tiers_count() -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("seen", ["alerts", "review"])
 def test_after_an_upgrade_what_runs_settled_counts_once(seen: str) -> None:
-    """$60.00 of a run were settled, and its telemetry was summed up before the sums said so."""
+    """$60.00 of a run were settled, and its telemetry was summed up before the sums showed it."""
     today = NOON.date()
     spend({today: Decimal(60)})
     accept_inference(

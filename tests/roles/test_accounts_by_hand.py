@@ -63,8 +63,8 @@ def test_a_number_exchanged_for_anothers_leaves_an_event(app: Connection) -> Non
     vp, mallory = person(app, "vp"), person(app)
     app.sql("UPDATE auth_user SET id = -1 WHERE id = %s", vp)
     app.sql("UPDATE auth_user SET id = %s WHERE id = %s", vp, mallory)
-    told = [each[4]["changes"] for each in app.events("USER_CHANGED")]
-    assert {"id": {"old": mallory, "new": vp}} in told
+    event = [each[4]["changes"] for each in app.events("USER_CHANGED")]
+    assert {"id": {"old": mallory, "new": vp}} in event
 
 
 def test_a_membership_by_hand_leaves_an_event(app: Connection) -> None:

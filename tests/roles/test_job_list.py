@@ -107,9 +107,9 @@ def test_it_is_taken_out_of_the_table_with_an_event(committed_db: str) -> None:
     taken = [row for _ in range(3) for row in ListedJobs("tollgate").dequeue() or []]
     assert [SignedPackage.loads(payload)["func"] for _, payload in taken] == [JOB]
     assert OrmQ.objects.count() == 1
-    told = OperationsEvent.objects.filter(kind="JOB_REFUSED").order_by("id")
-    assert [each.owner_id for each in told] == ["os.system", "unknown"]
-    assert "is not signed" in told[1].message
+    events = OperationsEvent.objects.filter(kind="JOB_REFUSED").order_by("id")
+    assert [each.owner_id for each in events] == ["os.system", "unknown"]
+    assert "is not signed" in events[1].message
 
 
 def test_two_waiting_jobs_of_one_kind_are_merged(committed_db: str) -> None:
@@ -225,5 +225,7 @@ def test_as_root_the_application_is_somebody_who_cannot_read_the_key(tmp_path: P
         return
     assert user.uid
     argv = ["/bin/sh", "-c", f"cat {key}"]
-    told = subprocess.run(argv, user=user.uid, group=user.gid, extra_groups=[], capture_output=True)
-    assert b"Permission denied" in told.stderr
+    result = subprocess.run(
+        argv, user=user.uid, group=user.gid, extra_groups=[], capture_output=True
+    )
+    assert b"Permission denied" in result.stderr

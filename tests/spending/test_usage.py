@@ -46,8 +46,8 @@ def http(api: Api) -> Iterator[httpx2.Client]:
 
 def finish(api: Api, http: httpx2.Client, usage: dict[str, Any]) -> httpx2.Response:
     run = api.start(http, estimatedCostUsd="0.75").json()["runId"]
-    told = {"status": "success", "usage": {"model": MODEL, **usage}}
-    return http.post(f"/api/work-orders/runs/{run}/finish", json=told)
+    body = {"status": "success", "usage": {"model": MODEL, **usage}}
+    return http.post(f"/api/work-orders/runs/{run}/finish", json=body)
 
 
 PRICED = pytest.mark.parametrize(

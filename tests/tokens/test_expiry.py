@@ -1,4 +1,4 @@
-"""Tokens end by themselves, and their owners are told before."""
+"""Tokens end by themselves, and their owners are notified before."""
 
 from datetime import timedelta
 

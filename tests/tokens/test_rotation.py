@@ -177,14 +177,14 @@ def test_the_command(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert Desk(token=text).start().status == 201
     assert text not in printed.err
     assert "It expires on" in printed.err
-    for arguments, said in (
+    for arguments, item in (
         ([str(old.pk)], "rotated already"),
         (["tg_none"], "no service token"),
         (["9" * 40], "no service token"),
         ([old.prefix, "--overlap-hours", "-1"], "from 0 to"),
         ([old.prefix, "--expires-in-days", "0"], "from 1 to"),
     ):
-        with pytest.raises(CommandError, match=said):
+        with pytest.raises(CommandError, match=item):
             call_command("rotate_token", *arguments)
 
 
