@@ -65,7 +65,7 @@ class Mutant:
         text = (ROOT / self.path).read_text()
         was = " ".join(text[self.begin : self.end].split())
         line = text.count("\n", 0, self.begin) + 1
-        return f"{self.path}:{line}: {was[:60]} → {self.new}"
+        return f"{self.path}:{line}: {was[:60]} → {self.new.strip()}"
 
 
 def of_sql(text: str) -> Iterator[tuple[int, int, str]]:
@@ -124,7 +124,8 @@ def outcome(copy: Path, tests: tuple[str, ...], mutant: Mutant | None = None) ->
         file.write_text(original)
     if ended.returncode == 0:
         return "survived"
-    if ended.returncode != 1 or "SyntaxError" in ended.stdout:
+    # (With `-x` and workers, a failure ends the run as an interrupt does: with 2.)
+    if ended.returncode not in (1, 2) or "SyntaxError" in ended.stdout:
         return "invalid"
     return "killed"
 

@@ -34,8 +34,8 @@ def test_thresholds_are_told_once_a_window(desk: Desk) -> None:
     assert trail("BUDGET_THRESHOLD") == [("BUDGET_THRESHOLD", about, "tollgate")]
     assert meta_of("BUDGET_THRESHOLD") == alert.meta
     assert alerts.sweep() == 0
-    assert alerts.tell() == 1
-    assert alerts.tell() == 0
+    assert tasks.tell_alerts() == 1
+    assert tasks.tell_alerts() == 0
     assert OutboxMessage.objects.filter(topic="budget_threshold").count() == 1
     set_clock(NOON + timedelta(days=1))
     for _ in range(6):

@@ -36,7 +36,7 @@ def test_each_partition_has_each(committed_db: str) -> None:
 
 def test_the_job_makes_the_partitions_of_the_coming_months(committed_db: str) -> None:
     before = sorted(owner(PARTITIONS))
-    (last,) = before[-1]
+    last = max(name for (name,) in before if name[-1].isdigit())
     owner(f"DROP TABLE {last}")
     assert tasks.make_partitions() == 1
     assert sorted(owner(PARTITIONS)) == before

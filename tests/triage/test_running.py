@@ -10,12 +10,14 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
+import time_machine
 from django.db import connections
 from django_q.models import OrmQ
 
 from budgets import alerts
 from budgets.controls import breaker
 from config.run.scratch import child_environment
+from opslog import tasks
 from opslog.incidents import triage_job, triage_reads
 from opslog.models import Incident, OperationsEvent
 from opslog.telemetry import rollup
@@ -42,6 +44,14 @@ def tell(feature: str, since: datetime, until: datetime, *, dear_from: datetime 
 def look(now: datetime) -> Incident | None:
     rollup.refresh()
     return triage_job.run(now=now)
+
+
+def test_the_job_sums_up_and_judges(db: None) -> None:
+    tell("summaries", NOW - timedelta(days=6), NOW, dear_from=NOW - 10 * HOUR)
+    with time_machine.travel(NOW, tick=False):
+        judged = tasks.run_triage()
+    incident = Incident.objects.get()
+    assert (incident.pk, incident.judged_until) == (judged, NOW)
 
 
 def test_a_second_fault_has_an_incident_of_its_own(db: None) -> None:
