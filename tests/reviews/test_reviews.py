@@ -157,7 +157,7 @@ def test_the_demo_has_budgets_bills_and_a_review(db: None) -> None:
     assert review.figures["unmapped"] == [["Other", "Support plan", "30.07"]]
     out = io.StringIO()
     call_command("export_terraform", stdout=out)
-    assert out.getvalue().count("aws_budgets_budget") == 6
+    assert out.getvalue().count("tollgate-") == 6
 
 
 def test_month_against_budget_and_month_before(review: MonthlyReview) -> None:
@@ -306,7 +306,7 @@ def test_it_is_worked_through_on_its_page(review: MonthlyReview) -> None:
     assert "Write a decision" not in page
 
 
-@pytest.mark.parametrize("name", ["tick", "decide", "sign", "take_figures"])
+@pytest.mark.parametrize("name", ["tick", "decide", "sign", "figures"])
 def test_acts_are_for_who_may(review: MonthlyReview, name: str) -> None:
     reader = client_of(VIEW)
     assert reader.post(address(name, review), {}).status_code == 403
