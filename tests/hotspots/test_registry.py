@@ -345,6 +345,8 @@ def test_contacts_are_rows(db: None) -> None:
     assert client.post(url, {**told, "reach": "line 8"}).status_code == 302
     made.refresh_from_db()
     assert made.reach == "line 8"
+    answer = client.post(url, {**told, "position": 0})
+    assert answer.context["form"].non_field_errors(), "the database would refuse it"
     assert OperationsEvent.objects.filter(kind="CONTACT_CHANGED").count() == 1
     assert client.get(reverse("admin:budgets_contact_changelist")).status_code == 200
     assert client_of("budgets.view_contact").get(url).status_code == 403
