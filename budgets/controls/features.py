@@ -12,7 +12,7 @@ from django.utils import timezone
 from budgets.audit import acting
 from budgets.exceptions import Refused
 from budgets.models import FeatureControl, TimedMitigation
-from budgets.writing import HOLD_LIMITS, hold, stated
+from budgets.writing import HOLD_LIMITS, stated
 from opslog.database import query
 from opslog.identities import canonical
 
@@ -124,7 +124,7 @@ def change(
             # Before the counters, as where it is put back (docs/locking.md).
             live = TimedMitigation.objects.filter(feature=canonical(feature), ended_at=None)
             live.filter(applied__has_any_keys=list(values)).update(kept_by=by)
-        hold(HOLD_LIMITS)
+        query.run(HOLD_LIMITS)
         control = control_of(feature)
         if only_new and control.pk:
             raise Refused(f"{control.feature} is registered already.")
