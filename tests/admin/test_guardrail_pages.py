@@ -128,7 +128,7 @@ def test_the_breaker_is_tripped_and_reset(scene: Scene) -> None:
 
 
 def test_a_feature_is_registered_once(scene: Scene) -> None:
-    """The form begins with the defaults: sent for one that is there, it would set its levers back."""
+    """The form begins with the defaults: for one that is there it would set the levers back."""
     client = log_in(scene, "operations")
     url = reverse("admin:budgets_featurecontrol_add")
     initial = client.get(url).context["form"]
