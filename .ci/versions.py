@@ -1,7 +1,9 @@
 """Runs what depends on the version of PostgreSQL on every one that is here, but the embedded one.
 
 `make test` runs the few tests that are named below on the oldest (`--oldest`); `make test-versions`
-runs them on each, or others: ARGS="tests/spending tests/guardrails". Exit code 1 where one fails.
+runs them on each, or others: ARGS="tests/spending tests/guardrails". `--only=17` before them runs
+that version alone, which may be the embedded one's. Exit code 1 where a test fails, or where
+17 is not here.
 """
 
 import os
@@ -29,10 +31,16 @@ OLDEST = 15
 
 def main(argv: list[str]) -> int:
     wanted = [each for each in programs() if each >= OLDEST and each != int(MAJOR)]
+    only = argv[0] if argv else ""
+    if only.startswith("--only="):
+        wanted, argv = [int(only.removeprefix("--only="))], argv[1:]
+        if wanted[0] not in programs():
+            print(f"no PostgreSQL {wanted[0]} is installed")
+            return 1
+    elif OLDEST not in programs():
+        print(f"left out: no PostgreSQL {OLDEST} is installed (Debian 12: postgresql-{OLDEST})")
     if argv == ["--oldest"]:
         wanted, argv = [each for each in wanted if each == OLDEST], []
-    if OLDEST not in programs():
-        print(f"left out: no PostgreSQL {OLDEST} is installed (Debian 12: postgresql-{OLDEST})")
     failed = 0
     for major in wanted:
         print(f"PostgreSQL {major}:", flush=True)

@@ -14,9 +14,9 @@ from bench.report import Row, aim, fact
 from bench.statements import Statement, in_batches, start
 
 LOST = """
-SELECT count(*) FROM unnest(%s::uuid[]) AS told (id)
-LEFT JOIN work_order_runs r ON r.id = told.id
-LEFT JOIN operations_events e ON e.meta->>'runId' = told.id::text
+SELECT count(*) FROM unnest(%s::uuid[]) AS listed (id)
+LEFT JOIN work_order_runs r ON r.id = listed.id
+LEFT JOIN operations_events e ON e.meta->>'runId' = listed.id::text
 WHERE r.id IS NULL OR e.id IS NULL
 """
 
@@ -41,12 +41,12 @@ def one_round(
     load = loader.submit(database_load.run, ask)
     time.sleep(2)
     ground.stop_immediately()
-    told = load.result().acknowledged
+    result = load.result().acknowledged
     ground.start_again()
     with psycopg.connect(ground.superuser_url(database)) as owner:
-        row = owner.execute(LOST, [told]).fetchone()
+        row = owner.execute(LOST, [result]).fetchone()
     assert row is not None
-    return Losses(len(told), int(row[0]))
+    return Losses(len(result), int(row[0]))
 
 
 def stops(ground: Ground, loader: Executor, number: int) -> tuple[Losses, Losses]:

@@ -28,7 +28,7 @@ FROM (SELECT n,
         CASE WHEN n %% 5000 = 7 THEN 'WORK_ORDER_CAP_CHANGE' WHEN n %% 100000 = 9 THEN 'TOKEN_CREATED'
              WHEN n %% 12 = 0 THEN 'RATE_LIMIT_429' WHEN n %% 2 = 0 THEN 'WORK_ORDER_START'
              ELSE 'RUN_FINISHED' END AS kind
-      FROM generate_series(%(first)s::bigint, %(last)s::bigint) n) told
+      FROM generate_series(%(first)s::bigint, %(last)s::bigint) n) numbered
 """  # noqa: E501
 SLICE = 1_000_000
 

@@ -22,7 +22,7 @@ SELECT tollgate.uuid7(at),
     CASE WHEN %(open)s THEN now() + interval '1 day' ELSE at + interval '900 seconds' END,
     900, '127.0.0.1', 1, '{1,2,3,4,5}'
 FROM (SELECT n, %(from)s::timestamptz + n * %(step)s::interval AS at
-      FROM generate_series(1, %(rows)s) n) told
+      FROM generate_series(1, %(rows)s) n) numbered
 """
 COUNTED = """
 INSERT INTO counters (key, scope, subject, "window", starts_at, runs, open_runs, reserved_usd)

@@ -5,8 +5,8 @@
     python -m bench.pages --history             # every filter of /ops-logs instead
 
 Lists, one page of each kind of thing, reports, runbooks and the first page, as a superuser, through
-Django's whole stack without the network; six requests each, of which the first is told apart. The
-CPU time of either process is told besides: on a machine that others use it is what the figures
+Django's whole stack without the network; six requests each, of which the first is kept apart. The
+CPU time of either process is given besides: on a machine that others use it is what the figures
 mean.
 """
 
@@ -36,7 +36,7 @@ USE = """
 INSERT INTO counters (key, scope, subject, "window", starts_at, runs, settled_usd)
 SELECT tollgate.counter_key('work_order', id, 'day', day), 'work_order', id, 'day', day,
     CASE WHEN n % 100 = 7 THEN 100 ELSE n % 90 END, CASE WHEN n % 50 = 3 THEN 2.00 ELSE n % 190 * 0.01 END
-FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM work_orders WHERE id LIKE 'wo-%') told,
+FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM work_orders WHERE id LIKE 'wo-%') numbered,
     (SELECT date_trunc('day', now(), 'UTC') - d * interval '1 day' AS day
      FROM generate_series(0, 2) d) days
 WHERE n % 3 <> 0

@@ -61,8 +61,8 @@ def measure(bench: Bench, on: Ground) -> list[Row]:
 
         def ask(kind: str) -> Ask:
             if kind == "finish":
-                told = FinishTold("success", Decimal("0.008"))
-                return Ask("finish", finish_fields(started.pop(), told, caller=caller))
+                report = FinishTold("success", Decimal("0.008"))
+                return Ask("finish", finish_fields(started.pop(), report, caller=caller))
             spent = SpendTold(Attribution(user_id=f"u{random.randrange(4)}"), Decimal("0.008"))
             return Ask("spend", spend_fields(spent, caller=caller))
 

@@ -27,7 +27,7 @@ FROM (SELECT n, at, feature,
                 / %(rows)s AS at,
             'feature-' || n %% 30 AS other, n %% 4 = 0 AS chats
         FROM generate_series(0, %(rows)s::bigint - 1) n) numbered,
-        LATERAL (SELECT CASE WHEN chats THEN 'chat' ELSE other END AS feature) named) told
+        LATERAL (SELECT CASE WHEN chats THEN 'chat' ELSE other END AS feature) named) calls
 """
 TOOLS = """
 INSERT INTO tool_calls (event_id, inference_event_id, created_at, user_id, feature, tool_name,
@@ -41,11 +41,11 @@ FROM inference_events WHERE trigger_type = 'tool_result' AND input_tokens % 2 = 
 def fill(on: Ground, database: str, rows: int, since: datetime, until: datetime) -> int:
     """Gives the number of calls of tools."""
     first = until - timedelta(days=DAYS)
-    told = {"first": first, "until": until, "since": since, "rows": rows}
+    arguments = {"first": first, "until": until, "since": since, "rows": rows}
     with psycopg.connect(on.superuser_url(database), autocommit=True) as owner:
         owner.execute("SELECT tollgate.ensure_telemetry_partitions_v1(%s)", [first.date()])
         owner.execute("SET session_replication_role = replica")  # hours are marked at once, below
-        owner.execute(EVENTS, told)
+        owner.execute(EVENTS, arguments)
         tools = owner.execute(TOOLS).rowcount
         owner.execute("VACUUM ANALYZE inference_events")
         owner.execute("VACUUM ANALYZE tool_calls")

@@ -26,7 +26,7 @@ from django_q.signing import BadSignature, SignedPackage
 from config.schedules import JOBS
 from opslog import events, liveness
 
-MOST = 200  # characters of a name that is told
+MOST = 200  # characters of a name that is reported
 AFTERWARDS = ("hook", "chain", "iter_count", "cached", "sync")
 BEAT_SECONDS = 20.0
 

@@ -92,9 +92,9 @@ class FromDatabase(Collector):
         except Unavailable:
             up = 0
         yield GaugeMetricFamily("tollgate_database_up", "Whether the database answers.", value=up)
-        for (name, told), value in zip(NAMES, values, strict=False):
+        for (name, help_text), value in zip(NAMES, values, strict=False):
             if value is not None:
-                yield GaugeMetricFamily(name, told, value=float(value))
+                yield GaugeMetricFamily(name, help_text, value=float(value))
         if up:
             yield from _tokens()
             yield from _limits()

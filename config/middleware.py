@@ -121,8 +121,8 @@ class NoStoreMiddleware(Middleware):
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        said = response.headers.get("Cache-Control", "")
-        if "no-store" not in said and (not said or is_somebodys(request)):
+        cache_control = response.headers.get("Cache-Control", "")
+        if "no-store" not in cache_control and (not cache_control or is_somebodys(request)):
             response.headers["Cache-Control"] = "no-store, private"
         return response
 

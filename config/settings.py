@@ -325,7 +325,7 @@ TOLLGATE_BASE_URL = take(
 TOLLGATE_NOTIFY_SECRET_URLS = take("NOTIFY_URLS", default="", form=forms.channels, secret=True)
 TOLLGATE_NOTIFY_PRIVATE_NETWORKS = take("NOTIFY_PRIVATE_NETWORKS", default="0", form=forms.boolean)
 
-# Optional: the day's spend is mirrored there; errors and budget alerts are told to Sentry; pinged
+# Optional: the day's spend is mirrored there; errors and budget alerts go to Sentry; pinged
 # after each report. All three may hold credentials; the names keep them off Django's debug pages.
 TOLLGATE_REDIS_SECRET_URL = take("REDIS_URL", default="", form=forms.redis_url, secret=True)
 TOLLGATE_SENTRY_SECRET_DSN = take("SENTRY_DSN", default="", form=forms.http_url, secret=True)

@@ -38,7 +38,7 @@ class Refused(Exception):
 
 def leaf(event: dict) -> bytes:
     """Each column with its type and length before it, as PostgreSQL sends a row."""
-    told = struct.pack(">i", len(COLUMNS))
+    encoded = struct.pack(">i", len(COLUMNS))
     for name in COLUMNS:
         value = event[name]
         if name in ("id", "xact"):
@@ -48,8 +48,8 @@ def leaf(event: dict) -> bytes:
             kind, data = 1184, struct.pack(">q", since // timedelta(microseconds=1))
         else:
             kind, data = 25, value.encode()
-        told += struct.pack(">Ii", kind, len(data)) + data
-    return hashlib.sha256(b"\x00tollgate.event.v1\x00" + told).digest()
+        encoded += struct.pack(">Ii", kind, len(data)) + data
+    return hashlib.sha256(b"\x00tollgate.event.v1\x00" + encoded).digest()
 
 
 def climb(node: bytes, position: int, count: int, path: list) -> bytes:

@@ -106,37 +106,37 @@ def take(base: str) -> int:
             if page == "request":
                 page = "/admin/budgets/changerequest/"
                 page += f"{open_request.pk}/change/" if open_request else ""
-            said = shoot(browser, picture, base, page, cookies[picture.person])
+            complaints = shoot(browser, picture, base, page, cookies[picture.person])
             size = (IMAGES / f"{picture.name}.png").stat().st_size
-            faults += bool(said) + (size > LARGEST)
-            print(f"{picture.name}.png  {size // 1000} kB  {'; '.join(said)}")
+            faults += bool(complaints) + (size > LARGEST)
+            print(f"{picture.name}.png  {size // 1000} kB  {'; '.join(complaints)}")
         browser.close()
     return min(faults, 1)
 
 
 def shoot(browser: Browser, picture: Picture, base: str, page: str, cookie: str) -> list[str]:
-    """What the console of the page said that it should not have."""
+    """What the console of the page says that it should not have."""
     context = browser.new_context(
         viewport={"width": picture.width, "height": picture.height},
         color_scheme="dark" if picture.theme == "dark" else "light",
     )
     context.add_cookies([{"name": "sessionid", "value": cookie, "url": base}])
     tab = context.new_page()
-    said: list[str] = []
+    complaints: list[str] = []
 
     def listen(message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            said.append(message.text)
+            complaints.append(message.text)
 
     tab.on("console", listen)
-    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
     tab.goto(base + page, wait_until="networkidle")
     tab.evaluate("document.fonts.ready")
     if tab.locator("#tg-live").count():
         tab.evaluate(RENEWED)
     tab.screenshot(path=IMAGES / f"{picture.name}.png")
     context.close()
-    return said
+    return complaints
 
 
 def session(person: str) -> str:

@@ -411,7 +411,7 @@ class TokenUse(models.Model):
 
 
 class TokenPolicy(models.Model):
-    """What holds for new tokens where nothing else is said. One row."""
+    """What holds for new tokens where nothing else is set. One row."""
 
     id = models.SmallIntegerField(primary_key=True, default=1, editable=False)
     lifetime_days = models.IntegerField(

@@ -70,7 +70,7 @@ def digest(text: str) -> bytes:
 
 
 def policy() -> TokenPolicy:
-    """What holds for new tokens where nothing else is said."""
+    """What holds for new tokens where nothing else is set."""
     return TokenPolicy.objects.get()
 
 
@@ -197,10 +197,10 @@ def rotate(
 
 def _record_created(token: ServiceToken, *, by: str, old: ServiceToken | None = None) -> None:
     """`old`: its predecessor."""
-    said = f", successor of {old.prefix}…" if old else ""
+    predecessor = f", successor of {old.prefix}…" if old else ""
     events.record(
         "TOKEN_CREATED",
-        message=f"Service token {token.name} made for {token.owner.get_username()}{said}",
+        message=f"Service token {token.name} made for {token.owner.get_username()}{predecessor}",
         owner=("service_token", str(token.pk)),
         label=token.name,
         actor=by,

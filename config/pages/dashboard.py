@@ -216,12 +216,14 @@ def charts(choice: Choice, now: datetime) -> dict[str, Any]:
 
 def changes_of_what_is_shown(since: datetime, until: datetime) -> list[tuple[datetime, str]]:
     """Changes of everything, and of the features that governed spend has in this time."""
-    told = list(change_markers.markers_between(since, until))
+    markers = list(change_markers.markers_between(since, until))
     spends = history.names_with_spend(
-        "feature", {each.feature for each in told if each.feature}, since, until
+        "feature", {each.feature for each in markers if each.feature}, since, until
     )
     return [
-        change_markers.labeled(each) for each in told if not each.feature or each.feature in spends
+        change_markers.labeled(each)
+        for each in markers
+        if not each.feature or each.feature in spends
     ]
 
 

@@ -229,13 +229,13 @@ class UserAdmin(PageAdmin):
 
 def waits(change: AccountChange) -> str:
     """What a message says of a change that needs a second administrator."""
-    told = accounts.headline(change)
+    headline = accounts.headline(change)
     able = accounts.confirmers(change)
     if able:
         names = ", ".join(each.get_username() for each in able)
-        return f"{told}: waiting for a second administrator to confirm ({names})."
+        return f"{headline}: waiting for a second administrator to confirm ({names})."
     return (
-        f"{told}: there is no second administrator to confirm. On the server, run "
+        f"{headline}: there is no second administrator to confirm. On the server, run "
         f"manage.py account_changes --confirm {change.pk}"
     )
 

@@ -112,10 +112,10 @@ def limits_in_use(rows: "QuerySet[Budget]") -> list[Facts]:
     """Limits with what is used of each, the fullest first."""
     found = list(rows.exclude(amount=None)[:50])
     uses = limits.use_of([each.pk for each in found])
-    told: list[Facts] = []
+    facts: list[Facts] = []
     for each in found:
         use = uses[each.pk]
-        told.append(
+        facts.append(
             {
                 "limit": each,
                 "what": sentence(each),
@@ -124,10 +124,10 @@ def limits_in_use(rows: "QuerySet[Budget]") -> list[Facts]:
                 "unit": UNITS[each.measure],
                 "share": use.used / each.amount if each.amount else Decimal(0),
                 "subject": use.subject,
-                "told": told_at(each),
+                "alerts_at": told_at(each),
             }
         )
-    return sorted(told, key=lambda row: row["share"], reverse=True)[:20]
+    return sorted(facts, key=lambda row: row["share"], reverse=True)[:20]
 
 
 def of_a_breach(work_order: WorkOrder | None) -> Facts:

@@ -1,7 +1,7 @@
 """`make run`: everything under one process, which stops all of it when it ends.
 
 Database, migrations, web server, job worker, message delivery, sealer and the demo's traffic.
-Whatever cannot work is said in one line, with exit code 2.
+Whatever cannot work is reported in one line, with exit code 2.
 """
 
 import http.client
@@ -153,7 +153,7 @@ class Supervisor:
                 self.check_settings()
             self.prepare()
             self.user = self.application_user()
-            told = self.application_environment()
+            environment = self.application_environment()
             self.settle_door()
             argv = web_server(
                 self.host,
@@ -163,11 +163,11 @@ class Supervisor:
                 page_workers=self.page_workers,
                 threads=self.threads,
             )
-            web = self.start(WebServer("web", argv, told, OWNERS | SEALERS, self.user))
+            web = self.start(WebServer("web", argv, environment, OWNERS | SEALERS, self.user))
             # It reads there how long admissions took.
-            told = {**told, COUNTS: web.env[COUNTS]}
-            self.start(Child("jobs", job_worker(), told, OWNERS | SEALERS, self.user))
-            self.start(Child("deliver", courier(), told, OWNERS | SEALERS, self.user))
+            environment = {**environment, COUNTS: web.env[COUNTS]}
+            self.start(Child("jobs", job_worker(), environment, OWNERS | SEALERS, self.user))
+            self.start(Child("deliver", courier(), environment, OWNERS | SEALERS, self.user))
             if self.embedded or os.environ.get("SEAL_KEY") or os.environ.get("SEAL_KEY_FILE"):
                 self.start(Child("seals", sealer(), without=OWNERS))
             self.wait_for_answer(web)

@@ -56,10 +56,10 @@ class Threads:
         headers: list[tuple[str, str]] = []
 
         def start_response(
-            told: str, fields: list[tuple[str, str]], exc_info: Any = None
+            line: str, fields: list[tuple[str, str]], exc_info: Any = None
         ) -> Callable[[bytes], object]:
             nonlocal status, headers
-            status, headers = told, fields
+            status, headers = line, fields
             return no_write
 
         parts = self.application(exchange.environ, start_response)

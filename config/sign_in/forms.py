@@ -68,7 +68,7 @@ class ConfirmCodeForm(CodeMixin, ReauthenticateForm):
 
 
 class PasskeyForm(AddWebAuthnForm):
-    """A passkey, unless it is said to be a security key that knows nobody."""
+    """A passkey, unless it is declared to be a security key that knows nobody."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -94,6 +94,6 @@ class NewPasswordForm(ChangePasswordForm):
 
     def clean_oldpassword(self) -> Any:
         tried = count(self.user, "name")
-        told = super().clean_oldpassword()
+        password = super().clean_oldpassword()
         tried.succeeded()
-        return told
+        return password

@@ -58,9 +58,9 @@ def claims(login: SocialLogin) -> dict[str, Any]:
     return {**(data.get("userinfo") or {}), **(data.get("id_token") or {})}
 
 
-def groups_of(told: Mapping[str, Any]) -> set[str]:
+def groups_of(from_provider: Mapping[str, Any]) -> set[str]:
     """Names of groups here, from the claim. `a.b` names a claim within a claim."""
-    found: Any = told
+    found: Any = from_provider
     for part in settings.TOLLGATE_OIDC_GROUPS_CLAIM.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
     names = [found] if isinstance(found, str) else found if isinstance(found, list) else []
@@ -81,11 +81,11 @@ def follow(person: User, wanted: set[str]) -> None:
         accounts.join_by_single_sign_on(person, wanted)
 
 
-def new_person(told: Mapping[str, Any]) -> User:
+def new_person(from_provider: Mapping[str, Any]) -> User:
     """A person who comes for the first time. A name that is taken gets a number: nobody takes over
     an account by having its name, or its address, elsewhere."""
-    email = str(told.get("email") or "")[:254]
-    wish = str(told.get("preferred_username") or email.partition("@")[0] or "person")
+    email = str(from_provider.get("email") or "")[:254]
+    wish = str(from_provider.get("preferred_username") or email.partition("@")[0] or "person")
     base = USED_NAME.sub("-", wish)[:140]
     if accounts.name_problem(base) and accounts.name_problem(f"{base}-2"):
         base = "person"  # a name that nobody may have, whatever its number
@@ -93,9 +93,9 @@ def new_person(told: Mapping[str, Any]) -> User:
     return accounts.create_by_single_sign_on(
         {
             "username": next(name for name in names if not accounts.name_problem(name)),
-            "email": email if told.get("email_verified") is True else "",
-            "first_name": clean(told.get("given_name")),
-            "last_name": clean(told.get("family_name")),
+            "email": email if from_provider.get("email_verified") is True else "",
+            "first_name": clean(from_provider.get("given_name")),
+            "last_name": clean(from_provider.get("family_name")),
         },
         by=ACTOR,
     )
@@ -111,9 +111,9 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
         """Everything that is judged of the provider's word, before anybody is signed in by it."""
         token = sociallogin.account.extra_data.get("id_token") or {}
-        told = sociallogin.account.extra_data.get("userinfo") or {}
+        user_info = sociallogin.account.extra_data.get("userinfo") or {}
         issuer = str(token.get("iss", "")).rstrip("/")
-        if issuer != settings.TOLLGATE_OIDC_ISSUER or told.get("sub", token.get("sub")) != (
+        if issuer != settings.TOLLGATE_OIDC_ISSUER or user_info.get("sub", token.get("sub")) != (
             token.get("sub")
         ):
             raise refusal(request, NOT_TRUSTED)
@@ -139,8 +139,11 @@ def confirm(request: HttpRequest, login: SocialLogin) -> None:
     says when (`auth_time`, which it must once `max_age` is sent): its address could be edited."""
     if login.user != request.user:
         raise refusal(request, "You signed in as a different person. Nothing was confirmed.")
-    told = claims(login).get("auth_time")
-    if not isinstance(told, int) or told < time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT:
+    confirmed_at = claims(login).get("auth_time")
+    if (
+        not isinstance(confirmed_at, int)
+        or confirmed_at < time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
+    ):
         raise refusal(request, NOT_ASKED)
     record_authentication(
         request,

@@ -9,7 +9,7 @@ A NEW ADDRESS NEEDS ONE LINE HERE, or `test_every_address.py` fails and names it
 - an address for everybody: OPEN;
 - a file to download, besides its line above: EXPORTS.
 
-An argument of an address that is not told in `arguments()` needs a line there.
+An argument of an address that is not in `arguments()` needs a line there.
 """
 
 from dataclasses import dataclass, field

@@ -38,15 +38,15 @@ class Injected(HTMLParser):
             data = tag == "script" and ("type", "application/json") in attrs
             self.inside.append("json" if data else tag)
         for name, value in attrs:
-            told = value or ""
-            if MARK in name or (MARK in told and name.startswith(EVALUATED)):
-                self.found.append(f"<{tag} {name}={told[:60]}>")
-            scheme = told.strip().lower()
+            result = value or ""
+            if MARK in name or (MARK in result and name.startswith(EVALUATED)):
+                self.found.append(f"<{tag} {name}={result[:60]}>")
+            scheme = result.strip().lower()
             if name in ADDRESSES and scheme.startswith(("javascript:", "data:text", "vbscript:")):
-                self.found.append(f"<{tag} {name}={told[:60]}>")
-            if name in ("srcdoc", "style") and MARK in told:
-                self.found.append(f"<{tag} {name}={told[:60]}>")
-            self.seen += MARK in told
+                self.found.append(f"<{tag} {name}={result[:60]}>")
+            if name in ("srcdoc", "style") and MARK in result:
+                self.found.append(f"<{tag} {name}={result[:60]}>")
+            self.seen += MARK in result
 
     def handle_endtag(self, tag: str) -> None:
         if self.inside and self.inside[-1] in (tag, "json" if tag == "script" else tag):

@@ -57,7 +57,7 @@ def test_text_stays_text_on_every_page(db: None, name: str) -> None:
     text = TEXTS[name]
     scene = hostile_scene(text)
     client = walking.logged_in(scene.people["root"])
-    told, wrong = 0, dict[str, str]()
+    result, wrong = 0, dict[str, str]()
     for address in walking.addresses():
         if address.name not in expectations.pages() and not address.name.startswith("admin"):
             continue
@@ -71,18 +71,18 @@ def test_text_stays_text_on_every_page(db: None, name: str) -> None:
             if not kind.startswith("text/html"):
                 continue
             found, seen = injected(answer.content.decode())
-            told += bool(seen)
+            result += bool(seen)
             if found:
                 wrong[path + query] = found[0]
     assert wrong == {}
-    assert told > 30, "the text is hardly anywhere: the scene has lost it"
+    assert result > 30, "the text is hardly anywhere: the scene has lost it"
 
 
 def queries(name: str, text: str) -> list[str]:
     """The address alone, and with the text in each of its parameters that is shown again."""
     if name in ("ops-logs", "ops-logs-rows"):
-        told = dict.fromkeys(("actor", "kind", "owner_type", "owner_id", "text", "agent"), text)
-        return ["", f"?{urlencode(told)}", f"?{urlencode({text[:60]: text, 'since': text})}"]
+        result = dict.fromkeys(("actor", "kind", "owner_type", "owner_id", "text", "agent"), text)
+        return ["", f"?{urlencode(result)}", f"?{urlencode({text[:60]: text, 'since': text})}"]
     if name.endswith("_changelist"):
         return ["", f"?{urlencode({'q': text})}"]
     return [""]
@@ -121,12 +121,12 @@ def test_no_cell_is_a_formula(db: None, name: str) -> None:
     (address,) = [each for each in walking.addresses() if each.name == name]
     for method, body, form in EXPORTS[name]:
         day = clock.today().isoformat()
-        told = file(client, address.path(scene), method, {**body, "day": day})
-        assert told.count(MARK) >= len(texts), "the texts are not in the file"
+        result = file(client, address.path(scene), method, {**body, "day": day})
+        assert result.count(MARK) >= len(texts), "the texts are not in the file"
         if form == "csv":
-            assert formulas(told)[0] == []
+            assert formulas(result)[0] == []
         else:
-            assert lines(told) > len(texts)
+            assert lines(result) > len(texts)
 
 
 # ---- the controls: each of the above is able to fail

@@ -30,10 +30,10 @@ class Address:
 
     def path(self, scene: Scene) -> str:
         wanted = {one or other for one, other in ARGUMENT.findall(self.route)}
-        told = expectations.arguments(scene, self.name, wanted) if wanted else {}
+        result = expectations.arguments(scene, self.name, wanted) if wanted else {}
 
         def value(match: "re.Match[str]") -> str:
-            return str(told[match[1] or match[2]])
+            return str(result[match[1] or match[2]])
 
         return "/" + re.sub(r"[\^$]", "", ARGUMENT.sub(value, self.route))
 

@@ -107,13 +107,13 @@ def test_the_link_is_in_no_row_and_reaches_its_person_alone(committed_db: str) -
     reader = factories.make_user("reader", ["auditor"], is_staff=True, email="reader@example.com")
     accounts.ask_for_link(reader.pk, by=house["ann"])
     delivery.deliver_due()
-    told = {
+    data = {
         message.to[0]: str(message.body)
         for message in sent_mail.outbox
         if "/account-link/" in message.body
     }
-    assert list(told) == ["reader@example.com"]
-    (body,) = told.values()
+    assert list(data) == ["reader@example.com"]
+    (body,) = data.values()
     found = re.search(r"/admin/account-link/\S+", str(body))
     assert found is not None
     assert follow(found[0])[2].status_code == 200
@@ -262,8 +262,13 @@ def test_the_command_prints_a_link_and_the_log_says_so(house: House) -> None:
     assert found is not None
     event = OperationsEvent.objects.get(kind="ACCOUNT_LINK_ISSUED")
     assert (event.meta["how"], event.actor.endswith("(command line)")) == ("command", True)
-    told = OutboxMessage.objects.filter(subject="Password link for finance issued")
-    assert set(told.values_list("recipient_label", flat=True)) == {"ann", "bob", "finance", "root"}
+    messages = OutboxMessage.objects.filter(subject="Password link for finance issued")
+    assert set(messages.values_list("recipient_label", flat=True)) == {
+        "ann",
+        "bob",
+        "finance",
+        "root",
+    }
     client, address, _ = follow(found[1])
     client.post(address, BOTH)
     assert User.objects.get(username="finance").check_password(NEW)
@@ -299,8 +304,8 @@ def test_ones_own_change_is_an_event(house: House) -> None:
     ops.save()
     before = OperationsEvent.objects.filter(kind="PASSWORD_CHANGED").count()
     client = logged_in(ops)
-    told = {"oldpassword": "the-old-password-1", "password1": NEW, "password2": NEW}
-    client.post(reverse("account_change_password"), told)
+    data = {"oldpassword": "the-old-password-1", "password1": NEW, "password2": NEW}
+    client.post(reverse("account_change_password"), data)
     assert User.objects.get(pk=ops.pk).check_password(NEW)
     found = OperationsEvent.objects.filter(kind="PASSWORD_CHANGED")
     assert found.count() == before + 1

@@ -33,7 +33,7 @@ def test_names_of_people_are_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("орs2", "mixes Cyrillic and Latin"),
         ("οps", "mixes Greek and Latin"),
@@ -50,9 +50,9 @@ def test_names_of_people_are_names(name: str) -> None:
         ("ops\u0662", "Digits are 0 to 9"),
     ],
 )
-def test_what_deceives_is_refused_in_every_name(name: str, said: str) -> None:
-    assert said in names.problem(name)
-    assert said in names.username_problem(name)
+def test_what_deceives_is_refused_in_every_name(name: str, message: str) -> None:
+    assert message in names.problem(name)
+    assert message in names.username_problem(name)
 
 
 @pytest.mark.parametrize("name", ["орѕ", "сор", "ᴏps", "ıps"])
@@ -92,8 +92,8 @@ def test_the_form_takes_no_second_ops2(house: House, name: str) -> None:
     before = set(User.objects.values_list("username", flat=True))
     assert client.post(reverse("admin:auth_user_add"), {"username": name}).status_code == 200
     url = reverse("admin:auth_user_change", args=[house["finance"].pk])
-    told = {"username": name, "email": "finance@example.com", "is_active": "on", "is_staff": "on"}
-    assert client.post(url, told).status_code == 200
+    data = {"username": name, "email": "finance@example.com", "is_active": "on", "is_staff": "on"}
+    assert client.post(url, data).status_code == 200
     assert set(User.objects.values_list("username", flat=True)) == before
 
 

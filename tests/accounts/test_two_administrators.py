@@ -18,6 +18,7 @@ from opslog.models import OperationsEvent, OutboxMessage
 from tests import factories
 from tests.access.walking import logged_in
 from tests.accounts.house import House
+from tests.trail import meta_of, trail
 
 FORM = {"is_active": "on", "is_staff": "on"}
 
@@ -26,7 +27,7 @@ def groups_of(person: User) -> set[str]:
     return set(person.groups.values_list("name", flat=True))
 
 
-def told(kind: str) -> OperationsEvent:
+def latest_event(kind: str) -> OperationsEvent:
     return OperationsEvent.objects.filter(kind=kind).latest("id")
 
 
@@ -75,7 +76,7 @@ def test_no_page_sets_the_password_of_somebody_else(house: House) -> None:
 def test_ghosts_get_no_rights_from_one_administrator(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two ghosts with finance and vp: made, but in no group; proposed, told and waiting."""
+    """Two ghosts with finance and vp: made, but in no group; proposed, announced and waiting."""
     later(monkeypatch)
     client = logged_in(house["ann"])
     ghosts = [add(client, "ghost-1", "finance"), add(client, "ghost-2", "vp", "administrator")]
@@ -93,7 +94,7 @@ def test_ghosts_get_no_rights_from_one_administrator(
     }
     accounts.confirm(change.pk, by=house["bob"])
     assert groups_of(ghosts[0]) == {"finance"}
-    event = told("USER_CHANGED")
+    event = latest_event("USER_CHANGED")
     assert event.meta["changes"] == {"groups": {"old": [], "new": ["finance"]}}
     assert (event.actor, event.meta["proposedBy"]) == ("bob", "ann")
     with pytest.raises(Conflict):
@@ -154,7 +155,7 @@ def test_who_comes_back_waits_again(house: House, monkeypatch: pytest.MonkeyPatc
     accounts.change(vp.pk, by=ann, values={}, groups=set())  # leaving takes one, at once
     assert groups_of(vp) == set()
     assert not Membership.objects.filter(person=vp).exists()
-    assert told("USER_CHANGED").meta["changes"] == {"groups": {"old": ["vp"], "new": []}}
+    assert latest_event("USER_CHANGED").meta["changes"] == {"groups": {"old": ["vp"], "new": []}}
     waiting = accounts.change(vp.pk, by=ann, values={}, groups={"vp"}).waiting
     assert waiting is not None
     accounts.confirm(waiting.pk, by=house["bob"])
@@ -238,6 +239,10 @@ def test_what_was_proposed_about_one_address_is_not_done_to_another(
     accounts.change(new.pk, by=house["ann"], values=changed)
     assert accounts.confirm(waiting.pk, by=house["bob"]).status == "stale"
     assert groups_of(new) == set()
+    assert trail("ACCOUNT_CHANGE_") == [
+        ("ACCOUNT_CHANGE_PROPOSED", f"user {new.pk}", "ann"),
+        ("ACCOUNT_CHANGE_STALE", f"user {new.pk}", "tollgate"),
+    ]
 
 
 def test_a_proposal_of_somebody_who_left_is_worth_nothing(house: House) -> None:
@@ -264,6 +269,15 @@ def test_it_expires_and_it_can_be_refused(house: House) -> None:
         "refused",
         "expired",
     ]
+    about = f"user {new.pk}"
+    assert trail("ACCOUNT_CHANGE_") == [
+        ("ACCOUNT_CHANGE_PROPOSED", about, "ann"),
+        ("ACCOUNT_CHANGE_REFUSED", about, "ann"),
+        ("ACCOUNT_CHANGE_PROPOSED", about, "ann"),
+        ("ACCOUNT_CHANGE_EXPIRED", about, "tollgate"),
+    ]
+    facts = {"changeId": first.pk, "proposedBy": "ann", "reason": "a slip"}
+    assert facts.items() <= meta_of("ACCOUNT_CHANGE_REFUSED").items()
     assert groups_of(new) == set()
 
 
@@ -296,12 +310,17 @@ def test_no_other_page_puts_anybody_into_a_group(house: House) -> None:
     client = logged_in(house["root"])
     ghost = factories.make_user("ghost", is_staff=True)
     before = list(group.permissions.values_list("pk", flat=True))
-    told = {"name": "finance", "user_set": [ghost.pk], "members": [ghost.pk], "permissions": [1]}
+    latest_event = {
+        "name": "finance",
+        "user_set": [ghost.pk],
+        "members": [ghost.pk],
+        "permissions": [1],
+    }
     for url in (
         reverse("admin:auth_group_change", args=[group.pk]),
         reverse("admin:auth_group_add"),
     ):
-        assert client.post(url, told).status_code == 403
+        assert client.post(url, latest_event).status_code == 403
     person = reverse("admin:auth_user_change", args=[ghost.pk])
     client.post(person, {**FORM, "username": "ghost", "user_permissions": [1, 2, 3]})
     for action in ("delete_selected", "activate", "make_superuser"):
@@ -321,7 +340,7 @@ def test_with_one_administrator_the_machine_confirms_and_the_log_says_so(db: Non
     assert f"manage.py account_changes --confirm {change.pk}" in page.content.decode()
     accounts.confirm_by_command(change.pk, by="me (command line)")
     assert groups_of(new) == {"operations"}
-    event = told("ACCOUNT_CHANGE_CONFIRMED")
+    event = latest_event("ACCOUNT_CHANGE_CONFIRMED")
     assert event.actor == "me (command line)"
     assert event.meta["reason"] == "confirmed by command: there is no second administrator"
     assert Membership.objects.get(person=new).how == "command"

@@ -34,19 +34,19 @@ def queries(client: Client, url: str) -> list[str]:
     return [query["sql"] for query in seen.captured_queries]
 
 
-def decide(client: Client, request: ChangeRequest, **told: object) -> str:
+def decide(client: Client, request: ChangeRequest, **fields: object) -> str:
     url = reverse("admin:budgets_changerequest_decide", args=[request.pk])
-    told = {"decision": "approve", "comment": "seen", "seen_revision": 1, **ANSWERS, **told}
-    return client.post(url, told, follow=True).content.decode()
+    fields = {"decision": "approve", "comment": "seen", "seen_revision": 1, **ANSWERS, **fields}
+    return client.post(url, fields, follow=True).content.decode()
 
 
-def form(client: Client, work_order: str, **told: object) -> str:
+def form(client: Client, work_order: str, **fields: object) -> str:
     url = f"{reverse('admin:budgets_changerequest_add')}?work_order={work_order}"
-    told = {
+    fields = {
         "runs_per_day": 100,
         "usd_per_day": "2.00",
         "justification": "month end",
         "expected_cost_impact": "$5 a day",
-        **told,
+        **fields,
     }
-    return client.post(url, told, follow=True).content.decode()
+    return client.post(url, fields, follow=True).content.decode()

@@ -181,8 +181,8 @@ def make_seal() -> Seal:
         encoding=1,
         key=key,
     )
-    told = seal.statement()
-    seal.hash, seal.signature = told.hash(), signer.sign(told.text())
+    statement = seal.statement()
+    seal.hash, seal.signature = statement.hash(), signer.sign(statement.text())
     seal.save(force_insert=True)
     return seal
 
@@ -201,10 +201,10 @@ def burn(text: str) -> Incident:
         )
 
     switch(True)
-    told = make_finding(
+    result = make_finding(
         until=whole_hour(now), feature=text, tool=text, traffic=text, sentences=(text,)
     )
-    incident = record_verdict(told, now=now)
+    incident = record_verdict(result, now=now)
     automatic_mitigation.apply_proposals(now=now)
     switch(False)
     assert incident is not None

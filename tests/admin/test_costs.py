@@ -46,12 +46,12 @@ def test_which_cost_of_a_call_counts(scene: Scene) -> None:
     call = InferenceEvent.objects.get(event_id="cost-1")
     shown = page(reader, "opslog_inferenceevent_change", str(call.pk))
     assert "50.0 %" in shown
-    told = {"wins": "sender", "reason": "the gateway knows our contract"}
+    data = {"wins": "sender", "reason": "the gateway knows our contract"}
     prefer = reverse("admin:opslog_costpreference_prefer", args=[1])
-    assert reader.post(prefer, told).status_code == 403
-    assert client.post(prefer, {**told, "reason": ""}).status_code == 200
+    assert reader.post(prefer, data).status_code == 403
+    assert client.post(prefer, {**data, "reason": ""}).status_code == 200
     assert CostPreference.objects.get().wins == "computed"
-    assert client.post(prefer, told).status_code == 302
+    assert client.post(prefer, data).status_code == 302
     assert "The sender&#x27;s cost, where it is given" in reader.get(url).content.decode()
     event = OperationsEvent.objects.get(kind="COST_PREFERENCE_CHANGE")
     assert event.actor == "administrator"

@@ -46,14 +46,14 @@ def unconfirmed(scene: Scene, role: str) -> Client:
 def test_an_idle_work_order_explains_itself(scene: Scene) -> None:
     idle = ask(factories.make_work_order("idle"), scene.people["asker"])
     text = look(scene, "operations", idle)
-    for said in (
+    for phrase in (
         "Nothing was refused in 30 days",
         "No run has ended in 30 days",
         "No agent has run in 30 days",
         "No run has reported its tokens",
         "No red flag",
     ):
-        assert said in text, said
+        assert phrase in text, phrase
 
 
 def test_figures_lead_to_their_rows(scene: Scene) -> None:
@@ -61,7 +61,7 @@ def test_figures_lead_to_their_rows(scene: Scene) -> None:
     client = log_in(scene, "operations")
     answer = client.get(url_of(scene.request))
     flags = {flag.said: flag.href for flag in answer.context["flags"]}
-    href = next(href for said, href in flags.items() if "not registered" in said)
+    href = next(href for item, href in flags.items() if "not registered" in item)
     rows = client.get(href)
     assert rows.status_code == 200
     assert len(rows.context["cl"].result_list) == 2, "the run of the scene is unknown too"
@@ -137,10 +137,10 @@ def test_shared_limits_do_not_make_the_lists_grow(scene: Scene, query: str) -> N
 
 def test_what_people_type_stays_text(db: None) -> None:
     scene = make_scene(HOSTILE)
-    said = decide(
+    outcomes = decide(
         log_in(scene, "operations"), scene.request, comment=HOSTILE, legitimate_note=HOSTILE
     )
-    assert HOSTILE not in said
+    assert HOSTILE not in outcomes
     assert Vote.objects.get().evidence["answers"]["legitimate"]["note"] == HOSTILE
     for role in ("auditor", "director"):
         text = look(scene, role)
@@ -212,13 +212,13 @@ def test_editing_clears_the_votes(scene: Scene) -> None:
         "clears what was signed so far (1 signature)"
         in client.get(url_of(big, "edit")).content.decode()
     )
-    told = {
+    data = {
         "usd_per_day": "70",
         "justification": "still more",
         "expected_cost_impact": "$1 a day",
         "send": "1",
     }
-    changed = client.post(url_of(big, "edit"), told, follow=True).content.decode()
+    changed = client.post(url_of(big, "edit"), data, follow=True).content.decode()
     assert "whoever signed is asked again" in changed
     assert "version 1: counts no more" in changed
     big.refresh_from_db()
@@ -237,10 +237,10 @@ def test_a_raise_for_a_time_and_runs_at_once(scene: Scene) -> None:
     client = log_in(scene, "asker")
     half = form(client, "w2", usd_per_day="9", grant_until=until, send="1")
     assert "needs both its beginning and its end" in half
-    told = {"grant_from": f"{soon:%Y-%m-%dT%H:%M}", "grant_until": until}
-    checked = form(client, "w2", usd_per_day="9", check="1", **told)
+    data = {"grant_from": f"{soon:%Y-%m-%dT%H:%M}", "grant_until": until}
+    checked = form(client, "w2", usd_per_day="9", check="1", **data)
     assert "It will need <strong>operations</strong>" in checked
-    form(client, "w2", usd_per_day="9", send="1", **told)
+    form(client, "w2", usd_per_day="9", send="1", **data)
     made = ChangeRequest.objects.get(subject_id="w2")
     assert made.grant_until is not None
     assert f"{made.grant_until:%Y-%m-%dT%H:%M}" == until
@@ -345,11 +345,11 @@ def test_a_cap_that_moved_after_the_form_was_shown_is_not_put_back(scene: Scene)
     work_order = factories.make_work_order("moves")
     client = log_in(scene, "operations")
     shown = {"runs_per_day": "100", "usd_per_day": "2.00", "max_concurrent_runs": "2"}
-    told = {f"initial-{name}": value for name, value in shown.items()} | shown
+    data = {f"initial-{name}": value for name, value in shown.items()} | shown
     factories.set_caps(work_order, 100, "10.00")
     client.post(
         reverse("admin:budgets_changerequest_add") + "?work_order=moves",
-        told
+        data
         | {
             "runs_per_day": "50",
             "justification": "fewer",

@@ -34,8 +34,8 @@ def test_lines(text: str) -> None:
 @pytest.mark.parametrize("title", ["one\r\ntwo", "red \x1b[31m", "bell\x07"])
 def test_a_title_in_the_admin(scene: Scene, title: str) -> None:
     client = log_in(scene, "operations")
-    told = {"title": title, "id": "w9", "max_concurrent_runs": "2"}
-    page = client.post(reverse("admin:workorders_workorder_add"), told)
+    data = {"title": title, "id": "w9", "max_concurrent_runs": "2"}
+    page = client.post(reverse("admin:workorders_workorder_add"), data)
     assert page.status_code == 200
     assert "Remove control characters" in page.content.decode()
     assert not WorkOrder.objects.filter(pk="w9").exists()

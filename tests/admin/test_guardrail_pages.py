@@ -20,8 +20,8 @@ from tests.admin.scene import Scene
 from tests.factories import make_user
 
 
-def post(client: Client, name: str, pk: object, **said: object) -> str:
-    answer = client.post(reverse(f"admin:{name}", args=[pk] if pk else []), said, follow=True)
+def post(client: Client, name: str, pk: object, **fields: object) -> str:
+    answer = client.post(reverse(f"admin:{name}", args=[pk] if pk else []), fields, follow=True)
     assert answer.status_code == 200
     return answer.content.decode()
 
@@ -29,8 +29,8 @@ def post(client: Client, name: str, pk: object, **said: object) -> str:
 def test_a_limit_is_lowered_and_never_raised(scene: Scene) -> None:
     client = log_in(scene, "operations")
     day = Budget.objects.get(scope="global", window="day", measure="usd")
-    said = post(client, "budgets_budget_lower", day.pk, amount="40.00", reason="a quiet week")
-    assert "holds from the next start on" in said
+    response = post(client, "budgets_budget_lower", day.pk, amount="40.00", reason="a quiet week")
+    assert "holds from the next start on" in response
     day.refresh_from_db()
     assert day.amount == Decimal(40)
     event = OperationsEvent.objects.filter(kind="LIMIT_CHANGE").latest()
@@ -48,11 +48,11 @@ def test_a_limit_is_added_where_there_was_none(scene: Scene) -> None:
     post(client, "budgets_budget_add", None, **row, amount="5.00", reason="pilot")
     assert Budget.objects.get(scope="surface").amount == 5
     wrong = {"scope": "surface", "subject": "chat", "window": "open", "measure": "usd"}
-    said = post(client, "budgets_budget_add", None, **wrong, amount="5.00", reason="pilot")
-    assert "cannot be kept" in said
+    response = post(client, "budgets_budget_add", None, **wrong, amount="5.00", reason="pilot")
+    assert "cannot be kept" in response
     vip = {"scope": "user", "subject": "vip", "window": "day", "measure": "tokens"}
-    said = post(client, "budgets_budget_add", None, **vip, amount="200000", reason="vip")
-    assert "is a raise" in said
+    response = post(client, "budgets_budget_add", None, **vip, amount="200000", reason="vip")
+    assert "is a raise" in response
 
 
 def test_a_raise_is_asked_for_read_and_signed(scene: Scene) -> None:
@@ -62,19 +62,19 @@ def test_a_raise_is_asked_for_read_and_signed(scene: Scene) -> None:
     page = client.get(reverse("admin:budgets_budget_change", args=[tokens.pk]))
     assert add in page.content.decode()
     assert "Tokens, requests, runs: 1 and more" in client.get(add).content.decode()
-    said = {
+    data = {
         "shared_limit": "90000",
         "justification": "a launch",
         "expected_cost_impact": "$1 a day",
     }
-    assert "on its own page" in client.post(add, said).content.decode()
-    answer = client.post(add, {**said, "shared_limit": "200000"}, follow=True)
+    assert "on its own page" in client.post(add, data).content.decode()
+    answer = client.post(add, {**data, "shared_limit": "200000"}, follow=True)
     assert "sent to those who decide" in answer.content.decode()
     made = ChangeRequest.objects.get(subject_type="budget")
     page = client.get(reverse("admin:budgets_budget_change", args=[tokens.pk]))
     assert f"Request #{made.pk} waits" in page.content.decode()
     edit = reverse("admin:budgets_changerequest_edit", args=[made.pk])
-    client.post(edit, {**said, "shared_limit": "250000"})
+    client.post(edit, {**data, "shared_limit": "250000"})
     director = log_in(scene, "director")
     queue = director.get(reverse("admin:budgets_changerequest_changelist") + "?whose=me")
     assert "tokens a day (UTC), user of *" in queue.content.decode()
@@ -93,16 +93,16 @@ def test_a_raise_is_asked_for_read_and_signed(scene: Scene) -> None:
     assert vote.evidence["limit"]["denials"] == ["user_quota"]
 
 
-@pytest.mark.parametrize("told", ["budget=0", "budget=x", "feature=999999", "budget=9" * 30])
-def test_a_raise_of_nothing_is_not_found(scene: Scene, told: str) -> None:
+@pytest.mark.parametrize("result", ["budget=0", "budget=x", "feature=999999", "budget=9" * 30])
+def test_a_raise_of_nothing_is_not_found(scene: Scene, result: str) -> None:
     client = log_in(scene, "operations")
-    assert client.get(reverse("admin:budgets_changerequest_add") + f"?{told}").status_code == 404
+    assert client.get(reverse("admin:budgets_changerequest_add") + f"?{result}").status_code == 404
 
 
 def test_who_stops_what(scene: Scene) -> None:
     everything = {"scope": "Global", "target": "", "reason": "runaway"}
-    said = post(log_in(scene, "operations"), "budgets_killswitch_add", None, **everything)
-    assert "A director switches everything" in said
+    response = post(log_in(scene, "operations"), "budgets_killswitch_add", None, **everything)
+    assert "A director switches everything" in response
     post(log_in(scene, "director"), "budgets_killswitch_add", None, **everything)
     assert KillSwitch.objects.get(scope="Global").enabled
     home = log_in(scene, "auditor").get(reverse("admin:index")).content.decode()

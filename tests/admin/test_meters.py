@@ -105,7 +105,7 @@ def test_no_day_and_no_use() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "message"),
     [
         (1, "1 s"),
         (119, "119 s"),
@@ -115,5 +115,5 @@ def test_no_day_and_no_use() -> None:
         (172800, "2 days"),
     ],
 )
-def test_how_long_in_words(seconds: int, said: str) -> None:
-    assert tags.in_words(seconds) == said
+def test_how_long_in_words(seconds: int, message: str) -> None:
+    assert tags.in_words(seconds) == message

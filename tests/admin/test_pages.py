@@ -104,8 +104,8 @@ def test_the_first_page_tells_what_is_blocked(scene: Scene) -> None:
     assert found["tight"].why == "no room for a run of its usual cost"
     assert found["stopped"].until is None
     text = page(log_in(scene, "auditor"), "index")
-    for said in (full.title, tight.title, stopped.title, "until somebody resumes it"):
-        assert said in text
+    for item in (full.title, tight.title, stopped.title, "until somebody resumes it"):
+        assert item in text
 
 
 def test_an_empty_installation_says_what_to_do(db: None) -> None:
@@ -113,8 +113,8 @@ def test_an_empty_installation_says_what_to_do(db: None) -> None:
     client = Client()
     client.force_login(person, backend="django.contrib.auth.backends.ModelBackend")
     text = page(client, "index")
-    for said in ("Nothing can be spent yet", "Nothing needs you", "There is no work order yet"):
-        assert said in text
+    for phrase in ("Nothing can be spent yet", "Nothing needs you", "There is no work order yet"):
+        assert phrase in text
     assert "Nothing is blocked" not in text
 
 
@@ -148,8 +148,8 @@ def test_a_work_order_begins_with_the_defaults(scene: Scene) -> None:
 def test_settings_leave_the_caps_alone(scene: Scene) -> None:
     client = log_in(scene, "operations")
     url = reverse("admin:workorders_workorder_settings", args=["w1"])
-    told = {"title": "Other", "refuse_unknown_agents": "on", "usd_per_day": "99"}
-    assert client.post(url, told).status_code == 302
+    data = {"title": "Other", "refuse_unknown_agents": "on", "usd_per_day": "99"}
+    assert client.post(url, data).status_code == 302
     now = WorkOrder.objects.get(pk="w1")
     assert (now.title, now.refuse_unknown_agents) == ("Other", True)
     assert now.usd_per_day == Decimal("2.00")
@@ -158,7 +158,7 @@ def test_settings_leave_the_caps_alone(scene: Scene) -> None:
 
 def test_a_token_is_shown_once(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     client = log_in(scene, "administrator")
-    told = {
+    data = {
         "name": "nightly",
         "owner": scene.people["operations"].pk,
         "scopes": ["start", "read"],
@@ -166,7 +166,7 @@ def test_a_token_is_shown_once(scene: Scene, caplog: pytest.LogCaptureFixture) -
         "work_orders": "w1",
     }
     with caplog.at_level(logging.DEBUG):
-        shown = client.post(reverse("admin:workorders_servicetoken_add"), told)
+        shown = client.post(reverse("admin:workorders_servicetoken_add"), data)
     assert shown.status_code == 200
     assert "no-store" in shown["Cache-Control"]
     made = ServiceToken.objects.get(name="nightly")
@@ -183,7 +183,7 @@ def test_a_token_is_shown_once(scene: Scene, caplog: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"networks": "10.0.0.1/8"}, "is not a network"),
         ({"work_orders": "no-such"}, "There is no work order no-such"),
@@ -191,11 +191,11 @@ def test_a_token_is_shown_once(scene: Scene, caplog: pytest.LogCaptureFixture) -
         ({"expires_at_0": "2020-01-01", "expires_at_1": "00:00"}, "in the past"),
     ],
 )
-def test_a_wrong_token_is_not_made(scene: Scene, wrong: dict[str, object], said: str) -> None:
+def test_a_wrong_token_is_not_made(scene: Scene, wrong: dict[str, object], message: str) -> None:
     client = log_in(scene, "administrator")
-    told = {"name": "x", "owner": scene.people["operations"].pk, "scopes": ["start"], **wrong}
-    answer = client.post(reverse("admin:workorders_servicetoken_add"), told)
-    assert said in answer.content.decode()
+    data = {"name": "x", "owner": scene.people["operations"].pk, "scopes": ["start"], **wrong}
+    answer = client.post(reverse("admin:workorders_servicetoken_add"), data)
+    assert message in answer.content.decode()
     assert not ServiceToken.objects.filter(name="x").exists()
 
 
@@ -221,10 +221,10 @@ def test_a_token_is_rotated_and_the_new_text_shown_once(scene: Scene) -> None:
     assert scene.token.expires_at is not None
     assert scene.token.expires_at < new.created_at + timedelta(hours=2, minutes=1)
     for token, other in ((scene.token, new), (new, scene.token)):
-        told = page(client, "workorders_servicetoken_change", token.pk)
-        assert "Its line" in told
-        assert other.prefix in told
-        assert text not in told
+        page_text = page(client, "workorders_servicetoken_change", token.pk)
+        assert "Its line" in page_text
+        assert other.prefix in page_text
+        assert text not in page_text
     assert "Rotate its successor" in client.post(
         url, {"overlap_hours": "2", "reason": "again"}
     ).content.decode()  # fmt: skip
@@ -241,8 +241,8 @@ def test_tokens_that_expire_soon_are_found(scene: Scene) -> None:
     ServiceToken.objects.filter(pk=scene.token.pk).update(
         expires_at=timezone.now() + timedelta(days=5)
     )
-    told = page(client, "workorders_servicetoken_changelist")
-    assert "1 expires within 14 days" in told
+    text = page(client, "workorders_servicetoken_changelist")
+    assert "1 expires within 14 days" in text
     found = client.get(reverse("admin:workorders_servicetoken_changelist"), {"state": "soon"})
     assert scene.token.prefix in found.content.decode()
     TokenUse.objects.update(last_used_at=timezone.now(), last_address="192.0.2.9")
@@ -259,13 +259,13 @@ def test_lists_are_sorted_by_moments(scene: Scene) -> None:
 
 def test_never_is_said_on_purpose(scene: Scene) -> None:
     client = log_in(scene, "administrator")
-    told = {"name": "x", "owner": scene.people["operations"].pk, "scopes": ["start"]}
-    client.post(reverse("admin:workorders_servicetoken_add"), told)
+    data = {"name": "x", "owner": scene.people["operations"].pk, "scopes": ["start"]}
+    client.post(reverse("admin:workorders_servicetoken_add"), data)
     assert ServiceToken.objects.get(name="x").expires_at is not None
-    told |= {"name": "y", "never_expires": "on"}
-    client.post(reverse("admin:workorders_servicetoken_add"), told)
+    data |= {"name": "y", "never_expires": "on"}
+    client.post(reverse("admin:workorders_servicetoken_add"), data)
     assert ServiceToken.objects.get(name="y").expires_at is None
-    both = {**told, "name": "z", "expires_at_0": "2100-01-01", "expires_at_1": "00:00"}
+    both = {**data, "name": "z", "expires_at_0": "2100-01-01", "expires_at_1": "00:00"}
     answer = client.post(reverse("admin:workorders_servicetoken_add"), both)
     assert "Choose a date or never" in answer.content.decode()
 
@@ -273,9 +273,9 @@ def test_never_is_said_on_purpose(scene: Scene) -> None:
 def test_the_token_policy_is_changed_with_a_reason(scene: Scene) -> None:
     client = log_in(scene, "administrator")
     url = reverse("admin:workorders_tokenpolicy_change_policy", args=[1])
-    told = {"lifetime_days": "30", "overlap_hours": "24"}
-    assert client.post(url, told).status_code == 200  # no reason
-    assert client.post(url, {**told, "reason": "shorter"}).status_code == 302
+    data = {"lifetime_days": "30", "overlap_hours": "24"}
+    assert client.post(url, data).status_code == 200  # no reason
+    assert client.post(url, {**data, "reason": "shorter"}).status_code == 302
     assert TokenPolicy.objects.get().lifetime_days == 30
     assert "30 days" in page(client, "workorders_tokenpolicy_change", 1)
     assert OperationsEvent.objects.filter(kind="TOKEN_POLICY_CHANGE").count() == 1
@@ -288,8 +288,8 @@ def test_agents_leave_events(scene: Scene) -> None:
     )
     make_run(scene.work_order, agent="stray", agent_known=False)
     assert "stray" in page(client, "workorders_agent_changelist")
-    told = {"name": "stray", "description": "", "is_active": "on"}
-    assert client.post(reverse("admin:workorders_agent_add"), told).status_code == 302
+    data = {"name": "stray", "description": "", "is_active": "on"}
+    assert client.post(reverse("admin:workorders_agent_add"), data).status_code == 302
     url = reverse("admin:workorders_agent_change", args=[quote("stray")])
     assert client.post(url, {"description": "gone"}).status_code == 302
     assert not Agent.objects.get(pk="stray").is_active
@@ -299,7 +299,7 @@ def test_agents_leave_events(scene: Scene) -> None:
 
 def test_own_prices_change_and_imported_ones_do_not(scene: Scene) -> None:
     client = log_in(scene, "administrator")
-    told = {
+    data = {
         "model": "house-model",
         "effective_from_0": "2026-01-01",
         "effective_from_1": "00:00",
@@ -309,7 +309,7 @@ def test_own_prices_change_and_imported_ones_do_not(scene: Scene) -> None:
         "tiers": "[]",
         "reason": "our own contract",
     }
-    assert client.post(reverse("admin:opslog_modelprice_add"), told).status_code == 302
+    assert client.post(reverse("admin:opslog_modelprice_add"), data).status_code == 302
     made = ModelPrice.objects.get(model="house-model")
     assert made.source == "own"
     event = OperationsEvent.objects.filter(kind="PRICE_BOOK_UPDATE").latest("id")
@@ -323,7 +323,7 @@ def test_own_prices_change_and_imported_ones_do_not(scene: Scene) -> None:
         "tiers": "",
     }
     url = reverse("admin:opslog_modelprice_change", args=[made.pk])
-    assert client.post(url, {**told, **more}).status_code == 302
+    assert client.post(url, {**data, **more}).status_code == 302
     made.refresh_from_db()
     assert (made.cache_write_1h_per_mtok, made.audio_input_per_mtok) == (3, 20)
     assert made.service_tiers["batch"]["factor"] == "0.5"
@@ -333,12 +333,12 @@ def test_own_prices_change_and_imported_ones_do_not(scene: Scene) -> None:
     assert event.meta["after"]["tool_prices"] == {"web_search": "0.02"}
     for wrong in ({"service_tiers": '{"batch": {}}'}, {"tool_prices": '{"web_search": "-1"}'}):
         (column,) = wrong
-        page_with_error = client.post(url, {**told, **more, **wrong})
+        page_with_error = client.post(url, {**data, **more, **wrong})
         assert page_with_error.status_code == 200
         assert f"{column}: " in page_with_error.content.decode()
     ModelPrice.objects.filter(pk=made.pk).update(source="genai-prices")
     url = reverse("admin:opslog_modelprice_change", args=[made.pk])
-    assert client.post(url, told).status_code == 403
+    assert client.post(url, data).status_code == 403
     assert client.get(url).status_code == 200
 
 
@@ -348,8 +348,8 @@ def test_people_change_with_an_event(scene: Scene) -> None:
     person = scene.people["nobody"]
     url = reverse("admin:auth_user_change", args=[person.pk])
     groups = [scene.people[role].groups.get().pk for role in ("auditor", "finance")]
-    told = {"username": "nobody", "groups": groups, "is_active": "on", "is_staff": "on"}
-    answer = client.post(url, told, follow=True)
+    data = {"username": "nobody", "groups": groups, "is_active": "on", "is_staff": "on"}
+    answer = client.post(url, data, follow=True)
     assert "waiting for a second administrator to confirm (root)" in answer.content.decode()
     event = OperationsEvent.objects.filter(kind="USER_CHANGED").latest("id")
     assert event.meta["changes"]["groups"] == {"old": [], "new": ["auditor"]}

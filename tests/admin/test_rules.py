@@ -38,14 +38,14 @@ def usd_rules() -> list[str]:
 def test_rules_are_replaced_and_shown_before_and_after(scene: Scene) -> None:
     html = post_rules(log_in(scene, "administrator"), TWO_RULES)
     assert "The rules are changed" in html
-    for said in ("$10.00 to $50.00", "$5.01 and more", "director and vp", "finance and vp"):
-        assert said in html
+    for phrase in ("$10.00 to $50.00", "$5.01 and more", "director and vp", "finance and vp"):
+        assert phrase in html
     assert usd_rules() == ["USD/day from 0.01 to 5.00", "USD/day from 5.01"]
     assert OperationsEvent.objects.get(kind="APPROVAL_RULES_CHANGE").actor == "administrator"
 
 
 @pytest.mark.parametrize(
-    ("rows", "reason", "said"),
+    ("rows", "reason", "message"),
     [
         (
             [("0.01", "5.00", {"operations": 1}), ("6.00", "7.00", {"vp": 9})],
@@ -58,11 +58,11 @@ def test_rules_are_replaced_and_shown_before_and_after(scene: Scene) -> None:
     ],
 )
 def test_every_reason_of_a_refusal_is_shown(
-    scene: Scene, rows: Any, reason: str, said: list[str]
+    scene: Scene, rows: Any, reason: str, message: list[str]
 ) -> None:
     before = usd_rules()
     html = post_rules(log_in(scene, "administrator"), rows, reason)
-    for text in said:
+    for text in message:
         assert text in html
     assert usd_rules() == before
     assert not OperationsEvent.objects.filter(kind="APPROVAL_RULES_CHANGE").exists()
@@ -93,8 +93,8 @@ def test_break_glass_from_the_work_order_to_its_review(scene: Scene) -> None:
     address = reverse("admin:workorders_workorder_break_glass", args=["w1"])
     assert address in director.get(page).content.decode()
     assert address not in vp.get(page).content.decode()
-    told = director.get(address).content.decode()
-    assert "up to $49.70 more could be spent today" in told
+    text = director.get(address).content.decode()
+    assert "up to $49.70 more could be spent today" in text
     bad = director.post(address, {"usd_per_day": "60", "minutes": 61, "reason": "x"})
     assert "less than or equal to 60" in bad.content.decode()
     nothing = director.post(address, {"minutes": 30, "reason": "x"}).content.decode()

@@ -55,8 +55,8 @@ class Desk:
         return admission.start(ask, caller=self.caller, idempotency_key=key)
 
     def finish(self, run: UUID | str, usd: Any = "0.10", status: str = "success") -> Decision:
-        told = FinishTold(status=status, cost_usd=Decimal(str(usd)))
-        return admission.finish(UUID(str(run)), told, caller=self.caller)
+        report = FinishTold(status=status, cost_usd=Decimal(str(usd)))
+        return admission.finish(UUID(str(run)), report, caller=self.caller)
 
     def extend(
         self, run: UUID | str, usd: Any = 0, lease: int | None = None, key: str = ""

@@ -164,8 +164,8 @@ def test_a_cost_cap_switches_its_feature_off_once(storm: Storm) -> None:
     answers = storm.ask([{**ask, "feature": "capped"}] * CLIENTS)
     assert answers == {201: ROOM, "feature_off": CLIENTS - ROOM}
     with storm.inside():
-        told = Alert.objects.filter(kind="feature_switched_off", meta__feature="capped")
-        assert told.count() == 1
+        result = Alert.objects.filter(kind="feature_switched_off", meta__feature="capped")
+        assert result.count() == 1
 
 
 def test_nothing_passes_a_kill_switch_that_was_acknowledged(storm: Storm) -> None:

@@ -45,9 +45,9 @@ def ended(desk: Desk, cost: str, status: str, times: int = 1, usd: str = "0") ->
 
 
 def unpriced(desk: Desk) -> None:
-    told = admission.FinishTold(status="success", model="nobody-knows", usage=UNKNOWN_USAGE)
+    report = admission.FinishTold(status="success", model="nobody-knows", usage=UNKNOWN_USAGE)
     run = run_of(desk.start(usd="0.004"))
-    assert admission.finish(UUID(run), told, caller=desk.caller).status == 200
+    assert admission.finish(UUID(run), report, caller=desk.caller).status == 200
 
 
 @pytest.mark.parametrize(

@@ -65,9 +65,9 @@ def test_usage_with_and_without_a_price(desk: Desk) -> None:
     make_price("m", "1.00", "10.00", cached_input_per_mtok=Decimal("0.10"))
     usage = Usage(10_000, 1_000, cached_input_tokens=8_000, reasoning_tokens=500)
     for model, cost, note in (("m", "0.0128", None), ("nobody-knows", "0.10", "unpriced")):
-        told = admission.FinishTold(status="success", model=model, usage=usage)
+        report = admission.FinishTold(status="success", model=model, usage=usage)
         run = run_of(desk.start(usd="0.10"))
-        answer = body(admission.finish(UUID(run), told, caller=desk.caller))
+        answer = body(admission.finish(UUID(run), report, caller=desk.caller))
         assert (answer["costUsd"], answer["costNote"]) == (cost, note)
 
 

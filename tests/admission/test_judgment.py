@@ -86,7 +86,7 @@ def charge(check: str, amount: str, used: str = "0", measure: str = "usd", **mor
 @pytest.mark.parametrize(
     ("limit", "estimates", "verdicts"),
     [
-        # Room for all, or for none: each can be said at once.
+        # Room for all, or for none: each can be decided at once.
         (charge("shared_budget", "1.00"), ["0.4", "0.4"], ["none", "none"]),
         (charge("shared_budget", "1.00"), ["0.4", "1.5", "0.6"], ["none", "shared_budget", "none"]),
         (charge("shared_budget", "1.00", "1.00"), ["0", "0.1"], ["shared_budget"] * 2),
@@ -103,7 +103,7 @@ def charge(check: str, amount: str, used: str = "0", measure: str = "usd", **mor
         (charge("breaker_minute", "1.00"), ["0.5", "1.5"], ["none", "?"]),
         # (A later check does not matter to who is refused by an earlier one.)
         (charge("breaker_minute", "1.00"), ["0.5", "over"], ["none", "confirm"]),
-        # When the oldest slot of a window leaves is what is said: it may be one of this set's.
+        # When the oldest slot of a window leaves is what is answered: it may be one of this set's.
         (charge("quota", "1.00", win="rolling_hour"), ["0.5", "1.5"], ["none", "?"]),
         (charge("quota", "1.00", win="rolling_hour"), ["1.5", "0.5"], ["quota", "none"]),
     ],

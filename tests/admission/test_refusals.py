@@ -239,8 +239,8 @@ def test_a_flood_is_counted_exactly(committed_db: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT tollgate.flush_refusals(NULL, 'infinity', 1000)")
     assert (counted(owner_id="cap"), counted(owner_id="stop")) == (200, 200)
-    told = [event.meta for event in events(owner_id="cap")]
-    keys = [ask["askKey"] for meta in told for ask in meta.get("asks", [meta])]
+    results = [event.meta for event in events(owner_id="cap")]
+    keys = [ask["askKey"] for meta in results for ask in meta.get("asks", [meta])]
     assert sorted(keys) == sorted(f"{number}-{nth}" for number in (0, 2, 4, 6) for nth in range(50))
     assert events().count() < 400
 

@@ -1,5 +1,5 @@
 """Usage that no price is known for is never free: it settles at the reservation, or at what a run
-reserves by itself, whichever is more, and people are told."""
+reserves by itself, whichever is more, and people are notified."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -34,8 +34,8 @@ def desk() -> Desk:
 
 def settled(desk: Desk, usd: str, model: str = "nobody-knows", status: str = "success") -> Decimal:
     run = run_of(desk.start(usd=usd))
-    told = admission.FinishTold(status=status, model=model, usage=USAGE)
-    answer = body(admission.finish(UUID(run), told, caller=desk.caller))
+    report = admission.FinishTold(status=status, model=model, usage=USAGE)
+    answer = body(admission.finish(UUID(run), report, caller=desk.caller))
     assert answer["costNote"] == "unpriced"
     assert not list(counters.differences())
     return Decimal(answer["costUsd"])
@@ -57,8 +57,8 @@ def test_what_runs_really_cost_once_that_is_known(desk: Desk, settings: Any) -> 
     for _ in range(20):
         desk.finish(run_of(desk.start(usd="0.04")), "0.04")
     run = run_of(desk.start(usd="0.05"))
-    told = admission.FinishTold(status="success", model="nobody-knows", usage=USAGE)
-    assert body(admission.finish(UUID(run), told, caller=desk.caller))["costUsd"] == "0.05"
+    report = admission.FinishTold(status="success", model="nobody-knows", usage=USAGE)
+    assert body(admission.finish(UUID(run), report, caller=desk.caller))["costUsd"] == "0.05"
     settings.TOLLGATE_LIFT_ESTIMATES = False
     assert settled(desk, "0") == Decimal("0.04")
 
@@ -82,8 +82,8 @@ def test_people_are_told_once_a_day_of_a_model_and_a_work_order(desk: Desk) -> N
     settled(desk, "0.30", model="another")
     assert Alert.objects.filter(kind="cost_unpriced").count() == 2
     run = run_of(desk.start("w2", usd="0"))
-    told = admission.FinishTold(status="success", model="nobody-knows", usage=USAGE)
-    admission.finish(UUID(run), told, caller=desk.caller)
+    report = admission.FinishTold(status="success", model="nobody-knows", usage=USAGE)
+    admission.finish(UUID(run), report, caller=desk.caller)
     assert Alert.objects.filter(kind="cost_unpriced").count() == 3
     assert OperationsEvent.objects.filter(kind="COST_UNPRICED").count() == 3
 
@@ -98,10 +98,10 @@ def test_a_late_report_is_settled_in_the_same_way(desk: Desk) -> None:
     run = run_of(desk.start(usd="0"))
     row = Run.objects.get(pk=run)
     assert row.reserved_usd == 0
-    told = admission.FinishTold(status="success", model="nobody-knows", usage=USAGE)
+    report = admission.FinishTold(status="success", model="nobody-knows", usage=USAGE)
     admin = Desk(make_token(["admin"])[1])
-    assert body(admission.finish(UUID(run), told, caller=admin.caller))["costUsd"] == "0.02"
-    again = admission.finish(UUID(run), told, caller=admin.caller)
+    assert body(admission.finish(UUID(run), report, caller=admin.caller))["costUsd"] == "0.02"
+    again = admission.finish(UUID(run), report, caller=admin.caller)
     assert again.replayed
     assert body(again)["costUsd"] == "0.02"
 

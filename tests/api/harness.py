@@ -90,9 +90,9 @@ def api_service(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Child, "_pass_on", keep)
-        told = {"LOG_LEVEL": "INFO", **(env or {})}
+        environment = {"LOG_LEVEL": "INFO", **(env or {})}
         with scratch_service(
-            template=template, workers=workers, page_workers=page_workers, env=told
+            template=template, workers=workers, page_workers=page_workers, env=environment
         ) as service:
             api = Api(service, lines=lines)
             with factories.inside(service.database, blocker):

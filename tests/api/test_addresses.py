@@ -102,8 +102,8 @@ def test_networks_of_tokens_and_addresses_of_runs(
                 http.post("/api/work-orders/start", json=ask, headers=headers),
                 http.get("/api/work-orders", headers=headers),
             ):
-                told = (answer.status_code, answer.headers["Tollgate-Denial"])
-                assert told == (403, "token"), forwarded
+                outcomes = (answer.status_code, answer.headers["Tollgate-Denial"])
+                assert outcomes == (403, "token"), forwarded
         # Where no network is asked for, odd addresses stop nobody.
         headers = {"X-Api-Key": behind.tokens["all"], "X-Forwarded-For": "fe80::1%eth0"}
         assert http.post("/api/work-orders/start", json=ask, headers=headers).status_code == 201

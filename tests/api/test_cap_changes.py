@@ -29,7 +29,7 @@ def people(db: None) -> dict[str, User]:
 
 
 class Person(Client):
-    """Somebody in a session, whose writes carry the CSRF token unless told otherwise."""
+    """Somebody in a session, whose writes carry the CSRF token unless asked otherwise."""
 
     def __init__(self, user: User) -> None:
         super().__init__(enforce_csrf_checks=True)
@@ -46,9 +46,9 @@ class Person(Client):
 ANSWERS = {"legitimate": "yes", "reasonable": "yes", "optimise": "unsure"}
 
 
-def told(change: ChangeRequest, **more: Any) -> dict[str, Any]:
-    said = {"decision": "approve", "comment": "fine", "revision": change.revision}
-    return {**said, "answers": ANSWERS, **more}
+def decision_body(change: ChangeRequest, **more: Any) -> dict[str, Any]:
+    body = {"decision": "approve", "comment": "fine", "revision": change.revision}
+    return {**body, "answers": ANSWERS, **more}
 
 
 @pytest.mark.parametrize("left_out", [*ANSWERS, None])
@@ -57,14 +57,14 @@ def test_who_approves_answers_the_three_questions(
 ) -> None:
     change = ask(people, usd="9.99")
     operator = Person(people["operations"])
-    some = {name: said for name, said in ANSWERS.items() if left_out not in (None, name)}
-    answer = operator.send(f"{change.pk}/decision", told(change, answers=some or None))
+    some = {name: item for name, item in ANSWERS.items() if left_out not in (None, name)}
+    answer = operator.send(f"{change.pk}/decision", decision_body(change, answers=some or None))
     assert answer.status_code == 400
     missing = [left_out] if left_out else list(ANSWERS)
     assert set(answer.json()["fields"]) == {f"answers.{name}" for name in missing}
     change.refresh_from_db()
     assert change.status == "pending"
-    refused = told(change, decision="refuse", answers=None)
+    refused = decision_body(change, decision="refuse", answers=None)
     assert operator.send(f"{change.pk}/decision", refused).json()["status"] == "refused"
 
 
@@ -80,7 +80,7 @@ def test_a_raise_of_a_shared_limit_is_decided_here_too(people: dict[str, User]) 
     assert (shown["workOrderId"], shown["subjectType"]) == (None, "budget")
     assert shown["changes"] == {"amount": {"old": "100000.00", "new": "200000.00"}}
     assert director.get("/api/cap-changes?workOrder=w1").json()["results"] == []
-    answer = director.send(f"{change.pk}/decision", told(change))
+    answer = director.send(f"{change.pk}/decision", decision_body(change))
     assert (answer.status_code, answer.json()["status"]) == (200, "applied")
     tokens.refresh_from_db()
     assert tokens.amount == 200_000
@@ -89,7 +89,7 @@ def test_a_raise_of_a_shared_limit_is_decided_here_too(people: dict[str, User]) 
 
 def test_an_approval_applies_and_keeps_the_evidence(people: dict[str, User]) -> None:
     change = ask(people, usd="9.99")
-    answer = Person(people["operations"]).send(f"{change.pk}/decision", told(change))
+    answer = Person(people["operations"]).send(f"{change.pk}/decision", decision_body(change))
     assert (answer.status_code, answer.json()["status"]) == (200, "applied")
     assert answer.json()["changes"] == {"usdPerDay": {"old": "2.00", "new": "9.99"}}
     assert WorkOrder.objects.get().usd_per_day == Decimal("9.99")
@@ -118,7 +118,7 @@ def test_reading(people: dict[str, User]) -> None:
 @pytest.mark.parametrize("who", ["auditor", "administrator", "director", "asker"])
 def test_who_may_not_decide(people: dict[str, User], who: str) -> None:
     change = ask(people, usd="9.99")
-    answer = Person(people[who]).send(f"{change.pk}/decision", told(change))
+    answer = Person(people[who]).send(f"{change.pk}/decision", decision_body(change))
     assert answer.status_code == 403
     assert list(answer.json()) == ["error"]
     assert not Vote.objects.exists()
@@ -127,7 +127,7 @@ def test_who_may_not_decide(people: dict[str, User], who: str) -> None:
 def test_over_fifty_dollars_who_approves_confirms_first(people: dict[str, User]) -> None:
     change = ask(people, usd="50.01")
     vp = Person(people["vp"])
-    answer = vp.send(f"{change.pk}/decision", told(change))
+    answer = vp.send(f"{change.pk}/decision", decision_body(change))
     assert (answer.status_code, answer.headers["Tollgate-Denial"]) == (403, "confirmation")
     for password in ("", "wrong", PASSWORD):
         assert not Vote.objects.exists()
@@ -135,7 +135,7 @@ def test_over_fifty_dollars_who_approves_confirms_first(people: dict[str, User])
         assert vp.post("/account/confirm/", told_it).status_code == (
             302 if password == PASSWORD else 200
         )
-        answer = vp.send(f"{change.pk}/decision", told(change))
+        answer = vp.send(f"{change.pk}/decision", decision_body(change))
         assert answer.status_code == (200 if password == PASSWORD else 403)
     assert Vote.objects.exists()
 
@@ -152,10 +152,10 @@ def test_without_csrf_without_session_with_a_token_nothing_happens(
         ({"X-CSRFToken": SECRET, "Authorization": "Bearer tg_x"}, "session"),
         ({"X-CSRFToken": SECRET, "x-api-key": "tg_x"}, "session"),
     ):
-        answer = person.send(f"{change.pk}/{act}", told(change), headers)
+        answer = person.send(f"{change.pk}/{act}", decision_body(change), headers)
         assert (answer.status_code, answer.headers["Tollgate-Denial"]) == (403, denial)
     person.logout()
-    answer = person.send(f"{change.pk}/{act}", told(change))
+    answer = person.send(f"{change.pk}/{act}", decision_body(change))
     assert (answer.status_code, answer.headers["Tollgate-Denial"]) == (403, "session")
     assert person.get(f"/api/cap-changes/{change.pk}/{act}").status_code == 405
     change.refresh_from_db()
@@ -165,7 +165,7 @@ def test_without_csrf_without_session_with_a_token_nothing_happens(
 def test_somebody_was_quicker(people: dict[str, User]) -> None:
     change = ask(people, usd="9.99")
     operator, asker = Person(people["operations"]), Person(people["asker"])
-    seen = told(change)
+    seen = decision_body(change)
     edited = {
         "usdPerDay": "8.00",
         "justification": "less will do",
@@ -177,7 +177,9 @@ def test_somebody_was_quicker(people: dict[str, User]) -> None:
     assert operator.send(f"{change.pk}/edit", edited).status_code == 403
     assert asker.send(f"{change.pk}/cancel", {}).json()["status"] == "cancelled"
     assert asker.send(f"{change.pk}/cancel", {}).status_code == 409
-    assert operator.send(f"{change.pk}/decision", told(change, revision=2)).status_code == 409
+    assert (
+        operator.send(f"{change.pk}/decision", decision_body(change, revision=2)).status_code == 409
+    )
     assert OperationsEvent.objects.filter(kind="CAP_CHANGE_CANCELLED").count() == 1
 
 
@@ -252,7 +254,7 @@ def test_edits_that_make_no_sense(people: dict[str, User], body: Any, status: in
 def test_a_superuser_has_no_vote_by_being_one(people: dict[str, User]) -> None:
     change = ask(people, usd="9.99")
     root = make_user("root", is_superuser=True)
-    assert Person(root).send(f"{change.pk}/decision", told(change)).status_code == 403
+    assert Person(root).send(f"{change.pk}/decision", decision_body(change)).status_code == 403
 
 
 def test_the_examples_of_the_schema_are_true(people: dict[str, User]) -> None:

@@ -41,7 +41,7 @@ def test_prints_the_token_alone(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["x"], "--scope"),
         (["x", "--scope", "everything"], "everything"),
@@ -57,10 +57,10 @@ def test_prints_the_token_alone(capsys: pytest.CaptureFixture[str]) -> None:
         (["a\nb", "--scope", "read"], "name"),
     ],
 )
-def test_says_what_is_wrong(arguments: list[str], said: str) -> None:
+def test_says_what_is_wrong(arguments: list[str], message: str) -> None:
     factories.make_user("root", is_superuser=True)
     factories.make_user("gone", is_active=False)
-    with pytest.raises(CommandError, match=said) as error:
+    with pytest.raises(CommandError, match=message) as error:
         call_command("create_token", *arguments)
     assert "\n" not in str(error.value)
     assert not ServiceToken.objects.exists()

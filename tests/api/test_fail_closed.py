@@ -101,7 +101,7 @@ def fails_closed(own: Own, outage: Callable[[], AbstractContextManager[object]])
 
 
 def refused_at_once(own: Own) -> None:
-    """Once the outage is known. (A stuck lock is told from a stuck row by a probe.)"""
+    """Once the outage is known. (A probe distinguishes a stuck lock from a stuck row.)"""
     run = f"/api/work-orders/runs/{own.run_id}"
     for method, path, body in (
         ("POST", "/api/work-orders/start", START),
@@ -161,8 +161,8 @@ def frozen(own: Own) -> Iterator[None]:
 def test_frozen(own: Own) -> None:
     fails_closed(own, lambda: frozen(own))
     with frozen(own):
-        status, told = readiness(own)
-        assert (status, told["database"]["status"]) == (503, "failed")
+        status, result = readiness(own)
+        assert (status, result["database"]["status"]) == (503, "failed")
         wait_until(lambda: "tollgate_database_up 0.0" in scrape(own))
     comes_back(own)
     wait_until(lambda: "tollgate_database_up 1.0" in scrape(own))

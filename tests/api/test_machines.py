@@ -62,8 +62,8 @@ def test_metrics_of_both_workers_add_up(two: Api, http: httpx2.Client) -> None:
             run = f"/api/work-orders/runs/{answer.json()['runId']}"
             assert client.post(f"{run}/extend", json={"additionalUsd": "0.25"}).status_code == 200
             if number % 2:
-                told = {"status": "success", "costUsd": "0.125"}
-                assert client.post(f"{run}/finish", json=told).status_code == 200
+                body = {"status": "success", "costUsd": "0.125"}
+                assert client.post(f"{run}/finish", json=body).status_code == 200
             assert two.start(client, estimatedCostUsd=6).status_code == 428
             assert two.start(client, workOrderId="nope").status_code == 404
 
@@ -116,7 +116,7 @@ def test_tokens_limits_and_preflights(two: Api, http: httpx2.Client) -> None:
     before = scrape(http)
     # Of one model: 100 + 50 tokens in, 40 of them cached, 10 written, 30 out; then a call that
     # says nothing of its usage. Of no feature: 7 in.
-    told: list[dict[str, Any]] = [
+    bodies: list[dict[str, Any]] = [
         {"inputTokens": 100, "cachedInputTokens": 40, "outputTokens": 20, "feature": "chat"},
         {
             "inputTokens": 50,
@@ -129,8 +129,8 @@ def test_tokens_limits_and_preflights(two: Api, http: httpx2.Client) -> None:
         {"feature": "chat"},
         {"inputTokens": 7},
     ]
-    events = [{"model": "measured", "costUsd": "0.1", **each} for each in told[:2]]
-    events += [{"model": "measured", **each} for each in told[2:]]
+    events = [{"model": "measured", "costUsd": "0.1", **each} for each in bodies[:2]]
+    events += [{"model": "measured", **each} for each in bodies[2:]]
     assert http.post("/api/inference-events", json=events).status_code == 200
     two.sql("SELECT tollgate.refresh_hours_v1((SELECT max(id) FROM stale_hours), 24)")
     batch = {"workOrderId": "nightly-digest", "name": "one"}
@@ -194,25 +194,25 @@ def test_readiness_names_what_is_wrong(two: Api, http: httpx2.Client) -> None:
         return answers[0].status_code, answers[0].json()
 
     well = {"status": "ok"}
-    status, told = ask()
-    assert (status, told["database"], told["migrations"]) == (503, well, well)
-    assert told["worker"]["reason"] == "the job worker has not reported yet"
+    status, result = ask()
+    assert (status, result["database"], result["migrations"]) == (503, well, well)
+    assert result["worker"]["reason"] == "the job worker has not reported yet"
     two.sql("INSERT INTO heartbeats VALUES ('worker', now())")
     names = ("database", "migrations", "routines", "environment", "worker")
     assert ask() == (200, dict.fromkeys(names, well))
     two.sql("UPDATE heartbeats SET at = now() - interval '10 minutes'")
     # What was well holds for a moment, in each process.
     wait_until(lambda: all(http.get("/readyz").status_code == 503 for _ in range(12)))
-    status, told = ask()
+    status, result = ask()
     assert status == 503
-    assert re.search(r"last reported 6\d\d s ago", told["worker"]["reason"])
+    assert re.search(r"last reported 6\d\d s ago", result["worker"]["reason"])
     two.sql("DELETE FROM heartbeats")
     gone = two.sql("SELECT id FROM django_migrations WHERE app = 'budgets' LIMIT 1")[0][0]
     two.sql("UPDATE django_migrations SET app = 'elsewhere' WHERE id = %s", gone)
     try:
-        status, told = ask()
-        assert (status, told["database"]) == (503, well)
-        assert re.match(r"1 not applied: budgets\.", told["migrations"]["reason"])
+        status, result = ask()
+        assert (status, result["database"]) == (503, well)
+        assert re.match(r"1 not applied: budgets\.", result["migrations"]["reason"])
     finally:
         two.sql("UPDATE django_migrations SET app = 'budgets' WHERE id = %s", gone)
 
@@ -231,9 +231,9 @@ def test_log_lines_have_the_request_id_and_no_secret(
     )
     assert answer.headers["X-Request-ID"] == "night-17"
     run_id = answer.json()["runId"]
-    told = {"status": "success", "costUsd": "1"}  # an overrun: two events
+    body = {"status": "success", "costUsd": "1"}  # an overrun: two events
     http.post(
-        f"/api/work-orders/runs/{run_id}/finish", json=told, headers={"X-Request-ID": "night-18"}
+        f"/api/work-orders/runs/{run_id}/finish", json=body, headers={"X-Request-ID": "night-18"}
     )
     for request_id, kinds in (
         ("night-17", ["WORK_ORDER_START"]),
@@ -288,12 +288,12 @@ def sign_in(two: Api, password: str) -> None:
 
 def test_docs_render_from_here_alone(two: Api) -> None:
     asked: list[str] = []
-    said: list[str] = []
+    results: list[str] = []
     with chromium() as browser:
         page = empty_window(browser)
         page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("console", lambda message: results.append(message.text))
+        page.on("pageerror", lambda error: results.append(str(error)))
         page.goto(f"{two.service.url}/api/docs")
         page.wait_for_selector("#operations-spending-work_order_start")
         page.click("#operations-spending-work_order_start .opblock-summary")
@@ -301,4 +301,4 @@ def test_docs_render_from_here_alone(two: Api) -> None:
         assert page.locator(".opblock").count() >= 9
     foreign = [url for url in asked if not url.startswith((two.service.url, "data:"))]
     assert foreign == []
-    assert said == []
+    assert results == []

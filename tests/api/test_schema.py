@@ -67,8 +67,8 @@ def test_null_is_a_type(client: httpx2.Client, schema: dict[str, Any]) -> None:
     page = client.get("/api/operations-events").json()
     name = schema["paths"]["/api/operations-events"]["get"]["responses"]["200"]["content"]
     listed = name["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
-    said = schema["components"]["schemas"][listed]["properties"]["next"]["type"]
-    assert (page["next"], said) == (None, ["string", "null"])
+    result = schema["components"]["schemas"][listed]["properties"]["next"]["type"]
+    assert (page["next"], result) == (None, ["string", "null"])
 
 
 def test_every_operation_says_how_one_authenticates(schema: dict[str, Any]) -> None:
@@ -90,8 +90,8 @@ def test_event_ids_are_said_to_be_the_senders_own(schema: dict[str, Any], path: 
     assert "yours alone" in operation["description"]
     (body,) = operation["requestBody"]["content"].values()
     name = body["schema"]["oneOf"][0]["$ref"].rsplit("/", 1)[1]
-    told, _ = schema["components"]["schemas"][name]["properties"]["eventId"]["anyOf"]  # or null
-    assert "Yours alone" in told["description"]
+    result, _ = schema["components"]["schemas"][name]["properties"]["eventId"]["anyOf"]  # or null
+    assert "Yours alone" in result["description"]
 
 
 def test_every_operation_is_described(schema: dict[str, Any]) -> None:

@@ -178,12 +178,12 @@ def test_tokens_that_are_not_good(
         for headers in [*forms, {"Authorization": f"Basic {text}"}] if text else [{}]:
             answer = call(http, name, method, path, headers, run_id)
             basic = headers.get("Authorization", "").startswith("Basic")
-            told = (answer.status_code, answer.headers["Tollgate-Denial"])
-            assert told == ((401, "token") if basic else (status, denial)), (kind, headers)
+            outcomes = (answer.status_code, answer.headers["Tollgate-Denial"])
+            assert outcomes == ((401, "token") if basic else (status, denial)), (kind, headers)
             # OTLP says what an error looks like: a google.rpc.Status.
             shape = {"code", "message"} if name == "otlp-traces" else {"error"}
             assert set(answer.json()) == shape
-            assert (answer.headers.get("WWW-Authenticate") == "Bearer") == (told[0] == 401)
+            assert (answer.headers.get("WWW-Authenticate") == "Bearer") == (outcomes[0] == 401)
     assert api.written() == before
 
 
@@ -238,8 +238,8 @@ def test_a_token_for_some_work_orders_sees_and_touches_only_those(
         events = http.get(f"/api/operations-events{query}", headers=narrow).json()["results"]
         assert {row["ownerId"] for row in events} <= {"other"}
     # The scope admin finishes any run, within the work orders of its token.
-    for act, told in (("finish", {"status": "error", "costUsd": 0}), ("extend", {})):
-        answer = http.post(f"/api/work-orders/runs/{foreign}/{act}", json=told, headers=narrow)
+    for act, item in (("finish", {"status": "error", "costUsd": 0}), ("extend", {})):
+        answer = http.post(f"/api/work-orders/runs/{foreign}/{act}", json=item, headers=narrow)
         assert (answer.status_code, answer.headers["Tollgate-Denial"]) == (404, "unknown_run")
     assert api.written() == before
     answer = http.post(
@@ -255,12 +255,12 @@ def test_the_run_of_another_token_does_not_exist(
 ) -> None:
     run_id = started(http, held["here"])
     before = api.written()
-    for act, told in (("finish", {"status": "success", "costUsd": 1}), ("extend", {})):
+    for act, item in (("finish", {"status": "success", "costUsd": 1}), ("extend", {})):
         path = f"/api/work-orders/runs/{run_id}/{act}"
-        answer = http.post(path, json=told, headers=bearer(held["start"]))
+        answer = http.post(path, json=item, headers=bearer(held["start"]))
         assert (answer.status_code, answer.json()) == (404, {"error": "unknown run"})
         nobody = path.replace(run_id, "01a20084-921b-7fc9-a87f-3a8266b935a1")
-        assert http.post(nobody, json=told, headers=bearer(held["start"])).text == answer.text
+        assert http.post(nobody, json=item, headers=bearer(held["start"])).text == answer.text
     assert api.written() == before
     answer = http.post(
         f"/api/work-orders/runs/{run_id}/finish",
@@ -286,10 +286,10 @@ def test_revocation_and_expiry_hold_from_the_next_request(
             else:
                 api.sql("UPDATE auth_user SET is_active = false WHERE id = %s", owner.pk)
             for path in ("start", f"runs/{run_id}/finish", f"runs/{run_id}/extend"):
-                told = {"start": START, "h": {"status": "success", "costUsd": 0}}.get(
+                body = {"start": START, "h": {"status": "success", "costUsd": 0}}.get(
                     "start" if path == "start" else path[-1], {}
                 )
-                answer = http.post(f"/api/work-orders/{path}", json=told, headers=bearer(text))
+                answer = http.post(f"/api/work-orders/{path}", json=body, headers=bearer(text))
                 assert answer.status_code == 401, (end, path)
             assert http.get("/api/work-orders", headers=bearer(text)).status_code == 401
 

@@ -16,7 +16,7 @@ from tests.approvals.people import decide, everybody
 pytestmark = pytest.mark.usefixtures("committed_db")
 
 
-def told(kind: str) -> tuple[list[str], str]:
+def signers(kind: str) -> tuple[list[str], str]:
     meta = OperationsEvent.objects.filter(kind=kind).latest("id").meta
     return meta["approvers"], meta["approvalLevel"]
 
@@ -32,7 +32,7 @@ def test_a_cap_change() -> None:
     )
     decide(request, people["vp"])
     decide(request, people["finance"])
-    assert told("WORK_ORDER_CAP_CHANGE") == (["finance", "vp"], "finance + vp")
+    assert signers("WORK_ORDER_CAP_CHANGE") == (["finance", "vp"], "finance + vp")
 
 
 def test_a_corrected_cost() -> None:
@@ -43,7 +43,7 @@ def test_a_corrected_cost() -> None:
     desk.finish(run, "90.00")
     made = corrections.ask("run", UUID(run), Decimal(1), seen=Decimal(90), reason="slip", by=bob)
     corrections.decide(made.pk, approve=True, by=ann, note="yes")
-    assert told("COST_CORRECTED") == (["bob", "ann"], "operations")
+    assert signers("COST_CORRECTED") == (["bob", "ann"], "operations")
 
 
 def test_an_account_change() -> None:
@@ -56,4 +56,4 @@ def test_an_account_change() -> None:
     assert outcome.waiting is not None
     accounts.confirm(outcome.waiting.pk, by=two)
     for kind in ("ACCOUNT_CHANGE_CONFIRMED", "USER_CHANGED"):
-        assert told(kind) == (["one", "two"], "administrator")
+        assert signers(kind) == (["one", "two"], "administrator")

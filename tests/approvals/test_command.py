@@ -23,9 +23,9 @@ def test_it_lists_and_never_decides() -> None:
     make_work_order("w2")
     assert listed() == "No such request.\n"
     request = ask(people, usd="60.00")
-    told = listed("--status", "pending")
-    assert "USD/day 2 → 60" in told
-    assert "finance: open, vp: open" in told
+    outcomes = listed("--status", "pending")
+    assert "USD/day 2 → 60" in outcomes
+    assert "finance: open, vp: open" in outcomes
     (row,) = [json.loads(line) for line in listed("--json").splitlines()]
     assert (row["id"], row["workOrderId"], row["status"]) == (request.pk, "w1", "pending")
     assert row["changes"] == {"usdPerDay": {"old": 2, "new": 60}}

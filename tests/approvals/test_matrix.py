@@ -178,12 +178,12 @@ def test_whose_signature_counts(
             counts = role in signers and not (way == "several at once" and over_fifty)
             with transaction.atomic():
                 decide(change, role)
-                said = (way, role)
-                assert Vote.objects.filter(decision="approve").count() == counts, said
+                result = (way, role)
+                assert Vote.objects.filter(decision="approve").count() == counts, result
                 status = "applied" if counts and signers in ALONE else "pending"
-                assert ChangeRequest.objects.get().status == status, said
+                assert ChangeRequest.objects.get().status == status, result
                 moved = approvals.caps_of(WorkOrder.objects.get()) != before
-                assert moved == (status == "applied"), said
+                assert moved == (status == "applied"), result
                 transaction.set_rollback(True)
 
 

@@ -93,7 +93,7 @@ class Track:
         self.barrier = threading.Barrier(len(RACERS))
 
     def run(self, name: str) -> str:
-        """The runner's name, or "" when it was told that it lost."""
+        """The runner's name, or "" when it learned that it lost."""
         # Each reads the request for itself, as each browser has a page of its own.
         request = ChangeRequest.objects.get(pk=self.request.pk)
         self.barrier.wait()
@@ -110,7 +110,7 @@ class Track:
         set_caps(WorkOrder.objects.get(), 100, "2.00")
         self.request = ask(self.people, runs=101 + turn % 800)
         won = [name for name in self.pool.map(self.run, RACERS) if name and name != "edit"]
-        # Whoever finds it expired under the lock closes it, and is told that it has expired.
+        # Whoever finds it expired under the lock closes it, and learns that it has expired.
         won = won or ["expire"]
         events = OperationsEvent.objects.filter(
             kind__in=TERMINAL_EVENTS, meta__requestId=self.request.pk

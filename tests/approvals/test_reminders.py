@@ -30,7 +30,7 @@ def people(db: None) -> Iterator[dict[str, User]]:
         yield everybody()
 
 
-def told(topic: str, people: dict[str, User]) -> list[str]:
+def recipients(topic: str, people: dict[str, User]) -> list[str]:
     """The names of those who were sent a message of that topic, once for each."""
     names = {str(user.pk): name for name, user in people.items()}
     rows = OutboxMessage.objects.filter(topic=topic).order_by("id")
@@ -50,8 +50,10 @@ def waiting(people: dict[str, User], usd: str) -> ChangeRequest:
 
 def test_those_who_may_sign_hear_of_it(people: dict[str, User]) -> None:
     waiting(people, "9.99")
-    assert told("cap_change_asked", people) == ["operations"]  # not who asked, though of the group
-    assert told("cap_change_finance", people) == []
+    assert recipients("cap_change_asked", people) == [
+        "operations"
+    ]  # not who asked, though of the group
+    assert recipients("cap_change_finance", people) == []
 
 
 @pytest.mark.parametrize(("usd", "finance"), [("10.00", []), ("10.01", ["finance"])])
@@ -59,8 +61,8 @@ def test_finance_hears_of_what_goes_over_ten_dollars(
     people: dict[str, User], usd: str, finance: list[str]
 ) -> None:
     waiting(people, usd)
-    assert told("cap_change_asked", people) == ["director"]
-    assert told("cap_change_finance", people) == finance
+    assert recipients("cap_change_asked", people) == ["director"]
+    assert recipients("cap_change_finance", people) == finance
 
 
 def test_reminders_come_once_each_and_end_with_administrators(people: dict[str, User]) -> None:
@@ -71,22 +73,22 @@ def test_reminders_come_once_each_and_end_with_administrators(people: dict[str, 
         with later(part):
             assert approvals.remind() == 1
             assert approvals.remind() == 0
-            assert len(told("cap_change_reminder", people)) == count
-    assert told("cap_change_reminder", people).count("administrator") == 1
+            assert len(recipients("cap_change_reminder", people)) == count
+    assert recipients("cap_change_reminder", people).count("administrator") == 1
 
 
 def test_who_has_signed_is_not_reminded(people: dict[str, User]) -> None:
     decide(waiting(people, "60.00"), people["vp"])
     with later(0.3):
         approvals.remind()
-    assert told("cap_change_reminder", people) == ["finance"]
+    assert recipients("cap_change_reminder", people) == ["finance"]
 
 
 def test_after_a_pause_one_reminder_and_not_three(people: dict[str, User]) -> None:
     waiting(people, "9.99")
     with later(0.6):
         assert approvals.remind() == 1
-    assert told("cap_change_reminder", people) == ["operations"]
+    assert recipients("cap_change_reminder", people) == ["operations"]
 
 
 def test_the_job_closes_what_nobody_decided(people: dict[str, User]) -> None:
@@ -101,15 +103,15 @@ def test_the_job_closes_what_nobody_decided(people: dict[str, User]) -> None:
     assert request.status == ChangeRequest.Status.EXPIRED
     assert OperationsEvent.objects.filter(kind="CAP_CHANGE_EXPIRED").count() == 1
     # Whoever was asked is notified of how it ended, too.
-    assert told("cap_change_closed", people) == ["asker", "operations"]
+    assert recipients("cap_change_closed", people) == ["asker", "operations"]
 
 
 def test_the_end_is_told_to_who_asked_and_who_signed(people: dict[str, User]) -> None:
     request = waiting(people, "60.00")
     decide(request, people["vp"])
-    assert told("cap_change_signed", people) == ["asker"]
+    assert recipients("cap_change_signed", people) == ["asker"]
     decide(request, people["finance"], "refuse")
-    assert told("cap_change_closed", people) == ["asker", "vp"]
+    assert recipients("cap_change_closed", people) == ["asker", "vp"]
 
 
 def test_a_decision_that_is_undone_sends_nothing(people: dict[str, User]) -> None:

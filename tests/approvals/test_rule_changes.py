@@ -1,4 +1,4 @@
-"""Changing the rules: what is refused with its reason, what is recorded, who is told."""
+"""Changing the rules: what is refused with its reason, what is recorded, who is notified."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -67,9 +67,9 @@ def test_replacing_is_recorded_and_told(people: dict[str, User]) -> None:
         {"from": "0.01", "to": "5.00", "slots": {"operations": 1}},
         {"from": "5.01", "to": None, "slots": {"director": 1}},
     ]
-    told = OutboxMessage.objects.filter(topic="approval_rules")
+    messages = OutboxMessage.objects.filter(topic="approval_rules")
     voters = ("operations", "asker", "director", "finance", "vp")
-    assert set(told.values_list("recipient", flat=True)) == {str(people[n].pk) for n in voters}
+    assert set(messages.values_list("recipient", flat=True)) == {str(people[n].pk) for n in voters}
 
 
 @pytest.mark.parametrize("who", ["operations", "director", "auditor"])

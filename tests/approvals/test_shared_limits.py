@@ -87,8 +87,8 @@ def test_the_last_signature_raises_it(people: dict[str, User]) -> None:
     day = limit("global", "day", "usd")
     request = ask(people, day, "60.00")
     assert approvals.needs_password(request)
-    told = OutboxMessage.objects.filter(topic="cap_change_asked")
-    assert {each.recipient_label for each in told} == {"finance", "vp"}
+    messages = OutboxMessage.objects.filter(topic="cap_change_asked")
+    assert {each.recipient_label for each in messages} == {"finance", "vp"}
     decide(request, people["finance"])
     day.refresh_from_db()
     assert day.amount == 50

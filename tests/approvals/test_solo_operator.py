@@ -73,9 +73,9 @@ def test_every_tier_with_one_signature(ann: User, usd: str, level: str) -> None:
     vote = Vote.objects.get()
     assert (vote.voter, vote.second_factor_at) == (ann, shown)
     for kind in ("CAP_CHANGE_APPROVED", "WORK_ORDER_CAP_CHANGE"):
-        told = event(kind)
-        assert "solo operator" in told.message
-        assert told.meta["soloOperator"] == {
+        recorded = event(kind)
+        assert "solo operator" in recorded.message
+        assert recorded.meta["soloOperator"] == {
             "waitedSince": request.waits_since.isoformat(),
             "secondFactorAt": shown.isoformat(),
         }
@@ -294,9 +294,9 @@ def test_break_glass_is_reviewed_by_who_used_it(ann: User) -> None:
         )
     shown = timezone.now()
     approvals.review(grant.pk, by=ann, text="it was right", second_factor_at=shown)
-    told = event("BREAK_GLASS_REVIEWED")
-    assert "by the solo operator who used it" in told.message
-    assert told.meta["soloOperator"]["secondFactorAt"] == shown.isoformat()
+    recorded = event("BREAK_GLASS_REVIEWED")
+    assert "by the solo operator who used it" in recorded.message
+    assert recorded.meta["soloOperator"]["secondFactorAt"] == shown.isoformat()
     smash(ann)  # the next one is allowed
 
 

@@ -165,9 +165,9 @@ def test_a_correction_is_confirmed_by_who_made_it(ann: User) -> None:
     with pytest.raises(SecondFactorRequired):
         confirm(None)
     assert confirm(timezone.now()).status == "applied"
-    told = event("COST_CORRECTED").meta
-    assert (told["approvers"], told["approvalLevel"]) == (["ann"], "operations")
-    assert "secondFactorAt" in told["soloOperator"]
+    recorded = event("COST_CORRECTED").meta
+    assert (recorded["approvers"], recorded["approvalLevel"]) == (["ann"], "operations")
+    assert "secondFactorAt" in recorded["soloOperator"]
     # As two people's word it is where the next small step is counted from.
     assert not corrections.needs_second_person("run", UUID(run), Decimal(1), Decimal(40))
 
@@ -204,9 +204,9 @@ def test_a_monthly_review_is_signed_twice(ann: User) -> None:
         signed()
     assert signed(timezone.now())
     assert review.signatures.exclude(pk=first.pk).get().second_factor_at is not None
-    told = event("REVIEW_CLOSED").meta
-    assert told["approvers"] == ["ann"]
-    assert "waitedSince" in told["soloOperator"]
+    recorded = event("REVIEW_CLOSED").meta
+    assert recorded["approvers"] == ["ann"]
+    assert "waitedSince" in recorded["soloOperator"]
 
 
 def test_the_command(ann: User) -> None:
@@ -219,10 +219,10 @@ def test_the_command(ann: User) -> None:
     call_command("solo_operator", "on", reason=WHY, minutes=30, stdout=out)
     call_command("solo_operator", stdout=out)
     assert "On, second signature after 30 minutes; in effect. Can sign: ann." in out.getvalue()
-    told = event("SOLO_OPERATOR_CHANGED")
-    assert told.meta["changes"]["enabled"] == {"old": False, "new": True}
-    assert told.meta["changes"]["waitingMinutes"] == {"old": None, "new": 30}
-    assert told.meta["reason"] == WHY
+    recorded = event("SOLO_OPERATOR_CHANGED")
+    assert recorded.meta["changes"]["enabled"] == {"old": False, "new": True}
+    assert recorded.meta["changes"]["waitingMinutes"] == {"old": None, "new": 30}
+    assert recorded.meta["reason"] == WHY
     assert OutboxMessage.objects.filter(subject="Solo operator switched on").exists()
     call_command("solo_operator", "off", reason="two of us", stdout=out)
     assert solo_operator.standing() is None

@@ -30,8 +30,8 @@ def start(desk: Desk, wo: str = "w1", usd: str = "0.10", key: str = "", **more: 
 
 
 def finish(desk: Desk, run: str, usd: str = "0.05") -> Ask:
-    told = FinishTold("success", Decimal(usd))
-    return Ask("finish", admission.finish_fields(UUID(run), told, caller=desk.caller))
+    report = FinishTold("success", Decimal(usd))
+    return Ask("finish", admission.finish_fields(UUID(run), report, caller=desk.caller))
 
 
 def extend(caller: Caller, run: str, usd: str = "0.05") -> Ask:

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.django_db
 
 
 def finish(desk: Desk, run: str, usd: str = "0.05") -> Ask:
-    told = FinishTold("success", Decimal(usd))
-    return Ask("finish", admission.finish_fields(UUID(run), told, caller=desk.caller))
+    report = FinishTold("success", Decimal(usd))
+    return Ask("finish", admission.finish_fields(UUID(run), report, caller=desk.caller))
 
 
 def test_a_finish_makes_room_for_a_start_before_it() -> None:
@@ -43,8 +43,8 @@ def test_each_is_answered_by_its_place() -> None:
         start(desk, key="k"),
         finish(desk, str(uuid4())),
     ]
-    told = [(each.status, each.denial, each.replayed) for each in decide(asks)]
-    assert told == [
+    outcomes = [(each.status, each.denial, each.replayed) for each in decide(asks)]
+    assert outcomes == [
         (201, "", False),
         (200, "", False),
         (404, "unknown_work_order", False),
@@ -61,5 +61,5 @@ def test_one_that_fails_is_handed_back_and_spoils_no_other() -> None:
     desk = Desk()
     broken = start(desk)
     broken.fields["lease"] = -1  # no row can hold that
-    told = [(each.status, each.denial) for each in decide([start(desk), broken, start(desk)])]
-    assert told == [(201, ""), (0, "alone"), (201, "")]
+    outcomes = [(each.status, each.denial) for each in decide([start(desk), broken, start(desk)])]
+    assert outcomes == [(201, ""), (0, "alone"), (201, "")]

@@ -77,8 +77,8 @@ def test_one_alone_and_many_together_are_decided(loop: Looping) -> None:
     run = run_of(desk.start())
     asks = [start(desk), start(desk), start(desk), finish(desk, run)]
     # $0.10 is reserved, the finished run cost $0.05: there is room for two of $0.10 more.
-    told = outcomes(loop.ask(*asks))
-    assert told == [ADMITTED, ADMITTED, (429, "usd_per_day"), (200, "")]
+    decisions = outcomes(loop.ask(*asks))
+    assert decisions == [ADMITTED, ADMITTED, (429, "usd_per_day"), (200, "")]
     assert Run.objects.count() == 4
 
 
@@ -111,8 +111,8 @@ def test_prices_that_are_too_old_are_for_whoever_asked(loop: Looping) -> None:
     desk = Desk()
     stale = start(desk)
     stale.fields["book_version"] = 0
-    told = loop.ask(stale)
-    assert outcomes(told) == [(0, "stale_prices")]
+    decisions = loop.ask(stale)
+    assert outcomes(decisions) == [(0, "stale_prices")]
     assert outcomes(loop.ask(stale, start(desk))) == [(0, "stale_prices"), ADMITTED]
 
 
@@ -131,9 +131,9 @@ def test_one_of_sixteen_is_poison(loop: Looping, poison: dict[str, Any]) -> None
     desk = Desk()
     asks = [start(desk) for _ in range(16)]
     asks[5].fields.update(poison)
-    told = outcomes(loop.ask(*asks))
-    assert told.pop(5) == "Unavailable"
-    assert told == [ADMITTED] * 15
+    decisions = outcomes(loop.ask(*asks))
+    assert decisions.pop(5) == "Unavailable"
+    assert decisions == [ADMITTED] * 15
     assert Run.objects.count() == 15
     assert not authority.outage.away
     assert outcomes(loop.ask(start(desk))) == [ADMITTED]
@@ -257,12 +257,12 @@ def test_beyond_what_can_be_decided_in_time_an_ask_is_refused_at_once(loop: Loop
     flood, other = Desk(), Desk()
     # Nothing was measured yet, so a call of 32 counts for 50 ms: 256 of them are 0.4 s.
     sent = loop.send([*(start(flood) for _ in range(1000)), start(other)])
-    told = answers(sent)
-    refused = [each for each in told[:1000] if isinstance(each, Overloaded)]
+    decisions = answers(sent)
+    refused = [each for each in decisions[:1000] if isinstance(each, Overloaded)]
     assert len(refused) == 1000 - 255
     assert {each.retry_after for each in refused} == {1, 2}  # 640 of them are decided in a second
-    assert outcomes(told[1000:]) == [ADMITTED]  # it took the place of one of the flood
-    assert outcomes(told).count(ADMITTED) == 256
+    assert outcomes(decisions[1000:]) == [ADMITTED]  # it took the place of one of the flood
+    assert outcomes(decisions).count(ADMITTED) == 256
     assert Run.objects.count() == 256
     assert loop.admits(start(flood))
 

@@ -81,11 +81,11 @@ def written(ask: Ask) -> set[str]:
     }
 
 
-def runs(told: Sequence[Answer]) -> set[str]:
+def runs(outcomes: Sequence[Answer]) -> set[str]:
     """Those that were acknowledged."""
     return {
         msgspec.json.decode(each.body)["runId"]
-        for each in told
+        for each in outcomes
         if isinstance(each, Decision) and each.status == 201
     }
 
@@ -107,7 +107,7 @@ def test_the_session_of_a_batch_is_terminated(own: Own, loop: Looping, ask: Ask)
 
 
 def test_a_call_is_canceled(own: Own, loop: Looping, ask: Ask) -> None:
-    """It may come after the commit: nobody is told that nothing was decided and asked again."""
+    """It may come after the commit: nobody hears that nothing was decided and asks again."""
     with psycopg.connect(**connections["owner"].get_connection_params()) as holder:
         holder.execute("SELECT tollgate.hold_counters()")
         sent = loop.send([ask] * 16)
@@ -125,9 +125,9 @@ def test_a_process_of_the_database_is_killed_under_load(own: Own, loop: Looping,
     sent = [each for _ in range(5) for each in loop.send([ask] * 40)]
     wait_until(lambda: any(each.done() for each in sent))
     os.kill(next(iter(loop.sessions)), signal.SIGKILL)
-    told = answers(sent)
-    assert set(outcomes(told)) <= {ADMITTED, "Unavailable", "Overloaded"}
-    acknowledged |= runs(told) | comes_back(loop, ask)
+    decisions = answers(sent)
+    assert set(outcomes(decisions)) <= {ADMITTED, "Unavailable", "Overloaded"}
+    acknowledged |= runs(decisions) | comes_back(loop, ask)
     # One batch may have been committed and not acknowledged.
     assert acknowledged <= written(ask)
     assert len(written(ask)) <= len(acknowledged) + 32
@@ -138,12 +138,12 @@ def test_a_process_of_the_database_is_killed_under_load(own: Own, loop: Looping,
 def test_frozen(own: Own, loop: Looping, ask: Ask) -> None:
     assert outcomes(loop.ask(ask)) == [ADMITTED]
     with own.frozen():
-        told = loop.ask(*[ask] * 200)
-        assert set(outcomes(told)) == {"Unavailable", "Overloaded"}
+        decisions = loop.ask(*[ask] * 200)
+        assert set(outcomes(decisions)) == {"Unavailable", "Overloaded"}
         wait_until(lambda: authority.outage.away)
         for _ in range(3):
-            told = in_time(AFTERWARDS_SECONDS, lambda: loop.ask(*[ask] * 200))
-            assert set(outcomes(told)) == {"Unavailable"}
+            decisions = in_time(AFTERWARDS_SECONDS, lambda: loop.ask(*[ask] * 200))
+            assert set(outcomes(decisions)) == {"Unavailable"}
     comes_back(loop, ask)
     wait_until(lambda: outcomes(loop.ask(*[ask] * 200)) == [ADMITTED] * 200)
 
@@ -154,8 +154,8 @@ def test_frozen_asks_are_answered_in_time(own: Own, loop: Looping, ask: Ask) -> 
     def soon() -> bool:
         comes_back(loop, ask)
         with own.frozen():
-            told, seconds = timed(lambda: loop.ask(*[ask] * 200))
-        assert ADMITTED not in outcomes(told)
+            result, seconds = timed(lambda: loop.ask(*[ask] * 200))
+        assert ADMITTED not in outcomes(result)
         return seconds < FIRST_SECONDS
 
     wait_until(soon)
@@ -166,8 +166,8 @@ def test_cut_off_and_back(own: Own, loop: Looping, ask: Ask) -> None:
     assert outcomes(loop.ask(ask)) == [ADMITTED]
     own.superuser(f"ALTER DATABASE {own.database} WITH ALLOW_CONNECTIONS false")
     own.end_sessions()
-    told = [each for _ in range(3) for each in loop.ask(*[ask] * 40)]
-    assert set(outcomes(told)) == {"Unavailable"}
+    decisions = [each for _ in range(3) for each in loop.ask(*[ask] * 40)]
+    assert set(outcomes(decisions)) == {"Unavailable"}
     assert authority.outage.away
     own.superuser(f"ALTER DATABASE {own.database} WITH ALLOW_CONNECTIONS true")
     assert {*comes_back(loop, ask)} < written(ask)

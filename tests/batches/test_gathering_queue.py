@@ -146,8 +146,8 @@ def test_while_nothing_ends_it_is_stuck() -> None:
 
 def test_the_refused_come_back_when_there_is_time_for_them() -> None:
     refusing = line()  # decides 640 in a second
-    told = [refusing.refuse(7.1).retry_after for _ in range(1400)]
-    assert (told[0], told[639], told[640], told[1279], told[1280]) == (1, 1, 2, 2, 3)
+    results = [refusing.refuse(7.1).retry_after for _ in range(1400)]
+    assert (results[0], results[639], results[640], results[1279], results[1280]) == (1, 1, 2, 2, 3)
     assert refusing.refuse(8.0).retry_after == 1  # another second
     measure(refusing, *[(32, 9.0)] * 60)
     assert refusing.refuse(8.5).retry_after <= 30

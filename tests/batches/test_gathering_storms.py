@@ -49,16 +49,16 @@ def storm(work_order: str = "w1") -> list[Decision | Exception]:
 
     def alone(number: int) -> list[Decision | Exception]:
         barrier.wait()
-        told: list[Decision | Exception] = []
+        results: list[Decision | Exception] = []
         try:
             for turn in range(ASKS_ALONE):
                 try:
-                    told.append(desk.start(work_order, usd=SIZES[(number + turn) % 3]))
+                    results.append(desk.start(work_order, usd=SIZES[(number + turn) % 3]))
                 except Exception as error:
-                    told.append(error)
+                    results.append(error)
         finally:
             connections["default"].close()
-        return told
+        return results
 
     with ExitStack() as stack, ThreadPoolExecutor(SINGLES) as pool:
         hosts = [stack.enter_context(looping()) for _ in range(HOSTS)]
@@ -81,9 +81,9 @@ def admitted(work_order: str = "w1") -> Decimal:
 
 
 def test_hosts_and_single_callers_admit_exactly_what_there_is_room_for() -> None:
-    told = storm()
-    assert len(told) == HOSTS * ASKS + SINGLES * ASKS_ALONE
-    assert {each.denial if isinstance(each, Decision) else each for each in told} <= OUTCOMES
+    result = storm()
+    assert len(result) == HOSTS * ASKS + SINGLES * ASKS_ALONE
+    assert {each.denial if isinstance(each, Decision) else each for each in result} <= OUTCOMES
     # 440 asks of $0.0367 on average are $16: when there is no room for more, cents fill it up.
     assert admitted() == LIMIT
     assert not list(counters.differences())

@@ -83,8 +83,8 @@ def test_a_batch_does_not_wait_for_a_work_order(committed_db: str, desk: Desk) -
             other.execute("SELECT tollgate.hold_work_order('w1')")
             asks = [ask(desk, 0, "w1"), ask(desk, 1, "w2"), ask(desk, 2, "w1")]
             answers = decide(connection, asks)
-        told = [(answer["status"], answer["denial"]) for answer in answers]
-        assert told == [(0, "alone"), (201, ""), (0, "alone")]
+        outcomes = [(answer["status"], answer["denial"]) for answer in answers]
+        assert outcomes == [(0, "alone"), (201, ""), (0, "alone")]
         assert Run.objects.count() == 1
         assert [answer["status"] for answer in decide(connection, asks[:1])] == [201]
 
@@ -117,8 +117,8 @@ def test_sixteen_that_no_set_can_decide_and_no_more(committed_db: str, desk: Des
         )
     with client(committed_db) as connection:
         answers = decide(connection, [ask(desk, n, f"p{n}") for n in range(20)])
-    told = [(answer["status"], answer["denial"]) for answer in answers]
-    assert told == [(201, "")] * 16 + [(0, "alone")] * 4
+    outcomes = [(answer["status"], answer["denial"]) for answer in answers]
+    assert outcomes == [(201, "")] * 16 + [(0, "alone")] * 4
     assert CircuitBreaker.objects.filter(state="half_open").count() == 16
 
 

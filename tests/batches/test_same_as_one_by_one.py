@@ -52,7 +52,9 @@ class Copy:
             )
             for url in (settings.APP_URL, settings.OWNER_URL)
         )
-        self.app.add_notice_handler(lambda told: self.warnings.append(str(told.message_primary)))
+        self.app.add_notice_handler(
+            lambda result: self.warnings.append(str(result.message_primary))
+        )
 
     def one(self, ask: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -172,7 +174,7 @@ def test_a_batch_is_its_asks_one_by_one(committed_db: str, seed: int) -> None:
             assert not differing, "\n".join([f"seed {seed}: {name}", *differing])
         singles = together.warnings.count("single")
         print(f"seed {seed}: {singles} alone, {dict(statuses)}")
-        failures = [told for told in together.warnings if told != "single"]
+        failures = [item for item in together.warnings if item != "single"]
         assert len(failures) <= statuses["failed"], failures
         # (All of a batch with one that fails; the cost cap of a feature, probes and the minute.)
         assert singles <= ASKS / 2

@@ -1,4 +1,4 @@
-"""Change markers: told once, kept for good."""
+"""Change markers: reported once, kept for good."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,8 +15,8 @@ HOUR = timedelta(hours=1)
 
 
 def tell(what: str = "search 4.12.0", **more: object) -> tuple[ChangeMarker, bool]:
-    told: dict[str, object] = {"kind": "deploy", "by": "ada", "now": NOW, **more}
-    return record_change(what=what, **told)  # type: ignore[arg-type]  # by keyword, as told
+    arguments: dict[str, object] = {"kind": "deploy", "by": "ada", "now": NOW, **more}
+    return record_change(what=what, **arguments)  # type: ignore[arg-type]  # by keyword, as given
 
 
 @pytest.mark.django_db
@@ -33,7 +33,7 @@ def test_recorded_with_its_event() -> None:
 @pytest.mark.django_db
 def test_the_same_key_records_once() -> None:
     first, _ = tell(key="k1")
-    again, new = tell(key="k1", now=NOW + HOUR)  # no moment told: an hour later is no other change
+    again, new = tell(key="k1", now=NOW + HOUR)  # no moment given: an hour later is no other change
     assert (again.pk, new) == (first.pk, False)
     assert OperationsEvent.objects.filter(kind="CHANGE_RECORDED").count() == 1
 

@@ -1,4 +1,4 @@
-"""Changes in the admin: told with one's name, and kept."""
+"""Changes in the admin: reported under one's name, and kept."""
 
 from typing import Any
 

@@ -146,9 +146,9 @@ def test_all_that_a_run_used_is_told(stub: Stub, tollgate: Tollgate) -> None:
     }
 
 
-@pytest.mark.parametrize(("told", "cost"), [(None, "0.08"), ("0.02", "0.02")])
+@pytest.mark.parametrize(("result", "cost"), [(None, "0.08"), ("0.02", "0.02")])
 def test_an_error_settles_what_was_told_or_all_that_was_reserved(
-    stub: Stub, tollgate: Tollgate, told: str | None, cost: str
+    stub: Stub, tollgate: Tollgate, result: str | None, cost: str
 ) -> None:
     stub.answers("extend", extended("0.08"))
 
@@ -156,8 +156,8 @@ def test_an_error_settles_what_was_told_or_all_that_was_reserved(
         with digest(tollgate) as run:
             run.extend("0.03")
             assert run.reserved_usd == Decimal("0.08")
-            if told:
-                run.settle(cost_usd=told)
+            if result:
+                run.settle(cost_usd=result)
             _ = 1 / 0
 
     with pytest.raises(ZeroDivisionError):

@@ -40,8 +40,8 @@ def test_from_the_ask_to_the_settlement(real: Real) -> None:
         again.settle(usage=Usage(model="gpt-4o-mini", input_tokens=1000, output_tokens=50))
     assert again.settlement is not None
     assert again.settlement.cost_usd == Decimal("0.00018")
-    told = list(real.tollgate.runs("digest"))
-    assert [each["runId"] for each in told] == [again.id, run.id]
+    results = list(real.tollgate.runs("digest"))
+    assert [each["runId"] for each in results] == [again.id, run.id]
     assert [each["id"] for each in real.tollgate.work_orders()] == sorted(
         [*NARROW, *SCARCE, *ROOMY, *CONTRACT]
     )

@@ -35,7 +35,7 @@ def tollgate(stub: Stub) -> Iterator[Tollgate]:
 
 
 def agent(tool: Callable[[], object]) -> str:
-    """As frameworks do it: what a tool raises is said to the model, which answers something."""
+    """As frameworks do it: what a tool raises is sent to the model, which answers something."""
     try:
         tool()
     except Exception as error:
@@ -50,11 +50,11 @@ def tool_that_extends(run: Run) -> Callable[[], object]:
 def test_a_stop_that_a_framework_swallows_is_raised_on_leaving(
     stub: Stub, tollgate: Tollgate
 ) -> None:
-    said = ""
+    result = ""
     with pytest.raises(StopRun) as caught, tollgate.run("digest") as run:
-        said = agent(tool_that_extends(run))
+        result = agent(tool_that_extends(run))
         run.spent(cost_usd="0.02")
-    assert "kill_switch" in said
+    assert "kill_switch" in result
     assert caught.value.reason == "kill_switch"
     (finish,) = stub.acts("finish")
     assert finish.body == {"status": "success", "costUsd": "0.02"}

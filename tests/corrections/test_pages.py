@@ -47,10 +47,10 @@ def test_corrected_from_the_page_of_the_run(scene: Scene, run: Run) -> None:
     address = f"{reverse('admin:budgets_costcorrection_add')}?run={run.pk}"
     assert address in page
     assert "Recorded cost: $42.00" in client.get(address).content.decode()
-    told = {"seen": "42.00", "cost": "41.00", "reason": "a slip"}
-    assert client.post(address, told).status_code == 302
+    data = {"seen": "42.00", "cost": "41.00", "reason": "a slip"}
+    assert client.post(address, data).status_code == 302
     assert Run.objects.get(pk=run.pk).cost == 41
-    again = client.post(address, told)
+    again = client.post(address, data)
     assert "another one by now" in again.content.decode()
 
 

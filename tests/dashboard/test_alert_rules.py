@@ -1,4 +1,4 @@
-"""Alert rules: what fires, once per occurrence, and who is told."""
+"""Alert rules: what fires, once per occurrence, and who is notified."""
 
 from decimal import Decimal
 
@@ -52,8 +52,8 @@ def firing() -> set[str]:
 
 @pytest.mark.django_db
 def test_the_shipped_rules_are_those_of_operations() -> None:
-    told = AlertRule.objects.values_list("check_name", "severity", "over", "minutes")
-    assert set(told) == {
+    result = AlertRule.objects.values_list("check_name", "severity", "over", "minutes")
+    assert set(result) == {
         ("refusals", "low", Decimal(10), 10),
         ("error_rate", "medium", Decimal(1), 60),
         ("refusals_spread", "high", Decimal(10), 10),

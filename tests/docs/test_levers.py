@@ -67,14 +67,14 @@ def test_the_documented_levers_are_the_levers(api: Any) -> None:
 def test_a_lever_has_its_documented_default(api: Any, lever: str) -> None:
     default, _ = LEVERS[lever]
     found = api("nowhere")["levers"][lever]
-    told = {
+    data = {
         bool: lambda: {False: "off", True: "on"}[found],
         int: lambda: f"{found:,}",
         str: lambda: found,
         dict: lambda: f"{found['failures']} failures, {found['seconds']} s",
         type(None): lambda: "as asked",
     }[type(found)]()
-    assert told == default
+    assert data == default
 
 
 @pytest.mark.parametrize("lever", LEVERS)

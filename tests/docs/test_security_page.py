@@ -28,8 +28,8 @@ def test_no_row_of_the_threat_model_is_without_a_test() -> None:
 
 
 def test_no_sentence_is_without_a_test() -> None:
-    told = PAGE.split("### A service token")[1].split("### The machine")[0]
-    lines = [line for line in told.splitlines() if line.startswith("- ")]
+    result = PAGE.split("### A service token")[1].split("### The machine")[0]
+    lines = [line for line in result.splitlines() if line.startswith("- ")]
     assert len(lines) > 25
     assert [line for line in lines if "<!-- " not in line] == []
     assert len(SENTENCES) >= len(lines)

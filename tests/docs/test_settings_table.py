@@ -55,8 +55,8 @@ def test_every_variable_is_documented_and_no_other() -> None:
     + [(name, shipped) for name, (shipped, _, _) in SERVER.items()],
 )
 def test_defaults_are_those_of_the_code(name: str, default: str) -> None:
-    told, _ = documented()[name]
-    assert f"`{default}`" in told
+    result, _ = documented()[name]
+    assert f"`{default}`" in result
 
 
 def test_the_example_file_names_what_is_documented() -> None:

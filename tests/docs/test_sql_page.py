@@ -36,11 +36,11 @@ def rows(db: None) -> None:
         ended = None if cost is None else now
         make_run(order, agent=agent, status=status, cost=cost and Decimal(cost), finished_at=ended)
     for agent, address in (("writer", "10.0.0.1"), ("writer", "10.0.0.1"), ("reader", "10.0.0.2")):
-        told("WORK_ORDER_START", agent, sourceIp=address, tokenName="nightly")
+        record("WORK_ORDER_START", agent, sourceIp=address, tokenName="nightly")
     for reason in ("usd_per_day", "usd_per_day", "runs_per_day", "concurrency"):
-        told("RATE_LIMIT_429", "writer", reason=reason, cap="2.00", runsToday=5, usdToday="1.60",
+        record("RATE_LIMIT_429", "writer", reason=reason, cap="2.00", runsToday=5, usdToday="1.60",
              estimatedUsd="0.50")  # fmt: skip
-    told("START_REFUSED", "writer", reason="kill_switch")
+    record("START_REFUSED", "writer", reason="kill_switch")
     features.change("summaries", {}, reason="a test", by="ops")
     for trigger, usd, user, size in (
         ("user_request", "600", "ann", 100), ("retry", "401", "ann", 300),
@@ -65,7 +65,7 @@ def rows(db: None) -> None:
     ToolCall.objects.create(event_id="old", created_at=long_ago, tool_name="old")
 
 
-def told(kind: str, agent: str, **meta: Any) -> None:
+def record(kind: str, agent: str, **meta: Any) -> None:
     events.record(
         kind,
         message=f"{agent} {kind}",
@@ -174,5 +174,7 @@ def test_the_cost_cap(bound: int, switched: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute(BLOCKS["cost cap"].replace("1000", str(bound)))
         assert cursor.rowcount == switched
-    told = OperationsEvent.objects.filter(kind="FEATURE_CHANGE", meta__changes__has_key="enabled")
-    assert told.filter(meta__by="UPDATE").count() == switched
+    changes = OperationsEvent.objects.filter(
+        kind="FEATURE_CHANGE", meta__changes__has_key="enabled"
+    )
+    assert changes.filter(meta__by="UPDATE").count() == switched

@@ -223,11 +223,11 @@ def test_the_snapshot_is_plain_and_keeps_money_exact() -> None:
     desk = Desk()
     desk.finish(run_of(desk.start(usd="0.123456789")), usd="0.123456789")
     desk.start()
-    told = json.loads(json.dumps(look(usd="9.99").as_json()))
-    assert told["changes"][1]["new"] == "9.99"
-    assert told["costs"]["maxUsd"] == "0.123456789"
-    assert told["days"][-1]["refusals"] == {"runs_per_day": 1}
-    assert told["at"].endswith("Z")
+    body = json.loads(json.dumps(look(usd="9.99").as_json()))
+    assert body["changes"][1]["new"] == "9.99"
+    assert body["costs"]["maxUsd"] == "0.123456789"
+    assert body["days"][-1]["refusals"] == {"runs_per_day": 1}
+    assert body["at"].endswith("Z")
 
 
 def test_an_unknown_work_order() -> None:

@@ -113,8 +113,8 @@ CENTS = st.integers(1, 150)
 @given(days=DAYS, runs=RUNS, cents=CENTS)
 def test_under_the_caps_in_force_exactly_what_was_admitted(days, runs, cents) -> None:
     logs = recorded(days, Caps(runs, cents * CENT))
-    for told in (logs, by_record(logs)):
-        outcome = under(told, runs, cents)
+    for item in (logs, by_record(logs)):
+        outcome = under(item, runs, cents)
         assert (outcome.would_run, outcome.displaced) == (0, 0)
         assert [day.runs for day in outcome.days] == [log.runs for log in logs]
         assert outcome.more_usd == 0
@@ -223,5 +223,5 @@ def test_caps_that_changed_and_grants() -> None:
 def test_a_cap_that_was_raised_in_the_middle_of_a_day() -> None:
     day = recorded([[Ask(60, 10)] * 4], Caps(2, 100 * CENT))
     periods = [Period(0, Caps(2, 100 * CENT)), Period(200 * SECOND, Caps(3, 100 * CENT))]
-    for told in (day, by_record(day)):
-        assert replay(told, periods).would_run == 1
+    for item in (day, by_record(day)):
+        assert replay(item, periods).would_run == 1

@@ -54,20 +54,20 @@ class Desk:
             self._make(view, {})
         self.names = self._names()
 
-    def _make(self, view: str, told: dict[str, str]) -> None:
+    def _make(self, view: str, fields: dict[str, str]) -> None:
         text = (SQL / f"{view}.sql").read_text()
-        self.owner.execute(text if told else text.replace("%", "%%"), told)
+        self.owner.execute(text if fields else text.replace("%", "%%"), fields)
 
-    def look_at(self, told: dict[str, str]) -> None:
+    def look_at(self, fields: dict[str, str]) -> None:
         """Views of one day, or of one work order."""
         self._make("interpolated", {})
         self._make("hotspot_views", {})
-        if "day" in told:
-            self._make("day_rows", told)
-        if "wo" in told:
-            self._make("of_work_order", told)
-        if "by" in told:
-            self._make("first_page", told)
+        if "day" in fields:
+            self._make("day_rows", fields)
+        if "wo" in fields:
+            self._make("of_work_order", fields)
+        if "by" in fields:
+            self._make("first_page", fields)
 
     def _names(self) -> dict[str, object]:
         """What addresses are made of."""
@@ -97,8 +97,8 @@ class Desk:
         assert answer.status_code == 200, (url, answer.status_code)
         return read(answer.content.decode())
 
-    def rows(self, sql: str, told: dict[str, Any]) -> dict[str, Decimal | None]:
-        self.owner.execute(sql if told else sql.replace("%", "%%"), told)
+    def rows(self, sql: str, fields: dict[str, Any]) -> dict[str, Decimal | None]:
+        self.owner.execute(sql if fields else sql.replace("%", "%%"), fields)
         rows = self.owner.fetchall()
         assert rows is not None
         one = [("", *row) if len(row) == 1 else row for row in rows]

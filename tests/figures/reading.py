@@ -53,14 +53,14 @@ class _Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in VOID:
             return
-        told = dict(attrs)
-        classes = set((told.get("class") or "").split())
-        recorded = "data-recorded" in told or bool(classes & RECORDED)
+        result = dict(attrs)
+        classes = set((result.get("class") or "").split())
+        recorded = "data-recorded" in result or bool(classes & RECORDED)
         unread = tag in UNREAD or recorded or (bool(self.open) and self.open[-1][2])
-        self.open.append((tag, told.get("data-of"), unread))
-        if name := told.get("data-figure"):
+        self.open.append((tag, result.get("data-of"), unread))
+        if name := result.get("data-figure"):
             of = " ".join(each for _, each, _ in self.open if each is not None)
-            value = told.get("value")
+            value = result.get("value")
             self.page.figures[name][of].append(Decimal(value) if value else None)
             self.figure, self.text = (name, of), ""
 

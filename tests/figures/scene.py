@@ -115,11 +115,11 @@ def _today(desk: Desk) -> None:
     desk.finish(failed, "0.01", status="error")
     unpriced = run_of(desk.start("edge", "0.15", user_id="bob"))
     usage = Usage(input_tokens=1000, output_tokens=100)
-    told = FinishTold(status="success", model=UNKNOWN_MODEL, usage=usage)
-    assert admission.finish(UUID(unpriced), told, caller=desk.caller).status == 200
+    report = FinishTold(status="success", model=UNKNOWN_MODEL, usage=usage)
+    assert admission.finish(UUID(unpriced), report, caller=desk.caller).status == 200
     priced = run_of(desk.start("edge", "0.30", model="gpt-4o-mini", user_id="vip"))
-    told = FinishTold(status="success", model="gpt-4o-mini", usage=usage)
-    assert admission.finish(UUID(priced), told, caller=desk.caller).status == 200
+    report = FinishTold(status="success", model="gpt-4o-mini", usage=usage)
+    assert admission.finish(UUID(priced), report, caller=desk.caller).status == 200
     body(desk.start("edge", "0.25", lease_seconds=86_400, **who))
     extended = run_of(desk.start("edge", "0.10", lease_seconds=86_400, **who))
     assert desk.extend(extended, "0.15").status == 200

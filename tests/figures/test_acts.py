@@ -19,7 +19,7 @@ SWITCH = re.compile(
 CENT = Decimal("0.01")
 
 
-def told(desk: Desk, url: str, sentence: re.Pattern[str]) -> list[Decimal]:
+def shown_amounts(desk: Desk, url: str, sentence: re.Pattern[str]) -> list[Decimal]:
     text = unescape(desk.client.get(url).content.decode())
     found = sentence.search(text)
     assert found, url
@@ -33,12 +33,14 @@ def row(desk: Desk, sql: str) -> list[Decimal]:
 
 def test_suspending_says_what_is_used(desk: Desk) -> None:
     used = "SELECT runs, runs_cap, settled + reserved, usd_cap FROM today WHERE id = 'edge'"
-    assert told(desk, "/admin/workorders/workorder/edge/suspend/", SUSPEND) == row(desk, used)
+    assert shown_amounts(desk, "/admin/workorders/workorder/edge/suspend/", SUSPEND) == row(
+        desk, used
+    )
 
 
 def test_resuming_says_what_is_left(desk: Desk) -> None:
     left = "SELECT runs_cap - runs, usd_cap - settled - reserved FROM today WHERE id = 'edge'"
-    assert told(desk, "/admin/workorders/workorder/edge/resume/", LEFT) == row(desk, left)
+    assert shown_amounts(desk, "/admin/workorders/workorder/edge/resume/", LEFT) == row(desk, left)
 
 
 def test_switching_a_feature_says_what_it_did(desk: Desk) -> None:
@@ -48,7 +50,7 @@ def test_switching_a_feature_says_what_it_did(desk: Desk) -> None:
         FROM spent, clock WHERE feature = 'edge-feature' AND at >= now - interval '24 hours'
     """
     url = f"/admin/budgets/featurecontrol/{desk.names['feature']}/switch/"
-    assert told(desk, url, SWITCH) == row(desk, did)
+    assert shown_amounts(desk, url, SWITCH) == row(desk, did)
 
 
 def test_the_demo_keeps_to_its_own_caps(desk: Desk) -> None:

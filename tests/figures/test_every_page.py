@@ -18,7 +18,7 @@ PROGRAMS = ("api/", "v1/", "account/", "metrics", "healthz", "readyz")
 SETTINGS = tuple(
     re.compile(text)
     for text in (
-        r"^(\$[\d.,]+, )?(\d+ %(, )?)+$",  # the shares that people are told at
+        r"^(\$[\d.,]+, )?(\d+ %(, )?)+$",  # the shares that alert
         r"^(up to )?\$[\d.,]+( to \$[\d.,]+| and more)?( a day.*| in any 60 .*)?$",
         r"^\$[\d.,]+ in 60 minutes$",  # a feature's cost cap, in the list
         r"^[+−-][\d.,]+ %$",  # how much of a raise a request is

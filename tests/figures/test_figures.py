@@ -108,13 +108,13 @@ PAGES: list[tuple[str, str, dict[str, str], bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "url", "told", "part"), PAGES)
+@pytest.mark.parametrize(("name", "url", "fields", "part"), PAGES)
 def test_each_figure_is_what_the_rows_say(
-    desk: Desk, name: str, url: str, told: dict[str, str], part: bool
+    desk: Desk, name: str, url: str, fields: dict[str, str], part: bool
 ) -> None:
-    told = {key: value.format(**desk.names) for key, value in told.items()}
-    page, sql = desk.page(url.format(**{**desk.names, **told})), statements(name)
-    desk.look_at(told)
+    fields = {key: value.format(**desk.names) for key, value in fields.items()}
+    page, sql = desk.page(url.format(**{**desk.names, **fields})), statements(name)
+    desk.look_at(fields)
     wrong: dict[str, Any] = {}
     for figure in sorted(page.figures.keys() | sql.keys()):
         if figure not in sql:
@@ -122,7 +122,7 @@ def test_each_figure_is_what_the_rows_say(
                 wrong[figure] = "has no SQL"
             continue
         shown = {of: v for of, v in page.of(figure).items() if not of.endswith(GUESSED)}
-        wanted = desk.rows(sql[figure], told)
+        wanted = desk.rows(sql[figure], fields)
         if part:
             wanted = {of: value for of, value in wanted.items() if of in shown}
         if found := differences(shown, wanted, to=FROM_FLOATS.get(figure, NANO)):

@@ -141,19 +141,19 @@ def test_percentiles_are_interpolated(desk: Desk) -> None:
 )
 def test_whose_refusal_it_was(row: dict[str, object], own: bool) -> None:
     denials = Denials(("concurrency",), "7", frozenset({Decimal(20), Decimal(25)}))
-    told = {"reason": "concurrency", "limit": "", "cap": "", "feature": "", "own": 2, **row}
-    assert denials.cover(told) == own
+    data = {"reason": "concurrency", "limit": "", "cap": "", "feature": "", "own": 2, **row}
+    assert denials.cover(data) == own
 
 
 def test_a_refusal_that_names_its_feature_is_no_other_features() -> None:
     denials = Denials(
         ("feature_rate", "feature_off"), feature="chat", amounts=frozenset({Decimal(5)})
     )
-    told = {"reason": "feature_rate", "limit": "", "cap": "5", "own": 2}
-    assert denials.cover({**told, "feature": "chat"})
-    assert not denials.cover({**told, "feature": "search"})
-    assert denials.cover({**told, "feature": ""})
-    assert not denials.cover({**told, "feature": "", "cap": "9"})
+    data = {"reason": "feature_rate", "limit": "", "cap": "5", "own": 2}
+    assert denials.cover({**data, "feature": "chat"})
+    assert not denials.cover({**data, "feature": "search"})
+    assert denials.cover({**data, "feature": ""})
+    assert not denials.cover({**data, "feature": "", "cap": "9"})
 
 
 def test_an_open_breaker_whose_time_is_over_blocks_nothing(desk: Desk) -> None:
@@ -182,11 +182,11 @@ def test_a_review_has_the_alerts_about_its_month(committed_db: str) -> None:
     alert("of September", datetime(2026, 10, 1, 0, 10, tzinfo=UTC), month="2026-09")
     alert("in November", datetime(2026, 11, 1, 0, 10, tzinfo=UTC))
     assert Alert.objects.count() == 4
-    told = {
+    data = {
         month: sorted(each["message"] for each in figures.take(date(2026, month, 1))["alerts"])
         for month in (9, 10, 11)
     }
-    assert told == {
+    assert data == {
         9: ["of September"],
         10: ["in October", "of October"],
         11: ["in November"],

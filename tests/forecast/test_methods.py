@@ -51,8 +51,8 @@ def test_a_shape_that_repeats_is_found() -> None:
 def test_one_day_that_ran_away_bends_no_shape() -> None:
     wild = days(*"1111")
     wild[DAY + 3] = D(100)  # at night, three days ago
-    told = daily_shape(wild, DAY, half_life=1)
-    assert told[3] == 0
+    result = daily_shape(wild, DAY, half_life=1)
+    assert result[3] == 0
 
 
 def test_the_level_follows_the_last_days() -> None:
@@ -62,8 +62,8 @@ def test_the_level_follows_the_last_days() -> None:
 
 def test_a_week_has_its_own_shape() -> None:
     hours = days(*("1111100" * 4))
-    told = [round(each, 9) for each in weekly_shape(hours, WEEK, half_life=1)]
-    assert told == days(*"1111100")
+    results = [round(each, 9) for each in weekly_shape(hours, WEEK, half_life=1)]
+    assert results == days(*"1111100")
 
 
 def test_from_any_hour_of_the_day() -> None:
@@ -84,12 +84,12 @@ def test_a_guess_is_never_negative_and_scales_with_money(
     draw = random.Random(seed)
     least = -(10**7) if idle else 0
     hours = [D(max(draw.randint(least, 10**6), 0)) / 100 for _ in range(way.needs + more)]
-    told = way(hours, ahead)
-    assert len(told) == ahead
-    assert all(each >= 0 for each in told)
+    result = way(hours, ahead)
+    assert len(result) == ahead
+    assert all(each >= 0 for each in result)
     scaled = way([each * 8 for each in hours], ahead)
     assert all(
-        abs(s - 8 * t) <= D("1e-12") * (1 + abs(s)) for s, t in zip(scaled, told, strict=True)
+        abs(s - 8 * t) <= D("1e-12") * (1 + abs(s)) for s, t in zip(scaled, result, strict=True)
     )
 
 
@@ -107,10 +107,10 @@ def test_the_backtest_knows_nothing_of_what_comes() -> None:
 
 def test_what_repeats_exactly_has_no_error() -> None:
     series = Series(MONDAY, tuple(days(*"111111111")))
-    told = backtest(series.hours, day_trials(series))
-    assert told is not None
-    assert told.chosen.wape == 0
-    assert not told.best.naive
+    result = backtest(series.hours, day_trials(series))
+    assert result is not None
+    assert result.chosen.wape == 0
+    assert not result.best.naive
 
 
 def test_the_choice_is_judged_by_what_was_known_then() -> None:
@@ -118,11 +118,11 @@ def test_the_choice_is_judged_by_what_was_known_then() -> None:
     for the trials before it showed."""
     hours = days("1", "5", "1", "5", "1", "5", "1", "5", "1", "5", "1", "5")
     series = Series(MONDAY, tuple(hours))
-    told = backtest(series.hours, day_trials(series))
-    assert told is not None
-    best = min(score.wape or D(0) for score in told.scores)
-    assert told.chosen.wape is not None
-    assert told.chosen.wape >= best
+    result = backtest(series.hours, day_trials(series))
+    assert result is not None
+    best = min(score.wape or D(0) for score in result.scores)
+    assert result.chosen.wape is not None
+    assert result.chosen.wape >= best
 
 
 @pytest.mark.parametrize(("spent", "wape"), [("0", "0.5"), ("20", "0.25")])
@@ -132,11 +132,11 @@ def test_the_error_is_of_the_whole_and_the_reach_of_what_was_guessed(spent: str,
     hours = [D(10) / DAY * 2**day for day in range(4) for _ in range(DAY)]
     yesterday = [way for way in WAYS if way.name == "same hour yesterday"]
     trials = [Trial(DAY * day, DAY, D(spent) * 2 ** (day - 1)) for day in (1, 2, 3)]
-    told = backtest(hours, trials, yesterday)
-    assert told is not None
-    assert told.chosen.wape == pytest.approx(D(wape))
-    assert told.chosen.mape == pytest.approx(D(wape))
-    assert told.chosen.reach == pytest.approx(D(1))
+    result = backtest(hours, trials, yesterday)
+    assert result is not None
+    assert result.chosen.wape == pytest.approx(D(wape))
+    assert result.chosen.mape == pytest.approx(D(wape))
+    assert result.chosen.reach == pytest.approx(D(1))
 
 
 def test_trials_end_where_history_does() -> None:
@@ -153,24 +153,24 @@ def test_day_and_month() -> None:
     """The 16th, noon, of a November that costs 24 a day: nothing was to be guessed wrong."""
     first = datetime(2026, 11, 1, tzinfo=UTC)
     hours = days(*("1" * 15)) + [D(0)] * 12
-    told = forecast(Series(first, tuple(hours)))
-    assert told.at == datetime(2026, 11, 16, 12, tzinfo=UTC)
-    day, month = told.day, told.month
+    result = forecast(Series(first, tuple(hours)))
+    assert result.at == datetime(2026, 11, 16, 12, tzinfo=UTC)
+    day, month = result.day, result.month
     assert [day.spent_usd, day.forecast_usd, day.low_usd, day.high_usd] == [D(0), *[D(24)] * 3]
     assert [month.spent_usd, month.forecast_usd] == [D(15 * 24), D(30 * 24)]
-    assert (told.month.ends, told.month.tried_days) == (datetime(2026, 12, 1, tzinfo=UTC), 5)
-    assert told.month.beyond
-    assert [usd for _, usd in told.hours] == [D(2)] * 12
+    assert (result.month.ends, result.month.tried_days) == (datetime(2026, 12, 1, tzinfo=UTC), 5)
+    assert result.month.beyond
+    assert [usd for _, usd in result.hours] == [D(2)] * 12
 
 
 @pytest.mark.parametrize("hours", [1, 5, 24, 30, 47, 49, 72, 167, 170])
 def test_with_any_history_there_is_an_answer(hours: int) -> None:
-    told = forecast(filled(MONDAY, MONDAY + timedelta(hours=hours), {MONDAY: D(3)}))
-    assert told.day.forecast_usd >= told.day.spent_usd
-    assert told.month.forecast_usd >= told.month.spent_usd
+    result = forecast(filled(MONDAY, MONDAY + timedelta(hours=hours), {MONDAY: D(3)}))
+    assert result.day.forecast_usd >= result.day.spent_usd
+    assert result.month.forecast_usd >= result.month.spent_usd
     if hours < DAY:
-        assert told.day.tested is None
-        assert told.day.low_usd is None
+        assert result.day.tested is None
+        assert result.day.low_usd is None
 
 
 def test_hours_without_a_sum_cost_nothing() -> None:
@@ -187,11 +187,11 @@ def flat_series(count: int, last: str) -> Series:
     [("1", False), ("1.3", False), ("1.6", True), ("5", True), ("0", True), ("0.8", False)],
 )
 def test_an_hour_far_from_its_usual(last: str, found: bool) -> None:
-    told = unusual_hours(flat_series(14 * DAY, last), last=WEEK)
-    assert [each.usd for each in told] == ([D(last)] if found else [])
+    result = unusual_hours(flat_series(14 * DAY, last), last=WEEK)
+    assert [each.usd for each in result] == ([D(last)] if found else [])
     if found:
-        assert told[0].usual_usd == 1
-        assert (told[0].spreads > 0) == (D(last) > 1)
+        assert result[0].usual_usd == 1
+        assert (result[0].spreads > 0) == (D(last) > 1)
 
 
 def test_cents_at_night_are_not_unusual() -> None:
@@ -217,8 +217,8 @@ def test_hours_close_to_each_other_are_one_stretch() -> None:
         Unusual(MONDAY + timedelta(hours=at), D(usd), D(2), D(usd) - 2)
         for at, usd in ((0, "9"), (1, "8"), (2, "0"), (4, "7"), (8, "6"))
     ]
-    told = [
+    results = [
         ((each.first - MONDAY) / timedelta(hours=1), each.hours, each.usd, each.spreads)
         for each in stretches(hours)
     ]
-    assert told == [(0, 3, D(24), D(7)), (8, 1, D(6), D(4)), (2, 1, D(0), D(-2))]
+    assert results == [(0, 3, D(24), D(7)), (8, 1, D(6), D(4)), (2, 1, D(0), D(-2))]

@@ -182,19 +182,19 @@ def test_over_http(api: Api, django_db_blocker: DjangoDbBlocker) -> None:
         nothing = client.get("/api/forecast").json()
         with factories.inside(api.service.database, django_db_blocker):
             now = make_history()
-        told = client.get("/api/forecast").json()
+        response = client.get("/api/forecast").json()
         one = client.get("/api/forecast", params={"model": "big"}).json()
         bad = [
             client.get("/api/forecast", params=query).status_code
             for query in ({"modle": "x"}, {"model": "x" * 201}, {"model": "a\x00"})
         ]
     assert (nothing["day"], nothing["hours"]) == (None, [])
-    assert told["at"] == f"{now:%Y-%m-%dT%H:%M:%SZ}"
-    assert len(told["hours"]) == 168
-    assert told["day"]["error"]["trials"] > 20
-    assert [each["way"] for each in told["day"]["tried"] if each["naive"]]
-    assert {each["model"] for each in told["unusual"]} == {"", "gpt-4o-mini"}
-    assert D(one["day"]["spentUsd"]) < D(told["day"]["spentUsd"]) or now.hour < 2
+    assert response["at"] == f"{now:%Y-%m-%dT%H:%M:%SZ}"
+    assert len(response["hours"]) == 168
+    assert response["day"]["error"]["trials"] > 20
+    assert [each["way"] for each in response["day"]["tried"] if each["naive"]]
+    assert {each["model"] for each in response["unusual"]} == {"", "gpt-4o-mini"}
+    assert D(one["day"]["spentUsd"]) < D(response["day"]["spentUsd"]) or now.hour < 2
     assert bad == [400, 400, 400]
     with api.client("ingest") as client:
         assert client.get("/api/forecast").status_code == 403

@@ -103,9 +103,14 @@ def test_money_that_nobody_was_asked_about_uses_a_cost_cap_up(digest: Desk, how:
         spend(digest, "4.89")
     elif how == "corrected spend":
         spend(digest, "1.00")
-        told = DirectSpend.objects.get()
+        result = DirectSpend.objects.get()
         corrections.ask(
-            "direct_spend", told.pk, Decimal("4.89"), seen=told.cost_usd, reason="a slip", by=person
+            "direct_spend",
+            result.pk,
+            Decimal("4.89"),
+            seen=result.cost_usd,
+            reason="a slip",
+            by=person,
         )
     else:
         if how == "late":

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from budgets import clock
+from budgets import clock, tasks
 from budgets.controls import features, kill_switch
 from budgets.exceptions import Refused
 from budgets.finops.hotspots import guardrails, measuring, registry
@@ -20,13 +20,14 @@ from opslog.models import OperationsEvent
 from tests import factories
 from tests.admin.scene import HOSTILE
 from tests.factories import client_of, make_hour
+from tests.trail import meta_of, trail
 
 VIEW = "budgets.view_hotspot"
 CHANGE = "budgets.change_hotspot"
 
 
 def entry(**columns: object) -> Hotspot:
-    told = {
+    data = {
         "name": "Chat",
         "feature": "chat",
         "dimension": "llm_api",
@@ -34,7 +35,7 @@ def entry(**columns: object) -> Hotspot:
         "owner": Group.objects.get(name="operations"),
         **columns,
     }
-    return registry.add(told, by="ops")
+    return registry.add(data, by="ops")
 
 
 def test_six_entries_are_shipped_typed_and_unconfirmed(db: None) -> None:
@@ -55,7 +56,7 @@ def test_a_month_that_is_not_complete_is_a_day_times_thirty(db: None) -> None:
     make_hour(today, usd="99")  # not over
     make_hour(today - timedelta(days=1), feature="other", usd="50")
     # Only where no calendar month is complete yet: both days lie in this month or the one before.
-    measuring.measure()
+    assert tasks.measure_hotspots() == 2  # this one, and the one of every feature
     found.refresh_from_db()
     assert (found.measured_month_low, found.measured_month_high) == (Decimal(60), Decimal(150))
     assert found.measured_days == 2
@@ -215,8 +216,8 @@ def test_guardrails_are_the_rows_that_hold_it(db: None) -> None:
 
 def test_levers_are_those_that_the_service_obeys(db: None) -> None:
     control = features.change("chat", {"max_rounds": 3}, reason="less", by="ops")
-    told = {link.text: (value, link) for link, value in guardrails.values(entry())}
-    value, link = told["maxRounds"]
+    data = {link.text: (value, link) for link, value in guardrails.values(entry())}
+    value, link = data["maxRounds"]
     assert (value, link.name, link.pk) == (3, "budgets_featurecontrol_levers", control.pk)
 
 
@@ -271,11 +272,11 @@ def test_pages_and_acts(db: None) -> None:
     assert "all of it" in text
     change = reverse("admin:budgets_hotspot_change_entry", args=[found.pk])
     form = worker.get(change).context["form"]
-    told = {name: form[name].value() or "" for name in form.fields}
-    told |= {"typed_month_low": "5", "typed_month_high": "4"}
-    assert worker.post(change, told).status_code == 200
-    told["typed_month_high"] = "50"
-    assert worker.post(change, told).status_code == 302
+    data = {name: form[name].value() or "" for name in form.fields}
+    data |= {"typed_month_low": "5", "typed_month_high": "4"}
+    assert worker.post(change, data).status_code == 200
+    data["typed_month_high"] = "50"
+    assert worker.post(change, data).status_code == 302
     found.refresh_from_db()
     assert found.typed_month_high == 50
     kinds = OperationsEvent.objects.filter(owner_type="hotspot", owner_id=str(found.pk))
@@ -309,15 +310,15 @@ def test_adding_from_the_page(db: None) -> None:
     url = reverse("admin:budgets_hotspot_add") + "?feature=x"
     form = client.get(url).context["form"]
     assert form["feature"].value() == "x"
-    told = {
+    data = {
         "name": "X",
         "feature": "x",
         "dimension": "llm_api",
         "scaling": "linear",
         "confirm_days": 30,
     }
-    told["owner"] = Group.objects.get(name="operations").pk
-    assert client.post(url, told).status_code == 302
+    data["owner"] = Group.objects.get(name="operations").pk
+    assert client.post(url, data).status_code == 302
     assert client_of(VIEW).get(url).status_code == 403
 
 
@@ -336,17 +337,23 @@ def test_the_number_of_queries_does_not_grow(db: None) -> None:
 
 def test_contacts_are_rows(db: None) -> None:
     client = client_of("budgets.view_contact", "budgets.add_contact", "budgets.change_contact")
-    told = {"topic": "abuse", "position": 1, "name": "On call", "reach": "line 7", "active": "on"}
-    answer = client.post(reverse("admin:budgets_contact_add"), told)
+    data = {"topic": "abuse", "position": 1, "name": "On call", "reach": "line 7", "active": "on"}
+    answer = client.post(reverse("admin:budgets_contact_add"), data)
     assert answer.status_code == 302
     assert "line 7" in client.get(answer["Location"]).content.decode()
     made = Contact.objects.get(name="On call")
     url = reverse("admin:budgets_contact_change_contact", args=[made.pk])
-    assert client.post(url, {**told, "reach": "line 8"}).status_code == 302
+    assert client.post(url, {**data, "reach": "line 8"}).status_code == 302
     made.refresh_from_db()
     assert made.reach == "line 8"
-    answer = client.post(url, {**told, "position": 0})
+    answer = client.post(url, {**data, "position": 0})
     assert answer.context["form"].non_field_errors(), "the database would refuse it"
-    assert OperationsEvent.objects.filter(kind="CONTACT_CHANGED").count() == 1
+    by = "budgets.view_contact-budgets.add_contact-budgets.change_contact"
+    assert trail("CONTACT_") == [
+        ("CONTACT_ADDED", f"contact {made.pk}", by),
+        ("CONTACT_CHANGED", f"contact {made.pk}", by),
+    ]
+    assert meta_of("CONTACT_ADDED")["changes"]["reach"] == {"old": None, "new": "line 7"}
+    assert meta_of("CONTACT_CHANGED")["changes"] == {"reach": {"old": "line 7", "new": "line 8"}}
     assert client.get(reverse("admin:budgets_contact_changelist")).status_code == 200
     assert client_of("budgets.view_contact").get(url).status_code == 403

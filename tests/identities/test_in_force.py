@@ -203,8 +203,8 @@ def test_direct_spend_and_advice_count_one_model(sold: Desk) -> None:
     caller = Caller(tokens.digest(sold.token), "127.0.0.1")
     who = direct_spend.Attribution(user_id="Ann", agent_name="Evil")
     for name in ("azure/gpt-4o", "GPT-4o-2024-08-06"):
-        told = direct_spend.spend(caller=caller, who=who, cost_usd=Decimal("0.6"), model=name)
-        assert told.status == 200
+        result = direct_spend.spend(caller=caller, who=who, cost_usd=Decimal("0.6"), model=name)
+        assert result.status == 200
     spent = DirectSpend.objects.get(sent_as__model="GPT-4o-2024-08-06")
     assert (spent.model, spent.user_id, spent.agent_name) == ("gpt-4o", "ann", "evil")
     assert spent.sent_as == {

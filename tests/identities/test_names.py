@@ -45,8 +45,8 @@ def test_nothing_or_too_much_is_left(text: str) -> None:
 
 
 def test_what_was_sent_is_kept_where_it_differs() -> None:
-    told = sent_as(agentName=("Evil", "evil"), userId=("u", "u"), surface=("", ""))
-    assert told == {"agentName": "Evil"}
+    result = sent_as(agentName=("Evil", "evil"), userId=("u", "u"), surface=("", ""))
+    assert result == {"agentName": "Evil"}
 
 
 def letters() -> list[str]:

@@ -35,7 +35,7 @@ def whole_hour(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-def make_finding(*, until: datetime, cost: str = "20.00", **told: Any) -> Finding:
+def make_finding(*, until: datetime, cost: str = "20.00", **fields: Any) -> Finding:
     """A spike of the feature `summaries` in the three hours before `until`."""
     usd = Decimal(cost)
     excess = usd - NORMAL
@@ -85,7 +85,7 @@ def make_finding(*, until: datetime, cost: str = "20.00", **told: Any) -> Findin
             suspects=(Suspect("user", "u-17", excess / 2, Decimal("0.10")),),
         ),
     }
-    return Finding(**{**columns, **told})
+    return Finding(**{**columns, **fields})
 
 
 def tell_hours(
@@ -100,16 +100,16 @@ def tell_hours(
         since = min(hours).date() - timedelta(days=7)
         cursor.execute("SELECT tollgate.ensure_telemetry_partitions_v1(%s)", [since])
         amounts = [Decimal(usd) for usd in hours.values()]
-        told: dict[str, Any] = {"feature": feature, "tokens": input_tokens, "calls": calls}
-        cursor.execute(INSERT, {**told, "hours": list(hours), "usd": amounts})
+        data: dict[str, Any] = {"feature": feature, "tokens": input_tokens, "calls": calls}
+        cursor.execute(INSERT, {**data, "hours": list(hours), "usd": amounts})
 
 
 def normal_hours(until: datetime, days: int = 15) -> dict[datetime, Decimal]:
     return {until - n * HOUR: NORMAL for n in range(1, days * 24 + 1)}
 
 
-def spike(**told: Any) -> Incident:
-    incident = record_verdict(make_finding(until=whole_hour(NOW), **told), now=NOW)
+def spike(**fields: Any) -> Incident:
+    incident = record_verdict(make_finding(until=whole_hour(NOW), **fields), now=NOW)
     assert incident is not None
     return incident
 

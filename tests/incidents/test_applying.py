@@ -21,6 +21,7 @@ from opslog.incidents.tightening import is_set, tightened
 from opslog.models import Incident, Mitigation, OperationsEvent
 from tests.factories import make_user, make_work_order
 from tests.incidents.findings import NOW, WHY, proposal, spike
+from tests.trail import meta_of, trail
 from workorders.models import WorkOrder
 
 
@@ -32,10 +33,10 @@ def apply(incident: Incident, lever: str, by: User, **changed: Any) -> str:
 
 def test_the_control_is_changed_and_the_incident_told(olga: User) -> None:
     incident = spike()
-    said = apply(incident, "throttle", olga)
+    result = apply(incident, "throttle", olga)
     control = FeatureControl.objects.get(feature="summaries")
     assert (control.requests_per_period, control.period) == (10, "rolling_hour")
-    assert "requests per period none → 10" in said
+    assert "requests per period none → 10" in result
     incident.refresh_from_db()
     mitigation = proposal(incident, "throttle")
     assert (incident.state, mitigation.state, mitigation.applied_by) == (
@@ -44,10 +45,10 @@ def test_the_control_is_changed_and_the_incident_told(olga: User) -> None:
         "olga",
     )
     change = OperationsEvent.objects.get(kind="FEATURE_CHANGE")
-    told = OperationsEvent.objects.get(kind="INCIDENT_MITIGATED")
+    events = OperationsEvent.objects.get(kind="INCIDENT_MITIGATED")
     assert (change.actor, change.meta["reason"]) == ("olga", WHY)
-    assert told.meta["values"] == {"requests_per_period": 10, "period": "rolling_hour"}
-    assert said in incident.entries.get(kind="mitigation").text
+    assert events.meta["values"] == {"requests_per_period": 10, "period": "rolling_hour"}
+    assert result in incident.entries.get(kind="mitigation").text
 
 
 def test_a_value_may_be_typed_over(olga: User) -> None:
@@ -55,10 +56,10 @@ def test_a_value_may_be_typed_over(olga: User) -> None:
     apply(incident, "throttle", olga, requests_per_period=4, enabled=False)
     control = FeatureControl.objects.get()
     assert (control.requests_per_period, control.enabled) == (4, True)  # only what is proposed
-    # … and it is told as it was set, wherever it is told.
-    told = incident.entries.get(kind="mitigation").text
-    assert "Throttle, summaries: period rolling_hour, requests per period 4." in told
-    assert "10 an hour" not in told
+    # … and it is shown as it was set, wherever it is shown.
+    text = incident.entries.get(kind="mitigation").text
+    assert "Throttle, summaries: period rolling_hour, requests per period 4." in text
+    assert "10 an hour" not in text
     assert proposal(incident, "throttle").told in markdown(
         Incident.objects.get(), incident.entries.all(), incident.mitigations.all()
     ).replace("\\", "")
@@ -101,9 +102,9 @@ def test_a_step_tighter_is_told_as_it_was_set(olga: User) -> None:
     incident = spike()
     assert proposal(incident, "context_messages").label == "Send the last 5 messages only"
     apply(incident, "context_messages", olga)
-    told = incident.entries.get(kind="mitigation").text
-    assert "Send the last 5 messages only" in told
-    assert "10 → 5" in told
+    text = incident.entries.get(kind="mitigation").text
+    assert "Send the last 5 messages only" in text
+    assert "10 → 5" in text
 
 
 UNDO = Parts(trigger_excess={"undo": Decimal(6)})
@@ -198,9 +199,9 @@ def test_what_waits_for_approval_is_not_applied(
     make_work_order("w1", usd_per_day="50.00")
     incident, ask = spike(parts=W1), approvals.ask
 
-    def slower(*told: Any, **more: Any) -> ChangeRequest:
+    def slower(*result: Any, **more: Any) -> ChangeRequest:
         ask("w1", new={"usd_per_day": Decimal(3)}, justification=WHY, by=olga)
-        return ask(*told, **more)
+        return ask(*result, **more)
 
     monkeypatch.setattr(approvals, "ask", slower)
     pk = proposal(incident, "lower_cap").pk
@@ -210,9 +211,14 @@ def test_what_waits_for_approval_is_not_applied(
     incident.refresh_from_db()
     assert (incident.state, incident.mitigated_at) == ("triaged", None)
     assert proposal(incident, "lower_cap").state == "proposed"
-    told = incident.entries.get(kind="mitigation").text
-    assert told.startswith("Asked for, not applied")
-    assert "waits for approval" in told
+    result = incident.entries.get(kind="mitigation").text
+    assert result.startswith("Asked for, not applied")
+    assert "waits for approval" in result
+    assert trail("INCIDENT_MITIGATION_") == [
+        ("INCIDENT_MITIGATION_ASKED", f"incident {incident.pk}", "olga")
+    ]
+    facts = {"mitigationId": pk, "lever": "lower_cap", "reason": WHY}
+    assert facts.items() <= meta_of("INCIDENT_MITIGATION_ASKED").items()
     assert WorkOrder.objects.get().usd_per_day == Decimal("3.00")
 
 

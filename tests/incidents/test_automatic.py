@@ -23,6 +23,7 @@ from opslog.exceptions import NotAllowedNow
 from opslog.models import Mitigation, OperationsEvent, OutboxMessage
 from tests.factories import make_user
 from tests.incidents.findings import BACKEND, HOUR, NOW, WHY, proposal, spike, whole_hour
+from tests.trail import meta_of, trail
 
 
 def switch_on(lever: str = "throttle", minutes: int = 30) -> None:
@@ -53,6 +54,16 @@ def test_applied_for_a_time_and_put_back(olga: User) -> None:
     assert automatic_mitigation.apply_proposals(now=NOW) == 1
     assert automatic_mitigation.apply_proposals(now=NOW) == 0
     mitigation = proposal(incident, "throttle")
+    about = f"automatic_mitigation {AutomaticMitigation.objects.get(lever='throttle').pk}"
+    assert trail("AUTOMATIC_", "INCIDENT_MITIGATED") == [
+        ("AUTOMATIC_MITIGATION_CHANGE", about, "dora"),
+        ("INCIDENT_MITIGATED", f"incident {incident.pk}", "tollgate"),
+    ]
+    assert meta_of("AUTOMATIC_MITIGATION_CHANGE") == {
+        "old": {"enabled": False, "minutes": 60},
+        "new": {"enabled": True, "minutes": 30},
+        "reason": "nights",
+    }
     assert (mitigation.automatic, mitigation.applied_by, mitigation.until) == (
         True,
         "tollgate",
@@ -176,10 +187,10 @@ def test_one_that_cannot_be_applied_does_not_keep_the_others(
         spike(feature=feature, started_at=whole_hour(NOW) - hours * HOUR)
     real = mitigations.set_feature
 
-    def fail(feature: str, *told: Any, **more: Any) -> str:
+    def fail(feature: str, *result: Any, **more: Any) -> str:
         if feature == "summaries":
             raise ArithmeticError
-        return real(feature, *told, **more)
+        return real(feature, *result, **more)
 
     monkeypatch.setattr(mitigations, "set_feature", fail)
     assert automatic_mitigation.apply_proposals(now=NOW) == 1
@@ -187,11 +198,11 @@ def test_one_that_cannot_be_applied_does_not_keep_the_others(
 
 
 @pytest.mark.parametrize(
-    "told", [{"cause": "none"}, {"confidence": 0.69}], ids=["no cause", "not sure"]
+    "fields", [{"cause": "none"}, {"confidence": 0.69}], ids=["no cause", "not sure"]
 )
-def test_a_doubtful_cause_is_for_people(olga: User, told: dict[str, Any]) -> None:
+def test_a_doubtful_cause_is_for_people(olga: User, fields: dict[str, Any]) -> None:
     switch_on()
-    spike(**told)
+    spike(**fields)
     assert automatic_mitigation.apply_proposals(now=NOW) == 0
 
 
@@ -259,9 +270,9 @@ def test_without_the_claim_it_is_applied_twice(
         return found
 
     def set_feature(*args: Any, **kwargs: Any) -> str:
-        said = real(*args, **kwargs)
+        result = real(*args, **kwargs)
         changed.append(1)
-        return said
+        return result
 
     monkeypatch.setattr("opslog.incidents.mitigating.hold", hold)
     monkeypatch.setattr(mitigations, "set_feature", set_feature)

@@ -1,4 +1,4 @@
-"""Weeks told hour by hour: what was closed too early reopens, what was over stays over, and what
+"""Weeks replayed hour by hour: what was closed too early reopens, what was over stays over, what
 comes back is a phase of its own. Real rows, and the jobs as they run."""
 
 from collections.abc import Callable, Mapping
@@ -94,8 +94,8 @@ def test_closed_while_it_still_costs_it_reopens(week: None, reviewed: bool) -> N
     assert (incident.reopenings, incident.earlier) == (1, [])
     assert incident.excess_usd_of_all_phases == 8 * 16  # eight hours at $16 above, once
     assert (events("INCIDENT_DETECTED"), events("INCIDENT_REOPENED")) == (1, 1)
-    told = OutboxMessage.objects.filter(key=f"{incident.pk}:reopened:1")
-    assert [each.recipient_label for each in told] == ["operations"]
+    messages = OutboxMessage.objects.filter(key=f"{incident.pk}:reopened:1")
+    assert [each.recipient_label for each in messages] == ["operations"]
     # The answers are in the timeline, and filled in for the next review.
     assert incident.entries.filter(kind="review").count() == reviewed
     assert incident.root_cause == ("The prompt" if reviewed else "")
@@ -164,14 +164,14 @@ def test_a_relapse_is_a_phase_of_its_own(week: None) -> None:
     )  # fmt: skip
     # ($20 − $4) × 8 hours, ($50 − $4) × 3, and nothing for the eleven between.
     assert incident.excess_usd_of_all_phases == pytest.approx(Decimal(8 * 16 + 3 * 46))
-    # Level 1 at once, as it is critical; the others an hour each; all are told again.
+    # Level 1 at once, as it is critical; the others an hour each; all are notified again.
     levels = [incident.escalation]
     for _ in range(2):
         at = live("H", at)
         levels.append(the_one().escalation)
     assert levels == [1, 2, 3]
-    told = OutboxMessage.objects.filter(key__endswith="level2:1").values_list("recipient_label")
-    assert {label for (label,) in told} == {"operations", "director"}
+    messages = OutboxMessage.objects.filter(key__endswith="level2:1").values_list("recipient_label")
+    assert {label for (label,) in messages} == {"operations", "director"}
     relapse = OutboxMessage.objects.filter(key=f"{incident.pk}:relapse:1")
     assert {each.recipient_label for each in relapse} == {"operations"}
     assert events("INCIDENT_RELAPSED") == 1
@@ -181,8 +181,8 @@ def test_an_owner_and_whoever_is_on_duty_hear_of_a_relapse(week: None) -> None:
     at = live("DDDDD", SPIKE)
     handling.take(the_one().pk, by=make_user("olga"), now=at)
     live("nn" + "nnn" + "HHH", at)
-    told = OutboxMessage.objects.filter(key=f"{the_one().pk}:relapse:1")
-    assert {each.recipient_label for each in told} == {"olga", "operations"}
+    messages = OutboxMessage.objects.filter(key=f"{the_one().pk}:relapse:1")
+    assert {each.recipient_label for each in messages} == {"olga", "operations"}
 
 
 def test_what_a_person_set_is_of_the_phase_it_was_set_for(week: None) -> None:
@@ -234,7 +234,7 @@ def two(week: None) -> None:
 
 
 def calm_hours(at: datetime, letters: str = "-") -> datetime:
-    """Six hours in which chat talks, and the guilty feature as told."""
+    """Six hours in which chat talks, and the guilty feature as given."""
     for n in range(6):
         tell("n", at + n * HOUR, "chat")
         tell(letters, at + n * HOUR)
@@ -321,7 +321,7 @@ def test_one_verdict_that_cannot_be_recorded_does_not_hide_the_others(
     tell("DDDDDDDDDD", SPIKE)
     tell("n" * 10, SPIKE, "chat")
 
-    def fail(*told: object) -> None:
+    def fail(*result: object) -> None:
         raise ArithmeticError
 
     monkeypatch.setattr(triage_job, "followed", fail)

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection, connections, transaction
 
+from opslog import tasks
 from opslog.exceptions import NotAllowedNow
 from opslog.incidents import handling, mitigating, queries, reviewing, watching
 from opslog.incidents.detecting import record_verdict
 from opslog.models import Incident, IncidentEntry, OperationsEvent, OutboxMessage
 from tests.factories import make_user
 from tests.incidents.findings import HOUR, make_finding, normal_hours, tell_hours, whole_hour
+from tests.trail import meta_of, trail
 
 NOW = datetime(2026, 11, 20, 15, 5, tzinfo=UTC)
 UNTIL = whole_hour(NOW)
@@ -49,14 +52,14 @@ def apply(incident: Incident, lever: str = "throttle") -> None:
         )
 
 
-def review(incident: Incident, **told: Any) -> None:
+def review(incident: Incident, **fields: Any) -> None:
     answers = {
         "root_cause": "The prompt kept the whole history.",
         "mitigation": "Throttled, then fixed.",
         "alert_created": True,
         "follow_up_on": date(2026, 11, 27),
     }
-    reviewing.review(incident.pk, **{**answers, **told}, by="dora", now=NOW)
+    reviewing.review(incident.pk, **{**answers, **fields}, by="dora", now=NOW)
 
 
 ACTS: dict[str, tuple[Callable[[Incident], Any], frozenset[str]]] = {
@@ -90,24 +93,40 @@ AFTER = {  # act → the state it leads to; otherwise it stays
 }
 
 
+EVENTS: dict[str, tuple[str, str, dict[str, Any]]] = {  # by whom, and what is in its meta
+    "take": ("INCIDENT_OWNED", "olga", {"before": ""}),
+    "severity": ("INCIDENT_SEVERITY", "olga", {"before": "major", "reason": "x"}),
+    "cause": ("INCIDENT_TRIAGED", "olga", {"cause": "output_growth", "reason": "x"}),
+    "note": ("INCIDENT_NOTE", "olga", {}),
+    "escalate": ("INCIDENT_ESCALATED", "olga", {"level": 1}),
+    "apply": ("INCIDENT_MITIGATED", "olga", {"lever": "cost_cap", "automatic": False}),
+    "dismiss": ("INCIDENT_MITIGATION_DISMISSED", "olga", {"lever": "cost_cap"}),
+    "stabilise": ("INCIDENT_STABILISED", "olga", {}),
+    "review": ("INCIDENT_REVIEWED", "dora", {"alertCreated": True, "followUpOn": "2026-11-27"}),
+}
+
+
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("state", STATES)
 def test_every_act_in_every_state(db: None, state: str, act: str) -> None:
     incident = make(state)
     perform, allowed = ACTS[act]
     before = IncidentEntry.objects.count()
-    events = OperationsEvent.objects.filter(owner_type="incident").count()
+    events = trail("INCIDENT_")
+    reached = AFTER.get((state, act), state) if state in allowed else state
     if state not in allowed:
         with pytest.raises(NotAllowedNow):
             perform(incident)
         assert IncidentEntry.objects.count() == before
+        assert trail("INCIDENT_") == events
     else:
         perform(incident)
         assert IncidentEntry.objects.count() == before + 1
-        told = OperationsEvent.objects.filter(owner_type="incident")
-        assert told.count() == events + 1
+        kind, by, meta = EVENTS[act]
+        assert trail("INCIDENT_") == [*events, (kind, f"incident {incident.pk}", by)]
+        facts = {"incidentId": incident.pk, "state": reached, "feature": "summaries", **meta}
+        assert facts.items() <= meta_of(kind).items()
     incident.refresh_from_db()
-    reached = AFTER.get((state, act), state) if state in allowed else state
     assert incident.state == reached
 
 
@@ -127,7 +146,7 @@ def test_applied_once_only(db: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("fields", "message"),
     [
         ({"root_cause": " "}, "root cause"),
         ({"mitigation": ""}, "root cause"),
@@ -136,10 +155,10 @@ def test_applied_once_only(db: None) -> None:
         ({"follow_up_on": date(2026, 11, 19)}, "follow-up"),
     ],
 )
-def test_a_review_leaves_no_answer_out(db: None, told: dict[str, Any], said: str) -> None:
+def test_a_review_leaves_no_answer_out(db: None, fields: dict[str, Any], message: str) -> None:
     incident = make("stabilised")
-    with pytest.raises(NotAllowedNow, match=f"(?i){said}"):
-        review(incident, **told)
+    with pytest.raises(NotAllowedNow, match=f"(?i){message}"):
+        review(incident, **fields)
 
 
 @pytest.mark.parametrize("missing", ["root_cause", "mitigation", "alert_created", "follow_up_on"])
@@ -318,8 +337,11 @@ def test_it_escalates_by_time(history: None) -> None:
         incident.refresh_from_db()
         levels.append(incident.escalation)
     assert levels == [1, 2, 3]
-    told = OutboxMessage.objects.filter(key__startswith=f"{incident.pk}:level")
-    assert sorted(told.values_list("key", "recipient_label")) == [
+    escalated = ("INCIDENT_ESCALATED", f"incident {incident.pk}", "tollgate")
+    assert trail("INCIDENT_ESCALATED") == [escalated] * 3
+    assert meta_of("INCIDENT_ESCALATED")["level"] == 3
+    messages = OutboxMessage.objects.filter(key__startswith=f"{incident.pk}:level")
+    assert sorted(messages.values_list("key", "recipient_label")) == [
         (f"{incident.pk}:level1", "operations"),
         (f"{incident.pk}:level2", "director"),
         (f"{incident.pk}:level2", "operations"),
@@ -327,7 +349,7 @@ def test_it_escalates_by_time(history: None) -> None:
         (f"{incident.pk}:level3", "operations"),
         (f"{incident.pk}:level3", "vp"),
     ]
-    assert "Consider switching the feature off" in told.earliest("-id").text
+    assert "Consider switching the feature off" in messages.earliest("-id").text
 
 
 def test_the_follow_up_is_reminded_of_once(db: None) -> None:
@@ -336,10 +358,13 @@ def test_the_follow_up_is_reminded_of_once(db: None) -> None:
     handling.take(incident.pk, by=owner, now=NOW)
     review(incident)
     assert watching.remind(today=date(2026, 11, 26), now=NOW) == 0
-    assert watching.remind(today=date(2026, 11, 27), now=NOW) == 1
+    with time_machine.travel(datetime(2026, 11, 27, tzinfo=UTC), tick=False):
+        assert tasks.watch_incidents() == (0, 0, 1)
     assert watching.remind(today=date(2026, 11, 28), now=NOW) == 0
     message = OutboxMessage.objects.get(key=f"{incident.pk}:follow-up")
     assert message.recipient_label == "olga"
+    about = f"incident {incident.pk}"
+    assert trail("INCIDENT_FOLLOW_UP") == [("INCIDENT_FOLLOW_UP", about, "tollgate")]
 
 
 @pytest.mark.parametrize("text", ["chat", "it's", "a\\'; DROP TABLE x --", "<b>`ü`\n%s"])

@@ -57,7 +57,7 @@ def test_the_page_tells_cause_figures_and_proposals(incident: Incident) -> None:
         happened_at=incident.started_at, feature="summaries",
     )  # fmt: skip
     html = page(client_of("operations"), incident)
-    said = f"{html} {strip_tags(html)}"
+    shown = f"{html} {strip_tags(html)}"
     for text in (
         "Context grows in summaries: $20.00 an hour, where $4.00 is normal",
         "Input tokens a request went from 900 to 5,400",
@@ -72,12 +72,12 @@ def test_the_page_tells_cause_figures_and_proposals(incident: Incident) -> None:
         "back within 20 % of its baseline",
         "As a table",
     ):
-        assert text in said, text
+        assert text in shown, text
     assert html.count("Apply…") == incident.mitigations.count()
 
 
 def test_every_change_of_its_hours_is_on_the_chart(incident: Incident) -> None:
-    """Hours before the spike and while it lasts, told before it was found or later."""
+    """Hours before the spike and while it lasts, reported before it was found or later."""
     now = timezone.now()
     for what, at in (
         ("long before", incident.started_at - timedelta(hours=25)),
@@ -96,8 +96,8 @@ def test_every_change_of_its_hours_is_on_the_chart(incident: Incident) -> None:
 
 def test_an_auditor_reads_and_has_no_buttons(incident: Incident) -> None:
     client = client_of("auditor")
-    said = page(client, incident)
-    assert "Take ownership" not in said
+    text = page(client, incident)
+    assert "Take ownership" not in text
     assert "Run the triage" not in client.get("/admin/opslog/incident/").content.decode()
     assert client.get(apply_address(incident, "throttle")).status_code == 403
 
@@ -159,17 +159,17 @@ def test_a_cap_that_would_rise_is_not_offered(db: None) -> None:
     parts = Parts(suspects=(Suspect("work_order", "w1", Decimal(9), Decimal("0.50")),))
     incident = record_verdict(make_finding(until=whole_hour(now), parts=parts), now=now)
     assert incident is not None
-    said = client_of("operations").get(apply_address(incident, "lower_cap"), follow=True)
-    assert "$14.40 would not lower it" in said.content.decode()
+    response = client_of("operations").get(apply_address(incident, "lower_cap"), follow=True)
+    assert "$14.40 would not lower it" in response.content.decode()
 
 
 def test_from_ownership_to_review(incident: Incident) -> None:
     client = client_of("operations")
 
-    def act(name: str, **said: str) -> str:
+    def act(name: str, **fields: str) -> str:
         address = reverse(f"admin:opslog_incident_{name}", args=[incident.pk])
         assert client.get(address).status_code == 200
-        return client.post(address, said, follow=True).content.decode()
+        return client.post(address, fields, follow=True).content.decode()
 
     assert "You own it." in act("take", sure="yes")
     assert "The severity is set." in act("severity", severity="critical", reason="night")
@@ -209,16 +209,16 @@ def test_the_list_has_the_open_ones_first(incident: Incident) -> None:
     watching.stabilise(
         Incident.objects.get(feature="mail").pk, reason="quiet", by="x", now=timezone.now()
     )
-    said = client_of("auditor").get("/admin/opslog/incident/").content.decode()
-    places = [said.index(f">{feature}<") for feature in ("chat", "mail", "summaries")]
+    text = client_of("auditor").get("/admin/opslog/incident/").content.decode()
+    places = [text.index(f">{feature}<") for feature in ("chat", "mail", "summaries")]
     assert places == sorted(places)
 
 
 def test_the_triage_is_asked_to_run(incident: Incident) -> None:
     client = client_of("operations")
     before = OrmQ.objects.count()
-    said = client.post(reverse("admin:opslog_incident_run_triage"), follow=True)
-    assert "The triage runs now" in said.content.decode()
+    response = client.post(reverse("admin:opslog_incident_run_triage"), follow=True)
+    assert "The triage runs now" in response.content.decode()
     assert OrmQ.objects.count() == before + 1
     assert OrmQ.objects.latest("id").func() == "opslog.tasks.run_triage"
 

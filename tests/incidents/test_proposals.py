@@ -17,9 +17,9 @@ def levers(found: list[Proposal]) -> list[tuple[str, str]]:
     return [(each.lever, f"{each.saving_usd_per_hour:.2f}") for each in found]
 
 
-def finding(cause: str, parts: Parts, **told: object) -> Finding:
+def finding(cause: str, parts: Parts, **fields: object) -> Finding:
     base = {"feature": "editor", "tool": "", "contributions": (), "parts": parts}
-    return make_finding(until=AT, cause=cause, cost="14.00", **{**base, **told})
+    return make_finding(until=AT, cause=cause, cost="14.00", **{**base, **fields})
 
 
 USED = {"feature_usd": USD(11), "normal_feature_usd": USD(1), "requests": 700.0, "users": 7.0}
@@ -28,7 +28,7 @@ OFF = ("feature_off", "11.00")
 
 
 @pytest.mark.parametrize(
-    ("cause", "parts", "told", "expected"),
+    ("cause", "parts", "fields", "expected"),
     [
         (
             "hidden_recompute",
@@ -91,9 +91,9 @@ OFF = ("feature_off", "11.00")
     ],
 )  # fmt: skip
 def test_proposals(
-    cause: str, parts: dict[str, object], told: dict[str, object], expected: list[tuple[str, str]]
+    cause: str, parts: dict[str, object], fields: dict[str, object], expected: list[tuple[str, str]]
 ) -> None:
-    found = propose(finding(cause, Parts(**parts), **told), "major")  # type: ignore[arg-type]
+    found = propose(finding(cause, Parts(**parts), **fields), "major")  # type: ignore[arg-type]
     assert levers(found) == expected
 
 

@@ -52,11 +52,13 @@ FROM (SELECT *, row_number() OVER (ORDER BY created_at, event_id) AS n FROM infe
 def found(days: int, hours: int) -> Finding:
     """What the triage hands over after a spike of so many hours, with so many days before."""
     started = UNTIL - hours * HOUR
-    told = {"first": started - timedelta(days=days), "started": started, "until": UNTIL}
+    arguments = {"first": started - timedelta(days=days), "started": started, "until": UNTIL}
     with connection.cursor() as cursor:
-        cursor.execute("SELECT tollgate.ensure_telemetry_partitions_v1(%s)", [told["first"].date()])
-        cursor.execute(EVENTS, told)
-        cursor.execute(CALLS, told)
+        cursor.execute(
+            "SELECT tollgate.ensure_telemetry_partitions_v1(%s)", [arguments["first"].date()]
+        )
+        cursor.execute(EVENTS, arguments)
+        cursor.execute(CALLS, arguments)
     rollup.refresh()
     judged = triage_job.fresh(triage_reads.rollups(UNTIL))
     finding = finding_of(judged.verdict, judged.detail)

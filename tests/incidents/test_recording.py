@@ -1,4 +1,4 @@
-"""A verdict becomes one incident, however often and by however many it is told."""
+"""A verdict becomes one incident, however often and by however many it is reported."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +14,7 @@ from opslog.incidents.detecting import record_verdict
 from opslog.models import Incident, IncidentEntry, Mitigation, OperationsEvent, OutboxMessage
 from tests.factories import make_user
 from tests.incidents.findings import HOUR, make_finding, whole_hour
+from tests.trail import meta_of, trail
 
 NOW = datetime(2026, 11, 20, 15, 5, tzinfo=UTC)
 UNTIL = whole_hour(NOW)
@@ -90,6 +91,12 @@ def test_a_later_verdict_updates_it(db: None) -> None:
     assert incident.started_at == UNTIL - 3 * HOUR
     verdict = IncidentEntry.objects.get(kind="verdict")
     assert verdict.data["changes"]["cause"] == {"old": "none", "new": "context_bloat"}
+    about = f"incident {incident.pk}"
+    assert trail("INCIDENT_") == [
+        ("INCIDENT_DETECTED", about, "triage"),
+        ("INCIDENT_TRIAGED", about, "triage"),
+    ]
+    assert meta_of("INCIDENT_TRIAGED")["changes"] == verdict.data["changes"]
 
 
 def test_an_older_look_is_left_aside(db: None) -> None:
@@ -143,8 +150,8 @@ def test_what_is_proposed_follows_the_cause_that_a_person_named(db: None) -> Non
     incident = record_verdict(make_finding(until=UNTIL, **storm), now=NOW)
     assert incident is not None
     assert proposed(incident)[:2] == ["tool_breaker", "tool_retries"]
-    said = {"reason": "I looked", "by": "olga", "now": NOW}
-    handling.set_cause(incident.pk, "context_bloat", **said)  # type: ignore[arg-type]
+    arguments = {"reason": "I looked", "by": "olga", "now": NOW}
+    handling.set_cause(incident.pk, "context_bloat", **arguments)  # type: ignore[arg-type]
     for _ in range(2):
         levers = proposed(incident)
         assert levers[0] == "context_messages"
@@ -153,7 +160,7 @@ def test_what_is_proposed_follows_the_cause_that_a_person_named(db: None) -> Non
         ranks = list(incident.mitigations.filter(state="proposed").values_list("rank", flat=True))
         assert len(ranks) == len(set(ranks))
         record_verdict(make_finding(until=UNTIL + HOUR, **storm), now=NOW + HOUR)
-    handling.set_cause(incident.pk, "hidden_recompute", **said)  # type: ignore[arg-type]
+    handling.set_cause(incident.pk, "hidden_recompute", **arguments)  # type: ignore[arg-type]
     assert set(proposed(incident)[:3]) == {"auto_save", "undo_rate", "tool_retries"}
 
 

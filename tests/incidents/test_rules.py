@@ -245,7 +245,7 @@ def test_bars_end_where_the_change_does(parts: list[Decimal]) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "fields",
     [
         {"until": AT, "started_at": AT},
         {"until": AT, "confidence": 1.2},
@@ -253,9 +253,9 @@ def test_bars_end_where_the_change_does(parts: list[Decimal]) -> None:
         {"until": AT, "contributions": (Contribution("x", "x", USD(1)),)},
     ],
 )
-def test_a_verdict_that_does_not_fit_together(told: dict[str, object]) -> None:
+def test_a_verdict_that_does_not_fit_together(fields: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"spike|confidence|contributions"):
-        make_finding(**told)  # type: ignore[arg-type]
+        make_finding(**fields)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

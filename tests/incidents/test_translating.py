@@ -77,10 +77,10 @@ SPIKE = Verdict(
 
 
 @pytest.mark.parametrize(
-    "told", [{"confirmed": False}, {"raised": False}, {"start": None}, {"cost_usd": Decimal(20)}]
+    "fields", [{"confirmed": False}, {"raised": False}, {"start": None}, {"cost_usd": Decimal(20)}]
 )
-def test_nothing_to_record(told: dict[str, Any]) -> None:
-    assert finding_of(replace(SPIKE, **told)) is None
+def test_nothing_to_record(fields: dict[str, Any]) -> None:
+    assert finding_of(replace(SPIKE, **fields)) is None
 
 
 def test_per_hour_and_by_name() -> None:
@@ -132,14 +132,14 @@ def test_the_kind_of_traffic(cause: str, actor: str, change: str, kind: str) -> 
 
 @given(st.lists(st.decimals("-5", "50", places=6), max_size=5), st.integers(1, 30))
 def test_the_parts_sum_to_the_change_whatever_is_rounded(parts: list[Decimal], hours: int) -> None:
-    told = replace(
+    result = replace(
         SPIKE,
         start=AT - hours * HOUR,
         contributions=tuple(
             Contribution("context_bloat", str(n), usd) for n, usd in enumerate(parts)
         ),
     )
-    found = finding_of(told)
+    found = finding_of(result)
     assert found is not None
     total = sum((part.usd_per_hour for part in found.contributions), Decimal(0))
     assert total == found.excess_usd_per_hour

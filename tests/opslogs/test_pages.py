@@ -84,7 +84,7 @@ def test_old_addresses_lead_there(auditor: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "message"),
     [
         ("kinds=NOTE", "There is no filter called kinds."),
         ("since=yesterday", "Write a time like"),
@@ -95,10 +95,10 @@ def test_old_addresses_lead_there(auditor: Client) -> None:
         ("text=" + "x" * 201, "at most 200 characters"),
     ],
 )
-def test_what_is_misspelt_shows_nothing(auditor: Client, query: str, said: str) -> None:
+def test_what_is_misspelt_shows_nothing(auditor: Client, query: str, message: str) -> None:
     record()
     answer = auditor.get(f"/ops-logs?{query}")
-    assert said in answer.content.decode()
+    assert message in answer.content.decode()
     assert shown(answer) == []
     assert auditor.get(f"/ops-logs/rows?{query}").status_code == 400
     assert auditor.post(f"/ops-logs/export?{query}", {"format": "csv"}).status_code == 400
@@ -131,13 +131,32 @@ def test_the_tail_asks_again_for_the_last_minute(auditor: Client) -> None:
     assert shown(auditor.get(f"/ops-logs/rows?after={Key(later, 1)}")) == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "badge"),
+    [
+        ("WORK_ORDER_START", "calm"),
+        ("WORK_ORDER_CAP_CHANGE", "good"),
+        ("CAP_CHANGE_APPROVED", "good"),
+        ("CAP_CHANGE_REFUSED", "warn"),
+        ("TOKEN_REVOKED", "warn"),
+        ("COST_REFUSED", "bad"),
+        ("INCIDENT_DETECTED", "bad"),
+        ("OF_ANOTHER_RELEASE", "calm"),
+    ],
+)
+def test_the_badge_of_a_kind_has_its_level(auditor: Client, kind: str, badge: str) -> None:
+    record(kind)
+    page = auditor.get("/ops-logs", {"kind": kind}).content.decode()
+    assert f'<span class="tg-badge tg-badge-{badge}">{kind}</span>' in page
+
+
 def test_a_row_opens_to_its_record(auditor: Client) -> None:
     earlier = record("NOTE", "before it")
     event = record("LIMIT_CHANGE", "moved", changes={"amount": {"old": 50, "new": "60.00"}})
     later = record("NOTE", "after it")
     page = auditor.get(f"/ops-logs/{event.pk}?kind=LIMIT_CHANGE").content.decode()
-    for said in ("Before and after", "<td>50</td>", "<strong>60.00</strong>"):
-        assert said in page
+    for phrase in ("Before and after", "<td>50</td>", "<strong>60.00</strong>"):
+        assert phrase in page
     assert f"/ops-logs/{earlier.pk}?kind=LIMIT_CHANGE" in page
     assert f"/ops-logs/{later.pk}?kind=LIMIT_CHANGE" in page
     assert "Written by the same act" in page
@@ -160,8 +179,8 @@ def test_a_file_has_the_filtered_set_and_leaves_an_event(auditor: Client) -> Non
     assert json.loads(rows[0]["meta"]) == {"say": "é"}
     (line,) = download(auditor, "jsonl", "?kind=NOTE").splitlines()
     assert json.loads(line)["message"] == "=1+1"
-    told = OperationsEvent.objects.filter(kind="OPS_LOG_EXPORT")
-    assert [(e.actor, e.meta["format"], e.meta["filters"]) for e in told] == [
+    recorded = OperationsEvent.objects.filter(kind="OPS_LOG_EXPORT")
+    assert [(e.actor, e.meta["format"], e.meta["filters"]) for e in recorded] == [
         ("auditor", "jsonl", "kind=NOTE"),
         ("auditor", "csv", "kind=NOTE"),
     ]

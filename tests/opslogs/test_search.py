@@ -43,11 +43,11 @@ def log(db: None) -> list[OperationsEvent]:
 
 
 def text_in(event: OperationsEvent, text: str) -> bool:
-    said = f"{event.message}\n{event.meta.get('say', '')}\n{event.meta.get('agentName', '')}"
-    return text.lower() in said.lower()
+    result = f"{event.message}\n{event.meta.get('say', '')}\n{event.meta.get('agentName', '')}"
+    return text.lower() in result.lower()
 
 
-# filters → what they mean, said once more
+# filters → what they mean, written once more
 MEANING: dict[str, tuple[dict[str, Any], Callable[[OperationsEvent], bool]]] = {
     "nothing": ({}, lambda e: True),
     "kind": ({"kind": "RUN_FINISHED"}, lambda e: e.kind == "RUN_FINISHED"),
@@ -98,10 +98,10 @@ MEANING: dict[str, tuple[dict[str, Any], Callable[[OperationsEvent], bool]]] = {
 
 @pytest.mark.parametrize("name", MEANING)
 def test_it_finds_what_is_meant(log: list[OperationsEvent], name: str) -> None:
-    told, is_meant = MEANING[name]
+    result, is_meant = MEANING[name]
     wanted = [event.pk for event in log if is_meant(event)]
     assert bool(wanted) != (name in ("no such kind", "no pattern", "never together"))
-    found = event_search.search(Filters(**told))
+    found = event_search.search(Filters(**result))
     assert [event.pk for event in found.events] == wanted
     assert found.more is None
 
@@ -117,12 +117,12 @@ def test_pages_fit_together(
 ) -> None:
     """However little one request looks at, the pages together are the whole, each event once."""
     monkeypatch.setattr(event_search, "FIRST_CHUNK", 2)
-    told, is_meant = MEANING[name]
+    result, is_meant = MEANING[name]
     wanted = [event.pk for event in log if is_meant(event)]
     found: list[int] = []
     place: Key | None = None
     for _ in range(100):
-        page = event_search.search(Filters(**told), after=place, size=size, seconds=seconds)
+        page = event_search.search(Filters(**result), after=place, size=size, seconds=seconds)
         found += [event.pk for event in page.events]
         assert len(page.events) <= size
         if page.more is None:
@@ -137,16 +137,16 @@ def test_an_export_has_all_of_it(
     log: list[OperationsEvent], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(event_search, "BATCH", 2)
-    told, is_meant = MEANING[name]
-    batches = event_search.everything(Filters(**told), now=timezone.now())
+    result, is_meant = MEANING[name]
+    batches = event_search.everything(Filters(**result), now=timezone.now())
     assert [e.pk for batch in batches for e in batch] == [e.pk for e in log if is_meant(e)]
 
 
 def test_times_are_half_open(log: list[OperationsEvent]) -> None:
     first, last = log[-3], log[2]
-    told = Filters(since=first.created_at, until=last.created_at)
-    assert [e.pk for e in event_search.search(told).events] == [e.pk for e in log[3:-2]]
-    nothing = replace(told, until=first.created_at)
+    narrowed = Filters(since=first.created_at, until=last.created_at)
+    assert [e.pk for e in event_search.search(narrowed).events] == [e.pk for e in log[3:-2]]
+    nothing = replace(narrowed, until=first.created_at)
     assert event_search.search(nothing).events == []
     later = Filters(last="1h")
     tomorrow = timezone.now() + timedelta(days=1)
@@ -172,17 +172,17 @@ def test_the_rarest_filter_drives(log: list[OperationsEvent]) -> None:
             sql = conditions[0].sql
             return next(rows for name, rows in expected.items() if sql.startswith(name))
 
-    told = Filters(kind="NOTE", actor="ops", owner_type="note", owner_id="w1")
-    assert Told(told, now=timezone.now()).driver == "kind"
+    narrowed = Filters(kind="NOTE", actor="ops", owner_type="note", owner_id="w1")
+    assert Told(narrowed, now=timezone.now()).driver == "kind"
     expected["kind"] = 1000.0
-    assert Told(told, now=timezone.now()).driver == "owner"
+    assert Told(narrowed, now=timezone.now()).driver == "owner"
 
 
 def test_nothing_is_counted_and_nothing_skipped(log: list[OperationsEvent]) -> None:
     """No OFFSET, and a count only of rows that a LIMIT has bounded."""
-    for told, _ in MEANING.values():
+    for item, _ in MEANING.values():
         with CaptureQueriesContext(connection) as seen:
-            event_search.search(Filters(**told))
+            event_search.search(Filters(**item))
         assert len(seen) <= 12  # most of them are questions to the planner
         for query in seen.captured_queries:
             assert "OFFSET" not in query["sql"]
@@ -208,7 +208,7 @@ def test_a_place_comes_back_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("meta", "told"),
+    ("meta", "result"),
     [
         ({}, []),
         ({"changes": {"cap": {"old": 1, "new": 2}, "b": {"old": None, "new": "x"}}},
@@ -222,9 +222,9 @@ def test_a_place_comes_back_as_it_was() -> None:
         ([1, 2], []),
     ],
 )  # fmt: skip
-def test_before_and_after(meta: Any, told: list[Any]) -> None:
+def test_before_and_after(meta: Any, result: list[Any]) -> None:
     found = detail.changes(OperationsEvent(meta=meta))
-    assert [(each.field, each.old, each.new) for each in found] == told
+    assert [(each.field, each.old, each.new) for each in found] == result
 
 
 def test_neighbours(log: list[OperationsEvent]) -> None:

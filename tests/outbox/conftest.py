@@ -17,7 +17,7 @@ def smtp(settings: Settings) -> Iterator[SmtpSink]:
 
 @pytest.fixture
 def http(settings: Settings) -> Iterator[HttpSink]:
-    """A service that is told by HTTP: the one channel of the settings, on a network allowed."""
+    """A service that is notified by HTTP: the one channel of the settings, on a network allowed."""
     with served(HttpSink()) as sink:
         settings.TOLLGATE_NOTIFY_SECRET_URLS = [
             f"json://user-of-it:hunter2@127.0.0.1:{sink.port}/path-token?+X-Key=header-token"

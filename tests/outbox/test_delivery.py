@@ -80,7 +80,7 @@ def test_a_mail_server_that_refuses_is_asked_again(committed_db: str, smtp: Smtp
     queue([make_user("anna", email="anna@example.org")])
     delivery.deliver_due()
     assert (the_one().state, the_one().attempts) == (State.WAITING, 1)
-    assert the_one().error == "SMTPRecipientsRefused 451."  # and nothing of what the server said
+    assert the_one().error == "SMTPRecipientsRefused 451."  # and nothing of its answer
     smtp.refuse = 0
     assert delivery.deliver_due() == 0  # not before its time
     make_due()
@@ -94,9 +94,9 @@ def test_a_channel_is_told(committed_db: str, http: HttpSink) -> None:
     assert the_one().state == State.SENT
     ((path, body),) = http.posts
     assert path == "/path-token"
-    told = json.loads(body)
-    assert (told["title"], told["type"]) == ("A cap change was approved", "info")
-    assert told["message"].splitlines()[-3:] == [
+    payload = json.loads(body)
+    assert (payload["title"], payload["type"]) == ("A cap change was approved", "info")
+    assert payload["message"].splitlines()[-3:] == [
         "https://tollgate.example/admin/budgets/changerequest/1/change/",
         "",
         "<b>raised</b>",

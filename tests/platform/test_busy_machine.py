@@ -64,8 +64,8 @@ def test_only_one_file_sleeps_measures_and_limits() -> None:
     found = {}
     for path in sorted([*BASE_DIR.glob("tests/**/*.py"), *BASE_DIR.glob("client/tests/**/*.py")]):
         place = path.relative_to(BASE_DIR).as_posix()
-        if place not in EXEMPT and (told := list(complaints(path.read_text()))):
-            found[place] = told
+        if place not in EXEMPT and (result := list(complaints(path.read_text()))):
+            found[place] = result
     assert found == {}
 
 

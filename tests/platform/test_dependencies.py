@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 OF_A_TEST_MODULE = re.compile(r"^\s*(?:from|import) tests\b.*\btest_\w+", re.MULTILINE)
 PINNED = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[^]]*\])?==", re.MULTILINE)
 # Looked at by libraries of the product where they are there; sqlfluff and playwright bring them.
-OPTIONAL = {"chardet", "colorama", "greenlet", "httpcore", "jinja2", "markupsafe"}
+# setuptools enters every Python at its start, where it is installed.
+OPTIONAL = {"chardet", "colorama", "greenlet", "httpcore", "jinja2", "markupsafe", "setuptools"}
 # Everything that a process of the product may import; prints the files of it.
 IMPORTED = """
 import importlib, os, pkgutil, sys

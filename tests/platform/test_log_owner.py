@@ -26,8 +26,8 @@ def test_names_in_the_settings_do_not_count(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_owner_of_the_log_is_told(committed_db: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for part in ("USER", "PASSWORD"):
-        told = connections["owner"].settings_dict[part]
-        monkeypatch.setitem(connections["default"].settings_dict, part, told)
+        result = connections["owner"].settings_dict[part]
+        monkeypatch.setitem(connections["default"].settings_dict, part, result)
     [message] = two_roles(databases=["default"])
     assert isinstance(message, Info)
     assert found() == ["opslog.I001"]

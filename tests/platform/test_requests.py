@@ -115,9 +115,9 @@ def test_only_views_that_read_no_session_go_past_sessions() -> None:
 def test_the_form_of_the_documentation_has_a_token_that_counts(client: Client) -> None:
     script = client.get("/api/docs?script=")
     held = client.cookies["csrftoken"].value
-    told = re.search(r'request.headers\["[^"]+"\] = "(\w+)"', script.content.decode())
-    assert told
-    asked = RequestFactory().post("/", headers={"X-CSRFToken": told[1]})
+    text = re.search(r'request.headers\["[^"]+"\] = "(\w+)"', script.content.decode())
+    assert text
+    asked = RequestFactory().post("/", headers={"X-CSRFToken": text[1]})
     asked.COOKIES["csrftoken"] = held
     assert (
         CsrfViewMiddleware(lambda request: HttpResponse()).process_view(

@@ -313,8 +313,8 @@ def test_old_and_new_processes_work_on_one_database(
                 assert [answer["usage"]["runsToday"] for _, answer in answers] == [1, 2]
                 for url, (_, answer) in zip((fresh, old), answers, strict=True):
                     finish = f"{url}/api/work-orders/runs/{answer['runId']}/finish"
-                    told = {"status": "success", "costUsd": "0.40"}
-                    assert post(finish, token, told)[0] == 200
+                    payload = {"status": "success", "costUsd": "0.40"}
+                    assert post(finish, token, payload)[0] == 200
                 body["estimatedCostUsd"] = "1.30"  # $0.80 of $2.00 is used
                 for url in (old, fresh):
                     assert post(f"{url}/api/work-orders/start", token, body)[0] == 429

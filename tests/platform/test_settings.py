@@ -117,7 +117,7 @@ VALUES |= dict.fromkeys(
     ),
     FLAGS,
 )
-# What is told of all these: read in one process, since a start of Python for each costs minutes.
+# The lines about all these: read in one process, since a start of Python for each costs minutes.
 PROGRAM = """
 import importlib, json, os, sys
 import django
@@ -137,14 +137,19 @@ print(json.dumps(found))
 
 
 def run(argv: list[str], text: str = "", **env: str) -> "subprocess.CompletedProcess[str]":
-    told = {"DJANGO_SETTINGS_MODULE": "config.settings", **os.environ, **env}
+    lines_read = {"DJANGO_SETTINGS_MODULE": "config.settings", **os.environ, **env}
     return subprocess.run(
-        [sys.executable, *argv], cwd=BASE_DIR, env=told, input=text, capture_output=True, text=True
+        [sys.executable, *argv],
+        cwd=BASE_DIR,
+        env=lines_read,
+        input=text,
+        capture_output=True,
+        text=True,
     )
 
 
 @pytest.fixture(scope="module")
-def told() -> dict[tuple[str, str], Any]:
+def lines_read() -> dict[tuple[str, str], Any]:
     asked = [(name, text) for name, kinds in VALUES.items() for kind in kinds for text in kind]
     result = run(["-c", PROGRAM], json.dumps(asked))
     assert result.returncode == 0, result.stderr
@@ -155,13 +160,13 @@ def told() -> dict[tuple[str, str], Any]:
 @pytest.mark.parametrize(
     ("name", "text"), [(n, t) for n, (good, _) in VALUES.items() for t in good]
 )
-def test_good_values(told: dict[tuple[str, str], Any], name: str, text: str) -> None:
-    assert told[name, text] == []
+def test_good_values(lines_read: dict[tuple[str, str], Any], name: str, text: str) -> None:
+    assert lines_read[name, text] == []
 
 
 @pytest.mark.parametrize(("name", "text"), [(n, t) for n, (_, bad) in VALUES.items() for t in bad])
-def test_wrong_values(told: dict[tuple[str, str], Any], name: str, text: str) -> None:
-    [(number, line, hint)] = told[name, text]
+def test_wrong_values(lines_read: dict[tuple[str, str], Any], name: str, text: str) -> None:
+    [(number, line, hint)] = lines_read[name, text]
     assert number == IDS[name]
     assert line.startswith(name)
     assert "\n" not in line

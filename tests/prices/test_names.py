@@ -103,7 +103,7 @@ def test_imported_names(name: str, at: datetime, expected: str | None) -> None:
         # as the conventions and the gateways spell it
         ("x_ai", "gpt-1", "15"),
         ("xai", "gpt-1", "15"),
-        # told twice
+        # named twice
         ("host", "host/open", "12"),
         # not sold there: the model alone
         ("host", "m-2", "2"),

@@ -36,18 +36,18 @@ def price(model: str, given: int, made: int) -> Decimal:
 
 
 def test_no_day_of_it_is_over_the_caps_of_that_day() -> None:
-    told = history(JOBS, list(read_trace(TRACE)), days=DAYS, until=END, price=price)
+    result = history(JOBS, list(read_trace(TRACE)), days=DAYS, until=END, price=price)
     again = history(JOBS, list(read_trace(TRACE)), days=DAYS, until=END, price=price)
-    assert [run.id for run in told.runs] == [run.id for run in again.runs]
-    assert {run.day for run in told.runs} == set(DAYS)
-    assert {refusal.denial for refusal in told.refusals} >= {"runs_per_day", "usd_per_day"}
+    assert [run.id for run in result.runs] == [run.id for run in again.runs]
+    assert {run.day for run in result.runs} == set(DAYS)
+    assert {refusal.denial for refusal in result.refusals} >= {"runs_per_day", "usd_per_day"}
     for job in JOBS:
         for day in DAYS:
             runs = [
                 RecordedRun(
                     job.id, run.day, run.reserved_usd, run.cost, run.started_at, run.finished_at
                 )
-                for run in told.runs
+                for run in result.runs
                 if run.job is job and run.day == day
             ]
             # By the end of the day: a raise may have come in the middle of it.
@@ -121,11 +121,11 @@ def test_today_is_told_until_its_last_hours() -> None:
     today = date(2026, 11, 21)
     noon = datetime(2026, 11, 21, 12, tzinfo=UTC)
     requests = list(read_trace(TRACE))
-    told = history(JOBS, requests, days=[*DAYS, today], until=noon, price=price)
+    result = history(JOBS, requests, days=[*DAYS, today], until=noon, price=price)
     before = history(JOBS, requests, days=DAYS, until=END, price=price)
-    assert [run.id for run in told.runs if run.day != today] == [run.id for run in before.runs]
-    assert noon - timedelta(hours=1) < told.runs[-1].started_at < noon
-    assert all(refusal.at < noon for refusal in told.refusals)
+    assert [run.id for run in result.runs if run.day != today] == [run.id for run in before.runs]
+    assert noon - timedelta(hours=1) < result.runs[-1].started_at < noon
+    assert all(refusal.at < noon for refusal in result.refusals)
 
 
 @pytest.mark.parametrize("hour", [3, 13])

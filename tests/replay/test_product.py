@@ -27,12 +27,12 @@ def test_the_same_each_time() -> None:
 
 def test_ids_are_unique_and_tools_name_their_calls() -> None:
     requests = list(read_trace(TRACE))
-    told = [
+    results = [
         calls_between(MONDAY + n * HOUR, MONDAY + (n + 1) * HOUR, requests, price=cents)
         for n in range(48)
     ]
-    events = [each for hour, _ in told for each in hour]
-    tools = [each for _, hour in told for each in hour]
+    events = [each for hour, _ in results for each in hour]
+    tools = [each for _, hour in results for each in hour]
     ids = {each.event_id for each in events}
     assert len(ids) == len(events)
     assert len({each.event_id for each in tools}) == len(tools)

@@ -76,7 +76,7 @@ def test_against_a_running_server_whose_guard_is_gone_it_says_so(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["missing.csv"], "No such file"),
         ([str(TRACE), "--speed=0"], "above 0"),
@@ -90,10 +90,10 @@ def test_against_a_running_server_whose_guard_is_gone_it_says_so(
     ],
 )
 def test_wrong_arguments_are_one_line(
-    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TOLLGATE_TOKEN", raising=False)
-    with pytest.raises(CommandError, match=said) as caught:
+    with pytest.raises(CommandError, match=message) as caught:
         call_command("replay", *arguments)
     assert "\n" not in str(caught.value)
 

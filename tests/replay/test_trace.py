@@ -51,7 +51,7 @@ def test_a_byte_order_mark_and_blank_lines(tmp_path: Path, text: str, pack: Any)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "is empty"),
         (HEADER + "\n", "has no requests"),
@@ -67,13 +67,13 @@ def test_a_byte_order_mark_and_blank_lines(tmp_path: Path, text: str, pack: Any)
         (f"{HEADER}\n\x00,\n", ":2: "),
     ],
 )
-def test_a_broken_trace_is_one_line_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+def test_a_broken_trace_is_one_line_with_its_place(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "trace.csv"
     path.write_text(text)
     with pytest.raises(TraceError) as caught:
         list(read_trace(path))
     assert str(path) in str(caught.value)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

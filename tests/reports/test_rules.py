@@ -99,17 +99,17 @@ def test_less_than_what_holds_now_is_never_asked_for(
 
 
 @pytest.mark.parametrize(
-    ("runs", "usd", "said"),
+    ("runs", "usd", "message"),
     [
         (50, "1.90", "Up to $0.90 a day more, $27.00 in 30 days."),
         (100, "0.50", "About $0.25 a day more at the day's cost of a run; the cap of $2.00 a day"),
         (50, "1.00", ""),
     ],
 )
-def test_what_a_proposal_may_cost(runs: int, usd: str, said: str) -> None:
-    told = row(runs, usd).cost_impact
-    assert told.startswith(said)
-    assert bool(told) == bool(said)
+def test_what_a_proposal_may_cost(runs: int, usd: str, message: str) -> None:
+    result = row(runs, usd).cost_impact
+    assert result.startswith(message)
+    assert bool(result) == bool(message)
 
 
 def test_nothing_is_idle_before_the_day_is_over() -> None:

@@ -11,12 +11,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 
+from budgets import clock, tasks
 from budgets.exceptions import Refused
 from budgets.finops.bills import actuals, monthly_budgets
 from budgets.models import Alert, BilledCost, BillImport, Counter, DimensionBudget, ServiceMapping
 from opslog.models import InferenceHour, OperationsEvent
 from tests.factories import make_hour
 from tests.reviews.bills import HEADER, line
+from tests.trail import meta_of, trail
 
 MONTH = date(2026, 10, 1)
 
@@ -102,10 +104,10 @@ def test_a_compressed_bill(db: None, bill, tmp_path: Path) -> None:
 
 def test_bad_lines_stop_it_and_are_told(db: None, bill) -> None:
     file = bill(line("1"), line("x"), line("2", 4))
-    told = io.StringIO()
+    result = io.StringIO()
     with pytest.raises(CommandError, match="1 of 3 lines are bad; nothing was imported"):
-        call_command("import_focus", file, stderr=told)
-    assert "line 3: BilledCost is no number: 'x'" in told.getvalue()
+        call_command("import_focus", file, stderr=result)
+    assert "line 3: BilledCost is no number: 'x'" in result.getvalue()
     assert not BilledCost.objects.exists()
     assert "1 lines left out" in imported(file, "--skip-bad")
     assert actuals.of_month(MONTH)["compute"].usd == 3
@@ -125,12 +127,14 @@ def test_a_service_wins_over_its_category(db: None, bill) -> None:
     imported(bill(line("1"), line("4", name="Runners"), line("9", category="Media")))
     assert actuals.of_month(MONTH)[""].usd == 9
     assert actuals.unmapped(MONTH) == [("Media", "Machines", Decimal(9))]
-    told = {"service_category": "Compute", "service_name": "Runners", "dimension": "ci_cd"}
-    monthly_budgets.map_service(None, told, by="ops")
+    data = {"service_category": "Compute", "service_name": "Runners", "dimension": "ci_cd"}
+    mapping = monthly_budgets.map_service(None, data, by="ops")
+    assert trail("SERVICE_MAPPED") == [("SERVICE_MAPPED", f"service_mapping {mapping.pk}", "ops")]
+    assert meta_of("SERVICE_MAPPED")["new"] == "ci_cd"
     found = actuals.of_month(MONTH)
     assert (found["compute"].usd, found["ci_cd"].usd) == (Decimal(1), Decimal(4))
     with pytest.raises(Refused):
-        monthly_budgets.map_service(None, told, by="ops")
+        monthly_budgets.map_service(None, data, by="ops")
 
 
 def day_counter(usd: str) -> None:
@@ -163,11 +167,11 @@ def test_models_are_counted_by_ourselves(db: None, bill) -> None:
 def test_telemetry_adds_only_what_never_asked(db: None) -> None:
     """Of $7.00 in telemetry, $6.40 are of calls that runs have settled already."""
     day_counter("202.99")
-    told = make_hour(date(2026, 10, 31), usd="7")
-    InferenceHour.objects.filter(pk=told.pk).update(governed_usd=Decimal("6.40"))
+    result = make_hour(date(2026, 10, 31), usd="7")
+    InferenceHour.objects.filter(pk=result.pk).update(governed_usd=Decimal("6.40"))
     found = actuals.of_month(MONTH)["llm_api"]
     assert (found.usd, found.source) == (Decimal("203.59"), actuals.BOTH)
-    InferenceHour.objects.filter(pk=told.pk).update(governed_usd=Decimal(7))
+    InferenceHour.objects.filter(pk=result.pk).update(governed_usd=Decimal(7))
     found = actuals.of_month(MONTH)["llm_api"]
     assert (found.usd, found.source) == (Decimal("202.99"), actuals.SETTLED)
 
@@ -193,13 +197,33 @@ def test_each_tier_is_told_once(db: None, bill) -> None:
     alerts = Alert.objects.filter(kind="dimension_tier").order_by("id")
     assert [alert.meta["tier"] for alert in alerts] == [70, 90, 100]
     assert "100 % of the budget of 2026-10 reached ($120.00 of $100.00)" in alerts[2].message
+    about = f"dimension_budget {DimensionBudget.objects.get(dimension='compute').pk}"
+    assert (
+        trail("DIMENSION_TIER", "BUDGET_ALERT")
+        == [
+            ("DIMENSION_TIER", about, "tollgate"),
+            ("BUDGET_ALERT", about, "tollgate"),
+        ]
+        * 3
+    )
+    assert meta_of("BUDGET_ALERT") == {"kind": "dimension_tier", "tier": 100, "month": "2026-10"}
+    assert meta_of("DIMENSION_TIER")["tier"] == 100
+
+
+def test_the_job_watches_this_month(db: None) -> None:
+    DimensionBudget.objects.filter(dimension="llm_api").update(monthly_usd=10)
+    make_hour(actuals.first_of(clock.today()), usd="9.50")
+    assert tasks.watch_monthly_budgets() >= 2  # and the projection, in some months
+    tiers = Alert.objects.filter(kind="dimension_tier").order_by("id")
+    assert [alert.meta["tier"] for alert in tiers] == [70, 90]
+    assert tasks.watch_monthly_budgets() == 0
 
 
 def test_changing_a_budget_leaves_an_event(db: None) -> None:
     budget = DimensionBudget.objects.get(dimension="compute")
-    told = {name: getattr(budget, name) for name in monthly_budgets.FIELDS}
-    told["monthly_usd"] = Decimal(80)
-    monthly_budgets.change(budget.pk, told, reason="trend", by="fin")
+    data = {name: getattr(budget, name) for name in monthly_budgets.FIELDS}
+    data["monthly_usd"] = Decimal(80)
+    monthly_budgets.change(budget.pk, data, reason="trend", by="fin")
     event = OperationsEvent.objects.get(kind="MONTHLY_BUDGET_CHANGE")
     assert event.meta["changes"] == {"monthly_usd": {"old": "None", "new": "80"}}
     bad: list[dict[str, object]] = [
@@ -210,9 +234,9 @@ def test_changing_a_budget_leaves_an_event(db: None) -> None:
     ]
     for wrong in bad:
         with pytest.raises(Refused):
-            monthly_budgets.change(budget.pk, told | wrong, reason="x", by="fin")
+            monthly_budgets.change(budget.pk, data | wrong, reason="x", by="fin")
     with pytest.raises(Refused):
-        monthly_budgets.change(budget.pk, told, reason=" ", by="fin")
+        monthly_budgets.change(budget.pk, data, reason=" ", by="fin")
 
 
 @pytest.mark.parametrize(

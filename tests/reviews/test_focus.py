@@ -60,7 +60,7 @@ def test_moments_are_utc(text: str, day: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         (GOOD.replace("1.25", ""), "BilledCost is empty"),
         (GOOD.replace("1.25", "NaN"), "BilledCost is no amount"),
@@ -72,11 +72,11 @@ def test_moments_are_utc(text: str, day: int) -> None:
         (f"{GOOD},more", "6 cells where the header has 5"),
     ],
 )
-def test_a_bad_line_is_told_by_its_number(line: str, said: str) -> None:
+def test_a_bad_line_is_told_by_its_number(line: str, message: str) -> None:
     bill = read(GOOD, line, GOOD)
     ((number, problem),) = bill.problems
     assert number == 3
-    assert said in problem
+    assert message in problem
     assert (bill.lines, bill.bad_lines) == (3, 1)
     assert bill.billed_usd == Decimal("2.50")
 

@@ -1,7 +1,7 @@
 """The monthly review: opened once, worked through, closed by two people, final."""
 
 import io
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from budgets import clock
+from budgets import clock, tasks
 from budgets.demo import bills
 from budgets.exceptions import Conflict, Refused
 from budgets.finops.bills import actuals
@@ -24,6 +24,7 @@ from tests import factories
 from tests.admin.scene import FORMULA, HOSTILE
 from tests.factories import client_of, make_hour
 from tests.incidents.findings import make_finding, whole_hour
+from tests.trail import meta_of, trail
 
 OCTOBER = date(2026, 10, 1)
 TODAY = date(2026, 11, 1)
@@ -64,6 +65,14 @@ def test_it_is_opened_on_the_first_and_once(db: None) -> None:
     assert OutboxMessage.objects.filter(topic="monthly_review", recipient_label="ops").count() == 2
 
 
+def test_the_job_opens_the_review_of_the_month_before(db: None) -> None:
+    month = actuals.month_before(actuals.first_of(clock.today()))
+    Deployment.objects.update(stamped_at=datetime.combine(month, time(), UTC))
+    assert tasks.open_monthly_review() == 1
+    assert MonthlyReview.objects.get().month == month
+    assert tasks.open_monthly_review() == 0
+
+
 def test_a_database_of_this_month_has_no_last_one(db: None) -> None:
     Deployment.objects.update(stamped_at="2026-11-01T00:00:00Z")
     assert not working.open_due(date(2026, 11, 20))
@@ -101,8 +110,8 @@ def test_which_months_are_missing(
     first: tuple[int, int], known: list[int], found: list[int]
 ) -> None:
     there = {date(2026, month, 1) for month in known}
-    told = months.missing(first=date(*first, 1), last=OCTOBER, known=there)
-    assert [month.month for month in told] == found
+    result = months.missing(first=date(*first, 1), last=OCTOBER, known=there)
+    assert [month.month for month in result] == found
 
 
 LIST = "admin:budgets_monthlyreview_changelist"
@@ -116,11 +125,11 @@ def test_it_is_opened_from_the_list(db: None) -> None:
     assert "No month was reviewed yet" in text
     assert "Open the review" not in text
     assert f"Open the review of {last:%B %Y}" in worker.get(reverse(LIST)).content.decode()
-    told = {"month": f"{last:%Y-%m}"}
-    assert reader.post(reverse(OPEN), told).status_code == 403
+    data = {"month": f"{last:%Y-%m}"}
+    assert reader.post(reverse(OPEN), data).status_code == 403
     assert not MonthlyReview.objects.exists()
-    assert f"Review of {last:%B %Y}" in posted(worker, reverse(OPEN), **told)
-    assert "can be opened" in posted(worker, reverse(OPEN), **told)  # it is there
+    assert f"Review of {last:%B %Y}" in posted(worker, reverse(OPEN), **data)
+    assert "can be opened" in posted(worker, reverse(OPEN), **data)  # it is there
     review = MonthlyReview.objects.get()
     event = OperationsEvent.objects.get(kind="REVIEW_OPENED")
     assert (review.month, event.actor.startswith("budgets.")) == (last, True)
@@ -180,10 +189,14 @@ def test_two_people_close_it(review: MonthlyReview) -> None:
     assert review.status == "closed"
     with pytest.raises(Refused, match="final"):
         working.decide(review.pk, text="late", who="", due=None, by="ann")
-    kinds = OperationsEvent.objects.filter(owner_type="monthly_review").values_list(
-        "kind", flat=True
-    )
-    assert {"REVIEW_OPENED", "REVIEW_CHECK", "REVIEW_SIGNED", "REVIEW_CLOSED"} <= set(kinds)
+    about = f"monthly_review {review.pk}"
+    assert trail("REVIEW_") == [
+        ("REVIEW_OPENED", about, "tollgate"),
+        *[("REVIEW_CHECK", about, "fin")] * len(working.CHECKLIST),
+        ("REVIEW_SIGNED", about, "ann"),
+        ("REVIEW_SIGNED", about, "bob"),
+        ("REVIEW_CLOSED", about, "bob"),
+    ]
 
 
 @pytest.mark.parametrize("what", ["decide", "tick", "figures"])
@@ -198,6 +211,13 @@ def test_a_change_leaves_a_signature_behind(review: MonthlyReview, what: str) ->
     else:
         make_hour(date(2026, 10, 6), usd="1.00")
         working.take_again(review.pk, by="fin")
+    kind = {
+        "decide": "REVIEW_DECISION",
+        "tick": "REVIEW_CHECK",
+        "figures": "REVIEW_FIGURES",
+    }[what]
+    assert trail("REVIEW_")[-1] == (kind, f"monthly_review {review.pk}", "fin")
+    assert meta_of(kind)["month"] == "2026-10"
     with pytest.raises(Conflict):
         sign(review, "bob", seen)
     assert not sign(review, "bob")
@@ -256,8 +276,8 @@ WORK = (VIEW, "budgets.change_monthlyreview")
 SIGN = (VIEW, "budgets.sign_monthlyreview")
 
 
-def posted(client: Client, url: str, **told: Any) -> str:
-    answer = client.post(url, told, follow=True)
+def posted(client: Client, url: str, **fields: Any) -> str:
+    answer = client.post(url, fields, follow=True)
     assert answer.status_code == 200
     return answer.content.decode()
 
@@ -266,13 +286,13 @@ def test_it_is_worked_through_on_its_page(review: MonthlyReview) -> None:
     reader, worker = client_of(VIEW), client_of(*WORK)
     first = client_of(*SIGN, group="director")
     page = reader.get(address("change", review)).content.decode()
-    for said in ("over 90 %", "Checklist", "Nothing was decided yet", "No incident and no alert"):
-        assert said in page
+    for phrase in ("over 90 %", "Checklist", "Nothing was decided yet", "No incident and no alert"):
+        assert phrase in page
     assert "Done</button>" not in page
     for check in review.checks.all():
         posted(worker, address("tick", review), check=check.pk, done="1", note=HOSTILE)
-    told = {"text": f"{FORMULA} {HOSTILE}", "who": "ops", "due": "2026-12-01"}
-    page = posted(worker, address("decide", review), **told)
+    data = {"text": f"{FORMULA} {HOSTILE}", "who": "ops", "due": "2026-12-01"}
+    page = posted(worker, address("decide", review), **data)
     assert HOSTILE not in page
     assert "until 2026-12-01" in page
     seen = first.get(address("sign", review)).context["form"]["seen"].value()
@@ -315,13 +335,13 @@ def test_a_monthly_budget_is_changed_on_its_page(db: None) -> None:
     budget = DimensionBudget.objects.get(dimension="compute")
     url = reverse("admin:budgets_dimensionbudget_change_budget", args=[budget.pk])
     form = client.get(url).context["form"]
-    told = {name: form[name].value() or "" for name in form.fields}
-    told |= {"monthly_usd": "120.00", "tiers": "50,100", "reason": "growth"}
-    assert "Saved." in posted(client, url, **told)
+    data = {name: form[name].value() or "" for name in form.fields}
+    data |= {"monthly_usd": "120.00", "tiers": "50,100", "reason": "growth"}
+    assert "Saved." in posted(client, url, **data)
     budget.refresh_from_db()
     assert (budget.monthly_usd, budget.tiers) == (Decimal(120), [50, 100])
-    told["tiers"] = "0"
-    assert client.post(url, told).status_code == 200
+    data["tiers"] = "0"
+    assert client.post(url, data).status_code == 200
     page = reverse("admin:budgets_dimensionbudget_change", args=[budget.pk])
     assert "50 %, 100 %" in client.get(page).content.decode()
 
@@ -370,7 +390,7 @@ def test_incidents_of_the_month_are_in_it(db: None) -> None:
     month = incident.started_at.date().replace(day=1)
     working.open_review(month, by="tollgate")
     review = MonthlyReview.objects.get()
-    (told,) = review.figures["incidents"]
-    assert told["link"] == reverse("admin:opslog_incident_change", args=[incident.pk])
+    (result,) = review.figures["incidents"]
+    assert result["link"] == reverse("admin:opslog_incident_change", args=[incident.pk])
     assert "beyond the usual" in client_of(VIEW).get(address("change", review)).content.decode()
     assert figures.incidents_of(date(2020, 1, 1)) == []

@@ -41,8 +41,8 @@ def test_bad_lines_are_told_by_their_number(client: Client) -> None:
     assert "line 4: " in text
     assert HOSTILE not in text
     assert not BillImport.objects.exists()
-    told = {"file": file(line("1"), *bad), "skip_bad": "on"}
-    assert client.post(reverse(ADD), told).status_code == 302
+    data = {"file": file(line("1"), *bad), "skip_bad": "on"}
+    assert client.post(reverse(ADD), data).status_code == 302
     assert BillImport.objects.get().bad_lines == 2
 
 
@@ -65,7 +65,7 @@ def test_a_part_of_a_period_needs_the_box(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"a,b\n1,2\n", "No FOCUS file"),
         (b"\xff\xfe\x00", "not UTF-8"),
@@ -73,10 +73,10 @@ def test_a_part_of_a_period_needs_the_box(client: Client) -> None:
         (b"x" * 4_000_001, "larger than 4 MB"),
     ],
 )
-def test_what_is_no_bill(client: Client, content: bytes, said: str) -> None:
+def test_what_is_no_bill(client: Client, content: bytes, message: str) -> None:
     answer = client.post(reverse(ADD), {"file": SimpleUploadedFile("x.csv", content)})
     assert answer.status_code == 200
-    assert said in answer.content.decode()
+    assert message in answer.content.decode()
     assert not BillImport.objects.exists()
 
 

@@ -161,15 +161,15 @@ def numbers(app: Connection) -> list[int]:
 
 @pytest.mark.parametrize("number", [-1, 0, 7, 2**62, 2**63 - 1])
 def test_the_number_of_an_event_is_the_databases(app: Connection, number: int) -> None:
-    told = "INSERT INTO operations_events (kind) VALUES ('MINE')"
-    app.sql(told)
+    result = "INSERT INTO operations_events (kind) VALUES ('MINE')"
+    app.sql(result)
     app.sql(
         "INSERT INTO operations_events (id, kind) OVERRIDING SYSTEM VALUE VALUES (%s, 'MINE')",
         number,
     )
     with app.db.cursor().copy("COPY operations_events (id, kind) FROM STDIN") as copy:
         copy.write(f"{number}\tMINE\n")
-    app.sql(told)
+    app.sql(result)
     [first, *rest] = numbers(app)
     assert rest == [first + 1, first + 2, first + 3]
 
@@ -216,7 +216,7 @@ def test_a_plain_number_is_refused(app: Connection) -> None:
 
 
 def test_who_wrote_is_stamped_whoever_is_named(app: Connection) -> None:
-    """The actor can be anybody: it is what the application says. The database user is not said."""
+    """The actor can be anybody: it is what the application sets. The database user is not."""
     app.sql("SELECT set_config('tollgate.actor', 'vp', true)")
     app.sql(
         "INSERT INTO kill_switches (scope, target, enabled, reason, changed_by, changed_at) "

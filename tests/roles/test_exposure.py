@@ -70,20 +70,22 @@ BREACHES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("breach", "told"), BREACHES, ids=[breach[:60] for breach, _ in BREACHES])
+@pytest.mark.parametrize(
+    ("breach", "result"), BREACHES, ids=[breach[:60] for breach, _ in BREACHES]
+)
 def test_each_breach_is_found(
-    migrated: str, django_db_blocker: DjangoDbBlocker, breach: str, told: list[str] | None
+    migrated: str, django_db_blocker: DjangoDbBlocker, breach: str, result: list[str] | None
 ) -> None:
     with inside(migrated, django_db_blocker), transaction.atomic(using="owner"):
         with connections["owner"].cursor() as cursor:
-            if told is None:  # the owner cannot give roles away, and so makes no member of one
+            if result is None:  # the owner cannot give roles away, and so makes no member of one
                 with pytest.raises(Exception, match="permission denied"):
                     cursor.execute(breach.replace("APP", APP))
                 transaction.set_rollback(True, using="owner")
                 return
             cursor.execute(breach.replace("APP", APP))
         found = exposure.problems("owner")
-        assert set(found) >= {each.replace("APP", APP) for each in told}
+        assert set(found) >= {each.replace("APP", APP) for each in result}
         transaction.set_rollback(True, using="owner")
 
 

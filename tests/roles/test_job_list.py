@@ -16,7 +16,9 @@ from django.db import connection, transaction
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 from django_q.tasks import async_task
+from pytest_django import Settings
 
+from config import checks
 from config.job_list import ListedJobs, why_not
 from config.run.children import BASE_DIR
 from config.run.privileges import ProcessUser
@@ -44,6 +46,30 @@ def test_the_list_has_all_that_is_enqueued() -> None:
 def test_each_of_the_list_is_there(task: str) -> None:
     module, name = task.rsplit(".", 1)
     assert callable(getattr(importlib.import_module(module), name))
+
+
+def test_each_of_the_list_is_run_by_a_test() -> None:
+    texts = [file.read_text() for file in (BASE_DIR / "tests").rglob("*.py")]
+    run = {name for text in texts for name in re.findall(r"\b([a-z_]+)\(\)", text)}
+    assert {task.rpartition(".")[2] for task in JOBS} - run == set()
+
+
+def test_a_job_that_cannot_be_run_stops_every_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checks.jobs_can_be_run() == []
+    gone = {f"budgets.tasks.{name}" for name in ("gone", "BATCH")} | {"budgets.nowhere.tidy"}
+    monkeypatch.setattr(checks, "JOBS", frozenset({*JOBS, *gone}))
+    found = checks.jobs_can_be_run()
+    assert {(each.id, each.msg.split()[0]) for each in found} == {
+        ("config.E068", task) for task in gone
+    }
+
+
+@pytest.mark.parametrize(("timeout", "fits"), [(299, True), (300, False), (301, False)])
+def test_no_job_is_handed_out_again_while_it_may_run(
+    settings: Settings, timeout: int, fits: bool
+) -> None:
+    settings.Q_CLUSTER = {**settings.Q_CLUSTER, "timeout": timeout, "retry": 300}
+    assert [each.id for each in checks.jobs_can_be_run()] == ([] if fits else ["config.E069"])
 
 
 @pytest.mark.parametrize(
@@ -81,9 +107,9 @@ def test_it_is_taken_out_of_the_table_with_an_event(committed_db: str) -> None:
     taken = [row for _ in range(3) for row in ListedJobs("tollgate").dequeue() or []]
     assert [SignedPackage.loads(payload)["func"] for _, payload in taken] == [JOB]
     assert OrmQ.objects.count() == 1
-    told = OperationsEvent.objects.filter(kind="JOB_REFUSED").order_by("id")
-    assert [each.owner_id for each in told] == ["os.system", "unknown"]
-    assert "is not signed" in told[1].message
+    events = OperationsEvent.objects.filter(kind="JOB_REFUSED").order_by("id")
+    assert [each.owner_id for each in events] == ["os.system", "unknown"]
+    assert "is not signed" in events[1].message
 
 
 def test_two_waiting_jobs_of_one_kind_are_merged(committed_db: str) -> None:
@@ -199,5 +225,7 @@ def test_as_root_the_application_is_somebody_who_cannot_read_the_key(tmp_path: P
         return
     assert user.uid
     argv = ["/bin/sh", "-c", f"cat {key}"]
-    told = subprocess.run(argv, user=user.uid, group=user.gid, extra_groups=[], capture_output=True)
-    assert b"Permission denied" in told.stderr
+    result = subprocess.run(
+        argv, user=user.uid, group=user.gid, extra_groups=[], capture_output=True
+    )
+    assert b"Permission denied" in result.stderr

@@ -46,12 +46,12 @@ def test_caps_are_not_raised_by_hand(app: Connection, column: str) -> None:
 )
 def test_who_writes_caps_directly_reads_how_it_is_done(app: Connection, caps: str) -> None:
     app.sql(WORK_ORDER)
-    with pytest.raises(errors.RestrictViolation, match="caps of work order w1 cannot be") as told:
+    with pytest.raises(errors.RestrictViolation, match="caps of work order w1 cannot be") as result:
         app.sql(f"UPDATE work_orders SET caps = {caps} WHERE id = 'w1'")
-    hint = told.value.diag.message_hint or ""
+    hint = result.value.diag.message_hint or ""
     assert "Request a cap change" in hint
     assert "POST /api/work-orders/ID/cap-changes" in hint
-    assert "a request that people approve" in (told.value.diag.message_detail or "")
+    assert "a request that people approve" in (result.value.diag.message_detail or "")
 
 
 def test_caps_follow_the_typed_columns(app: Connection) -> None:
@@ -128,9 +128,9 @@ def test_a_grant_by_hand_needs_an_event_that_stays(app: Connection) -> None:
 def test_limits_and_rules_leave_an_event(app: Connection, statement: str, kind: str) -> None:
     before = len(app.events(kind))
     app.sql(statement)
-    told = app.events(kind)[before:]
-    assert told
-    assert {each[3] for each in told} == {APP}
+    event = app.events(kind)[before:]
+    assert event
+    assert {each[3] for each in event} == {APP}
 
 
 def test_an_event_about_other_rules_does_not_silence_the_trigger(app: Connection) -> None:

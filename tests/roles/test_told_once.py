@@ -1,4 +1,4 @@
-"""What the application itself does is told by its own event, and by no trigger besides."""
+"""What the application itself does is recorded by its own event, and by no trigger besides."""
 
 from decimal import Decimal
 
@@ -19,8 +19,8 @@ from workorders.models import Agent, Run
 
 
 def by_triggers() -> list[str]:
-    told = OperationsEvent.objects.filter(meta__has_key="by").order_by("id")
-    return list(told.values_list("message", flat=True))
+    events = OperationsEvent.objects.filter(meta__has_key="by").order_by("id")
+    return list(events.values_list("message", flat=True))
 
 
 def test_acts_of_the_application(committed_db: str) -> None:

@@ -89,14 +89,14 @@ def test_the_tree_has_four_branches(client: Client) -> None:
 # --- undoing, as phase 3 says: each step is taken and undone ---
 
 
-def said(client: Client, number: int) -> str:
+def step_text(client: Client, number: int) -> str:
     phase = page(client, "budget-breach").split("Phase 3")[1].split("Phase 4")[0]
     steps = text_of(phase).split("Undo:")
     return steps[number]
 
 
 def test_a_lowered_limit_is_not_raised_by_oneself(client: Client, ops: User) -> None:
-    assert "Raising it is a request that others approve" in said(client, 1)
+    assert "Raising it is a request that others approve" in step_text(client, 1)
     day = Budget.objects.get(scope="global", window="day", measure="usd")
     limits.lower(day.pk, Decimal(20), reason=WHY, by="olga")
     with pytest.raises(Refused, match="requested, and approved by others"):
@@ -113,7 +113,9 @@ def test_a_lowered_limit_is_not_raised_by_oneself(client: Client, ops: User) -> 
 
 
 def test_levers_are_put_back_but_for_throttle_and_cost_cap(client: Client, ops: User) -> None:
-    assert "on the same page, at once. A throttle or a cost cap is the exception" in said(client, 2)
+    assert "on the same page, at once. A throttle or a cost cap is the exception" in step_text(
+        client, 2
+    )
     looser: dict[str, Any] = {"max_rounds": 5, "max_context_messages": 10, "substitute_model": ""}
     tight = {"max_rounds": 1, "max_context_messages": 2, "substitute_model": "small"}
     features.change("chat", tight, reason=WHY, by="olga")
@@ -128,7 +130,7 @@ def test_levers_are_put_back_but_for_throttle_and_cost_cap(client: Client, ops: 
 
 
 def test_a_feature_is_switched_on_again(client: Client, ops: User) -> None:
-    assert "on the same page, at once" in said(client, 3)
+    assert "on the same page, at once" in step_text(client, 3)
     features.change("chat", {"enabled": False}, reason=WHY, by="olga")
     features.change("chat", {"enabled": True}, reason="over", by="olga")
     assert FeatureControl.objects.get().enabled
@@ -141,7 +143,7 @@ def test_a_feature_is_switched_on_again(client: Client, ops: User) -> None:
 def test_a_person_lifts_a_stop(
     client: Client, ops: User, step: int, scope: str, target: str
 ) -> None:
-    assert "lifts it on its page, at once" in said(client, step)
+    assert "lifts it on its page, at once" in step_text(client, step)
     kill_switch.switch(scope, target, enabled=True, reason=WHY, by="olga", person=ops)
     token, _ = factories.make_token(["admin"])
     with pytest.raises(NotYours):
@@ -151,7 +153,7 @@ def test_a_person_lifts_a_stop(
 
 
 def test_the_breaker_closes_at_once_on_its_page(client: Client, ops: User) -> None:
-    assert "closes by itself after one good run, or at once on its page" in said(client, 5)
+    assert "closes by itself after one good run, or at once on its page" in step_text(client, 5)
     breaker.trip("global", "", reason=WHY, by="olga")
     breaker.reset("global", "", reason="over", by="olga")
     assert CircuitBreaker.objects.get(scope="global").state == "closed"

@@ -1,4 +1,4 @@
-"""Every link of every runbook and hotspot opens for every role: who may not do an act is told who
+"""Every link of every runbook and hotspot opens for every role: who may not do an act learns who
 does it, and is not sent to a refusal."""
 
 import re
@@ -66,13 +66,13 @@ def test_every_link_opens(scene: Scene, role: str) -> None:
 def test_who_may_not_is_told_who_does(scene: Scene) -> None:
     auditor, director = client_of(scene, "auditor"), client_of(scene, "director")
     breach = reverse("runbook", args=["budget-breach"])
-    told = inner(auditor, breach)
-    assert 'stop everything <span class="tg-muted">(by director or vp)</span>' in told
+    text = inner(auditor, breach)
+    assert 'stop everything <span class="tg-muted">(by director or vp)</span>' in text
     assert "(by " not in inner(director, breach)
     entry = reverse("admin:budgets_hotspot_change", args=[Hotspot.objects.get(feature="chat").pk])
-    told = inner(client_of(scene, "finance"), entry)
-    assert "Fewer rounds of tools" in told
-    assert "(by administrator or director or operations)" in told
+    text = inner(client_of(scene, "finance"), entry)
+    assert "Fewer rounds of tools" in text
+    assert "(by administrator or director or operations)" in text
 
 
 def test_a_work_order_is_picked(scene: Scene) -> None:

@@ -128,8 +128,8 @@ def test_who_started_what_from_which_address(client: Client) -> None:
     assert len(found) == 3
     assert len(callers.recent("w2")) == 2
     text = page(client, "suspicious")
-    for said in ("192.0.2.1", "198.51.100.9", "kill switch of an identity"):
-        assert said in text
+    for phrase in ("192.0.2.1", "198.51.100.9", "kill switch of an identity"):
+        assert phrase in text
     assert HOSTILE not in text
     factories.make_work_order("w2", title="Second")
     assert "192.0.2.1" in page(client, "suspicious", "?work_order=w2")
@@ -163,9 +163,9 @@ def test_who_started_what_from_which_address(client: Client) -> None:
 )
 def test_signs_of_a_spike(now, before, changes: dict[str, str]) -> None:
     found = spike_signs.signs_of(tuple(map(Decimal, now)), tuple(map(Decimal, before)))
-    told = {sign.name: sign.change for sign in found}
+    data = {sign.name: sign.change for sign in found}
     for name, change in changes.items():
-        assert told[name] == Decimal(change)
+        assert data[name] == Decimal(change)
 
 
 def test_nothing_before_is_no_change() -> None:

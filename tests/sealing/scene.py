@@ -54,9 +54,9 @@ def connected_to(database: str, *, as_owner: bool = False) -> Iterator[None]:
                 connections["default"].settings_dict[part] = before["owner"][part]
         yield
     finally:
-        for alias, told in before.items():
+        for alias, item in before.items():
             connections[alias].close()
-            connections[alias].settings_dict.update(told)
+            connections[alias].settings_dict.update(item)
 
 
 @contextmanager
@@ -187,20 +187,20 @@ def sign_anew(sealed: Sealed, signer: Signer, *, upwards_from: int = 1, shift: i
             seal.snapshot = str(
                 Snapshot(seen.ceiling + shift, frozenset(each + shift for each in seen.running))
             )
-            told = seal.statement()
+            statement = seal.statement()
             sealed.tamper(
                 "UPDATE seals SET previous = %s, root = %s, key_id = %s, snapshot = %s, hash = %s,"
                 " signature = %s WHERE number = %s",
                 params=[
-                    *(seal.previous, seal.root, seal.key_id, seal.snapshot, told.hash()),
-                    *(signer.sign(told.text()), seal.number),
+                    *(seal.previous, seal.root, seal.key_id, seal.snapshot, statement.hash()),
+                    *(signer.sign(statement.text()), seal.number),
                 ],
             )
             sealed.tamper(
                 "UPDATE seal_members SET leaf_hashes = %s WHERE seal = %s",
                 params=[b"".join(leaves), seal.number],
             )
-            seal.hash = told.hash()
+            seal.hash = statement.hash()
         previous = bytes(seal.hash)
 
 

@@ -13,6 +13,7 @@ from opslog import checks
 from opslog.models import OperationsEvent, SealKey
 from opslog.sealing.selectors import last_verification, seal_of
 from tests.sealing.scene import Sealed, log_ids
+from tests.trail import trail
 
 
 def test_nothing_was_altered(sealed: Sealed, capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,13 +21,14 @@ def test_nothing_was_altered(sealed: Sealed, capsys: pytest.CaptureFixture[str])
     call_command("seal_events")
     assert "3 events in 1 new seals" in capsys.readouterr().out
     call_command("verify_events")
-    said = capsys.readouterr().out
-    assert "3 events: 3 as sealed, 0 not sealed yet." in said
-    assert "Nothing was altered." in said
-    told = last_verification()
-    assert told is not None
-    assert told.meta["findings"] == {}
-    assert told.meta["through"] == 1
+    output = capsys.readouterr().out
+    assert "3 events: 3 as sealed, 0 not sealed yet." in output
+    assert "Nothing was altered." in output
+    verification = last_verification()
+    assert verification is not None
+    assert trail("EVENTS_VERIFIED") == [("EVENTS_VERIFIED", "", "verify_events")]
+    assert verification.meta["findings"] == {}
+    assert verification.meta["through"] == 1
 
 
 def test_a_finding_ends_it_with_one(sealed: Sealed, capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,12 +38,12 @@ def test_a_finding_ends_it_with_one(sealed: Sealed, capsys: pytest.CaptureFixtur
     with pytest.raises(CommandError) as refused:
         call_command("verify_events")
     assert refused.value.returncode == 1
-    said = capsys.readouterr().out
-    assert "modified" in said
-    assert f"event #{event} is not as sealed" in said
-    told = last_verification()
-    assert told is not None
-    assert told.meta["findings"] == {"modified": 1}
+    output = capsys.readouterr().out
+    assert "modified" in output
+    assert f"event #{event} is not as sealed" in output
+    verification = last_verification()
+    assert verification is not None
+    assert verification.meta["findings"] == {"modified": 1}
 
 
 def test_nothing_is_written_where_that_is_wanted(sealed: Sealed) -> None:
@@ -76,9 +78,9 @@ def test_without_anything_outside(sealed: Sealed, capsys: pytest.CaptureFixture[
     sealed.key_file.unlink()
     with pytest.raises(CommandError):
         call_command("verify_events", "--no-record")
-    said = capsys.readouterr()
-    assert "unknown key" in said.out
-    assert "vouches" in said.err
+    captured = capsys.readouterr()
+    assert "unknown key" in captured.out
+    assert "vouches" in captured.err
     key = bytes(SealKey.objects.get().public_key).hex()
     call_command("verify_events", "--no-record", "--key", key)
 
@@ -94,9 +96,9 @@ def test_what_the_command_line_refuses(wrong: list[str]) -> None:
 def test_the_key_is_rotated(sealed: Sealed, capsys: pytest.CaptureFixture[str]) -> None:
     sealed.seal(1)
     call_command("rotate_seal_key", "--reason", "the year is over")
-    said = capsys.readouterr().out
-    assert "Generation 2" in said
-    assert sealed.key_file.read_text() not in said
+    output = capsys.readouterr().out
+    assert "Generation 2" in output
+    assert sealed.key_file.read_text() not in output
 
 
 def test_the_age_of_what_is_not_sealed(sealed: Sealed) -> None:

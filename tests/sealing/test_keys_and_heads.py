@@ -1,4 +1,4 @@
-"""Keys: where they are, and how they change. Heads: what is told outside of the database."""
+"""Keys: where they are, and how they change. Heads: what is sent outside of the database."""
 
 import json
 import logging
@@ -141,8 +141,8 @@ def test_a_head_file_that_was_moved_away_begins_anew(sealed: Sealed) -> None:
     sealed.seal(1)
     sealed.heads_file.unlink()
     sealed.seal(1)
-    told = [json.loads(line)["number"] for line in sealed.heads_file.read_text().splitlines()]
-    assert told == [3, 4]
+    body = [json.loads(line)["number"] for line in sealed.heads_file.read_text().splitlines()]
+    assert body == [3, 4]
 
 
 def test_a_database_behind_its_head_is_logged(

@@ -92,11 +92,11 @@ def committed(
 
 
 def found(corpus: Corpus) -> dict[str, set[int]]:
-    """Kind → ids of events that it is told of."""
-    told: dict[str, set[int]] = {}
+    """Kind → ids of events that it reports."""
+    data: dict[str, set[int]] = {}
     for each in corpus.sealed.verify().findings:
-        told.setdefault(each.kind.value, set()).update(each.events)
-    return told
+        data.setdefault(each.kind.value, set()).update(each.events)
+    return data
 
 
 COLUMNS = {
@@ -295,10 +295,10 @@ def test_any_column_of_a_seal_modified(corpus: Corpus, column: str, number: int)
     corpus.sealed.tamper(
         f"UPDATE seals SET {column} = {SEAL_COLUMNS[column]} WHERE number = {number}"
     )
-    told = found(corpus)
-    assert "bad signature" in told
+    result = found(corpus)
+    assert "bad signature" in result
     # Where the seal itself is another one, so is the hash by which others know it.
-    assert set(told) <= {"bad signature", "behind the outside head", "missing seal range"}
+    assert set(result) <= {"bad signature", "behind the outside head", "missing seal range"}
 
 
 @pytest.mark.parametrize(("first", "last"), [(1, 1), (2, 2), (2, 3), (3, 4), (1, 3)], ids=str)
@@ -353,8 +353,8 @@ def test_all_signed_anew_by_another_key(corpus: Corpus) -> None:
     corpus.sealed.tamper("UPDATE operations_events SET actor = 'nobody'")
     introduce(corpus, own := Signer.new())
     sign_anew(corpus.sealed, own)
-    told = found(corpus)
-    assert set(told) == {"unknown key", "behind the outside head"}
+    result = found(corpus)
+    assert set(result) == {"unknown key", "behind the outside head"}
     # Control: by what is in the database alone, nothing would be seen.
     inside = {bytes(each.public_key) for each in SealKey.objects.all()}
     corpus.sealed.heads_file.unlink()
@@ -381,10 +381,10 @@ def test_a_seal_by_a_key_that_was_retired(corpus: Corpus) -> None:
     assert stolen.public_key == bytes(old.public_key)
     last = Seal.objects.get(number=5)
     last.key_id = stolen.key_id
-    told = last.statement()
+    statement = last.statement()
     corpus.sealed.tamper(
         "UPDATE seals SET key_id = %s, hash = %s, signature = %s WHERE number = 5",
-        params=[stolen.key_id, told.hash(), stolen.sign(told.text())],
+        params=[stolen.key_id, statement.hash(), stolen.sign(statement.text())],
     )
     assert "bad signature" in found(corpus)
 

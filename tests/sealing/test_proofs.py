@@ -40,19 +40,19 @@ def own_key(sealed: Sealed) -> str:
 def test_every_event_can_be_proven(sealed: Sealed) -> None:
     sealed.seal(1, 2, 5)
     for event in log_ids():
-        code, said = check(sealed.folder, proofs.export(event), "--heads", str(sealed.heads_file))
-        assert code == 0, said
-        assert f"Event {event}" in said
+        code, result = check(sealed.folder, proofs.export(event), "--heads", str(sealed.heads_file))
+        assert code == 0, result
+        assert f"Event {event}" in result
 
 
 def test_by_the_key_alone(sealed: Sealed) -> None:
     sealed.seal(3)
     proof = proofs.export(log_ids()[1])
     assert check(sealed.folder, proof, "--key", own_key(sealed))[0] == 0
-    code, said = check(sealed.folder, proof, "--key", "00" * 32)
+    code, result = check(sealed.folder, proof, "--key", "00" * 32)
     assert code == 1
-    assert "not one that you trust" in said
-    assert check(sealed.folder, proof)[0] == 2  # whom to trust has to be said
+    assert "not one that you trust" in result
+    assert check(sealed.folder, proof)[0] == 2  # whom to trust has to be given
 
 
 CHANGES = {
@@ -68,9 +68,9 @@ def test_an_event_that_was_changed(sealed: Sealed, change: str) -> None:
     sealed.seal(3)
     proof = proofs.export(log_ids()[1])
     proof["event"] |= CHANGES[change]
-    code, said = check(sealed.folder, proof, "--heads", str(sealed.heads_file))
+    code, result = check(sealed.folder, proof, "--heads", str(sealed.heads_file))
     assert code == 1
-    assert "not what was sealed" in said
+    assert "not what was sealed" in result
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_a_true_signature_over_another_history(sealed: Sealed) -> None:
     proof = proofs.export(log_ids()[1])
     line = json.loads(sealed.heads_file.read_text())
     sealed.heads_file.write_text(json.dumps({**line, "hash": "00" * 32}))
-    code, said = check(sealed.folder, proof, "--heads", str(sealed.heads_file))
+    code, result = check(sealed.folder, proof, "--heads", str(sealed.heads_file))
     assert code == 1
-    assert "another seal" in said
+    assert "another seal" in result
 
 
 def test_no_proof_of_what_is_not_sealed_or_not_as_sealed(sealed: Sealed) -> None:

@@ -33,10 +33,10 @@ def written(event: dict[str, Any]) -> bytes:
     """As PostgreSQL sends a row in binary."""
     row = struct.pack(">i", len(encoding.COLUMNS))
     for name, number in zip(encoding.COLUMNS, encoding.TYPES, strict=True):
-        told = event[name]
+        result = event[name]
         if name == "created_at":
-            told = (told - encoding.EPOCH) // encoding.MICROSECOND
-        value = told.encode() if isinstance(told, str) else struct.pack(">q", told)
+            result = (result - encoding.EPOCH) // encoding.MICROSECOND
+        value = result.encode() if isinstance(result, str) else struct.pack(">q", result)
         row += struct.pack(">Ii", number, len(value)) + value
     return row
 
@@ -153,8 +153,8 @@ def test_windows_lose_nothing_and_count_nothing_twice(
 @given(TEXT, TEXT, TEXT, TEXT)
 def test_statements_are_unambiguous(a: str, b: str, c: str, d: str) -> None:
     one, other = {"reason": a, "by": b}, {"reason": c, "by": d}
-    told = [Statement("tombstone", each).text() for each in (one, other)]
-    assert (told[0] == told[1]) == (one == other)
+    statement = [Statement("tombstone", each).text() for each in (one, other)]
+    assert (statement[0] == statement[1]) == (one == other)
 
 
 def test_a_value_is_no_line_of_its_own() -> None:
@@ -164,11 +164,11 @@ def test_a_value_is_no_line_of_its_own() -> None:
 
 def test_signatures() -> None:
     signer, other = Signer.new(), Signer.new()
-    told = Statement("seal", {"number": 1}).text()
-    assert is_signed(told, signer.sign(told), signer.public_key)
-    assert not is_signed(told, signer.sign(told), other.public_key)
-    assert not is_signed(told + b" ", signer.sign(told), signer.public_key)
-    assert not is_signed(told, b"short", signer.public_key)
+    statement = Statement("seal", {"number": 1}).text()
+    assert is_signed(statement, signer.sign(statement), signer.public_key)
+    assert not is_signed(statement, signer.sign(statement), other.public_key)
+    assert not is_signed(statement + b" ", signer.sign(statement), signer.public_key)
+    assert not is_signed(statement, b"short", signer.public_key)
     assert Signer.from_text(signer.text()).public_key == signer.public_key
 
 

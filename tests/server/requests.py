@@ -35,12 +35,12 @@ def request(
         lines.append(f"Host: {host}")
     if token is not None:
         lines.append(f"Authorization: Bearer {token}")
-    told = {"Content-Type": "application/json"} | {
+    all_headers = {"Content-Type": "application/json"} | {
         name.replace("_", "-"): value for name, value in headers.items()
     }
-    if "Transfer-Encoding" not in told and "Content-Length" not in told:
-        told["Content-Length"] = str(len(data))
-    lines += [f"{name}: {value}" for name, value in told.items() if value != "-"]
+    if "Transfer-Encoding" not in all_headers and "Content-Length" not in all_headers:
+        all_headers["Content-Length"] = str(len(data))
+    lines += [f"{name}: {value}" for name, value in all_headers.items() if value != "-"]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + data
 
 

@@ -59,18 +59,18 @@ def chunks(body: bytes, size: int) -> bytes:
 
 
 def send(api: Api, path: str, framed: bytes, **headers: str) -> Answer:
-    told = {**bearer(api.tokens["all"]), "Transfer-Encoding": "chunked", **headers}
+    all_headers = {**bearer(api.tokens["all"]), "Transfer-Encoding": "chunked", **headers}
     with Raw(api.service.url) as connection:
-        connection.send(head("POST", path, told) + framed)
+        connection.send(head("POST", path, all_headers) + framed)
         return connection.answer()
 
 
 @pytest.mark.parametrize("size", [1, 13, 100_000])
 @pytest.mark.parametrize("path", WRITES)
 def test_a_chunked_body_is_read(api: Api, path: str, size: int) -> None:
-    status, told = WRITES[path]
+    status, result = WRITES[path]
     # Other bytes in each, so that none is a repetition of another.
-    body = json.dumps(told).replace("chunked", f"chunked-{size}").encode()
+    body = json.dumps(result).replace("chunked", f"chunked-{size}").encode()
     body = body.replace(b"eee19b7ec3c1b174", f"{size + 1:016x}".encode())
     before = api.written()
     answer = send(api, path, chunks(body, size))
@@ -80,8 +80,8 @@ def test_a_chunked_body_is_read(api: Api, path: str, size: int) -> None:
 
 @pytest.mark.parametrize("path", BATCHES)
 def test_chunked_and_compressed(api: Api, path: str) -> None:
-    status, told = WRITES[path]
-    body = json.dumps(told).replace("chunked", "packed").replace("eee19b", "abcdef").encode()
+    status, result = WRITES[path]
+    body = json.dumps(result).replace("chunked", "packed").replace("eee19b", "abcdef").encode()
     before = api.written()
     packed = gzip.compress(body, mtime=0)
     answer = send(api, path, chunks(packed, 7), **{"Content-Encoding": "gzip"})
@@ -122,8 +122,8 @@ def test_a_kill_switch_is_thrown(api: Api) -> None:
 @pytest.mark.parametrize("path", LIMITS)
 def test_too_large_is_refused(api: Api, path: str) -> None:
     before = api.written()
-    _, told = WRITES[path]
-    body = json.dumps(told).encode()
+    _, result = WRITES[path]
+    body = json.dumps(result).encode()
     answer = send(api, path, chunks(b" " * (LIMITS[path] + 1 - len(body)) + body, 60_000))
     assert answer.status == 413, answer.body
     assert api.written() == before
@@ -153,9 +153,9 @@ def test_broken_framing_writes_nothing(
 def test_a_body_that_is_cut_off_writes_nothing(api: Api, path: str) -> None:
     before = api.written()
     body = chunks(json.dumps(WRITES[path][1]).encode(), 20)
-    told = {**bearer(api.tokens["all"]), "Transfer-Encoding": "chunked"}
+    all_headers = {**bearer(api.tokens["all"]), "Transfer-Encoding": "chunked"}
     with Raw(api.service.url) as connection:
-        connection.send(head("POST", path, told) + body[:-2])
+        connection.send(head("POST", path, all_headers) + body[:-2])
     with Raw(api.service.url) as connection:
         assert connection.ask("GET", "/healthz").status == 200
     assert api.written() == before

@@ -137,8 +137,8 @@ def test_too_large_is_said_at_once(api: Api) -> None:
         with Raw(api.service.url) as connection:
             connection.send(head("POST", path, {**headers, "Content-Length": str(length)}))
             answer = connection.answer()
-            told = {"error": "the request body is too large"}
-            assert (answer.status, answer.json) == (413, told)
+            body = {"error": "the request body is too large"}
+            assert (answer.status, answer.json) == (413, body)
 
 
 def test_a_large_body_arrives(api: Api) -> None:
@@ -239,10 +239,10 @@ def test_one_connection_for_everything(api: Api) -> None:
             read = connection.ask("GET", "/api/work-orders", bearer(api.tokens["read"]))
             assert read.status == 200
             events = b"[" + b",".join([b"{}"] * 40_000) + b"]"
-            told = connection.ask(
+            result = connection.ask(
                 "POST", "/api/inference-events", bearer(api.tokens["ingest"]), events
             )
-            assert told.status < 500
+            assert result.status < 500
 
 
 def test_starts_wait_for_no_page(api: Api) -> None:

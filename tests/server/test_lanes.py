@@ -98,6 +98,6 @@ def test_every_token_has_the_form_of_one(db: None) -> None:
 
 
 def test_the_answer_to_what_is_no_token_is_that_to_an_unknown_one(db: None) -> None:
-    told = authority.fetch_row("SELECT * FROM tollgate.token_answer_v1('unknown')", [])
+    result = authority.fetch_row("SELECT * FROM tollgate.token_answer_v1('unknown')", [])
     unknown = tokens.UNKNOWN
-    assert told == (unknown.status, unknown.denial, unknown.error)
+    assert result == (unknown.status, unknown.denial, unknown.error)

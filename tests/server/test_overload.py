@@ -53,14 +53,14 @@ def test_what_no_thread_begins_in_time(service: tuple[ScratchService, dict[str, 
 
     with psycopg.connect(running.owner_url) as holder:
         holder.execute("LOCK TABLE work_orders IN ACCESS EXCLUSIVE MODE")
-        told = in_time(SECONDS, ask_all)
+        result = in_time(SECONDS, ask_all)
         holder.rollback()
-    assert {each.status for each in told} == {503}
-    assert {each.headers.get("tollgate-denial") for each in told} == {"overloaded"}
-    assert {each.headers["retry-after"] for each in told} == {"1"}
-    assert {each.headers.get("connection") for each in told} == {None}
+    assert {each.status for each in result} == {503}
+    assert {each.headers.get("tollgate-denial") for each in result} == {"overloaded"}
+    assert {each.headers["retry-after"] for each in result} == {"1"}
+    assert {each.headers.get("connection") for each in result} == {None}
     # As the views and the door write it.
-    assert {each.body for each in told} == {
+    assert {each.body for each in result} == {
         b'{"error":"the budget authority is unavailable: nothing was decided"}'
     }
     wait_until(decides)

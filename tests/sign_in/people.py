@@ -22,8 +22,8 @@ def person(name: str = "ada", *groups: str, **columns: Any) -> User:
 def try_to_sign_in(
     client: Client, name: str = "ada", password: str = PASSWORD, address: str = "192.0.2.1"
 ) -> Any:
-    told = {"login": name, "password": password}
-    return client.post("/account/login/", told, REMOTE_ADDR=address)
+    data = {"login": name, "password": password}
+    return client.post("/account/login/", data, REMOTE_ADDR=address)
 
 
 def signed_in(name: str = "ada", address: str = "192.0.2.1") -> Client:

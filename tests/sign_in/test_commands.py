@@ -41,6 +41,6 @@ def test_an_account_is_linked_to_a_subject_once(settings: LazySettings) -> None:
     assert SocialAccount.objects.get(uid="s-1", provider="oidc-x").user.username == "ada"
     event = OperationsEvent.objects.get(kind="USER_CHANGED")
     assert event.meta["changes"]["single_sign_on"]["new"] == "s-1"
-    for name, subject, said in (("ben", "s-1", "is ada's"), ("ada", "s-2", "linked already")):
-        with pytest.raises(CommandError, match=said):
+    for name, subject, item in (("ben", "s-1", "is ada's"), ("ada", "s-2", "linked already")):
+        with pytest.raises(CommandError, match=item):
             call_command("link_single_sign_on", name, subject=subject, **WHY)

@@ -68,12 +68,12 @@ def test_a_person_is_read_without_and_changed_with_it(scene: Scene) -> None:
     auditor = scene.people["auditor"]
     path = reverse("admin:auth_user_change", args=[auditor.pk])
     assert client.get(path).status_code == 200
-    told = {"username": auditor.username, "is_active": "on", "is_staff": "on", "groups": []}
-    assert client.post(path, told).headers["Location"] == f"/account/confirm/?next={path}"
+    data = {"username": auditor.username, "is_active": "on", "is_staff": "on", "groups": []}
+    assert client.post(path, data).headers["Location"] == f"/account/confirm/?next={path}"
     assert auditor.groups.exists()
     back = client.post(f"/account/confirm/?next={path}", {"password": PASSWORD}, follow=True)
     assert "Submit the form again" in back.content.decode()
-    client.post(path, told)
+    client.post(path, data)
     assert not auditor.groups.exists()
 
 
@@ -105,8 +105,8 @@ def test_a_wrong_password_makes_no_token(scene: Scene) -> None:
     before = ServiceToken.objects.count()
     path = addresses(scene)["a token"]
     client.post(f"/account/confirm/?next={path}", {"password": "wrong"})
-    told = {"name": "x", "owner": scene.people["administrator"].pk, "scopes": ["read"]}
-    assert client.post(path, told).status_code == 302
+    data = {"name": "x", "owner": scene.people["administrator"].pk, "scopes": ["read"]}
+    assert client.post(path, data).status_code == 302
     assert ServiceToken.objects.count() == before
 
 

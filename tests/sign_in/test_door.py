@@ -19,23 +19,23 @@ def test_the_admin_leads_to_it_and_back() -> None:
         "/admin/login/?next=/admin/workorders/workorder/",
         "/account/login/?next=%2Fadmin%2Fworkorders%2Fworkorder%2F",
     ]
-    told = {"login": "ada", "password": PASSWORD, "next": "/admin/workorders/workorder/"}
-    assert client.post("/account/login/", told).headers["Location"] == told["next"]
+    data = {"login": "ada", "password": PASSWORD, "next": "/admin/workorders/workorder/"}
+    assert client.post("/account/login/", data).headers["Location"] == data["next"]
 
 
 @pytest.mark.parametrize("onward", ["https://evil.example/", "//evil.example", "javascript:1"])
 def test_it_leads_nowhere_else(onward: str) -> None:
     person("ada")
-    told = {"login": "ada", "password": PASSWORD, "next": onward}
-    assert Client().post("/account/login/", told).headers["Location"] == "/admin/"
+    data = {"login": "ada", "password": PASSWORD, "next": onward}
+    assert Client().post("/account/login/", data).headers["Location"] == "/admin/"
 
 
 def test_a_wrong_name_and_a_wrong_password_look_alike() -> None:
     person("ada")
     person("gone", is_active=False)
     texts = {
-        try_to_sign_in(Client(), *told).content.decode().replace(told[0], "")
-        for told in (("ada", "wrong"), ("nobody", "wrong"), ("gone", PASSWORD))
+        try_to_sign_in(Client(), *item).content.decode().replace(item[0], "")
+        for item in (("ada", "wrong"), ("nobody", "wrong"), ("gone", PASSWORD))
     }
     # But for the token of the form.
     assert len({text.split("csrfmiddlewaretoken")[0] for text in texts}) == 1

@@ -26,8 +26,8 @@ def test_bad_ones(db: None, password: str) -> None:
     somebody = person("ada-lovelace", email="ada@example.org")
     with pytest.raises(ValidationError) as refused:
         validate_password(password, somebody)
-    said = " ".join(refused.value.messages)
-    assert any(each in said for each in BAD[password].split("|")), said
+    result = " ".join(refused.value.messages)
+    assert any(each in result for each in BAD[password].split("|")), result
 
 
 def test_good_ones() -> None:
@@ -38,13 +38,13 @@ def test_good_ones() -> None:
 def test_one_changes_ones_own(db: None) -> None:
     ada = person("ada")
     client = signed_in("ada")
-    told = {"oldpassword": PASSWORD, "password1": "password1234", "password2": "password1234"}
-    assert "data breach" in client.post("/account/password/", told).content.decode()
-    told = {"oldpassword": "not it", "password1": NEW, "password2": NEW}
-    page = client.post("/account/password/", told).content.decode()
+    data = {"oldpassword": PASSWORD, "password1": "password1234", "password2": "password1234"}
+    assert "data breach" in client.post("/account/password/", data).content.decode()
+    data = {"oldpassword": "not it", "password1": NEW, "password2": NEW}
+    page = client.post("/account/password/", data).content.decode()
     assert "That is not your current password." in page
-    told["oldpassword"] = PASSWORD
-    assert client.post("/account/password/", told).status_code == 302
+    data["oldpassword"] = PASSWORD
+    assert client.post("/account/password/", data).status_code == 302
     ada.refresh_from_db()
     assert ada.check_password(NEW)
 
@@ -52,9 +52,9 @@ def test_one_changes_ones_own(db: None) -> None:
 def test_the_old_one_cannot_be_guessed_there(db: None) -> None:
     person("ada")
     client = signed_in("ada")
-    told = {"oldpassword": "not it", "password1": NEW, "password2": NEW}
+    data = {"oldpassword": "not it", "password1": NEW, "password2": NEW}
     for _ in range(20):
-        page = client.post("/account/password/", told, REMOTE_ADDR="192.0.2.1")
+        page = client.post("/account/password/", data, REMOTE_ADDR="192.0.2.1")
     assert "Too many attempts" in page.content.decode()
 
 

@@ -83,8 +83,8 @@ def test_one_sees_where_one_is_signed_in_and_ends_the_others() -> None:
     person("eve")
     here, there, other = Client(), Client(headers={"user-agent": "Old phone"}), Client()
     for client, name in ((here, "ada"), (there, "ada"), (other, "eve")):
-        told = {"login": name, "password": PASSWORD}
-        client.post("/account/login/", told, REMOTE_ADDR="192.0.2.7" if client is there else "::1")
+        data = {"login": name, "password": PASSWORD}
+        client.post("/account/login/", data, REMOTE_ADDR="192.0.2.7" if client is there else "::1")
         assert is_in(client)
     page = here.get("/account/sessions/").content.decode()
     assert "Old phone" in page
@@ -95,7 +95,7 @@ def test_one_sees_where_one_is_signed_in_and_ends_the_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("message", "shown"),
     [
         (
             IPHONE,
@@ -106,9 +106,9 @@ def test_one_sees_where_one_is_signed_in_and_ends_the_others() -> None:
         ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
     ],
 )
-def test_a_browser_by_its_name(said: str, shown: str) -> None:
+def test_a_browser_by_its_name(message: str, shown: str) -> None:
     person("ada")
-    client = Client(headers={"user-agent": said} if said else {})
+    client = Client(headers={"user-agent": message} if message else {})
     client.post("/account/login/", {"login": "ada", "password": PASSWORD})
     assert f">{shown}<" in client.get("/account/sessions/").content.decode()
 
@@ -116,8 +116,8 @@ def test_a_browser_by_its_name(said: str, shown: str) -> None:
 def test_a_new_password_signs_out_everywhere_else() -> None:
     person("ada")
     here, there = signed_in("ada"), signed_in("ada")
-    told = {"oldpassword": PASSWORD, "password1": NEW, "password2": NEW}
-    page = here.post("/account/password/", told, follow=True).content.decode()
+    data = {"oldpassword": PASSWORD, "password1": NEW, "password2": NEW}
+    page = here.post("/account/password/", data, follow=True).content.decode()
     assert "signed out everywhere else" in page
     assert (is_in(here), is_in(there)) == (True, False)
     assert here.get("/admin/password_change/").headers["Location"] == "/account/password/"

@@ -37,8 +37,8 @@ class Site:
 
     def says(self, sub: str, groups: Any = (), **claims: Any) -> None:
         """What the provider tells of somebody from now on."""
-        told = {"preferred_username": sub, "groups": list(groups), **claims}
-        answer = httpx2.put(f"{self.issuer}/users/{quote(sub)}", json=told, timeout=HANG_SECONDS)
+        data = {"preferred_username": sub, "groups": list(groups), **claims}
+        answer = httpx2.put(f"{self.issuer}/users/{quote(sub)}", json=data, timeout=HANG_SECONDS)
         assert answer.status_code == 204
 
     def browser(self) -> httpx2.Client:
@@ -139,10 +139,10 @@ def test_groups_follow_the_claim_and_leaving_takes_effect_at_once(site: Site) ->
     site.signed_in("ben")
     with site.inside():
         assert groups_of("ben") == ["auditor", "director"]
-        told = OperationsEvent.objects.filter(
+        events = OperationsEvent.objects.filter(
             kind="USER_CHANGED", owner_label="ben", actor="single sign-on"
         ).order_by("id")
-        lost, joined = (event.meta["changes"]["groups"] for event in told)
+        lost, joined = (event.meta["changes"]["groups"] for event in events)
         assert lost == {"old": ["director", "finance", "operations"], "new": ["director"]}
         assert joined == {"old": ["director"], "new": ["auditor", "director"]}
 

@@ -162,10 +162,10 @@ def test_the_table_forgets_and_shows_no_names() -> None:
 
 def test_there_is_one_way_in_and_it_is_counted() -> None:
     """The admin's own sign-in is none: it hashes nothing, whatever is sent to it."""
-    told: dict[str, Any] = {"username": "ada", "password": PASSWORD, "next": "/admin/"}
+    data: dict[str, Any] = {"username": "ada", "password": PASSWORD, "next": "/admin/"}
     for path in ("/admin/login/", "/admin/", "/admin/login/?next=/admin/"):
         client = Client()
-        answer = client.post(path, told)
+        answer = client.post(path, data)
         assert answer.status_code == 302
         assert not is_in(client)
     assert HASHED == []

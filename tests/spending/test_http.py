@@ -1,4 +1,4 @@
-"""The day's budget, advice, told spend, kill switch, features and pre-flight over real HTTP."""
+"""The day's budget, advice, reported spend, kill switch, features and pre-flight over real HTTP."""
 
 import os
 import subprocess
@@ -61,11 +61,11 @@ def day(client: httpx2.Client) -> dict[str, Any]:
     ],
 )
 def test_the_day_in_words(spent: str, status: str, message: str, remaining: float) -> None:
-    told = direct_spend.DayStatus("2026-01-01", Decimal(spent), Decimal(20), Decimal(50))
-    assert (told.status, told.message) == (status, message)
-    assert float(told.remaining_usd or 0) == remaining
-    assert told.blocked is (status == "BLOCKED")
-    assert told.warning is (status != "OK")
+    result = direct_spend.DayStatus("2026-01-01", Decimal(spent), Decimal(20), Decimal(50))
+    assert (result.status, result.message) == (status, message)
+    assert float(result.remaining_usd or 0) == remaining
+    assert result.blocked is (status == "BLOCKED")
+    assert result.warning is (status != "OK")
 
 
 def test_spend_is_recorded_over_the_limit_and_blocks(shipped: Api, http: httpx2.Client) -> None:
@@ -82,8 +82,8 @@ def test_spend_is_recorded_over_the_limit_and_blocks(shipped: Api, http: httpx2.
         "message": "Budget OK: $0.00 / $50.00",
         "redis_unavailable": False,
     }
-    told = spend(http, "52", surface="cli").json()
-    assert (told["status"], told["remainingUsd"]) == ("BLOCKED", "0.00")
+    body = spend(http, "52", surface="cli").json()
+    assert (body["status"], body["remainingUsd"]) == ("BLOCKED", "0.00")
     now = day(http)
     assert (now["status"], now["remaining_usd"], now["blocked"]) == ("BLOCKED", 0.0, True)
     assert shipped.start(http).status_code in (429, 503)
@@ -115,8 +115,8 @@ def test_spend_by_usage_counts_tokens_and_users(
     shipped: Api, http: httpx2.Client, django_db_blocker: DjangoDbBlocker
 ) -> None:
     usage = {"model": "gpt-4o-mini", "inputTokens": 90_000, "outputTokens": 9_000}
-    told = http.post("/v1/llm/spend", json={"usage": usage, "userId": "u-1"}).json()
-    assert told["costUsd"] == "0.0189"
+    response = http.post("/v1/llm/spend", json={"usage": usage, "userId": "u-1"}).json()
+    assert response["costUsd"] == "0.0189"
     asked = {"model": "gpt-4o-mini", "estimatedInputTokens": 2_000, "userId": "u-1"}
     advice = http.post("/v1/llm/check", json=asked).json()
     assert (advice["allowed"], advice["denial"]) == (False, "user_quota")
@@ -160,10 +160,10 @@ def test_running_work_is_told_to_stop(shipped: Api, http: httpx2.Client) -> None
     stop = {"scope": "Identity", "target": "user:u-9", "enabled": True, "reason": "a loop"}
     answer = http.post("/api/llm/killswitch", json=stop).json()
     assert (answer["matchingRuns24h"], answer["runningNow"]) == (1, 1)
-    told = http.post(f"/api/work-orders/runs/{run}/extend", json={})
-    assert (told.status_code, told.headers["Tollgate-Denial"]) == (403, "kill_switch")
-    told = shipped.start(http, userId="u-9", estimatedCostUsd="0.01")
-    assert (told.status_code, told.headers["Tollgate-Denial"]) == (403, "kill_switch")
+    response = http.post(f"/api/work-orders/runs/{run}/extend", json={})
+    assert (response.status_code, response.headers["Tollgate-Denial"]) == (403, "kill_switch")
+    response = shipped.start(http, userId="u-9", estimatedCostUsd="0.01")
+    assert (response.status_code, response.headers["Tollgate-Denial"]) == (403, "kill_switch")
     finished = {"status": "cancelled", "costUsd": "0"}
     assert http.post(f"/api/work-orders/runs/{run}/finish", json=finished).status_code == 200
 
@@ -214,13 +214,13 @@ def test_a_batch_is_looked_at(shipped: Api, http: httpx2.Client) -> None:
 
 
 def manage(
-    shipped: Api, *argv: str, told: str = "", **env: str
+    shipped: Api, *argv: str, typed: str = "", **env: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "manage.py", *argv],
         cwd=ROOT,
         env={**os.environ, **shipped.service.env, **env},
-        input=told,
+        input=typed,
         capture_output=True,
         text=True,
         check=False,
@@ -266,13 +266,21 @@ def test_another_environment_does_not_start(shipped: Api) -> None:
     assert manage(shipped, "check", "--database", "default", **other).returncode == 0
     back = manage(shipped, "stamp_environment", "development", "--reason", "it was not", **other)
     assert back.returncode == 0, back.stderr
+    rows = shipped.sql(
+        "SELECT owner_type, meta FROM operations_events WHERE kind = 'ENVIRONMENT_STAMPED'"
+        " ORDER BY id DESC LIMIT 2"
+    )
+    assert rows == [
+        ("", {"old": "production", "new": "development", "reason": "it was not"}),
+        ("", {"old": "development", "new": "production", "reason": "it is"}),
+    ]
 
 
 def test_the_scenarios_are_played_elsewhere(shipped: Api, http: httpx2.Client) -> None:
     """Each ends at what the day allows, not at the breaker or the hour, which would come first."""
     found = manage(shipped, "llm_budget", "full")
     assert found.returncode == 0, found.stderr
-    for line, said, advice in zip(
+    for line, item, advice in zip(
         found.stdout.splitlines(),
         (
             "OK       Budget OK: $5.00 / $50.00",
@@ -282,7 +290,7 @@ def test_the_scenarios_are_played_elsewhere(shipped: Api, http: httpx2.Client) -
         ("advised", "advised", "budget:global:day"),
         strict=True,
     ):
-        assert said in line
+        assert item in line
         assert line.endswith(f"one more call: {advice}")
     assert day(http)["current_spend_usd"] == 0.0
 

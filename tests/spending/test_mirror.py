@@ -1,4 +1,4 @@
-"""The mirror in Redis, the health ping and Sentry: told of, and never in the way."""
+"""The mirror in Redis, the health ping and Sentry: notified, and never in the way."""
 
 import gzip
 import http.server
@@ -41,22 +41,22 @@ class Speaker(socketserver.StreamRequestHandler):
             words = [self._word() for _ in range(int(line[1:]))]
             match words[0].upper(), words[1:]:
                 case b"HELLO", [version, *_]:
-                    said = b"%1\r\n$5\r\nproto\r\n:" + version
+                    reply = b"%1\r\n$5\r\nproto\r\n:" + version
                 case b"PING", []:
-                    said = b"+PONG"
+                    reply = b"+PONG"
                 case b"SET", [key, value, option, seconds] if option.upper() == b"EX":
                     kept[key] = (value, int(seconds))
-                    said = b"+OK"
+                    reply = b"+OK"
                 case b"GET", [key]:
                     value, _ = kept[key]
-                    said = b"$%d\r\n%s" % (len(value), value)
+                    reply = b"$%d\r\n%s" % (len(value), value)
                 case b"TTL", [key]:
-                    said = b":%d" % kept[key][1]
+                    reply = b":%d" % kept[key][1]
                 case b"CLIENT" | b"SELECT", _:
-                    said = b"+OK"
+                    reply = b"+OK"
                 case _:
-                    said = b"-ERR unknown command"
-            self.wfile.write(said + b"\r\n")
+                    reply = b"-ERR unknown command"
+            self.wfile.write(reply + b"\r\n")
 
     def _word(self) -> bytes:
         length = int(self.rfile.readline()[1:])
@@ -208,8 +208,8 @@ def test_a_triage_that_fails_is_pinged_as_failed(
     monkeypatch.setattr(tasks, "run_triage", fail)
     with pytest.raises(ZeroDivisionError):
         tasks.triage()
-    told = json.loads(taken[-1])
-    assert (told["task"], told["status"]) == ("triage", "failed")
+    body = json.loads(taken[-1])
+    assert (body["task"], body["status"]) == ("triage", "failed")
 
 
 def test_sentry_is_told_of_the_warning_and_of_the_limit(
@@ -225,7 +225,7 @@ def test_sentry_is_told_of_the_warning_and_of_the_limit(
         sentry_sdk.flush(5)
     finally:
         sentry_sdk.init()
-    told = b"\n".join(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body for body in taken)
-    assert b'"level":"warning"' in told
-    assert b'"level":"error"' in told
-    assert b"$52.00 of $50.00" in told
+    reply = b"\n".join(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body for body in taken)
+    assert b'"level":"warning"' in reply
+    assert b'"level":"error"' in reply
+    assert b"$52.00 of $50.00" in reply

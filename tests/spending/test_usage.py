@@ -46,8 +46,8 @@ def http(api: Api) -> Iterator[httpx2.Client]:
 
 def finish(api: Api, http: httpx2.Client, usage: dict[str, Any]) -> httpx2.Response:
     run = api.start(http, estimatedCostUsd="0.75").json()["runId"]
-    told = {"status": "success", "usage": {"model": MODEL, **usage}}
-    return http.post(f"/api/work-orders/runs/{run}/finish", json=told)
+    body = {"status": "success", "usage": {"model": MODEL, **usage}}
+    return http.post(f"/api/work-orders/runs/{run}/finish", json=body)
 
 
 PRICED = pytest.mark.parametrize(
@@ -108,6 +108,12 @@ def test_direct_spend_is_the_same(
     (row,) = api.sql(RECORDED, answer.json()["spendId"])
     assert row[2] == usage["inputTokens"]
     assert row[-1] == Decimal(cost)
+    [(kind, owner, meta)] = api.sql(
+        "SELECT kind, owner_type, meta FROM operations_events WHERE owner_id = %s",
+        answer.json()["spendId"],
+    )
+    assert (kind, owner) == ("LLM_SPEND", "direct_spend")
+    assert (meta["costUsd"], meta["model"], bool(meta["tokenName"])) == (cost, MODEL, True)
 
 
 UNPRICED = pytest.mark.parametrize(

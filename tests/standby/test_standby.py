@@ -1,7 +1,7 @@
 """A start that was acknowledged is on the synchronous standby: two real servers, kill -9, promote.
 
 The path of PostgreSQL 17 and newer (a message that flushes, where there is no standby) and that of
-15 and 16 (a second commit) are told apart by the version; both wait by a second commit where a
+15 and 16 (a second commit) differ by the version; both wait by a second commit where a
 standby is configured.
 """
 
@@ -220,7 +220,7 @@ def test_a_connection_without_the_driver_hears_of_it(pair: Pair) -> None:
         with pair.without_standby(), pair.canceling():
             app.pgconn.exec_(b"CALL tollgate.commit(true)")
         assert notices.unconfirmed()
-        assert not notices.unconfirmed()  # it is told once
+        assert not notices.unconfirmed()  # it is reported once
 
 
 def test_nothing_acknowledged_is_lost_by_a_failover(pair: Pair) -> None:

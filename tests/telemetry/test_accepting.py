@@ -31,8 +31,8 @@ def draft(event_id: str | None = "e1", **kw: Any) -> InferenceDraft:
 
 
 def statuses(drafts: list[InferenceDraft], **kw: Any) -> list[str]:
-    told = accept_inference(drafts, **{"source": "api", "now": NOW, **kw})
-    return [str(each.status) for each in told]
+    result = accept_inference(drafts, **{"source": "api", "now": NOW, **kw})
+    return [str(each.status) for each in result]
 
 
 @pytest.mark.usefixtures("db")
@@ -57,7 +57,7 @@ class TestItems:
         assert InferenceEvent.objects.count() == 1
 
     def test_sent_again_when_it_is_days_old(self) -> None:
-        """Told late, and told again without its time for as long as that is safe."""
+        """Reported late, and again without its time for as long as that is safe."""
         assert statuses([draft(created_at=NOW - 48 * HOUR)]) == ["accepted"]
         assert statuses([draft()], now=NOW + 47 * HOUR) == ["duplicate"]
 
@@ -76,10 +76,10 @@ class TestItems:
 
     def test_ids_of_model_calls_and_of_tool_calls_are_apart(self) -> None:
         assert statuses([draft("x")]) == ["accepted"]
-        (told,) = accept_tools([ToolDraft(tool_name="t", event_id="x")])
-        assert told.status is Status.ACCEPTED
-        (told,) = accept_tools([ToolDraft(tool_name="t", event_id="x")])
-        assert told.status is Status.DUPLICATE
+        (result,) = accept_tools([ToolDraft(tool_name="t", event_id="x")])
+        assert result.status is Status.ACCEPTED
+        (result,) = accept_tools([ToolDraft(tool_name="t", event_id="x")])
+        assert result.status is Status.DUPLICATE
 
     def test_ids_belong_to_no_token(self) -> None:
         """A service may send again with a new token. So two services need different ids."""
@@ -99,10 +99,10 @@ class TestItems:
         ],
     )
     def test_times(self, at: datetime, status: str, why: str) -> None:
-        (told,) = accept_inference(
+        (result,) = accept_inference(
             [draft(created_at=at, cost_usd=Decimal(0))], source="api", now=NOW
         )
-        assert (told.status, why in told.reason) == (status, True)
+        assert (result.status, why in result.reason) == (status, True)
         assert InferenceEvent.objects.count() == (status == "accepted")
 
     def test_any_age(self) -> None:
@@ -145,25 +145,25 @@ class TestItems:
         """One model, sold by two; without the provider nobody knows which price it is."""
         factories.make_price("llama-3", "1", provider="groq")
         factories.make_price("llama-3", "2", provider="aws")
-        told = {"model": "llama-3", "input_tokens": 1_000_000, "output_tokens": 0}
+        data = {"model": "llama-3", "input_tokens": 1_000_000, "output_tokens": 0}
         statuses(
             [
-                draft("a", provider="groq", **told),
-                draft("b", provider="aws.bedrock", **told),
-                draft("c", **told),
+                draft("a", provider="groq", **data),
+                draft("b", provider="aws.bedrock", **data),
+                draft("c", **data),
             ]
         )
         costs = InferenceEvent.objects.order_by("event_id").values_list("model", "cost_usd")
         assert list(costs) == [("llama-3", 1), ("llama-3", 2), ("llama-3", None)]
 
     def test_without_a_price_the_cost_is_unknown_and_told_so(self) -> None:
-        told = accept_inference([draft(model="nobody-sells-it", input_tokens=5)], source="api")
-        assert (told[0].status, told[0].reason) == (Status.ACCEPTED, UNPRICED)
+        result = accept_inference([draft(model="nobody-sells-it", input_tokens=5)], source="api")
+        assert (result[0].status, result[0].reason) == (Status.ACCEPTED, UNPRICED)
         assert InferenceEvent.objects.get().cost_usd is None
 
     def test_a_limited_token(self) -> None:
         principal = Principal(work_orders=("w1", "w2"), surface="cli", feature="chat")
-        told = accept_inference(
+        result = accept_inference(
             [
                 draft("a", work_order_id="w1", feature="other", surface="web"),
                 draft("b", work_order_id="w3"),
@@ -172,7 +172,7 @@ class TestItems:
             source="api",
             principal=principal,
         )
-        assert [each.status for each in told] == ["accepted", "refused", "accepted"]
+        assert [each.status for each in result] == ["accepted", "refused", "accepted"]
         row = InferenceEvent.objects.get(event_id="a")
         assert (row.wo_id, row.feature, row.surface) == ("w1", "chat", "cli")
         (tool,) = accept_tools([ToolDraft(tool_name="t", work_order_id="w3")], principal=principal)
@@ -181,7 +181,7 @@ class TestItems:
 
     def test_every_column(self) -> None:
         run = UUID("01a20084-921b-7fc9-a87f-3a8266b935a1")
-        told = InferenceDraft(
+        reported = InferenceDraft(
             event_id="e",
             created_at=NOW,
             model="m",
@@ -211,7 +211,7 @@ class TestItems:
             surface="web",
             user_agent="Ü/1",
         )
-        accept_inference([told], source="otlp")
+        accept_inference([reported], source="otlp")
         row = InferenceEvent.objects.get()
         units = {*UNITS, "tool_calls"}
         assert row.units == {
@@ -223,13 +223,13 @@ class TestItems:
             "toolCalls": {"web_search": 3},
         }
         # The provider finds the price alone.
-        for name in set(told.__struct_fields__) - units - {"provider"}:
+        for name in set(reported.__struct_fields__) - units - {"provider"}:
             column = "wo_id" if name == "work_order_id" else name
-            assert getattr(row, column) == getattr(told, name), name
+            assert getattr(row, column) == getattr(reported, name), name
         assert row.source == "otlp"
 
     def test_every_column_of_a_tool_call(self) -> None:
-        told = ToolDraft(
+        reported = ToolDraft(
             event_id="e",
             created_at=NOW,
             tool_name="t",
@@ -244,11 +244,11 @@ class TestItems:
             agent_name="a",
             session_id="s",
         )
-        accept_tools([told])
+        accept_tools([reported])
         row = ToolCall.objects.get()
-        for name in told.__struct_fields__:
+        for name in reported.__struct_fields__:
             column = "wo_id" if name == "work_order_id" else name
-            assert getattr(row, column) == getattr(told, name), name
+            assert getattr(row, column) == getattr(reported, name), name
 
     def test_few_statements(self, django_assert_num_queries: Any) -> None:
         factories.make_price()
@@ -352,6 +352,6 @@ def test_batches_in_other_orders_do_not_deadlock(committed_db: str) -> None:
             connection.close()
 
     with ThreadPoolExecutor(4) as pool:
-        told = list(pool.map(send, [False, True] * 10))
-    assert sum(each.count("accepted") for each in told) == 300
+        results = list(pool.map(send, [False, True] * 10))
+    assert sum(each.count("accepted") for each in results) == 300
     assert InferenceEvent.objects.count() == 300

@@ -34,7 +34,7 @@ class TestUnknown:
     """gpt-4o-mini costs $0.15 and $0.60 a million tokens."""
 
     @pytest.mark.parametrize(
-        "told",
+        "fields",
         [
             {},
             {"cached_input_tokens": 0},
@@ -43,9 +43,9 @@ class TestUnknown:
             {"tool_calls": {"web_search": 0}},
         ],
     )
-    def test_no_tokens_and_no_cost_are_unknown_and_counted(self, told: dict[str, Any]) -> None:
+    def test_no_tokens_and_no_cost_are_unknown_and_counted(self, fields: dict[str, Any]) -> None:
         factories.make_price()
-        (outcome,) = accept_inference([draft("e", **told)], source="api")
+        (outcome,) = accept_inference([draft("e", **fields)], source="api")
         assert (outcome.status, outcome.reason) == ("accepted", NO_USAGE)
         assert costs("e") == (None, None, None)
         rollup.refresh()
@@ -54,7 +54,7 @@ class TestUnknown:
 
     def test_what_is_known_is_priced(self) -> None:
         factories.make_price(input="0.15", output="0.60")
-        told = [
+        drafts = [
             draft("in", input_tokens=1_000_000, output_tokens=0),  # $0.15
             draft("out", input_tokens=0, output_tokens=1_000_000),  # $0.60
             # rejected before it began: it used nothing, and says so
@@ -62,7 +62,7 @@ class TestUnknown:
             draft("cost", cost_usd=Decimal("0.5")),
             draft("sender", sender_cost_usd=Decimal("0.4")),
         ]
-        assert {each.reason for each in accept_inference(told, source="api")} == {""}
+        assert {each.reason for each in accept_inference(drafts, source="api")} == {""}
         assert costs("in") == (Decimal("0.15"), None, None)
         assert costs("out") == (Decimal("0.60"), None, None)
         assert costs("none") == (Decimal(0), None, None)
@@ -71,13 +71,13 @@ class TestUnknown:
 
     def test_a_part_without_a_price_makes_the_whole_unknown(self) -> None:
         factories.make_price()
-        told = draft("e", input_tokens=9, output_tokens=0, audio_input_tokens=1)
-        (outcome,) = accept_inference([told], source="api")
+        reported = draft("e", input_tokens=9, output_tokens=0, audio_input_tokens=1)
+        (outcome,) = accept_inference([reported], source="api")
         assert outcome.reason == UNPRICED
         assert costs("e") == (None, None, None)
 
     @pytest.mark.parametrize(
-        ("told", "cost", "note"),
+        ("fields", "cost", "note"),
         [
             ({"output_tokens": 500}, None, HALF_KNOWN),
             ({"input_tokens": 10_000}, None, HALF_KNOWN),
@@ -95,11 +95,11 @@ class TestUnknown:
         ],
     )  # fmt: skip
     def test_half_of_a_usage_is_not_priced_as_the_whole(
-        self, told: dict[str, Any], cost: str | None, note: str
+        self, fields: dict[str, Any], cost: str | None, note: str
     ) -> None:
         factories.make_price("gpt-4o", "2.50", "10.00", tool_prices={"web_search": "0.01"})
         factories.make_price("embed", "0.10", "0")
-        (outcome,) = accept_inference([draft("e", **{"model": "gpt-4o", **told})], source="api")
+        (outcome,) = accept_inference([draft("e", **{"model": "gpt-4o", **fields})], source="api")
         assert (costs("e")[0], outcome.reason) == (cost and Decimal(cost), note)
 
 
@@ -255,9 +255,9 @@ def test_an_imported_line(tmp_path: Path, kind: str, capsys: pytest.CaptureFixtu
     path.write_text("\n".join(lines))
     with pytest.raises(SystemExit):
         call_command("import_events", str(path))
-    told = capsys.readouterr()
-    assert "8 imported, 0 there already, 1 refused, 3 of unknown cost" in told.out
-    assert "units: expected a JSON object" in told.err
+    captured = capsys.readouterr()
+    assert "8 imported, 0 there already, 1 refused, 3 of unknown cost" in captured.out
+    assert "units: expected a JSON object" in captured.err
     found = dict(InferenceEvent.objects.values_list("event_id", "cost_usd"))
     assert found == {
         "nothing": None,

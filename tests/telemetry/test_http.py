@@ -118,7 +118,7 @@ def test_a_large_batch_fits(api: Api, client: httpx2.Client) -> None:
 
 @pytest.mark.parametrize("token", ["ingest", None])
 def test_ten_megabytes(api: Api, token: str | None) -> None:
-    """Said clearly, and the connection is good for the next request."""
+    """Refused clearly, and the connection is good for the next request."""
     with api.client(token) as client:
         for _ in range(2):
             answer = client.post(EVENTS, content=b" " * 10_485_760, headers=JSON)
@@ -239,7 +239,7 @@ def test_killed_in_the_middle(api: Api) -> None:
 
 def test_one_shape_of_usage(api: Api, client: httpx2.Client) -> None:
     """The names are those of finish and spend; what overlaps is refused by its name."""
-    told = [
+    recorded = [
         event(
             "shape-good",
             inputTokens=20,
@@ -262,7 +262,7 @@ def test_one_shape_of_usage(api: Api, client: httpx2.Client) -> None:
         event("shape-bad", toolCalls={"web_search": -1}),
         event("shape-bad", senderCostUsd="1e2"),
     ]
-    answer = client.post(EVENTS, json=told)
+    answer = client.post(EVENTS, json=recorded)
     assert answer.status_code == 207
     reasons = [item.get("reason", "").partition(":")[0] for item in answer.json()["items"]]
     assert reasons == ["", "inputTokens", "serviceTier", "toolCalls[...]", "senderCostUsd"]
@@ -286,8 +286,8 @@ def test_one_shape_of_usage(api: Api, client: httpx2.Client) -> None:
 
 
 def test_no_tokens_and_no_cost_is_unknown(api: Api, client: httpx2.Client) -> None:
-    told = [{"eventId": "unknown-1", "model": "gpt-4o-mini"}]
-    answer = client.post(EVENTS, json=told)
+    bodies = [{"eventId": "unknown-1", "model": "gpt-4o-mini"}]
+    answer = client.post(EVENTS, json=bodies)
     assert answer.json()["items"][0]["note"] == "neither a cost nor tokens: its cost is unknown"
     assert api.sql("SELECT cost_usd FROM inference_events WHERE event_id = 'unknown-1'") == [
         (None,)

@@ -23,7 +23,7 @@ HEADER = (
 
 
 def line(event_id: Any, **kw: Any) -> str:
-    told = {
+    data = {
         "created_at": LONG_AGO.isoformat(),
         "user_id": "u",
         "feature": "chat",
@@ -35,7 +35,7 @@ def line(event_id: Any, **kw: Any) -> str:
         "success": "1",
         **kw,
     }
-    return ",".join([str(event_id), *map(str, told.values())]) + "\n"
+    return ",".join([str(event_id), *map(str, data.values())]) + "\n"
 
 
 def run(path: Path, *args: str) -> int:
@@ -102,10 +102,10 @@ def test_bad_rows_are_told_of_by_line_and_the_others_imported(
     )
     path.write_bytes(text.encode() + line(14, feature="\xff").encode("latin-1"))  # 17
     assert run(path) == 1
-    told = capsys.readouterr()
-    assert "4 imported, 0 there already, 11 refused" in told.out
-    said = [each for each in told.err.splitlines() if each.startswith("line ")]
-    lines = [int(each.split()[1].rstrip(":")) for each in said]
+    captured = capsys.readouterr()
+    assert "4 imported, 0 there already, 11 refused" in captured.out
+    results = [each for each in captured.err.splitlines() if each.startswith("line ")]
+    lines = [int(each.split()[1].rstrip(":")) for each in results]
     assert lines == [3, 5, 6, 7, 8, 9, 10, 11, 12, 15, 17]
     assert set(InferenceEvent.objects.values_list("event_id", flat=True)) == {"1", "3", "11", "13"}
 

@@ -26,17 +26,17 @@ pytestmark = pytest.mark.usefixtures("committed_db")
 ANN, BOB = Principal(owner_id=11), Principal(owner_id=12)
 
 
-def told(event_id: str, usd: str, principal: Principal) -> str:
+def report(event_id: str, usd: str, principal: Principal) -> str:
     draft = InferenceDraft(event_id=event_id, model="m", cost_usd=Decimal(usd))
     (outcome,) = accept_inference([draft], source="api", principal=principal)
     return str(outcome.status)
 
 
 def test_one_id_of_two_senders_is_two_events() -> None:
-    assert told("trace-777", "0", BOB) == "accepted"
-    assert told("trace-777", "50", ANN) == "accepted"
-    assert told("trace-777", "50", ANN) == "duplicate"
-    assert told("trace-777", "0", BOB) == "duplicate"
+    assert report("trace-777", "0", BOB) == "accepted"
+    assert report("trace-777", "50", ANN) == "accepted"
+    assert report("trace-777", "50", ANN) == "duplicate"
+    assert report("trace-777", "0", BOB) == "duplicate"
     assert set(InferenceEvent.objects.values_list("cost_usd", flat=True)) == {0, 50}
 
 
@@ -61,7 +61,7 @@ def test_nobody_is_before_a_run() -> None:
     factories.make_price("m")
     desk = Desk()
     run = run_of(desk.start())
-    assert told(run, "0", BOB) == "accepted"
+    assert report(run, "0", BOB) == "accepted"
     usage = Usage(1_000_000, 1_000_000)
     end = FinishTold(status="success", model="m", usage=usage)
     assert admission.finish(UUID(run), end, caller=desk.caller).status == 200
@@ -69,7 +69,7 @@ def test_nobody_is_before_a_run() -> None:
     assert own.sender_id == 0
     assert own.cost_usd
     # Its own client, telling of it again under the id of the run.
-    assert told(run, "1", ANN) == "duplicate"
+    assert report(run, "1", ANN) == "duplicate"
 
 
 def test_a_tool_call_is_asked_for_by_the_same_sender() -> None:

@@ -34,8 +34,8 @@ def desk(committed_db: str) -> Desk:
 
 
 def finish(desk: Desk, run: str, model: str = MODEL, status: str = "success", **kw: Any) -> Any:
-    told = FinishTold(**{"status": status, "usage": USAGE, "model": model, **kw})
-    return admission.finish(UUID(run), told, caller=desk.caller)
+    report = FinishTold(**{"status": status, "usage": USAGE, "model": model, **kw})
+    return admission.finish(UUID(run), report, caller=desk.caller)
 
 
 def test_once(desk: Desk) -> None:
@@ -62,8 +62,8 @@ def test_told_by_its_client_too(desk: Desk) -> None:
     """Under the id of the run it is the same event."""
     run = run_of(desk.start())
     finish(desk, run)
-    (told,) = accept_inference([InferenceDraft(event_id=run, model=MODEL)], source="api")
-    assert told.status == "duplicate"
+    (result,) = accept_inference([InferenceDraft(event_id=run, model=MODEL)], source="api")
+    assert result.status == "duplicate"
 
 
 def test_an_expired_run_that_reports_after_all(desk: Desk) -> None:

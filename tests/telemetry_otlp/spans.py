@@ -61,10 +61,10 @@ FAILED: Any = {"status": {"code": 2}}
 
 
 def send(api: Api, body: bytes, who: str | None = "ingest", **headers: str) -> httpx2.Response:
-    told = {"Content-Type": "application/json"}
-    told |= {name.replace("_", "-"): value for name, value in headers.items()}
+    all_headers = {"Content-Type": "application/json"}
+    all_headers |= {name.replace("_", "-"): value for name, value in headers.items()}
     with api.client(who) as client:
-        return client.post("/v1/traces", content=body, headers=told)
+        return client.post("/v1/traces", content=body, headers=all_headers)
 
 
 def now_nano(ago: timedelta = timedelta()) -> str:

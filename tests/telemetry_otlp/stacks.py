@@ -49,9 +49,9 @@ def node() -> Path:
 
 def made(kind: str, make: Callable[[Path], None], *inputs: str) -> Path:
     """Made where it is not there yet; of two that make it at once, the first counts."""
-    told = b"\0".join((CLIENTS / name).read_bytes() for name in inputs)
+    reply = b"\0".join((CLIENTS / name).read_bytes() for name in inputs)
     cache = Path(sys.prefix) / "clients"
-    place = cache / f"{kind}-{hashlib.sha256(told).hexdigest()[:16]}"
+    place = cache / f"{kind}-{hashlib.sha256(reply).hexdigest()[:16]}"
     if not place.exists():
         cache.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as folder:

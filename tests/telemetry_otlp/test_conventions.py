@@ -32,8 +32,8 @@ def tokens(draft: InferenceDraft) -> Tokens:
     )
 
 
-def usage(**told: int) -> dict[str, int]:
-    return {f"gen_ai.usage.{name}": number for name, number in told.items()}
+def usage(**fields: int) -> dict[str, int]:
+    return {f"gen_ai.usage.{name}": number for name, number in fields.items()}
 
 
 LANGFUSE = "langfuse.observation.usage_details"
@@ -292,14 +292,14 @@ def test_users_and_features_by_what_an_sdk_lets_its_caller_say(attributes: dict[
 
 
 def test_audio_images_and_searches() -> None:
-    told = {
+    data = {
         **usage(input_tokens=1000, output_tokens=200),
         "gen_ai.usage.audio.input_tokens": 300,
         "gen_ai.usage.audio.output_tokens": 100,
         "gen_ai.usage.image.input_tokens": 50,
         META: json.dumps({"anthropic": {"usage": {"server_tool_use": {"web_search_requests": 2}}}}),
     }
-    draft = call({"gen_ai.request.model": "m", **told})
+    draft = call({"gen_ai.request.model": "m", **data})
     assert (draft.audio_input_tokens, draft.audio_output_tokens) == (300, 100)
     assert (draft.image_input_tokens, draft.tool_calls) == (50, {"web_search": 2})
     assert draft.usage().plain_input_tokens == 650
@@ -307,8 +307,8 @@ def test_audio_images_and_searches() -> None:
 
 def test_audio_that_was_cached_is_not_counted_twice() -> None:
     """1,000 input tokens, 800 of audio, 600 cached: 400 of them are both."""
-    told = usage(input_tokens=1000, cached_tokens=600)
-    draft = call({"gen_ai.request.model": "m", **told, "gen_ai.usage.audio.input_tokens": 800})
+    result = usage(input_tokens=1000, cached_tokens=600)
+    draft = call({"gen_ai.request.model": "m", **result, "gen_ai.usage.audio.input_tokens": 800})
     assert (draft.input_tokens, draft.cached_audio_input_tokens) == (1000, 400)
 
 

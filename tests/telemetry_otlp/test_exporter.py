@@ -191,10 +191,10 @@ def test_partial_success_counts_and_names_what_was_refused(api: Api) -> None:
     )
     answer = send(api, body)
     assert answer.status_code == 200
-    told = answer.json()["partialSuccess"]
-    assert told["rejectedSpans"] == "2"
-    assert "spanId" in told["errorMessage"]
-    assert f"span {CHILD}: createdAt" in told["errorMessage"]
+    payload = answer.json()["partialSuccess"]
+    assert payload["rejectedSpans"] == "2"
+    assert "spanId" in payload["errorMessage"]
+    assert f"span {CHILD}: createdAt" in payload["errorMessage"]
     assert len(calls_of(api, "u-part")) == 1
 
 
@@ -204,8 +204,8 @@ def test_partial_success_in_protobuf(api: Api) -> None:
     sent.attributes.add(key="gen_ai.request.model").value.string_value = "m"
     answer = send(api, request.SerializeToString(), Content_Type=PROTOBUF)
     assert answer.headers["Content-Type"] == PROTOBUF
-    told = ExportTraceServiceResponse.FromString(answer.content)
-    assert told.partial_success.rejected_spans == 1
+    result = ExportTraceServiceResponse.FromString(answer.content)
+    assert result.partial_success.rejected_spans == 1
 
 
 def test_more_spans_than_a_transaction_takes(api: Api) -> None:
@@ -257,8 +257,8 @@ def test_broken_bodies_are_refused_in_the_shape_of_otlp(
     assert answer.status_code == status
     if headers.get("Content_Type"):
         assert answer.headers["Content-Type"] == PROTOBUF
-        told = Status.FromString(answer.content)
-        assert (told.code, bool(told.message)) == (code, True)
+        result = Status.FromString(answer.content)
+        assert (result.code, bool(result.message)) == (code, True)
     else:
         assert answer.json()["code"] == code
         assert answer.json()["message"]

@@ -318,8 +318,10 @@ def test_over_http_a_number_that_is_none_refuses_its_payload_alone(
         payload(id=f"beside-{name}-{number[:20]}{len(number)}", startTime=time.time())
     )
     with api.client("ingest") as client:
-        told = {"Content-Type": "application/json"}
-        answer = client.post("/api/litellm-callback", content=f"[{bad}, {good}]", headers=told)
+        all_headers = {"Content-Type": "application/json"}
+        answer = client.post(
+            "/api/litellm-callback", content=f"[{bad}, {good}]", headers=all_headers
+        )
     assert answer.status_code == 207, answer.text
     assert [item["status"] for item in answer.json()["items"]] == ["refused", "accepted"]
     assert answer.json()["items"][0]["reason"].startswith((name, "costUsd"))
@@ -331,9 +333,9 @@ def test_over_http_lines_and_nonsense(api: Api) -> None:
         json.dumps(payload(id=f"line-{number}", startTime=time.time())) for number in range(3)
     )
     with api.client("ingest") as client:
-        told = {"Content-Type": "application/json"}
-        good = client.post("/api/litellm-callback", content=lines, headers=told)
-        bad = client.post("/api/litellm-callback", content="nonsense", headers=told)
+        all_headers = {"Content-Type": "application/json"}
+        good = client.post("/api/litellm-callback", content=lines, headers=all_headers)
+        bad = client.post("/api/litellm-callback", content="nonsense", headers=all_headers)
         one = client.post("/api/litellm-callback", json={"event": "test"})
     with api.client("read") as client:
         barred = client.post("/api/litellm-callback", json=SUCCESS)

@@ -185,8 +185,8 @@ def test_the_provider(attributes: dict[str, Any], provider: str | None) -> None:
 def test_a_provider_of_the_conventions_has_a_price(
     bundled_book: PriceBook, provider: str, model: str
 ) -> None:
-    told = {"gen_ai.provider.name": provider, "gen_ai.request.model": model}
-    (call,) = read(span(told)).calls
+    data = {"gen_ai.provider.name": provider, "gen_ai.request.model": model}
+    (call,) = read(span(data)).calls
     price = bundled_book.find(call.model, datetime.now(UTC), provider=call.provider or "")
     assert price is not None
     told_by, _ = key_of(provider, "")
@@ -275,7 +275,7 @@ def asked(spans: Spans) -> list[tuple[int | None, int]]:
              step(5, CHAT), step(6, FETCH), step(7, CHAT), step(8, FETCH)],
             [(1, 0), (3, 1), (5, 2), (7, 0)],
         ),
-        # …told in the order in which the spans ended, or in any other
+        # …sent in the order in which the spans ended, or in any other
         ([step(4, FETCH), step(3, CHAT), step(2, FETCH, **FAILED), step(1, CHAT)],
          [(1, 0), (3, 1)]),
         # …without the calls of the model
@@ -298,7 +298,7 @@ def asked(spans: Spans) -> list[tuple[int | None, int]]:
         ([step(2, FETCH), step(4, FETCH)], [(None, 0), (None, 0)]),
         # Embeddings ask for nothing.
         ([step(1, {"gen_ai.operation.name": "embeddings"}), step(2, FETCH)], [(None, 0)]),
-        # What is told wins.
+        # What is reported wins.
         ([step(2, FETCH, **FAILED), step(4, {**FETCH, "tollgate.retries": 0})],
          [(None, 0), (None, 0)]),
         ([step(2, {**FETCH, "tollgate.retries": 3}, **FAILED), step(4, FETCH)],
@@ -345,8 +345,8 @@ def test_errors(more: dict[str, Any], worked: bool) -> None:
 
 
 def test_what_is_missing_stays_unknown() -> None:
-    told = pairs({"gen_ai.system": "x", "gen_ai.usage.total_tokens": 9})
-    (call,) = read({"traceId": TRACE, "spanId": SPAN, "attributes": told}).calls
+    result = pairs({"gen_ai.system": "x", "gen_ai.usage.total_tokens": 9})
+    (call,) = read({"traceId": TRACE, "spanId": SPAN, "attributes": result}).calls
     assert (call.model, call.created_at, call.feature, call.surface) == (
         "unknown",
         None,
@@ -357,7 +357,7 @@ def test_what_is_missing_stays_unknown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("broken", "message"),
     [
         (span({"gen_ai.request.model": "m"}, traceId="00" * 16), "traceId"),
         (span({"gen_ai.request.model": "m"}, spanId="abcd"), "spanId"),
@@ -370,11 +370,11 @@ def test_what_is_missing_stays_unknown() -> None:
         (span({"gen_ai.request.model": "m", "user.id": "a\x00b"}), "userId"),
     ],
 )
-def test_a_bad_span_is_named_and_the_others_are_taken(broken: dict[str, Any], said: str) -> None:
+def test_a_bad_span_is_named_and_the_others_are_taken(broken: dict[str, Any], message: str) -> None:
     spans = read(broken, span({"gen_ai.request.model": "m"}, spanId=CHILD))
     assert len(spans.calls) == 1
     (reason,) = spans.refused
-    assert said in reason
+    assert message in reason
 
 
 @pytest.mark.parametrize(
@@ -436,10 +436,10 @@ def test_a_number_that_is_none_refuses_its_span_alone(name: str, number: str) ->
 
 def test_an_endless_number_in_a_text_is_refused_unwritten() -> None:
     """To write it out would take all of the memory, or longer than a test may."""
-    told = {"gen_ai.request.model": "m", "gen_ai.usage.input_tokens": "1e999999999"}
-    assert "input_tokens" in read(span(told)).refused[0]
+    data = {"gen_ai.request.model": "m", "gen_ai.usage.input_tokens": "1e999999999"}
+    assert "input_tokens" in read(span(data)).refused[0]
 
 
 def test_unknown_fields_and_an_attribute_called_trace_id_are_left_alone() -> None:
-    told = span({"gen_ai.request.model": "m", "traceId": "not hex"}, someday="new")
-    assert len(read(told).calls) == 1
+    result = span({"gen_ai.request.model": "m", "traceId": "not hex"}, someday="new")
+    assert len(read(result).calls) == 1

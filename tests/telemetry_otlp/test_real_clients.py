@@ -124,11 +124,11 @@ def test_a_stack(api: Api, models: str, name: str) -> None:
 
 def test_what_a_library_says_that_it_cost_is_kept_beside(api: Api) -> None:
     """pydantic-ai has a price book of its own, and says so on the span around Anthropic's."""
-    told = api.sql(
+    result = api.sql(
         "SELECT DISTINCT model, sender_cost_usd FROM inference_events"
         " WHERE feature = 'pydantic_agent' ORDER BY 1"
     )
-    assert told == [
+    assert result == [
         ("claude-sonnet-4-5", Decimal("0.004545")),
         ("gpt-4o-mini", Decimal("0.000225")),
     ]

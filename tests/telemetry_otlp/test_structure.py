@@ -25,8 +25,8 @@ EMBED = {**WRAPPER, "gen_ai.operation.name": "embeddings"}
 def tree(*spans: tuple[int, int, dict[str, Any]], **more: Any) -> list[dict[str, Any]]:
     """Spans by number, the number of the one around them (0: none) and their attributes."""
     return [
-        span(told, spanId=f"{number:016x}", parentSpanId=f"{outer:016x}" if outer else "", **more)
-        for number, outer, told in spans
+        span(item, spanId=f"{number:016x}", parentSpanId=f"{outer:016x}" if outer else "", **more)
+        for number, outer, item in spans
     ]
 
 
@@ -68,9 +68,9 @@ def test_a_call_is_the_innermost_span_with_usage(
 
 
 def send(*spans: dict[str, Any], sender: int = 7) -> None:
-    told = read_spans(from_json(export(*spans)))
-    assert told.refused == []
-    assert traces.write(told, principal=Principal(owner_id=sender)) == []
+    result = read_spans(from_json(export(*spans)))
+    assert result.refused == []
+    assert traces.write(result, principal=Principal(owner_id=sender)) == []
 
 
 def written() -> set[int]:
@@ -108,8 +108,8 @@ def test_late_calls_take_the_sum_back_from_the_hours(db: None) -> None:
 
 
 def of_response(response: str, trace: int, number: int, **more: Any) -> dict[str, Any]:
-    told = {**USED, "gen_ai.response.id": response, **more}
-    (made,) = tree((number, 0, told), traceId=f"{trace:032x}", **NOW)
+    data = {**USED, "gen_ai.response.id": response, **more}
+    (made,) = tree((number, 0, data), traceId=f"{trace:032x}", **NOW)
     return made
 
 

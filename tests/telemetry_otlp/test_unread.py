@@ -73,10 +73,10 @@ def test_it_is_reported_in_the_answer(api: Api) -> None:
         ),
     )
     assert answer.status_code == 200
-    told = answer.json()["partialSuccess"]
-    assert told["rejectedSpans"] == "1"
-    assert ", ".join(NAMES) in told["errorMessage"]
-    assert "x.cached_tokens" in told["errorMessage"]
+    body = answer.json()["partialSuccess"]
+    assert body["rejectedSpans"] == "1"
+    assert ", ".join(NAMES) in body["errorMessage"]
+    assert "x.cached_tokens" in body["errorMessage"]
     only_part = send(api, export(span(part, spanId=CHILD, startTimeUnixNano=began)))
     assert "rejectedSpans" not in only_part.json()["partialSuccess"]  # a warning: zero
 
@@ -112,5 +112,5 @@ def test_the_page(db: None) -> None:
     assert ", ".join(NAMES) in text
     assert "&lt;b&gt;ask&lt;/b&gt;" in text
     assert page in client.get(hours).content.decode()
-    said = "1 kind seen in the last 7 days looks like model calls and is not in these sums"
-    assert said in client.get(hours).content.decode()
+    result = "1 kind seen in the last 7 days looks like model calls and is not in these sums"
+    assert result in client.get(hours).content.decode()

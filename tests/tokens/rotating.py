@@ -20,8 +20,10 @@ def rotated(desk: Desk, **more: Any) -> Desk:
 
 
 def owner_of(database: str) -> dict[str, Any]:
-    told = connections["owner"].get_connection_params()
+    result = connections["owner"].get_connection_params()
     assert connection.settings_dict["NAME"] == database
     return {
-        name: told[name] for name in ("host", "port", "user", "password", "dbname") if name in told
+        name: result[name]
+        for name in ("host", "port", "user", "password", "dbname")
+        if name in result
     }

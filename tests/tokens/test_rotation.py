@@ -19,6 +19,7 @@ from opslog.models import OperationsEvent
 from tests import factories
 from tests.admission.desk import Desk, body, run_of
 from tests.tokens.rotating import owner_of, rotated, token_of
+from tests.trail import meta_of, trail
 from workorders import tokens
 from workorders.models import Run, ServiceToken
 
@@ -124,7 +125,11 @@ def test_revoking_one_leaves_the_others_and_all_of_the_line_none(desk: Desk) -> 
     newest = rotated(new)
     assert tokens.revoke_line(token_of(desk).pk, by="ops", reason="leaked") == 2
     assert {each.start().denial for each in (new, newest)} == {"token"}
-    assert OperationsEvent.objects.filter(kind="TOKEN_REVOKED").count() == 3
+    tokens_of_line = [token_of(each).pk for each in (desk, new, newest)]
+    assert sorted(trail("TOKEN_REVOKED")) == [
+        ("TOKEN_REVOKED", f"service_token {pk}", "ops") for pk in sorted(tokens_of_line)
+    ]
+    assert meta_of("TOKEN_REVOKED")["reason"] == "leaked"
 
 
 def test_what_is_not_rotated(desk: Desk) -> None:
@@ -172,14 +177,14 @@ def test_the_command(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert Desk(token=text).start().status == 201
     assert text not in printed.err
     assert "It expires on" in printed.err
-    for arguments, said in (
+    for arguments, item in (
         ([str(old.pk)], "rotated already"),
         (["tg_none"], "no service token"),
         (["9" * 40], "no service token"),
         ([old.prefix, "--overlap-hours", "-1"], "from 0 to"),
         ([old.prefix, "--expires-in-days", "0"], "from 1 to"),
     ):
-        with pytest.raises(CommandError, match=said):
+        with pytest.raises(CommandError, match=item):
             call_command("rotate_token", *arguments)
 
 

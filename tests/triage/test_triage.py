@@ -18,7 +18,7 @@ from tests.triage.weeks import HOUR, MONDAY, rollups
 
 QUIET = "." * 100
 
-# What is optional in a verdict is there in these: the checker of types is told nothing.
+# What is optional in a verdict is there in these: the type checker does not know.
 follow: Any = judge.follow
 triage: Any = judge.triage
 
@@ -85,11 +85,11 @@ def test_what_is_no_spike(letters):
 
 
 @pytest.mark.parametrize(
-    ("letters", "told"),
+    ("letters", "result"),
     [("", "history"), ("." * 30, "history"), (QUIET, "as usual")],
 )
-def test_it_says_why_there_is_no_verdict(letters, told):
-    assert told in triage(rollups(letters)).sentences[0]
+def test_it_says_why_there_is_no_verdict(letters, result):
+    assert result in triage(rollups(letters)).sentences[0]
 
 
 @pytest.mark.parametrize("letter", "TDHhCOPMS")
@@ -213,14 +213,14 @@ def actors(verdict, *, of_one: float) -> Detail:
 
 
 @pytest.mark.parametrize(
-    ("of_one", "told"), [(0.9, "rather a bot or abuse"), (0.1, "looks organic")]
+    ("of_one", "result"), [(0.9, "rather a bot or abuse"), (0.1, "looks organic")]
 )
-def test_one_user_behind_it_is_told_from_growth(of_one, told):
+def test_one_user_behind_it_is_told_from_growth(of_one, result):
     given = rollups(QUIET + "T" * 9)
     first = judged(given)
     assert first.actor is None
     known = judged(given, detail=actors(first, of_one=of_one))
-    assert any(told in sentence for sentence in known.sentences)
+    assert any(result in sentence for sentence in known.sentences)
     assert (known.actor is not None) == (of_one > 0.5)
 
 

@@ -66,11 +66,11 @@ def running(
 def page(running: tuple[ScratchService, Browser, str, int]) -> Iterator[Page]:
     service, browser, session, _ = running
     page = window_of(browser, service, session)
-    said: list[str] = []
-    page.on("pageerror", lambda error: said.append(str(error)))
+    results: list[str] = []
+    page.on("pageerror", lambda error: results.append(str(error)))
     yield page
     page.context.close()
-    assert said == []
+    assert results == []
 
 
 def look(page: Page, url: str, name: str) -> None:

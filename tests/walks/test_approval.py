@@ -26,13 +26,13 @@ class Walk:
     def __init__(self, service: ScratchService, browser: Browser, token: str) -> None:
         self.service, self.browser, self.token = service, browser, token
         self.pages: dict[str, Page] = {}
-        self.said: list[str] = []
+        self.complaints: list[str] = []
         self.asking = ""
 
     def listen(self, message: ConsoleMessage) -> None:
         """Errors and warnings; the browser's hints on good forms are of type "verbose"."""
         if message.type in ("error", "warning"):
-            self.said.append(message.text)
+            self.complaints.append(message.text)
 
     def start(self, usd: str) -> int:
         answer = httpx2.post(
@@ -53,7 +53,7 @@ class Walk:
         if person not in self.pages:
             page = empty_window(self.browser)
             page.on("console", self.listen)
-            page.on("pageerror", lambda error: self.said.append(str(error)))
+            page.on("pageerror", lambda error: self.complaints.append(str(error)))
             page.goto(f"{self.service.url}/admin/")
             page.fill("input[name=login]", person)
             page.fill("input[name=password]", PASSWORD)
@@ -121,7 +121,7 @@ def walk(service: ScratchService, django_db_blocker: DjangoDbBlocker) -> Iterato
         walk = Walk(service, browser, token)
         walk.asking = asking
         yield walk
-    assert walk.said == []  # nothing in any window's console
+    assert walk.complaints == []  # nothing in any window's console
 
 
 def test_a_director_raises_a_cap_and_the_next_start_is_admitted(walk: Walk) -> None:
@@ -172,7 +172,7 @@ def test_break_glass_and_its_review(walk: Walk) -> None:
 
 
 def test_what_a_program_requests_stands_in_nobodys_way(walk: Walk) -> None:
-    """The parties are named, a party is told why; a person takes it over, or sets it aside."""
+    """The parties are named, a party sees why; a person takes it over, or sets it aside."""
 
     def programs(usd: str) -> str:
         answer = httpx2.post(

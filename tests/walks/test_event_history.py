@@ -34,22 +34,22 @@ def write(service: ScratchService, statement: str, *params: str) -> None:
 @pytest.fixture
 def page(service: ScratchService, sessions: dict[str, str], browser: Browser) -> Iterator[Page]:
     """An auditor's window; anything that the console complains of fails the test."""
-    said: list[str] = []
+    results: list[str] = []
     asked: list[str] = []
 
     def listen(message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            said.append(message.text)
+            results.append(message.text)
 
     window = window_of(browser, service, sessions["auditor"])
     window.on("console", listen)
-    window.on("pageerror", lambda error: said.append(str(error)))
+    window.on("pageerror", lambda error: results.append(str(error)))
     window.on("request", lambda request: asked.append(request.url))
     window.goto(f"{service.url}/ops-logs")
     expect(window.get_by_role("heading", name="Everything that happened")).to_be_visible()
     yield window
     window.context.close()
-    assert said == []
+    assert results == []
     assert [url for url in asked if not url.startswith((service.url, "data:"))] == []
 
 

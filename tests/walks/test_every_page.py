@@ -149,7 +149,7 @@ def test_everybody_can_read_what_they_may_see(site: Site, role: str) -> None:
             wrong[address] = found
     page.context.close()
     assert wrong == {}
-    assert [said for said in console if REFUSED_CONSOLE not in said] == []
+    assert [item for item in console if REFUSED_CONSOLE not in item] == []
     assert [each for each in asked if not each.startswith((url, "data:"))] == []
 
 

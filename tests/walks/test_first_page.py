@@ -134,12 +134,12 @@ def test_the_top_burner_is_seen_suspended_and_resumed(program: Program, page: Pa
     expect(row(page, top)).not_to_contain_text("suspended")
     assert program.start(wo, "0.01") == 201
     with psycopg.connect(program.service.app_url) as connection:
-        told = connection.execute(
+        result = connection.execute(
             "SELECT kind, meta->>'reason' FROM operations_events WHERE owner_id = %s"
             " AND kind LIKE 'WORK_ORDER_%%D' ORDER BY id",
             [wo],
         ).fetchall()
-    assert told[-2:] == [
+    assert result[-2:] == [
         ("WORK_ORDER_SUSPENDED", "Runaway spend"),
         ("WORK_ORDER_RESUMED", "Resumed on the overview"),
     ]

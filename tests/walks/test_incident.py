@@ -43,7 +43,7 @@ def triage(now: datetime) -> None:
 class Walk:
     def __init__(self, service: ScratchService, blocker: DjangoDbBlocker, token: str) -> None:
         self.service, self.blocker, self.token = service, blocker, token
-        self.said: list[str] = []
+        self.complaints: list[str] = []
 
     def start(self) -> tuple[int, str]:
         answer = httpx2.post(
@@ -72,12 +72,12 @@ class Walk:
 
     def listen(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            self.said.append(message.text)
+            self.complaints.append(message.text)
 
     def log_in(self, browser: Browser) -> Page:
         page = empty_window(browser)
         page.on("console", self.listen)
-        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.goto(f"{self.service.url}/admin/")
         page.fill("input[name=login]", "operations")
         page.fill("input[name=password]", PASSWORD)
@@ -166,4 +166,4 @@ def test_a_spike_from_its_arrival_to_its_review(walk: Walk, browser: Browser) ->
     assert "A prompt that kept the whole history" in download.value.path().read_text("utf-8")
 
     assert walk.behind(Incident.objects.get).state == Incident.State.REVIEWED
-    assert walk.said == []
+    assert walk.complaints == []

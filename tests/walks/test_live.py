@@ -41,12 +41,12 @@ def test_it_renews_under_the_hands_of_whoever_uses_it(service: ScratchService, p
 @pytest.mark.parametrize("address", ["/ops-dashboard", "/admin/burn-rate/"])
 def test_a_renewal_that_fails_is_told(service: ScratchService, page: Page, address: str) -> None:
     page.goto(service.url + address)
-    said = page.locator("#tg-live-status")
+    outcomes = page.locator("#tg-live-status")
     live = urlsplit(page.locator("#tg-live").get_attribute("data-url") or "").path
     page.route(f"**{live}", lambda route: route.abort())
-    expect(said).to_contain_text("Not updated since")
-    expect(said).to_contain_text("the server does not answer")
+    expect(outcomes).to_contain_text("Not updated since")
+    expect(outcomes).to_contain_text("the server does not answer")
     page.unroute(f"**{live}")
-    expect(said).to_contain_text("Updates every 5 seconds")
+    expect(outcomes).to_contain_text("Updates every 5 seconds")
     page.context.clear_cookies()
-    expect(said).to_contain_text("you are logged out")
+    expect(outcomes).to_contain_text("you are logged out")

@@ -24,7 +24,7 @@ OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clie
 class Walk:
     service: ScratchService
     browser: Browser
-    said: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
     contexts: list[BrowserContext] = field(default_factory=list)
 
     @property
@@ -39,12 +39,12 @@ class Walk:
         self.contexts.append(context)
         page = context.new_page()
         page.on("console", self.listen)
-        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
         return page
 
     def listen(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            self.said.append(message.text)
+            self.complaints.append(message.text)
 
     def sign_in(self, page: Page, name: str) -> None:
         page.goto(f"{self.url}/admin/")
@@ -77,7 +77,7 @@ def walk(running: tuple[ScratchService, Browser]) -> Iterator[Walk]:
     yield walk
     for context in walk.contexts:
         context.close()
-    assert walk.said == []
+    assert walk.complaints == []
 
 
 def is_in(page: Page) -> None:

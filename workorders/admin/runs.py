@@ -127,7 +127,7 @@ class RunAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
 
     def page(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         last = (obj.finished_at or timezone.now()) + timedelta(days=2)
-        told = OperationsEvent.objects.filter(
+        events = OperationsEvent.objects.filter(
             owner_type="work_order",
             owner_id=obj.wo_id,
             meta__runId=str(obj.pk),
@@ -136,7 +136,7 @@ class RunAdmin(DayByDayMixin, LargeTableMixin, PageAdmin):
         return {
             "run": obj,
             "title": f"Run of {obj.agent_name}",
-            "events": told.order_by("created_at", "id")[:20],
+            "events": events.order_by("created_at", "id")[:20],
             "overrun": obj.cost - obj.reserved_usd
             if obj.cost is not None and obj.cost > obj.reserved_usd
             else None,

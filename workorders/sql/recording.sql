@@ -16,23 +16,23 @@ DECLARE
     one jsonb := coalesce(is_now, to_jsonb(OLD));
     changed jsonb := tollgate.changes(to_jsonb(OLD), is_now);
     kind text := CASE TG_OP WHEN 'INSERT' THEN 'TOKEN_CREATED' WHEN 'DELETE' THEN 'TOKEN_DELETED' ELSE 'TOKEN_CHANGED' END;
-    told boolean;
+    recorded boolean;
 BEGIN
     IF changed IS NULL THEN
         RETURN NULL;
     END IF;
     IF TG_OP = 'INSERT' THEN
-        told := EXISTS (SELECT FROM tollgate.events_about('service_token', one->>'id') AS e
+        recorded := EXISTS (SELECT FROM tollgate.events_about('service_token', one->>'id') AS e
             WHERE e.kind = 'TOKEN_CREATED' AND e.meta->'scopes' = is_now->'scopes'
                 AND e.meta->'prefix' = is_now->'prefix');
     ELSIF TG_OP = 'UPDATE' AND OLD.revoked_at IS NULL AND NEW.revoked_at IS NOT NULL AND changed - 'revoked_at' = '{}' THEN
         kind := 'TOKEN_REVOKED';
-        told := EXISTS (SELECT FROM tollgate.events_about('service_token', one->>'id') AS e
+        recorded := EXISTS (SELECT FROM tollgate.events_about('service_token', one->>'id') AS e
             WHERE e.kind = 'TOKEN_REVOKED');
     ELSE
-        told := TG_OP = 'UPDATE' AND tollgate.is_told('service_token', one->>'id', changed);
+        recorded := TG_OP = 'UPDATE' AND tollgate.is_told('service_token', one->>'id', changed);
     END IF;
-    IF NOT told THEN
+    IF NOT recorded THEN
         PERFORM tollgate.write_change(kind, 'service_token', one->>'id', one->>'name', changed, TG_OP);
     END IF;
     RETURN NULL;

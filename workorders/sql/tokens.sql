@@ -41,7 +41,7 @@ CREATE OR REPLACE FUNCTION tollgate.bearer_v1(
                 THEN CASE p_work_order WHEN '*' THEN 'shared' ELSE 'work_order' END
             ELSE ''
         END
-    FROM (VALUES (p_digest)) AS told (digest) LEFT JOIN public.service_tokens t ON t.digest = told.digest
+    FROM (VALUES (p_digest)) AS presented (digest) LEFT JOIN public.service_tokens t ON t.digest = presented.digest
     LEFT JOIN public.auth_user u ON u.id = t.owner_id
     LEFT JOIN public.token_uses n ON n.token_id = t.id
 $$;
@@ -94,7 +94,7 @@ BEGIN
         OR (SELECT t.lineage = b.lineage FROM public.service_tokens t WHERE t.id = p_token);
 END $$;
 
--- How a refusal is told: an unknown, revoked or expired token is not authenticated (401).
+-- How a refusal is answered: an unknown, revoked or expired token is not authenticated (401).
 CREATE OR REPLACE FUNCTION tollgate.token_answer_v1(
     refusal text, OUT status integer, OUT denial text, OUT error text
 ) LANGUAGE sql IMMUTABLE AS $$

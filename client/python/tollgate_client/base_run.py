@@ -29,7 +29,7 @@ log = logging.getLogger("tollgate_client")
 P = ParamSpec("P")
 T = TypeVar("T")
 Status = Literal["success", "error", "cancelled"]
-# How a block ends that was told to end, and did not fail.
+# How a block ends that was asked to end, and did not fail.
 CANCELLED = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 NOT_GIVEN: Any = object()
 
@@ -320,7 +320,7 @@ class BaseRun:
     def _in_dollars(self, spent: Spent, *, may_ask: bool, within: float | None) -> Steps[Decimal]:
         """Of several models, or of tokens and dollars: finish takes one of these. Never too low: by
         list prices, without the discount for cached input; the reservation, where that is more and
-        something has no price. `within`: seconds, where the work was told to end."""
+        something has no price. `within`: seconds, where the work was asked to end."""
         total, unknown = spent.usd, spent.unknown
         for usage in spent.usages:
             price: Decimal | None = None

@@ -28,7 +28,7 @@ def _again(
 
 
 class Refused(TollgateError):
-    """The service said no, by a policy. Asking again before `reset_at` gets the same answer.
+    """The service refused, by a policy. Asking again before `reset_at` gets the same answer.
 
     `denial` names the limit (`runs_per_day`, `usd_per_day`, `concurrency`, `kill_switch`, …),
     `subject` whose it is where it is a shared one (`model:gpt-4o`, `agent:digest-1`, `global`),

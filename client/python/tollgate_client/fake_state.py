@@ -41,7 +41,7 @@ class FakeRun:
     cost_usd: Decimal = Decimal(0)
     usage: Mapping[str, Any] | None = None
     finished_at: datetime | None = None
-    told: Mapping[str, Any] | None = None
+    finish_body: Mapping[str, Any] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -159,8 +159,8 @@ class FakeState:
 
     def finish(self, run: FakeRun, body: Mapping[str, Any]) -> bool:
         """Whether it was settled like this before."""
-        if run.told is not None:
-            if run.told != body:
+        if run.finish_body is not None:
+            if run.finish_body != body:
                 raise Denied(409, "run_ended", "the run has ended")
             return True
         usage = body.get("usage")
@@ -172,7 +172,7 @@ class FakeState:
             # Without a price: at the reservation, and at what a start reserves that says nothing.
             usual = run.order.usd_per_day / run.order.runs_per_day
             run.cost_usd = max(run.reserved_usd, usual) if price is None else price
-        run.status, run.told, run.finished_at = body["status"], dict(body), self.now()
+        run.status, run.finish_body, run.finished_at = body["status"], dict(body), self.now()
         return False
 
     def _check_switches(self, order: FakeOrder) -> None:

@@ -23,7 +23,7 @@ class Lease:
 
     `renew(within)` asks for a new lease (retrying for `within` seconds at most) and results in its
     length in seconds. `stop(reason, error)` is called at most once, by whoever keeps it: the
-    service said no, the run is over there, or the lease ran out with the service out of reach.
+    service refused, the run is over there, or the lease ran out with the service out of reach.
     """
 
     def __init__(self, *, seconds: float, renew: Renew, stop: Callable[[str, str], None]) -> None:

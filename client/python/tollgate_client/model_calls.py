@@ -111,7 +111,7 @@ def _input_tokens(value: Any) -> int:
 
 class Answered:
     """The answer to a request, as it arrives. `feed` takes its bytes and returns those that the
-    program is to see; `usage` is what it said that it used."""
+    program is to see; `usage` is what it reported."""
 
     def __init__(self, asked: Asked, *, encoding: str, is_events: bool, added_usage: bool) -> None:
         self._asked = asked
@@ -207,12 +207,12 @@ class Answered:
 
     @property
     def usage(self) -> Usage | None:
-        """What it used; None where the answer has not said all of it."""
+        """What it used; None where the answer has not reported all of it."""
         return self._known() if self._whole else None
 
     @property
     def at_most(self) -> Usage:
-        """A high estimate, by what the answer has said so far."""
+        """A high estimate, by what the answer has reported so far."""
         estimate = replace(self._asked.estimate, model=self.model)
         known = self._known()
         if known is None:

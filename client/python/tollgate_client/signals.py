@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Protocol
 
 TERMINATED = 128 + signal.SIGTERM
-# How long whoever is told to end waits for a settlement, before the background has it.
+# How long whoever is asked to end waits for a settlement, before the background has it.
 CANCELLED_WAIT_SECONDS = 5.0
 
 
@@ -37,7 +37,7 @@ class Terminations:
 
     def listen(self, client: Terminated) -> None:
         """Tell the client of SIGTERM. Python installs handlers in the main thread alone: a client
-        that is made in another one is told where one in the main thread was made, too."""
+        that is made in another one hears of it where one in the main thread was made, too."""
         self._clients.add(weakref.ref(client, self._clients.discard))
         if (
             threading.current_thread() is threading.main_thread()

@@ -177,7 +177,7 @@ class FakeTollgate:
         }
         if not replayed:
             return 201, answer, {}
-        settlement = self._settlement(run) if run.told else None
+        settlement = self._settlement(run) if run.finish_body else None
         answer |= {"replayed": True, "settlement": settlement}
         return 201, answer, {"Idempotent-Replayed": "true"}
 

@@ -113,13 +113,13 @@ SELECT t.* FROM tool_calls t, clock WHERE t.created_at >= clock.hour - interval 
 
 -- The figures of whole hours, from so many ago to so many ago. A cost that nobody knows divides nothing.
 CREATE FUNCTION pg_temp.signs(since integer, until integer) RETURNS TABLE (name text, value numeric) LANGUAGE sql AS $$
-    WITH told AS (
+    WITH summed AS (
         SELECT coalesce(sum(usd), 0) AS usd, count(*)::numeric AS n, count(*) FILTER (WHERE NOT unknown) AS known,
             count(*) FILTER (WHERE trigger_type IN ('undo', 'retry', 'auto_save')) AS hidden,
             coalesce(sum(input_tokens), 0) AS given, coalesce(sum(output_tokens), 0) AS made
         FROM pg_temp.calls c, pg_temp.clock k
         WHERE c.hour >= k.hour - make_interval(hours => since) AND c.hour < k.hour - make_interval(hours => until))
-    SELECT v.name, v.value FROM told t CROSS JOIN LATERAL (VALUES ('Cost', usd), ('Requests', n),
+    SELECT v.name, v.value FROM summed t CROSS JOIN LATERAL (VALUES ('Cost', usd), ('Requests', n),
         ('Undo, retry and auto-save, of all requests', coalesce(hidden / nullif(n, 0), 0)),
         ('Input tokens of a request', coalesce(given / nullif(n, 0), 0)),
         ('Output tokens of a request', coalesce(made / nullif(n, 0), 0)),

@@ -56,12 +56,12 @@ class Command(Documented):
         self.stdout.write(text)
 
 
-def find_token(said: str) -> ServiceToken:
+def find_token(name: str) -> ServiceToken:
     """By id or visible beginning. Raises CommandError."""
-    by = {"pk": int(said)} if said.isdecimal() and len(said) < 19 else {"prefix": said}
+    by = {"pk": int(name)} if name.isdecimal() and len(name) < 19 else {"prefix": name}
     found = list(ServiceToken.objects.select_related("owner").filter(**by)[:2])
     if not found:
-        raise CommandError(f"There is no service token {said!r}.")
+        raise CommandError(f"There is no service token {name!r}.")
     if len(found) > 1:
-        raise CommandError(f"Several tokens begin with {said}: name one by its id.")
+        raise CommandError(f"Several tokens begin with {name}: name one by its id.")
     return found[0]
