@@ -5,11 +5,13 @@ from contextlib import contextmanager
 
 import psycopg
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, connection, models, transaction
+from django.db import IntegrityError, models, transaction
 
 from budgets.exceptions import Conflict, Refused
 
 OURS = "23001"  # restrict_violation: raised by a trigger of ours, in words for people
+# The lock of changes of limits, and the one where a limit may be made. Taken before that of the
+# row, as the triggers take them (docs/locking.md).
 HOLD_COUNTERS = "SELECT tollgate.hold_counters()"
 HOLD_LIMITS = "SELECT tollgate.hold_limits()"
 
@@ -19,13 +21,6 @@ def stated(text: str, otherwise: str) -> str:
     if not (text := text.strip()):
         raise Refused(otherwise)
     return text
-
-
-def hold(lock: str) -> None:
-    """Take a lock: of changes of limits HOLD_COUNTERS, or HOLD_LIMITS where one may be made, since
-    the lock that the triggers take comes before that of the row (docs/locking.md)."""
-    with connection.cursor() as cursor:
-        cursor.execute(lock)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ docs/accounts.md.
 """
 
 from budgets.accounts.changing import (
-    SavedAccount,
     ask_for_link,
     change,
     confirm,
@@ -18,11 +17,8 @@ from budgets.accounts.changing import (
     name_problem,
 )
 from budgets.accounts.membership import (
-    administers,
-    administrators,
     counting,
     counting_groups,
-    guarded_groups,
     memberships_of,
 )
 from budgets.accounts.proposals import (
@@ -35,9 +31,6 @@ from budgets.accounts.proposals import (
 )
 
 __all__ = [
-    "SavedAccount",
-    "administers",
-    "administrators",
     "ask_for_link",
     "change",
     "close_overdue",
@@ -48,7 +41,6 @@ __all__ = [
     "counting_groups",
     "create",
     "create_by_single_sign_on",
-    "guarded_groups",
     "headline",
     "join_by_single_sign_on",
     "leave_groups",

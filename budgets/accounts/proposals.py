@@ -13,7 +13,8 @@ from django.utils import timezone
 from budgets.accounts import membership, notices
 from budgets.exceptions import Conflict, Refused
 from budgets.models import AccountChange
-from budgets.writing import hold, refusing, stated
+from budgets.writing import refusing, stated
+from opslog.database import query
 
 Status = AccountChange.Status
 Wanted = dict[str, Any]
@@ -103,7 +104,7 @@ def waiting_for(person: User) -> list[AccountChange]:
 
 def one_at_a_time() -> None:
     """Changes of accounts come one after the other: each sees the names and rights of the last."""
-    hold("LOCK TABLE memberships IN SHARE ROW EXCLUSIVE MODE")
+    query.run("LOCK TABLE memberships IN SHARE ROW EXCLUSIVE MODE")
 
 
 def lock_pending(change_id: int) -> AccountChange | None:

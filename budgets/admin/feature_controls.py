@@ -47,7 +47,7 @@ class NewFeatureForm(FeatureForm):
 
 def register(request: StaffRequest, _: None, values: dict[str, Any]) -> tuple[FeatureControl, str]:
     name, reason = values.pop("feature"), values.pop("reason")
-    made = features.change(name, values, reason=reason, by=request.user.username)
+    made = features.change(name, values, reason=reason, by=request.user.username, only_new=True)
     return made, f"{name} is registered."
 
 

@@ -76,7 +76,7 @@ STATE = choice_filter(
     {
         "live": (
             "in force now",
-            lambda _, rows: rows.filter(starts_at__lte=timezone.now(), ends_at__gt=timezone.now()),
+            lambda _, rows: rows.in_force(),
         ),
         "coming": ("still to come", lambda _, rows: rows.filter(starts_at__gt=timezone.now())),
         "over": ("over", lambda _, rows: rows.filter(ends_at__lte=timezone.now())),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from django.db import connection, transaction
 
-from budgets.writing import HOLD_COUNTERS, hold
+from budgets.writing import HOLD_COUNTERS
 from opslog import events
 from opslog.database import query
 
@@ -184,7 +184,7 @@ def repair(*, by: str, reason: str) -> list[Difference]:
     """Write what the runs say into the counters that disagree, and record it. No admission is
     decided meanwhile."""
     with transaction.atomic(), connection.cursor() as cursor:
-        hold(HOLD_COUNTERS)
+        query.run(HOLD_COUNTERS)
         wrong = list(differences())
         for difference in wrong:
             cursor.execute(

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from budgets.models import Alert
-from budgets.writing import hold
 from opslog.database import query
 from opslog.outbox.preferences import policy
 
@@ -78,7 +77,8 @@ def _report(reason: str, subject: str, *, now: datetime) -> bool:
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
     reported = Alert.objects.filter(kind=Alert.Kind.REFUSALS, owner_id=subject, meta__denial=reason)
     with transaction.atomic():
-        hold("SELECT pg_advisory_xact_lock(7404, 0)")  # two workers at once: one after the other
+        # Two workers at once: one after the other.
+        query.run("SELECT pg_advisory_xact_lock(7404, 0)")
         # Pauses begin anew each day; what has been reported stays so over midnight.
         last = reported.filter(created_at__gte=now - timedelta(days=2)).order_by("-id").first()
         lately = reported.filter(created_at__gte=min(day, now - timedelta(minutes=minutes)))

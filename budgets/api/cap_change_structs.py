@@ -4,7 +4,6 @@ from typing import Annotated, Any, Literal, Self
 
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
-from django.utils import timezone
 from msgspec import UNSET, Meta, UnsetType, field
 
 from budgets import approvals
@@ -146,12 +145,10 @@ class CapChange(Answer):
     def of(cls, source: Any, **computed: Any) -> Self:
         of_work_order = source.subject_type == approvals.WORK_ORDER
         changes: dict[str, Any] = {line.measure: _old_and_new(line) for line in source.lines.all()}
-        # Whose time is over is expired, though nobody has touched it since.
-        over = source.status == "pending" and source.expires_at <= timezone.now()
         return super().of(
             source,
             work_order_id=source.subject_id if of_work_order else None,
-            status="expired" if over else source.status,
+            status=source.state,
             requester=source.requester.username,
             changes=Changes(**changes),
             **computed,
@@ -172,10 +169,9 @@ class VoteCast(Answer):
     created_at: Moment
 
 
-Role = Literal["requester", "editor", "tokenOwner", "tokenMaker", "subjectOwner", "subjectMaker"]
+Role = Literal["requester", "tokenOwner", "tokenMaker", "subjectOwner", "subjectMaker"]
 ROLES: dict[str, Role] = {
     "requester": "requester",
-    "editor": "editor",
     "token_owner": "tokenOwner",
     "token_maker": "tokenMaker",
     "subject_owner": "subjectOwner",

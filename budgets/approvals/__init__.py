@@ -13,10 +13,10 @@ from budgets.approvals.break_glass import (
     unreviewed,
 )
 from budgets.approvals.completing import complete_pending
-from budgets.approvals.decisions import PASSWORD_OVER_USD, decide, decide_many, needs_password
+from budgets.approvals.decisions import decide, decide_many, needs_password
 from budgets.approvals.ending import close_overdue
 from budgets.approvals.lowering import end_early, in_force, limit_of, lower
-from budgets.approvals.needs import Known, lines_of, slots_for, slots_of
+from budgets.approvals.needs import Known, lines_of, slots_for
 from budgets.approvals.people import (
     ROLES,
     OpenSlot,
@@ -34,7 +34,6 @@ from budgets.approvals.people import (
 )
 from budgets.approvals.reminders import remind
 from budgets.approvals.requests import (
-    LIFETIME,
     ask,
     cancel,
     edit,
@@ -46,8 +45,6 @@ from budgets.approvals.subjects import CAPS, WORK_ORDER, caps_of, name_of, names
 
 __all__ = [
     "CAPS",
-    "LIFETIME",
-    "PASSWORD_OVER_USD",
     "ROLES",
     "WORK_ORDER",
     "Known",
@@ -83,7 +80,6 @@ __all__ = [
     "review",
     "set_aside",
     "slots_for",
-    "slots_of",
     "solo_signature",
     "unreviewed",
     "votes_of",

@@ -21,8 +21,9 @@ from budgets.approvals.solo_operator import SoloOperator
 from budgets.approvals.wording import changes_of, told
 from budgets.exceptions import Conflict, Refused
 from budgets.models import Grant
-from budgets.writing import hold, refusing, stated
+from budgets.writing import refusing, stated
 from opslog import events
+from opslog.database import query
 
 LONGEST = timedelta(minutes=60)
 REVIEW_WITHIN = timedelta(hours=24)
@@ -51,7 +52,7 @@ def raise_at_once(
     if not timedelta() < length <= LONGEST:
         raise Refused("Break-glass lasts from 1 to 60 minutes.")
     with transaction.atomic():
-        hold("SELECT tollgate.hold_glass()")
+        query.run("SELECT tollgate.hold_glass()")
         subject = subjects.lock("work_order", work_order_id)
         subject.may_change()
         now = timezone.now()

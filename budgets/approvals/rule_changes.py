@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import Group, User
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from budgets.approvals import notices, rules
@@ -18,6 +18,7 @@ from budgets.exceptions import Refused
 from budgets.models import ApprovalRule, ApprovalSlot, Measure
 from budgets.writing import stated
 from opslog import events
+from opslog.database import query
 
 # What rules are made for. The limits of features are judged as shared limits are.
 RULED = (*CAPS, Measure.SHARED_LIMIT)
@@ -75,8 +76,8 @@ def replace(measure: str, wanted: Iterable[rules.Rule], *, by: User, reason: str
     if found:
         raise Refused(" ".join(dict.fromkeys(found)))
     with transaction.atomic():
-        with connection.cursor() as cursor:  # two administrators at once: one after the other
-            cursor.execute("LOCK TABLE approval_rules IN SHARE ROW EXCLUSIVE MODE")
+        # Two administrators at once: one after the other.
+        query.run("LOCK TABLE approval_rules IN SHARE ROW EXCLUSIVE MODE")
         before = [rule for rule in current_rules() if rule.measure == measure]
         ApprovalRule.objects.filter(measure=measure).delete()
         groups = {group.name: group for group in Group.objects.all()}

@@ -17,7 +17,8 @@ from budgets.models import (
     FeatureControl,
     Measure,
 )
-from budgets.writing import HOLD_COUNTERS, hold
+from budgets.writing import HOLD_COUNTERS
+from opslog.database import query
 from workorders.models import ServiceToken, WorkOrder
 
 Values = dict[str, Decimal]
@@ -56,7 +57,7 @@ class Subject:
     def lock(cls, subject_id: str) -> "Subject":
         """NO KEY: a run's foreign key check must not wait for an approval (docs/locking.md)."""
         if cls.is_counted:
-            hold(HOLD_COUNTERS)
+            query.run(HOLD_COUNTERS)
         return cls(cls.model.objects.select_for_update(no_key=True).get(pk=subject_id))
 
     @property

@@ -15,8 +15,9 @@ from budgets.audit import acting
 from budgets.controls import features, mitigations
 from budgets.exceptions import Refused
 from budgets.models import AutomaticMitigation, FeatureControl, TimedMitigation
-from budgets.writing import HOLD_LIMITS, hold, stated
+from budgets.writing import HOLD_LIMITS, stated
 from opslog import events
+from opslog.database import query
 from opslog.exceptions import NotAllowedNow
 from opslog.groups import OPERATIONS, members
 from opslog.identities import canonical
@@ -87,7 +88,7 @@ def _apply(mitigation_id: int, *, now: datetime) -> bool:
 def _set(mitigation: Mitigation, until: datetime, *, now: datetime) -> None:
     incident = mitigation.incident
     reason = f"Automatic mitigation of incident #{incident.pk}, until {until:%Y-%m-%d %H:%M} UTC"
-    hold(HOLD_LIMITS)
+    query.run(HOLD_LIMITS)
     if not mitigations.is_as_proposed(mitigation):
         raise Refused("Somebody has changed the control: the next verdict proposes anew.")
     control = features.control_of(mitigation.feature)
@@ -178,7 +179,7 @@ def put_back(timed: TimedMitigation, *, reason: str, by: str, now: datetime) -> 
     The one place where a throttle or a cap rises without being asked for: to where it was.
     """
     with acting(by=by, reason=reason):
-        hold(HOLD_LIMITS)
+        query.run(HOLD_LIMITS)
         control = FeatureControl.objects.filter(feature=canonical(timed.feature)).first()
         if control is None:
             return "There is no such control any more."

@@ -12,7 +12,7 @@ from django.utils import timezone
 from budgets.audit import acting
 from budgets.exceptions import Refused
 from budgets.models import FeatureControl, TimedMitigation
-from budgets.writing import HOLD_LIMITS, hold, stated
+from budgets.writing import HOLD_LIMITS, stated
 from opslog.database import query
 from opslog.identities import canonical
 
@@ -102,13 +102,21 @@ def levers(control: FeatureControl) -> dict[str, Any]:
 
 
 def change(
-    feature: str, values: dict[str, Any], *, reason: str, by: str, for_a_time: bool = False
+    feature: str,
+    values: dict[str, Any],
+    *,
+    reason: str,
+    by: str,
+    for_a_time: bool = False,
+    only_new: bool = False,
 ) -> FeatureControl:
     """Set values of a control, which is made where there is none; levers and lower limits only.
     What is set stays set: an automatic mitigation that would put one of these back does not, the
-    same value or not. `for_a_time`: this is such a mitigation itself.
+    same value or not. `for_a_time`: this is such a mitigation itself. `only_new`: a control that is
+    there already stays as it is.
 
-    Raises Refused for an empty reason, a value out of its bounds, or a limit that would rise.
+    Raises Refused for an empty reason, a value out of its bounds, or a limit that would rise; and,
+    with `only_new`, for a feature that is registered.
     """
     reason = stated(reason, "A change needs a reason.")
     with transaction.atomic(), acting(by=by, reason=reason):
@@ -116,8 +124,10 @@ def change(
             # Before the counters, as where it is put back (docs/locking.md).
             live = TimedMitigation.objects.filter(feature=canonical(feature), ended_at=None)
             live.filter(applied__has_any_keys=list(values)).update(kept_by=by)
-        hold(HOLD_LIMITS)
+        query.run(HOLD_LIMITS)
         control = control_of(feature)
+        if only_new and control.pk:
+            raise Refused(f"{control.feature} is registered already.")
         for name in LIMITS:
             old, new = getattr(control, name), values.get(name, getattr(control, name))
             if old is not None and (new is None or new > old):

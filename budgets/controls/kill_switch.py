@@ -24,7 +24,7 @@ from budgets import alerts
 from budgets.audit import acting
 from budgets.exceptions import NotYours, Refused
 from budgets.models import KillSwitch
-from budgets.writing import HOLD_COUNTERS, hold, stated
+from budgets.writing import HOLD_COUNTERS, stated
 from opslog.database import query
 from opslog.identities import CONTROL, canonical
 from workorders.models import ServiceToken
@@ -122,7 +122,7 @@ def switch(
         raise Refused(f"A scope is one of {', '.join(Scope.values)}.")
     target, reason = normalised(scope, target), stated(reason, "A kill switch needs a reason.")
     with transaction.atomic(), acting(by=by, reason=reason):
-        hold(HOLD_COUNTERS)
+        query.run(HOLD_COUNTERS)
         found = KillSwitch.objects.select_for_update().filter(scope=scope, target=target).first()
         if found is None and not enabled:
             raise Refused("There is no such switch to lift.")

@@ -10,7 +10,7 @@ from django.db import transaction
 from budgets.audit import acting
 from budgets.exceptions import Refused
 from budgets.models import EACH, Budget
-from budgets.writing import HOLD_LIMITS, hold, save, stated
+from budgets.writing import HOLD_LIMITS, save, stated
 from opslog.database import query
 from opslog.identities import canonical
 from opslog.price_book import prices
@@ -70,7 +70,7 @@ def lower(budget_id: int, amount: Decimal, *, reason: str, by: str) -> Budget:
     for anything that would let more through."""
     reason = stated(reason, NO_REASON)
     with transaction.atomic(), acting(by=by, reason=reason):
-        hold(HOLD_LIMITS)
+        query.run(HOLD_LIMITS)
         budget = Budget.objects.get(pk=budget_id)
         if budget.scope == Budget.Scope.WORK_ORDER:
             raise Refused("The caps of a work order stand on the work order.")
@@ -93,7 +93,7 @@ def set_alerts(
         raise Refused("Shares lie from 1 to 100 per cent.")
     reason = stated(reason, NO_REASON)
     with transaction.atomic(), acting(by=by, reason=reason):
-        hold(HOLD_LIMITS)
+        query.run(HOLD_LIMITS)
         budget = Budget.objects.get(pk=budget_id)
         if warning is not None and budget.scope == Budget.Scope.WORK_ORDER:
             raise Refused("Work orders have caps of their own: say shares of them in per cent.")
@@ -120,7 +120,7 @@ def add(
     of a name that would be looser than the one for each."""
     reason = stated(reason, NO_REASON)
     with transaction.atomic(), acting(by=by, reason=reason):
-        hold(HOLD_LIMITS)
+        query.run(HOLD_LIMITS)
         subject = subject_of(scope, subject)
         budget = Budget(scope=scope, subject=subject, window=window, measure=measure, amount=amount)
         each = Budget.objects.filter(scope=scope, subject="*", window=window, measure=measure)
@@ -163,7 +163,7 @@ def follow_price_book() -> int:
             continue
         reason = f"the price book knows {budget.subject} as {name}"
         with transaction.atomic(), acting(by="tollgate", reason=reason):
-            hold(HOLD_LIMITS)
+            query.run(HOLD_LIMITS)
             renamed += Budget.objects.filter(pk=budget.pk, subject=budget.subject).update(
                 subject=name
             )

@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import transaction
 
+from budgets import writing
 from budgets.models import Contact
 from opslog import events
 
@@ -14,7 +15,7 @@ PEOPLE_SHOWN = 12
 
 
 def save(contact_id: int | None, values: Mapping[str, Any], *, by: str) -> Contact:
-    """Add one, or change it, with its event."""
+    """Add one, or change it, with its event. Raises Refused for values that cannot be kept."""
     with transaction.atomic():
         if contact_id is None:
             contact, before = Contact(), {}
@@ -25,7 +26,7 @@ def save(contact_id: int | None, values: Mapping[str, Any], *, by: str) -> Conta
             before = events.as_text(contact, FIELDS)
         for name, value in values.items():
             setattr(contact, name, value)
-        contact.save()
+        writing.save(contact)
         changes = events.changed(before, events.as_text(contact, FIELDS))
         if changes:
             events.record(

@@ -49,7 +49,7 @@ def column(label: str, show: Callable[[Any], object], ordering: Any = None) -> A
     return shown
 
 
-def moments(name: str, label: str, *, seconds: bool = False) -> Any:
+def moments(name: str, label: str, *, seconds: bool = False, ordering: Any = None) -> Any:
     """The same of a moment in UTC, to the minute."""
     shape = "%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M"
 
@@ -57,7 +57,7 @@ def moments(name: str, label: str, *, seconds: bool = False) -> Any:
         moment = getattr(row, name)
         return moment.strftime(shape) if moment else "–"
 
-    return column(f"{label} (UTC)", show)
+    return column(f"{label} (UTC)", show, ordering)
 
 
 def events_of(owner_type: str, owner_id: object, *, most: int) -> "QuerySet[OperationsEvent]":

@@ -49,9 +49,9 @@ def test_every_group_that_does_more_than_read_is_guarded(house: House) -> None:
     reads.permissions.add(Permission.objects.get(codename="view_budget"))
     does.permissions.add(*Permission.objects.filter(codename__in=("view_run", "add_agent")))
     shipped = {"operations", "director", "finance", "vp", "administrator"}
-    assert accounts.guarded_groups() == {*shipped, "on-call"}
+    assert membership.guarded_groups() == {*shipped, "on-call"}
     ApprovalSlot.objects.create(rule=ApprovalRule.objects.earliest("pk"), group=reads)
-    assert accounts.guarded_groups() == {*shipped, "on-call", "readers"}
+    assert membership.guarded_groups() == {*shipped, "on-call", "readers"}
 
 
 def test_no_page_sets_the_password_of_somebody_else(house: House) -> None:

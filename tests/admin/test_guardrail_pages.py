@@ -127,6 +127,20 @@ def test_the_breaker_is_tripped_and_reset(scene: Scene) -> None:
     assert {"BREAKER_OPENED", "BREAKER_CLOSED", "BREAKER_SWITCHED"} <= kinds
 
 
+def test_a_feature_is_registered_once(scene: Scene) -> None:
+    """The form begins with the defaults: for one that is there it would set the levers back."""
+    client = log_in(scene, "operations")
+    url = reverse("admin:budgets_featurecontrol_add")
+    initial = client.get(url).context["form"]
+    told = {each.name: each.value() or "" for each in initial if each.value() not in (None, False)}
+    told = {**told, "feature": "digest-2", "max_rounds": 3, "reason": "a new one"}
+    assert client.post(url, told).status_code == 302
+    for name in ("digest-2", "Digest-2"):
+        answer = client.post(url, {**told, "feature": name, "max_rounds": 50})
+        assert "digest-2 is registered already." in answer.content.decode()
+    assert FeatureControl.objects.get(feature="digest-2").max_rounds == 3
+
+
 def test_a_feature_is_switched_off(scene: Scene) -> None:
     client = log_in(scene, "operations")
     pk = FeatureControl.objects.get().pk

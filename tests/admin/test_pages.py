@@ -250,6 +250,13 @@ def test_tokens_that_expire_soon_are_found(scene: Scene) -> None:
     assert "192.0.2.9" in page(client, "workorders_servicetoken_change", scene.token.pk)
 
 
+def test_lists_are_sorted_by_moments(scene: Scene) -> None:
+    client = log_in(scene, "auditor")
+    tokens = client.get(reverse("admin:workorders_servicetoken_changelist")).context["cl"]
+    assert tokens.get_ordering_field("created") == "created_at"
+    assert tokens.get_ordering_field("expiry") == "expires_at"
+
+
 def test_never_is_said_on_purpose(scene: Scene) -> None:
     client = log_in(scene, "administrator")
     data = {"name": "x", "owner": scene.people["operations"].pk, "scopes": ["start"]}

@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from budgets import tasks
 from budgets.alerts import rules
-from budgets.evidence import evidence_for
+from budgets.evidence.selector import evidence_for
 from budgets.models import AlertRule, RefusalGroup, RefusalTally
 from budgets.usage import history, overview
 from opslog.events import record

@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from budgets import approvals
+from budgets.api import cap_change_structs
 from budgets.exceptions import Refused
 from budgets.models import ApprovalLimit, ChangeRequest
 from tests.approvals.people import ask, decide, everybody
@@ -34,6 +35,10 @@ def people(db: None) -> dict[str, User]:
         found[name] = make_user(name, groups=["operations"])
     User.objects.update(is_staff=True)
     return found
+
+
+def test_answers_name_every_role_there_is() -> None:
+    assert set(cap_change_structs.ROLES) == set(approvals.ROLES)
 
 
 def ask_with(text: str, usd: str = "9.99", work_order: str = "w1") -> Any:

@@ -10,6 +10,7 @@ from django.utils import timezone
 from budgets import approvals
 from budgets.admin import raising
 from budgets.approvals import rules
+from budgets.approvals.needs import slots_of
 from budgets.controls import features, limits
 from budgets.exceptions import Conflict, Refused
 from budgets.models import Budget, ChangeRequest, FeatureControl
@@ -79,7 +80,7 @@ def test_who_signs(
     if scope == "team":
         set_limit("team", window, measure, "1.00")
     request = ask(people, limit(scope, window, measure), amount)
-    assert approvals.slots_of(request) == needed
+    assert slots_of(request) == needed
 
 
 def test_the_last_signature_raises_it(people: dict[str, User]) -> None:
@@ -172,7 +173,7 @@ def test_the_limits_of_a_feature(people: dict[str, User]) -> None:
         by=people["asker"],
     )
     # $2.00 in any hour is $48.00 a day: a director; so is any other limit.
-    assert approvals.slots_of(request) == {"director": 1}
+    assert slots_of(request) == {"director": 1}
     assert decide(request, people["director"]).status == Status.APPLIED
     control.refresh_from_db()
     assert (control.requests_per_period, control.cost_cap_usd) == (120, Decimal("2.00"))

@@ -14,7 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from budgets.evidence import CapEvidence, evidence_for
+from budgets.evidence import CapEvidence
+from budgets.evidence.selector import evidence_for
 from opslog.price_book import prices
 from tests.admission.desk import Desk, run_of
 from tests.factories import lift_limits, make_agent, make_price, make_work_order, set_caps

@@ -4,7 +4,7 @@ import re
 from decimal import Decimal
 from html import unescape
 
-from budgets.evidence import evidence_for
+from budgets.evidence.selector import evidence_for
 from tests.figures.desk import Desk
 from workorders.models import WorkOrder
 

@@ -346,6 +346,8 @@ def test_contacts_are_rows(db: None) -> None:
     assert client.post(url, {**data, "reach": "line 8"}).status_code == 302
     made.refresh_from_db()
     assert made.reach == "line 8"
+    answer = client.post(url, {**data, "position": 0})
+    assert answer.context["form"].non_field_errors(), "the database would refuse it"
     by = "budgets.view_contact-budgets.add_contact-budgets.change_contact"
     assert trail("CONTACT_") == [
         ("CONTACT_ADDED", f"contact {made.pk}", by),

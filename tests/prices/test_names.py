@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from opslog.pricing import NAMES_REMEMBERED, Price, PriceBook, Usage
+from opslog.pricing import Price, PriceBook, Usage
+from opslog.pricing.book import NAMES_REMEMBERED
 from opslog.pricing.model_names import check_match, matches
 from tests.prices.factories import (
     APRIL,

@@ -19,14 +19,7 @@ from unfold.widgets import (
 )
 
 from opslog.admin.acts import Act, ReasonForm, StaffRequest, Themed
-from opslog.admin.base import (
-    PageAdmin,
-    badge,
-    choice_filter,
-    column,
-    events_of,
-    moments,
-)
+from opslog.admin.base import PageAdmin, badge, choice_filter, column, events_of, moments
 from opslog.exceptions import NotAllowedNow
 from workorders import tokens
 from workorders.models import Run, Scope, ServiceToken, TokenPolicy, WorkOrder
@@ -302,7 +295,7 @@ class ServiceTokenAdmin(PageAdmin):
             return "never"
         return f"{use.last_used_at:%Y-%m-%d %H:%M} from {use.last_address or 'no address'}"
 
-    created = moments("created_at", "made")
+    created = moments("created_at", "made", ordering="created_at")
 
 
 @admin.register(TokenPolicy)

@@ -16,7 +16,6 @@ from budgets.exceptions import Refused
 from budgets.finops.bills import focus
 from budgets.finops.bills.focus import Bill
 from budgets.models import BilledCost, BillImport
-from budgets.writing import hold
 from opslog import events
 from opslog.database import query
 
@@ -90,7 +89,7 @@ def store(
         raise Refused("The file has no charges.")
     periods = sorted(bill.periods())
     with transaction.atomic():
-        hold("LOCK TABLE bill_imports IN SHARE ROW EXCLUSIVE MODE")
+        query.run("LOCK TABLE bill_imports IN SHARE ROW EXCLUSIVE MODE")
         losses = _losses(bill, periods)
         if losses and not shrink:
             told = " ".join(losses)
