@@ -1,6 +1,6 @@
 # Everything starts here: `make run` and `make test` need Python 3.11 or newer, with venv, and make.
 .DEFAULT_GOAL := help
-.PHONY: help run test quick test-versions coverage lint format lock bench screenshots reference release clean
+.PHONY: help run test quick test-versions mutants coverage lint format lock bench screenshots reference release clean
 SHELL := /bin/sh
 BIN := .venv/bin
 
@@ -18,6 +18,9 @@ quick: .venv/development ## lint of what differs from the last commit and the te
 
 test-versions: .venv/development ## tests that depend on the version of PostgreSQL, on each that is here (ARGS=tests/…)
 	@$(BIN)/python .ci/versions.py $(ARGS)
+
+mutants: .venv/development ## break the code on purpose, and see whether a test notices (ARGS=--help)
+	@$(BIN)/python .ci/mutants.py $(ARGS)
 
 coverage: .venv/development ## all tests with their coverage, which pyproject.toml bounds from below
 	@$(BIN)/python -m pytest -q -n $${TEST_WORKERS:-2} --dist loadfile --no-loadscope-reorder \

@@ -183,7 +183,9 @@ KINDS = (
     ),
     EventKind("SERVICE_MAPPED", PLAIN, "which dimension a service belongs to", "`old`, `new`"),
     EventKind("MONTHLY_BUDGET_CHANGE", PLAIN, "a monthly budget changed", "`changes`, `reason`"),
-    EventKind("BUDGET_ALERT", WARNING, "it reached a tier", "`kind`, `tier`, `month`"),
+    EventKind(
+        "BUDGET_ALERT", WARNING, "a monthly budget reached a tier", "`kind`, `tier`, `month`"
+    ),
     EventKind("CONTACT_ADDED", PLAIN, "a person to call", "`changes`"),
     EventKind("CONTACT_CHANGED", PLAIN, "a person to call", "`changes`"),
     EventKind("HOTSPOT_ADDED", PLAIN, "a part of a program that costs much", "`changes`"),

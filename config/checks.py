@@ -4,9 +4,11 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
+from django.utils.module_loading import import_string
 
 from budgets.environment import environment_problem
 from config.environment import PROBLEMS, wrong_lines
+from config.schedules import JOBS
 from opslog.outbox.posting import understood
 
 HINT = "README.md has a table of the settings. Nothing starts until it is right."
@@ -91,6 +93,36 @@ def production_is_stamped_so(**kwargs: Any) -> list[CheckMessage]:
             id="config.W001",
         )
     ]
+
+
+@register()
+def jobs_can_be_run(**kwargs: Any) -> list[CheckMessage]:
+    """A schedule whose job is gone would fail in the worker, where nobody looks."""
+    found: list[CheckMessage] = []
+    for task in sorted(JOBS):
+        try:
+            job = import_string(task)
+        except ImportError:
+            job = None
+        if not callable(job):
+            found.append(
+                Error(
+                    f"{task} is not a function that the job worker could run.",
+                    hint="config/schedules.py names it.",
+                    id="config.E068",
+                )
+            )
+    # (A job that is not acknowledged within `retry` seconds is handed out once more.)
+    queue: dict[str, Any] = settings.Q_CLUSTER
+    if queue["timeout"] >= queue["retry"]:
+        found.append(
+            Error(
+                "A job may run longer than the queue waits before it is handed out again.",
+                hint="In Q_CLUSTER, `timeout` has to be less than `retry`.",
+                id="config.E069",
+            )
+        )
+    return found
 
 
 class WrongSettings(Exception):

@@ -31,7 +31,7 @@ KINDS = (
         "INCIDENT_MITIGATION_DISMISSED",
         PLAIN,
         "a proposal was dismissed",
-        f"{INCIDENT}, `mitigationId`, `reason`",
+        f"{INCIDENT}, `mitigationId`, `lever`",
     ),
     EventKind(
         "INCIDENT_MITIGATION_ENDED", PLAIN, "a mitigation ended", f"{INCIDENT}, `mitigationId`"
@@ -68,7 +68,12 @@ KINDS = (
     ),
     EventKind("MESSAGE_FAILED", WARNING, "a message could not be sent", "`topic`, `error`"),
     EventKind("MESSAGE_RETRIED", PLAIN, "a person sent it again", "`topic`, `recipient`"),
-    EventKind("MESSAGE_POLICY_CHANGED", PLAIN, "who is notified of what changed", "`changes`"),
+    EventKind(
+        "MESSAGE_POLICY_CHANGED",
+        PLAIN,
+        "how many messages a person gets, or how often refusals are reported, changed",
+        "`changes`, `reason`",
+    ),
     EventKind(
         "NOTIFICATION_PREFERENCE_CHANGED",
         PLAIN,

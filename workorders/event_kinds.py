@@ -7,7 +7,7 @@ ROW = "`changes` `{column: {old, new}}`"
 FIELDS = "`prefix`, `scopes`, `expiresAt`, `reason`"
 
 KINDS = (
-    EventKind("WORK_ORDER_CREATED", GOOD, "a work order was made"),
+    EventKind("WORK_ORDER_CREATED", GOOD, "a work order was made", "`woId`, `maxConcurrentRuns`"),
     EventKind("WORK_ORDER_CHANGED", PLAIN, "its title or description changed", "old and new"),
     EventKind("WORK_ORDER_SUSPENDED", WARNING, "it was suspended", "`reason`"),
     EventKind("WORK_ORDER_RESUMED", GOOD, "it was resumed", "`reason`"),
@@ -27,7 +27,7 @@ KINDS = (
         "a token has a successor",
         "`prefix`, `successor`, `successorPrefix`, `lineage`, `validUntil`, `reason`",
     ),
-    EventKind("TOKEN_REVOKED", WARNING, "a token was revoked", FIELDS),
+    EventKind("TOKEN_REVOKED", WARNING, "a token was revoked", "`prefix`, `reason`"),
     EventKind("TOKEN_CHANGED", WARNING, "a token was changed past the application", ROW),
     EventKind("TOKEN_DELETED", WARNING, "a token was deleted past the application", ROW),
     EventKind(

@@ -1,10 +1,12 @@
 """What the same tokens would have cost on the cheaper models of the price book. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from opslog.pricing import OWN, Price, PriceBook, Usage
 from opslog.pricing.money import usd

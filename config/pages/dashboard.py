@@ -170,7 +170,10 @@ def attention(request: HttpRequest, now: datetime) -> dict[str, Any]:
         "may_decide": user.has_perm("budgets.decide_changerequest"),
         "waiting": waiting[:ROWS],
         "waiting_more": max(len(waiting) - ROWS, 0),
-        "others": approvals.waiting().exclude(pk__in=[each.pk for each in waiting])[:ROWS],
+        "others": approvals.waiting()
+        .exclude(pk__in=[each.pk for each in waiting])
+        .prefetch_related(None)
+        .prefetch_related("lines")[:ROWS],
         "glass": [(each, each.created_at + REVIEW_WITHIN) for each in glass],
         "to_review": (
             list(Incident.objects.filter(state=Incident.State.STABILISED).order_by("-id")[:ROWS])

@@ -18,6 +18,7 @@ from opslog.models import OperationsEvent, OutboxMessage
 from tests import factories
 from tests.access.walking import logged_in
 from tests.accounts.house import House
+from tests.trail import meta_of, trail
 
 FORM = {"is_active": "on", "is_staff": "on"}
 
@@ -238,6 +239,10 @@ def test_what_was_proposed_about_one_address_is_not_done_to_another(
     accounts.change(new.pk, by=house["ann"], values=changed)
     assert accounts.confirm(waiting.pk, by=house["bob"]).status == "stale"
     assert groups_of(new) == set()
+    assert trail("ACCOUNT_CHANGE_") == [
+        ("ACCOUNT_CHANGE_PROPOSED", f"user {new.pk}", "ann"),
+        ("ACCOUNT_CHANGE_STALE", f"user {new.pk}", "tollgate"),
+    ]
 
 
 def test_a_proposal_of_somebody_who_left_is_worth_nothing(house: House) -> None:
@@ -264,6 +269,15 @@ def test_it_expires_and_it_can_be_refused(house: House) -> None:
         "refused",
         "expired",
     ]
+    about = f"user {new.pk}"
+    assert trail("ACCOUNT_CHANGE_") == [
+        ("ACCOUNT_CHANGE_PROPOSED", about, "ann"),
+        ("ACCOUNT_CHANGE_REFUSED", about, "ann"),
+        ("ACCOUNT_CHANGE_PROPOSED", about, "ann"),
+        ("ACCOUNT_CHANGE_EXPIRED", about, "tollgate"),
+    ]
+    facts = {"changeId": first.pk, "proposedBy": "ann", "reason": "a slip"}
+    assert facts.items() <= meta_of("ACCOUNT_CHANGE_REFUSED").items()
     assert groups_of(new) == set()
 
 

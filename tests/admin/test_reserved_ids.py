@@ -6,6 +6,7 @@ from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import reverse
 
+from tests.trail import meta_of, trail
 from workorders import directory
 from workorders.exceptions import ReservedId
 from workorders.models import RESERVED_IDS, WorkOrder
@@ -29,6 +30,8 @@ def test_the_table_refuses_it(word: str) -> None:
 @pytest.mark.parametrize("word", ["Start", "runs-2", "preflights"])
 def test_others_are_free(word: str) -> None:
     assert directory.register(title="T", by="test", wo_id=word).id == word
+    assert trail("WORK_ORDER_CREATED") == [("WORK_ORDER_CREATED", f"work_order {word}", "test")]
+    assert meta_of("WORK_ORDER_CREATED") == {"woId": word, "maxConcurrentRuns": 2}
 
 
 def test_the_form_says_so() -> None:

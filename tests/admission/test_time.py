@@ -1,15 +1,16 @@
 """Midnight and leases, with a clock that the test sets in its own database."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
 
 from budgets import tasks
-from budgets.admission import Decision, counters
+from budgets.admission import Decision, counters, direct_spend
 from budgets.models import Counter, Grant
 from budgets.usage import today
 from opslog import events
@@ -17,8 +18,13 @@ from opslog.models import OperationsEvent
 from tests import factories
 from tests.admission.desk import Desk, body, install_clock, run_of, set_clock
 from tests.factories import make_work_order
+from tests.waiting import wait_until
 from workorders.models import Run
 
+WAITS_FOR_THE_COUNTERS = """
+SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'advisory' AND classid = 7400
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+"""
 LATE = datetime(2026, 3, 14, 23, 59, 50, tzinfo=UTC)
 NEXT = datetime(2026, 3, 15, 0, 0, 10, tzinfo=UTC)
 
@@ -187,3 +193,41 @@ def test_a_key_is_replayed_for_48_hours(desk: Desk) -> None:
     assert (replay["runId"], replay["status"]) == (first, "expired")
     set_clock(LATE + timedelta(hours=48, minutes=1))
     assert run_of(desk.start(key="k", lease_seconds=5)) != first
+
+
+ACTS: dict[str, Callable[[Desk, str], Any]] = {
+    "start": lambda desk, run: desk.start(usd="0.10"),
+    "extend": lambda desk, run: desk.extend(run, "0.10"),
+    "finish": lambda desk, run: desk.finish(run, "0.10"),
+    "spend": lambda desk, run: direct_spend.spend(
+        caller=desk.caller, who=direct_spend.Attribution(), cost_usd=Decimal("0.10")
+    ),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_whatever_counts_waits_for_the_lock_of_the_counters(desk: Desk, act: str) -> None:
+    run = run_of(desk.start(usd="0.10"))
+    answers = []
+
+    def perform() -> None:
+        set_clock(LATE)  # of this connection
+        answers.append(ACTS[act](desk, run))
+        connection.close()
+
+    thread = threading.Thread(target=perform)
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT tollgate.hold_counters()")
+        thread.start()
+        with connections["owner"].cursor() as cursor:
+
+            def waits() -> bool:
+                cursor.execute(WAITS_FOR_THE_COUNTERS)
+                return bool(cursor.fetchone()[0])
+
+            wait_until(lambda: waits() or not thread.is_alive())
+            assert waits(), answers
+    thread.join()
+    connections["owner"].close()
+    assert [answer.status for answer in answers] in ([200], [201])

@@ -5,6 +5,7 @@ from typing import Any
 import httpx2
 import msgspec
 import pytest
+from django.urls import get_resolver
 
 from budgets.api.guardrails import Checked, Spent
 from budgets.api.schema import Admitted, DryRun, Extended, Finished
@@ -67,6 +68,7 @@ def amounts_of(body: type[Body]) -> set[str]:
 
 def test_every_amount_of_a_body_is_examined() -> None:
     """By its name (`opslog.api.requests.AMOUNTS`)."""
+    assert get_resolver().url_patterns  # imports every view with its bodies
     named: set[str] = set()
     for body in Body.__subclasses__():
         named |= amounts_of(body)

@@ -1,5 +1,6 @@
 """Raises for a time, and break-glass: in force for their interval, with the job worker off."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -19,6 +20,7 @@ from opslog.models import OperationsEvent, OutboxMessage
 from tests.admission.desk import Desk, body, install_clock, set_clock
 from tests.approvals.people import caps, decide, everybody
 from tests.factories import lift_limits, make_token, make_user, make_work_order
+from tests.trail import meta_of, trail
 
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -200,7 +202,33 @@ def test_a_grant_ends_early_by_operations(people: dict[str, User]) -> None:
         approvals.end_early(pk, by=people["operations"], reason="enough")
         with pytest.raises(Conflict):
             approvals.end_early(pk, by=people["operations"], reason="enough")
+    assert trail("GRANT_ENDED") == [("GRANT_ENDED", "work_order w1", "operations")]
+    facts = {"grantId": pk, "measure": "usd_per_day", "value": "6.00", "reason": "enough"}
+    assert facts.items() <= meta_of("GRANT_ENDED").items()
     assert room(NOON + HOUR / 2) == Decimal("2.00")
+
+
+@pytest.mark.parametrize(
+    ("hours", "state", "word"),
+    [
+        (0, "coming", "to come"),
+        (1, "live", "in force"),
+        (2, "over", "over"),
+    ],
+)
+def test_its_page_and_the_list_say_whether_it_is_in_force(
+    people: dict[str, User], hours: int, state: str, word: str
+) -> None:
+    grant(people, "6.00", NOON + HOUR, NOON + 2 * HOUR)
+    client = Client()
+    reader = people["auditor"]
+    User.objects.filter(pk=reader.pk).update(is_staff=True)
+    with time_machine.travel(NOON + hours * HOUR, tick=False):
+        client.force_login(reader, backend="django.contrib.auth.backends.ModelBackend")
+        for chosen in ("coming", "live", "over"):
+            page = client.get("/admin/budgets/grant/", {"state": chosen}).content.decode()
+            badges = re.findall(r'"tg-badge [^"]*">(to come|in force|over)<', page)
+            assert badges == ([word] if chosen == state else [])
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from budgets.exceptions import Refused
 from budgets.models import ApprovalLimit, ChangeRequest
 from tests.approvals.people import ask, decide, everybody
 from tests.factories import confirmed, make_token, make_user
+from tests.trail import meta_of, trail
 from workorders import tokens
 from workorders.models import ServiceToken, WorkOrder
 
@@ -222,6 +223,10 @@ class TestPrograms:
         )
         programs.refresh_from_db()
         assert (programs.status, mine.status) == ("set_aside", "pending")
+        assert trail("CAP_CHANGE_")[1:] == [
+            ("CAP_CHANGE_SET_ASIDE", "work_order w1", "operations"),
+            ("CAP_CHANGE_REQUESTED", "work_order w1", "operations"),
+        ]
         assert ask_with(text).status_code == 409
 
     def test_a_person_takes_it_over(self, people: dict[str, User], text: str) -> None:
@@ -234,6 +239,13 @@ class TestPrograms:
             by=people["director"],
         )
         assert (edited.requester, edited.revision) == (people["director"], 2)
+        assert trail("CAP_CHANGE_")[1:] == [("CAP_CHANGE_EDITED", "work_order w1", "director")]
+        facts = {
+            "revision": 2,
+            "reason": "mine now",
+            "changes": {"usdPerDay": {"old": 2, "new": 60}},
+        }
+        assert facts.items() <= meta_of("CAP_CHANGE_EDITED").items()
         assert not edited.is_programs
         with pytest.raises(Refused, match="Only who asked"):
             approvals.edit(
@@ -283,6 +295,8 @@ class TestPrograms:
         answer = send("director", {"reason": "it loops"})
         assert (answer.status_code, answer.json()["status"]) == (200, "set_aside")
         assert answer.json()["closingNote"] == "it loops"
+        assert trail("CAP_CHANGE_")[1:] == [("CAP_CHANGE_SET_ASIDE", "work_order w1", "director")]
+        assert meta_of("CAP_CHANGE_SET_ASIDE")["reason"] == "it loops"
         assert send("director", {"reason": "again"}).status_code in (403, 409)
         mine = ask(people, usd="9.99")
         other = client_of(people["director"]).post(

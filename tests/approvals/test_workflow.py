@@ -13,6 +13,7 @@ from budgets.models import CapChange, ChangeRequest, Vote
 from opslog.models import OperationsEvent
 from tests.approvals.people import ask, caps, decide, everybody
 from tests.factories import join, make_user, set_caps
+from tests.trail import meta_of, trail
 from workorders.models import WorkOrder
 
 Status = ChangeRequest.Status
@@ -92,6 +93,16 @@ def test_one_refusal_ends_it(people: dict[str, User]) -> None:
     request = ask(people, usd="60.00")
     decide(request, people["finance"])
     assert decide(request, people["vp"], "refuse").status == Status.REFUSED
+    assert trail("CAP_CHANGE_") == [
+        ("CAP_CHANGE_REQUESTED", "work_order w1", "asker"),
+        ("CAP_CHANGE_APPROVED", "work_order w1", "finance"),
+        ("CAP_CHANGE_REFUSED", "work_order w1", "vp"),
+    ]
+    assert meta_of("CAP_CHANGE_REQUESTED")["changes"] == {"usdPerDay": {"old": 2, "new": 60}}
+    assert meta_of("CAP_CHANGE_REQUESTED")["reason"] == "month end"
+    assert meta_of("CAP_CHANGE_APPROVED")["requestId"] == request.pk
+    refused = {"woId": "w1", "requestId": request.pk, "reason": "fine"}
+    assert meta_of("CAP_CHANGE_REFUSED") == refused
     with pytest.raises(Conflict):
         decide(request, people["vp"])
     assert caps() == (100, Decimal("2.00"))
@@ -121,6 +132,11 @@ def test_base_caps_that_moved_make_it_stale(people: dict[str, User]) -> None:
     set_caps(WorkOrder.objects.get(), 100, "3.00")
     assert decide(request, people["operations"]).status == Status.STALE
     assert caps() == (100, Decimal("3.00"))
+    assert trail("CAP_CHANGE_") == [
+        ("CAP_CHANGE_REQUESTED", "work_order w1", "asker"),
+        ("CAP_CHANGE_APPROVED", "work_order w1", "operations"),
+        ("CAP_CHANGE_STALE", "work_order w1", "tollgate"),
+    ]
 
 
 def test_expiry_is_found_under_the_lock(people: dict[str, User]) -> None:
@@ -130,6 +146,7 @@ def test_expiry_is_found_under_the_lock(people: dict[str, User]) -> None:
         decide(request, people["operations"])
     request.refresh_from_db()
     assert request.status == Status.EXPIRED
+    assert trail("CAP_CHANGE_")[1:] == [("CAP_CHANGE_EXPIRED", "work_order w1", "tollgate")]
     assert ask(people, usd="9.99").status == Status.PENDING
 
 
@@ -144,12 +161,18 @@ def test_cancel_by_the_asker_alone(people: dict[str, User]) -> None:
     with pytest.raises(Refused):
         approvals.cancel(request.pk, by=people["operations"])
     assert approvals.cancel(request.pk, by=people["asker"]).status == Status.CANCELLED
+    assert trail("CAP_CHANGE_")[1:] == [("CAP_CHANGE_CANCELLED", "work_order w1", "asker")]
     with pytest.raises(Conflict):
         decide(request, people["operations"])
 
 
 def test_lowering_takes_effect_at_once(people: dict[str, User]) -> None:
+    before = len(trail("WORK_ORDER_CAP_CHANGE"))
     assert ask(people, usd="1.00", runs=50).status == Status.APPLIED
+    assert trail("CAP_CHANGE_") == [("CAP_CHANGE_REQUESTED", "work_order w1", "asker")]
+    assert trail("WORK_ORDER_CAP_CHANGE")[before:] == [
+        ("WORK_ORDER_CAP_CHANGE", "work_order w1", "asker")
+    ]
     assert caps() == (50, Decimal("1.00"))
     assert not Vote.objects.exists()
 

@@ -31,6 +31,7 @@ from tests import factories
 from tests.admission.desk import Desk, run_of, set_clock
 from tests.factories import set_limit
 from tests.guardrails.conftest import NOON
+from tests.trail import meta_of, trail
 from workorders import tokens
 from workorders.models import Run, ServiceToken
 
@@ -144,10 +145,16 @@ def test_over_fifty_dollars_a_second_person_confirms(admin_desk: Desk, ops: User
         corrections.decide(made.pk, approve=True, by=ops, note="me again")
     with pytest.raises(Refused, match="operations"):
         corrections.decide(made.pk, approve=True, by=factories.make_user("x"), note="n")
+    about = f"cost_correction {made.pk}"
+    requested = ("COST_CORRECTION_REQUESTED", about, "ops")
+    assert trail("COST_CORRECTION_") == [requested]
+    facts = {"runId": run, "before": "4200.00", "after": "0.42", "reason": "a slip"}
+    assert facts.items() <= meta_of("COST_CORRECTION_REQUESTED").items()
     done = corrections.decide(made.pk, approve=True, by=second, note="seen the bill")
     assert done.status == "applied"
     assert spent() == Decimal("0.42")
-    assert OperationsEvent.objects.get(kind="COST_CORRECTED").actor == "ops, ops2"
+    corrected = ("COST_CORRECTED", "work_order w2", "ops, ops2")
+    assert trail("COST_CORRECTION_", "COST_CORRECTED") == [requested, corrected]
     with pytest.raises(Conflict, match="already"):
         corrections.decide(made.pk, approve=True, by=second, note="again")
     agree()
@@ -165,6 +172,26 @@ def test_the_owner_of_the_token_confirms_nothing(admin_desk: Desk, ops: User) ->
         corrections.decide(made.pk, approve=False, by=owner, note="it is true").status == "refused"
     )
     assert Run.objects.get(pk=run).cost == 90
+    about = f"cost_correction {made.pk}"
+    assert trail("COST_CORRECTION_") == [
+        ("COST_CORRECTION_REQUESTED", about, "ops"),
+        ("COST_CORRECTION_REFUSED", about, "owner"),
+    ]
+    assert meta_of("COST_CORRECTION_REFUSED")["after"] == "0.42"
+
+
+def test_a_cost_that_changed_meanwhile_is_not_corrected(admin_desk: Desk, ops: User) -> None:
+    run = run_of(admin_desk.start(wo="w2", usd="0.50"))
+    admin_desk.finish(run, "4200.00")
+    made = correct(run, "0.42", ops)
+    Run.objects.using("owner").filter(pk=run).update(cost=Decimal(4100))
+    done = corrections.decide(made.pk, approve=True, by=person("ops2"), note="seen the bill")
+    assert done.status == "stale"
+    about = f"cost_correction {made.pk}"
+    assert trail("COST_CORRECTION_") == [
+        ("COST_CORRECTION_REQUESTED", about, "ops"),
+        ("COST_CORRECTION_STALE", about, "ops2"),
+    ]
 
 
 def test_whose_membership_does_not_count_yet_confirms_nothing(desk: Desk, ops: User) -> None:
@@ -280,6 +307,9 @@ def test_a_cost_far_above_its_reservation_is_critical(desk: Desk) -> None:
     for word in ("42.00", "0.50", token.name, token.owner.get_username(), run):
         assert word in alert.message
     assert alert.meta["tokenId"] == token.pk
+    assert trail("COST_") == [("COST_SURPRISE", f"run {run}", "tollgate")]
+    facts = {"runId": run, "costUsd": "42.00", "reservedUsd": "0.50", "owner": "svc"}
+    assert facts.items() <= meta_of("COST_SURPRISE").items()
     assert spent() == 42  # it counts: the money may be gone
 
 
@@ -325,6 +355,8 @@ def test_a_token_has_a_ceiling(desk: Desk, admin_desk: Desk) -> None:
     assert (alert.severity, alert.owner_id) == ("critical", run)
     assert desk.finish(run, "1000000").denial == "cost_ceiling"
     assert Alert.objects.filter(kind="cost_refused").count() == 1  # sent once a day
+    assert trail("COST_") == [("COST_REFUSED", f"run {run}", "tollgate")]
+    assert meta_of("COST_REFUSED")["costUsd"] == "1000000.00"
     assert spend(desk, "100.01").denial == "cost_ceiling"
     assert not DirectSpend.objects.exists()
     assert spend(desk, "100.00").status == 200

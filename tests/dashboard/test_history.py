@@ -55,7 +55,7 @@ def test_kept_hours_are_what_the_rows_are() -> None:
     before = {kind: spent(kind) for kind in ("all", *history.GROUPS)}
     assert before["work_order"] == {"w1": Decimal("1.30"), "w2": Decimal("0.20")}
     assert before["feature"] == {"chat": Decimal("1.30"), "": Decimal("0.20")}
-    assert history.keep_hours() == 64, "from the first run on, to 25 hours ago"
+    assert tasks.keep_hours_of_spend() == 64, "from the first run on, to 25 hours ago"
     assert history.keep_hours() == 0
     assert hour_of(OLD) in kept()
     assert hour_of(NOW - timedelta(hours=1)) not in kept()

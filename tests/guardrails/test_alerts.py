@@ -15,6 +15,7 @@ from opslog.outbox.notices import EARLIER
 from tests.admission.desk import Desk, run_of, set_clock
 from tests.factories import make_user, make_work_order, set_limit
 from tests.guardrails.conftest import NOON
+from tests.trail import meta_of, trail
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("committed_db")
@@ -29,6 +30,9 @@ def test_thresholds_are_told_once_a_window(desk: Desk) -> None:
         desk.start(usd="4.00")
     (alert,) = Alert.objects.all()
     assert "$20.99 of $50.00" in alert.message
+    about = f"{alert.owner_type} {alert.owner_id}"
+    assert trail("BUDGET_THRESHOLD") == [("BUDGET_THRESHOLD", about, "tollgate")]
+    assert meta_of("BUDGET_THRESHOLD") == alert.meta
     assert alerts.sweep() == 0
     assert alerts.tell() == 1
     assert alerts.tell() == 0
@@ -44,8 +48,12 @@ def test_what_settlement_passes_is_swept(desk: Desk) -> None:
     assert Budget.objects.get(scope="global", window="month").alert_percents == [70, 90, 100]
     run = run_of(desk.start(usd="1.00"))
     desk.finish(run, usd="95.00")
-    assert alerts.sweep() == 2
-    assert alerts.sweep() == 0
+    before = set(Alert.objects.all())
+    tasks.sweep_alerts()
+    new = set(Alert.objects.all()) - before
+    assert [each.kind for each in new] == ["budget_threshold"] * 2
+    assert all(each.told_at for each in new)
+    assert tasks.sweep_alerts() == 0
 
 
 def test_the_caps_of_a_work_order_are_told_of_at_80_and_100_per_cent(desk: Desk) -> None:

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from budgets import clock
+from budgets import clock, tasks
 from budgets.controls import features, kill_switch
 from budgets.exceptions import Refused
 from budgets.finops.hotspots import guardrails, measuring, registry
@@ -20,6 +20,7 @@ from opslog.models import OperationsEvent
 from tests import factories
 from tests.admin.scene import HOSTILE
 from tests.factories import client_of, make_hour
+from tests.trail import meta_of, trail
 
 VIEW = "budgets.view_hotspot"
 CHANGE = "budgets.change_hotspot"
@@ -55,7 +56,7 @@ def test_a_month_that_is_not_complete_is_a_day_times_thirty(db: None) -> None:
     make_hour(today, usd="99")  # not over
     make_hour(today - timedelta(days=1), feature="other", usd="50")
     # Only where no calendar month is complete yet: both days lie in this month or the one before.
-    measuring.measure()
+    assert tasks.measure_hotspots() == 2  # this one, and the one of every feature
     found.refresh_from_db()
     assert (found.measured_month_low, found.measured_month_high) == (Decimal(60), Decimal(150))
     assert found.measured_days == 2
@@ -345,6 +346,12 @@ def test_contacts_are_rows(db: None) -> None:
     assert client.post(url, {**data, "reach": "line 8"}).status_code == 302
     made.refresh_from_db()
     assert made.reach == "line 8"
-    assert OperationsEvent.objects.filter(kind="CONTACT_CHANGED").count() == 1
+    by = "budgets.view_contact-budgets.add_contact-budgets.change_contact"
+    assert trail("CONTACT_") == [
+        ("CONTACT_ADDED", f"contact {made.pk}", by),
+        ("CONTACT_CHANGED", f"contact {made.pk}", by),
+    ]
+    assert meta_of("CONTACT_ADDED")["changes"]["reach"] == {"old": None, "new": "line 7"}
+    assert meta_of("CONTACT_CHANGED")["changes"] == {"reach": {"old": "line 7", "new": "line 8"}}
     assert client.get(reverse("admin:budgets_contact_changelist")).status_code == 200
     assert client_of("budgets.view_contact").get(url).status_code == 403

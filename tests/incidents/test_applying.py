@@ -21,6 +21,7 @@ from opslog.incidents.tightening import is_set, tightened
 from opslog.models import Incident, Mitigation, OperationsEvent
 from tests.factories import make_user, make_work_order
 from tests.incidents.findings import NOW, WHY, proposal, spike
+from tests.trail import meta_of, trail
 from workorders.models import WorkOrder
 
 
@@ -213,6 +214,11 @@ def test_what_waits_for_approval_is_not_applied(
     result = incident.entries.get(kind="mitigation").text
     assert result.startswith("Asked for, not applied")
     assert "waits for approval" in result
+    assert trail("INCIDENT_MITIGATION_") == [
+        ("INCIDENT_MITIGATION_ASKED", f"incident {incident.pk}", "olga")
+    ]
+    facts = {"mitigationId": pk, "lever": "lower_cap", "reason": WHY}
+    assert facts.items() <= meta_of("INCIDENT_MITIGATION_ASKED").items()
     assert WorkOrder.objects.get().usd_per_day == Decimal("3.00")
 
 

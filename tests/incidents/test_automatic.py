@@ -23,6 +23,7 @@ from opslog.exceptions import NotAllowedNow
 from opslog.models import Mitigation, OperationsEvent, OutboxMessage
 from tests.factories import make_user
 from tests.incidents.findings import BACKEND, HOUR, NOW, WHY, proposal, spike, whole_hour
+from tests.trail import meta_of, trail
 
 
 def switch_on(lever: str = "throttle", minutes: int = 30) -> None:
@@ -53,6 +54,16 @@ def test_applied_for_a_time_and_put_back(olga: User) -> None:
     assert automatic_mitigation.apply_proposals(now=NOW) == 1
     assert automatic_mitigation.apply_proposals(now=NOW) == 0
     mitigation = proposal(incident, "throttle")
+    about = f"automatic_mitigation {AutomaticMitigation.objects.get(lever='throttle').pk}"
+    assert trail("AUTOMATIC_", "INCIDENT_MITIGATED") == [
+        ("AUTOMATIC_MITIGATION_CHANGE", about, "dora"),
+        ("INCIDENT_MITIGATED", f"incident {incident.pk}", "tollgate"),
+    ]
+    assert meta_of("AUTOMATIC_MITIGATION_CHANGE") == {
+        "old": {"enabled": False, "minutes": 60},
+        "new": {"enabled": True, "minutes": 30},
+        "reason": "nights",
+    }
     assert (mitigation.automatic, mitigation.applied_by, mitigation.until) == (
         True,
         "tollgate",

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection, connections, transaction
 
+from opslog import tasks
 from opslog.exceptions import NotAllowedNow
 from opslog.incidents import handling, mitigating, queries, reviewing, watching
 from opslog.incidents.detecting import record_verdict
 from opslog.models import Incident, IncidentEntry, OperationsEvent, OutboxMessage
 from tests.factories import make_user
 from tests.incidents.findings import HOUR, make_finding, normal_hours, tell_hours, whole_hour
+from tests.trail import meta_of, trail
 
 NOW = datetime(2026, 11, 20, 15, 5, tzinfo=UTC)
 UNTIL = whole_hour(NOW)
@@ -90,24 +93,40 @@ AFTER = {  # act → the state it leads to; otherwise it stays
 }
 
 
+EVENTS: dict[str, tuple[str, str, dict[str, Any]]] = {  # by whom, and what is in its meta
+    "take": ("INCIDENT_OWNED", "olga", {"before": ""}),
+    "severity": ("INCIDENT_SEVERITY", "olga", {"before": "major", "reason": "x"}),
+    "cause": ("INCIDENT_TRIAGED", "olga", {"cause": "output_growth", "reason": "x"}),
+    "note": ("INCIDENT_NOTE", "olga", {}),
+    "escalate": ("INCIDENT_ESCALATED", "olga", {"level": 1}),
+    "apply": ("INCIDENT_MITIGATED", "olga", {"lever": "cost_cap", "automatic": False}),
+    "dismiss": ("INCIDENT_MITIGATION_DISMISSED", "olga", {"lever": "cost_cap"}),
+    "stabilise": ("INCIDENT_STABILISED", "olga", {}),
+    "review": ("INCIDENT_REVIEWED", "dora", {"alertCreated": True, "followUpOn": "2026-11-27"}),
+}
+
+
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("state", STATES)
 def test_every_act_in_every_state(db: None, state: str, act: str) -> None:
     incident = make(state)
     perform, allowed = ACTS[act]
     before = IncidentEntry.objects.count()
-    events = OperationsEvent.objects.filter(owner_type="incident").count()
+    events = trail("INCIDENT_")
+    reached = AFTER.get((state, act), state) if state in allowed else state
     if state not in allowed:
         with pytest.raises(NotAllowedNow):
             perform(incident)
         assert IncidentEntry.objects.count() == before
+        assert trail("INCIDENT_") == events
     else:
         perform(incident)
         assert IncidentEntry.objects.count() == before + 1
-        recorded = OperationsEvent.objects.filter(owner_type="incident")
-        assert recorded.count() == events + 1
+        kind, by, meta = EVENTS[act]
+        assert trail("INCIDENT_") == [*events, (kind, f"incident {incident.pk}", by)]
+        facts = {"incidentId": incident.pk, "state": reached, "feature": "summaries", **meta}
+        assert facts.items() <= meta_of(kind).items()
     incident.refresh_from_db()
-    reached = AFTER.get((state, act), state) if state in allowed else state
     assert incident.state == reached
 
 
@@ -318,6 +337,9 @@ def test_it_escalates_by_time(history: None) -> None:
         incident.refresh_from_db()
         levels.append(incident.escalation)
     assert levels == [1, 2, 3]
+    escalated = ("INCIDENT_ESCALATED", f"incident {incident.pk}", "tollgate")
+    assert trail("INCIDENT_ESCALATED") == [escalated] * 3
+    assert meta_of("INCIDENT_ESCALATED")["level"] == 3
     messages = OutboxMessage.objects.filter(key__startswith=f"{incident.pk}:level")
     assert sorted(messages.values_list("key", "recipient_label")) == [
         (f"{incident.pk}:level1", "operations"),
@@ -336,10 +358,13 @@ def test_the_follow_up_is_reminded_of_once(db: None) -> None:
     handling.take(incident.pk, by=owner, now=NOW)
     review(incident)
     assert watching.remind(today=date(2026, 11, 26), now=NOW) == 0
-    assert watching.remind(today=date(2026, 11, 27), now=NOW) == 1
+    with time_machine.travel(datetime(2026, 11, 27, tzinfo=UTC), tick=False):
+        assert tasks.watch_incidents() == (0, 0, 1)
     assert watching.remind(today=date(2026, 11, 28), now=NOW) == 0
     message = OutboxMessage.objects.get(key=f"{incident.pk}:follow-up")
     assert message.recipient_label == "olga"
+    about = f"incident {incident.pk}"
+    assert trail("INCIDENT_FOLLOW_UP") == [("INCIDENT_FOLLOW_UP", about, "tollgate")]
 
 
 @pytest.mark.parametrize("text", ["chat", "it's", "a\\'; DROP TABLE x --", "<b>`ü`\n%s"])

@@ -14,6 +14,7 @@ from opslog.incidents.detecting import record_verdict
 from opslog.models import Incident, IncidentEntry, Mitigation, OperationsEvent, OutboxMessage
 from tests.factories import make_user
 from tests.incidents.findings import HOUR, make_finding, whole_hour
+from tests.trail import meta_of, trail
 
 NOW = datetime(2026, 11, 20, 15, 5, tzinfo=UTC)
 UNTIL = whole_hour(NOW)
@@ -90,6 +91,12 @@ def test_a_later_verdict_updates_it(db: None) -> None:
     assert incident.started_at == UNTIL - 3 * HOUR
     verdict = IncidentEntry.objects.get(kind="verdict")
     assert verdict.data["changes"]["cause"] == {"old": "none", "new": "context_bloat"}
+    about = f"incident {incident.pk}"
+    assert trail("INCIDENT_") == [
+        ("INCIDENT_DETECTED", about, "triage"),
+        ("INCIDENT_TRIAGED", about, "triage"),
+    ]
+    assert meta_of("INCIDENT_TRIAGED")["changes"] == verdict.data["changes"]
 
 
 def test_an_older_look_is_left_aside(db: None) -> None:

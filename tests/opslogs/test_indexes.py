@@ -4,6 +4,8 @@ from typing import Any
 
 from django.db import connections
 
+from opslog import tasks
+
 NAMES = ("kind", "owner", "actor", "agent", "request", "type", "named")
 WANTED = sorted(f"operations_events_by_{name}" for name in NAMES)
 PARTITIONS = """
@@ -30,3 +32,12 @@ def test_each_partition_has_each(committed_db: str) -> None:
     now = len(owner(PARTITIONS))
     assert now > before + 10
     assert dict(owner(ATTACHED, WANTED)) == dict.fromkeys(WANTED, now)
+
+
+def test_the_job_makes_the_partitions_of_the_coming_months(committed_db: str) -> None:
+    before = sorted(owner(PARTITIONS))
+    (last,) = before[-1]
+    owner(f"DROP TABLE {last}")
+    assert tasks.make_partitions() == 1
+    assert sorted(owner(PARTITIONS)) == before
+    assert tasks.make_partitions() == 0

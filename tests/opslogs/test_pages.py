@@ -131,6 +131,25 @@ def test_the_tail_asks_again_for_the_last_minute(auditor: Client) -> None:
     assert shown(auditor.get(f"/ops-logs/rows?after={Key(later, 1)}")) == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "badge"),
+    [
+        ("WORK_ORDER_START", "calm"),
+        ("WORK_ORDER_CAP_CHANGE", "good"),
+        ("CAP_CHANGE_APPROVED", "good"),
+        ("CAP_CHANGE_REFUSED", "warn"),
+        ("TOKEN_REVOKED", "warn"),
+        ("COST_REFUSED", "bad"),
+        ("INCIDENT_DETECTED", "bad"),
+        ("OF_ANOTHER_RELEASE", "calm"),
+    ],
+)
+def test_the_badge_of_a_kind_has_its_level(auditor: Client, kind: str, badge: str) -> None:
+    record(kind)
+    page = auditor.get("/ops-logs", {"kind": kind}).content.decode()
+    assert f'<span class="tg-badge tg-badge-{badge}">{kind}</span>' in page
+
+
 def test_a_row_opens_to_its_record(auditor: Client) -> None:
     earlier = record("NOTE", "before it")
     event = record("LIMIT_CHANGE", "moved", changes={"amount": {"old": 50, "new": "60.00"}})

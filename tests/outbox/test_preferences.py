@@ -15,6 +15,7 @@ from opslog.outbox import delivery, preferences
 from tests.factories import make_user
 from tests.outbox.queueing import State, queue
 from tests.outbox.sinks import HttpSink, SmtpSink
+from tests.trail import meta_of, trail
 
 WANTED = {
     "channel": "email",
@@ -169,3 +170,30 @@ def test_the_page_is_of_whoever_looks_at_it(anna: User) -> None:
     assert (chosen.channel, chosen.least_severity, chosen.quiet_from) == ("none", "error", time(22))
     answer = browser.post("/admin/notifications/", {**form, "time_zone": "Mars"})
     assert "IANA" in answer.content.decode()
+    kind = "NOTIFICATION_PREFERENCE_CHANGED"
+    assert trail(kind) == [(kind, f"user {anna.pk}", "anna")]
+    changed = meta_of(kind)["preferences"]
+    assert changed["channel"] == {"old": "email", "new": "none"}
+    assert set(changed) == set(form)
+    assert browser.post("/admin/notifications/", form).status_code == 302
+    assert len(trail(kind)) == 1  # nothing has changed
+
+
+def test_the_policy_is_changed_with_a_reason(db: None) -> None:
+    before = MessagePolicy.objects.get()
+    wanted = {name: getattr(before, name) for name in preferences.POLICY_FIELDS}
+    with pytest.raises(NotAllowedNow, match="Nothing"):
+        preferences.set_policy(wanted, by="root", reason="x")
+    wanted["per_person_hour"] = before.per_person_hour + 5
+    with pytest.raises(NotAllowedNow, match="reason"):
+        preferences.set_policy(wanted, by="root", reason=" ")
+    preferences.set_policy(wanted, by="root", reason="nights")
+    assert MessagePolicy.objects.get().per_person_hour == wanted["per_person_hour"]
+    kind = "MESSAGE_POLICY_CHANGED"
+    assert trail(kind) == [(kind, "message_policy 1", "root")]
+    assert meta_of(kind) == {
+        "changes": {
+            "per_person_hour": {"old": before.per_person_hour, "new": wanted["per_person_hour"]}
+        },
+        "reason": "nights",
+    }

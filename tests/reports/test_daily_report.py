@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import strip_tags
 
-from budgets import clock
+from budgets import clock, tasks
 from budgets.models import Counter, DailyReport
 from budgets.reports import notify, rows
 from budgets.reports.csv_file import csv_lines
@@ -23,6 +23,7 @@ from opslog.models import OperationsEvent, OutboxMessage
 from tests import factories
 from tests.admin.scene import FORMULA, HOSTILE, break_glass
 from tests.reports.rows import begins, changed_at, long_ago, refused, report, used
+from tests.trail import trail
 
 PAGE = "daily-report-page"
 
@@ -400,3 +401,13 @@ def test_the_command_prints_and_sends(yesterday: date) -> None:
     ):
         with pytest.raises(CommandError):
             call_command("daily_report", *wrong)
+
+
+def test_the_job_reports_yesterday_once(yesterday: date) -> None:
+    DailyReport.objects.create(
+        day=yesterday - timedelta(days=2), work_orders=0, blocked=0, near=0, idle=0, runs=0, usd=0
+    )
+    reported = tasks.tell_daily_report()
+    assert reported in (1, 2)  # before 00:05 UTC that of yesterday waits
+    assert len(trail("DAILY_REPORT")) == reported
+    assert tasks.tell_daily_report() == 0

@@ -11,12 +11,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 
+from budgets import clock, tasks
 from budgets.exceptions import Refused
 from budgets.finops.bills import actuals, monthly_budgets
 from budgets.models import Alert, BilledCost, BillImport, Counter, DimensionBudget, ServiceMapping
 from opslog.models import InferenceHour, OperationsEvent
 from tests.factories import make_hour
 from tests.reviews.bills import HEADER, line
+from tests.trail import meta_of, trail
 
 MONTH = date(2026, 10, 1)
 
@@ -126,7 +128,9 @@ def test_a_service_wins_over_its_category(db: None, bill) -> None:
     assert actuals.of_month(MONTH)[""].usd == 9
     assert actuals.unmapped(MONTH) == [("Media", "Machines", Decimal(9))]
     data = {"service_category": "Compute", "service_name": "Runners", "dimension": "ci_cd"}
-    monthly_budgets.map_service(None, data, by="ops")
+    mapping = monthly_budgets.map_service(None, data, by="ops")
+    assert trail("SERVICE_MAPPED") == [("SERVICE_MAPPED", f"service_mapping {mapping.pk}", "ops")]
+    assert meta_of("SERVICE_MAPPED")["new"] == "ci_cd"
     found = actuals.of_month(MONTH)
     assert (found["compute"].usd, found["ci_cd"].usd) == (Decimal(1), Decimal(4))
     with pytest.raises(Refused):
@@ -193,6 +197,26 @@ def test_each_tier_is_told_once(db: None, bill) -> None:
     alerts = Alert.objects.filter(kind="dimension_tier").order_by("id")
     assert [alert.meta["tier"] for alert in alerts] == [70, 90, 100]
     assert "100 % of the budget of 2026-10 reached ($120.00 of $100.00)" in alerts[2].message
+    about = f"dimension_budget {DimensionBudget.objects.get(dimension='compute').pk}"
+    assert (
+        trail("DIMENSION_TIER", "BUDGET_ALERT")
+        == [
+            ("DIMENSION_TIER", about, "tollgate"),
+            ("BUDGET_ALERT", about, "tollgate"),
+        ]
+        * 3
+    )
+    assert meta_of("BUDGET_ALERT") == {"kind": "dimension_tier", "tier": 100, "month": "2026-10"}
+    assert meta_of("DIMENSION_TIER")["tier"] == 100
+
+
+def test_the_job_watches_this_month(db: None) -> None:
+    DimensionBudget.objects.filter(dimension="llm_api").update(monthly_usd=10)
+    make_hour(actuals.first_of(clock.today()), usd="9.50")
+    assert tasks.watch_monthly_budgets() >= 2  # and the projection, in some months
+    tiers = Alert.objects.filter(kind="dimension_tier").order_by("id")
+    assert [alert.meta["tier"] for alert in tiers] == [70, 90]
+    assert tasks.watch_monthly_budgets() == 0
 
 
 def test_changing_a_budget_leaves_an_event(db: None) -> None:

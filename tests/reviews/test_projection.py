@@ -23,6 +23,7 @@ from opslog.telemetry import rollup
 from opslog.telemetry.accepting import accept_inference
 from opslog.telemetry.drafts import InferenceDraft
 from tests.factories import make_hour, make_user
+from tests.trail import meta_of, trail
 
 NOON = datetime(2026, 11, 11, 12, 0, tzinfo=UTC)  # ten and a half days of thirty
 
@@ -119,6 +120,9 @@ def test_the_projection_starts_from_what_the_tiers_count() -> None:
     assert monthly_budgets.watch_projections(NOON) == 1
     alert = Alert.objects.get(kind="month_projection", owner_type="dimension_budget")
     assert (alert.meta["used"], alert.meta["projected"]) == ("31.50", "90.00")
+    about = f"dimension_budget {alert.owner_id}"
+    assert trail("MONTH_PROJECTION") == [("MONTH_PROJECTION", about, "tollgate")]
+    assert meta_of("MONTH_PROJECTION") == alert.meta
 
 
 @pytest.mark.django_db

@@ -1,7 +1,7 @@
 """The monthly review: opened once, worked through, closed by two people, final."""
 
 import io
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from budgets import clock
+from budgets import clock, tasks
 from budgets.demo import bills
 from budgets.exceptions import Conflict, Refused
 from budgets.finops.bills import actuals
@@ -24,6 +24,7 @@ from tests import factories
 from tests.admin.scene import FORMULA, HOSTILE
 from tests.factories import client_of, make_hour
 from tests.incidents.findings import make_finding, whole_hour
+from tests.trail import meta_of, trail
 
 OCTOBER = date(2026, 10, 1)
 TODAY = date(2026, 11, 1)
@@ -62,6 +63,14 @@ def test_it_is_opened_on_the_first_and_once(db: None) -> None:
     assert list(months) == [date(2026, 11, 1), OCTOBER]
     assert MonthlyReview.objects.get(month=OCTOBER).checks.count() == len(working.CHECKLIST)
     assert OutboxMessage.objects.filter(topic="monthly_review", recipient_label="ops").count() == 2
+
+
+def test_the_job_opens_the_review_of_the_month_before(db: None) -> None:
+    month = actuals.month_before(actuals.first_of(clock.today()))
+    Deployment.objects.update(stamped_at=datetime.combine(month, time(), UTC))
+    assert tasks.open_monthly_review() == 1
+    assert MonthlyReview.objects.get().month == month
+    assert tasks.open_monthly_review() == 0
 
 
 def test_a_database_of_this_month_has_no_last_one(db: None) -> None:
@@ -180,10 +189,14 @@ def test_two_people_close_it(review: MonthlyReview) -> None:
     assert review.status == "closed"
     with pytest.raises(Refused, match="final"):
         working.decide(review.pk, text="late", who="", due=None, by="ann")
-    kinds = OperationsEvent.objects.filter(owner_type="monthly_review").values_list(
-        "kind", flat=True
-    )
-    assert {"REVIEW_OPENED", "REVIEW_CHECK", "REVIEW_SIGNED", "REVIEW_CLOSED"} <= set(kinds)
+    about = f"monthly_review {review.pk}"
+    assert trail("REVIEW_") == [
+        ("REVIEW_OPENED", about, "tollgate"),
+        *[("REVIEW_CHECK", about, "fin")] * len(working.CHECKLIST),
+        ("REVIEW_SIGNED", about, "ann"),
+        ("REVIEW_SIGNED", about, "bob"),
+        ("REVIEW_CLOSED", about, "bob"),
+    ]
 
 
 @pytest.mark.parametrize("what", ["decide", "tick", "figures"])
@@ -198,6 +211,13 @@ def test_a_change_leaves_a_signature_behind(review: MonthlyReview, what: str) ->
     else:
         make_hour(date(2026, 10, 6), usd="1.00")
         working.take_again(review.pk, by="fin")
+    kind = {
+        "decide": "REVIEW_DECISION",
+        "tick": "REVIEW_CHECK",
+        "figures": "REVIEW_FIGURES",
+    }[what]
+    assert trail("REVIEW_")[-1] == (kind, f"monthly_review {review.pk}", "fin")
+    assert meta_of(kind)["month"] == "2026-10"
     with pytest.raises(Conflict):
         sign(review, "bob", seen)
     assert not sign(review, "bob")

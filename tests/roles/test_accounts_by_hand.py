@@ -41,6 +41,23 @@ def test_an_account_changed_by_hand_leaves_an_event(
     assert "hash" not in str(meta)
 
 
+def test_an_account_deleted_by_the_owner_leaves_an_event(owner: Connection) -> None:
+    number = person(owner)
+    owner.sql("DELETE FROM auth_user WHERE id = %s", number)
+    [(kind, subject, actor, user, meta)] = owner.events("USER_DELETED")
+    assert (kind, subject, actor) == ("user", str(number), user)
+    assert meta == {"changes": {}, "by": "DELETE", "reason": None}
+
+
+def test_a_group_made_or_deleted_by_the_owner_leaves_an_event(owner: Connection) -> None:
+    [(number,)] = owner.sql("INSERT INTO auth_group (name) VALUES ('mine') RETURNING id")
+    owner.sql("DELETE FROM auth_group WHERE id = %s", number)
+    for kind, by in (("GROUP_CREATED", "INSERT"), ("GROUP_DELETED", "DELETE")):
+        [(owner_type, subject, actor, user, meta)] = owner.events(kind)
+        assert (owner_type, subject, actor) == ("group", str(number), user)
+        assert meta["by"] == by
+
+
 def test_a_number_exchanged_for_anothers_leaves_an_event(app: Connection) -> None:
     """Groups and votes are those of a number."""
     vp, mallory = person(app, "vp"), person(app)
@@ -214,6 +231,14 @@ def test_a_token_by_hand_leaves_an_event(app: Connection) -> None:
     app.sql("UPDATE service_tokens SET revoked_at = NULL")
     assert len(app.events("TOKEN_REVOKED")) == 1
     assert app.events("TOKEN_CHANGED")[-1][4]["changes"]["revoked_at"]["new"] is None
+
+
+def test_a_token_deleted_by_the_owner_leaves_an_event(owner: Connection) -> None:
+    [(token,)] = owner.sql(TOKEN, person(owner))
+    owner.sql("DELETE FROM token_uses WHERE token_id = %s", token)
+    owner.sql("DELETE FROM service_tokens WHERE id = %s", token)
+    [(kind, subject, _, _, meta)] = owner.events("TOKEN_DELETED")
+    assert (kind, subject, meta["by"]) == ("service_token", str(token), "DELETE")
 
 
 def test_settings_of_work_orders_and_agents_leave_an_event(app: Connection) -> None:

@@ -16,7 +16,9 @@ from django.db import connection, transaction
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 from django_q.tasks import async_task
+from pytest_django import Settings
 
+from config import checks
 from config.job_list import ListedJobs, why_not
 from config.run.children import BASE_DIR
 from config.run.privileges import ProcessUser
@@ -44,6 +46,30 @@ def test_the_list_has_all_that_is_enqueued() -> None:
 def test_each_of_the_list_is_there(task: str) -> None:
     module, name = task.rsplit(".", 1)
     assert callable(getattr(importlib.import_module(module), name))
+
+
+def test_each_of_the_list_is_run_by_a_test() -> None:
+    texts = [file.read_text() for file in (BASE_DIR / "tests").rglob("*.py")]
+    run = {name for text in texts for name in re.findall(r"\b([a-z_]+)\(\)", text)}
+    assert {task.rpartition(".")[2] for task in JOBS} - run == set()
+
+
+def test_a_job_that_cannot_be_run_stops_every_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checks.jobs_can_be_run() == []
+    gone = {f"budgets.tasks.{name}" for name in ("gone", "BATCH")} | {"budgets.nowhere.tidy"}
+    monkeypatch.setattr(checks, "JOBS", frozenset({*JOBS, *gone}))
+    found = checks.jobs_can_be_run()
+    assert {(each.id, each.msg.split()[0]) for each in found} == {
+        ("config.E068", task) for task in gone
+    }
+
+
+@pytest.mark.parametrize(("timeout", "fits"), [(299, True), (300, False), (301, False)])
+def test_no_job_is_handed_out_again_while_it_may_run(
+    settings: Settings, timeout: int, fits: bool
+) -> None:
+    settings.Q_CLUSTER = {**settings.Q_CLUSTER, "timeout": timeout, "retry": 300}
+    assert [each.id for each in checks.jobs_can_be_run()] == ([] if fits else ["config.E069"])
 
 
 @pytest.mark.parametrize(

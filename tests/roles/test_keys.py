@@ -13,6 +13,7 @@ from pytest_django import Settings
 from budgets.admission import counters
 from tests import factories
 from tests.admission.desk import Desk
+from tests.trail import meta_of, trail
 
 
 def session_of(user: User) -> str:
@@ -56,3 +57,10 @@ def test_a_counter_that_was_lowered_is_found(committed_db: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("UPDATE counters SET reserved_usd = 0 WHERE subject = 'w1'")
     assert {each.subject for each in counters.differences()} == {"w1"}
+    counters.repair(by="ops", reason="somebody lowered it")
+    assert list(counters.differences()) == []
+    assert trail("COUNTERS_REPAIRED") == [("COUNTERS_REPAIRED", "", "ops")]
+    meta = meta_of("COUNTERS_REPAIRED")
+    assert meta["reason"] == "somebody lowered it"
+    assert all("w1" in each["key"] for each in meta["counters"])
+    assert all(each["old"] != each["new"] for each in meta["counters"])

@@ -13,6 +13,7 @@ from opslog import checks
 from opslog.models import OperationsEvent, SealKey
 from opslog.sealing.selectors import last_verification, seal_of
 from tests.sealing.scene import Sealed, log_ids
+from tests.trail import trail
 
 
 def test_nothing_was_altered(sealed: Sealed, capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,6 +26,7 @@ def test_nothing_was_altered(sealed: Sealed, capsys: pytest.CaptureFixture[str])
     assert "Nothing was altered." in output
     verification = last_verification()
     assert verification is not None
+    assert trail("EVENTS_VERIFIED") == [("EVENTS_VERIFIED", "", "verify_events")]
     assert verification.meta["findings"] == {}
     assert verification.meta["through"] == 1
 

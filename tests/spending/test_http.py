@@ -266,6 +266,14 @@ def test_another_environment_does_not_start(shipped: Api) -> None:
     assert manage(shipped, "check", "--database", "default", **other).returncode == 0
     back = manage(shipped, "stamp_environment", "development", "--reason", "it was not", **other)
     assert back.returncode == 0, back.stderr
+    rows = shipped.sql(
+        "SELECT owner_type, meta FROM operations_events WHERE kind = 'ENVIRONMENT_STAMPED'"
+        " ORDER BY id DESC LIMIT 2"
+    )
+    assert rows == [
+        ("", {"old": "production", "new": "development", "reason": "it was not"}),
+        ("", {"old": "development", "new": "production", "reason": "it is"}),
+    ]
 
 
 def test_the_scenarios_are_played_elsewhere(shipped: Api, http: httpx2.Client) -> None:

@@ -108,6 +108,12 @@ def test_direct_spend_is_the_same(
     (row,) = api.sql(RECORDED, answer.json()["spendId"])
     assert row[2] == usage["inputTokens"]
     assert row[-1] == Decimal(cost)
+    [(kind, owner, meta)] = api.sql(
+        "SELECT kind, owner_type, meta FROM operations_events WHERE owner_id = %s",
+        answer.json()["spendId"],
+    )
+    assert (kind, owner) == ("LLM_SPEND", "direct_spend")
+    assert (meta["costUsd"], meta["model"], bool(meta["tokenName"])) == (cost, MODEL, True)
 
 
 UNPRICED = pytest.mark.parametrize(

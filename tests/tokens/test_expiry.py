@@ -10,7 +10,7 @@ from django.utils import timezone
 from opslog.exceptions import NotAllowedNow
 from opslog.models import OperationsEvent, OutboxMessage
 from tests import factories
-from workorders import tokens
+from workorders import tasks, tokens
 from workorders.models import ServiceToken, TokenPolicy
 
 pytestmark = pytest.mark.django_db(databases=["default", "owner"])
@@ -69,8 +69,8 @@ def test_the_command_says_when_it_expires(capsys: pytest.CaptureFixture[str]) ->
 )
 def test_owners_are_told_ahead_once(left: dict[str, int], days: list[str]) -> None:
     token = ends_in(owner=None, **left)
-    tokens.remind()
-    tokens.remind()
+    assert tasks.remind_of_tokens() == len(days)
+    tasks.remind_of_tokens()
     assert keys() == [f"expires:{token.pk}:{day}" for day in days]
     if days:
         message = OutboxMessage.objects.get()

@@ -19,6 +19,7 @@ from opslog.models import OperationsEvent
 from tests import factories
 from tests.admission.desk import Desk, body, run_of
 from tests.tokens.rotating import owner_of, rotated, token_of
+from tests.trail import meta_of, trail
 from workorders import tokens
 from workorders.models import Run, ServiceToken
 
@@ -124,7 +125,11 @@ def test_revoking_one_leaves_the_others_and_all_of_the_line_none(desk: Desk) -> 
     newest = rotated(new)
     assert tokens.revoke_line(token_of(desk).pk, by="ops", reason="leaked") == 2
     assert {each.start().denial for each in (new, newest)} == {"token"}
-    assert OperationsEvent.objects.filter(kind="TOKEN_REVOKED").count() == 3
+    tokens_of_line = [token_of(each).pk for each in (desk, new, newest)]
+    assert sorted(trail("TOKEN_REVOKED")) == [
+        ("TOKEN_REVOKED", f"service_token {pk}", "ops") for pk in sorted(tokens_of_line)
+    ]
+    assert meta_of("TOKEN_REVOKED")["reason"] == "leaked"
 
 
 def test_what_is_not_rotated(desk: Desk) -> None:
