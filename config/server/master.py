@@ -53,7 +53,7 @@ class Ended(BaseException):
 
 
 def serve(application: Application, plan: Plan) -> None:
-    """Runs until it is told to stop (SIGTERM, SIGINT)."""
+    """Runs until it is stopped (SIGTERM, SIGINT)."""
     api_schema.document()
     frames = door.frames(application)
     connections.close_all()  # what the checks of the settings have opened is nobody's to share

@@ -1,6 +1,7 @@
 """The monthly review: opened once, worked through, closed by two people, final."""
 
 import io
+import json
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -157,7 +158,7 @@ def test_the_demo_has_budgets_bills_and_a_review(db: None) -> None:
     assert review.figures["unmapped"] == [["Other", "Support plan", "30.07"]]
     out = io.StringIO()
     call_command("export_terraform", stdout=out)
-    assert out.getvalue().count("tollgate-") == 6
+    assert len(json.loads(out.getvalue())["resource"]["aws_budgets_budget"]) == 6
 
 
 def test_month_against_budget_and_month_before(review: MonthlyReview) -> None:
