@@ -23,6 +23,8 @@ from opslog.sealing import heads, sealer
 from opslog.sealing.rows import EVENT_ROW, all_rows, reading
 from opslog.sealing.verifier import TOO_LONG, examine, own_key, verify
 
+# Verifies a proof with no code of Tollgate.
+CHECKER = Path(__file__).resolve().parents[2] / "docs/check_proof.py"
 NAMES = "('operations_events', 'seals', 'seal_members', 'seal_keys', 'event_tombstones')"
 TABLES = f"SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relname IN {NAMES}"
 FOREIGN_KEYS = f"""

@@ -13,9 +13,7 @@ from django.core.management.base import CommandError
 from opslog.models import SealKey
 from opslog.seal_format.statements import Signer
 from opslog.sealing import proofs
-from tests.sealing.scene import Sealed, log_ids
-
-CHECKER = Path(__file__).resolve().parents[2] / "docs/check_proof.py"
+from tests.sealing.scene import CHECKER, Sealed, log_ids
 
 
 def check(folder: Path, proof: dict[str, Any], *trust: str) -> tuple[int, str]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from opslog.seal_format import encoding, merkle
 from opslog.seal_format.snapshots import Snapshot
 from opslog.seal_format.statements import Signer, Statement, is_signed, moment
-from tests.sealing.test_proofs import CHECKER
+from tests.sealing.scene import CHECKER
 
 # What leaves the house is checked by this program, which shares no code with Tollgate.
 checker = runpy.run_path(str(CHECKER))
