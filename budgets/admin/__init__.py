@@ -19,3 +19,5 @@ from budgets.admin import (  # noqa: F401  (they register themselves)
     watching,
     work_orders,
 )
+
+__all__ = ["burn_rate_page", "burners", "daily_report_page", "forms", "limits", "mitigation_page"]

@@ -6,8 +6,4 @@ from budgets.alerts.raising import (
     tell_soon,
 )
 
-__all__ = [
-    "sweep",
-    "tell",
-    "tell_soon",
-]
+__all__ = ["refusals", "rules", "sweep", "tell", "tell_soon"]

@@ -9,5 +9,7 @@ __all__ = [
     "evidence_of",
     "limit_evidence",
     "refusals_by_request",
+    "report",
+    "risk",
     "snapshot",
 ]

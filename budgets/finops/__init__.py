@@ -1,1 +1,3 @@
 """Money over months: bills, monthly budgets, cost reviews, hotspots, and whom to call."""
+
+__all__ = ["bills", "contacts", "hotspots", "reviews"]

@@ -11,3 +11,5 @@ from opslog.admin import (  # noqa: F401  (they register themselves)
     seals,
     unread_spans,
 )
+
+__all__ = ["acts", "base", "forecast_page", "log_pages", "notifications_page"]

@@ -9,5 +9,12 @@ from opslog.events.recording import (
 __all__ = [
     "as_text",
     "changed",
+    "csv_cells",
+    "detail",
+    "export",
+    "filters",
     "record",
+    "registry",
+    "saved_views",
+    "search",
 ]

@@ -2,3 +2,5 @@
 
 The format is that of `opslog.seal_format`; what is in here reads and writes.
 """
+
+__all__ = ["expiry", "heads", "keys", "private_files", "proofs", "sealer", "selectors", "verifier"]

@@ -4,3 +4,15 @@
 Nothing here reads a table or a clock: a caller reads the rollups, hands them in, and stores what
 comes back.
 """
+
+__all__ = [
+    "attribution",
+    "data",
+    "judge",
+    "normal",
+    "owned",
+    "panel",
+    "thresholds",
+    "tokens",
+    "verdict",
+]

@@ -50,3 +50,41 @@ def test_a_room_says_what_it_is_for(floor: str) -> None:
         and not ast.get_docstring(ast.parse(room.read_text()))
     ]
     assert silent == []
+
+
+def imported(path: Path) -> set[str]:
+    """Every `a.b.c` that a file imports, by whatever way."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def doors() -> dict[str, set[str]]:
+    """What each room lets others import: its `__all__`, modules and names."""
+    rooms = {}
+    for floor in ("budgets", "opslog"):
+        for init in (ROOT / floor).glob("*/__init__.py"):
+            for node in ast.parse(init.read_text()).body:
+                if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                    rooms[name_of(init)] = set(ast.literal_eval(node.value))
+    return {room: names for room, names in rooms.items() if not room.endswith(".models")}
+
+
+def test_a_room_is_entered_by_what_it_lists() -> None:
+    rooms = doors()
+    assert len(rooms) > 20
+    past = [
+        f"{name_of(path)}: {name}"
+        for floor in FLOORS
+        for path in (ROOT / floor).rglob("*.py")
+        for name in imported(path)
+        for room, listed in rooms.items()
+        if name.startswith(f"{room}.")
+        and not name_of(path).startswith(room)
+        and name.removeprefix(f"{room}.").split(".")[0] not in listed
+    ]
+    assert past == []
