@@ -28,9 +28,9 @@ def ask(page: PageAdmin, request: StaffRequest, work_order: WorkOrder) -> HttpRe
     form = AskForm(request.POST or None, work_order=work_order, proposed=proposed)
 
     def send() -> tuple[ChangeRequest, str]:
-        made = approvals.ask(work_order.pk, by=request.user, **form.told())
-        said = "applied" if made.status == "applied" else "sent to those who decide"
-        return made, f"Request #{made.pk} is {said}."
+        made = approvals.ask(work_order.pk, by=request.user, **form.arguments())
+        outcome = "applied" if made.status == "applied" else "sent to those who decide"
+        return made, f"Request #{made.pk} is {outcome}."
 
     title = f"Request a cap change: {work_order.title}"
     return _check_or_send(page, request, work_order, form, send, title=title)
@@ -40,15 +40,15 @@ def edit(
     page: PageAdmin, request: StaffRequest, obj: ChangeRequest, work_order: WorkOrder
 ) -> HttpResponseBase:
     initial = {line.measure: line.new for line in obj.lines.all()}
-    told = ("justification", "expected_cost_impact", "grant_from", "grant_until")
-    initial |= {name: getattr(obj, name) for name in told}
+    names = ("justification", "expected_cost_impact", "grant_from", "grant_until")
+    initial |= {name: getattr(obj, name) for name in names}
     form = AskForm(request.POST or None, work_order=work_order, initial=initial)
     return _check_or_send(
         page,
         request,
         work_order,
         form,
-        lambda: edited(obj, request, form.told()),
+        lambda: edited(obj, request, form.arguments()),
         title=f"Change request #{obj.pk}: {work_order.title}",
         editing=obj,
         approved=obj.votes.filter(revision=obj.revision).count(),

@@ -270,9 +270,9 @@ class ChangeRequestAdmin(PageAdmin):
         if not form.is_valid():
             rows = self.get_queryset(request).filter(pk__in=seen)
             return self._many(request, rows, form, seen)
-        told = form.cleaned_data
+        data = form.cleaned_data
         try:
-            deciding.decide_on_many(request, seen, told["decision"], told["comment"])
+            deciding.decide_on_many(request, seen, data["decision"], data["comment"])
         except Unavailable as error:
             messages.error(request, str(error))
         return HttpResponseRedirect(f"{_list_url()}?whose=me")

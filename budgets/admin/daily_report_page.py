@@ -91,5 +91,5 @@ def _ask(row: Row, day: date) -> str:
     )
     caps = {measure: str(value) for measure, value in row.proposal.items()}
     impact = {"expected_cost_impact": row.cost_impact}
-    told = {"work_order": row.work_order, **caps, "justification": why, **impact}
-    return f"{reverse('admin:budgets_changerequest_add')}?{urlencode(told)}"
+    initial = {"work_order": row.work_order, **caps, "justification": why, **impact}
+    return f"{reverse('admin:budgets_changerequest_add')}?{urlencode(initial)}"

@@ -29,13 +29,13 @@ def decide(
     `second_factor_at`: when they did so with their second factor. Raises Refused, PasswordRequired
     and SecondFactorRequired where they must and have not, and Unavailable where the evidence cannot
     be computed: nobody signs without."""
-    told = form.cleaned_data
+    data = form.cleaned_data
     return approvals.decide(
         request.pk,
         by=by,
-        decision=told["decision"],
-        comment=told["comment"],
-        seen_revision=told["seen_revision"],
+        decision=data["decision"],
+        comment=data["comment"],
+        seen_revision=data["seen_revision"],
         evidence={**snapshot(request), "answers": form.answers()},
         password_confirmed=confirmed,
         second_factor_at=second_factor_at,
@@ -53,9 +53,9 @@ def decide_on_many(request: HttpRequest, seen: dict[int, int], decision: str, co
         evidence=snapshot,
         second_factor_at=second_factor_at(request),
     )
-    for request_id, said in results.items():
-        level = messages.WARNING if said.startswith("Not decided") else messages.SUCCESS
-        messages.add_message(request, level, f"Request #{request_id}: {said}")
+    for request_id, result in results.items():
+        level = messages.WARNING if result.startswith("Not decided") else messages.SUCCESS
+        messages.add_message(request, level, f"Request #{request_id}: {result}")
 
 
 def outcome(decided: ChangeRequest) -> str:

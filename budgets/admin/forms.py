@@ -125,8 +125,8 @@ class AskForm(JustifiedForm):
         self.data = {self.add_initial_prefix(name): caps[name] for name in CAPS}
 
     def clean(self) -> dict[str, Any]:
-        told = super().clean() or self.cleaned_data
-        since, until = told.get("grant_from"), told.get("grant_until")
+        data = super().clean() or self.cleaned_data
+        since, until = data.get("grant_from"), data.get("grant_until")
         if bool(since) != bool(until):
             self.add_error(
                 "grant_from" if until else "grant_until",
@@ -134,7 +134,7 @@ class AskForm(JustifiedForm):
             )
         elif since and until and since >= until:
             self.add_error("grant_until", "The end must come after the beginning.")
-        return told
+        return data
 
     def wanted(self) -> dict[str, Any]:
         """The new values, None for what stays."""
@@ -146,7 +146,7 @@ class AskForm(JustifiedForm):
             if (value := self.cleaned_data[measure]) is not None
         }
 
-    def told(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, Any]:
         """As `approvals.ask` and `approvals.edit` take it."""
         names = ("justification", "expected_cost_impact", "grant_from", "grant_until")
         return {"new": self.wanted(), **{name: self.cleaned_data[name] for name in names}}
@@ -174,13 +174,13 @@ class RaiseForm(JustifiedForm):
         self.fields["justification"].help_text = "Why it must be more. Approvers read this first."
         self.order_fields([*values, "justification", "expected_cost_impact"])
 
-    def told(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, Any]:
         """As `approvals.ask` and `approvals.edit` take it."""
-        said = self.cleaned_data
+        data = self.cleaned_data
         return {
-            "new": {m: None if said[m] == old else said[m] for m, old in self.values.items()},
-            "justification": said["justification"],
-            "expected_cost_impact": said["expected_cost_impact"],
+            "new": {m: None if data[m] == old else data[m] for m, old in self.values.items()},
+            "justification": data["justification"],
+            "expected_cost_impact": data["expected_cost_impact"],
         }
 
 
@@ -217,20 +217,20 @@ class DecisionForm(forms.Form):
             yield name, self[name], self[f"{name}_note"]
 
     def clean(self) -> dict[str, Any]:
-        told = super().clean() or self.cleaned_data
-        if told.get("decision") == Vote.Decision.APPROVE:
+        data = super().clean() or self.cleaned_data
+        if data.get("decision") == Vote.Decision.APPROVE:
             for name, _ in QUESTIONS:
-                if name not in self.errors and not told.get(name):
+                if name not in self.errors and not data.get(name):
                     self.add_error(name, "Answer this to approve.")
-        return told
+        return data
 
     def answers(self) -> dict[str, dict[str, str]]:
         """What was answered, as it is kept with the vote."""
-        told = self.cleaned_data
+        data = self.cleaned_data
         return {
-            name: {"answer": told[name], "note": told[f"{name}_note"]}
+            name: {"answer": data[name], "note": data[f"{name}_note"]}
             for name, _ in QUESTIONS
-            if told[name] or told[f"{name}_note"]
+            if data[name] or data[f"{name}_note"]
         }
 
 
@@ -253,8 +253,8 @@ class ManyForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        told = self.data.getlist("seen") if hasattr(self.data, "getlist") else []
-        pairs = [each for each in told if _is_pair(each)]
+        submitted = self.data.getlist("seen") if hasattr(self.data, "getlist") else []
+        pairs = [each for each in submitted if _is_pair(each)]
         self.fields["seen"].choices = [(each, each) for each in pairs]  # type: ignore[attr-defined]
 
     def seen_revisions(self) -> dict[int, int]:

@@ -58,7 +58,7 @@ class BreakGlassForm(Themed, forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for measure in approvals.CAPS:
-            highest = told(measure, approvals.limit_of(measure))
+            highest = shown(measure, approvals.limit_of(measure))
             self.fields[measure].help_text = f"Up to {highest}. Empty: as it is."
 
 
@@ -90,7 +90,7 @@ def ending(request: StaffRequest, grant: Grant) -> tuple[str, ...]:
     return (
         f"It would have ended by itself at {grant.ends_at:%Y-%m-%d %H:%M} UTC.",
         (
-            f"Without it and without another grant, {told(grant.measure, base)} is in force from "
+            f"Without it and without another grant, {shown(grant.measure, base)} is in force from "
             "the next start on."
         ),
         (
@@ -184,7 +184,7 @@ class GrantAdmin(PageAdmin):
             "title": f"{raised(obj)} for {obj.wo.title}",
             "raised": raised(obj),
             "state": state_of(obj, now),
-            "base": told(obj.measure, approvals.caps_of(obj.wo)[obj.measure]),
+            "base": shown(obj.measure, approvals.caps_of(obj.wo)[obj.measure]),
             "waits": waits,
             "review_by": obj.created_at + REVIEW_WITHIN,
             "overdue": waits and obj.created_at + REVIEW_WITHIN <= now,
@@ -219,13 +219,13 @@ class GrantAdmin(PageAdmin):
         return badge("pending", f"due {due:%Y-%m-%d %H:%M}")
 
 
-def told(measure: str, value: Decimal) -> str:
+def shown(measure: str, value: Decimal) -> str:
     label = Measure(measure).label
     return f"${value:,.2f} a day" if measure == Measure.USD_PER_DAY else f"{value:,.0f} {label}"
 
 
 def raised(grant: Grant) -> str:
-    return told(grant.measure, grant.value)
+    return shown(grant.measure, grant.value)
 
 
 def state_of(grant: Grant, now: datetime) -> tuple[str, str]:

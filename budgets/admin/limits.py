@@ -81,7 +81,7 @@ class AddForm(ReasonForm):
 def lowering(request: StaffRequest, limit: Budget) -> tuple[str, ...]:
     used = limits.use_of([limit.pk])[limit.pk].used
     return (
-        f"Now {amount_told(limit)}; used {told(limit, used)}.",
+        f"Now {amount_told(limit)}; used {formatted(limit, used)}.",
         "What is used above it stays used; nothing more is admitted until there is room.",
     )
 
@@ -187,7 +187,7 @@ class BudgetAdmin(PageAdmin):
         if limit.scope == Budget.Scope.WORK_ORDER:
             return "on each work order"
         if limit.amount is None:
-            used = figure("limits.used", use.used, told(limit, use.used))
+            used = figure("limits.used", use.used, formatted(limit, use.used))
             return format_html('<span data-of="{}">{}, no limit</span>', limit.pk, used)
         return render_to_string(
             "tollgate/meter.html",
@@ -215,17 +215,17 @@ def whose(limit: Budget) -> str:
     return f"each {label}" if limit.subject == "*" else f"{label} {limit.subject}"
 
 
-def told(limit: Budget, amount: Decimal) -> str:
+def formatted(limit: Budget, amount: Decimal) -> str:
     return f"${amount:,.2f}" if limit.measure == "usd" else f"{amount:,.0f} {limit.measure}"
 
 
 def amount_told(limit: Budget) -> str:
-    return "no limit" if limit.amount is None else told(limit, limit.amount)
+    return "no limit" if limit.amount is None else formatted(limit, limit.amount)
 
 
 def told_at(limit: Budget) -> str:
     shares = [f"{percent} %" for percent in limit.alert_percents]
-    warning = [told(limit, limit.warning_amount)] if limit.warning_amount is not None else []
+    warning = [formatted(limit, limit.warning_amount)] if limit.warning_amount is not None else []
     return ", ".join(warning + shares) or "–"
 
 

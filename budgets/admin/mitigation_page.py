@@ -42,8 +42,8 @@ def mitigation_page(request: HttpRequest, mitigation_id: int) -> HttpResponse:
             mitigation.pk, values, reason=values.pop("reason"), by=person, now=timezone.now()
         )
         if outcome.applied:
-            return outcome, f"Applied, and recorded on the incident. {outcome.said}"
-        messages.warning(request, f"Not applied: it waits for approval. {outcome.said}")
+            return outcome, f"Applied, and recorded on the incident. {outcome.text}"
+        messages.warning(request, f"Not applied: it waits for approval. {outcome.text}")
         return outcome, ""
 
     if submitted(request, form, apply):

@@ -48,7 +48,7 @@ def ask(page: PageAdmin, request: StaffRequest, kind: str, subject_id: str) -> H
     form = _form(subject, request.POST or None)
 
     def send(_: object) -> tuple[ChangeRequest, str]:
-        made = approvals.ask(subject_id, kind=kind, by=request.user, **form.told())
+        made = approvals.ask(subject_id, kind=kind, by=request.user, **form.arguments())
         return made, f"Request #{made.pk} is sent to those who decide."
 
     if made := submitted(request, form, send):
@@ -65,16 +65,16 @@ def edit(page: PageAdmin, request: StaffRequest, obj: ChangeRequest) -> HttpResp
         "expected_cost_impact": obj.expected_cost_impact,
     }
     form = _form(subject, request.POST or None, initial)
-    if submitted(request, form, lambda _: edited(obj, request, form.told())):
+    if submitted(request, form, lambda _: edited(obj, request, form.arguments())):
         return HttpResponseRedirect(page.address(obj))
     title = f"Change request #{obj.pk}: {subject.label}"
     return _page(page, request, subject, form, obj, title=title, editing=obj)
 
 
 def edited(
-    obj: ChangeRequest, request: StaffRequest, told: dict[str, Any]
+    obj: ChangeRequest, request: StaffRequest, arguments: dict[str, Any]
 ) -> tuple[ChangeRequest, str]:
-    approvals.edit(obj.pk, by=request.user, **told)
+    approvals.edit(obj.pk, by=request.user, **arguments)
     return obj, f"Request #{obj.pk} is changed; whoever signed is asked again."
 
 

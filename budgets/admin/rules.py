@@ -54,9 +54,9 @@ class RuleForm(Themed, forms.Form):
             )
 
     def rule(self, measure: str) -> rules.Rule:
-        told = self.cleaned_data
-        slots = {name: told[f"slot_{name}"] for name in self.groups if told[f"slot_{name}"]}
-        return rules.Rule(measure, told["minimum"], told["maximum"], slots)
+        data = self.cleaned_data
+        slots = {name: data[f"slot_{name}"] for name in self.groups if data[f"slot_{name}"]}
+        return rules.Rule(measure, data["minimum"], data["maximum"], slots)
 
 
 RuleFormSet = formset_factory(RuleForm, extra=SPARE_ROWS, can_delete=True, max_num=20)
@@ -72,12 +72,12 @@ class WhyForm(ReasonForm):
 
 
 def interval(rule: ApprovalRule | rules.Rule) -> str:
-    def told(value: Decimal) -> str:
+    def formatted(value: Decimal) -> str:
         return f"${value:,.2f}" if rule.measure == Measure.USD_PER_DAY else f"{value:,.0f}"
 
     if rule.maximum is None:
-        return f"{told(rule.minimum)} and more"
-    return f"{told(rule.minimum)} to {told(rule.maximum)}"
+        return f"{formatted(rule.minimum)} and more"
+    return f"{formatted(rule.minimum)} to {formatted(rule.maximum)}"
 
 
 @admin.register(ApprovalRule)

@@ -244,8 +244,8 @@ class WorkOrderAdmin(PageAdmin):
     def notable(self, work_order: WorkOrder) -> "QuerySet[OperationsEvent]":
         """Of its last 300 events those that are not the daily bread: a bounded read, however many
         runs there are."""
-        told = OperationsEvent.objects.filter(owner_type="work_order", owner_id=work_order.pk)
-        last = told.values("pk")[:RECENT_EVENTS]
+        events = OperationsEvent.objects.filter(owner_type="work_order", owner_id=work_order.pk)
+        last = events.values("pk")[:RECENT_EVENTS]
         return OperationsEvent.objects.filter(pk__in=last).exclude(kind__in=DAILY_BREAD)
 
     state = column("status", lambda work_order: badge(work_order.status), ordering="status")

@@ -64,10 +64,10 @@ def encode(asks: Sequence[Ask]) -> bytes:
 
 
 def _element(n: int, ask: Ask) -> dict[str, Any]:
-    told = {"n": n, "op": ask.operation, **ask.fields}
+    element = {"n": n, "op": ask.operation, **ask.fields}
     for name in ("digest", "fingerprint"):
-        told[name] = "\\x" + told[name].hex()
-    return told
+        element[name] = "\\x" + element[name].hex()
+    return element
 
 
 def decode(answers: str | bytes) -> list[Answer]:

@@ -144,8 +144,8 @@ def usage_as_json(model: str, name: str, provider: str, usage: Usage) -> dict[st
 
 
 def _retry_after() -> int | None:
-    told = settings.TOLLGATE_RETRY_AFTER
-    return None if told == "midnight" else int(told)
+    setting = settings.TOLLGATE_RETRY_AFTER
+    return None if setting == "midnight" else int(setting)
 
 
 def fingerprint(asked: Any) -> bytes:
@@ -270,35 +270,35 @@ def start(ask: StartAsk, *, caller: Caller, idempotency_key: str = "") -> Decisi
     )
 
 
-def finish_fields(run_id: UUID, told: FinishTold, *, caller: Caller, at_least: int = 0) -> Fields:
+def finish_fields(run_id: UUID, report: FinishTold, *, caller: Caller, at_least: int = 0) -> Fields:
     """What `tollgate.finish_v1` is called with."""
-    cost, version, usage, tokens = told.cost_usd, None, None, None
-    if told.usage is not None:
+    cost, version, usage, tokens = report.cost_usd, None, None, None
+    if report.usage is not None:
         book = prices.current_book(at_least=at_least)
-        model, provider, version = told.model, told.provider, book.version
-        cost = book.cost(model, told.usage, datetime.now(UTC), provider=provider)
+        model, provider, version = report.model, report.provider, book.version
+        cost = book.cost(model, report.usage, datetime.now(UTC), provider=provider)
         name = book.name_of(model, provider=provider)
-        usage = usage_as_json(model, name, provider, told.usage)
-        tokens = told.usage.input_tokens + told.usage.output_tokens
+        usage = usage_as_json(model, name, provider, report.usage)
+        tokens = report.usage.input_tokens + report.usage.output_tokens
     return {
         "digest": caller.digest,
         "address": caller.address or None,
         "run": run_id,
-        "status": told.status,
+        "status": report.status,
         "cost": None if cost is None else usd(cost),
         "usage": usage,
         "tokens": tokens,
         "book_version": version,
-        "fingerprint": fingerprint(told),
+        "fingerprint": fingerprint(report),
         "request_id": current_request_id(),
     }
 
 
-def finish(run_id: UUID, told: FinishTold, *, caller: Caller) -> Decision:
+def finish(run_id: UUID, report: FinishTold, *, caller: Caller) -> Decision:
     """Settle a run at what it cost. The same again gives the same answer. Raises Unavailable."""
     return decide(
         "finish",
-        lambda at_least: finish_fields(run_id, told, caller=caller, at_least=at_least),
+        lambda at_least: finish_fields(run_id, report, caller=caller, at_least=at_least),
     )
 
 

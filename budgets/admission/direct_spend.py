@@ -176,12 +176,12 @@ class SpendTold:
 
 
 def spend_fields(
-    told: SpendTold, *, caller: Caller, idempotency_key: str = "", at_least: int = 0
+    report: SpendTold, *, caller: Caller, idempotency_key: str = "", at_least: int = 0
 ) -> Fields:
     """What `tollgate.spend_v1` is called with."""
-    sent, who = told.who, told.who.canonical()
-    model, provider, usage = told.model, told.provider, told.usage
-    cost, version, name = told.cost_usd, None, ""
+    sent, who = report.who, report.who.canonical()
+    model, provider, usage = report.model, report.provider, report.usage
+    cost, version, name = report.cost_usd, None, ""
     if model:
         book = prices.current_book(at_least=at_least)
         name, version = book.name_of(model, provider=provider), book.version
@@ -203,7 +203,7 @@ def spend_fields(
         "fingerprint": fingerprint(
             {
                 "who": who,
-                "cost_usd": told.cost_usd,
+                "cost_usd": report.cost_usd,
                 "model": canonical(model),
                 "provider": canonical(provider),
                 "usage": usage,
@@ -232,10 +232,10 @@ def spend(
     idempotency_key: str = "",
 ) -> Decision:
     """Record what a call cost, in US dollars or as usage of a model. Raises Unavailable."""
-    told = SpendTold(who, cost_usd, model, provider, usage)
+    report = SpendTold(who, cost_usd, model, provider, usage)
     return decide(
         "spend",
         lambda at_least: spend_fields(
-            told, caller=caller, idempotency_key=idempotency_key, at_least=at_least
+            report, caller=caller, idempotency_key=idempotency_key, at_least=at_least
         ),
     )

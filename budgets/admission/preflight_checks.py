@@ -119,7 +119,7 @@ def lines_of(
     short = ZERO if left_usd is None else max(estimate - left_usd, ZERO)
     ours, theirs = environment
     why = sorted({str(o.reason) for o in refused})
-    told: dict[str, tuple[Decimal | int, str]] = {
+    results: dict[str, tuple[Decimal | int, str]] = {
         "tasks": (len(outcomes), f"{len(outcomes)} tasks"),
         "test_data": (
             len(suspicious),
@@ -150,6 +150,6 @@ def lines_of(
     }
     return [
         judged(check, value, rules[check], message)
-        for check, (value, message) in told.items()
+        for check, (value, message) in results.items()
         if check in rules
     ]

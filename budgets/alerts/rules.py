@@ -129,7 +129,7 @@ def judge(check: str, over: Decimal, minutes: int, at_least: int, found: Measure
 def evaluate() -> int:
     """Judge every rule that is on, tell of new occurrences and close those that are over. Gives
     how many are new. Safe to run twice, and by two workers: each rule's row is locked meanwhile."""
-    told = 0
+    raised = 0
     for pk in AlertRule.objects.values_list("pk", flat=True):
         with transaction.atomic():
             rule = AlertRule.objects.select_for_update().get(pk=pk)
@@ -142,8 +142,8 @@ def evaluate() -> int:
             rule.save(update_fields=["firing_since"])
             if fires:
                 _tell(rule, finding, since=now)
-                told += 1
-    return told
+                raised += 1
+    return raised
 
 
 def measured(rule: AlertRule) -> tuple[datetime, Measured]:

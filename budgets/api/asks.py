@@ -110,35 +110,35 @@ class Start(Asked):
 class Finish(Asked):
     operation: ClassVar[Operation] = "finish"
     run_id: UUID
-    told: admission.FinishTold
+    report: admission.FinishTold
 
     @classmethod
     def read(cls, data: Any, meta: Mapping[str, Any], run_id: Any = None) -> "Finish":
         body = FinishBody.read(data)
         if (body.cost_usd is None) == (body.usage is None):
             raise BadRequest("bad input", {"costUsd": ["Give either costUsd or usage"]})
-        told = admission.FinishTold(
+        report = admission.FinishTold(
             status=body.status,
             cost_usd=money(body.cost_usd, "costUsd"),
             model=body.usage.model if body.usage else "",
             provider=(body.usage.provider or "") if body.usage else "",
             usage=body.usage.usage() if body.usage else None,
         )
-        return cls(caller_of(meta), run_id, told)
+        return cls(caller_of(meta), run_id, report)
 
     @property
     def needs_prices(self) -> bool:
-        return self.told.usage is not None
+        return self.report.usage is not None
 
     def fields(self) -> Fields:
-        return admission.finish_fields(self.run_id, self.told, caller=self.caller)
+        return admission.finish_fields(self.run_id, self.report, caller=self.caller)
 
     def decide(self) -> Decision:
-        return admission.finish(self.run_id, self.told, caller=self.caller)
+        return admission.finish(self.run_id, self.report, caller=self.caller)
 
     def count(self, decision: Decision) -> None:
         if decision.status == 200 and not decision.replayed:
-            metrics.FINISHES.labels(self.told.status).inc()
+            metrics.FINISHES.labels(self.report.status).inc()
             metrics.SETTLED.inc(float(decision.settled_usd))
 
 
@@ -182,7 +182,7 @@ class Extend(Asked):
 @dataclass(frozen=True, slots=True)
 class Spend(Asked):
     operation: ClassVar[Operation] = "spend"
-    told: direct_spend.SpendTold
+    report: direct_spend.SpendTold
     key: str
 
     @classmethod
@@ -202,19 +202,19 @@ class Spend(Asked):
 
     @property
     def needs_prices(self) -> bool:
-        return self.told.model != ""
+        return self.report.model != ""
 
     def fields(self) -> Fields:
-        return direct_spend.spend_fields(self.told, caller=self.caller, idempotency_key=self.key)
+        return direct_spend.spend_fields(self.report, caller=self.caller, idempotency_key=self.key)
 
     def decide(self) -> Decision:
-        told = self.told
+        report = self.report
         return direct_spend.spend(
             caller=self.caller,
-            who=told.who,
-            cost_usd=told.cost_usd,
-            model=told.model,
-            provider=told.provider,
-            usage=told.usage,
+            who=report.who,
+            cost_usd=report.cost_usd,
+            model=report.model,
+            provider=report.provider,
+            usage=report.usage,
             idempotency_key=self.key,
         )

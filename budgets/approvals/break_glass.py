@@ -18,7 +18,7 @@ from django.utils import timezone
 from budgets.approvals import notices, solo_operator, subjects
 from budgets.approvals.people import holds
 from budgets.approvals.solo_operator import SoloOperator
-from budgets.approvals.wording import changes_of, told
+from budgets.approvals.wording import changes_of, describe
 from budgets.exceptions import Conflict, Refused
 from budgets.models import Grant
 from budgets.writing import refusing, stated
@@ -70,7 +70,7 @@ def raise_at_once(
         # The event comes first: the trigger on grants asks for it.
         events.record(
             "BREAK_GLASS",
-            message=f"{subject.label}: {told(lines)} for {minutes} minutes: {reason}",
+            message=f"{subject.label}: {describe(lines)} for {minutes} minutes: {reason}",
             owner=("work_order", work_order_id),
             label=subject.label,
             actor=by.get_username(),
@@ -98,7 +98,7 @@ def raise_at_once(
                 )
                 for measure, (_, value) in lines.items()
             )
-        notices.glass_broken(subject.label, grants, by=by, change=told(lines), minutes=minutes)
+        notices.glass_broken(subject.label, grants, by=by, change=describe(lines), minutes=minutes)
     return grants
 
 
@@ -145,7 +145,7 @@ def review(
                 "woId": grant.wo_id,
                 "grantId": grant.pk,
                 "review": text,
-                **solo_operator.told(shown_at, waited_since=grant.created_at),
+                **solo_operator.metadata(shown_at, waited_since=grant.created_at),
             },
         )
         notices.glass_reviewed(grant, by=by)

@@ -20,7 +20,7 @@ from budgets.approvals.ending import close, lock_pending
 from budgets.approvals.needs import Lines, lines_of, slots_of
 from budgets.approvals.people import assignment, solo_vote
 from budgets.approvals.subjects import Subject
-from budgets.approvals.wording import about, changes_of, number, told
+from budgets.approvals.wording import about, changes_of, describe, number
 from budgets.exceptions import Refused
 from budgets.models import ChangeRequest, Grant
 from opslog import events
@@ -97,14 +97,14 @@ def apply(
     # The event comes first: the triggers on caps and grants ask for it.
     events.record(
         subject.event,
-        message=f"{subject.label}: {told(lines)}"
+        message=f"{subject.label}: {describe(lines)}"
         + _time(request)
         + (f" (signed by the solo operator {names})" if second_factor_at else ""),
         owner=(request.subject_type, request.subject_id),
         label=subject.label,
         actor=names,
         meta=_meta(request, lines, approvers, level)
-        | solo_operator.told(second_factor_at, waited_since=request.waits_since),
+        | solo_operator.metadata(second_factor_at, waited_since=request.waits_since),
     )
     if request.grant_from is not None and request.grant_until is not None:
         Grant.objects.bulk_create(

@@ -183,7 +183,7 @@ def _apply(made: CostCorrection, *, by: User, note: str) -> bool:
         "people": people,
         "approvers": people,
         "approvalLevel": OPERATIONS,
-        **solo_operator.told(made.second_factor_at, waited_since=made.asked_at),
+        **solo_operator.metadata(made.second_factor_at, waited_since=made.asked_at),
     }
     with connection.cursor() as cursor:
         params: list[Any] = [

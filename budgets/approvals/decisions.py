@@ -153,6 +153,6 @@ def _vote(
                 "revision": request.revision,
                 "groups": groups,
                 "comment": comment,
-                **solo_operator.told(second_factor_at, waited_since=request.waits_since),
+                **solo_operator.metadata(second_factor_at, waited_since=request.waits_since),
             },
         )

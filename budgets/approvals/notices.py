@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from budgets.approvals import solo_operator
 from budgets.approvals.subjects import name_of
-from budgets.approvals.wording import told
+from budgets.approvals.wording import describe
 from budgets.models import ChangeRequest, Grant
 from opslog import outbox
 from opslog.groups import members
@@ -43,7 +43,7 @@ def asker(request: ChangeRequest) -> str:
 
 def change_of(request: ChangeRequest) -> str:
     """From what to what a request changes its subject."""
-    return told({line.measure: (line.old, line.new) for line in request.lines.all()})
+    return describe({line.measure: (line.old, line.new) for line in request.lines.all()})
 
 
 def asked(
@@ -60,7 +60,7 @@ def asked(
     now, key = timezone.now(), f"{request.pk}:{request.revision}"
     notice = Notice(
         what=f"Approval needed: {label}",
-        change=told(lines),
+        change=describe(lines),
         by=asker(request),
         at=now,
         severity=Severity.WARNING,
@@ -82,7 +82,7 @@ def asked(
             to=[user for user in members("finance") if user not in approvers],
             notice=Notice(
                 what=f"A cap change over $10 a day was requested: {label}",
-                change=told(lines),
+                change=describe(lines),
                 by=asker(request),
                 at=now,
                 severity=Severity.INFO,

@@ -13,7 +13,7 @@ from budgets.approvals.completing import apply
 from budgets.approvals.ending import NOBODY_DECIDED, close, decided, lock_pending
 from budgets.approvals.needs import Lines, lines_of, raised_by, slots_of
 from budgets.approvals.people import parties
-from budgets.approvals.wording import about, changes_of, told
+from budgets.approvals.wording import about, changes_of, describe
 from budgets.exceptions import Refused
 from budgets.models import ChangeLine, ChangeRequest, Measure
 from budgets.models.approvals import ChangeRequests
@@ -97,7 +97,9 @@ def ask(
             request.refresh_from_db()
         _write_lines(request, lines)
         needed = {} if lowers else slots_of(request)
-        _record(request, "CAP_CHANGE_REQUESTED", f"{subject.label}: {told(lines)} asked for", by)
+        _record(
+            request, "CAP_CHANGE_REQUESTED", f"{subject.label}: {describe(lines)} asked for", by
+        )
         if lowers:
             apply(request, subject, lines, approvers=[by.get_username()], level=OPERATIONS)
         else:
@@ -139,8 +141,8 @@ def edit(
             request.save()
             _write_lines(request, lines)
             needed = slots_of(request)
-            said = "taken over, now" if taken_over else "now"
-            _record(request, "CAP_CHANGE_EDITED", f"{subject.label}: {said} {told(lines)}", by)
+            when = "taken over, now" if taken_over else "now"
+            _record(request, "CAP_CHANGE_EDITED", f"{subject.label}: {when} {describe(lines)}", by)
             if taken_over:
                 notices.taken_over(request, by=by)
             _tell(request, subject.label, lines, needed)

@@ -95,7 +95,7 @@ def standing() -> Standing | None:
     return Standing(rule.waiting_minutes, in_effect() is not None, signers)
 
 
-def told(second_factor_at: datetime | None, *, waited_since: datetime) -> dict[str, Any]:
+def metadata(second_factor_at: datetime | None, *, waited_since: datetime) -> dict[str, Any]:
     """What the event of a signature says where it is a solo operator's; nothing for any other."""
     if second_factor_at is None:
         return {}

@@ -36,7 +36,7 @@ def changes_of(lines: Mapping[str, tuple[Decimal, Decimal]]) -> dict[str, dict[s
     }
 
 
-def told(lines: Mapping[str, tuple[Decimal, Decimal]]) -> str:
+def describe(lines: Mapping[str, tuple[Decimal, Decimal]]) -> str:
     return ", ".join(
         f"{Measure(measure).label} {number(old)} → {number(new)}"
         for measure, (old, new) in lines.items()

@@ -110,9 +110,9 @@ def _set(mitigation: Mitigation, until: datetime, *, now: datetime) -> None:
         mitigation, features.plain(values), effect=effect, reason=reason, by=BY, now=now,
         until=until, automatic=True,
     )  # fmt: skip
-    said = f"Applied automatically, until {until:%H:%M} UTC: {mitigation.told}. {effect}"
+    message = f"Applied automatically, until {until:%H:%M} UTC: {mitigation.summary}. {effect}"
     to = members(OPERATIONS)
-    notices.tell(incident, f"automatic:{mitigation.pk}", said, to=to, channels=True)
+    notices.tell(incident, f"automatic:{mitigation.pk}", message, to=to, channels=True)
 
 
 def end_overdue(*, now: datetime) -> int:
@@ -133,24 +133,24 @@ def _end_or_tell(timed_id: int, *, now: datetime) -> bool:
         new = TimedMitigation.objects.filter(pk=timed_id, stuck_at=None).update(stuck_at=now)
         if new:
             mitigation = TimedMitigation.objects.get(pk=timed_id).mitigation
-            said = (
-                f"{mitigation.told}: its time is over, and the control of {mitigation.feature} "
+            message = (
+                f"{mitigation.summary}: its time is over, and the control of {mitigation.feature} "
                 "could not be put back. Set it by hand; the log has the error."
             )
-            mitigating.record_stuck(mitigation, said=said, by=BY, now=now)
+            mitigating.record_stuck(mitigation, message=message, by=BY, now=now)
             to = members(OPERATIONS)
             key = f"automatic-stuck:{mitigation.pk}"
-            notices.tell(mitigation.incident, key, said, to=to, channels=True)
+            notices.tell(mitigation.incident, key, message, to=to, channels=True)
     return False
 
 
 def end(timed_id: int, *, reason: str, by: str, now: datetime) -> str:
     """A person ends it before its time; gives what came of it. Raises Refused."""
     reason = stated(reason, "A change needs a reason.")
-    said = _end(timed_id, how=reason, by=by, now=now)
-    if not said:
+    message = _end(timed_id, how=reason, by=by, now=now)
+    if not message:
         raise Refused("It has ended already.")
-    return said
+    return message
 
 
 def _end(timed_id: int, *, how: str, by: str, now: datetime) -> str:
@@ -167,9 +167,9 @@ def _end(timed_id: int, *, how: str, by: str, now: datetime) -> str:
         timed.ended_at, timed.ended_by, timed.outcome = now, by, outcome
         timed.save(update_fields=["ended_at", "ended_by", "outcome"])
         mitigating.record_ended(mitigation.pk, how=f"{how} {outcome}", by=by, now=now)
-        said = f"{mitigation.told}: ended. {outcome}"
+        message = f"{mitigation.summary}: ended. {outcome}"
         to = members(OPERATIONS)
-        notices.tell(incident, f"automatic-end:{mitigation.pk}", said, to=to, channels=True)
+        notices.tell(incident, f"automatic-end:{mitigation.pk}", message, to=to, channels=True)
     return outcome
 
 

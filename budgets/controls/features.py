@@ -142,7 +142,7 @@ def change(
             control.full_clean()
         except ValidationError as error:
             raise Refused(
-                "; ".join(f"{name}: {' '.join(told)}" for name, told in error.message_dict.items())
+                "; ".join(f"{name}: {' '.join(why)}" for name, why in error.message_dict.items())
             ) from None
         control.save()
     return control

@@ -53,7 +53,7 @@ class Applied:
     """`applied` False: it waits for an approval, and nothing has changed yet."""
 
     applied: bool
-    said: str
+    text: str
 
 
 def is_of_feature(mitigation: Mitigation) -> bool:
@@ -102,8 +102,8 @@ def apply(
         mitigation = mitigating.hold(mitigation_id)
         if not permitting.may_apply(mitigation, by):
             raise PermissionError
-        told = plan(mitigation)
-        values = {**told.values, **{k: v for k, v in changed.items() if k in told.values}}
+        planned = plan(mitigation)
+        values = {**planned.values, **{k: v for k, v in changed.items() if k in planned.values}}
         actor, kept = by.get_username(), features.plain(values)
         if mitigation.lever == Lever.LOWER_CAP:
             effect, request = _lower(mitigation, values, reason=reason, by=by)
@@ -121,7 +121,7 @@ def apply(
             effect = _set(mitigation, values, reason=reason, by=by)
         mitigating.record_applied(mitigation, kept, effect=effect, reason=reason, by=actor, now=now)
         others = [each for each in members(OPERATIONS) if each.pk != by.pk]
-        text = f"{mitigation.told}. {effect}\n\n{reason.strip()}"
+        text = f"{mitigation.summary}. {effect}\n\n{reason.strip()}"
         what = f"applied:{mitigation.pk}"
         notices.tell(mitigation.incident, what, text, to=others, channels=True)
     return Applied(True, effect)
@@ -173,9 +173,9 @@ def _set(mitigation: Mitigation, values: Mapping[str, Any], *, reason: str, by: 
 def set_feature(
     feature: str, values: Mapping[str, Any], *, reason: str, by: str, for_a_time: bool = False
 ) -> str:
-    told = moves(features.control_of(feature), values)
+    moved = moves(features.control_of(feature), values)
     features.change(feature, dict(values), reason=reason, by=by, for_a_time=for_a_time)
-    return f"{feature}: {', '.join(told) or 'as it was'}."
+    return f"{feature}: {', '.join(moved) or 'as it was'}."
 
 
 def scope_of(mitigation: Mitigation) -> tuple[str, str]:
@@ -231,7 +231,7 @@ def _plan_of_feature(mitigation: Mitigation, saving: str) -> Plan:
         saving = "Somebody has changed the control since this was proposed: this is a step tighter."
     effects = [
         saving,
-        *(f"{feature}: {told}." for told in moves(control, values)),
+        *(f"{feature}: {move}." for move in moves(control, values)),
         f"{feature} in the last 24 hours: {recent}.",
     ]
     if mitigation.lever == Lever.THROTTLE:

@@ -84,7 +84,7 @@ def history(
     seed: int = 20231116,
 ) -> History:
     """`days` in order, none after the day of `until`; nothing starts at that moment or later."""
-    told = History()
+    past = History()
     rng = random.Random(seed)
     stock = cycle(requests)
     for day in days:
@@ -92,14 +92,14 @@ def history(
         for job in jobs:
             if job.suspended_days_ago is not None and age < job.suspended_days_ago:
                 continue
-            _play_day(told, job, day, until.date(), rng, stock, price)
-    told.runs = sorted(
-        (run for run in told.runs if run.started_at < until), key=lambda run: run.started_at
+            _play_day(past, job, day, until.date(), rng, stock, price)
+    past.runs = sorted(
+        (run for run in past.runs if run.started_at < until), key=lambda run: run.started_at
     )
-    told.refusals = sorted(
-        (refusal for refusal in told.refusals if refusal.at < until), key=lambda each: each.at
+    past.refusals = sorted(
+        (refusal for refusal in past.refusals if refusal.at < until), key=lambda each: each.at
     )
-    return told
+    return past
 
 
 def caps_at(job: Job, at: datetime, today: date) -> tuple[int, Decimal]:
@@ -116,7 +116,7 @@ def decided_at(change: Raise, today: date) -> datetime:
 
 
 def _play_day(
-    told: History,
+    past: History,
     job: Job,
     day: date,
     today: date,
@@ -140,7 +140,7 @@ def _play_day(
         caps = caps_at(job, at, today)
         refused = _refusal(job, caps, len(todays), used + estimate, still_open)
         if refused:
-            told.refusals.append(
+            past.refusals.append(
                 PastRefusal(job, agent, key, at, *refused, estimate, len(todays), used, address)
             )
             continue
@@ -162,7 +162,7 @@ def _play_day(
         )
         _fate(run, rng)
         todays.append(run)
-    told.runs += todays
+    past.runs += todays
 
 
 def _asks(job: Job, day: date, rng: random.Random) -> list[datetime]:

@@ -173,10 +173,10 @@ class Watch:
         self.refusals.pop(agent, None)
 
     def stopped_by(self) -> tuple[str, ...]:
-        told = self.refusals.values()
-        if self.calls or not told or min(map(len, told)) < REFUSALS_THAT_STOP:
+        refusals = self.refusals.values()
+        if self.calls or not refusals or min(map(len, refusals)) < REFUSALS_THAT_STOP:
             return ()
-        return tuple(d for d, _ in Counter(d for each in told for d in each).most_common())
+        return tuple(d for d, _ in Counter(d for each in refusals for d in each).most_common())
 
     def _again(self) -> None:
         for each in self.refusals.values():

@@ -42,11 +42,11 @@ def token_created(token: ServiceToken, *, at: datetime) -> EventRow:
     )
 
 
-def events(told: History, *, actor: str, token_name: str) -> list[EventRow]:
+def events(past: History, *, actor: str, token_name: str) -> list[EventRow]:
     """What admission and settlement would have recorded."""
-    rows = [_started(run, actor, token_name) for run in told.runs]
-    rows += [row for run in told.runs for row in _ended(run, actor)]
-    rows += [_refused(refusal, actor, token_name) for refusal in told.refusals]
+    rows = [_started(run, actor, token_name) for run in past.runs]
+    rows += [row for run in past.runs for row in _ended(run, actor)]
+    rows += [_refused(refusal, actor, token_name) for refusal in past.refusals]
     return rows
 
 
@@ -76,15 +76,15 @@ def _ended(run: PastRun, actor: str) -> list[EventRow]:
     }
     cost, reserved = usd_text(run.cost), usd_text(run.reserved_usd)
     if run.status == "expired":
-        said = f"Run of {run.agent} never reported: its lease ended, settled at ${cost}"
-        return [_row(run.finished_at, "RUN_EXPIRED", said, run.job, "tollgate", meta)]
-    said = f"Run of {run.agent} ended with {run.status} at ${cost}"
+        summary = f"Run of {run.agent} never reported: its lease ended, settled at ${cost}"
+        return [_row(run.finished_at, "RUN_EXPIRED", summary, run.job, "tollgate", meta)]
+    summary = f"Run of {run.agent} ended with {run.status} at ${cost}"
     more = meta | {"status": run.status, "costNote": "", "expiredCostUsd": None}
-    rows = [_row(run.finished_at, "RUN_FINISHED", said, run.job, actor, more)]
+    rows = [_row(run.finished_at, "RUN_FINISHED", summary, run.job, actor, more)]
     if run.cost > run.reserved_usd:
-        said = f"Run of {run.agent} cost ${cost} and had reserved ${reserved}"
+        summary = f"Run of {run.agent} cost ${cost} and had reserved ${reserved}"
         more = meta | {"overrunUsd": usd_text(run.cost - run.reserved_usd)}
-        rows.append(_row(run.finished_at, "RUN_OVERRUN", said, run.job, actor, more))
+        rows.append(_row(run.finished_at, "RUN_OVERRUN", summary, run.job, actor, more))
     return rows
 
 
@@ -151,12 +151,12 @@ def cap_change(
     decided: datetime,
 ) -> list[EventRow]:
     """As asking, approving and applying record it."""
-    said = ", ".join(
+    text = ", ".join(
         f"{line.get_measure_display()} {number(line.old)} → {number(line.new)}" for line in lines
     )
     changes = changes_of({line.measure: (line.old, line.new) for line in lines})
-    told = {"woId": job.id, "requestId": request_id}
-    told_more = told | {"changes": changes, "reason": change.justification}
+    base = {"woId": job.id, "requestId": request_id}
+    told_more = base | {"changes": changes, "reason": change.justification}
     applied: dict[str, Any] = told_more | {
         "approvers": [change.approved_by],
         "approver": change.approved_by,
@@ -170,7 +170,7 @@ def cap_change(
         _row(
             asked,
             "CAP_CHANGE_REQUESTED",
-            f"{job.title}: {said} asked for",
+            f"{job.title}: {text} asked for",
             job,
             change.asked_by,
             told_more | {"expectedCostImpact": change.impact},
@@ -181,9 +181,9 @@ def cap_change(
             f"Request #{request_id} on {job.id} approved by {by}",
             job,
             by,
-            told | {"comment": change.comment},
+            base | {"comment": change.comment},
         ),
-        _row(decided, "WORK_ORDER_CAP_CHANGE", f"{job.title}: {said}", job, by, applied),
+        _row(decided, "WORK_ORDER_CAP_CHANGE", f"{job.title}: {text}", job, by, applied),
     ]
 
 
@@ -248,9 +248,9 @@ def charges(run: PastRun) -> list[CounterKey]:
     ]
 
 
-def write_runs(cursor: CursorWrapper, told: History, *, token_id: int) -> None:
+def write_runs(cursor: CursorWrapper, past: History, *, token_id: int) -> None:
     used: dict[CounterKey, tuple[int, Decimal]] = {}
-    for run in told.runs:
+    for run in past.runs:
         for key in charges(run):
             count, dollars = used.get(key, (0, Decimal(0)))
             used[key] = (count + 1, dollars + run.cost)
@@ -259,7 +259,7 @@ def write_runs(cursor: CursorWrapper, told: History, *, token_id: int) -> None:
     cursor.execute(COUNTERS, [*columns, list(counts), list(dollars_of)])
     ids = {tuple(row[1:]): row[0] for row in cursor.fetchall()}
     with cursor.copy(f"COPY work_order_runs ({RUN_COLUMNS}) FROM STDIN") as copy:
-        for run in told.runs:
+        for run in past.runs:
             copy.write_row(_run_row(run, token_id, [ids[key] for key in charges(run)]))
     cursor.execute(STATISTICS)
 
@@ -272,7 +272,7 @@ def _run_row(run: PastRun, token_id: int, charged_to: list[int]) -> tuple[Any, .
         "outputTokens": run.output_tokens,
         "reasoningTokens": 0,
     }
-    told = run.status in ("success", "error") and run.cost <= run.reserved_usd
+    reported = run.status in ("success", "error") and run.cost <= run.reserved_usd
     return (
         run.id,
         run.job.id,
@@ -290,7 +290,7 @@ def _run_row(run: PastRun, token_id: int, charged_to: list[int]) -> tuple[Any, .
         run.job.model,
         run.source_ip,
         run.key,
-        json.dumps(usage) if told else None,
+        json.dumps(usage) if reported else None,
         token_id,
         charged_to,
     )

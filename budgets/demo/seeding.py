@@ -71,7 +71,7 @@ def seed(*, book: PriceBook, now: datetime) -> Seeded:
     today = now.date()
     days = [today - timedelta(days=ago) for ago in range(DAYS, -1, -1)]
     requests, price = list(read_trace(TRACE)), _priced(book, now)
-    told = history(JOBS, requests, days=days, until=now - QUIET, price=price)
+    past = history(JOBS, requests, days=days, until=now - QUIET, price=price)
     passwords = {person.username: secrets.token_urlsafe(12) for person in PEOPLE}
     with transaction.atomic(using=OWNER), _unguarded():
         people = _people(passwords, now)
@@ -79,16 +79,16 @@ def seed(*, book: PriceBook, now: datetime) -> Seeded:
         _work_orders(now)
         log = [records.token_created(token, at=now - timedelta(days=DAYS + 1))]
         log += records.created(JOBS, at=now - timedelta(days=DAYS + 1))
-        log += records.events(told, actor=SERVICE_OWNER, token_name=token.name)
+        log += records.events(past, actor=SERVICE_OWNER, token_name=token.name)
         for job in JOBS:
             log += _raises(job, people, today=today)
         log += records.suspensions(JOBS, now=now)
         with connections[OWNER].cursor() as cursor:
-            records.write_runs(cursor, told, token_id=token.pk)
+            records.write_runs(cursor, past, token_id=token.pk)
             records.write_events(cursor, log)
         calls = _telemetry(requests, price, now)
     _count_and_analyze()
-    return Seeded(passwords, text, len(told.runs), len(told.refusals), calls)
+    return Seeded(passwords, text, len(past.runs), len(past.refusals), calls)
 
 
 def _telemetry(requests: Sequence[TraceRequest], price: PriceOf, now: datetime) -> int:

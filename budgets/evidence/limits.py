@@ -177,10 +177,10 @@ def refusals_by_request(
     denials = denials_by_request(requests, since)
     names = {name for each in denials.values() for name in each.names}
     rows = list(_refused(names, since)) if names else []
-    told = {
+    counts = {
         pk: sum(row["times"] for row in rows if each.cover(row)) for pk, each in denials.items()
     }
-    return {pk: [(denials[pk].names[0], count)] for pk, count in told.items() if count}
+    return {pk: [(denials[pk].names[0], count)] for pk, count in counts.items() if count}
 
 
 def limit_evidence(request: ChangeRequest, *, now: datetime) -> LimitEvidence | None:

@@ -240,14 +240,14 @@ def _costs(summary: Summary, recent: Recent) -> Costs:
 
 
 def _calibration(recent: Recent) -> Calibration:
-    told = recent.figures
+    figures = recent.figures
     return Calibration(
-        told["sampled"],
-        float(told["cost"] / told["reserved"]) if told["reserved"] else None,
-        None if told["ratio_p50"] is None else float(told["ratio_p50"]),
-        None if told["ratio_p95"] is None else float(told["ratio_p95"]),
-        told["overruns"],
-        usd(told["overrun"]),
+        figures["sampled"],
+        float(figures["cost"] / figures["reserved"]) if figures["reserved"] else None,
+        None if figures["ratio_p50"] is None else float(figures["ratio_p50"]),
+        None if figures["ratio_p95"] is None else float(figures["ratio_p95"]),
+        figures["overruns"],
+        usd(figures["overrun"]),
     )
 
 

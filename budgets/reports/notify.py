@@ -47,10 +47,10 @@ def tell(day: date) -> bool:
     """Tell of one day, unless that was done."""
     found = selector.read(day, only=Action.BLOCKED, size=ITEMS)
     near = selector.read(day, only=Action.RAISE, size=ITEMS)
-    told = found.totals
+    sums = found.totals
     with transaction.atomic():
         with connection.cursor() as cursor:
-            figures = (told.work_orders, told.blocked, told.near, told.idle, told.runs, told.usd)
+            figures = (sums.work_orders, sums.blocked, sums.near, sums.idle, sums.runs, sums.usd)
             cursor.execute(CLAIM, [day, *figures])
             if cursor.fetchone() is None:
                 return False
@@ -60,7 +60,7 @@ def tell(day: date) -> bool:
             owner=("daily_report", day.isoformat()),
             label=day.isoformat(),
             actor="tollgate",
-            meta={"blocked": told.blocked, "near": told.near, "idle": told.idle},
+            meta={"blocked": sums.blocked, "near": sums.near, "idle": sums.idle},
         )
         outbox.send(
             topic="daily_report",
@@ -71,10 +71,10 @@ def tell(day: date) -> bool:
                 change=f"{day:%Y-%m-%d} under way → over",
                 by="Tollgate",
                 at=clock.now(),
-                severity=Severity.WARNING if told.blocked else Severity.INFO,
+                severity=Severity.WARNING if sums.blocked else Severity.INFO,
                 action="Raise the caps that were reached, if the work is wanted; archive what is "
                 "idle."
-                if told.blocked or told.near
+                if sums.blocked or sums.near
                 else "Nothing.",
                 details=text_of(found, [*found.rows, *near.rows]),
             ),

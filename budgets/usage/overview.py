@@ -171,9 +171,9 @@ def blocked(begins: datetime, *, at_most: int) -> list[Blocked]:
 
 def _leading(statement: str, begins: datetime, at_most: int) -> list[tuple[Any, str]]:
     """The first few of all work orders, `with_use`, and what the statement says beside them."""
-    told: dict[str, str] = dict(query.rows(statement, [begins, at_most]))
-    found = with_use(WorkOrder.objects.filter(pk__in=told), begins).in_bulk()
-    return [(found[wo_id], why) for wo_id, why in told.items() if wo_id in found]
+    leading: dict[str, str] = dict(query.rows(statement, [begins, at_most]))
+    found = with_use(WorkOrder.objects.filter(pk__in=leading), begins).in_bulk()
+    return [(found[wo_id], why) for wo_id, why in leading.items() if wo_id in found]
 
 
 def at_cap(measure: str, begins: datetime, *, at_most: int) -> list[Any]:

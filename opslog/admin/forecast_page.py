@@ -50,8 +50,8 @@ def forecast_page(request: HttpRequest) -> HttpResponse:
 
 def hours_chart(spend: Spend) -> Chart:
     """The last three days and the rest of this one, with the changes that were told."""
-    series, told = spend.series, spend.forecast
-    guessed = list(told.hours) if told else []
+    series, forecast = spend.series, spend.forecast
+    guessed = list(forecast.hours) if forecast else []
     past = min(HOURS_SHOWN, len(series.hours))
     starts = series.ends - timedelta(hours=past)
     known = [(starts + timedelta(hours=step), usd) for step, usd in enumerate(series.hours[-past:])]

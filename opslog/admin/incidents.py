@@ -229,7 +229,7 @@ class IncidentAdmin(PageAdmin):
                     "root_cause": incident.root_cause,
                     "mitigation": incident.mitigation
                     or "; ".join(
-                        each.told for each in incident.mitigations.filter(state="applied")
+                        each.summary for each in incident.mitigations.filter(state="applied")
                     ),
                 }
             },
@@ -307,8 +307,8 @@ class IncidentAdmin(PageAdmin):
     @display(description="above normal")
     def pace(self, incident: Incident) -> str:
         excess = incident.excess_usd_per_hour
-        told = figure("incidents.excess_usd_per_hour", excess, f"${excess:,.2f}/h")
-        return format_html('<span data-of="{}">{}</span>', incident.pk, told)
+        shown = figure("incidents.excess_usd_per_hour", excess, f"${excess:,.2f}/h")
+        return format_html('<span data-of="{}">{}</span>', incident.pk, shown)
 
     @display(description="since (UTC)")
     def age(self, incident: Incident) -> str:

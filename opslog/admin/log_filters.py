@@ -65,14 +65,14 @@ class FilterForm(forms.Form):
     since = MomentField(label="From (UTC)", required=False)
     until = MomentField(label="Until (UTC)", required=False)
 
-    def __init__(self, told: QueryDict) -> None:
-        data = {name: told.get(name, "") for name in self.base_fields}
-        data["text"] = data["text"] or told.get("q", "")
-        if day := parse_day(told.get("day")):
+    def __init__(self, query: QueryDict) -> None:
+        data = {name: query.get(name, "") for name in self.base_fields}
+        data["text"] = data["text"] or query.get("q", "")
+        if day := parse_day(query.get("day")):
             data["since"] = f"{day.isoformat()}T00:00"
             data["until"] = f"{(day + timedelta(days=1)).isoformat()}T00:00"
         super().__init__(data)
-        self.unknown = sorted(set(told) - set(self.base_fields) - OTHERS)[:5]
+        self.unknown = sorted(set(query) - set(self.base_fields) - OTHERS)[:5]
         every = [("", "every kind"), ("refusals", "all refusals")]
         self._offer("kind", event_filters.kinds(), every)
         self._offer("owner_type", event_filters.owner_types(), [("", "anything")])
@@ -99,7 +99,7 @@ class FilterForm(forms.Form):
 
 def query_of(filters: Filters) -> str:
     """The filters as an address has them: only those that are set, in one order."""
-    told = {}
+    query = {}
     for name in FilterForm.base_fields:
         value = getattr(filters, name)
         if isinstance(value, datetime):
@@ -107,13 +107,13 @@ def query_of(filters: Filters) -> str:
                 f".{value:%f}" if value.microsecond else ""
             )
         if value:
-            told[name] = value
-    return urlencode(told)
+            query[name] = value
+    return urlencode(query)
 
 
-def place_in(told: QueryDict, name: str) -> Key | None:
+def place_in(query: QueryDict, name: str) -> Key | None:
     """Raises ValidationError."""
-    if not (text := told.get(name)):
+    if not (text := query.get(name)):
         return None
     try:
         return Key.parse(text)

@@ -58,10 +58,10 @@ class Asked:
         return query_of(self.filters) if self.filters else ""
 
 
-def asked(told: QueryDict) -> Asked:
-    form = FilterForm(told)
+def asked(query: QueryDict) -> Asked:
+    form = FilterForm(query)
     try:
-        before, after = place_in(told, "before"), place_in(told, "after")
+        before, after = place_in(query, "before"), place_in(query, "after")
     except ValidationError as error:
         form.add_error(None, error)
         before = after = None
@@ -195,13 +195,13 @@ def keep_view(request: HttpRequest) -> HttpResponse:
     if ask.filters is None or not form.is_valid():
         messages.error(request, "A view needs a name of at most 80 characters, and right filters.")
     else:
-        told = form.cleaned_data
+        data = form.cleaned_data
         try:
-            saved_views.keep(told["name"], ask.query, shared=told["shared"], by=person)
+            saved_views.keep(data["name"], ask.query, shared=data["shared"], by=person)
         except NotAllowedNow as error:
             messages.error(request, str(error))
         else:
-            messages.success(request, f"The view is kept as “{told['name']}”.")
+            messages.success(request, f"The view is kept as “{data['name']}”.")
     return HttpResponseRedirect(f"{reverse('ops-logs')}?{ask.query}")
 
 

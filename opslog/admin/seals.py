@@ -21,8 +21,8 @@ def log_between(first: datetime | None, last: datetime | None) -> str:
     if first is None or last is None:
         return reverse("ops-logs")
     until = last + timedelta(microseconds=1)
-    told = {"since": first.isoformat(), "until": until.isoformat()}
-    return f"{reverse('ops-logs')}?{urlencode(told)}"
+    query = {"since": first.isoformat(), "until": until.isoformat()}
+    return f"{reverse('ops-logs')}?{urlencode(query)}"
 
 
 @admin.register(Seal)
@@ -46,7 +46,7 @@ class SealAdmin(LargeTableMixin, PageAdmin):
             ).order_by("id")
         return {
             "seal": obj,
-            "told": obj.statement().values,
+            "statement": obj.statement().values,
             "signature": bytes(obj.signature).hex(),
             "own_hash": bytes(obj.hash).hex(),
             "events": events,

@@ -61,8 +61,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
             # A change that could not be written with its record was not made.
             if not isinstance(error, Unavailable):
                 log.error("database error", exc_info=error)
-            told, headers = undecided(error)
-            return Response(told, status=503, headers=headers)
+            content, headers = undecided(error)
+            return Response(content, status=503, headers=headers)
         case BadRequest():
             body: dict[str, Any] = {"error": str(error.detail)}
             if error.fields:
@@ -89,7 +89,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
 def _fields(detail: Any) -> dict[str, list[str]]:
     if isinstance(detail, dict):
         return {
-            str(name): [str(text) for text in (told if isinstance(told, list) else [told])]
-            for name, told in detail.items()
+            str(name): [str(text) for text in (errors if isinstance(errors, list) else [errors])]
+            for name, errors in detail.items()
         }
     return {"": [str(text) for text in (detail if isinstance(detail, list) else [detail])]}

@@ -63,20 +63,20 @@ class TracesView(APIView):
         answer = ExportTraceServiceResponse()
         if refused or warned:
             answer.partial_success.rejected_spans = len(refused)
-            answer.partial_success.error_message = said([*refused, *warned])
+            answer.partial_success.error_message = partial_message([*refused, *warned])
         return encoded(request, answer, 200)
 
     def handle_exception(self, exc: Exception) -> Response:
         """In the shape of OTLP; headers as everywhere."""
-        told = super().handle_exception(exc)
+        response = super().handle_exception(exc)
         status = Status(
             code=CODES.get(
-                told.status_code, INTERNAL if told.status_code > 499 else INVALID_ARGUMENT
+                response.status_code, INTERNAL if response.status_code > 499 else INVALID_ARGUMENT
             ),
-            message=str(told.data["error"]),
+            message=str(response.data["error"]),
         )
-        answer = encoded(self.request, status, told.status_code)
-        for name, value in told.headers.items():
+        answer = encoded(self.request, status, response.status_code)
+        for name, value in response.headers.items():
             if name != "Content-Type":
                 answer.headers[name] = value
         return answer  # type: ignore[return-value]  # DRF lets any HttpResponse pass
@@ -87,7 +87,7 @@ def not_understood(span: Unread) -> str:
     return f"span {span.span_name[:80]}: no known convention has {names}"
 
 
-def said(refused: Sequence[str]) -> str:
+def partial_message(refused: Sequence[str]) -> str:
     more = len(refused) - REASONS_TOLD
     return "; ".join(refused[:REASONS_TOLD]) + (f"; and {more} more" if more > 0 else "")
 

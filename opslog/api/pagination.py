@@ -78,19 +78,19 @@ class KeysetPagination(CursorPagination):
         bad = BadRequest("bad input", {"cursor": ["Expected a cursor of an earlier answer"]})
         try:
             text = b64decode(given, validate=True).decode("ascii")
-            told = parse_qs(text, keep_blank_values=True, strict_parsing=True, errors="strict")
-            if any(name not in NAMES or len(values) > 1 for name, values in told.items()):
+            fields = parse_qs(text, keep_blank_values=True, strict_parsing=True, errors="strict")
+            if any(name not in NAMES or len(values) > 1 for name, values in fields.items()):
                 raise bad
-            texts = [told[name][0] for name in NAMES[: len(self.columns)] if name in told]
-            whole = "p" in told and len(texts) + ("r" in told) == len(told)
-            if not whole or told.get("r", ["1"]) != ["1"]:
+            texts = [fields[name][0] for name in NAMES[: len(self.columns)] if name in fields]
+            whole = "p" in fields and len(texts) + ("r" in fields) == len(fields)
+            if not whole or fields.get("r", ["1"]) != ["1"]:
                 raise bad
             place = [
                 _value(column, text) for (column, _), text in zip(self.columns, texts, strict=False)
             ]
         except (ValidationError, ValueError):
             raise bad from None
-        return place, "r" in told
+        return place, "r" in fields
 
     def _beyond(self, place: list[Any], back: bool) -> Q:
         """Rows after that place, (a, b) > (x, y); the first column is bounded for its index."""
@@ -106,8 +106,8 @@ class KeysetPagination(CursorPagination):
 
     def _link(self, row: Any, *, back: bool = False) -> str:
         values = [column.value_to_string(row) for column, _ in self.columns]
-        told = dict(zip(NAMES, values, strict=False)) | ({"r": "1"} if back else {})
-        cursor = b64encode(urlencode(told).encode()).decode("ascii")
+        fields = dict(zip(NAMES, values, strict=False)) | ({"r": "1"} if back else {})
+        cursor = b64encode(urlencode(fields).encode()).decode("ascii")
         return str(replace_query_param(self.address, self.cursor_query_param, cursor))
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:

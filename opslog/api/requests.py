@@ -97,12 +97,12 @@ def place_and_problem(error: msgspec.ValidationError) -> tuple[str, str]:
     text = str(error)
     at = AT.search(text)
     path = at["path"] if at else ""
-    told = text[: at.start()] if at else text
-    if told.startswith(NOT_MATCHING):
-        told = "Expected only characters that are allowed here, and not only blanks"
-    if named := NAMED.search(told):
+    problem = text[: at.start()] if at else text
+    if problem.startswith(NOT_MATCHING):
+        problem = "Expected only characters that are allowed here, and not only blanks"
+    if named := NAMED.search(problem):
         path = f"{path}.{named['name']}".strip(".")
-    return path, told.replace("`", "")
+    return path, problem.replace("`", "")
 
 
 class Number(str):

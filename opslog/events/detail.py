@@ -39,10 +39,10 @@ def same_request(event: OperationsEvent) -> list[OperationsEvent]:
     """Those of the same request, but not of the same transaction."""
     if not event.request_id:
         return []
-    told = OperationsEvent.objects.filter(request_id=event.request_id).exclude(request_id="")
+    events = OperationsEvent.objects.filter(request_id=event.request_id).exclude(request_id="")
     return [
         each
-        for each in told.order_by("created_at", "id")[:40]
+        for each in events.order_by("created_at", "id")[:40]
         if each.pk != event.pk and (each.xact != event.xact or not event.xact)
     ][:20]
 
@@ -55,13 +55,13 @@ def beside(event: OperationsEvent) -> tuple[OperationsEvent | None, OperationsEv
 
 
 def _beside(event: OperationsEvent, sign: str, order: str) -> OperationsEvent | None:
-    told = OperationsEvent.objects.raw(
+    neighbors = OperationsEvent.objects.raw(
         f"SELECT * FROM operations_events WHERE owner_type = %s AND owner_id = %s"  # noqa: S608
         f" AND (created_at, id) {sign} (%s, %s) AND created_at {sign}= %s"
         f" ORDER BY created_at {order}, id {order} LIMIT 1",
         [event.owner_type, event.owner_id, event.created_at, event.pk, event.created_at],
     )
-    return next(iter(told), None)
+    return next(iter(neighbors), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,11 @@ class Change:
 def changes(event: OperationsEvent) -> list[Change]:
     """Before and after, however the event tells of it."""
     meta: Any = event.meta if isinstance(event.meta, dict) else {}
-    told = meta.get("changes")
-    if isinstance(told, dict):
+    recorded = meta.get("changes")
+    if isinstance(recorded, dict):
         return [
             Change(str(field), each.get("old"), each.get("new"))
-            for field, each in sorted(told.items())
+            for field, each in sorted(recorded.items())
             if isinstance(each, dict)
         ]
     before, after = meta.get("before"), meta.get("after")

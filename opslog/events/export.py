@@ -44,9 +44,9 @@ def as_csv(event: OperationsEvent) -> str:
 def as_json(event: OperationsEvent) -> str:
     """Exactly what is in the log: programs read it, no spreadsheet does. In ASCII, so that no
     character of a message ends the line for a reader that knows more line ends than one."""
-    told = {name: getattr(event, name) for name in COLUMNS}
-    told["created_at"] = moment(event.created_at)
-    return json.dumps(told, ensure_ascii=True) + "\n"
+    fields = {name: getattr(event, name) for name in COLUMNS}
+    fields["created_at"] = moment(event.created_at)
+    return json.dumps(fields, ensure_ascii=True) + "\n"
 
 
 def moment(at: datetime) -> str:

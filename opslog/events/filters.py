@@ -81,9 +81,9 @@ class Key:
     @classmethod
     def parse(cls, text: str) -> "Key":
         """Raises ValueError."""
-        if not (told := PLACE.fullmatch(text)):
+        if not (match := PLACE.fullmatch(text)):
             raise ValueError("no place in the log")
-        return cls(datetime.fromisoformat(told["at"]), int(told["id"]))
+        return cls(datetime.fromisoformat(match["at"]), int(match["id"]))
 
     @classmethod
     def of(cls, event: OperationsEvent) -> "Key":

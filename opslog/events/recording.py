@@ -45,6 +45,6 @@ def record(
     It is written by the caller's transaction: the event and the change it tells of commit together
     or not at all. A failure to write it therefore undoes the change.
     """
-    told = Jsonb(dict(meta or {}))
-    params: list[Any] = [kind, message, *owner, label, actor, told, current_request_id()]
+    metadata = Jsonb(dict(meta or {}))
+    params: list[Any] = [kind, message, *owner, label, actor, metadata, current_request_id()]
     return int(value(INSERT, params, using=using))

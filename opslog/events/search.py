@@ -94,8 +94,8 @@ class Search:
         """How many rows the planner expects: a guess by its statistics, in a millisecond."""
         where = every(conditions)
         (plan,) = one(EXPECT + where.sql, where.params)
-        told = json.loads(plan) if isinstance(plan, str) else plan
-        return float(told[0]["Plan"]["Plan Rows"])
+        parsed = json.loads(plan) if isinstance(plan, str) else plan
+        return float(parsed[0]["Plan"]["Plan Rows"])
 
     def statement(self, after: Key | None, chunk: int) -> Condition:
         """Looks at the next `chunk` events of the driver: how many there were, where it ended, and

@@ -57,8 +57,8 @@ class Backtest:
     @property
     def naive(self) -> Score | None:
         """The best of the naive ways, chosen afterwards: harder to beat than any one of them."""
-        told = [score for score in self.scores if score.naive and score.wape is not None]
-        return min(told, key=lambda score: score.wape or ZERO, default=None)
+        scored = [score for score in self.scores if score.naive and score.wape is not None]
+        return min(scored, key=lambda score: score.wape or ZERO, default=None)
 
 
 def backtest(hours: Hours, trials: Sequence[Trial], ways: Iterable[Way] = WAYS) -> Backtest | None:

@@ -67,12 +67,12 @@ def unusual_hours(series: Series, *, last: int) -> list[Unusual]:
 
 def stretches(found: Sequence[Unusual]) -> list[Stretch]:
     """Hours (oldest first) put together where no more than GAP lies between them."""
-    told: list[Stretch] = []
+    joined: list[Stretch] = []
     for dearer in (True, False):
         open_one: Stretch | None = None
         for each in (hour for hour in found if (hour.spreads > 0) is dearer):
             if open_one and each.hour - open_one.last <= GAP:
-                told.pop()
+                joined.pop()
                 open_one = Stretch(
                     open_one.first,
                     each.hour,
@@ -83,8 +83,8 @@ def stretches(found: Sequence[Unusual]) -> list[Stretch]:
                 )
             else:
                 open_one = Stretch(each.hour, each.hour, 1, each.usd, each.usual_usd, each.spreads)
-            told.append(open_one)
-    return told
+            joined.append(open_one)
+    return joined
 
 
 def _found(series: Series, start: int) -> Iterator[Unusual]:

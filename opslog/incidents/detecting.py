@@ -61,10 +61,10 @@ def _create(finding: Finding, *, now: datetime, by: str) -> Incident:
         **finding.details(),
     )
     _propose(incident, finding)
-    said = headline(incident)
-    told = _figures(incident)
-    tell(incident, Kind.DETECTED, said, event="INCIDENT_DETECTED", by=by, now=now, **told)
-    notices.tell(incident, "detected", said, to=members(OPERATIONS), channels=True)
+    message = headline(incident)
+    figures = _figures(incident)
+    tell(incident, Kind.DETECTED, message, event="INCIDENT_DETECTED", by=by, now=now, **figures)
+    notices.tell(incident, "detected", message, to=members(OPERATIONS), channels=True)
     return incident
 
 
@@ -162,9 +162,9 @@ def _reopen(incident: Incident, finding: Finding, *, now: datetime, by: str) -> 
     closed, word = incident.state, incident.state_word
     _activate(incident, now=now)
     incident.save()  # alone: a reviewed incident changes in nothing else
-    said = f"Reopened: it was {word}, and the cost never came down to normal."
-    tell(incident, Kind.REOPENED, said, event="INCIDENT_REOPENED", by=by, now=now, closed=closed)
-    _notify(incident, f"reopened:{incident.reopenings}", said)
+    message = f"Reopened: it was {word}, and the cost never came down to normal."
+    tell(incident, Kind.REOPENED, message, event="INCIDENT_REOPENED", by=by, now=now, closed=closed)
+    _notify(incident, f"reopened:{incident.reopenings}", message)
     incident.reminded_at = None
     return _update(incident, finding, now=now, by=by)
 
@@ -193,12 +193,12 @@ def _relapse(incident: Incident, finding: Finding, *, now: datetime, by: str) ->
     _activate(incident, now=now)
     incident.save()
     _propose(incident, finding)
-    said = f"The cost is up again. {headline(incident)}"
+    message = f"The cost is up again. {headline(incident)}"
     tell(
-        incident, Kind.RELAPSE, said, event="INCIDENT_RELAPSED", by=by, now=now,
+        incident, Kind.RELAPSE, message, event="INCIDENT_RELAPSED", by=by, now=now,
         **_figures(incident),
     )  # fmt: skip
-    _notify(incident, f"relapse:{incident.reopenings}", said)
+    _notify(incident, f"relapse:{incident.reopenings}", message)
     return incident
 
 
@@ -215,10 +215,10 @@ def _activate(incident: Incident, *, now: datetime) -> None:
     incident.reopened_at = now
 
 
-def _notify(incident: Incident, what: str, said: str) -> None:
+def _notify(incident: Incident, what: str, message: str) -> None:
     """As of a new one: whoever is on duty now, and the owner."""
     to = {each.pk: each for each in (*notices.concerned(incident), *members(OPERATIONS))}
-    notices.tell(incident, what, said, to=to.values(), channels=True)
+    notices.tell(incident, what, message, to=to.values(), channels=True)
 
 
 def _severity(finding: Finding) -> str:

@@ -23,9 +23,9 @@ def take(incident_id: int, *, by: User, now: datetime) -> Incident:
         before = incident.owner.get_username() if incident.owner else ""
         incident.owner = by
         incident.save(update_fields=["owner"])
-        said = f"{by.get_username()} owns it" + (f", {before} no more." if before else ".")
+        message = f"{by.get_username()} owns it" + (f", {before} no more." if before else ".")
         tell(
-            incident, Kind.OWNER, said, event="INCIDENT_OWNED", by=by.get_username(), now=now,
+            incident, Kind.OWNER, message, event="INCIDENT_OWNED", by=by.get_username(), now=now,
             before=before,
         )  # fmt: skip
     return incident
@@ -87,13 +87,13 @@ def escalate(incident_id: int, level: int, *, reason: str, by: str, now: datetim
             raise NotAllowedNow(f"Level {incident.escalation} is reached already.")
         incident.escalation, incident.escalated_at = level, now
         incident.save(update_fields=["escalation", "escalated_at"])
-        said = f"Escalated to level {level}: {needed(reason)} {notices.ADVICE[level]}"
+        text = f"Escalated to level {level}: {needed(reason)} {notices.ADVICE[level]}"
         tell(
-            incident, Kind.ESCALATION, said, event="INCIDENT_ESCALATED", by=by, now=now, level=level
+            incident, Kind.ESCALATION, text, event="INCIDENT_ESCALATED", by=by, now=now, level=level
         )  # fmt: skip
         to = members(*notices.GROUPS[level])
         again = f":{incident.reopenings}" if incident.reopenings else ""
-        notices.tell(incident, f"level{level}{again}", said, to=to, channels=True)
+        notices.tell(incident, f"level{level}{again}", text, to=to, channels=True)
     return incident
 
 

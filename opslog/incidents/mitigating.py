@@ -64,7 +64,7 @@ def record_applied(
     ends = f", until {until:%Y-%m-%d %H:%M} UTC" if until else ""
     how = "Applied automatically" if automatic else "Applied"
     tell(
-        incident, Kind.MITIGATION, f"{how}{ends}: {mitigation.told}. {effect}",
+        incident, Kind.MITIGATION, f"{how}{ends}: {mitigation.summary}. {effect}",
         event="INCIDENT_MITIGATED", by=by, now=now, mitigationId=mitigation.pk,
         lever=mitigation.lever, values=dict(values), reason=reason.strip(), automatic=automatic,
         savingUsdPerHour=f"{mitigation.saving_usd_per_hour:f}",
@@ -101,16 +101,16 @@ def record_ended(mitigation_id: int, *, how: str, by: str, now: datetime) -> Non
         if not changed:
             return
         tell(
-            incident, Kind.MITIGATION, f"Ended: {mitigation.told}. {how}",
+            incident, Kind.MITIGATION, f"Ended: {mitigation.summary}. {how}",
             event="INCIDENT_MITIGATION_ENDED", by=by, now=now, mitigationId=mitigation.pk,
             lever=mitigation.lever,
         )  # fmt: skip
 
 
-def record_stuck(mitigation: Mitigation, *, said: str, by: str, now: datetime) -> None:
+def record_stuck(mitigation: Mitigation, *, message: str, by: str, now: datetime) -> None:
     """Note that the control could not be put back, in the caller's transaction."""
     tell(
-        mitigation.incident, Kind.MITIGATION, said, event="INCIDENT_MITIGATION_STUCK",
+        mitigation.incident, Kind.MITIGATION, message, event="INCIDENT_MITIGATION_STUCK",
         by=by, now=now, mitigationId=mitigation.pk, lever=mitigation.lever,
     )  # fmt: skip
 

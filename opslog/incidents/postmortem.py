@@ -44,7 +44,7 @@ def markdown(
             ("Mitigation", "Estimated saving", "State", "By"),
             (
                 (
-                    each.told,
+                    each.summary,
                     f"${each.saving_usd_per_hour:,.2f} an hour"
                     if each.saving_usd_per_hour
                     else "not known",
@@ -93,7 +93,7 @@ def _facts(incident: Incident) -> str:
             f"${incident.excess_usd_of_all_phases:,.2f} until it was last looked at",
         ),
     )
-    return "\n".join(f"- {name}: {plain(told)}" for name, told in facts)
+    return "\n".join(f"- {name}: {plain(text)}" for name, text in facts)
 
 
 def earlier(phase: dict[str, Any]) -> str:

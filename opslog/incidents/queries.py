@@ -292,5 +292,5 @@ def literal(text: str) -> str:
     """
     if PLAIN.fullmatch(text):
         return f"'{text}'"
-    told = (each if PLAIN.fullmatch(each) else f"\\U{ord(each):08X}" for each in text)
-    return f"E'{''.join(told)}'"
+    escaped = (each if PLAIN.fullmatch(each) else f"\\U{ord(each):08X}" for each in text)
+    return f"E'{''.join(escaped)}'"

@@ -90,7 +90,7 @@ def _contributions(verdict: Verdict, excess: Decimal) -> list[Contribution]:
 
     The cause that was found keeps its own name; the same cause elsewhere has the feature behind it.
     """
-    found, told = [], ZERO
+    found, total = [], ZERO
     for each in verdict.contributions:
         if each.cause == "other":
             continue
@@ -100,9 +100,9 @@ def _contributions(verdict: Verdict, excess: Decimal) -> list[Contribution]:
         usd = each_hour(each.usd, verdict.hours)
         if usd:
             found.append(Contribution(name, f"{LABELS[each.cause]}{where}", usd))
-            told += usd
-    if excess != told:
-        found.append(Contribution("other", LABELS["other"], excess - told))
+            total += usd
+    if excess != total:
+        found.append(Contribution("other", LABELS["other"], excess - total))
     return found
 
 
@@ -231,17 +231,17 @@ def _counted(element: Element, hours: int) -> int:
     return hours if element.dimension in ("feature", "model") else min(hours, DAY)
 
 
-def _tokens(told: Tokens) -> Iterator[Figure]:
+def _tokens(tokens: Tokens) -> Iterator[Figure]:
     for name, before, after in (
-        ("input", told.input_before, told.input),
-        ("output", told.output_before, told.output),
+        ("input", tokens.input_before, tokens.input),
+        ("output", tokens.output_before, tokens.output),
     ):
         yield Figure(f"average {name}", f"{before.average:,.0f}", f"{after.average:,.0f}")
         if before.p95 is not None and after.p95 is not None:
             yield Figure(f"p95 {name}", f"{before.p95:,.0f}", f"{after.p95:,.0f}")
-    if told.growth is not None:
+    if tokens.growth is not None:
         yield Figure(
             "last to first request of a session",
-            f"{told.growth.baseline_last_to_first:.1f} times",
-            f"{told.growth.last_to_first:.1f} times",
+            f"{tokens.growth.baseline_last_to_first:.1f} times",
+            f"{tokens.growth.last_to_first:.1f} times",
         )

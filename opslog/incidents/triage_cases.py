@@ -90,8 +90,8 @@ def play(folder: Path) -> Prediction:
     end = max(events)
     ensure_partitions(begin)
     for hour in hours(begin, end):
-        for table, told in (("inference_events", events), ("tool_calls", tools)):
-            copy(table, told.get(hour, []))
+        for table, rows_by_hour in (("inference_events", events), ("tool_calls", tools)):
+            copy(table, rows_by_hour.get(hour, []))
         now = hour + HOUR
         if now - begin >= FIRST_HOUR * HOUR:
             rollup.refresh()

@@ -73,8 +73,8 @@ def _recorded(judge: Callable[[], Judged], *, now: datetime) -> Incident | None:
     """What cannot be judged or recorded must not keep the others from it."""
     try:
         with transaction.atomic():
-            told = judge()
-            return record_verdict(finding_of(told.verdict, told.detail), now=now)
+            finding = judge()
+            return record_verdict(finding_of(finding.verdict, finding.detail), now=now)
     except Exception:
         log.exception("a verdict could not be recorded")
         return None
@@ -137,13 +137,13 @@ def fresh(
     if any(not each.feature for each in burning):
         return nothing
     judge = partial(triage, floor_usd_per_hour=floor_usd_per_hour)
-    told = _named(judge, rollups, features_of(burning))
-    start = told.verdict.start
-    if burning and not told.verdict.feature:
+    finding = _named(judge, rollups, features_of(burning))
+    start = finding.verdict.start
+    if burning and not finding.verdict.feature:
         return nothing
     if start and any(abs(start - each.started_at) <= SAME_START for each in burning):
         return nothing
-    return told
+    return finding
 
 
 def features_of(incidents: Sequence[Incident]) -> set[str]:
@@ -163,6 +163,6 @@ def _named(judge: Judge, rollups: Rollups, left_out: Collection[str]) -> Judged:
     verdict = judge(looked_at, detail=detail, changes=changes)
     if left_out:
         beside = ", ".join(sorted(left_out))
-        said = f"Without {beside}, which an incident of its own is about."
-        verdict = replace(verdict, sentences=(*verdict.sentences, said))
+        sentence = f"Without {beside}, which an incident of its own is about."
+        verdict = replace(verdict, sentences=(*verdict.sentences, sentence))
     return Judged(verdict, detail)

@@ -64,7 +64,7 @@ def _talks(incident: Incident, until: datetime) -> Check:
     never does anything."""
     since, feature = until - rules.CALM_HOURS * costs.HOUR, incident.feature
     calls = costs.requests_in(since, until, feature)
-    told = f"{calls:,} calls in the last {rules.CALM_HOURS} whole hours"
+    text = f"{calls:,} calls in the last {rules.CALM_HOURS} whole hours"
     expected = ""
     if feature and not calls and costs.requests_in(since, until):
         if not levers.values_of(feature).get("enabled", True):
@@ -76,7 +76,7 @@ def _talks(incident: Incident, until: datetime) -> Check:
         "telemetry",
         f"{whose} arrives: silence is no sign of low cost",
         bool(calls or expected),
-        f"{told}: {expected}" if expected else told,
+        f"{text}: {expected}" if expected else text,
     )
 
 
@@ -102,12 +102,12 @@ def stabilise_if_calm(incident_id: int, *, now: datetime) -> bool:
         if not incident.is_active:
             return False
         checks = check(incident, now)
-        told = {each.name: {"passed": each.passed, "told": each.told} for each in checks}
+        results = {each.name: {"passed": each.passed, "told": each.told} for each in checks}
         if all(each.passed for each in checks):
             _stabilise(incident, "The checks have passed. " + checks[0].told, by=BY, now=now)
             return True
-        if told != incident.checks_told:
-            Incident.objects.filter(pk=incident_id).update(checks_told=told)
+        if results != incident.checks_told:
+            Incident.objects.filter(pk=incident_id).update(checks_told=results)
         return False
 
 
@@ -119,12 +119,12 @@ def stabilise(incident_id: int, *, reason: str, by: str, now: datetime) -> Incid
     return incident
 
 
-def _stabilise(incident: Incident, said: str, *, by: str, now: datetime) -> None:
+def _stabilise(incident: Incident, message: str, *, by: str, now: datetime) -> None:
     incident.state, incident.stabilised_at = State.STABILISED, now
     incident.save(update_fields=["state", "stabilised_at"])
-    tell(incident, Kind.STABILISED, said, event="INCIDENT_STABILISED", by=by, now=now)
+    tell(incident, Kind.STABILISED, message, event="INCIDENT_STABILISED", by=by, now=now)
     what = f"stabilised:{now:%Y%m%dT%H%M}"
-    text = f"{said} It needs a review."
+    text = f"{message} It needs a review."
     notices.tell(incident, what, text, to=notices.asked(incident), channels=True)
 
 
@@ -173,11 +173,11 @@ def remind(*, today: date, now: datetime) -> int:
             if not claimed:
                 continue
             incident = Incident.objects.select_related("owner").get(pk=pk)
-            said = f"Follow-up is due: is “{incident.root_cause[:200]}” really gone?"
-            tell(incident, Kind.FOLLOW_UP, said, event="INCIDENT_FOLLOW_UP", by=BY, now=now)
+            text = f"Follow-up is due: is “{incident.root_cause[:200]}” really gone?"
+            tell(incident, Kind.FOLLOW_UP, text, event="INCIDENT_FOLLOW_UP", by=BY, now=now)
             again = f":{incident.reopenings}" if incident.reopenings else ""
             notices.tell(
-                incident, f"follow-up{again}", said, to=notices.concerned(incident), channels=True
+                incident, f"follow-up{again}", text, to=notices.concerned(incident), channels=True
             )
             reminded += 1
     return reminded

@@ -334,7 +334,7 @@ class Mitigation(models.Model):
         return self.label
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """What was set, where that is something else than what was proposed; else the proposal."""
         if self.state != self.State.APPLIED or self.applied_values == self.values:
             return self.label

@@ -74,11 +74,11 @@ class Attempt:
         alive = self._child.is_alive()  # looked at first: what a dead one said is all in the pipe
         with suppress(EOFError, OSError):
             while self.pipe.poll():
-                said = self.pipe.recv()
-                if isinstance(said, Outcome):
+                received = self.pipe.recv()
+                if isinstance(received, Outcome):
                     self._end()
-                    return said
-                self._seen.note(**said)
+                    return received
+                self._seen.note(**received)
         if alive and time.monotonic() < self.until:
             return None
         self._end()

@@ -99,8 +99,8 @@ class Courier:
                 outbox.mark_skipped(message, str(reason))
                 continue
             except (BadHeaderError, UnicodeError) as error:
-                said = f"It cannot be written as an email ({mailing.kind_of(error)})."
-                note(message, Outcome(said, final=True))
+                problem = f"It cannot be written as an email ({mailing.kind_of(error)})."
+                note(message, Outcome(problem, final=True))
                 continue
             except DatabaseError:
                 raise

@@ -49,8 +49,8 @@ def _of_mail(error: Exception, progress: Progress) -> Outcome:
     if code is not None:
         return Outcome(reason, final=500 <= code < 600, target_down=code == 421)
     if progress.handed_over:
-        said = f"{type(error).__name__} after it was handed over: it has probably arrived."
-        return Outcome(said, unconfirmed=True, target_down=True)
+        problem = f"{type(error).__name__} after it was handed over: it has probably arrived."
+        return Outcome(problem, unconfirmed=True, target_down=True)
     return Outcome(reason, target_down=True)
 
 

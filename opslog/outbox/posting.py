@@ -118,8 +118,8 @@ def _of_post(progress: Progress, lines: list[str]) -> Outcome:
             unconfirmed=True,
             target_down=True,
         )
-    said = STATUS_IN_LOG.findall(" ".join(lines))
-    status = progress.status or (int(said[-1]) if said else None)
+    logged = STATUS_IN_LOG.findall(" ".join(lines))
+    status = progress.status or (int(logged[-1]) if logged else None)
     if status is None:
         return Outcome("No answer, or an error.", target_down=True)
     permanent = 400 <= status < 500 and status not in TRY_AGAIN

@@ -46,9 +46,9 @@ def values_in(row: bytes) -> list[bytes]:
     """The binary values of a row's columns. Raises ValueError for what is no row of the log."""
     values, at = [], COUNT.size
     for number in TYPES:
-        told, length = HEAD.unpack_from(row, at)
+        column, length = HEAD.unpack_from(row, at)
         at += HEAD.size
-        if told != number or length < 0:
+        if column != number or length < 0:
             raise ValueError("a column of the log has another type, or no value")
         values.append(row[at : at + length])
         at += length

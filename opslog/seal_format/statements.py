@@ -41,9 +41,9 @@ def key_id(public_key: bytes) -> str:
     return hashlib.sha256(public_key).hexdigest()[:16]
 
 
-def is_signed(told: bytes, signature: bytes, public_key: bytes) -> bool:
+def is_signed(statement: bytes, signature: bytes, public_key: bytes) -> bool:
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, told)
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, statement)
     except (InvalidSignature, ValueError):
         return False
     return True
@@ -77,5 +77,5 @@ class Signer:
     def key_id(self) -> str:
         return key_id(self.public_key)
 
-    def sign(self, told: bytes) -> bytes:
-        return self.private.sign(told)
+    def sign(self, statement: bytes) -> bytes:
+        return self.private.sign(statement)

@@ -60,8 +60,8 @@ def verify_chain(
                 f"Seal {seal.number} follows another seal {number} than the one that is there.",
                 seal=seal.number,
             )
-        told = seal.statement()
-        hash_now = told.hash()
+        statement = seal.statement()
+        hash_now = statement.hash()
         outside.compare(seal.number, hash_now)
         public_key = trusted.get(seal.key_id)
         key = introduced.get(seal.key_id)
@@ -73,7 +73,7 @@ def verify_chain(
                 "of the database vouches for.",
                 seal=seal.number,
             )
-        elif not is_signed(told.text(), bytes(seal.signature), public_key):
+        elif not is_signed(statement.text(), bytes(seal.signature), public_key):
             chain.untrusted.add(seal.number)
             report.found(
                 Kind.BAD_SIGNATURE,
@@ -169,8 +169,8 @@ class _Outside:
     def compare(self, number: int, hash_now: bytes) -> None:
         differs = False
         while self._next is not None and self._next[0] <= number:
-            told, head = self._next
-            differs |= told == number and head != hash_now
+            published, head = self._next
+            differs |= published == number and head != hash_now
             self._next = next(self._lines, None)
         if differs:
             self._report.found(

@@ -43,9 +43,9 @@ class Head:
     def parse(cls, line: bytes) -> "Head | None":
         """None for what is no whole line: a machine may stop while it writes one."""
         try:
-            told = json.loads(line)
+            data = json.loads(line)
             head = cls(
-                int(told["number"]), bytes.fromhex(told["hash"]), bytes.fromhex(told["publicKey"])
+                int(data["number"]), bytes.fromhex(data["hash"]), bytes.fromhex(data["publicKey"])
             )
         except (ValueError, TypeError, KeyError):
             return None
@@ -134,7 +134,7 @@ def post_newest() -> bool:
     guard = nullcontext() if settings.TOLLGATE_NOTIFY_PRIVATE_NETWORKS else public_only()
     try:
         with guard:
-            answer = httpx2.post(url, json=told(seal), timeout=SECONDS, follow_redirects=False)
+            answer = httpx2.post(url, json=as_json(seal), timeout=SECONDS, follow_redirects=False)
         answer.raise_for_status()
     except (httpx2.HTTPError, PrivateTarget, OSError) as error:
         log.warning("the webhook did not take a head", extra={"reason": type(error).__name__})
@@ -142,7 +142,7 @@ def post_newest() -> bool:
     return True
 
 
-def told(seal: Seal) -> dict[str, Any]:
+def as_json(seal: Seal) -> dict[str, Any]:
     return {
         "number": seal.number,
         "hash": bytes(seal.hash).hex(),
@@ -162,7 +162,7 @@ def _lines(after: int, trusted: set[bytes]) -> Iterator[tuple[int, bytes]]:
         if public_key not in trusted or not genuine:
             log.error("a seal is not signed with the key here", extra={"number": seal.number})
             return
-        yield seal.number, json.dumps(told(seal)).encode() + b"\n"
+        yield seal.number, json.dumps(as_json(seal)).encode() + b"\n"
 
 
 def _before_the_first_of(public_key: bytes) -> int:

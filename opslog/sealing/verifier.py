@@ -105,7 +105,7 @@ class Comparison:
 
     def _take_in(self, up_to: int | None) -> None:
         while self._next is not None and (up_to is None or self._next[3] <= up_to):
-            number, root, told, _, last_id, events_from, ids, hashes = self._next
+            number, root, size, _, last_id, events_from, ids, hashes = self._next
             self._next = next(self._lists, None)
             if ids is None:
                 self.report.found(
@@ -113,7 +113,7 @@ class Comparison:
                 )
                 continue
             if number not in self.chain.untrusted:
-                self._check_list(number, bytes(root), told, hashes)
+                self._check_list(number, bytes(root), size, hashes)
             last_id = max(last_id, max(ids, default=last_id))
             month = events_from.date().replace(day=1)
             seal = OpenSeal(number, last_id, month, ids, bytes(hashes), len(ids))
@@ -125,16 +125,16 @@ class Comparison:
                 else:
                     self._expected[each] = place
 
-    def _check_list(self, number: int, root: bytes, told: int, hashes: bytes) -> None:
+    def _check_list(self, number: int, root: bytes, size: int, hashes: bytes) -> None:
         """The seal's root vouches for the list; where it does not, the list was changed too."""
         leaves = merkle.split(bytes(hashes))
         if merkle.root(leaves) == root:
             return
         there = len(leaves)
-        if there < told:
-            kind, what = Kind.DELETED, f"{told - there} of its {told} events were taken out of"
-        elif there > told:
-            kind, what = Kind.INSERTED, f"{there - told} events were added to"
+        if there < size:
+            kind, what = Kind.DELETED, f"{size - there} of its {size} events were taken out of"
+        elif there > size:
+            kind, what = Kind.INSERTED, f"{there - size} events were added to"
         else:
             kind, what = Kind.MODIFIED, "hashes were changed in"
         self.report.found(kind, f"Seal {number}: {what} its list.", seal=number)

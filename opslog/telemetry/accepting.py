@@ -216,9 +216,9 @@ def _computed(
     return cost, UNPRICED if cost is None else ""
 
 
-def _name(told: str | None) -> str | None:
+def _name(text: str | None) -> str | None:
     """In the spelling that is compared."""
-    return canonical(told) if told else None
+    return canonical(text) if text else None
 
 
 def _tool_row(
@@ -278,7 +278,7 @@ def _accept(
     if not rows:
         return outcomes
     times = [row.created_at for row in rows.values()]
-    told = [
+    params = [
         msgspec.json.encode(list(rows.values())).decode(),
         sorted({crc32(event_id.encode()) % SHARES for event_id in rows}),
         min(times) - SAME_EVENT,
@@ -286,7 +286,7 @@ def _accept(
         *more,
     ]
     try:
-        known = set(value(sql, told, using=using))
+        known = set(value(sql, params, using=using))
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
             raise Unavailable("too many batches at once") from error

@@ -63,14 +63,14 @@ def record_change(
                 },
             )
     except IntegrityError:
-        told = ChangeMarker.objects.filter(key=key).first() if key is not None else None
-        if told is None:
+        first = ChangeMarker.objects.filter(key=key).first() if key is not None else None
+        if first is None:
             raise
         # Without a moment it was told as "now", which is another one each time.
-        same_moment = happened_at is None or told.happened_at == at
-        if not same_moment or (told.kind, told.what, told.feature) != (kind, what, feature):
+        same_moment = happened_at is None or first.happened_at == at
+        if not same_moment or (first.kind, first.what, first.feature) != (kind, what, feature):
             raise KeyTaken("this key was told before, of another change") from None
-        return told, False
+        return first, False
     marker.refresh_from_db()
     return marker, True
 

@@ -116,9 +116,9 @@ def usage_of(
     return used
 
 
-def tier_of(told: str | None) -> str | None:
+def tier_of(text: str | None) -> str | None:
     """A service tier as the price book has it; None for the usual terms."""
-    name = (told or "").strip().lower()
+    name = (text or "").strip().lower()
     return TIERS.get(name, name[:100] or None)
 
 

@@ -253,13 +253,13 @@ DESCRIPTIVE: Final = (
 )
 
 
-def shortened(kind: type[D], **told: Any) -> D:
+def shortened(kind: type[D], **data: Any) -> D:
     """A draft of what others' instrumentation told: a long description is cut to its limit, so
     that the call and its cost are not lost with it, and a name of which nothing is to be seen is
     none. Raises ValueError as the draft does."""
-    cut = {name: text[: INFERENCE_TEXTS[name]] for name in DESCRIPTIVE if (text := told.get(name))}
+    cut = {name: text[: INFERENCE_TEXTS[name]] for name in DESCRIPTIVE if (text := data.get(name))}
     cut |= {name: None for name in NAMES if name in cut and not is_name(cut[name])}
-    return kind(**{**told, **cut})
+    return kind(**{**data, **cut})
 
 
 def _examine(draft: "InferenceDraft | ToolDraft", limits: Mapping[str, int]) -> None:

@@ -69,12 +69,12 @@ def read(path: Path, text: IO[str], kind: type[D]) -> Iterator[Row[D]]:
         raise Unreadable(f"{path.name}: expected .csv or .jsonl, or one of them with .gz")
     line = 0
     try:
-        for line, told in rows:
-            if isinstance(told, str):
-                yield Row(line, None, told)
+        for line, values in rows:
+            if isinstance(values, str):
+                yield Row(line, None, values)
                 continue
             try:
-                yield Row(line, _draft(kind, told, known, line))
+                yield Row(line, _draft(kind, values, known, line))
             except ValueError as error:
                 yield Row(line, None, _plain(error))
     except (EOFError, gzip.BadGzipFile, zlib.error):
@@ -137,11 +137,11 @@ def _json_rows(text: IO[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
 def _draft(kind: type[D], row: dict[str, Any], known: Mapping[str, str], line: int) -> D:
     if problem := _check_columns(row, known):
         raise ValueError(problem)
-    told = {name: value for name, value in row.items() if value not in ("", None)}
+    values = {name: value for name, value in row.items() if value not in ("", None)}
     if _is_foreign(row) and kind is not InferenceDraft:
-        _translate(told)
-    told |= _object(TOGETHER, told.pop(TOGETHER, {}))
-    fields = {known[name]: value for name, value in told.items() if name in known}
+        _translate(values)
+    values |= _object(TOGETHER, values.pop(TOGETHER, {}))
+    fields = {known[name]: value for name, value in values.items() if name in known}
     if "toolCalls" in fields:
         fields["toolCalls"] = _object("tool_calls", fields["toolCalls"])
     if "createdAt" not in fields:
@@ -153,7 +153,7 @@ def _draft(kind: type[D], row: dict[str, Any], known: Mapping[str, str], line: i
         fields["eventId"] = str(fields["eventId"])
     else:
         # The same for the same line of the same file, so that it may be imported again.
-        content = repr((line, sorted(told.items()))).encode("utf-8", "backslashreplace")
+        content = repr((line, sorted(values.items()))).encode("utf-8", "backslashreplace")
         fields["eventId"] = f"import-{hashlib.sha256(content).hexdigest()[:32]}"
     return msgspec.convert(fields, kind, strict=False)
 
@@ -169,24 +169,24 @@ def _object(column: str, value: Any) -> dict[str, Any]:
     return found
 
 
-def _translate(told: dict[str, Any]) -> None:
-    asked_by, own = told.pop("event_id", None), told.pop("tool_call_id", None)
+def _translate(values: dict[str, Any]) -> None:
+    asked_by, own = values.pop("event_id", None), values.pop("tool_call_id", None)
     if asked_by is not None:
-        told["inference_event_id"] = str(asked_by)
+        values["inference_event_id"] = str(asked_by)
     if own is not None:
-        told["event_id"] = str(own)
-    if (attempt := told.pop("attempt", None)) is not None:
+        values["event_id"] = str(own)
+    if (attempt := values.pop("attempt", None)) is not None:
         if not str(attempt).isascii() or not str(attempt).isdigit() or int(attempt) < 1:
             raise ValueError("attempt: expected a whole number from 1")
-        told["retries"] = int(attempt) - 1
+        values["retries"] = int(attempt) - 1
 
 
-def _moment(told: Any) -> datetime:
+def _moment(text: Any) -> datetime:
     """Without an offset it is UTC, as everything here."""
     try:
-        moment = datetime.fromisoformat(told)
+        moment = datetime.fromisoformat(text)
     except (TypeError, ValueError):
-        raise ValueError(f"created_at: {str(told)[:40]!r} is no time") from None
+        raise ValueError(f"created_at: {str(text)[:40]!r} is no time") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

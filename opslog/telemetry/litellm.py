@@ -208,10 +208,10 @@ def draft_of(payload: Any) -> Draft:
         raise ValueError("id: it must be there, as in a StandardLoggingPayload")
     metadata = _mapping(payload, "metadata")
     own = _own(payload, metadata)
-    told, names = _read(payload)
+    values, names = _read(payload)
 
     def text(meaning: Meaning) -> str | None:
-        return _text(told.get(meaning))
+        return _text(values.get(meaning))
 
     common: dict[str, Any] = {
         "event_id": _event_id(payload),
@@ -230,11 +230,11 @@ def draft_of(payload: Any) -> Draft:
     model, provider = text(Meaning.MODEL) or UNKNOWN, text(Meaning.PROVIDER)
     numbers = {
         meaning: _tokens(value, names[meaning].rpartition(".")[2])
-        for meaning, value in told.items()
+        for meaning, value in values.items()
         if meaning in NUMBERS
     }
     usage = usage_of(numbers, names, scope="litellm", provider=provider or "", model=model)
-    free = told.get(Meaning.CACHE_HIT) is True
+    free = values.get(Meaning.CACHE_HIT) is True
     return shortened(
         InferenceDraft,
         model=model,
@@ -243,7 +243,7 @@ def draft_of(payload: Any) -> Draft:
         **usage,
         service_tier=tier_of(text(Meaning.TIER)),
         cost_usd=Decimal(0) if free else None,
-        sender_cost_usd=Decimal(0) if free else _cost(told.get(Meaning.COST)),
+        sender_cost_usd=Decimal(0) if free else _cost(values.get(Meaning.COST)),
         surface=own.get("surface"),
         user_agent=text(Meaning.USER_AGENT),
         **common,
@@ -252,41 +252,41 @@ def draft_of(payload: Any) -> Draft:
 
 def _read(payload: Mapping[str, Any]) -> tuple[dict[Meaning, Any], dict[Meaning, str]]:
     """What it says by the table of conventions, and under which names."""
-    told: dict[Meaning, Any] = {}
+    values: dict[Meaning, Any] = {}
     names: dict[Meaning, str] = {}
     for name, meaning in LITELLM_PAYLOAD.names.items():
         value: Any = payload
         for part in name.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         # (Zero cached tokens under one name may be some under another.)
-        if value not in (None, "") and not told.get(meaning):
-            told[meaning], names[meaning] = value, name
-    return told, names
+        if value not in (None, "") and not values.get(meaning):
+            values[meaning], names[meaning] = value, name
+    return values, names
 
 
 def _event_id(payload: Mapping[str, Any]) -> str:
     """Id and start: attempts that failed share the id of their request. A digest of long ids."""
-    told = str(payload["id"])
-    if len(told) > LONGEST_ID:
-        told = hashlib.sha256(told.encode(errors="replace")).hexdigest()
-    return f"{told}:{payload.get('startTime', '')}"
+    event_id = str(payload["id"])
+    if len(event_id) > LONGEST_ID:
+        event_id = hashlib.sha256(event_id.encode(errors="replace")).hexdigest()
+    return f"{event_id}:{payload.get('startTime', '')}"
 
 
 def _own(payload: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, str]:
     """What is Tollgate's own: from the tags, else from what the caller sent as metadata."""
-    told: dict[str, Any] = {}
+    collected: dict[str, Any] = {}
     for source in ("spend_logs_metadata", "requester_metadata"):
-        told |= _mapping(metadata, source)
+        collected |= _mapping(metadata, source)
     tags = payload.get("request_tags") or []
     for tag in tags if isinstance(tags, list) else []:
         name, colon, value = (_text(tag) or "").partition(":")
         if colon:
-            told[name.strip()] = value.strip()
+            collected[name.strip()] = value.strip()
     own = {}
     for ours, names in OURS.items():
         for name in (prefix + name for prefix in PREFIXES for name in names):
-            if isinstance(told.get(name), str) and told[name]:
-                own[ours] = told[name]
+            if isinstance(collected.get(name), str) and collected[name]:
+                own[ours] = collected[name]
                 break
     return own
 
@@ -309,12 +309,12 @@ def _tokens(value: Any, name: str) -> int:
     return int(value)
 
 
-def _cost(told: Any) -> Decimal | None:
+def _cost(amount: Any) -> Decimal | None:
     """What the proxy computed. It says zero where it could not: then it is unknown."""
-    if not told:
+    if not amount:
         return None
     try:
-        cost = Decimal(str(told))
+        cost = Decimal(str(amount))
     except InvalidOperation:
         cost = Decimal("NaN")
     if not (cost.is_finite() and 0 <= cost <= MAX_USD):
@@ -322,18 +322,18 @@ def _cost(told: Any) -> Decimal | None:
     return cost.quantize(MOST_AFTER_POINT)
 
 
-def _moment(told: Any) -> datetime | None:
+def _moment(seconds: Any) -> datetime | None:
     """Seconds since 1970, as the proxy sends them; None, for now, where there are none."""
-    if told is None:
+    if seconds is None:
         return None
     try:
-        return datetime.fromtimestamp(float(told), UTC)
+        return datetime.fromtimestamp(float(seconds), UTC)
     except (TypeError, ValueError, OverflowError, OSError):
         raise ValueError("startTime: expected seconds since 1970") from None
 
 
-def _run_id(told: str | None) -> UUID | None:
+def _run_id(text: str | None) -> UUID | None:
     try:
-        return UUID(told) if told else None
+        return UUID(text) if text else None
     except ValueError:
         raise ValueError("run_id: expected a UUID") from None

@@ -167,10 +167,10 @@ def once(calls: Iterable[Call], all_seen: Iterable[Call] = ()) -> list[Call]:
 
 def _filled(call: Call, others: Iterable[Call]) -> Call:
     missing = {
-        name: told
+        name: value
         for name in FROM_OTHERS
         if getattr(call.draft, name) is None
-        and (told := next((v for each in others if (v := getattr(each.draft, name))), None))
+        and (value := next((v for each in others if (v := getattr(each.draft, name))), None))
     }
     return replace(call, draft=structs.replace(call.draft, **missing)) if missing else call
 
@@ -210,15 +210,15 @@ def _context(each: _Read, all_read: Mapping[Place, _Read]) -> dict[str, Any]:
             if meaning not in found and (text := around.facts.text(meaning)):
                 found[meaning] = text
         around = all_read.get((around.span.trace_id, around.span.parent_span_id))
-    told: dict[str, Any] = {
+    context: dict[str, Any] = {
         name: found.get(meaning) or each.resource.text(meaning) for meaning, name in CONTEXT.items()
     }
-    if told["run_id"]:
+    if context["run_id"]:
         try:
-            told["run_id"] = UUID(told["run_id"])
+            context["run_id"] = UUID(context["run_id"])
         except ValueError:
             raise ValueError("tollgate.run_id: expected a UUID") from None
-    return told
+    return context
 
 
 def _model_call(each: _Read, all_read: Mapping[Place, _Read]) -> Call:
@@ -341,8 +341,8 @@ def _loop_of(
 
 def _embeds(each: _Read) -> bool:
     """Embeddings ask for no tool."""
-    told = (each.span.name, each.facts.names.get(Meaning.MODEL, ""), each.facts.operation)
-    return any("embed" in text.lower() for text in told)
+    texts = (each.span.name, each.facts.names.get(Meaning.MODEL, ""), each.facts.operation)
+    return any("embed" in text.lower() for text in texts)
 
 
 def _all_spans(request: ExportTraceServiceRequest) -> Iterator[_Read]:

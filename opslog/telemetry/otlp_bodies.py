@@ -32,16 +32,16 @@ def from_protobuf(body: bytes) -> ExportTraceServiceRequest:
 def from_json(body: bytes) -> ExportTraceServiceRequest:
     """Raises BadExport. Fields that are not known are passed over, as OTLP asks."""
     try:
-        told = json.loads(body, parse_float=_double, parse_constant=str)
+        parsed = json.loads(body, parse_float=_double, parse_constant=str)
     except (ValueError, RecursionError):
         raise BadExport("the body is not JSON in UTF-8") from None
-    if not isinstance(told, dict):
+    if not isinstance(parsed, dict):
         raise BadExport("the body must be one JSON object")
     try:
         request = ExportTraceServiceRequest()
-        _only_objects(told, request.DESCRIPTOR)
-        _ids_in_base64(told)
-        json_format.ParseDict(told, request, ignore_unknown_fields=True)
+        _only_objects(parsed, request.DESCRIPTOR)
+        _ids_in_base64(parsed)
+        json_format.ParseDict(parsed, request, ignore_unknown_fields=True)
     except (
         json_format.ParseError,
         RecursionError,
@@ -49,8 +49,8 @@ def from_json(body: bytes) -> ExportTraceServiceRequest:
         ValueError,
         TypeError,
     ) as error:
-        said = str(error).splitlines()[0][:200] if str(error) else "it is nested too deeply"
-        raise BadExport(f"the body is no ExportTraceServiceRequest in JSON: {said}") from None
+        problem = str(error).splitlines()[0][:200] if str(error) else "it is nested too deeply"
+        raise BadExport(f"the body is no ExportTraceServiceRequest in JSON: {problem}") from None
     return request
 
 
@@ -61,11 +61,11 @@ def _double(digits: str) -> float | str:
     return number if math.isfinite(number) else str(number).replace("inf", "Infinity")
 
 
-def _only_objects(told: dict[str, Any], kind: Descriptor) -> None:
+def _only_objects(message: dict[str, Any], kind: Descriptor) -> None:
     """Where protobuf has a message JSON has an object. Its parser takes a text for one, too, whose
     letters are names of fields that it does not know, and passes them over."""
     for name, inner in _messages_of(kind).items():
-        value = told.get(name)
+        value = message.get(name)
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, dict):
                 _only_objects(each, inner)
@@ -84,12 +84,12 @@ def _messages_of(kind: Descriptor) -> dict[str, Descriptor]:
     }
 
 
-def _ids_in_base64(told: dict[str, Any]) -> None:
+def _ids_in_base64(message: dict[str, Any]) -> None:
     """OTLP writes ids in hex, where protobuf's own JSON reads base64, without an error and wrong.
 
     Only in the ids of spans and links: an attribute may be called `traceId`, too.
     """
-    for of_resource in _listed(told, "resourceSpans"):
+    for of_resource in _listed(message, "resourceSpans"):
         for of_scope in _listed(of_resource, "scopeSpans"):
             for span in _listed(of_scope, "spans"):
                 for holder in (span, *_listed(span, "links")):

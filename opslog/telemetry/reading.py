@@ -68,8 +68,8 @@ class Facts:
     @property
     def used(self) -> bool:
         """Whether it says that something was used, or cost something."""
-        told = [self.values.get(meaning) for meaning in (*USED, Meaning.COST)]
-        return any(map(_positive, (*told, *self.cost_parts)))
+        counts = [self.values.get(meaning) for meaning in (*USED, Meaning.COST)]
+        return any(map(_positive, (*counts, *self.cost_parts)))
 
     def text(self, meaning: Meaning) -> str | None:
         value = self.values.get(meaning)
@@ -91,9 +91,9 @@ class Facts:
         """
         if self.values.get(Meaning.CACHE_HIT) in (True, "true", "True"):
             return Decimal(0), Decimal(0)
-        told = self.values.get(Meaning.COST)
-        if told is not None:
-            cost = _dollars(told)
+        total = self.values.get(Meaning.COST)
+        if total is not None:
+            cost = _dollars(total)
         elif self.cost_parts:
             cost = sum((_dollars(part) for part in self.cost_parts), Decimal(0))
         else:
@@ -163,10 +163,10 @@ def _members(attribute: str, text: str) -> Iterable[tuple[str, Any]]:
     if len(text) > MOST_JSON:
         return
     try:
-        told = json.loads(text)
+        parsed = json.loads(text)
     except (ValueError, RecursionError):
         return
-    waiting = [(attribute, told, 0)]
+    waiting = [(attribute, parsed, 0)]
     while waiting:
         name, value, depth = waiting.pop()
         if isinstance(value, dict) and depth < MOST_DEPTH:
@@ -193,9 +193,9 @@ def _positive(value: Any) -> bool:
         return True
 
 
-def _dollars(told: Any) -> Decimal:
+def _dollars(amount: Any) -> Decimal:
     try:
-        return Decimal(str(told))
+        return Decimal(str(amount))
     except InvalidOperation:
         raise ValueError("cost: expected US dollars") from None
 

@@ -148,8 +148,8 @@ def _write_traces(spans: Spans, traces: Sequence[bytes], principal: Principal) -
                 if not nodes[span].used and span not in counted
             }
             if lasting := structure.unsettled(nodes):
-                told = (structure.pack(lasting), msgspec.json.encode(waiting).decode())
-                remembered.append((*told, sender, trace.hex()))
+                packed = (structure.pack(lasting), msgspec.json.encode(waiting).decode())
+                remembered.append((*packed, sender, trace.hex()))
         if remembered:
             cursor.executemany(WRITE_TRACE, remembered)
         if taken:
@@ -168,14 +168,14 @@ def _known(
     """The traces with what is remembered of them: locked, so that one export after another changes
     them. Of a trace that nothing can change any more nothing is remembered."""
     lasting = [trace for trace in traces if structure.unsettled(spans.traces[trace])]
-    told = {
+    params = {
         "sender": sender,
         "new": [trace.hex() for trace in lasting],
         "all": [trace.hex() for trace in traces],
     }
     if lasting:
-        cursor.execute(ADD_TRACES, told)
-    cursor.execute(READ_TRACES, told)
+        cursor.execute(ADD_TRACES, params)
+    cursor.execute(READ_TRACES, params)
     known = {
         trace: (structure.unpack(bytes(nodes)), msgspec.json.decode(held))
         for trace, nodes, held in cursor.fetchall()
@@ -198,13 +198,13 @@ def _claimed(cursor: Any, sender: int, calls: Iterable[Call]) -> list[Call]:
     asking = {call.response_id: call for call in calls if call.response_id}
     if not asking:
         return calls
-    told = {
+    params = {
         "sender": sender,
         "responses": list(asking),
         "events": [call.draft.event_id for call in asking.values()],
         "details": [call.detail for call in asking.values()],
     }
-    cursor.execute(CLAIM, told)
+    cursor.execute(CLAIM, params)
     repeated = set()
     for response_id, event_id, detail in cursor.fetchall():
         call = asking[response_id]
@@ -217,7 +217,7 @@ def _claimed(cursor: Any, sender: int, calls: Iterable[Call]) -> list[Call]:
         cursor.execute(
             CLAIM,
             {
-                **told,
+                **params,
                 "responses": [response_id],
                 "events": [call.draft.event_id],
                 "details": [call.detail],
@@ -242,7 +242,7 @@ def _tell_unread(unread: Iterable[Unread], sender: int) -> None:
     with connection.cursor() as cursor:
         for (scope, names), same in sorted(kinds.items()):
             shown = [clean(name) for name in names]
-            told: dict[str, Any] = {
+            params: dict[str, Any] = {
                 "sender": sender,
                 "digest": hashlib.sha256("\0".join((scope, *names)).encode()).hexdigest(),
                 "scope": clean(scope),
@@ -252,7 +252,7 @@ def _tell_unread(unread: Iterable[Unread], sender: int) -> None:
                 "lost": sum(each.lost for each in same),
                 "most": MOST_UNREAD,
             }
-            cursor.execute(TELL_UNREAD, told)
+            cursor.execute(TELL_UNREAD, params)
 
 
 def clean(text: str) -> str:

@@ -180,8 +180,8 @@ def ago(at: datetime | None) -> str:
     """The largest unit only: "3 hours ago"."""
     if at is None:
         return "–"
-    said = timesince(at, depth=1)
-    return "just now" if said.startswith("0") else f"{said} ago"
+    elapsed = timesince(at, depth=1)
+    return "just now" if elapsed.startswith("0") else f"{elapsed} ago"
 
 
 @register.filter

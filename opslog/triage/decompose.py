@@ -78,7 +78,7 @@ def decompose(before: Mapping[str, State], after: Mapping[str, State]) -> Decomp
         old, new = before.get(name, EMPTY), after.get(name, EMPTY)
         change = new.cost - old.cost
         changes.append(change)
-        told = 0.0
+        total = 0.0
         for kind, usd0, usd1, tokens0, tokens1 in (
             ("input_tokens", old.input_usd, new.input_usd, old.input_tokens, new.input_tokens),
             ("output_tokens", old.output_usd, new.output_usd, old.output_tokens, new.output_tokens),
@@ -88,7 +88,7 @@ def decompose(before: Mapping[str, State], after: Mapping[str, State]) -> Decomp
             if min(*factors, old.price_index, new.price_index) <= 0:
                 # It came from nothing or went to nothing: there is no ratio to split.
                 parts["mix"].append(x1 - x0)
-                told += x1 - x0
+                total += x1 - x0
                 continue
             weight = log_mean(x1, x0)
             asked = log(new.requests) - log(old.requests)
@@ -100,6 +100,6 @@ def decompose(before: Mapping[str, State], after: Mapping[str, State]) -> Decomp
             # The rest of the ratio is what a token costs: the price index, and a price per token
             # that the two windows do not share.
             parts["price"].append((x1 - x0) - more - longer)
-            told += x1 - x0
-        parts["mix"].append(change - told)  # nothing, but for rounding
+            total += x1 - x0
+        parts["mix"].append(change - total)  # nothing, but for rounding
     return Decomposition(fsum(changes), **{name: fsum(own) for name, own in parts.items()})

@@ -50,8 +50,8 @@ def triage(
     """
     panel = panel_of(rollups)
     if panel is None or panel.hours <= LEAST_HISTORY:
-        told = f"There are fewer than {LEAST_HISTORY} hours of history: nothing to compare with."
-        return Verdict(rollups.until, confirmed=False, sentences=(told,))
+        text = f"There are fewer than {LEAST_HISTORY} hours of history: nothing to compare with."
+        return Verdict(rollups.until, confirmed=False, sentences=(text,))
     found = rises(panel, floor_usd_per_hour=floor_usd_per_hour)
     if not found:
         return Verdict(

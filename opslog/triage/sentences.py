@@ -41,25 +41,25 @@ def sentences(verdict: Verdict) -> tuple[str, ...]:
         else f"same hour of the last {evidence.baseline.samples} days, as there are not two weeks "
         "of history"
     )
-    told = [first, f"The baseline is the {span}."]
+    texts = [first, f"The baseline is the {span}."]
     what = WHAT[verdict.cause].format(feature=verdict.feature, tool=verdict.tool)
     share = verdict.ranked[0].share if verdict.ranked else 0.0
-    told.append(f"What explains most of it: {what} ({share * 100:.0f} % of what is explained).")
-    told.extend(_figures(verdict, evidence))
+    texts.append(f"What explains most of it: {what} ({share * 100:.0f} % of what is explained).")
+    texts.extend(_figures(verdict, evidence))
     if verdict.cause in ("traffic_growth", "feature_dominance"):
         if verdict.actor:
-            told.append(
+            texts.append(
                 f"One {verdict.actor.dimension.replace('_', ' ')} ({verdict.actor.name}) makes up "
                 f"{verdict.actor.explains * 100:.0f} % of the change: rather a bot or abuse than "
                 "growth."
             )
         elif {"user", "user_agent"} & set(evidence.attribution):
-            told.append("No single user or user agent is behind it: it looks organic.")
-    told.extend(
+            texts.append("No single user or user agent is behind it: it looks organic.")
+    texts.extend(
         f"Shortly before, at {change.at:%Y-%m-%d %H:%M} UTC: {change.what} ({change.kind})."
         for change in verdict.changes[:2]
     )
-    return tuple(told)
+    return tuple(texts)
 
 
 def _figures(verdict: Verdict, evidence: Evidence) -> Iterator[str]:

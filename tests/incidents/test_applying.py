@@ -28,7 +28,7 @@ from workorders.models import WorkOrder
 def apply(incident: Incident, lever: str, by: User, **changed: Any) -> str:
     outcome = mitigations.apply(proposal(incident, lever).pk, changed, reason=WHY, by=by, now=NOW)
     assert outcome.applied
-    return outcome.said
+    return outcome.text
 
 
 def test_the_control_is_changed_and_the_incident_told(olga: User) -> None:
@@ -60,7 +60,7 @@ def test_a_value_may_be_typed_over(olga: User) -> None:
     text = incident.entries.get(kind="mitigation").text
     assert "Throttle, summaries: period rolling_hour, requests per period 4." in text
     assert "10 an hour" not in text
-    assert proposal(incident, "throttle").told in markdown(
+    assert proposal(incident, "throttle").summary in markdown(
         Incident.objects.get(), incident.entries.all(), incident.mitigations.all()
     ).replace("\\", "")
 

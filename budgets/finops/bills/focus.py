@@ -132,7 +132,7 @@ def _row(columns: dict[str, int], cells: list[str], *, width: int) -> tuple[Key,
     day = moment(text("ChargePeriodStart"), "ChargePeriodStart").date()
     period = text("BillingPeriodStart")
     first = moment(period, "BillingPeriodStart").date() if period else day.replace(day=1)
-    issuer = next((told for name in BILLED_BY if (told := text(name))), "")
+    issuer = next((named for name in BILLED_BY if (named := text(name))), "")
     return (
         Key(
             bill=" ".join(filter(None, (issuer, text("BillingAccountId")))) or "unnamed",

@@ -63,10 +63,10 @@ def _at_most(lines: Iterable[str], most: int | None) -> Iterable[str]:
 
 
 def problems_told(bill: Bill, *, at_most: int) -> list[str]:
-    told = [f"line {line}: {problem}" for line, problem in bill.problems[:at_most]]
+    texts = [f"line {line}: {problem}" for line, problem in bill.problems[:at_most]]
     if bill.bad_lines > at_most:
-        told.append(f"and {bill.bad_lines - at_most:,} more bad lines")
-    return told
+        texts.append(f"and {bill.bad_lines - at_most:,} more bad lines")
+    return texts
 
 
 def store(
@@ -92,8 +92,8 @@ def store(
         query.run("LOCK TABLE bill_imports IN SHARE ROW EXCLUSIVE MODE")
         losses = _losses(bill, periods)
         if losses and not shrink:
-            told = " ".join(losses)
-            raise Refused(f"{told} To replace them all the same, confirm it ({SHRINK}).")
+            lost = " ".join(losses)
+            raise Refused(f"{lost} To replace them all the same, confirm it ({SHRINK}).")
         for name, first in periods:
             BilledCost.objects.filter(bill=name, billing_period=first).delete()
         made = BillImport.objects.create(
@@ -149,17 +149,17 @@ class _Loss:
 
 
 def _losses(bill: Bill, periods: Iterable[tuple[str, date]]) -> list[str]:
-    told: dict[tuple[Any, ...], tuple[Decimal, int]] = {}
+    totals: dict[tuple[Any, ...], tuple[Decimal, int]] = {}
     days = {(key.bill, key.billing_period, key.day) for key in bill.costs}
     for key, (usd, lines) in bill.costs.items():
         service = (key.bill, key.billing_period, key.day, key.service_category, key.service_name)
-        before, count = told.get(service, (Decimal(0), 0))
-        told[service] = (before + focus.rounded(usd), count + lines)
+        before, count = totals.get(service, (Decimal(0), 0))
+        totals[service] = (before + focus.rounded(usd), count + lines)
     losses = []
     for name, first in periods:
         loss, gone = _Loss(), set()
         for day, category, service_name, usd, lines in query.rows(STORED, [name, first]):
-            new_usd, new_lines = told.get(
+            new_usd, new_lines = totals.get(
                 (name, first, day, category, service_name), (Decimal(0), 0)
             )
             loss.usd += max(usd - new_usd, Decimal(0))

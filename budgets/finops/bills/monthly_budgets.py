@@ -131,7 +131,7 @@ def _raise_projection(
 
 
 def _raise(budget: DimensionBudget, month: date, tier: int, usd: Any) -> bool:
-    told = (
+    message = (
         f"{budget}: {tier} % of the budget of {month:%Y-%m} reached "
         f"(${usd:,.2f} of ${budget.monthly_usd:,.2f})"
     )
@@ -143,11 +143,11 @@ def _raise(budget: DimensionBudget, month: date, tier: int, usd: Any) -> bool:
         "used": str(usd),
         "amount": str(budget.monthly_usd),
     }
-    if not _insert(budget, Alert.Kind.DIMENSION_TIER, key, told, meta):
+    if not _insert(budget, Alert.Kind.DIMENSION_TIER, key, message, meta):
         return False
     events.record(
         "BUDGET_ALERT",
-        message=told,
+        message=message,
         owner=("dimension_budget", str(budget.pk)),
         label=str(budget),
         actor="tollgate",

@@ -209,8 +209,8 @@ def _link(hotspot: Hotspot, lever: Lever) -> Link:
 def new_limit(hotspot: Hotspot) -> str:
     """The form of a limit on the hotspot's bill, filled in as far as is known."""
     scope = Budget.Scope.COST_DIMENSION.value
-    told = {"scope": scope, "subject": hotspot.dimension, "window": "month", "measure": "usd"}
-    return urlencode(told)
+    initial = {"scope": scope, "subject": hotspot.dimension, "window": "month", "measure": "usd"}
+    return urlencode(initial)
 
 
 def _of_feature(feature: str) -> Link:

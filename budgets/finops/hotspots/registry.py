@@ -29,14 +29,14 @@ FIELDS = (
 def add(values: Mapping[str, Any], *, by: str) -> Hotspot:
     """Raises Refused for values that cannot be kept."""
     with transaction.atomic():
-        return _save(Hotspot(), values, kind="HOTSPOT_ADDED", said="added", by=by)
+        return _save(Hotspot(), values, kind="HOTSPOT_ADDED", verb="added", by=by)
 
 
 def change(hotspot_id: int, values: Mapping[str, Any], *, by: str) -> Hotspot:
     """What is typed is dated anew where it differs. Raises Refused as `add` does."""
     with transaction.atomic():
         hotspot = Hotspot.objects.select_for_update(no_key=True).get(pk=hotspot_id)
-        return _save(hotspot, values, kind="HOTSPOT_CHANGED", said="changed", by=by)
+        return _save(hotspot, values, kind="HOTSPOT_CHANGED", verb="changed", by=by)
 
 
 def confirm(hotspot_id: int, *, note: str, by: str) -> None:
@@ -57,7 +57,7 @@ def confirm(hotspot_id: int, *, note: str, by: str) -> None:
         )
 
 
-def _save(hotspot: Hotspot, values: Mapping[str, Any], *, kind: str, said: str, by: str) -> Hotspot:
+def _save(hotspot: Hotspot, values: Mapping[str, Any], *, kind: str, verb: str, by: str) -> Hotspot:
     before = events.as_text(hotspot, FIELDS) if hotspot.pk else {}
     for name, value in values.items():
         setattr(hotspot, name, value)
@@ -73,7 +73,7 @@ def _save(hotspot: Hotspot, values: Mapping[str, Any], *, kind: str, said: str, 
     if changes:
         events.record(
             kind,
-            message=f"Hotspot {hotspot.name} {said}",
+            message=f"Hotspot {hotspot.name} {verb}",
             owner=("hotspot", str(hotspot.pk)),
             label=hotspot.name,
             actor=by,

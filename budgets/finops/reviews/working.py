@@ -113,8 +113,8 @@ def tick(check_id: int, *, done: bool, note: str, by: str) -> None:
             done_at=timezone.now() if done else None,
             note=note.strip()[:500],
         )
-        said = "done" if done else "open again"
-        _record(review, "REVIEW_CHECK", f"{review}, point {found.position}: {said}", by, note=note)
+        state = "done" if done else "open again"
+        _record(review, "REVIEW_CHECK", f"{review}, point {found.position}: {state}", by, note=note)
 
 
 def decide(review_id: int, *, text: str, who: str, due: date | None, by: str) -> None:
@@ -160,7 +160,7 @@ def sign(
                 raise Refused("You have signed this state. Somebody else must sign as well.")
             solo, first = own
             shown_at = solo.require(first.at, second_factor_at)
-            meta = solo_operator.told(shown_at, waited_since=first.at)
+            meta = solo_operator.metadata(shown_at, waited_since=first.at)
         with refusing():
             ReviewSignature.objects.create(
                 review=review, person=by, state=state, comment=comment, second_factor_at=shown_at
@@ -203,7 +203,7 @@ def _notify_of_end(review: MonthlyReview, signers: list[str]) -> None:
 
 def state_of(review: MonthlyReview) -> str:
     """A digest of everything that is signed: figures, checklist, decisions."""
-    told = {
+    content = {
         "month": f"{review.month:%Y-%m}",
         "figures": review.figures,
         "checks": [
@@ -214,7 +214,7 @@ def state_of(review: MonthlyReview) -> str:
             for each in review.decisions.all()
         ],
     }
-    text = json.dumps(told, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -36,8 +36,8 @@ class Command(Documented):
                 raise CommandError(f"There is no account change {pk}.") from None
             except Refused as error:
                 raise CommandError(f"Account change {pk}: {error}") from None
-            said = f"{change.status}: {change.closing_note}" if change.status != "confirmed" else ""
-            self.stdout.write(said or f"Confirmed: {accounts.headline(change)}.")
+            text = f"{change.status}: {change.closing_note}" if change.status != "confirmed" else ""
+            self.stdout.write(text or f"Confirmed: {accounts.headline(change)}.")
         if confirm:
             return
         pending = AccountChange.objects.filter(

@@ -7,7 +7,7 @@ from django.core.management.base import CommandParser
 from rich.table import Table
 
 from budgets.approvals import WORK_ORDER, lines_of, name_of
-from budgets.approvals.wording import changes_of, told
+from budgets.approvals.wording import changes_of, describe
 from budgets.models import ChangeRequest
 from budgets.usage import overview
 from opslog.management.base import Documented
@@ -43,7 +43,7 @@ class Command(Documented):
             table.add_row(
                 str(each.pk),
                 name_of(each),
-                told(lines_of(each)),
+                describe(lines_of(each)),
                 each.requester.get_username(),
                 each.state,
                 ", ".join(

@@ -16,7 +16,7 @@ class Command(Documented, changepassword.Command):
     def handle(self, *args: Any, **options: Any) -> str | None:
         try:
             with transaction.atomic():
-                said: str | None = super().handle(*args, **options)
+                output: str | None = super().handle(*args, **options)
         except EOFError:
             raise CommandError("Nothing was changed: there is no terminal to ask at.") from None
-        return said
+        return output

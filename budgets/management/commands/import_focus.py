@@ -39,8 +39,8 @@ class Command(Documented):
                 bill, sha256 = importing.read(raw)
         except OSError as error:
             raise CommandError(f"{file}: {error.strerror}") from None
-        for told in importing.problems_told(bill, at_most=SHOWN):
-            self.stderr.write(told)
+        for problem in importing.problems_told(bill, at_most=SHOWN):
+            self.stderr.write(problem)
         made = importing.store(
             bill,
             file_name=file.name,

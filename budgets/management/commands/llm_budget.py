@@ -64,8 +64,8 @@ class Command(Documented):
             headers = {"x-api-key": text}
             with httpx2.Client(base_url=service.url, headers=headers, timeout=30) as client:
                 if usd:
-                    told = client.post("/v1/llm/spend", json={"costUsd": str(usd)})
-                    told.raise_for_status()
+                    response = client.post("/v1/llm/spend", json={"costUsd": str(usd)})
+                    response.raise_for_status()
                 found = client.get("/v1/admin/llm-budget").raise_for_status().json()
                 advice = client.post("/v1/llm/check", json={"estimatedCostUsd": "0.01"}).json()
         self.stdout.write(
@@ -76,8 +76,8 @@ class Command(Documented):
             raise CommandError(f"{name}: {wanted} was expected.", returncode=1)
 
     def show(self, day: direct_spend.DayStatus) -> None:
-        told = direct_spend.as_numbers(day) | {"redis_unavailable": redis_mirror.is_unavailable()}
-        message = told.pop("message")
-        for name, value in told.items():
+        data = direct_spend.as_numbers(day) | {"redis_unavailable": redis_mirror.is_unavailable()}
+        message = data.pop("message")
+        for name, value in data.items():
             self.stdout.write(f"{name:24} {value}")
         self.stdout.write(message)

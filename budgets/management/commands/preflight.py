@@ -132,9 +132,9 @@ def task_of(row: Any, number: int) -> Task:
     return Task(**values)
 
 
-def within(told: Any, highest: int) -> Decimal:
+def within(text: Any, highest: int) -> Decimal:
     """Raises ValueError or InvalidOperation for what is no number from 0 to `highest`."""
-    value = Decimal(str(told))
+    value = Decimal(str(text))
     if not value.is_finite() or not 0 <= value <= highest:
-        raise ValueError(told)
+        raise ValueError(text)
     return value

@@ -49,8 +49,8 @@ class Command(Documented):
             except (NotAllowedNow, keys.NoKey) as error:
                 raise CommandError(str(error)) from None
             except DatabaseError as error:
-                told = " ".join(str(error).split())
-                raise CommandError(f"{each} was not dropped: {told}") from None
+                one_line = " ".join(str(error).split())
+                raise CommandError(f"{each} was not dropped: {one_line}") from None
             self.stdout.write(f"{each}: {stone.event_count} events dropped.")
         if months and not options["apply"]:
             self.stdout.write('Nothing was dropped: --apply --reason "…" does.')

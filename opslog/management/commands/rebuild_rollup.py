@@ -12,10 +12,10 @@ from opslog.telemetry import rollup
 
 def moment(text: str) -> datetime:
     try:
-        told = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is no date or time, as in 2026-03-01T08:00Z") from None
-    return told if told.tzinfo else told.replace(tzinfo=UTC)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 class Command(Documented):
