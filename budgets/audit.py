@@ -1,4 +1,4 @@
-"""Who changes a limit, and why: said to the triggers that record it.
+"""Who changes a limit, and why: passed to the triggers that record it.
 
 Triggers write the event of a change of a limit, a switch or a feature control, so that none is
 changed without one, whatever the way. For the length of a transaction the application tells them

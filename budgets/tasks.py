@@ -48,7 +48,7 @@ def expire_leases() -> int:
 
 
 def tell_alerts() -> int:
-    """Tell people of alerts; each is told once, however often this runs."""
+    """Notify people of alerts; each is sent once, however often this runs."""
     return alerts.tell()
 
 
@@ -88,7 +88,7 @@ def open_monthly_review() -> int:
 
 
 def watch_monthly_budgets() -> int:
-    """Tiers of the monthly budgets that were reached; people are told of each once."""
+    """Tiers of the monthly budgets that were reached; people are notified once of each."""
     return monthly_budgets.watch(clock.today())
 
 

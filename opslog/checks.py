@@ -46,7 +46,7 @@ def routines_are_this_release(databases: Any = None, **kwargs: Any) -> list[Chec
     if not databases or "default" not in databases:
         return []
     if not routines.tables_are_there("default"):
-        return []  # `migrate` says so, and is told by the same checks before it has run
+        return []  # `migrate` says so, and runs the same checks before it has run
     if problem := routines.problem():
         return [Error(f"In the database, {problem}.", id="opslog.E001")]
     if routines.altered():

@@ -46,7 +46,7 @@ def problem(text: str) -> str:
 
 
 def username_problem(text: str) -> str:
-    """As `problem`; a username is what people are told apart by, so it cannot look like another
+    """As `problem`; a username is what distinguishes people, so it cannot look like another
     script either, even where nobody has that name yet."""
     if found := problem(text):
         return found

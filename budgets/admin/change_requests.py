@@ -221,7 +221,7 @@ class ChangeRequestAdmin(PageAdmin):
         user: Any = request.user
         obj = self.row(request, object_id)
         form = _form(obj, request.POST)
-        # Who may not decide is told so before they are asked to confirm anything.
+        # Who may not decide learns so before being asked to confirm anything.
         reason = deciding.why_not(obj, user)
         if reason:
             messages.error(request, reason)

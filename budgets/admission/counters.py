@@ -54,21 +54,21 @@ WITH expected AS (
         coalesce(sum(tokens), 0) AS settled_tokens
     FROM work_order_runs GROUP BY GROUPING SETS ((wo_id, day), (wo_id))
     UNION ALL
-    -- Of everything: calls that were told of never run, and count in their day.
+    -- Of everything: reported calls never run, and count in their day.
     SELECT 'global', '', CASE WHEN grouping(day) = 0 THEN 'day' ELSE 'open' END,
         CASE WHEN grouping(day) = 0 THEN day::timestamp AT TIME ZONE 'UTC' ELSE 'epoch' END,
         CASE WHEN grouping(day) = 0 THEN sum(runs + calls) ELSE sum(runs) END, sum(open_runs),
-        sum(reserved), CASE WHEN grouping(day) = 0 THEN sum(settled + told) ELSE sum(settled) END,
+        sum(reserved), CASE WHEN grouping(day) = 0 THEN sum(settled + direct) ELSE sum(settled) END,
         sum(reserved_tokens),
-        CASE WHEN grouping(day) = 0 THEN sum(settled_tokens + told_tokens)
+        CASE WHEN grouping(day) = 0 THEN sum(settled_tokens + direct_tokens)
             ELSE sum(settled_tokens) END
     FROM (
         SELECT day, count(*) AS runs, 0 AS calls,
             count(*) FILTER (WHERE status = 'running') AS open_runs,
             coalesce(sum(reserved_usd) FILTER (WHERE status = 'running'), 0) AS reserved,
-            coalesce(sum(cost), 0) AS settled, 0 AS told,
+            coalesce(sum(cost), 0) AS settled, 0 AS direct,
             coalesce(sum(reserved_tokens) FILTER (WHERE status = 'running'), 0) AS reserved_tokens,
-            coalesce(sum(tokens), 0) AS settled_tokens, 0 AS told_tokens
+            coalesce(sum(tokens), 0) AS settled_tokens, 0 AS direct_tokens
         FROM work_order_runs GROUP BY day
         UNION ALL
         SELECT (at AT TIME ZONE 'UTC')::date, 0, count(*), 0, 0, 0, sum(cost_usd), 0, 0, sum(tokens)

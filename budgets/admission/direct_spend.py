@@ -24,7 +24,7 @@ CENT = Decimal("0.01")
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """Whom a call is for; "" where it is not told."""
+    """Whom a call is for; "" where it is not reported."""
 
     user_id: str = ""
     surface: str = ""
@@ -136,7 +136,7 @@ def check(
     model: str = "",
     usage: Usage | None = None,
 ) -> Decision:
-    """What a call like this would be told now by everything that is shared. Raises Unavailable."""
+    """The answer that every shared control would give a call like this now. Raises Unavailable."""
     who = who.canonical()
 
     def prepare(at_least: int) -> Fields:

@@ -1,4 +1,4 @@
-"""What Prometheus is told about admission. Figures that the database knows better (reserved and
+"""The Prometheus metrics of admission. Figures that the database knows better (reserved and
 settled dollars, open leases, the queue) are read from it when a scrape comes."""
 
 from prometheus_client import Counter, Histogram

@@ -76,7 +76,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class NeedsConfirmation:
-    """The batch is costly, and nobody said that this is meant."""
+    """The batch is costly, and nobody confirmed it."""
 
     estimated_usd: Decimal
     over_usd: Decimal

@@ -65,7 +65,7 @@ def report(*, now: datetime) -> int:
 
 
 def pause_after(reports: int, minutes: int) -> timedelta:
-    """How long nothing is said after so many reports of a day. Pure."""
+    """How long alerts stay silent after so many reports in a day. Pure."""
     if not reports:
         return timedelta()
     once = timedelta(minutes=minutes)

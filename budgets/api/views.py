@@ -67,7 +67,7 @@ class SpendingView(APIView):
     content_negotiation_class = AlwaysJSON
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """What cannot be a token is told so before the body is looked at: the server has not
+        """What cannot be a token is refused before the body is read: the server has not
         waited for it."""
         super().initial(request, *args, **kwargs)
         if not tokens.plausible(token_text(request._request)):

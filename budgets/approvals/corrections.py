@@ -1,7 +1,7 @@
 """Putting right what a run, or a reported call, cost: by a person, with a reason.
 
 Up to `CostRule.second_person_over_usd` at once; more waits for a second person. Counted from the
-cost as it was reported, or as two people last said it: many small steps are one large one.
+cost as it was reported, or as two people last set it: many small steps are one large one.
 """
 
 from datetime import datetime

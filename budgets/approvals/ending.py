@@ -36,7 +36,7 @@ def close(
     request: ChangeRequest, status: str, *, by: str, note: str, person: User | None = None
 ) -> None:
     """The one terminal transition; the caller holds the lock on the pending request. `person`: who
-    did it, and need not be told."""
+    did it, and need no notice."""
     request.status = status
     request.decided_at = timezone.now()
     request.closing_note = note

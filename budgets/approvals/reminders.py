@@ -1,4 +1,4 @@
-"""Reminders at 25, 50 and 75 % of a request's life; at 75 % administrators are told too."""
+"""Reminders at 25, 50 and 75 % of a request's life; at 75 % administrators are notified too."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Changing the approval rules: by administrators, with a reason, told to everybody who votes."""
+"""Changing the approval rules: by administrators, with a reason, sent to everybody who votes."""
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta

@@ -109,7 +109,7 @@ def metadata(second_factor_at: datetime | None, *, waited_since: datetime) -> di
 
 def switch(*, enabled: bool, minutes: int, reason: str, by: str) -> SoloOperatorRule:
     """By the operator of the server, with the owner's role. A trigger writes the event; everybody
-    who could sign, and administrators, are told. Raises Refused."""
+    who could sign, and administrators, are notified. Raises Refused."""
     reason = stated(reason, "A reason is required.")
     if not SHORTEST <= minutes <= LONGEST:
         raise Refused(f"The waiting time is {SHORTEST} to {LONGEST} minutes.")

@@ -1,4 +1,4 @@
-"""How a change is told, to people and in events."""
+"""How a change is described, to people and in events."""
 
 from collections.abc import Mapping
 from decimal import Decimal

@@ -174,7 +174,7 @@ def _end(timed_id: int, *, how: str, by: str, now: datetime) -> str:
 
 
 def put_back(timed: TimedMitigation, *, reason: str, by: str, now: datetime) -> str:
-    """Set what still says what was applied to what it said before; gives a sentence.
+    """Restore each value that is still as it was applied; returns a sentence.
 
     The one place where a throttle or a cap rises without being asked for: to where it was.
     """

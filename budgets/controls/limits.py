@@ -1,4 +1,4 @@
-"""Shared limits changed by hand: lowered, added, told of. A raise is asked for, and approved."""
+"""Shared limits changed by hand: lowered, added, alerted on. A raise is requested and approved."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ def lower(budget_id: int, amount: Decimal, *, reason: str, by: str) -> Budget:
 def set_alerts(
     budget_id: int, *, warning: Decimal | None, percents: Sequence[int], reason: str, by: str
 ) -> Budget:
-    """When people are told. Raises Refused."""
+    """The alert thresholds. Raises Refused."""
     if any(not 0 < percent <= 100 for percent in percents):
         raise Refused("Shares lie from 1 to 100 per cent.")
     reason = stated(reason, NO_REASON)

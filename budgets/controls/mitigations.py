@@ -1,4 +1,4 @@
-"""Applying what an incident proposes: the control is changed and the incident told, in one
+"""Applying what an incident proposes: the control is changed and the incident updated, in one
 transaction, by the same functions as everywhere.
 
 A control may say already what the runbook recommends: those are the defaults that a feature is

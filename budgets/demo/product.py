@@ -94,7 +94,7 @@ def _session(
     first = rng.choice(requests)
     at, trigger = begins, "scheduled" if feature.by_clock else "user_request"
     for turn in range(rng.randint(*feature.turns)):
-        # What was said before is sent along again.
+        # Earlier messages of the session are sent again.
         given, made = (
             int(first.input_tokens * (1 + 0.12 * turn)),
             rng.choice(requests).output_tokens,
@@ -135,7 +135,7 @@ def _tool_calls(
     tool = rng.choice(feature.tools)
     for attempt in range(2):
         failed = rng.random() < TOOL_FAILS
-        assert asked_by.created_at is not None  # noqa: S101  (told above)
+        assert asked_by.created_at is not None  # noqa: S101  (set above)
         yield ToolDraft(
             event_id=f"{asked_by.event_id}-{tool}-{attempt}",
             created_at=asked_by.created_at + timedelta(seconds=1 + attempt),

@@ -47,7 +47,7 @@ class Teller(threading.Thread):
                     self._send(path)
 
     def _send(self, path: str) -> None:
-        # A session goes on for minutes; what is still to come is told when it has come.
+        # A session goes on for minutes; later calls are reported when they happen.
         now = datetime.now(UTC)
         due = [draft for draft in self._waiting[path] if draft.created_at <= now][:MOST]
         if not due:

@@ -41,7 +41,7 @@ class ModelCost:
 
 @dataclass(frozen=True, slots=True)
 class Alternatives:
-    """`usd` is what the `runs` that told their tokens cost, of the last `sampled` settled runs;
+    """`usd` is what the `runs` that reported their tokens cost, of the last `sampled` settled runs;
     `period_usd` what all runs of the period cost. `models` would have cost less, at the prices of
     now, the dearest first: a few of each tier, the book's own prices before imported ones."""
 

@@ -247,7 +247,7 @@ def read_events(window: Window) -> list[Event]:
 
 
 def read_summary(window: Window, *, keys: Sequence[str], burst: int) -> Summary:
-    """`keys` are those to look for; more than `burst` runs of an agent in an hour are told."""
+    """`keys` are those to look for; more than `burst` runs of an agent in an hour are listed."""
     days, agents, bursts, retried = _told(SUMMARY, window.parameters(keys=list(keys), burst=burst))
     return Summary(
         {date.fromisoformat(each["day"]): each for each in days},

@@ -1,6 +1,6 @@
 """What the figures of a work order mean: classes, bands, red flags. Pure.
 
-Thresholds are those that operations have worked with: each is a constant here, told with its flag,
+Thresholds are those that operations have worked with: each is a constant here, shown with its flag,
 and exact at its boundary.
 """
 

@@ -264,7 +264,7 @@ def _in_force(log: DayLog, periods: Sequence[Period]) -> list[Period]:
 
 
 def _by_record(log: DayLog, day: _Day, periods: Sequence[Period], book: _Book) -> None:
-    """Decide each attempt by the use that its refusal told, and what the replay used more."""
+    """Decide each attempt by the use that its refusal recorded, and what the replay used more."""
     more_runs = more_used = most_runs = most_used = 0
     caps, coming = periods[0].caps, list(periods[1:])
     steps: list[Attempt | Retried] = [*log.attempts, *log.retried]

@@ -23,7 +23,7 @@ UNCONFIRMED = "40003"  # SQLSTATE: nobody knows whether it is complete
 @dataclass(frozen=True, slots=True)
 class CallResult:
     """How a call ended: with a result, or with a reason and the SQLSTATE. That is empty where the
-    server said nothing: the connection was lost, or the time of the call was over."""
+    server did not answer: the connection was lost, or the time of the call was over."""
 
     result: pq.abc.PGresult | None
     sqlstate: str = ""

@@ -1,4 +1,4 @@
-"""What people are told of without having asked, and what is looked at before a batch starts."""
+"""Alerts, and the rules of the pre-flight check of a batch."""
 
 from django.contrib.auth.models import Group
 from django.db import models
@@ -150,7 +150,7 @@ class AlertRule(models.Model):
 
 class PreflightRule(models.Model):
     """One check of a batch before it starts: over which number it warns, over which it is an
-    error, and whether people are told."""
+    error, and whether people are notified."""
 
     class Check(models.TextChoices):
         TASKS = "tasks", "number of tasks"

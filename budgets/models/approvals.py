@@ -226,7 +226,7 @@ class ChangeLine(models.Model):
 
 
 class Vote(models.Model):
-    """What one person said of one revision of a request, in which slot, with what before them.
+    """One person's vote on one revision of a request, in which slot, with the evidence shown.
 
     Append-only.
     """
@@ -425,7 +425,7 @@ class CapChange(models.Model):
 
     This row is the proof that the trigger on `work_orders` asks for: caps may be updated only
     where a row with exactly these values was inserted in the same transaction; `applied_xid` is
-    stamped by a trigger with the transaction's own id and cannot be told by anybody.
+    stamped by a trigger with the transaction's own id and cannot be set by anybody.
     """
 
     wo = models.ForeignKey(

@@ -10,7 +10,7 @@ from workorders.models import CostDimension
 
 
 class DimensionBudget(models.Model):
-    """The monthly budget of one kind of bill, with who answers for it and when people are told.
+    """The monthly budget of one kind of bill, with its owner and its alert tiers.
 
     It informs and never refuses: bills come after the fact. What may be *spent* on a dimension is a
     limit (`budgets`, scope cost dimension). LLM is counted by ourselves; the rest is imported.

@@ -1,4 +1,4 @@
-"""Costs that cannot be true: when people are told of one, and how it is put right."""
+"""Costs that cannot be true: when people are alerted, and how one is corrected."""
 
 from django.conf import settings
 from django.db import models
@@ -9,11 +9,11 @@ from opslog.pricing.money import usd_text
 
 
 class CostRule(models.Model):
-    """When a reported cost is told of as critical, whose word corrects one, and what a run reserves
+    """When a reported cost is a critical alert, whose word corrects one, and what a run reserves
     where nobody knows what it will cost. One row.
 
-    A run's cost is told of when it is over `alert_times` its reservation *and* over
-    `alert_over_usd`; direct spend reserves nothing, so it is told of over `alert_over_usd`.
+    A run's cost raises an alert when it is over `alert_times` its reservation *and* over
+    `alert_over_usd`; direct spend reserves nothing, so it raises one over `alert_over_usd`.
 
     A run whose caller names no amount reserves `floor_usd` at least (empty: the work order's
     dollars ÷ runs a day) until the work order has `floor_runs` successful runs. Usage without a
@@ -60,7 +60,7 @@ class CostRule(models.Model):
 
 
 class CostCorrection(models.Model):
-    """What a run or a reported call really cost, said by a person.
+    """What a run or a reported call really cost, stated by a person.
 
     pending ──▶ applied | refused | stale      (all three are final)
 

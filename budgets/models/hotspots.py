@@ -21,7 +21,7 @@ class Hotspot(models.Model):
 
     What can be measured is measured: a job fills `measured_*` from the hourly sums of telemetry,
     for the feature that `feature` names (`*`: all of them). Where there is no telemetry the typed
-    ranges are shown, with their date, and said to be typed. Guardrails are not stored: they are
+    ranges are shown, with their date, and marked as typed. Guardrails are not stored: they are
     read from the rows that enforce them; levers are lines of `budgets.finops.hotspots.levers`.
 
     unconfirmed ──▶ confirmed ──▶ stale       (derived: `state`)
@@ -197,7 +197,7 @@ class Hotspot(models.Model):
 
 
 class Contact(models.Model):
-    """Whom to call for what: a group, and how it is reached when the people of it are not told.
+    """Whom to call for what: a group, and how it is reached when its people are not notified.
 
     Who is in the group is read from the group; `reach` is a number, a channel, an address.
     """

@@ -49,7 +49,7 @@ class AutomaticMitigation(models.Model):
 
 
 class TimedMitigation(models.Model):
-    """One that the job applied: what the control said before, what it says now, until when.
+    """One that the job applied: the control's values before and now, and until when.
 
     live ──▸ ended (the time is over, or a person ends it)
 

@@ -1,4 +1,4 @@
-"""Which daily reports people were told."""
+"""Which daily reports were sent."""
 
 from django.db import models
 from django.db.models.functions import Now

@@ -1,6 +1,6 @@
 """The daily report as a message to operations and the channels, once a day after 00:05 UTC.
 
-If the job worker was away, the days that nobody was told of are told when it is back, at most a
+If the job worker was away, the days not yet reported are sent when it is back, at most a
 week of them; a later look at the same day tells nothing.
 """
 
@@ -29,7 +29,7 @@ VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (day) DO NOTHING RETURNING day
 
 
 def days_due(now: datetime, last: date | None) -> list[date]:
-    """The days whose report is due and was not told, oldest first."""
+    """The days whose report is due and was not sent, oldest first."""
     newest = now.date() - timedelta(days=1 if now.time() >= TOLD_FROM else 2)
     first = (
         max(last + timedelta(days=1), newest - timedelta(days=DAYS_BACK - 1)) if last else newest

@@ -107,15 +107,15 @@ END $$;
 
 CREATE OR REPLACE FUNCTION tollgate.start_run_v1(
     p_digest bytea, p_address inet, p_wo text, p_agent text,
-    p_estimate numeric,          -- dollars, told or priced; null: none was given
+    p_estimate numeric,          -- dollars, stated or priced; null: none was given
     p_priced boolean,            -- null: no model was named; false: the model has no price
-    p_book_version bigint,       -- price book that p_estimate was priced with; null: told in dollars
+    p_book_version bigint,       -- price book that p_estimate was priced with; null: stated in dollars
     p_lease integer,             -- seconds
-    p_tokens bigint,             -- estimated, input and output together; null: not told
+    p_tokens bigint,             -- estimated, input and output together; null: not stated
     p_model text, p_tier text, p_user text, p_surface text, p_feature text,
     p_dry_run boolean, p_confirm boolean, p_key text, p_fingerprint bytea, p_request_id text,
     p_sent_as jsonb,             -- names in another spelling than they are compared in; null: none
-    p_retry_after integer,       -- seconds said for a day's cap; null: those until UTC midnight
+    p_retry_after integer,       -- seconds returned for a day's cap; null: those until UTC midnight
     p_lift boolean, p_confirm_over numeric,
     p_refusal_events integer     -- of one line of tokens and second, see refusals.sql
 ) RETURNS tollgate.answer LANGUAGE plpgsql VOLATILE
@@ -243,6 +243,6 @@ BEGIN
         p_fingerprint, p_request_id, p_sent_as, p_retry_after, p_lift, p_confirm_over,
         p_refusal_events) a;
     -- A refusal promises nothing, so its event may reach the disk a moment later; unless it tripped
-    -- a breaker, or people are told of it.
+    -- a breaker, or people are notified of it.
     CALL tollgate.commit(status = 201 OR alerted);
 END $$;

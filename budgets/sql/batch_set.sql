@@ -161,7 +161,7 @@ BEGIN
     INTO asks, tight, watched, missing;
 END $$;
 
--- Pure: which check refuses each ask, and whether it can be said before those before it are written.
+-- Pure: which check refuses each ask, and whether it can be decided before earlier ones are written.
 CREATE OR REPLACE FUNCTION tollgate.judge_set(p_asks tollgate.set_ask[], p_tight tollgate.set_limit[])
 RETURNS SETOF tollgate.verdict LANGUAGE sql IMMUTABLE AS $$
     WITH c AS MATERIALIZED (
@@ -198,7 +198,7 @@ RETURNS SETOF tollgate.verdict LANGUAGE sql IMMUTABLE AS $$
                 OR (q.check_name = 'feature_cost' AND q.used_before + q.own >= q.amount)))
             OR ((q.check_name, q.budget_id) = (q.refused_by, q.refused_budget)
                 AND (q.check_name IN ('feature_cost', 'breaker_minute')
-                -- (When the oldest slot leaves is what is said.)
+                -- (The answer is when the oldest slot leaves.)
                 OR (q.win IN ('rolling_minute', 'rolling_hour') AND q.runs_before > 0))))
     SELECT v.a, v.check_name, v.way, v.first_slot, (v.a).stops OR doubt.n IS NOT NULL
     FROM v LEFT JOIN doubt ON doubt.n = v.n

@@ -81,7 +81,7 @@ BEGIN
     FROM s JOIN g ON g.agent = s.agent LEFT JOIN w ON w.wo = s.wo;
 END $$;
 
--- What has been answered under its key before is said again. Asked under the lock of the counters, which every
+-- What has been answered under its key before is answered the same. Asked under the lock of the counters, which every
 -- start that writes such an answer has: what is not there now comes from none.
 CREATE OR REPLACE FUNCTION tollgate.find_replays(INOUT starts tollgate.start[]) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE

@@ -149,11 +149,11 @@ BEGIN
             PERFORM tollgate.trip_if_over(facts, at);
         END IF;
     END IF;
-    -- What it said of itself as telemetry, so that incidents and triage do not judge by it either.
-    WITH told AS (
+    -- What it reported as telemetry, so that incidents and triage do not judge by it either.
+    WITH reported AS (
         UPDATE public.inference_events e SET cost_usd = p_new
         WHERE e.event_id = p_id::text AND e.sender_id = 0 AND e.source IN ('run', 'spend')
         RETURNING e.created_at)
-    INSERT INTO public.stale_hours (hour) SELECT date_trunc('hour', t.created_at, 'UTC') FROM told t;
+    INSERT INTO public.stale_hours (hour) SELECT date_trunc('hour', t.created_at, 'UTC') FROM reported t;
     RETURN true;
 END $$;

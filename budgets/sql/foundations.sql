@@ -36,7 +36,7 @@ CREATE TYPE tollgate.answer AS (
     alerted boolean             -- there is something to tell people
 );
 
--- A refusal; `until` is the moment at which time cures it, `after` the seconds that are said.
+-- A refusal; `until` is the moment at which time cures it, `after` the seconds of Retry-After.
 CREATE OR REPLACE FUNCTION tollgate.refusal(
     status integer, denial text, error text, after integer DEFAULT NULL, until timestamptz DEFAULT NULL
 ) RETURNS tollgate.answer LANGUAGE sql IMMUTABLE AS $$
@@ -60,7 +60,7 @@ CREATE OR REPLACE FUNCTION tollgate.token_refusal(refusal text) RETURNS tollgate
     SELECT tollgate.refusal(a.status, a.denial, a.error) FROM tollgate.token_answer_v1(refusal) a
 $$;
 
--- The seconds said where a limit of the day refuses: those of the setting, or until midnight (UTC).
+-- The seconds to wait where a limit of the day refuses: those of the setting, or until midnight (UTC).
 CREATE OR REPLACE FUNCTION tollgate.day_after(p_retry_after integer, at timestamptz) RETURNS integer
 LANGUAGE sql STABLE AS $$
     SELECT coalesce(p_retry_after,
@@ -71,7 +71,7 @@ CREATE OR REPLACE FUNCTION tollgate.stale_prices() RETURNS tollgate.answer LANGU
     SELECT tollgate.refusal(0, 'stale_prices', (SELECT v.version::text FROM public.price_book_version v))
 $$;
 
--- (In plpgsql: what is told in dollars names no version, and costs no query.)
+-- (In plpgsql: what is stated in dollars names no version, and costs no query.)
 CREATE OR REPLACE FUNCTION tollgate.is_stale(p_book_version bigint) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     IF p_book_version IS NULL THEN

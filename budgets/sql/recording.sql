@@ -10,7 +10,7 @@ CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON publ
 CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON public.preflight_rules
     FOR EACH ROW EXECUTE FUNCTION tollgate.record_change(
         'preflight_check', 'PREFLIGHT_RULE_CHANGE', '', 'check_name');
--- (Its transitions are told by alerts.)
+-- (Its transitions raise alerts.)
 CREATE OR REPLACE TRIGGER record_change
     AFTER UPDATE OF open_seconds, probe_seconds, recent_runs, error_percent ON public.circuit_breakers
     FOR EACH ROW WHEN ((OLD.open_seconds, OLD.probe_seconds, OLD.recent_runs, OLD.error_percent)
@@ -32,7 +32,7 @@ CREATE CONSTRAINT TRIGGER record_transition AFTER UPDATE OF state ON public.circ
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state)
     EXECUTE FUNCTION tollgate.record_transition();
 
--- Who must agree to what is changed on a page that tells of all rules of a measure at once: what it told is
+-- Who must agree to what is changed on a page that covers all rules of a measure at once: what it sent is
 -- compared with what there is in the end.
 CREATE OR REPLACE FUNCTION tollgate.approval_rules_of(p_measure text) RETURNS jsonb LANGUAGE sql STABLE AS $$
     SELECT coalesce(jsonb_agg(jsonb_build_array(r.minimum, r.maximum, (

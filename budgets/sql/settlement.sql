@@ -1,4 +1,4 @@
--- How a run ends: told by its client (finish), or by the end of its lease (reap). With the owner's
+-- How a run ends: reported by its client (finish), or by the end of its lease (reap). With the owner's
 -- rights, because the application's role cannot change a run or what was charged for it
 -- (opslog/database/roles.py): what is not a settlement is refused.
 
@@ -49,7 +49,7 @@ CREATE OR REPLACE FUNCTION tollgate.default_usd(
 $$;
 
 -- A cost far above what was reserved, or over what the token may report: counted or not, people are
--- told at once, once for each run or call. `p_reserved` null: of direct spend, which reserves nothing.
+-- alerted at once, once for each run or call. `p_reserved` null: of direct spend, which reserves nothing.
 CREATE OR REPLACE FUNCTION tollgate.alert_cost(
     p_of text, p_id uuid, p_agent text, p_cost numeric, p_reserved numeric, p_token bigint,
     p_refused boolean, p_at timestamptz
@@ -83,7 +83,7 @@ BEGIN
             'owner', about.username), p_at);
 END $$;
 
--- Usage of a model that has no price: people are told once a day.
+-- Usage of a model that has no price: people are notified once a day.
 CREATE OR REPLACE FUNCTION tollgate.alert_unpriced(r public.work_order_runs, p_model text, p_least numeric) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -282,9 +282,9 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT cost > b.max_run_usd AND NOT 'admin' = ANY (b.scopes)
 $$;
 
--- `p_cost`: dollars; null where usage was told and has no price. Unknown is never zero: that settles at
+-- `p_cost`: dollars; null where usage was reported and has no price. Unknown is never zero: that settles at
 -- the reservation, and at what a run reserves by itself at least.
--- `p_tokens`: input and output together; null where no usage was told.
+-- `p_tokens`: input and output together; null where no usage was reported.
 -- `p_book_version`: the price book that `p_cost` was computed with; null where it was not.
 CREATE OR REPLACE FUNCTION tollgate.finish_run_v1(
     p_digest bytea, p_address inet, p_run uuid, p_status text, p_cost numeric, p_usage jsonb,

@@ -1,4 +1,4 @@
--- Calls that a program makes by itself: advice before, spend told after. No work order is involved.
+-- Calls that a program makes by itself: advice before, spend reported after. No work order is involved.
 
 -- The day's money of all: what is settled, without `p_later`, what is reserved, and the limits that are held.
 CREATE OR REPLACE FUNCTION tollgate.day_figures_v1(p_at timestamptz, p_later numeric DEFAULT 0) RETURNS json
@@ -32,7 +32,7 @@ CREATE OR REPLACE FUNCTION tollgate.spend_event(
         p_request_id)::tollgate.event
 $$;
 
--- Advice: what an ask like this would be told now by everything that is shared. Nothing is written,
+-- Advice: the answer to an ask like this by everything that is shared. Nothing is written,
 -- nothing is reserved.
 CREATE OR REPLACE FUNCTION tollgate.check_run_v1(
     p_digest bytea, p_address inet, p_estimate numeric, p_tokens bigint, p_priced boolean,

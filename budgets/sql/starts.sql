@@ -46,7 +46,7 @@ RETURNS tollgate.start_check LANGUAGE sql IMMUTABLE AS $$
         (l.way).check_name)
 $$;
 
--- The refusal that a limit in the way means. `p_day_after`: seconds said for a day, by the setting.
+-- The refusal that a limit in the way means. `p_day_after`: seconds to wait for a day, by the setting.
 CREATE OR REPLACE FUNCTION tollgate.limit_refusal(
     c tollgate.charge, p_at timestamptz, p_day_after integer, p_cured_at timestamptz
 ) RETURNS tollgate.answer LANGUAGE plpgsql IMMUTABLE AS $$
@@ -175,7 +175,7 @@ BEGIN
     RETURN answer;
 END $$;
 
--- What new use sets off: a feature whose dollars are used up, and alerts. Gives whether people are to be told.
+-- What new use sets off: a feature whose dollars are used up, and alerts. Returns whether to notify people.
 CREATE OR REPLACE FUNCTION tollgate.alert_use(p_feature text, l tollgate.look) RETURNS boolean
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN

@@ -1,6 +1,6 @@
 """What admits nothing now besides work orders, and until when: named reads for the first page.
 
-Work orders are read by `overview.blocked`; the breaker of one of them is told here.
+Work orders are read by `overview.blocked`; the breaker of one of them is read here.
 """
 
 from collections.abc import Iterable

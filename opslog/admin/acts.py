@@ -55,7 +55,7 @@ class ReasonForm(Themed, forms.Form):
 
 
 class SureForm(forms.Form):
-    """Nothing to be said, and yet no empty form does anything."""
+    """Nothing to fill in, and yet an empty form does nothing."""
 
     sure = forms.CharField(widget=forms.HiddenInput, initial="yes")
 

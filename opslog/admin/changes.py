@@ -1,4 +1,4 @@
-"""Change markers: read by everybody, told by operations; kept as they are."""
+"""Change markers: read by everybody, reported by operations; never edited."""
 
 from typing import Any
 

@@ -49,7 +49,7 @@ def forecast_page(request: HttpRequest) -> HttpResponse:
 
 
 def hours_chart(spend: Spend) -> Chart:
-    """The last three days and the rest of this one, with the changes that were told."""
+    """The last three days and the rest of this one, with the changes that were reported."""
     series, forecast = spend.series, spend.forecast
     guessed = list(forecast.hours) if forecast else []
     past = min(HOURS_SHOWN, len(series.hours))

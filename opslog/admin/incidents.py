@@ -320,7 +320,7 @@ class IncidentAdmin(PageAdmin):
 
 
 def named_cause(incident: Incident) -> IncidentEntry | None:
-    """Who said which cause it is, where a person did."""
+    """Who set the cause, where a person did."""
     if not incident.cause_by_hand:
         return None
     return incident.entries.filter(kind=IncidentEntry.Kind.CAUSE).last()

@@ -25,7 +25,7 @@ OTHERS = {"before", "after", "day", "q", "p", "format"}
 
 
 class MomentField(forms.CharField):
-    """ "2026-11-26T10:00" or "2026-11-26"; UTC, where nothing else is said."""
+    """ "2026-11-26T10:00" or "2026-11-26"; UTC unless an offset is given."""
 
     widget = UnfoldAdminTextInputWidget(attrs={"placeholder": "2026-11-26 10:00"})
 
@@ -85,7 +85,7 @@ class FilterForm(forms.Form):
         field.choices = [*first, *((each, each) for each in sorted(values))]
 
     def clean(self) -> dict[str, Any]:
-        """A misspelt filter is told of: left out in silence it would show the wrong rows."""
+        """A misspelled filter is an error: ignored in silence it would show the wrong rows."""
         for name in self.unknown:
             self.add_error(None, f"There is no filter called {name[:40]}.")
         for name, value in self.data.items():

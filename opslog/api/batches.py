@@ -169,7 +169,7 @@ def read_batch(decoder: "msgspec.json.Decoder[D]", body: Any) -> Batch[D]:
         except RecursionError:
             batch.refused[index] = TOO_DEEP
         else:
-            # The decoder takes all that Decimal reads; a string has the digits that are told of.
+            # The decoder takes all that Decimal reads; a string keeps the digits for the message.
             for quoted in COST_IN_QUOTES.finditer(item):
                 if not IS_AMOUNT.fullmatch(quoted[2].decode(errors="replace")):
                     batch.drafts.pop(index, None)

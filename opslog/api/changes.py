@@ -1,4 +1,4 @@
-"""Telling of changes, and reading what was told."""
+"""Reporting changes, and reading what was reported."""
 
 from typing import Annotated, Literal
 

@@ -16,7 +16,7 @@ UNCONFIRMED = "the standby has not confirmed the change: check whether it was ma
 
 
 class BadRequest(exceptions.APIException):
-    """Bad input, told by field: `fields` maps a field's name to what is wrong with it."""
+    """Bad input, by field: `fields` maps a field's name to what is wrong with it."""
 
     status_code = status.HTTP_400_BAD_REQUEST
 

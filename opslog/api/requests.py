@@ -22,7 +22,7 @@ from opslog.telemetry.drafts import AMOUNT
 
 MAX_BODY = 65_536  # bytes
 
-# No control characters, as in `opslog.identities.CONTROL`. The end is said twice because Python's
+# No control characters, as in `opslog.identities.CONTROL`. The end is stated twice because Python's
 # `$` lets a last newline pass.
 _CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
 PRINTABLE = rf"^[^{_CONTROL}]*$(?!\n)"

@@ -14,7 +14,7 @@ from typing import Final
 from opslog.forecasting.methods import WAYS, ZERO, Hours, Way
 
 NINE_IN_TEN: Final = Decimal("0.9")
-FEWEST: Final = 3  # trials before an error is told
+FEWEST: Final = 3  # trials before an error is shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ SELECT hour, sum(cost), sum(requests) FROM (
     SELECT s.hour, coalesce(e.cost_usd, 0), 1 FROM stale s JOIN inference_events e
         ON e.created_at >= s.hour AND e.created_at < s.hour + interval '1 hour'
     WHERE %(feature)s = '' OR e.feature = %(feature)s
-) told GROUP BY hour ORDER BY hour
+) totals GROUP BY hour ORDER BY hour
 """
 
 

@@ -28,7 +28,7 @@ def record_verdict(
     """Keep what the triage found; None (no spike) changes nothing.
 
     Idempotent: the same verdict again, by a job that was killed and run anew or by two at once,
-    gives the same incident, and nothing is told twice. Everything is one transaction under one
+    returns the same incident, and nobody is notified twice. Everything is one transaction under one
     lock; a unique index (one active incident a feature) stands behind it.
     """
     if finding is None:

@@ -251,7 +251,7 @@ def _of_feature(f: Finding, control: Mapping[str, Any]) -> Iterator[Proposal]:
 
 
 def _stopped(parts: Parts, limit: int) -> tuple[Decimal, str]:
-    """Which share of the requests a throttle for each user would stop, and how that is told.
+    """Which share of the requests a throttle for each user would stop, and the text that says so.
 
     Known are the different users of all hours together, not those of each hour: each was there in
     one of the hours at least, so there were at least so many of them an hour.

@@ -52,7 +52,7 @@ COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the triage said of a case; `detected_at` is the "now" of the first confirmed verdict."""
+    """The triage's result for a case; `detected_at` is the "now" of the first confirmed verdict."""
 
     case_id: str
     spike: bool
@@ -82,7 +82,7 @@ def folders(given: Path) -> list[Path]:
 
 
 def play(folder: Path) -> Prediction:
-    """One case, on an empty database that this process is connected to. Gives what was said last
+    """One case, on an empty database that this process is connected to. Returns the last result
     of the first incident, because an open incident follows its evidence."""
     events = hours_of(folder / "inference_events.csv.gz", "inference_events")
     tools = hours_of(folder / "tool_calls.csv.gz", "tool_calls")

@@ -132,7 +132,7 @@ def fresh(
     floor_usd_per_hour: float = FLOOR_USD_PER_HOUR,
 ) -> Judged:
     """A spike that no active incident is about. What began with an incident is a part of it; what
-    is in no single feature, the incident's or this, cannot be told apart from it."""
+    is in no single feature, the incident's or this, cannot be separated from it."""
     nothing = Judged(Verdict(rollups.until, confirmed=False))
     if any(not each.feature for each in burning):
         return nothing

@@ -31,7 +31,7 @@ class Documented(BaseCommand):
     """
 
     examples: tuple[str, ...] = ()
-    refusals: tuple[type[Exception], ...] = ()  # whose text is what the person is told
+    refusals: tuple[type[Exception], ...] = ()  # whose text is shown to the person
     exits: Mapping[int, str] = {}
     notes: str = ""
 

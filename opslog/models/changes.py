@@ -14,7 +14,7 @@ class ChangeKind(models.TextChoices):
 
 
 class ChangeMarker(models.Model):
-    """One change, as it was told. Append-only: triggers refuse UPDATE, DELETE and TRUNCATE.
+    """One change, as it was reported. Append-only: triggers refuse UPDATE, DELETE and TRUNCATE.
 
     A mistake is corrected by a marker that says so."""
 

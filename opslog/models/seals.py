@@ -51,7 +51,7 @@ class Seal(models.Model):
 
     Numbered from 1 without gaps, each naming the hash of the one before. `snapshot` tells which
     transactions all seals up to this one cover; with `after_id` events of an earlier life of the
-    database (before a restore) are told apart. A seal never has events of two months.
+    database (before a restore) are distinguished. A seal never has events of two months.
     """
 
     number = models.BigIntegerField(primary_key=True)
@@ -144,7 +144,7 @@ class SealMembers(models.Model):
 
 
 class EventTombstone(models.Model):
-    """A month of the log that the owner dropped: signed, so that it can be told from a theft."""
+    """A month of the log that the owner dropped: signed, so that it is no theft."""
 
     month = models.DateField(primary_key=True)
     partition = models.TextField()

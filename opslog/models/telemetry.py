@@ -22,7 +22,7 @@ class TriggerType(models.TextChoices):
 
 
 class InferenceEvent(models.Model):
-    """One call of a model, as it was told. The same sender may send the same event again.
+    """One call of a model, as it was reported. The same sender may send the same event again.
 
     Event ids are the sender's own: `sender_id` is the id of the person who owns the token, 0 where
     Tollgate itself wrote the event (of a run, of direct spend) or imported it.
@@ -110,7 +110,7 @@ class CostPreference(models.Model):
 class ToolCall(models.Model):
     """One call of a tool by a model, with the attempts that were made before it gave up or worked.
 
-    `inference_event_id` is the `event_id` of the model call that asked for it, where it was told:
+    `inference_event_id` is the `event_id` of the model call that asked for it, where reported:
     of the same sender, or of a run.
     """
 
@@ -271,7 +271,7 @@ class TelemetryTrace(models.Model):
 class TelemetryResponse(models.Model):
     """Which event holds a provider's response: another span with its id is the same call.
 
-    `detail`: how much that span said; one that says more replaces it.
+    `detail`: how much that span reported; one that says more replaces it.
     """
 
     id = models.BigAutoField(primary_key=True)

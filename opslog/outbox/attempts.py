@@ -71,7 +71,7 @@ class Attempt:
 
     def poll(self) -> Outcome | None:
         """What came of it; None while it is under way. After its time it is ended."""
-        alive = self._child.is_alive()  # looked at first: what a dead one said is all in the pipe
+        alive = self._child.is_alive()  # looked at first: all that a dead one sent is in the pipe
         with suppress(EOFError, OSError):
             while self.pipe.poll():
                 received = self.pipe.recv()

@@ -1,4 +1,4 @@
-"""The channels of the settings (NOTIFY_URLS), told apart without their credentials.
+"""The channels of the settings (NOTIFY_URLS), distinguished without their credentials.
 
 An address of a channel is a secret as a whole: of most services even the host part is a token. So
 rows and pages have the name of the service and a keyed fingerprint; the address is looked up in the

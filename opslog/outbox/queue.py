@@ -196,7 +196,7 @@ def mark_sent(message: OutboxMessage) -> bool:
 
 
 def mark_unconfirmed(message: OutboxMessage, reason: str) -> bool:
-    """It was handed over, and nobody said that it arrived. Not sent again: it probably has."""
+    """It was handed over, and nobody confirmed that it arrived. Not sent again: it probably has."""
     return _settle(message, state=State.UNCONFIRMED, due_at=Now(), error=reason)
 
 

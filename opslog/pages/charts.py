@@ -194,8 +194,8 @@ def of_series(
 
 
 def per_cent(share: Decimal) -> Decimal:
-    """A share in per cent with one decimal, rounded down: 100.0 is said only of what is full. What
-    is told of one share in several places (page, file, message) is rounded here."""
+    """A share in per cent with one decimal, rounded down: 100.0 is shown only for what is full. A
+    share shown in several places (page, file, message) is rounded here."""
     return (share * 100).quantize(TENTH, ROUND_DOWN)
 
 

@@ -77,7 +77,7 @@ def release() -> str:
 
 def assert_no_updates() -> None:
     """Raises RuntimeError if this process has replaced the bundled prices, as the package's own
-    updater does from the network: nothing here may depend on what a server said today."""
+    updater does from the network: nothing here may depend on a server's answer of today."""
     if get_snapshot().providers is not bundled_providers:
         raise RuntimeError("genai-prices works with other prices than the installed ones")
 

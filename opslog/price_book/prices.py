@@ -49,7 +49,7 @@ _lock = threading.Lock()
 
 def current_book(*, at_least: int = 0) -> PriceBook:
     """The price book, from memory: a query only on first use, when the version held is below
-    `at_least` (an admission told us of a newer one), and every 60 s for the version number.
+    `at_least` (an admission saw a newer one), and every 60 s for the version number.
 
     Threads that find the book merely old do not wait for the one that is looking: they use it.
     Raises django.db.DatabaseError when a book is needed and the database does not answer.

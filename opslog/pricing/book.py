@@ -51,7 +51,7 @@ class PriceBook:
     3. the imported price: "provider/model" and "provider:model" in that provider; a bare name in
        the provider whose rule fits it, else where it is an exact name (`EXACT_NAMES_OF`).
 
-    Where the provider is told by itself, "provider/model" is looked up, and the model alone where
+    Where the provider is given separately, "provider/model" is looked up, and the model alone where
     the provider's list has no such model; an own price of exactly the model's name still wins.
 
     `unusable` are rows that could not be read. Their models have no price at all: falling back to

@@ -1,4 +1,4 @@
-"""What a verification can find, told apart."""
+"""The kinds of finding of a verification."""
 
 from collections import Counter
 from dataclasses import dataclass, field

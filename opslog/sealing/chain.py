@@ -162,7 +162,7 @@ class _Outside:
         report.unreadable_heads = known.unreadable
 
     def missing(self, up_to: int) -> None:
-        """Lines of seals that are missing: told as a gap already."""
+        """Lines of seals that are missing: reported as a gap already."""
         while self._next is not None and self._next[0] < up_to:
             self._next = next(self._lines, None)
 

@@ -28,5 +28,5 @@ def seal_of(event_id: int) -> SealedIn | None:
 
 
 def last_verification() -> OperationsEvent | None:
-    """What the last `verify_events` said; told by an event, so it is sealed as any other."""
+    """The result of the last `verify_events`; read from its event, which is sealed as any other."""
     return OperationsEvent.objects.filter(kind="EVENTS_VERIFIED").first()

@@ -33,8 +33,8 @@ BEGIN
     PERFORM pg_logical_emit_message(true, 'tollgate', '');
 END $$;
 
--- The stamp: a BEFORE trigger may not move a row to another partition, so a time that is told is
--- refused rather than corrected. The number is the database's, whatever was told (COPY and OVERRIDING
+-- The stamp: a BEFORE trigger may not move a row to another partition, so a time that is supplied is
+-- refused rather than corrected. The number is the database's, whatever was supplied (COPY and OVERRIDING
 -- SYSTEM VALUE tell one): a number that was chosen could be taken twice, or lie ahead of all others, and
 -- what is sealed goes by it. The sequence behind it can be advanced by the application, not set.
 CREATE OR REPLACE FUNCTION tollgate.stamp_event() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -3,7 +3,7 @@
 -- information, no proof: the database user is stamped on the event in any case.
 
 -- What changed of a row: {column: {old, new}}; null where nothing did. A secret is named, not shown; of
--- the digest of a token the beginning of a digest, so that two changes can be told apart.
+-- the digest of a token the beginning of a digest, so that two changes can be distinguished.
 CREATE OR REPLACE FUNCTION tollgate.changes(was jsonb, is_now jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
     SELECT jsonb_object_agg(k, CASE k
         WHEN 'password' THEN '{"old": "hidden", "new": "hidden"}'::jsonb
@@ -65,7 +65,7 @@ RETURNS TABLE (kind text, meta jsonb) LANGUAGE sql STABLE AS $$
     SELECT e.kind, e.meta FROM public.operations_events AS e
     WHERE e.owner_type = p_type AND e.owner_id = p_id
         AND e.xact = pg_current_xact_id()::text::bigint
-        -- For the index: a time may be told that is a little older than the transaction.
+        -- For the index: a time may be supplied that is a little older than the transaction.
         AND e.created_at > now() - interval '10 seconds'
 $$;
 
@@ -173,7 +173,7 @@ CREATE CONSTRAINT TRIGGER record_account AFTER INSERT OR UPDATE OR DELETE ON pub
 CREATE CONSTRAINT TRIGGER record_account AFTER INSERT OR UPDATE OR DELETE ON public.auth_group_permissions
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_account();
 
--- Prices decide what a run costs. One of them is told of by its own event, an import by one for all.
+-- Prices decide what a run costs. One of them is recorded by its own event, an import by one for all.
 CREATE OR REPLACE FUNCTION tollgate.record_price() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     one jsonb := coalesce(to_jsonb(NEW), to_jsonb(OLD));

@@ -1,6 +1,6 @@
--- Takes what was told of calls: one statement a batch. Gives the event ids that were known already.
+-- Stores reported calls: one statement a batch. Returns the event ids that were known already.
 
--- The unique index stops the same event at the same time. A copy whose time was told otherwise, or not
+-- The unique index stops the same event at the same time. A copy whose time was reported otherwise, or not
 -- at all, is found by its id near that time; two that come at once are kept apart by locks on shares
 -- of all ids (of 64, by a checksum that the caller computes), which are held until the commit. They
 -- are taken in order, so that batches wait for each other and never deadlock.

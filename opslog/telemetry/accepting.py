@@ -1,7 +1,7 @@
 """Taking drafts in: one statement a batch, an answer for each item.
 
 Sending again is safe. The same event id of the same sender within four days is the same event,
-whether its time is told again, told otherwise or not told: half of the four days because a late
+whether its time is the same, another or missing: half of the four days because a late
 event may be 48 hours old, half because it may be sent again for as long.
 """
 

@@ -12,12 +12,12 @@ from opslog import events
 from opslog.identities import canonical
 from opslog.models import ChangeMarker
 
-AHEAD: Final = timedelta(days=366)  # a campaign is told before it begins
+AHEAD: Final = timedelta(days=366)  # a campaign is reported before it begins
 BACK: Final = timedelta(days=3660)
 
 
 class KeyTaken(Exception):
-    """The key was told before, of another change."""
+    """The key was used before, for another change."""
 
 
 class OutOfReach(ValueError):
@@ -36,8 +36,8 @@ def record_change(
 ) -> tuple[ChangeMarker, bool]:
     """The marker, and whether it is new. `feature` "" stands for all features; no moment for now.
 
-    With the same key the same change is recorded once, however often it is told. Raises KeyTaken
-    where the key was told of another one, OutOfReach for a moment more than ten years ago or more
+    With the same key the same change is recorded once, however often it is sent. Raises KeyTaken
+    where the key was used for another one, OutOfReach for a moment more than ten years ago or more
     than a year ahead.
     """
     at, feature = (happened_at or now).astimezone(UTC), canonical(feature)
@@ -66,7 +66,7 @@ def record_change(
         first = ChangeMarker.objects.filter(key=key).first() if key is not None else None
         if first is None:
             raise
-        # Without a moment it was told as "now", which is another one each time.
+        # Without a moment it was reported as "now", which is another one each time.
         same_moment = happened_at is None or first.happened_at == at
         if not same_moment or (first.kind, first.what, first.feature) != (kind, what, feature):
             raise KeyTaken("this key was told before, of another change") from None

@@ -1,4 +1,4 @@
-"""One call of a model or of a tool as it was told: checked, not written yet. Pure.
+"""One call of a model or of a tool as it was reported: checked, not written yet. Pure.
 
 A draft cannot be made with something in it that the tables would refuse: decoding and construction
 both raise ValueError. Names in JSON are camelCase, as everywhere in the API.
@@ -254,7 +254,7 @@ DESCRIPTIVE: Final = (
 
 
 def shortened(kind: type[D], **data: Any) -> D:
-    """A draft of what others' instrumentation told: a long description is cut to its limit, so
+    """A draft of what others' instrumentation reported: a long description is cut to its limit, so
     that the call and its cost are not lost with it, and a name of which nothing is to be seen is
     none. Raises ValueError as the draft does."""
     cut = {name: text[: INFERENCE_TEXTS[name]] for name in DESCRIPTIVE if (text := data.get(name))}

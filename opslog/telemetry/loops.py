@@ -22,7 +22,7 @@ class ModelStep:
 
 @dataclass(frozen=True, slots=True)
 class ToolStep:
-    """`told`: attempts before this one where they were told; they are then believed."""
+    """`reported`: earlier attempts, where the sender reports them; they are then believed."""
 
     loop: Hashable
     event_id: str
@@ -30,7 +30,7 @@ class ToolStep:
     begins: float
     ends: float
     failed: bool
-    told: int | None = None
+    reported: int | None = None
 
 
 class Askers:
@@ -63,6 +63,6 @@ def attempts(steps: Iterable[ToolStep]) -> dict[str, int]:
         place = bisect_right(before, step.begins, key=attrgetter("ends"))
         last = before[place - 1] if place else None
         inferred = found[last.event_id] + 1 if last is not None and last.failed else 0
-        found[step.event_id] = inferred if step.told is None else step.told
+        found[step.event_id] = inferred if step.reported is None else step.reported
         insort(before, step, key=attrgetter("ends"))
     return found

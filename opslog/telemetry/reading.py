@@ -36,7 +36,7 @@ USAGE_LIKE: Final = re.compile(
     re.IGNORECASE,
 )
 COST_LIKE: Final = re.compile(r"cost(_?usd)?$", re.IGNORECASE)
-# What a provider said in its own words; what matters of it has a name in the table.
+# What a provider reports in its own words; what matters of it has a name in the table.
 REPEATED: Final = ("ai.response.providerMetadata.", "hidden_params.", "metadata.", "llm.invocation")
 NO_USAGE: Final = re.compile(
     r"max|limit|budget|remaining|rate|ratio|per_|avg|percent|auth|access|refresh|session|csrf"

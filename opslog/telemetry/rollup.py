@@ -17,7 +17,7 @@ INSERT INTO stale_hours (hour)
 SELECT generate_series(date_trunc('hour', greatest(%s::timestamptz, first), 'UTC'), last, '1 hour')
 FROM (SELECT least(i.first, t.first) AS first, greatest(i.last, t.last) AS last
       FROM (SELECT min(created_at) AS first, max(created_at) AS last FROM inference_events) i,
-           (SELECT min(created_at) AS first, max(created_at) AS last FROM tool_calls) t) told
+           (SELECT min(created_at) AS first, max(created_at) AS last FROM tool_calls) t) bounds
 """
 
 

@@ -1,6 +1,6 @@
 """What was spent hour by hour, from the sums that are kept of each hour (`inference_hours`).
 
-Money of telemetry: calls that told no cost and have no price are not in it, and are counted.
+Money of telemetry: calls that reported no cost and have no price are not in it, and are counted.
 """
 
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class OfModel:
 @dataclass(frozen=True, slots=True)
 class Spend:
     series: Series
-    forecast: Forecast | None  # None: nothing was told in the last eight weeks
+    forecast: Forecast | None  # None: nothing was reported in the last eight weeks
     unusual: tuple[OfModel, ...]
     models: tuple[Category, ...]
     features: tuple[Category, ...]

@@ -192,7 +192,7 @@ def _candidates(spans: Spans, trace: bytes, held: Mapping[str, str]) -> dict[byt
 
 
 def _claimed(cursor: Any, sender: int, calls: Iterable[Call]) -> list[Call]:
-    """Those that are not another span's call already; of one that said less, its event is taken
+    """Those that are not another span's call already; of one that reported less, its event is taken
     back."""
     calls = list(calls)
     asking = {call.response_id: call for call in calls if call.response_id}

@@ -241,14 +241,14 @@ def signed_percent(ratio: Decimal | None) -> str:
 
 @register.filter
 def whole_percent(ratio: Decimal) -> str:
-    """Rounded down: 100 % is said only where nothing is left."""
+    """Rounded down: 100 % is shown only where nothing is left."""
     whole = int(ratio * 100)
     return "under 1 %" if ratio and not whole else f"{whole} %"
 
 
 @register.filter
 def share(ratio: Decimal | None) -> str:
-    """With a decimal, rounded down: 100 % is said only of what is full."""
+    """With a decimal, rounded down: 100 % is shown only for what is full."""
     return "–" if ratio is None else f"{per_cent(ratio)} %"
 
 
@@ -280,7 +280,7 @@ def pretty_json(value: Any) -> str:
 
 
 @register.filter
-def told(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A value of before or after: text as it is, all else as JSON."""
     if value is None or value == "":
         return "none"
@@ -309,7 +309,7 @@ def badge_word(state: str) -> str:
 
 @register.filter
 def reason_word(reason: str) -> str:
-    """Which limit refused, in words; what is not known here is told as it is."""
+    """Which limit refused, in words; what is not known here is shown as it is."""
     return REASONS.get(reason, reason.replace("_", " "))
 
 

@@ -46,7 +46,7 @@ def expected_window(sums: Running, start: int, end: int, until: int, step: int =
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What the hours of a window should cost, and by what that is told."""
+    """What the hours of a window should cost, and what the estimate is based on."""
 
     usd: float
     step: int  # WEEK: the same hour of the weeks before; DAY: the same hour of the days before

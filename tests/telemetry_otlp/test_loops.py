@@ -44,10 +44,10 @@ def test_calls_at_the_same_time_are_no_attempts_of_each_other() -> None:
 
 def test_loops_are_apart_and_what_was_told_is_believed() -> None:
     steps = [
-        ToolStep("l", "a", "s", 0, 1, True, told=4),
+        ToolStep("l", "a", "s", 0, 1, True, reported=4),
         ToolStep("l", "b", "s", 2, 3, True),
         ToolStep("other", "c", "s", 2, 3, True),
-        ToolStep("l", "d", "s", 4, 5, False, told=0),
+        ToolStep("l", "d", "s", 4, 5, False, reported=0),
     ]
     assert attempts(steps) == {"a": 4, "b": 5, "c": 0, "d": 0}
 

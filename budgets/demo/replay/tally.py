@@ -1,4 +1,4 @@
-"""What a replay counted, as it was told by the service's answers."""
+"""What a replay counted, by the service's answers."""
 
 import threading
 from collections import Counter

@@ -66,7 +66,7 @@ class Bill:
 
 
 def read(lines: Iterable[str]) -> Bill:
-    """Add a file up. A bad line is told, and left out. Raises NotFocus."""
+    """Add a file up. A bad line is reported and skipped. Raises NotFocus."""
     reader = csv.reader(lines, strict=True)
     bill = Bill()
     try:

@@ -1,4 +1,4 @@
-"""Monthly budgets changed by people, services mapped, and people told when a tier is reached."""
+"""Monthly budgets and mapped services changed by people, and alerts when a tier is reached."""
 
 from collections.abc import Mapping
 from datetime import date, datetime

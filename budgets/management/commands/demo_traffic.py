@@ -77,7 +77,7 @@ class Command(Documented):
         with client:
             Teller(options["url"], token, list(read_trace(TRACE)), stop).start()
             cost = cost_by(PriceBook(0, bundled()))
-            # Runs end with their cost, not with their usage: the product has told of its calls.
+            # Runs end with their cost, not with their usage: the product has reported its calls.
             replay = Replay(client, speed=1.0, in_flight=8, stop=stop, cost_of=cost)
             rng = random.Random()  # noqa: S311  (no secret depends on it)
             replay.play(trickle(per_second=options["per_second"], rng=rng))

@@ -79,7 +79,7 @@ class Command(Documented):
         left: tuple[Safeguard, ...],
         seconds: float | None,
     ) -> tuple[Story, Decimal, str]:
-        """The story, the dollars that its server has on record, and what the pre-flight said."""
+        """The story, the dollars that its server has on record, and the pre-flight's result."""
         paced = any(each.paced for each in left)
         first = left[0] if left else None
         speed = 1 if paced else FASTER

@@ -20,7 +20,7 @@
     return page.querySelector("tbody");
   }
   const isShown = (row) => body.querySelector(`[data-event="${CSS.escape(row.dataset.event)}"]`);
-  const told = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
+  const counted = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
 
   // Live: the newest rows come again and again, those of the last minute included, because an
   // event is seen when its transaction commits. Each is shown once, in its place.
@@ -52,7 +52,7 @@
         if (added) {
           document.getElementById("log-none").hidden = true;
           const left = came.dataset.more ? "; there were more: some may be left out, reload to see all" : "";
-          status.textContent = `${told(fresh, "new event")} since you began to follow${left}`;
+          status.textContent = `${counted(fresh, "new event")} since you began to follow${left}`;
         }
       } catch (error) {
         stop(error.message === "0" || error.message.startsWith("3")
@@ -103,7 +103,7 @@
           found += came.rows.length;
           query = came.dataset.more;
           if (link && query) link.href = `${location.pathname}?${query}`;
-          status.textContent = `${told(found, "event")} found, ${told(looked, "event")} looked at`
+          status.textContent = `${counted(found, "event")} found, ${counted(looked, "event")} looked at`
             + (query ? `, back to ${came.dataset.backTo}` : "; that is all there are");
           if (found >= 50) break;
         } catch {
