@@ -19,7 +19,7 @@ from opslog.tasks import run_triage
 
 def watch_accounts() -> tuple[int, int]:
     """Close account changes that nobody confirmed in time, and record the failed log-ins of windows
-    that are over. Gives how many of each."""
+    that are over. Returns how many of each."""
     return accounts.close_overdue(), signing_in.record_the_rest()
 
 
@@ -28,7 +28,7 @@ def watch_requests() -> tuple[int, int, int, int]:
     remind of those that wait, close those that nobody decided in time, and report break-glass
     reviews that are overdue.
 
-    Gives how many of each. Expiry itself is found under the lock, with or without this job.
+    Returns how many of each. Expiry itself is found under the lock, with or without this job.
     """
     return (
         approvals.complete_pending(),
@@ -39,7 +39,7 @@ def watch_requests() -> tuple[int, int, int, int]:
 
 
 def expire_leases() -> int:
-    """Settle every run whose lease is over at its reservation; gives how many.
+    """Settle every run whose lease is over at its reservation; returns how many.
 
     Nothing depends on this running: a full concurrency limit reaps by itself, and an open
     reservation counts like a settled one.
@@ -63,7 +63,7 @@ def sweep_alerts() -> int:
 
 def flush_refusals() -> int:
     """Every minute: write the events of refusals that were grouped, once their second is over.
-    Gives how many."""
+    Returns how many."""
     return _in_batches("SELECT tollgate.flush_refusals_v1(%s)")
 
 
@@ -120,7 +120,7 @@ def tidy() -> tuple[int, int]:
     """Drop idempotency records that are replayed no more, and the counters of slots, minutes and
     hours long past.
 
-    Gives how many of each. Counters of days stay: they are the history that reports read. In small
+    Returns how many of each. Counters of days stay: they are the history that reports use. In small
     batches of rows that nobody holds: whoever settles an old run has the row that all starts need.
     """
     return _in_batches(OLD_RECORDS), _in_batches(OLD_MINUTES)
@@ -161,6 +161,6 @@ def _in_batches(*statements: str, size: int = BATCH) -> int:
 
 def mitigate_incidents() -> tuple[int, int]:
     """Every minute: end automatic mitigations whose time is over, then apply what open incidents
-    propose, for the levers that are switched on. Gives how many of each."""
+    propose, for the levers that are switched on. Returns how many of each."""
     now = timezone.now()
     return automatic_mitigation.end_overdue(now=now), automatic_mitigation.apply_proposals(now=now)

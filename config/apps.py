@@ -37,7 +37,7 @@ class TollgateAdminConfig(AdminConfig):
 
 
 def watch_logins() -> None:
-    """Django tells of log-ins; `budgets.accounts` records them (lock-outs: the adapter)."""
+    """Django signals log-ins; `budgets.accounts` records them (lock-outs: the adapter)."""
     from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 
     from budgets.accounts import signing_in

@@ -1,6 +1,6 @@
 """Environment variables that have a form, and what is wrong with them.
 
-A wrong one must not break the import of the settings, or `manage.py check` could not tell of it:
+A wrong one must not break the import of the settings, or `manage.py check` could not report it:
 its default stands in, the problem is kept, and `config.checks` has every start refused.
 """
 

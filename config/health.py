@@ -1,4 +1,4 @@
-"""`/healthz`: the process answers. `/readyz`: what it needs is there, each thing named."""
+"""`/healthz`: the process answers. `/readyz`: what it needs is there, each dependency named."""
 
 import threading
 import time

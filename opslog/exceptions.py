@@ -32,4 +32,4 @@ class Unconfirmed(OperationalError):
 
 
 class NotAllowedNow(Rejected):
-    """What was asked for does not fit the state that the thing is in."""
+    """What was asked for does not fit the state of the object."""

@@ -20,17 +20,17 @@ def watch_processes() -> int:
 
 
 def make_partitions() -> int:
-    """Make the log's partitions for the coming months. Gives how many were made."""
+    """Make the log's partitions for the coming months. Returns how many were made."""
     return int(value("SELECT tollgate.ensure_event_partitions_v1()"))
 
 
 def sum_up_telemetry() -> int:
-    """Sum up the hours that something was written into. Gives how many."""
+    """Sum up the hours that something was written into. Returns how many."""
     return rollup.refresh()
 
 
 def keep_weeks_of_telemetry() -> list[str]:
-    """Make the coming weeks' partitions; drop those past retention. Gives the dropped ones."""
+    """Make the coming weeks' partitions; drop those past retention. Returns the dropped ones."""
     traces.forget()
     weeks.make()
     rollup.refresh()
@@ -38,13 +38,13 @@ def keep_weeks_of_telemetry() -> list[str]:
 
 
 def watch_incidents() -> tuple[int, int, int]:
-    """Every five minutes: which incidents are over, whom to tell, whom to remind. Gives how many
+    """Every five minutes: which incidents are over, whom to tell, whom to remind. Returns how many
     were stabilised, escalated and reminded of."""
     return watching.watch(now=timezone.now())
 
 
 def run_triage() -> int | None:
-    """Judge the cost of the hours that are over; gives the incident about it, if there is one."""
+    """Judge the cost of the hours that are over; returns the incident about it, if there is one."""
     rollup.refresh()
     incident = triage_job.run(now=timezone.now())
     return incident.pk if incident else None

@@ -13,7 +13,7 @@ UNKNOWN_LOOKBACK = timedelta(hours=24)
 
 
 def save(agent: Agent, *, new: bool, by: str) -> Agent:
-    """Register an agent, or change one, with the event that tells of it. Nothing is recorded where
+    """Register an agent, or change one, with its event. Nothing is recorded where
     nothing changes."""
     with transaction.atomic():
         # A name that programs send is never changed: it is the key.

@@ -1,4 +1,4 @@
-"""What can go wrong with the governed things. Plain Python: the API and the admin translate."""
+"""What can go wrong with governed objects. Plain Python: the API and the admin translate."""
 
 from opslog.exceptions import NotAllowedNow, Rejected
 

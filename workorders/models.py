@@ -1,4 +1,4 @@
-"""The governed things: work orders, the agents that work on them, their runs, and the tokens
+"""The governed objects: work orders, the agents that work on them, their runs, and the tokens
 that services act with. Nothing here knows what a budget is; the columns that the floor above
 keeps up (`reserved_usd`, `charged_to`) are plain facts of a run."""
 

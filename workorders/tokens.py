@@ -232,7 +232,7 @@ def expiring(at: datetime, *, days: int) -> "QuerySet[ServiceToken]":
 
 def remind() -> int:
     """Queue a message to the owners of tokens that expire within 14 days, and again within 3; each
-    once, however often this runs. Gives how many are due.
+    once, however often this runs. Returns how many are due.
 
     A token that was made for a shorter time than that is none to remind of.
     """
@@ -290,7 +290,7 @@ def change_policy(*, lifetime_days: int, overlap_hours: int, by: str, reason: st
 
 
 def revoke_line(token_id: int, *, by: str, reason: str) -> int:
-    """Revoke all tokens of its line that are not revoked. Gives how many."""
+    """Revoke all tokens of its line that are not revoked. Returns how many."""
     with transaction.atomic():
         token = ServiceToken.objects.get(pk=token_id)
         return sum(revoke(each.pk, by=by, reason=reason) for each in line_of(token))

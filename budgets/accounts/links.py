@@ -158,7 +158,7 @@ def use(link_id: int, token: str, password: str) -> User:
         link.save(update_fields=["used_at"])
         name = person.get_username()
         person.set_password(password)
-        # Without the hook of `passwords`, which would tell of it as of any change.
+        # Without the hook of `passwords`, which would report it like any change.
         person._password = None  # type: ignore[attr-defined]
         person.save(update_fields=["password"])
         notices.record_and_notify(

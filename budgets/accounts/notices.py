@@ -18,7 +18,7 @@ ALARM = "If you do not expect this, contact another administrator now."
 def record(
     kind: str, message: str, person: User, *, by: str, meta: Mapping[str, Any] | None = None
 ) -> int:
-    """One event about somebody, in the caller's transaction; gives its id."""
+    """One event about somebody, in the caller's transaction; returns its id."""
     return events.record(
         kind,
         message=message,

@@ -65,7 +65,7 @@ def locked_out(request: HttpRequest, username: str) -> None:
 
 
 def record_the_rest() -> int:
-    """Write the second event of windows that are over, and drop them. Gives how many windows."""
+    """Write the second event of windows that are over, and drop them. Returns how many windows."""
     over = list(
         FailedLogins.objects.filter(since__lte=timezone.now() - WINDOW).values_list("pk", flat=True)
     )
@@ -98,7 +98,7 @@ def _row(person: User | None, address: str, now: datetime) -> FailedLogins:
 
 
 def _tell_of(row: FailedLogins) -> None:
-    """Of the failures that no event tells of yet."""
+    """Of the failures that no event records yet."""
     more = row.count - row.recorded
     if not more:
         return

@@ -21,7 +21,7 @@ from opslog.models import Mitigation
 
 
 def mitigation_page(request: HttpRequest, mitigation_id: int) -> HttpResponse:
-    """Only for who may change that control by its own page."""
+    """Only for people who may change that control on its own page."""
     mitigation = get_object_or_404(
         Mitigation.objects.select_related("incident", "incident__owner"), pk=mitigation_id
     )

@@ -177,7 +177,7 @@ def known_version(decision: Decision) -> int | None:
 
 
 def decide(routine: str, prepare: Callable[[int], Fields]) -> Decision:
-    """One decision. `prepare` gives the fields with a price book of at least that version: the
+    """One decision. `prepare` returns the fields with a price book of at least that version: the
     routine refuses prices of an older one than is in force. Raises Unavailable."""
     at_least = 0
     while True:
@@ -295,7 +295,7 @@ def finish_fields(run_id: UUID, report: FinishTold, *, caller: Caller, at_least:
 
 
 def finish(run_id: UUID, report: FinishTold, *, caller: Caller) -> Decision:
-    """Settle a run at what it cost. The same again gives the same answer. Raises Unavailable."""
+    """Settle a run at what it cost. The same again returns the same answer. Raises Unavailable."""
     return decide(
         "finish",
         lambda at_least: finish_fields(run_id, report, caller=caller, at_least=at_least),

@@ -2,7 +2,7 @@
 
 An alert is written in the transaction of what it reports; the message follows within seconds.
 Should the process die in between, the job of every minute finds the alert. Alerts that are about
-the same thing are one message.
+the same occurrence are one message.
 """
 
 import logging
@@ -60,7 +60,7 @@ def tell_soon() -> None:
 
 def sweep() -> int:
     """Alerts for thresholds that were passed by settlement, or by a change of the limit itself.
-    Gives how many are new."""
+    Returns how many are new."""
     return int(query.one("SELECT tollgate.alert_sweep_v1()")[0])
 
 

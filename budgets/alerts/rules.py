@@ -127,7 +127,7 @@ def judge(check: str, over: Decimal, minutes: int, at_least: int, found: Measure
 
 
 def evaluate() -> int:
-    """Judge every rule that is on, tell of new occurrences and close those that are over. Gives
+    """Judge every rule that is on, report new occurrences and close finished ones. Returns
     how many are new. Safe to run twice, and by two workers: each rule's row is locked meanwhile."""
     raised = 0
     for pk in AlertRule.objects.values_list("pk", flat=True):

@@ -67,7 +67,7 @@ def complete(request: ChangeRequest) -> bool:
 
 
 def complete_pending() -> int:
-    """Complete every pending request that can be; gives how many. Each in a transaction of its own,
+    """Complete every pending request that can be; returns how many. Each in its own transaction,
     so that one that cannot does not stop the others. Safe to run twice, and beside decisions."""
     pending = ChangeRequest.objects.filter(status=Status.PENDING, votes__isnull=False).distinct()
     done = 0

@@ -93,7 +93,7 @@ def decide_many(
 ) -> dict[int, str]:
     """The same decision on several requests (id → the revision seen), each by itself: one
     decision, one result and one event per request. None over $50, which asks for a look and a
-    password each. `evidence` tells what is kept with each vote. Gives id → what came of it."""
+    password each. `evidence` tells what is kept with each vote. Returns id → what came of it."""
     results = {}
     for request_id, revision in sorted(seen.items()):
         request = ChangeRequest.objects.filter(pk=request_id).first()

@@ -23,7 +23,7 @@ def steps_due(created_at: datetime, expires_at: datetime, now: datetime) -> int:
 
 
 def remind() -> int:
-    """Send what is due; gives for how many requests. Safe to run twice: each step is claimed by a
+    """Send what is due; returns for how many requests. Safe to run twice: each step is claimed by a
     conditional update. After a pause only the latest step is sent, not all that were missed."""
     now = timezone.now()
     reminded = 0

@@ -56,7 +56,7 @@ def set_lever(
 
 
 def apply_proposals(*, now: datetime) -> int:
-    """Apply what is proposed and switched on; gives how many. Two at once apply each only once."""
+    """Apply what is proposed and switched on; returns how many. Two at once apply each once."""
     levers = AutomaticMitigation.objects.filter(enabled=True).values_list("lever", flat=True)
     waiting = Mitigation.objects.filter(
         state=Mitigation.State.PROPOSED,
@@ -116,7 +116,7 @@ def _set(mitigation: Mitigation, until: datetime, *, now: datetime) -> None:
 
 
 def end_overdue(*, now: datetime) -> int:
-    """Put back the controls whose time is over; gives how many."""
+    """Put back the controls whose time is over; returns how many."""
     over = TimedMitigation.objects.filter(ended_at=None, until__lte=now).order_by("id")
     ids = list(over.values_list("pk", flat=True))
     return sum(_end_or_tell(pk, now=now) for pk in ids)
@@ -145,7 +145,7 @@ def _end_or_tell(timed_id: int, *, now: datetime) -> bool:
 
 
 def end(timed_id: int, *, reason: str, by: str, now: datetime) -> str:
-    """A person ends it before its time; gives what came of it. Raises Refused."""
+    """A person ends it before its time; returns what came of it. Raises Refused."""
     reason = stated(reason, "A change needs a reason.")
     message = _end(timed_id, how=reason, by=by, now=now)
     if not message:

@@ -151,7 +151,7 @@ def subject_of(scope: str, subject: str) -> str:
 
 def follow_price_book() -> int:
     """Limits on models that the price book names otherwise: since it changed, or because SQL wrote
-    them, which knows no book. Gives how many were renamed. One whose name is taken stays."""
+    them, which knows no book. Returns how many were renamed. One whose name is taken stays."""
     book, renamed = prices.current_book(), 0
     named = Budget.objects.filter(scope=Budget.Scope.MODEL).exclude(subject=EACH)
     for budget in named:

@@ -96,7 +96,7 @@ def apply(
 
     `changed` are values that a person has typed over those of the plan. What would need an approval
     is asked for, and the proposal stays open. Raises Refused, NotAllowedNow (`opslog.exceptions`),
-    and PermissionError for who may not change the control.
+    and PermissionError for a person who may not change the control.
     """
     with transaction.atomic():
         mitigation = mitigating.hold(mitigation_id)

@@ -47,7 +47,7 @@ def orders() -> list[str]:
 
 
 def furnish() -> str:
-    """Fill an empty, migrated database; everything else is as shipped. Gives a token."""
+    """Fill an empty, migrated database; everything else is as shipped. Returns a token."""
     with transaction.atomic():
         _, token = tokens.create(
             name="incident",

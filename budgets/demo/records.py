@@ -1,4 +1,4 @@
-"""The demo's history as rows: runs, counters, statistics and the events that tell of them."""
+"""The demo's history as rows: runs, counters, statistics and their events."""
 
 import json
 from collections.abc import Iterable, Sequence

@@ -92,7 +92,7 @@ def seed(*, book: PriceBook, now: datetime) -> Seeded:
 
 
 def _telemetry(requests: Sequence[TraceRequest], price: PriceOf, now: datetime) -> int:
-    """The calls of the product until now, through the same door as all others. Gives how many."""
+    """The calls of the product until now, through the same door as all others. Returns how many."""
     this_hour = now.replace(minute=0, second=0, microsecond=0)
     events: list[InferenceDraft] = []
     tools: list[ToolDraft] = []

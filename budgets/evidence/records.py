@@ -31,7 +31,7 @@ SPECIAL: Final = ["serviceTier", "toolCalls", *(TOKENS[name] for name in UNITS)]
 CAP_REASONS: Final = ("runs_per_day", "usd_per_day")
 EXTENDED: Final = "RUN_EXTENDED"
 
-# An event that tells of many refusals by a cap has each ask of them.
+# An event that covers many refusals by a cap lists each ask.
 EVENTS = """
 SELECT (extract(epoch FROM coalesce((a.ask->>'at')::timestamptz, e.created_at)
         - '2000-01-01 00:00:00+00') * 1000000)::bigint AS at, e.kind,

@@ -205,7 +205,7 @@ class _Book:
         return ran if ran is not None and at - ran.at <= KEY_KEPT else None
 
     def admit(self, attempt: Attempt, day: _Day) -> int:
-        """Count an attempt as run; gives what it costs."""
+        """Count an attempt as run; returns what it costs."""
         cost = attempt.estimate * self.rate[0] // self.rate[1]
         day.runs += 1
         day.nanos += cost

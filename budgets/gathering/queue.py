@@ -23,7 +23,7 @@ LONGEST_RETRY = 30
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """One ask, and whom to answer. Times are by the loop's clock."""
+    """One ask, and where its answer goes. Times are by the loop's clock."""
 
     ask: Ask
     sender: bytes

@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 
 
 class Alert(models.Model):
-    """One thing that people are notified of, once: `key` holds what makes it the same thing (for a
+    """One occurrence that people are notified of, once: `key` identifies the occurrence (for a
     threshold: the limit, its subject and amount, the threshold, the window).
 
     Written in the transaction of what it reports, together with its event; a job turns it into

@@ -225,7 +225,7 @@ class RefusalTally(models.Model):
 class RefusalGroup(models.Model):
     """Refusals of one line of tokens and kind that wait to become one event with a count.
 
-    Committed with the refusal, and removed with the event that tells of them, so none is lost or
+    Committed with the refusal, and removed with the event that counts them, so none is lost or
     counted twice.
     """
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 from workorders.models import CostDimension
 
 EVERY_FEATURE = "*"
-# The job measures every hour: a range that is older tells of a job that stopped, or of telemetry
+# The job measures every hour: an older range means a job that stopped, or of telemetry
 # that did.
 MEASURED_FOR = timedelta(days=2)
 

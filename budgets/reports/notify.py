@@ -38,13 +38,13 @@ def days_due(now: datetime, last: date | None) -> list[date]:
 
 
 def tell_due(*, now: datetime | None = None) -> int:
-    """Tell of every day that is due. Gives how many; safe to run at any time, and twice."""
+    """Send every report that is due. Returns how many; safe to run at any time, and twice."""
     last = DailyReport.objects.order_by("-day").values_list("day", flat=True).first()
     return sum(tell(day) for day in days_due(now or clock.now(), last))
 
 
 def tell(day: date) -> bool:
-    """Tell of one day, unless that was done."""
+    """Send the report of one day, unless that was done."""
     found = selector.read(day, only=Action.BLOCKED, size=ITEMS)
     near = selector.read(day, only=Action.RAISE, size=ITEMS)
     sums = found.totals

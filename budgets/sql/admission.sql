@@ -5,7 +5,7 @@
 -- By indexes, therefore: a plan from when there were ten counters reads all of a thousand, and
 -- starts took three times as long until statistics came. Without bitmaps: to set one up for a row or
 -- eight costs more than it saves. Never compiled: before PostgreSQL 18 a plan that scans a table in
--- spite of that seems dear enough for it, and a start took 200 ms instead of one.
+-- spite of that seems expensive enough for it, and a start took 200 ms instead of one.
 
 -- Whether a shared limit has no room for this.
 CREATE OR REPLACE FUNCTION tollgate.refuses(c tollgate.charge, usd numeric, tokens bigint, confirmed boolean)

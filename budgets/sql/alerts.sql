@@ -43,7 +43,7 @@ RETURNS text LANGUAGE sql STABLE AS $$
             tollgate.span(c.win), tollgate.told(c, c.used), tollgate.told(c, c.amount)) END
 $$;
 
--- Alerts for every threshold of this limit that its use has reached; gives how many were new. What makes
+-- Alerts for every threshold of this limit that its use has reached; returns how many were new. What makes
 -- an alert the same is limit, subject, amount, threshold and window. Only use counts: an ask that was
 -- refused used nothing, and is reported with the other refusals (budgets/alerts/refusals.py).
 CREATE OR REPLACE FUNCTION tollgate.alert_limit(c tollgate.charge, p_at timestamptz)
@@ -77,7 +77,7 @@ BEGIN
     RETURN told;
 END $$;
 
--- After something was charged: alerts for what it reached. Gives whether any is new.
+-- After something was charged: alerts for what it reached. Returns whether any is new.
 CREATE OR REPLACE FUNCTION tollgate.alert_charges(f tollgate.facts, p_at timestamptz) RETURNS boolean
 LANGUAGE sql VOLATILE AS $$
     SELECT coalesce(sum(tollgate.alert_limit(c, p_at)), 0) > 0

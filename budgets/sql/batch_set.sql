@@ -284,7 +284,7 @@ BEGIN
 END $$;
 
 -- Alerts for those admitted by a set: for each that passed a threshold, as tollgate.alert_charges does for one,
--- with what was used when its turn came. Gives the asks for which there is something new.
+-- with what was used when its turn came. Returns the asks for which there is something new.
 CREATE OR REPLACE FUNCTION tollgate.watch_starts(
     p_admitted tollgate.admitted[], p_watched tollgate.set_limit[], p_at timestamptz
 ) RETURNS SETOF integer LANGUAGE plpgsql VOLATILE AS $$

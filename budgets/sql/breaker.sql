@@ -10,7 +10,7 @@ CREATE OR REPLACE FUNCTION tollgate.breaker_owner(c public.circuit_breakers) RET
     SELECT CASE c.scope WHEN 'global' THEN ARRAY['circuit_breaker', c.id::text] ELSE ARRAY['work_order', c.subject] END
 $$;
 
--- Tells of a transition. `p_at` in the key: each transition is one thing.
+-- Alerts on a transition. `p_at` in the key: each transition is one occurrence.
 CREATE OR REPLACE FUNCTION tollgate.breaker_alert(
     c public.circuit_breakers, p_kind text, p_reason text, p_at timestamptz
 )
@@ -211,7 +211,7 @@ RETURNS tollgate.answer LANGUAGE sql IMMUTABLE AS $$
         CASE WHEN c.state = 'open' THEN c.half_open_at END)
 $$;
 
--- By hand, and by commands: `p_trip` true opens, false resets. Gives null where nothing was to do.
+-- By hand, and by commands: `p_trip` true opens, false resets. Returns null where nothing was to do.
 CREATE OR REPLACE FUNCTION tollgate.switch_breaker_v1(
     p_scope text, p_subject text, p_trip boolean, p_reason text
 ) RETURNS public.circuit_breakers LANGUAGE plpgsql VOLATILE AS $$
@@ -252,7 +252,7 @@ CREATE OR REPLACE FUNCTION tollgate.killed(k public.kill_switches) RETURNS tollg
            ELSE k.target END)
 $$;
 
--- Gives whether it was the other way.
+-- Returns whether it was the other way.
 CREATE OR REPLACE FUNCTION tollgate.set_feature(
     p_feature text, p_enabled boolean, p_why text, p_actor text, p_at timestamptz
 ) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$

@@ -83,7 +83,7 @@ END $$;
 -- An answer that was granted under a key. It is kept for 48 hours, in the transaction of what it grants.
 CREATE TYPE tollgate.kept AS (lineage bigint, key text, fingerprint bytea, body text);
 
--- Gives how many are new: of one that is under way, this waits, and keeps none.
+-- Returns how many are new: of one that is under way, this waits, and keeps none.
 CREATE OR REPLACE FUNCTION tollgate.keep_answers(p_endpoint text, p_at timestamptz, VARIADIC p_answers tollgate.kept[])
 RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -201,7 +201,7 @@ CREATE OR REPLACE TRIGGER order_with_admission BEFORE UPDATE ON public.work_orde
     FOR EACH ROW EXECUTE FUNCTION tollgate.order_with_admission();
 
 -- Caps change only with the proof of an applied change: a row of `cap_changes` with exactly these
--- old and new values, inserted by this very transaction, and the event that tells of it. Both are
+-- old and new values, inserted by this very transaction, and its event. Both are
 -- append-only and stamped by triggers with the transaction's id and the database user; a session
 -- variable would be no proof, since anybody can set one.
 CREATE OR REPLACE FUNCTION tollgate.told_in_this_transaction(p_wo text, kinds text[]) RETURNS boolean

@@ -254,7 +254,7 @@ CREATE OR REPLACE FUNCTION tollgate.amount(measure text, amount numeric) RETURNS
         ELSE to_char(amount, 'FM999,999,999,999,990') || ' ' || measure END
 $$;
 
--- One thing is reported once: `p_key` is what makes it the same. Gives whether it was new.
+-- One occurrence is reported once: `p_key` identifies it. Returns whether it was new.
 CREATE OR REPLACE FUNCTION tollgate.alert(
     p_kind text, p_key text, p_message text, p_owner_type text, p_owner_id text, p_meta jsonb,
     p_at timestamptz
@@ -404,7 +404,7 @@ CREATE OR REPLACE TRIGGER fill AFTER INSERT OR UPDATE ON public.feature_flags
     FOR EACH ROW EXECUTE FUNCTION tollgate.fill_feature();
 
 -- A write of anything that admission reads waits for the admissions that are under way, and those
--- that come after it see it. With the argument `limits`, a new limit waits for who changes a run, too.
+-- that come after it see it. With the argument `limits`, a new limit waits for transactions that change a run, too.
 CREATE OR REPLACE FUNCTION tollgate.order_limits_with_admission() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_NARGS > 0 THEN

@@ -16,7 +16,7 @@ CREATE OR REPLACE TRIGGER record_change
     FOR EACH ROW WHEN ((OLD.open_seconds, OLD.probe_seconds, OLD.recent_runs, OLD.error_percent)
         IS DISTINCT FROM (NEW.open_seconds, NEW.probe_seconds, NEW.recent_runs, NEW.error_percent))
     EXECUTE FUNCTION tollgate.record_change('circuit_breaker', 'BREAKER_SETTINGS_CHANGE', ' ', 'scope', 'subject');
--- A transition that no alert tells of was written past the breaker's routines.
+-- A transition without an alert was written past the breaker's routines.
 CREATE OR REPLACE FUNCTION tollgate.record_transition() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     owner constant text[] := tollgate.breaker_owner(NEW);
@@ -70,7 +70,7 @@ CREATE CONSTRAINT TRIGGER record_approval_rule AFTER INSERT OR UPDATE OR DELETE 
 CREATE CONSTRAINT TRIGGER record_approval_rule AFTER INSERT OR UPDATE OR DELETE ON public.approval_slots
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate.record_approval_rule();
 
--- A signature that nobody tells of was written past the application. The row stays either way.
+-- A signature without an event was written past the application. The row stays either way.
 CREATE OR REPLACE FUNCTION tollgate.record_vote() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     request public.change_requests;

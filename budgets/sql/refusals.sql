@@ -79,7 +79,7 @@ BEGIN
 END $$;
 
 -- Writes the events of groups whose last refusal was before `p_before`, and removes the groups. Null
--- for all lines, or for all names of a line. Gives how many.
+-- for all lines, or for all names of a line. Returns how many.
 CREATE OR REPLACE FUNCTION tollgate.flush_refusals(
     p_lineage bigint, p_before timestamptz, p_most integer, p_name text DEFAULT NULL
 ) RETURNS integer LANGUAGE plpgsql VOLATILE AS $$

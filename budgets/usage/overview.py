@@ -1,4 +1,4 @@
-"""Named reads for the pages: use of many things at once, in a bounded number of queries.
+"""Named reads for the pages: use of many objects at once, in a bounded number of queries.
 
 Whatever is shown of money comes from the counters; nothing here counts or sums over runs.
 """
@@ -205,7 +205,7 @@ def use_by_day(scope: str, subject: str, begins: datetime, *, days: int) -> list
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """The same thing refused for the same reason `times` in 24 hours, and the last event of it."""
+    """The same subject refused for the same reason `times` in 24 hours, and its last event."""
 
     last: OperationsEvent
     reason: str

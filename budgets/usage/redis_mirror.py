@@ -37,7 +37,7 @@ def is_unavailable() -> bool:
 
 
 def mirror() -> bool:
-    """Write the day's spend, and its status into the log of the worker; gives whether there was a
+    """Write the day's spend, and its status into the log of the worker; returns whether there was a
     Redis to write it to."""
     day = direct_spend.day_status()
     log.log(logging.WARNING if day.warning else logging.INFO, day.message)

@@ -1,4 +1,4 @@
-"""Who runs what, where people start things as root: PostgreSQL refuses it, and what answers
+"""Who runs what, where people start processes as root: PostgreSQL refuses it, and what answers
 programs and runs jobs has no business with the keys that only root can read."""
 
 import os

@@ -75,7 +75,7 @@ def address_of(meta: Mapping[str, Any]) -> str:
     """The address that asked: the nearest hop that is no trusted proxy.
 
     `X-Forwarded-For` is read from the right, only as far as TRUSTED_PROXIES vouch for it: what a
-    client writes into it is never believed. Gives "" where the address is not known: a unix socket,
+    client writes into it is never believed. Returns "" where the address is unknown: a unix socket,
     or a hop that cannot be read. It fails closed: the address of the proxy never stands in for it,
     because that one opens `/metrics` and lies in the networks of tokens. `meta` is a CGI
     environment.

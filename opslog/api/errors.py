@@ -47,7 +47,7 @@ def undecided(error: Exception) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's hook. Gives None, which is a 500, for what nobody foresaw."""
+    """DRF's hook. Returns None, which is a 500, for what nobody foresaw."""
     headers: dict[str, str] = {}
     match error:
         case DataError():

@@ -190,7 +190,7 @@ outage = Outage()
 
 
 def fetch_row(sql: str, params: Sequence[Any]) -> tuple[Any, ...]:
-    """Run one statement that gives one row. Raises Unavailable instead of any database error;
+    """Run one statement that returns one row. Raises Unavailable instead of any database error;
     Overloaded where a lock was not acquired in time, and so nothing was done.
 
     A statement that calls a procedure must not stand in a transaction; it is sent as it is.

@@ -81,7 +81,7 @@ NEVER = {"TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN"}
 
 
 def problems(using: str = "default") -> list[str]:
-    """A line for each thing that is more than the application's role should have; with one role
+    """A line for each privilege that the application's role should not have; with one role
     for everything there is no such question, and none is asked."""
     role = settings.DATABASES["default"]["USER"]
     with connections[using].cursor() as cursor:

@@ -249,7 +249,7 @@ def alone(using: str) -> Iterator[None]:
 
 
 def install(using: str = "owner") -> bool:
-    """Installs what this release has, as the owner; gives whether there was anything to do.
+    """Installs what this release has, as the owner; returns whether there was anything to do.
 
     Waits for running decisions at most as long as they wait for each other (`lock_timeout`), five
     times. Raises CannotInstall, or DatabaseError.
@@ -362,7 +362,7 @@ class Installation:
     def fix_search_paths(self, old: dict[int, str]) -> set[str]:
         """Of all that PostgreSQL does not put into the calling query, but for what commits.
 
-        Gives the signatures of this release's routines: those that were just written.
+        Returns the signatures of this release's routines: those that were just written.
         """
         ours = set()
         for oid, xmin, signature, _, _, fixed in self.rows(ROUTINES):

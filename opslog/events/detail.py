@@ -72,7 +72,7 @@ class Change:
 
 
 def changes(event: OperationsEvent) -> list[Change]:
-    """Before and after, however the event tells of it."""
+    """Before and after, in whichever form the event has it."""
     meta: Any = event.meta if isinstance(event.meta, dict) else {}
     recorded = meta.get("changes")
     if isinstance(recorded, dict):

@@ -68,7 +68,7 @@ _one_at_a_time = threading.Lock()
 
 
 class Export:
-    """The lines of a file, and the event that tells of it.
+    """The lines of a file, and its event.
 
     One at a time in each web process: an export has a thread for as long as somebody downloads,
     and the threads are those that admissions are answered by. Raises Busy. Close it in any case.

@@ -30,7 +30,7 @@ PLACE = re.compile(r"(?P<at>[0-9-]{10}T[0-9:.]{15}Z)/(?P<id>[0-9]{1,18})", re.AS
 
 
 class Times(Func):
-    """How many refusals an event tells of: `Times("meta")`. Whoever counts refusals sums this."""
+    """How many refusals an event stands for: `Times("meta")`. Whoever counts refusals sums this."""
 
     function = "tollgate.times"
     output_field = BigIntegerField()
@@ -108,7 +108,7 @@ def drivers_of(filters: Filters) -> dict[str, list[Condition]]:
             Condition("owner_type <> 'work_order' AND owner_type = %s", (filters.owner_type,))
         ]
     if filters.work_order:
-        # Its own events, and those of other things that name it.
+        # Its own events, and those of other objects that name it.
         found["work_order"] = [
             Condition("owner_type = 'work_order' AND owner_id = %s", (filters.work_order,)),
             Condition(

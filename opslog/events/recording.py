@@ -42,7 +42,7 @@ def record(
 ) -> int:
     """Append one event and return its id. `kind` is a registered code; `owner` is (type, id).
 
-    It is written by the caller's transaction: the event and the change it tells of commit together
+    It is written by the caller's transaction: the event and the change it records commit together
     or not at all. A failure to write it therefore undoes the change.
     """
     metadata = Jsonb(dict(meta or {}))

@@ -1,6 +1,6 @@
 """Ways to guess the hours that come from the hours that were.
 
-A method takes hourly sums, oldest first and without gaps, and gives the next `ahead` hours. The
+A method takes hourly sums, oldest first and without gaps, and returns the next `ahead` hours. The
 last sum is the hour just before the first one guessed, so an hour of the day is found by counting
 back from the end and no method needs a calendar.
 """

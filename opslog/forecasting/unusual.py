@@ -34,7 +34,7 @@ class Unusual:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Unusual hours close to each other, all dearer or all cheaper: one thing that happened.
+    """Unusual hours close to each other, all more expensive or all cheaper: one occurrence.
 
     The sums are those of the unusual hours in it; `spreads` is that of the farthest one.
     """

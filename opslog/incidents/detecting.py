@@ -116,7 +116,7 @@ def _after_closing(incident: Incident, finding: Finding, *, now: datetime, by: s
     if going is rules.Going.ON:
         return _reopen(incident, finding, now=now, by=by)
     if since is None:
-        return incident  # the hours that were dear are still looked at, but they are over
+        return incident  # the expensive hours are still looked at, but they are over
     later = _from(finding, since, incident)
     if later is None:
         return incident

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Contribution(msgspec.Struct, frozen=True, rename="camel"):
-    """One part of the change of the cost per hour; negative where it made things cheaper."""
+    """One part of the change of the cost per hour; negative where cost went down."""
 
     name: str  # the cause; with a colon and the feature behind it where that is not the guilty one
     label: str

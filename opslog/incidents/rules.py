@@ -20,7 +20,7 @@ WHATEVER_THE_RATIO = 20
 # Two verdicts that blame different features are about one spike where it starts within these hours.
 SAME_START = timedelta(hours=6)
 # So long an incident's figures follow the cost. Later too few hours from before it are left to
-# compare with, and what is dear for so long is what is usual for a new spike.
+# compare with, and a cost that is high for so long is usual for a new spike.
 FOLLOWED = timedelta(hours=CELL_HOURS - LEAST_HISTORY)
 # A stabilised incident whose spike comes back within a day is the same one again.
 RELAPSE = timedelta(hours=24)
@@ -28,7 +28,7 @@ RELAPSE = timedelta(hours=24)
 # Stabilised: cost back within 20 % of the baseline for two hours, as the playbook has it. Where an
 # hour normally costs next to nothing, that is less than the triage gets up for: what it would alarm
 # nobody about (its floor, dollars an hour above the baseline) is normal, too. Nothing else is: a
-# share of the former excess was rejected, because of a dear spike that is still a lot of money.
+# share of the former excess was rejected, because of a large spike that is still a lot of money.
 WITHIN = Decimal("0.2")
 FLOOR = Decimal(str(FLOOR_USD_PER_HOUR))
 CALM_HOURS = 2

@@ -55,7 +55,7 @@ def tell(
     now: datetime,
     **data: Any,
 ) -> IncidentEntry:
-    """Write both, in the transaction of the change that they tell of."""
+    """Write both, in the transaction of the change that they record."""
     events.record(
         event,
         message=f"{incident}: {text}",

@@ -38,7 +38,7 @@ class Judged:
 
 
 def run(*, now: datetime, floor_usd_per_hour: float = FLOOR_USD_PER_HOUR) -> Incident | None:
-    """Judge the whole hours before `now`; gives the incident that there is about them, the newest
+    """Judge the whole hours before `now`; returns the incident that there is about them, the newest
     if there are several. What is less than the floor above the baseline, in dollars an hour, is
     not worth an alarm.
 

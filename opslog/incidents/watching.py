@@ -81,7 +81,7 @@ def _talks(incident: Incident, until: datetime) -> Check:
 
 
 def watch(*, now: datetime) -> tuple[int, int, int]:
-    """Gives how many were stabilised, escalated, and reminded of."""
+    """Returns how many were stabilised, escalated, and reminded of."""
     stabilised = escalated = 0
     active = Incident.objects.exclude(state__in=(State.STABILISED, State.REVIEWED))
     for pk in list(active.order_by("id").values_list("pk", flat=True)):

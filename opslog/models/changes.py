@@ -1,4 +1,4 @@
-"""What was changed in the programs that spend: the first thing to look at when costs move."""
+"""What was changed in the programs that spend: the first place to look when costs move."""
 
 from django.db import models
 from django.db.models.functions import Now

@@ -5,7 +5,7 @@ from django.db.models.functions import Now
 
 
 class OperationsEvent(models.Model):
-    """One thing that happened. Append-only: triggers refuse UPDATE, DELETE and TRUNCATE.
+    """One event. Append-only: triggers refuse UPDATE, DELETE and TRUNCATE.
 
     Partitioned by month on `created_at`; so the primary key in the database is (id, created_at).
     `created_at` and `db_user` are stamped by a trigger, also for rows written by hand in SQL.

@@ -270,7 +270,7 @@ class MitigationLever(models.TextChoices):
 
 
 class Mitigation(models.Model):
-    """One thing that would bring the cost down, and what became of it.
+    """One measure that would bring the cost down, and what became of it.
 
     proposed ──▸ applied | dismissed;  proposed ◂──▸ withdrawn (a later verdict takes it back)
 

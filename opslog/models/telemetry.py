@@ -1,4 +1,4 @@
-"""What programs tell of their model calls and tool calls, and what is summed up of it by the hour.
+"""What programs report of their model calls and tool calls, and its sums by the hour.
 
 Telemetry is never a budget's business: it explains what was spent, it does not decide what may be.
 Both tables are partitioned by week on `created_at` (see `opslog/sql/telemetry.sql`), so their

@@ -32,7 +32,7 @@ SMTP = "django.core.mail.backends.smtp.EmailBackend"
 MOST_TARGETS = 16  # with an attempt under way at the same time
 REST_SECONDS = 60.0  # for a target that did not answer
 # Topics whose link is a credential: it is made when the message is sent, and is in no row. The
-# function gives the path of this service for a message, or raises NothingToSendBy.
+# function returns the path of this service for a message, or raises NothingToSendBy.
 SECRET_LINKS: dict[str, Callable[[OutboxMessage], str]] = {}
 PERSON, CHANNEL = OutboxMessage.RecipientType.PERSON, OutboxMessage.RecipientType.CHANNEL
 

@@ -90,7 +90,7 @@ class Chart:
 
     @property
     def named(self) -> bool:
-        """Whether its series have names of their own; a chart of one thing has its label."""
+        """Whether its series have names of their own; a chart of one series has its label."""
         return any(each.name for each in self.series)
 
     @property

@@ -11,7 +11,7 @@ from opslog.pricing.price import RATES, STRUCTURED
 
 
 def set_price(price: ModelPrice, *, by: str, reason: str) -> ModelPrice:
-    """Add an own price, or change one, with the event that tells of it (before and after).
+    """Add an own price, or change one, with its event (before and after).
 
     Raises ValueError for an imported price and where no reason is given.
     """

@@ -69,7 +69,7 @@ def current_book(*, at_least: int = 0) -> PriceBook:
 
 
 def at_hand() -> bool:
-    """Whether `current_book()` gives the book now without a look at the database. For an event
+    """Whether `current_book()` returns the book now without a look at the database. For an event
     loop, which must not wait for one."""
     if _held.book is None:
         return False
@@ -135,7 +135,7 @@ def preview(wanted: Iterable[Price]) -> Plan:
 
 @transaction.atomic
 def import_prices(wanted: Iterable[Price], *, origin: str, reason: str, by: str) -> Plan:
-    """Make `wanted` the imported prices from now on, with the event that tells of it.
+    """Make `wanted` the imported prices from now on, with its event.
 
     Own prices are neither read nor written. Where nothing changes, nothing is recorded. `origin`
     names the release that the prices come from, `by` who imports. Raises ValueError without a

@@ -89,7 +89,7 @@ def read(file: Path) -> KnownHeads:
 
 
 def bring_up_to_date() -> int:
-    """Append the seals that the file does not have yet; gives how many.
+    """Append the seals that the file does not have yet; returns how many.
 
     Called after the seals are committed, and again by the next turn: so a process that ends in
     between loses no line. What is wrong is logged, never repaired: the file is evidence.
@@ -121,7 +121,7 @@ def bring_up_to_date() -> int:
 
 
 def post_newest() -> bool:
-    """Send the newest head to the webhook; gives whether it was taken. No retries: the next one,
+    """Send the newest head to the webhook; returns whether it was taken. No retries: the next one,
     an hour later at most, stands for all before it."""
     url = settings.TOLLGATE_SEAL_WEBHOOK_SECRET_URL
     if not url:

@@ -27,7 +27,7 @@ def hold_lock(using: str = DEFAULT_DB_ALIAS) -> None:
 
 
 def try_lock() -> bool:
-    """The same without waiting; gives whether it is held."""
+    """The same without waiting; returns whether it is held."""
     return bool(value("SELECT pg_try_advisory_xact_lock(%s)", [LOCK]))
 
 

@@ -44,7 +44,7 @@ Fetch = Callable[[], "psycopg.Cursor[Any]"]
 
 
 class Reader:
-    """An open cursor of the server; `next` gives the rows of one fetch, and none at the end."""
+    """An open cursor of the server; `next` returns the rows of one fetch, and none at the end."""
 
     def __init__(self, fetch: Fetch) -> None:
         self._fetch = fetch

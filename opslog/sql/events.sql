@@ -69,7 +69,7 @@ BEGIN
     FROM unnest(p_events) e;
 END $$;
 
--- How many times what an event tells of happened: refusals of one kind may share one. (Anybody may
+-- How many occurrences an event stands for: refusals of one kind may share one. (Anybody may
 -- write an event with any `meta`, so what is no count is one.)
 CREATE OR REPLACE FUNCTION tollgate.times(meta jsonb) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN jsonb_typeof(meta->'count') = 'number'

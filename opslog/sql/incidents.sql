@@ -1,4 +1,4 @@
--- A reviewed incident stands for good, but for two things: that somebody was reminded of the follow-up,
+-- A reviewed incident is immutable, with two exceptions: that somebody was reminded of the follow-up,
 -- and that it is active again, because it was closed while it still cost money (the answers stay as a draft).
 CREATE OR REPLACE FUNCTION tollgate.keep_reviewed() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE

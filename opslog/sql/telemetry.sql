@@ -1,4 +1,4 @@
--- What programs tell of model calls and tool calls: partitioned by week, so that what is too old goes
+-- What programs report of model calls and tool calls: partitioned by week, so that what is too old goes
 -- by dropping a table. The tables are made by opslog/migrations.
 
 -- Whatever is written, by whatever way, makes its hours stale.
@@ -47,7 +47,7 @@ BEGIN
 END $$;
 
 -- Drops the weekly partitions all of whose rows are more than so many days old, and such rows of the
--- default partitions; gives the names of the dropped tables. With the owner's rights, so it is
+-- default partitions; returns the names of the dropped tables. With the owner's rights, so it is
 -- careful: partitions of these two tables alone, a week at least, and no week with an hour whose sums
 -- are still to be computed, because the sums stay. Whoever calls it leaves an event.
 CREATE OR REPLACE FUNCTION tollgate.drop_telemetry_partitions_v1(days integer) RETURNS text[]

@@ -116,7 +116,7 @@ BEGIN
 END $$;
 
 -- Takes calls of models back that a later export showed to be none: deletes their events, and lets their
--- hours be summed up again. Gives how many. `p_since`: none of them is older.
+-- hours be summed up again. Returns how many. `p_since`: none of them is older.
 CREATE OR REPLACE FUNCTION tollgate.take_back_inference_v1(
     p_sender bigint, p_event_ids text[], p_since timestamptz
 ) RETURNS integer

@@ -1,4 +1,4 @@
-"""What programs tell of their model calls and tool calls: taken in, summed up, kept and dropped.
+"""What programs report of their model calls and tool calls: taken in, summed up, kept and dropped.
 
 Whoever has something to tell (the endpoints, OpenTelemetry, LiteLLM, imported files, the demo)
 makes drafts (`drafts`) and hands them to `accepting`, which answers item by item.

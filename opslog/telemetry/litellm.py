@@ -1,4 +1,4 @@
-"""What a LiteLLM proxy tells of each call (its StandardLoggingPayload) as drafts. Pure.
+"""What a LiteLLM proxy reports of each call (its StandardLoggingPayload) as drafts. Pure.
 
 The proxy's `generic_api` callback sends these in batches: a JSON array, or one object a line. They
 are read one at a time: with messages and responses, which are dropped, they are large. What else is

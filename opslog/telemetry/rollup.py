@@ -22,7 +22,7 @@ FROM (SELECT least(i.first, t.first) AS first, greatest(i.last, t.last) AS last
 
 
 def refresh() -> int:
-    """Sum up the hours that are stale now; gives how many.
+    """Sum up the hours that are stale now; returns how many.
 
     A bounded number of them in each transaction, newest first. Refreshes at the same time take
     turns. Raises DatabaseError; what was committed until then is right.
@@ -41,7 +41,7 @@ def refresh() -> int:
 
 
 def mark_stale(*, since: datetime | None = None) -> int:
-    """Let every hour with events be summed up again, or those from `since` on; gives how many."""
+    """Let every hour with events be summed up again, or those from `since` on; returns how many."""
     with connection.cursor() as cursor:
         cursor.execute(MARK_STALE, [since])
         return int(cursor.rowcount)

@@ -77,7 +77,7 @@ SET spans = u.spans + excluded.spans, lost = u.lost + excluded.lost, last_seen =
 
 
 def write(spans: Spans, *, principal: Principal) -> list[str]:
-    """Write the calls of an export; gives why some were refused.
+    """Write the calls of an export; returns why some were refused.
 
     Some traces a transaction: where a later one fails, the exporter sends all of them again, and
     those that are written are known by their ids. Raises DatabaseError and Unavailable.
@@ -96,7 +96,7 @@ def write(spans: Spans, *, principal: Principal) -> list[str]:
 
 
 def forget() -> int:
-    """Drop what is remembered of old traces and responses; gives how many rows."""
+    """Drop what is remembered of old traces and responses; returns how many rows."""
     now, gone = datetime.now(UTC), 0
     with connection.cursor() as cursor:
         for statement, kept in zip(FORGET, (KEPT, SAME_EVENT), strict=True):

@@ -12,7 +12,7 @@ SHORTEST: Final = 7  # days; the database refuses less
 
 
 def make(days: Iterable[date] = ()) -> int:
-    """Make the partitions of these days' weeks, else those until two weeks ahead; gives how many.
+    """Make the partitions of these days' weeks, else those until two weeks ahead; returns how many.
 
     Raises DatabaseError for a day more than ten years ago.
     """
@@ -26,7 +26,7 @@ def make(days: Iterable[date] = ()) -> int:
 
 
 def drop(*, older_than_days: int) -> list[str]:
-    """Drop the partitions whose rows are all older; gives their names. 0 keeps everything.
+    """Drop the partitions whose rows are all older; returns their names. 0 keeps everything.
 
     The routine writes the event. The sums by the hour stay. A week that has not been summed up yet
     stays until it is.

@@ -41,7 +41,7 @@ class Decomposition:
 
     change: float
     requests: float  # more requests in all
-    mix: float  # a larger share of dear features; features that came or went
+    mix: float  # a larger share of expensive features; features that came or went
     input_tokens: float  # more tokens in for a request
     output_tokens: float
     price: float

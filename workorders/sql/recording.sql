@@ -8,7 +8,7 @@ CREATE CONSTRAINT TRIGGER record_change AFTER UPDATE ON public.agents
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     EXECUTE FUNCTION tollgate.record_untold_change('agent', 'AGENT_CHANGED', '', 'name');
 
--- A token that nobody tells of was made or changed past the application. Columns that say when it was
+-- A token without an event was made or changed past the application. Columns that say when it was
 -- last used are no change of it.
 CREATE OR REPLACE FUNCTION tollgate.record_token() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE

@@ -66,7 +66,7 @@ def map_service(mapping_id: int | None, values: Mapping[str, Any], *, by: str) -
 
 def watch(today: date) -> int:
     """Raise an alert for each tier that a month has reached, once: of this month, and of the last,
-    whose bills come late. Gives how many are new.
+    whose bills come late. Returns how many are new.
 
     Sums telemetry up first: an hour whose sums are stale may count what a run has settled again.
     """
@@ -87,7 +87,7 @@ def watch(today: date) -> int:
 
 def watch_projections(now: datetime) -> int:
     """Raise an alert, once a month and amount, for each budget that the month is projected to run
-    over. What is spent already is reported by its tiers. Gives how many are new."""
+    over. What is spent already is reported by its tiers. Returns how many are new."""
     new = 0
     found = projection.of_month(now)
     governed = found.get(projection.GOVERNED_SPEND)

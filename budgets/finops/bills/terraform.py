@@ -1,4 +1,4 @@
-"""Monthly budgets as Terraform's JSON, so that the provider of the cloud tells of them as well.
+"""Monthly budgets as Terraform's JSON, so that the cloud provider alerts on them as well.
 Pure.
 
 One `aws_budgets_budget` a dimension. Whoever applies it reviews it first: nothing here calls AWS.

@@ -52,7 +52,7 @@ GROUP BY h.feature ORDER BY usd DESC, h.feature LIMIT %s
 
 
 def measure() -> int:
-    """Measure every entry that names a feature. Gives how many have a range now."""
+    """Measure every entry that names a feature. Returns how many have a range now."""
     found = 0
     for hotspot in Hotspot.objects.exclude(feature="").order_by("pk"):
         with transaction.atomic():
@@ -78,5 +78,5 @@ def measure_one(hotspot: Hotspot) -> bool:
 
 
 def unregistered(*, at_most: int) -> list[tuple[str, object, int]]:
-    """Features that telemetry of the last 30 days tells of and no entry does: name, $, requests."""
+    """Features in telemetry of the last 30 days without an entry: name, $, requests."""
     return query.rows(UNREGISTERED, [at_most])

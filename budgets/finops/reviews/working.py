@@ -43,14 +43,14 @@ CHECKLIST = (
 
 
 def open_due(today: date) -> int:
-    """Open the reviews of the months that are over, those too that were missed. Gives how many;
+    """Open the reviews of the months that are over, those too that were missed. Returns how many;
     safe to run twice."""
     return sum(open_review(month, by="tollgate") for month in months.due(today))
 
 
 def open_by_hand(month: date, *, today: date, by: str) -> MonthlyReview:
-    """For who does not wait for the job. Raises Refused for a month that has a review, that is not
-    over, or that nothing is known of."""
+    """Open a review by hand, ahead of the job. Raises Refused for a month that has a review,
+    that is not over, or without data."""
     if month not in months.openable(today) or not open_review(month, by=by):
         raise Refused(
             f"No review of {month:%B %Y} can be opened: it is there, or too early, or late."
@@ -136,7 +136,7 @@ def own_signature(review: MonthlyReview, by: User) -> tuple[SoloOperator, Review
 def sign(
     review_id: int, *, seen: str, comment: str, by: User, second_factor_at: datetime | None = None
 ) -> bool:
-    """Sign the state that was seen; gives whether the review is closed by it.
+    """Sign the state that was seen; returns whether the review is closed by it.
 
     A solo operator signs a second time, after the waiting time and with their second factor.
     Raises Conflict where something changed since, SecondFactorRequired, and Refused for a second
