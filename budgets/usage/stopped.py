@@ -41,7 +41,7 @@ def stopped(
     switches: Iterable[KillSwitch], breakers: Iterable[Any], *, at_most: int
 ) -> list[Stopped]:
     """These kill switches, those of these breakers (`breaker.with_due`) whose time is not over, the
-    features that are off, the limits that are used up. At most four queries, each of which returns at
+    features that are off, the limits that are used up. At most four queries; each returns at
     most so many."""
     return [
         *(
