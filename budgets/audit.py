@@ -23,7 +23,7 @@ SAY = (
 def acting(*, by: str, reason: str) -> Iterator[None]:
     """Inside of a transaction: changes until its end, or the end of the block, are by `by`."""
     if not connection.in_atomic_block:
-        raise RuntimeError("Who acts is said for a transaction.")
+        raise RuntimeError("The actor is set within a transaction.")
     with connection.cursor() as cursor:
         cursor.execute(SAY, [by, reason, current_request_id()])
         yield

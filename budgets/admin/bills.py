@@ -80,7 +80,7 @@ class DimensionBudgetAdmin(PageAdmin):
             permission="budgets.change_dimensionbudget",
             form=BudgetForm,
             effects=(
-                "People are told once when a month reaches a tier.",
+                "People are notified once when a month reaches a tier.",
                 "Nothing is refused by it: a limit of the cost dimension does that.",
             ),
             verb="Save",
@@ -203,7 +203,7 @@ class BillImportAdmin(PageAdmin):
         form=BillForm,
         effects=(
             "What is stored of the billing periods in it is replaced: it may be read again.",
-            "One bad line stops it, and each is told; then nothing is stored.",
+            "One bad line stops it, and each is listed; then nothing is stored.",
         ),
         verb="Import it",
         perform=import_bill,

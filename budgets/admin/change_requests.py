@@ -107,7 +107,7 @@ class ChangeRequestAdmin(PageAdmin):
             effects=(
                 "A program requested this with the token {0.token.name}.",
                 "It ends without a decision, and its votes count no more. No cap changes.",
-                "The owner of the token, {0.requester}, is told.",
+                "The owner of the token, {0.requester}, is notified.",
             ),
             danger=True,
             verb="Set it aside",

@@ -149,7 +149,7 @@ def _page(
     **more: Any,
 ) -> HttpResponseBase:
     table = [
-        {"said": f"{JUDGED[row['rule'].measure]}: {interval(row['rule'])}", **row}
+        {"range": f"{JUDGED[row['rule'].measure]}: {interval(row['rule'])}", **row}
         for row in rules_table()
         if row["rule"].measure in (Measure.USD_PER_DAY, Measure.SHARED_LIMIT)
     ]

@@ -123,8 +123,8 @@ def breaking_glass(request: StaffRequest, work_order: Any) -> tuple[str, ...]:
             f"day; ${in_force:,.2f} are in use."
         ),
         (
-            "Everybody who decides on cap changes, every administrator and the channels are told "
-            "at once, with your name and reason."
+            "Everybody who decides on cap changes, every administrator and the channels are "
+            "notified at once, with your name and reason."
         ),
         (
             "Somebody else must review it within 24 hours. Until then you cannot break the glass "

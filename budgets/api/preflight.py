@@ -67,7 +67,7 @@ class PreflightView(SpendingView):
         "Look at a batch before it starts",
         "Every task is decided as its start would be, and the batch as a whole is held "
         "against what is left. Nothing is reserved. A batch over the confirmation threshold needs "
-        "`confirm: true`; with `dryRun` nobody is told of what did not pass.",
+        "`confirm: true`; with `dryRun` nobody is notified of what did not pass.",
         tag="spending",
         body=PreflightBody,
         parameters=[DENIAL, RETRY_AFTER],

@@ -221,7 +221,7 @@ COUNTERS = """
 INSERT INTO counters AS c (key, scope, subject, "window", starts_at, runs, settled_usd)
 SELECT tollgate.counter_key(scope, subject, win, starts_at), scope, subject, win, starts_at, n, usd
 FROM unnest(%s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::bigint[], %s::numeric[])
-    AS told (scope, subject, win, starts_at, n, usd)
+    AS charged (scope, subject, win, starts_at, n, usd)
 ON CONFLICT (key) DO UPDATE
 SET runs = c.runs + excluded.runs, settled_usd = c.settled_usd + excluded.settled_usd
 RETURNING id, scope, subject, "window", starts_at

@@ -37,7 +37,7 @@ WITH used AS (
         FROM operations_events e
         WHERE e.kind = ANY (%(refusals)s) AND e.owner_type = 'work_order'
             AND e.created_at >= %(begins)s AND e.created_at < %(read_to)s
-            AND e.meta->>'reason' IN ('runs_per_day', 'usd_per_day')) told
+            AND e.meta->>'reason' IN ('runs_per_day', 'usd_per_day')) refusals
     GROUP BY wo_id HAVING sum(times) > 0
 ), later AS (
     SELECT DISTINCT ON (wo_id) wo_id, old_runs_per_day, old_usd_per_day FROM cap_changes

@@ -15,9 +15,9 @@ $$;
 
 -- A number in the unit of its limit. The requests of a work order are its runs.
 CREATE OR REPLACE FUNCTION tollgate.told(c tollgate.charge, amount numeric) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE amount WHEN 1 THEN rtrim(said, 's') ELSE said END
+    SELECT CASE amount WHEN 1 THEN rtrim(words, 's') ELSE words END
     FROM tollgate.amount(CASE WHEN c.scope = 'work_order' AND c.measure = 'requests' THEN 'runs'
-        ELSE c.measure END, amount) AS said
+        ELSE c.measure END, amount) AS words
 $$;
 
 -- "Warning: …" below the amount; at it, "Blocked: …", with when it ends.
@@ -52,7 +52,7 @@ DECLARE
     -- A rolling window, and what runs at one time, have no beginning: they are reported once an hour.
     win_start timestamptz := CASE WHEN c.win IN ('open', 'rolling_minute', 'rolling_hour')
         THEN tollgate.begins('hour', p_at) ELSE tollgate.begins(c.win, p_at) END;
-    told integer := 0;
+    new_alerts integer := 0;
     t record;
 BEGIN
     FOR t IN
@@ -62,7 +62,7 @@ BEGIN
         SELECT p || '%', c.amount * p / 100, p >= 100 FROM unnest(c.alert_percents) p
         WHERE c.used * 100 >= c.amount * p
     LOOP
-        told := told + tollgate.alert('budget_threshold',
+        new_alerts := new_alerts + tollgate.alert('budget_threshold',
             format('budget:%s:%s:%s:%s:%s:%s', c.budget_id, c.subject, trim_scale(c.amount),
                 extract(epoch FROM win_start)::bigint, t.name, trim_scale(t.threshold)),
             tollgate.alert_sentence(c, p_at, t.threshold, t.full_up),
@@ -74,7 +74,7 @@ BEGIN
                 'severity', CASE WHEN t.full_up THEN 'blocked' ELSE 'warning' END,
                 'windowStart', tollgate.rfc3339(win_start)), p_at)::integer;
     END LOOP;
-    RETURN told;
+    RETURN new_alerts;
 END $$;
 
 -- After something was charged: alerts for what it reached. Returns whether any is new.

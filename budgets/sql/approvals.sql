@@ -23,7 +23,7 @@ CREATE OR REPLACE FUNCTION tollgate.guard_glass() RETURNS trigger LANGUAGE plpgs
 DECLARE
     use record;
     other record;
-    said text;
+    refusal text;
 BEGIN
     IF NOT EXISTS (SELECT FROM fresh WHERE kind = 'break_glass') THEN
         RETURN NULL;
@@ -48,15 +48,15 @@ BEGIN
         ELSE format('The break-glass of %s on this work order is not reviewed yet: review it first.', other.granted_by) END);
     SELECT 'Break-glass goes up to '
             || tollgate.cap_text(f.measure, coalesce(tollgate.approval_limit('break_glass_' || f.measure), 0)) || '.'
-    INTO said FROM fresh f
+    INTO refusal FROM fresh f
     WHERE f.kind = 'break_glass'
         AND f.value > coalesce(tollgate.approval_limit('break_glass_' || f.measure), 0)
     ORDER BY f.measure LIMIT 1;
-    PERFORM tollgate.forbid(FOUND, said);
+    PERFORM tollgate.forbid(FOUND, refusal);
     SELECT 'All break-glass in force together goes up to '
             || tollgate.cap_text(f.measure, coalesce(tollgate.approval_limit('all_glass_' || f.measure), 0))
             || '; ' || tollgate.cap_text(f.measure, x.taken) || ' are in use.'
-    INTO said FROM fresh f
+    INTO refusal FROM fresh f
     CROSS JOIN LATERAL (
         SELECT coalesce(sum(g.value), 0) AS taken FROM public.cap_grants g
         WHERE g.kind = 'break_glass' AND g.measure = f.measure AND g.ends_at > use.since
@@ -64,7 +64,7 @@ BEGIN
     WHERE f.kind = 'break_glass'
         AND x.taken + f.value > coalesce(tollgate.approval_limit('all_glass_' || f.measure), 0)
     ORDER BY f.measure LIMIT 1;
-    PERFORM tollgate.forbid(FOUND, said);
+    PERFORM tollgate.forbid(FOUND, refusal);
     RETURN NULL;
 END $$;
 CREATE OR REPLACE TRIGGER guard_glass AFTER INSERT ON public.cap_grants

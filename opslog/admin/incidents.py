@@ -143,7 +143,7 @@ class IncidentAdmin(PageAdmin):
             title="Take ownership: {}",
             permission=HANDLE,
             form=SureForm,
-            effects=("You are told what becomes of it, and reminded of its follow-up.",),
+            effects=("You are notified of what becomes of it, and reminded of its follow-up.",),
             verb="I own it",
             perform=lambda request, incident, _: handling.take(
                 incident.pk, by=request.user, now=timezone.now()

@@ -132,22 +132,22 @@ $usual_hours, cells AS (
 )
 SELECT part, SUM(usd) AS usd FROM parts GROUP BY part ORDER BY usd DESC;"""
 HIDDEN = """\
-WITH told AS (
+WITH per_trigger AS (
     SELECT trigger_type, hour >= $started AS spike, SUM(requests) AS requests, SUM(cost_usd) AS cost
     FROM inference_hours WHERE hour >= $first AND hour < $until$and_feature
     GROUP BY 1, 2
 )
 SELECT COALESCE(trigger_type, 'all three') AS trigger_type,
     SUM(requests) FILTER (WHERE NOT spike)
-        / (SELECT SUM(requests) FROM told WHERE NOT spike) AS share_before,
+        / (SELECT SUM(requests) FROM per_trigger WHERE NOT spike) AS share_before,
     SUM(requests) FILTER (WHERE spike)
-        / (SELECT SUM(requests) FROM told WHERE spike) AS share_in_the_spike,
+        / (SELECT SUM(requests) FROM per_trigger WHERE spike) AS share_in_the_spike,
     SUM(cost) FILTER (WHERE spike) AS cost_in_the_spike
-FROM told WHERE trigger_type IN ('undo', 'retry', 'auto_save')
+FROM per_trigger WHERE trigger_type IN ('undo', 'retry', 'auto_save')
 GROUP BY ROLLUP (trigger_type) ORDER BY share_in_the_spike DESC NULLS LAST;"""
 # The triage keeps tokens in powers of two, and so has no exact percentile; this is its estimate.
 TOKENS = """\
-WITH told AS (
+WITH per_side AS (
     SELECT hour >= $started AS spike, SUM(requests) AS requests,
         SUM(input_tokens) / SUM(requests) AS avg_input,
         SUM(output_tokens) / SUM(requests) AS avg_output
@@ -180,12 +180,12 @@ WITH told AS (
     GROUP BY 1, session_id HAVING COUNT(*) >= 3
 )
 SELECT CASE WHEN spike THEN 'in the spike' ELSE 'before' END AS "when", requests, avg_input,
-    (SELECT tokens FROM p95 WHERE kind = 'input' AND p95.spike = told.spike) AS p95_input,
+    (SELECT tokens FROM p95 WHERE kind = 'input' AND p95.spike = per_side.spike) AS p95_input,
     avg_output,
-    (SELECT tokens FROM p95 WHERE kind = 'output' AND p95.spike = told.spike) AS p95_output,
+    (SELECT tokens FROM p95 WHERE kind = 'output' AND p95.spike = per_side.spike) AS p95_output,
     (SELECT COALESCE(AVG(last_tokens::float8 / first_tokens), 0) FROM sessions
-        WHERE sessions.spike = told.spike AND first_tokens > 0) AS last_to_first_of_a_session
-FROM told ORDER BY spike;"""
+        WHERE sessions.spike = per_side.spike AND first_tokens > 0) AS last_to_first_of_a_session
+FROM per_side ORDER BY spike;"""
 # Features and models by the sums of all hours; who it was by the events of the spike's first day at
 # most, against the same hours of the day before, and to the change of those. Dollars an hour.
 ATTRIBUTION = """\
@@ -217,17 +217,17 @@ WITH sums AS (
     SELECT *, ROW_NUMBER() OVER (PARTITION BY dimension ORDER BY in_the_spike DESC, name) AS place
     FROM who WHERE name <> ''
 )
-SELECT told.dimension, told.name, told.before AS usd_an_hour_before,
-    told.in_the_spike AS usd_an_hour_in_the_spike,
-    (told.in_the_spike - told.before) / NULLIF(told.change, 0) AS share_of_the_change
+SELECT per_name.dimension, per_name.name, per_name.before AS usd_an_hour_before,
+    per_name.in_the_spike AS usd_an_hour_in_the_spike,
+    (per_name.in_the_spike - per_name.before) / NULLIF(per_name.change, 0) AS share_of_the_change
 FROM (SELECT dimension, name, before, in_the_spike,
         (SELECT in_the_spike - before FROM sums WHERE dimension = 'all') AS change
       FROM sums WHERE dimension <> 'all'
       UNION ALL
       SELECT dimension, name, before, in_the_spike,
         (SELECT in_the_spike - before FROM who_all) AS change
-      FROM ranked WHERE place <= 10) AS told
-ORDER BY told.dimension, share_of_the_change DESC NULLS LAST;"""
+      FROM ranked WHERE place <= 10) AS per_name
+ORDER BY per_name.dimension, share_of_the_change DESC NULLS LAST;"""
 TOOLS = """\
 SELECT tool_name, feature,
     SUM(failures) FILTER (WHERE hour < $started)
@@ -255,7 +255,7 @@ def of(
     started_at: datetime, until: datetime, feature: str | None = None, *, weekly: bool = False
 ) -> Mapping[str, str]:
     """By step. `until` is not included; `feature` None: of all. `weekly`: what an hour should cost
-    is told by the same hour of the weeks before, not of the days."""
+    is compared with the same hour of the weeks before, not of the days."""
     started = started_at.replace(minute=0, second=0, microsecond=0)
     hours = max(1, int((until - started) // HOUR))
     compared, before = min(hours, DAY), started - DAY * HOUR

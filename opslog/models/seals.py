@@ -125,7 +125,7 @@ class SealMembers(models.Model):
     """Which events a seal holds, in the order of the tree's leaves, and the hash of each.
 
     40 bytes an event. The root in the seal vouches for the hashes; they are kept so that it can be
-    told *which* event was changed, and so that a proof needs no other event.
+    shown *which* event was changed, and so that a proof needs no other event.
     """
 
     seal = models.OneToOneField(

@@ -95,7 +95,7 @@ def bring_up_to_date() -> int:
     between loses no line. What is wrong is logged, never repaired: the file is evidence.
     """
     if connection.in_atomic_block:
-        raise TransactionManagementError("Only what is committed is told outside.")
+        raise TransactionManagementError("Only what is committed goes outside.")
     own = keys.local_public_key()
     file = Path(settings.TOLLGATE_SEAL_HEADS_FILE)
     if own is None:

@@ -180,7 +180,7 @@ def _lowest(chain: Chain, begin: int, current: Snapshot) -> int | None:
 
 def _seal_remainder(chain: Chain, current: Snapshot, signer: Signer, now: datetime) -> Turn:
     """The first seals after a restore into a server whose transactions count lower."""
-    log.warning("the database was restored: events are told apart by id from here on")
+    log.warning("the database was restored: events are distinguished by id from here on")
     last_sealed = (
         Seal.objects.filter(event_count__gt=0)
         .order_by("-last_id")

@@ -66,11 +66,11 @@ $$;
 -- besides is not known here; a job puts that right (`budgets.controls.limits.follow_price_book`).
 CREATE OR REPLACE FUNCTION tollgate.model_name(name text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
-    said text := tollgate.identity(name);
-    tuned text := CASE WHEN said LIKE 'ft:%' THEN 'ft:' ELSE '' END;
+    known text := tollgate.identity(name);
+    tuned text := CASE WHEN known LIKE 'ft:%' THEN 'ft:' ELSE '' END;
     part text;
 BEGIN
-    said := substr(said, length(tuned) + 1);
+    known := substr(known, length(tuned) + 1);
     FOREACH part IN ARRAY ARRAY[
         '^.*/',
         '^(anthropic|aws|azure|bedrock|cohere|deepseek|gemini|google|groq|mistral|openai|openrouter|together|vertex_ai|x-ai|xai):',
@@ -80,9 +80,9 @@ BEGIN
         '(:([0-9]+|free|batch|extended|thinking|nitro|floor|online|exacto|beta)|@[a-z0-9.-]+)$',
         '-(20[0-9]{2}-[01][0-9]-[0-3][0-9]|20[0-9]{2}[01][0-9][0-3][0-9]|(0[1-9]|1[0-2])([0-2][0-9]|3[01])|2[3-9](0[1-9]|1[0-2])|latest)$'
     ] LOOP
-        said := coalesce(nullif(regexp_replace(said, part, ''), ''), said);
+        known := coalesce(nullif(regexp_replace(known, part, ''), ''), known);
     END LOOP;
-    RETURN tuned || said;
+    RETURN tuned || known;
 END $$;
 
 -- The columns that the trigger names are stored in their one spelling, whoever writes them.

@@ -105,7 +105,7 @@ DECLARE
     part text;      -- of the subject, where the row is no subject itself
     member text;    -- what it gains or loses
     changed jsonb;
-    told boolean;
+    has_event boolean;
 BEGIN
     CASE TG_TABLE_NAME
         WHEN 'auth_user_groups' THEN
@@ -126,14 +126,14 @@ BEGIN
             WHEN 'INSERT' THEN jsonb_build_object('is_superuser',
                 jsonb_build_object('old', NULL, 'new', coalesce(is_now->'is_superuser', 'false')))
             ELSE '{}' END;
-        told := changed IS NULL OR CASE TG_OP
+        has_event := changed IS NULL OR CASE TG_OP
             WHEN 'UPDATE' THEN tollgate.is_told(what, subject, changed)
             -- A new superuser has to be called one.
             WHEN 'INSERT' THEN EXISTS (SELECT FROM tollgate.events_about(what, subject) AS e
                 WHERE e.kind = upper(what) || '_CREATED' AND (is_now->>'is_superuser' IS DISTINCT FROM 'true'
                     OR e.meta->'changes'->'is_superuser'->'new' = 'true'))
             ELSE false END;
-        IF told THEN
+        IF has_event THEN
             RETURN NULL;
         END IF;
         PERFORM tollgate.write_change(

@@ -34,18 +34,18 @@ CREATE OR REPLACE TRIGGER check_seal_members BEFORE INSERT ON public.seal_member
 CREATE OR REPLACE FUNCTION tollgate.oldest_unsealed_v1() RETURNS timestamptz
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
-    told pg_snapshot;
+    covered pg_snapshot;
     after bigint;
     ceiling bigint;
     running bigint[];
 BEGIN
-    SELECT snapshot::pg_snapshot, after_id INTO told, after
+    SELECT snapshot::pg_snapshot, after_id INTO covered, after
     FROM public.seals ORDER BY number DESC LIMIT 1;
     IF NOT FOUND THEN
         RETURN (SELECT min(created_at) FROM public.operations_events);
     END IF;
-    ceiling := pg_snapshot_xmax(told)::text::bigint;
-    running := ARRAY(SELECT x::text::bigint FROM pg_snapshot_xip(told) x);
+    ceiling := pg_snapshot_xmax(covered)::text::bigint;
+    running := ARRAY(SELECT x::text::bigint FROM pg_snapshot_xip(covered) x);
     RETURN (
         SELECT min(created_at) FROM public.operations_events
         WHERE (xact >= ceiling OR xact = ANY (running)) AND id > after);

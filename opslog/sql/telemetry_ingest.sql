@@ -29,7 +29,7 @@ DECLARE
     sender_wins boolean := (SELECT c.wins = 'sender' FROM public.cost_preference c);
 BEGIN
     PERFORM tollgate.lock_event_ids(7301, p_shares);
-    WITH told AS (
+    WITH inserted AS (
         INSERT INTO public.inference_events (event_id, created_at, source, sender_id, user_id, feature, model,
             sent_model, trigger_type, input_tokens, cached_input_tokens, cache_write_tokens, cache_write_1h_tokens,
             output_tokens, reasoning_tokens, units, service_tier, cost_usd, sender_cost_usd, computed_cost_usd,
@@ -55,7 +55,7 @@ BEGIN
             AND e.sender_id IN (0, p_sender) AND e.created_at >= p_since AND e.created_at <= p_until LIMIT 1) IS NULL
         ON CONFLICT DO NOTHING
         RETURNING event_id)
-    SELECT array_agg(event_id) INTO written FROM told;
+    SELECT array_agg(event_id) INTO written FROM inserted;
     RETURN ARRAY(SELECT r.event_id FROM json_to_recordset(p_rows) AS r (event_id text)
         WHERE cardinality(written) IS DISTINCT FROM json_array_length(p_rows)
         EXCEPT SELECT unnest(written));
@@ -95,7 +95,7 @@ DECLARE
     written text[];
 BEGIN
     PERFORM tollgate.lock_event_ids(7302, p_shares);
-    WITH told AS (
+    WITH inserted AS (
         INSERT INTO public.tool_calls (event_id, created_at, sender_id, tool_name, success, retries, duration_ms,
             inference_event_id, run_id, wo_id, user_id, feature, agent_name, session_id)
         SELECT r.event_id, r.created_at, p_sender, r.tool_name, coalesce(r.success, true),
@@ -109,7 +109,7 @@ BEGIN
             AND e.sender_id IN (0, p_sender) AND e.created_at >= p_since AND e.created_at <= p_until LIMIT 1) IS NULL
         ON CONFLICT DO NOTHING
         RETURNING event_id)
-    SELECT array_agg(event_id) INTO written FROM told;
+    SELECT array_agg(event_id) INTO written FROM inserted;
     RETURN ARRAY(SELECT r.event_id FROM json_to_recordset(p_rows) AS r (event_id text)
         WHERE cardinality(written) IS DISTINCT FROM json_array_length(p_rows)
         EXCEPT SELECT unnest(written));

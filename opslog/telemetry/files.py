@@ -145,7 +145,7 @@ def _draft(kind: type[D], row: dict[str, Any], known: Mapping[str, str], line: i
     if "toolCalls" in fields:
         fields["toolCalls"] = _object("tool_calls", fields["toolCalls"])
     if "createdAt" not in fields:
-        raise ValueError("created_at: it must be told")
+        raise ValueError("created_at: it must be given")
     fields["createdAt"] = _moment(fields["createdAt"])
     if isinstance(success := fields.get("success"), str):
         fields["success"] = YES_OR_NO.get(success.lower(), success)

@@ -58,7 +58,7 @@ CLAIM: Final = """
 INSERT INTO telemetry_responses AS r (sender_id, response_id, event_id, detail)
 SELECT %(sender)s, response, event, detail
 FROM unnest(%(responses)s::text[], %(events)s::text[], %(details)s::int[])
-    AS told (response, event, detail) ORDER BY response
+    AS claimed (response, event, detail) ORDER BY response
 ON CONFLICT (sender_id, response_id) DO UPDATE SET seen_at = now()
 RETURNING response_id, event_id, detail
 """

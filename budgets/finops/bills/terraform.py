@@ -35,7 +35,7 @@ def literal(text: str) -> str:
 def document(budgets: Iterable[CloudBudget], *, start: date, emails: Sequence[str]) -> str:
     """A whole file, `.tf.json`. `start` is the first day of the first month that is counted."""
     variable: dict[str, Any] = {
-        "description": "Who is told when a tier is reached.",
+        "description": "Who is notified when a tier is reached.",
         "type": "list(string)",
     }
     if emails:

@@ -25,7 +25,7 @@ class Command(Documented):
         parser.add_argument(
             "--send",
             action="store_true",
-            help="Tell operations and the channels, unless they were told of that day.",
+            help="Tell operations and the channels, unless that day was sent before.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

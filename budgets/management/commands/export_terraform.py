@@ -20,7 +20,7 @@ class Command(Documented):
             "--email",
             action="append",
             default=[],
-            help="Who is told. May be repeated; left out: the people of the owning groups.",
+            help="Who is notified. May be repeated; left out: the people of the owning groups.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -28,7 +28,7 @@ from opslog.telemetry.files import Row, Unreadable, opened, read
 
 SHOWN = 100
 COLUMNS = """
-Columns (CSV) or names (JSON lines); those of the API do as well, and empty means not told:
+Columns (CSV) or names (JSON lines); those of the API do as well, and empty means not reported:
   event_id, created_at (required, UTC where it has no offset), user_id, feature, model (required),
   provider (finds the price; not kept), trigger_type, input_tokens, cached_input_tokens,
   cache_write_tokens (5 minutes), cache_write_1h_tokens, output_tokens, reasoning_tokens,
@@ -50,7 +50,7 @@ class Command(Documented):
     exits = {1: "a row was refused, or the file breaks off; the other rows are imported"}
     help = (
         "Imports model calls, or tool calls, of up to ten years ago from FILE: .csv or .jsonl, or "
-        "one of them with .gz. A bad row is told of by its line and left out; what is there "
+        "one of them with .gz. A bad row is reported by its line and left out; what is there "
         "already is skipped, so that a file may be imported again. Exit code 1 if any was refused, "
         "or if the file breaks off; what could be read is imported then, too."
     )
