@@ -202,7 +202,7 @@ class BillImportAdmin(PageAdmin):
         title="Import a bill",
         form=BillForm,
         effects=(
-            "What is stored of the billing periods in it is replaced: it may be read again.",
+            "Stored rows of its billing periods are replaced, so a file may be imported again.",
             "One bad line stops it, and each is listed; then nothing is stored.",
         ),
         verb="Import it",

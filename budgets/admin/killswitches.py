@@ -58,7 +58,7 @@ def stopping(request: StaffRequest, _: None) -> tuple[str, ...]:
     stops = kill_switch.effect(scope or "Global", target)
     return (
         "From the next start on everything that it names is refused.",
-        "What runs is stopped when it extends or renews its lease; finishing is possible.",
+        "Running work is stopped when it extends or renews its lease; it can still finish.",
         f"In the last 24 hours: {stops.runs} runs, {stops.running} of them under way now"
         + ("." if scope else ", if everything is stopped."),
     )

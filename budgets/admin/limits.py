@@ -82,7 +82,7 @@ def lowering(request: StaffRequest, limit: Budget) -> tuple[str, ...]:
     used = limits.use_of([limit.pk])[limit.pk].used
     return (
         f"Now {amount_told(limit)}; used {formatted(limit, used)}.",
-        "What is used above it stays used; nothing more is admitted until there is room.",
+        "Use above it stays counted; nothing more is admitted until there is room.",
     )
 
 
