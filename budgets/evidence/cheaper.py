@@ -43,7 +43,7 @@ class ModelCost:
 class Alternatives:
     """`usd` is what the `runs` that reported their tokens cost, of the last `sampled` settled runs;
     `period_usd` what all runs of the period cost. `models` would have cost less, at the prices of
-    now, the dearest first: a few of each tier, the book's own prices before imported ones."""
+    now, the costliest first: a few of each tier, the book's own prices before imported ones."""
 
     sampled: int
     runs: int

@@ -148,7 +148,7 @@ def is_free(provider: Provider, model: ModelInfo, prices: Prices) -> bool:
 def schedule(prices: Prices | list[ConditionalPrice]) -> list[tuple[datetime, Prices]]:
     """The dated prices of a model, oldest first.
 
-    Where the price depends on the time of day, the dearest of the day is taken: a budget may
+    Where the price depends on the time of day, the highest of the day is taken: a budget may
     reserve and settle a little too much, never too little. (genai-prices lists such hours after
     the dated price that they belong to.)
     """
@@ -182,7 +182,7 @@ def base(price: Decimal | TieredPrices | None) -> Decimal:
 def rates_of(prices: Prices) -> dict[str, Any] | None:
     """Our columns, or None for a model that is not billed by tokens alone.
 
-    Without a price for text output the dearest other output (audio, images) is taken for it; with
+    Without a price for text output the costliest other output (audio, images) is taken for it; with
     none at all, as embeddings, output is free.
     """
     stated = {key: price for key, price in vars(prices).items() if price is not None}

@@ -19,7 +19,7 @@ from opslog.models import InferenceHour
 ZERO: Final = Decimal(0)
 HISTORY: Final = timedelta(weeks=8)
 WATCHED: Final = 7 * 24  # hours that are looked through for unusual ones
-MOST_MODELS: Final = 50  # that are looked through, the dearest first
+MOST_MODELS: Final = 50  # that are read, the costliest first
 MOST_CATEGORIES: Final = 20
 
 
@@ -99,7 +99,7 @@ def _unpriced(kept: QuerySet[InferenceHour], ends: datetime) -> int:
 def by_category(
     kept: QuerySet[InferenceHour], column: str, ends: datetime, *, most: int = MOST_CATEGORIES
 ) -> tuple[Category, ...]:
-    """The dearest of the last seven days."""
+    """The costliest of the last seven days."""
     day, two_days = ends - timedelta(days=1), ends - timedelta(days=2)
     rows = (
         kept.filter(hour__gte=ends - timedelta(days=7))

@@ -26,7 +26,7 @@ class ToolFigures:
 
 
 def tool_calls(panel: Panel, start: int, end: int) -> tuple[ToolFigures, ...]:
-    """Of every feature × tool called in the window; the dearest retries first."""
+    """Of every feature × tool called in the window; the costliest retries first."""
     found = []
     for (feature, tool), flow in panel.tools.items():
         calls = window(flow.calls, start, end)

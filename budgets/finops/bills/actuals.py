@@ -143,7 +143,7 @@ def _sum(parts: Iterable[Decimal | None]) -> Decimal | None:
 
 
 def unmapped(first: date) -> list[tuple[str, str, Decimal]]:
-    """Services of the month's bills that no mapping covers, the dearest first."""
+    """Services of the month's bills that no mapping covers, the costliest first."""
     return query.rows(UNMAPPED, _days(first))
 
 
