@@ -185,7 +185,7 @@ class RaiseForm(JustifiedForm):
 
 
 class DecisionForm(forms.Form):
-    """Nothing is chosen beforehand: a decision is never the default.
+    """Nothing is preselected: a decision is never the default.
 
     The three questions are answered by who approves; a refusal may leave them out.
     """

@@ -67,7 +67,7 @@ def sweep() -> int:
 def tell() -> int:
     """Queue the messages of all alerts that nobody was notified of; returns how many alerts.
 
-    Two workers at once take different alerts; a message is keyed by its alert besides.
+    Two workers at once take different alerts; a message is also keyed by its alert.
     """
     with transaction.atomic():
         waiting = Alert.objects.select_for_update(skip_locked=True).filter(told_at=None)

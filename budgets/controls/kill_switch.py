@@ -88,7 +88,7 @@ def may_switch(
 ) -> bool:
     """The one rule: identities are stopped by operations, surfaces and everything by a director (by
     their permissions). With `token_scopes` it is asked for a token that `person` owns, which needs
-    the scope besides: `killswitch` or `admin` for identities, `admin` for the others."""
+    the scope, too: `killswitch` or `admin` for identities, `admin` for the others."""
     needed = "stop_identity" if scope == Scope.IDENTITY else "stop_everything"
     if not isinstance(person, User) or not person.is_active:
         return False

@@ -1,4 +1,4 @@
-"""What is paid besides runs: the kinds of bills, their monthly budgets, and what was billed."""
+"""Costs other than runs: the kinds of bills, their monthly budgets, and what was billed."""
 
 from django.contrib.auth.models import Group
 from django.contrib.postgres.fields import ArrayField

@@ -56,7 +56,7 @@ def take(month: date) -> dict[str, Any]:
 
 
 def incidents_of(month: date) -> list[dict[str, str]]:
-    """Cost spikes that began in the month, with what they cost beyond the usual, costliest first."""
+    """Cost spikes that began in the month, with their cost above the usual, costliest first."""
     return [
         {
             "title": f"{incident.get_cause_display()}"
