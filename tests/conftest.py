@@ -127,6 +127,8 @@ def pristine_database(
     name = pristine.made()
     copy = f"{name}_{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
     owner_sql("CREATE DATABASE {} TEMPLATE {}", copy, name)
+    # What a migration takes from everybody on the database itself is not copied.
+    owner_sql("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC", copy)
     for alias in BOTH:
         settings.DATABASES[alias]["NAME"] = connections[alias].settings_dict["NAME"] = copy
     yield name

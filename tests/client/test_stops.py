@@ -120,6 +120,31 @@ with ThreadPoolExecutor(2) as pool:
     list(pool.map(work, range(1000)))
 """
 
+# The main thread does not wake: the kernel gives the signal to the other one.
+UNSEEN = """
+import signal
+from concurrent.futures import ThreadPoolExecutor
+def work():
+    with tollgate.run("terminated", agent="digest-1", estimated_cost_usd="0.05") as run:
+        run.spent(cost_usd="0.02")
+        print(run.id, flush=True)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        while True:
+            time.sleep(0.01)
+            run.checkpoint()
+with ThreadPoolExecutor(1) as pool:
+    pool.submit(work).result()
+"""
+
+
+def test_sigterm_settles_where_the_main_thread_waits_without_a_limit(
+    real: Real, program: Callable[[str], Program]
+) -> None:
+    process = program(real.url).begin(UNSEEN)
+    run_id = process.line()
+    assert process.ended().code == 143
+    assert real.run(run_id) == ("cancelled", Decimal("0.02"))
+
 
 @pytest.mark.parametrize("text", [OPEN, ASYNC, THREADS], ids=["thread", "task", "threads"])
 def test_sigterm_settles(real: Real, program: Callable[[str], Program], text: str) -> None:

@@ -38,7 +38,8 @@ def queue(to: Sequence[User] | str, key: str = "request-1:approved", **given: An
         outbox.send(
             **{
                 "topic": "cap-change",
-                "to": to,
+                "to": () if to == "channels" else to,
+                "channels": to == "channels",
                 "notice": notice(
                     **{name: given.pop(name) for name in list(given) if name in PARTS}
                 ),

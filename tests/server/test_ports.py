@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import DjangoDbBlocker
 
+from config import environment
 from config.run import supervisor
 from config.run.embedded import free_port
 from config.server.reader import NOT_HERE
@@ -88,7 +89,9 @@ def test_as_shipped_a_taken_port_is_done_without(monkeypatch: pytest.MonkeyPatch
     """A second installation on a machine needs one setting, not two; asked for, it must be free."""
     monkeypatch.delenv("DOOR_PORT", raising=False)
     monkeypatch.setenv("PORT", str(free_port()))
-    monkeypatch.setattr(supervisor, "DOOR_PORT", free_port())
+    _, least, most = environment.SERVER["DOOR_PORT"]
+    monkeypatch.setitem(environment.SERVER, "DOOR_PORT", (str(free_port()), least, most))
+    monkeypatch.setattr(supervisor, "DOOR_PORT", int(environment.SERVER["DOOR_PORT"][0]))
     free = supervisor.Supervisor()
     free.settle_door()
     assert free.door_port == supervisor.DOOR_PORT
