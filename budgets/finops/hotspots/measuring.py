@@ -14,6 +14,7 @@ from budgets.models.hotspots import EVERY_FEATURE
 from opslog.database import query
 
 MONTHS_BACK = 6
+# Percentiles are computed in binary: as numeric, half of a unit is rounded as it is written.
 MEASURE = """
 WITH bounds AS (
     SELECT date_trunc('month', tollgate.now() - make_interval(months => %(months)s), 'UTC')
@@ -39,8 +40,8 @@ WITH bounds AS (
 )
 SELECT coalesce((SELECT min(usd) FROM months), (SELECT min(usd) * 30 FROM days)),
     coalesce((SELECT max(usd) FROM months), (SELECT max(usd) * 30 FROM days)),
-    (SELECT percentile_cont(0.05) WITHIN GROUP (ORDER BY each) FROM hours),
-    (SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY each) FROM hours),
+    (SELECT (percentile_cont(0.05) WITHIN GROUP (ORDER BY each))::numeric FROM hours),
+    (SELECT (percentile_cont(0.95) WITHIN GROUP (ORDER BY each))::numeric FROM hours),
     (SELECT count(*) FROM days)
 """
 UNREGISTERED = """
